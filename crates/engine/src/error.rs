@@ -1,0 +1,131 @@
+//! What can go wrong, by when: [`LoadError`] before a model serves,
+//! [`InputError`] while an input becomes tokens. Faults of single items on the
+//! device are [`crate::ItemFault`]s.
+
+use std::path::{Path, PathBuf};
+
+/// Why a model folder cannot be served. It always names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {message}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No file of the folder can be served.
+    #[error("{}: {message}", .path.display())]
+    Unsupported {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is not served, and what would be.
+        message: String,
+    },
+    /// The ONNX Runtime library was not found or does not fit.
+    #[error("{0}")]
+    Runtime(String),
+    /// ONNX Runtime refused the model.
+    #[error("{}: ONNX Runtime refused the model", .path.display())]
+    Session {
+        /// The folder or file.
+        path: PathBuf,
+        /// What ONNX Runtime said.
+        source: ort::Error,
+    },
+}
+
+impl LoadError {
+    /// A file that is not what it should be.
+    pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
+        LoadError::Invalid { path: path.to_owned(), message: message.into() }
+    }
+
+    /// Something this version does not serve.
+    pub(crate) fn unsupported(path: &Path, message: impl Into<String>) -> Self {
+        LoadError::Unsupported { path: path.to_owned(), message: message.into() }
+    }
+
+    /// Maps an I/O error on `path`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| LoadError::Io { path: path.to_owned(), source }
+    }
+
+    /// Maps an ONNX Runtime error on `path`.
+    pub(crate) fn session(path: &Path) -> impl FnOnce(ort::Error) -> Self + '_ {
+        move |source| LoadError::Session { path: path.to_owned(), source }
+    }
+}
+
+/// Why an input cannot become tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The sequence is longer than allowed and must not be cut.
+    #[error("{tokens} tokens, but at most {limit} are taken and truncation is off")]
+    TooLong {
+        /// Tokens it would have.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The query alone leaves no room for a document.
+    #[error("the query takes {tokens} tokens of {limit}, and a query is never cut")]
+    QueryTooLong {
+        /// Tokens of the query with the template's special tokens.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// `max_length` cannot be met.
+    #[error("max_length {asked} is outside {least}..={most}")]
+    BadMaxLength {
+        /// What was asked.
+        asked: usize,
+        /// Least that makes sense (the template's specials and one token).
+        least: usize,
+        /// The model's own limit.
+        most: usize,
+    },
+    /// An id is outside the vocabulary.
+    #[error("token id {id} at place {at} is outside the vocabulary of {vocab}")]
+    BadId {
+        /// The id.
+        id: u32,
+        /// Its place.
+        at: usize,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// Ids and type ids do not go together.
+    #[error("{0}")]
+    BadIds(String),
+    /// The tokenizer failed.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+}
+
+impl InputError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            InputError::TooLong { .. } => "TOO_LONG",
+            InputError::QueryTooLong { .. } => "QUERY_TOO_LONG",
+            InputError::BadMaxLength { .. } => "BAD_MAX_LENGTH",
+            InputError::BadId { .. } => "BAD_TOKEN_ID",
+            InputError::BadIds(_) => "BAD_TOKEN_IDS",
+            InputError::Tokenizer(_) => "TOKENIZER_FAILED",
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Compiles `proto/` with protox, so that no protoc needs to be installed.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let files = ["sortie/v1/encoder_service.proto", "xds/data/orca/v3/orca_load_report.proto"];
+    println!("cargo::rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(files, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().bytes(".sortie.v1.EmbedResponse.vectors").compile_fds(descriptors)?;
+    Ok(())
+}

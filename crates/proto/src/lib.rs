@@ -1,0 +1,35 @@
+//! Generated types of the `sortie.v1` contract, its gRPC client and server
+//! traits, and the descriptors that reflection serves. No logic lives here.
+
+#![forbid(unsafe_code)]
+// Generated code documents what the .proto files document, and no more.
+#![allow(missing_docs, clippy::all)]
+
+/// The `sortie.v1` package.
+pub mod v1 {
+    tonic::include_proto!("sortie.v1");
+}
+
+/// The vendored Open Request Cost Aggregation message (gRFC A51).
+pub mod orca {
+    tonic::include_proto!("xds.data.orca.v3");
+}
+
+/// Encoded `FileDescriptorSet` of every file above, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Names of request metadata and trailers.
+pub mod metadata {
+    /// Id shared by every part of a job.
+    pub const JOB_ID: &str = "sortie-job-id";
+    /// Which try of a part this is, from 1.
+    pub const ATTEMPT: &str = "sortie-attempt";
+    /// `interactive` or `bulk`.
+    pub const LANE: &str = "sortie-lane";
+    /// Who pays for the work.
+    pub const TENANT: &str = "sortie-tenant";
+    /// gRFC A51 load report, binary.
+    pub const ORCA: &str = "endpoint-load-metrics-bin";
+    /// gRFC A6 server pushback, milliseconds.
+    pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+}
