@@ -7,7 +7,7 @@ use crate::{
     error::LoadError,
     generic::GenericExecutor,
     item::{ItemFault, Output, WorkItem},
-    model::{Model, Path},
+    model::{Model, Source},
     native::NativeExecutor,
 };
 
@@ -27,9 +27,9 @@ impl Executor {
     /// # Errors
     /// When ONNX Runtime cannot be found or refuses the model.
     pub fn new(model: &Model) -> Result<Self, LoadError> {
-        Ok(Self(match model.path() {
-            Path::Native(native) => Inner::Native(Box::new(NativeExecutor::new(native, model.options())?)),
-            Path::Generic(generic) => Inner::Generic(Box::new(GenericExecutor::new(generic, model.options())?)),
+        Ok(Self(match model.source() {
+            Source::Native(native) => Inner::Native(Box::new(NativeExecutor::new(native, model.options())?)),
+            Source::Generic(generic) => Inner::Generic(Box::new(GenericExecutor::new(generic, model.options())?)),
         }))
     }
 

@@ -60,6 +60,19 @@ pub enum Want {
     Sparse,
 }
 
+impl Want {
+    /// For messages: "this model does not give …".
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Want::Logits => "label scores",
+            Want::TokenLogits => "token labels",
+            Want::Embedding(_) => "dense vectors",
+            Want::Sparse => "sparse vectors",
+        }
+    }
+}
+
 /// A unit of work.
 #[derive(Clone, Debug)]
 pub struct WorkItem {

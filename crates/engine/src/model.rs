@@ -1,15 +1,16 @@
 //! A model as its files describe it, before any device is touched.
+//!
+//! Safetensors of a known family take the native path; anything else with an
+//! ONNX export takes the generic one.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-};
+use std::path::Path;
 
 use crate::{
     error::LoadError,
-    generic::GenericModel,
+    folder::{config::Config, revision, sentence::Sentence, weights::Weights},
+    generic::{self, GenericModel},
     item::EmbedSpec,
-    native::NativeModel,
+    native::{self, NativeModel},
     runtime::Runtime,
     task::{Pooling, Task},
     tokenize::Tokenizer,
@@ -28,6 +29,13 @@ pub struct LoadOptions {
     pub pooling: Option<Pooling>,
     /// Take the folder's ONNX export even where the native path would serve it.
     pub prefer_onnx: bool,
+}
+
+impl LoadOptions {
+    /// The library to run on: the one given, else the one found.
+    pub(crate) fn runtime(&self) -> Result<Runtime, LoadError> {
+        self.runtime.clone().map_or_else(|| Runtime::find(None), Ok)
+    }
 }
 
 /// What is known of a model.
@@ -59,4 +67,133 @@ pub struct ModelInfo {
     pub precision: &'static str,
     /// Device it runs on.
     pub device: String,
+}
+
+/// A model folder, read and checked. Shared between threads; sessions are made
+/// from it by [`crate::Executor::new`].
+#[derive(Debug)]
+pub struct Model {
+    info: ModelInfo,
+    tokenizer: Tokenizer,
+    source: Source,
+    options: LoadOptions,
+}
+
+/// Which path serves a folder.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Native(NativeModel),
+    Generic(GenericModel),
+}
+
+impl Model {
+    /// Reads a model folder as Hugging Face lays it out.
+    ///
+    /// # Errors
+    /// When the folder holds nothing that can be served, or a file of it is
+    /// missing, broken or at odds with another. The error names the file.
+    pub fn open(folder: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        if !folder.is_dir() {
+            return Err(LoadError::unsupported(folder, "there is no such model folder"));
+        }
+        let sentence = Sentence::read(folder)?;
+        let config_there = folder.join("config.json").is_file();
+        let has_weights = Weights::are_in(folder);
+        let onnx = generic::find(folder)?;
+        let native = has_weights && !(options.prefer_onnx && onnx.is_some());
+        let config = if config_there || (native && onnx.is_none()) { Config::read(folder)? } else { Config::default() };
+        let said = task(folder, &config, &sentence)?;
+
+        let (source, task, longest, vocab, dimensions) = if native && (native::serves(&config) || onnx.is_none()) {
+            let task = said.ok_or_else(|| {
+                LoadError::unsupported(
+                    &folder.join("config.json"),
+                    format!(
+                        "architecture {:?} is not served; …Model, …ForSequenceClassification, …ForTokenClassification and …ForMaskedLM are",
+                        config.architecture()
+                    ),
+                )
+            })?;
+            let m = NativeModel::open(folder, &config, &sentence, task.clone())?;
+            let (longest, vocab, dimensions) = (m.longest(), m.vocab(), m.dimensions());
+            (Source::Native(m), task, longest, vocab, dimensions)
+        } else if let Some(path) = onnx {
+            let m = GenericModel::open(&path, folder, &config, &sentence, said, options)?;
+            let (task, longest, vocab, dimensions) = (m.task().clone(), m.longest(), m.vocab(), m.dimensions());
+            (Source::Generic(m), task, longest, vocab, dimensions)
+        } else {
+            return Err(LoadError::unsupported(
+                folder,
+                "neither safetensors (model.safetensors, model.safetensors.index.json) nor an ONNX export (model.onnx, onnx/model.onnx) is there",
+            ));
+        };
+        let max_length = longest_input(folder, options, &sentence, longest)?;
+        let tokenizer = Tokenizer::load(folder, max_length, vocab)?;
+        let pooling = options.pooling.unwrap_or(sentence.pooling);
+        let info = ModelInfo {
+            model_type: config.model_type.clone(),
+            architecture: config.architecture().to_owned(),
+            dimensions: if task == Task::Embedding { dimensions } else { 0 },
+            task,
+            max_length,
+            vocab_size: vocab,
+            embed: EmbedSpec { pooling, normalize: sentence.normalize, dimensions: None },
+            default_prompt: sentence.default_prompt,
+            prompts: sentence.prompts,
+            revision: revision::digest(folder)?,
+            engine: match source {
+                Source::Native(_) => "native",
+                Source::Generic(_) => "onnx",
+            },
+            precision: match source {
+                Source::Native(_) => "f32",
+                Source::Generic(_) => "as exported",
+            },
+            device: "cpu".to_owned(),
+        };
+        Ok(Self { info, tokenizer, source, options: options.clone() })
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Its tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(crate) fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+}
+
+/// The task the files say. sentence-transformers' files outrank the architecture:
+/// a masked-LM checkpoint with a pooling module is an embedding model.
+fn task(folder: &Path, config: &Config, sentence: &Sentence) -> Result<Option<Task>, LoadError> {
+    let said = config.task(folder)?;
+    Ok(match said {
+        Some(Task::SequenceClassification { .. } | Task::TokenClassification { .. }) => said,
+        _ if sentence.is_sparse => Some(Task::SparseEmbedding),
+        _ if sentence.is_sentence_model => Some(Task::Embedding),
+        said => said,
+    })
+}
+
+/// min(what the files intend, positions); an option may go up to the positions.
+fn longest_input(folder: &Path, options: &LoadOptions, sentence: &Sentence, positions: usize) -> Result<usize, LoadError> {
+    match options.max_length {
+        Some(n) if n == 0 || n > positions => {
+            Err(LoadError::invalid(&folder.join("config.json"), format!("max_length {n} is asked for, the model has positions for 1 to {positions}")))
+        }
+        Some(n) => Ok(n),
+        None => Ok(sentence.max_length.map_or(positions, |n| n.min(positions))),
+    }
 }

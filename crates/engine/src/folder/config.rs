@@ -1,0 +1,137 @@
+//! `config.json`: dimensions, labels and the task of a model.
+//!
+//! Field names differ by family (`hidden_size` or `dim`, `hidden_act` or
+//! `activation`); aliases fold them into one struct. Absent numbers stay `None`
+//! here: who needs one asks with [`Config::need`] and gets an error that names it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+
+use super::read_json;
+use crate::{error::LoadError, task::Task};
+
+/// Most labels a head may have: far above any known one, low enough to refuse nonsense.
+const MAX_LABELS: usize = 1 << 20;
+
+/// `config.json`, as far as it is used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Config {
+    pub(crate) model_type: String,
+    pub(crate) architectures: Option<Vec<String>>,
+    #[serde(alias = "dim")]
+    pub(crate) hidden_size: Option<usize>,
+    #[serde(alias = "n_layers")]
+    pub(crate) num_hidden_layers: Option<usize>,
+    #[serde(alias = "n_heads")]
+    pub(crate) num_attention_heads: Option<usize>,
+    #[serde(alias = "hidden_dim")]
+    pub(crate) intermediate_size: Option<usize>,
+    #[serde(alias = "activation")]
+    pub(crate) hidden_act: Option<String>,
+    pub(crate) embedding_size: Option<usize>,
+    pub(crate) vocab_size: Option<usize>,
+    pub(crate) max_position_embeddings: Option<usize>,
+    pub(crate) type_vocab_size: Option<usize>,
+    pub(crate) layer_norm_eps: Option<f64>,
+    pub(crate) pad_token_id: Option<i64>,
+    pub(crate) position_embedding_type: Option<String>,
+    pub(crate) problem_type: Option<String>,
+    pub(crate) id2label: Option<BTreeMap<String, String>>,
+    pub(crate) num_labels: Option<usize>,
+    pub(crate) is_decoder: bool,
+}
+
+impl Config {
+    /// Reads `folder/config.json`.
+    pub(crate) fn read(folder: &Path) -> Result<Self, LoadError> {
+        read_json(&folder.join("config.json"))
+    }
+
+    /// First of `architectures`, or "".
+    pub(crate) fn architecture(&self) -> &str {
+        self.architectures.as_ref().and_then(|a| a.first()).map_or("", String::as_str)
+    }
+
+    /// A number that must be there and above zero.
+    pub(crate) fn need(&self, folder: &Path, name: &str, value: Option<usize>) -> Result<usize, LoadError> {
+        match value {
+            Some(n) if n > 0 => Ok(n),
+            Some(_) => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is 0"))),
+            None => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is missing"))),
+        }
+    }
+
+    /// Labels in logit order: `id2label`, else `LABEL_0…` for `num_labels`, else two.
+    pub(crate) fn labels(&self, folder: &Path) -> Result<Vec<String>, LoadError> {
+        let path = folder.join("config.json");
+        let Some(map) = &self.id2label else {
+            // Two is what the format means when it says nothing.
+            let n = self.num_labels.unwrap_or(2);
+            if n == 0 || n > MAX_LABELS {
+                return Err(LoadError::invalid(&path, format!("num_labels is {n}")));
+            }
+            return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
+        };
+        let mut labels = vec![None; map.len()];
+        for (key, label) in map {
+            let slot = key.parse::<usize>().ok().and_then(|i| labels.get_mut(i));
+            match slot {
+                Some(slot) => *slot = Some(label.clone()),
+                None => return Err(LoadError::invalid(&path, format!("id2label has the key {key:?}, not one of 0 to {}", map.len() - 1))),
+            }
+        }
+        let labels: Option<Vec<_>> = labels.into_iter().collect();
+        match labels {
+            Some(l) if !l.is_empty() => Ok(l),
+            _ => Err(LoadError::invalid(&path, "id2label is empty or names an id twice")),
+        }
+    }
+
+    /// The task its architecture says, `None` where the name says nothing known.
+    pub(crate) fn task(&self, folder: &Path) -> Result<Option<Task>, LoadError> {
+        let a = self.architecture();
+        Ok(if a.ends_with("ForSequenceClassification") {
+            Some(Task::SequenceClassification {
+                labels: self.labels(folder)?,
+                multi_label: self.problem_type.as_deref() == Some("multi_label_classification"),
+            })
+        } else if a.ends_with("ForTokenClassification") {
+            Some(Task::TokenClassification { labels: self.labels(folder)? })
+        } else if a.ends_with("ForMaskedLM") {
+            Some(Task::SparseEmbedding)
+        } else if a.ends_with("Model") {
+            Some(Task::Embedding)
+        } else {
+            None
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Config {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn labels_come_in_id_order() {
+        let c = config(r#"{"id2label": {"10":"k","2":"c","0":"a","1":"b","3":"d","4":"e","5":"f","6":"g","7":"h","8":"i","9":"j"}}"#);
+        assert_eq!(c.labels(Path::new("x")).unwrap().concat(), "abcdefghijk");
+    }
+
+    #[test]
+    fn labels_with_a_gap_are_refused() {
+        let c = config(r#"{"id2label": {"0":"a","2":"c"}}"#);
+        assert!(c.labels(Path::new("x")).unwrap_err().to_string().contains("id2label"));
+    }
+
+    #[test]
+    fn field_names_of_distilbert_are_read() {
+        let c = config(r#"{"dim": 8, "n_layers": 2, "n_heads": 1, "hidden_dim": 16, "activation": "relu"}"#);
+        assert_eq!((c.hidden_size, c.num_hidden_layers, c.hidden_act.as_deref()), (Some(8), Some(2), Some("relu")));
+    }
+}

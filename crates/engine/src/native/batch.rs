@@ -1,0 +1,102 @@
+//! Lays sequences end to end: the flat inputs of the graph.
+//!
+//! `cumulative[i]..cumulative[i + 1]` are sequence `i`'s rows; `first[i]` is its
+//! first. Positions start anew in each sequence, at the family's first position.
+
+use crate::item::Sequence;
+
+/// Flat inputs of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flat {
+    pub(crate) ids: Vec<i32>,
+    pub(crate) positions: Vec<i32>,
+    pub(crate) segments: Vec<i32>,
+    pub(crate) cumulative: Vec<i32>,
+    pub(crate) first: Vec<i32>,
+}
+
+/// What a sequence may hold. Checked before packing, so that an id can never
+/// make the device read past a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) vocab: usize,
+    /// Rows of the segment table; sequences with other segments than 0 need more than one.
+    pub(crate) segments: usize,
+    pub(crate) longest: usize,
+}
+
+impl Bounds {
+    /// Says what is wrong with a sequence.
+    pub(crate) fn check(&self, s: &Sequence) -> Result<(), String> {
+        if s.is_empty() {
+            return Err("the sequence has no token".into());
+        }
+        if s.len() > self.longest {
+            return Err(format!("{} tokens, the model has {} positions", s.len(), self.longest));
+        }
+        if !s.type_ids.is_empty() && s.type_ids.len() != s.len() {
+            return Err(format!("{} type ids for {} ids", s.type_ids.len(), s.len()));
+        }
+        if let Some((at, id)) = s.ids.iter().enumerate().find(|(_, id)| **id as usize >= self.vocab) {
+            return Err(format!("token id {id} at place {at} is outside the vocabulary of {}", self.vocab));
+        }
+        match s.type_ids.iter().enumerate().find(|(_, t)| **t as usize >= self.segments.max(1)) {
+            Some((at, t)) => Err(format!("type id {t} at place {at}, the model has {}", self.segments.max(1))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Flat {
+    /// Packs sequences that passed [`Bounds::check`].
+    pub(crate) fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, first_position: usize) -> Self {
+        let mut f = Flat { cumulative: vec![0], ..Flat::default() };
+        for s in sequences {
+            f.first.push(f.ids.len() as i32);
+            for (i, &id) in s.ids.iter().enumerate() {
+                f.ids.push(id as i32);
+                f.positions.push((first_position + i) as i32);
+                f.segments.push(s.type_id(i) as i32);
+            }
+            f.cumulative.push(f.ids.len() as i32);
+        }
+        f
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sequence(ids: Vec<u32>) -> Sequence {
+        Sequence { ids, type_ids: vec![], truncated: false }
+    }
+
+    proptest! {
+        #[test]
+        fn packing_keeps_every_token_in_its_sequence(lengths in prop::collection::vec(1usize..20, 1..20), first in 0usize..3) {
+            let sequences: Vec<_> = lengths.iter().enumerate().map(|(i, &n)| sequence(vec![i as u32; n])).collect();
+            let f = Flat::pack(&sequences, first);
+            prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
+            for (i, s) in sequences.iter().enumerate() {
+                let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
+                prop_assert_eq!(f.first[i] as usize, rows.start);
+                prop_assert_eq!(rows.len(), s.len());
+                prop_assert!(f.ids[rows.clone()].iter().all(|&x| x == i as i32));
+                prop_assert!(f.positions[rows].iter().enumerate().all(|(k, &p)| p as usize == first + k));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_table_cannot_hold_is_refused() {
+        let b = Bounds { vocab: 10, segments: 1, longest: 3 };
+        assert!(b.check(&sequence(vec![1, 9])).is_ok());
+        assert!(b.check(&sequence(vec![1, 10])).unwrap_err().contains("vocabulary of 10"));
+        assert!(b.check(&sequence(vec![])).unwrap_err().contains("no token"));
+        assert!(b.check(&sequence(vec![1; 4])).unwrap_err().contains("3 positions"));
+        let two = Sequence { ids: vec![1, 2], type_ids: vec![0, 1], truncated: false };
+        assert!(b.check(&two).unwrap_err().contains("type id 1"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Writes an encoder as a flat, padding-free graph.
+//!
+//! ```text
+//! input_ids[T] position_ids[T] token_type_ids[T] cumulative[B+1] first[B]
+//!   → hidden[T, H] → head → output
+//! ```
+//!
+//! `T` tokens of `B` sequences lie end to end; `cumulative` says where each
+//! starts, `first` is the row of each sequence's first token. Only the attention
+//! node knows of sequences. Its projection is one product whose columns are
+//! ordered (head, q·k·v, size), the order of ONNX Runtime's
+//! PackedMultiHeadAttention, so devices differ in that node alone.
+
+use super::{
+    arch::{Encoder, LayerNames, Pointwise},
+    onnx::{Attr, Builder, Edge, Elem, MICROSOFT, ONNX, SORTIE, Size},
+    operators::{ATTENTION, NUM_HEADS},
+};
+use crate::{
+    error::LoadError,
+    folder::weights::{Matrix, Weights},
+};
+
+/// Names of the graph's inputs.
+pub(crate) mod input {
+    pub(crate) const IDS: &str = "input_ids";
+    pub(crate) const POSITIONS: &str = "position_ids";
+    pub(crate) const SEGMENTS: &str = "token_type_ids";
+    pub(crate) const CUMULATIVE: &str = "cumulative";
+    pub(crate) const FIRST: &str = "first";
+}
+
+/// Writes the encoder and returns the edge of its last hidden states (T × H).
+pub(crate) fn encoder(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
+    let mut x = embeddings(b, e, w)?;
+    b.input(input::CUMULATIVE, Elem::I32, &[Size::Named("sequences_and_one")]);
+    for i in 0..e.layers {
+        x = layer(b, e, w, i, &x)?;
+    }
+    Ok(x)
+}
+
+/// Name of the word embedding table; a masked-LM head multiplies by it again.
+pub(crate) const WORDS: &str = "embeddings/words";
+
+fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
+    let table = |name: &str, rows: usize| w.get(&e.tensor(&format!("embeddings.{name}.weight")), &[rows, e.narrow]);
+    let words = table("word_embeddings", e.vocab)?;
+    let mut positions = table("position_embeddings", e.positions)?;
+    let segments = if e.segments > 0 { Some(table("token_type_embeddings", e.segments)?) } else { None };
+
+    let ids = b.input(input::IDS, Elem::I32, &[Size::Named("tokens")]);
+    let at = b.input(input::POSITIONS, Elem::I32, &[Size::Named("tokens")]);
+    let words = b.weight(WORDS, &words.shape, words.data);
+    let mut x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
+    match segments {
+        // One segment is the same for every token: it joins the positions.
+        Some(one) if e.segments == 1 => {
+            for row in positions.data.chunks_exact_mut(e.narrow) {
+                row.iter_mut().zip(&one.data).for_each(|(p, s)| *p += s);
+            }
+        }
+        Some(many) => {
+            let which = b.input(input::SEGMENTS, Elem::I32, &[Size::Named("tokens")]);
+            let table = b.weight("embeddings/segments", &many.shape, many.data);
+            let s = b.node(ONNX, "Gather", "embeddings/segment", &[&table, &which], &[]);
+            x = b.node(ONNX, "Add", "embeddings/word_segment", &[&x, &s], &[]);
+        }
+        None => {}
+    }
+    let table = b.weight("embeddings/positions", &positions.shape, positions.data);
+    let p = b.node(ONNX, "Gather", "embeddings/position", &[&table, &at], &[]);
+    let (gamma, beta) = norm(b, w, &e.tensor("embeddings.LayerNorm"), e.narrow)?;
+    let x = b.node(MICROSOFT, "SkipLayerNormalization", "embeddings/normed", &[&x, &p, &gamma, &beta], &[Attr::Float("epsilon", e.eps)]);
+    if e.narrow == e.hidden && !w.has(&e.tensor("embeddings_project.weight")) {
+        return Ok(x);
+    }
+    linear(b, w, "embeddings/projected", &e.tensor("embeddings_project"), e.narrow, e.hidden, &x)
+}
+
+fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result<Edge, LoadError> {
+    let names = e.layer(i);
+    let at = |part: &str| format!("layer{i}/{part}");
+    let eps = [Attr::Float("epsilon", e.eps)];
+
+    let (weight, bias) = projection(e, w, &names)?;
+    let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
+    let bias = b.weight(at("qkv_bias"), &[3 * e.hidden], bias);
+    let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
+    let attended = b.node(SORTIE, ATTENTION, &at("attended"), &[&qkv, &bias, input::CUMULATIVE], &[Attr::Int(NUM_HEADS, e.heads as i64)]);
+
+    let (weight, bias) = weight_and_bias(b, w, &at("attended_out"), &names.attended, e.hidden, e.hidden)?;
+    let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
+    let (gamma, beta) = norm(b, w, &names.attended_norm, e.hidden)?;
+    let y = b.node(MICROSOFT, "SkipLayerNormalization", &at("attended_normed"), &[&out, x, &gamma, &beta, &bias], &eps);
+
+    let (weight, bias) = weight_and_bias(b, w, &at("up"), &names.up, e.hidden, e.inner)?;
+    let up = b.node(ONNX, "MatMul", &at("up"), &[&y, &weight], &[]);
+    let up = biased(b, &at("up_activated"), e.act, &up, &bias);
+    let (weight, bias) = weight_and_bias(b, w, &at("down"), &names.down, e.inner, e.hidden)?;
+    let down = b.node(ONNX, "MatMul", &at("down"), &[&up, &weight], &[]);
+    let (gamma, beta) = norm(b, w, &names.down_norm, e.hidden)?;
+    Ok(b.node(MICROSOFT, "SkipLayerNormalization", &at("normed"), &[&down, &y, &gamma, &beta, &bias], &eps))
+}
+
+/// Query, key and value weights as one (H × 3H) matrix, columns ordered (head, q·k·v, size).
+fn projection(e: &Encoder, w: &Weights, names: &LayerNames) -> Result<(Matrix, Vec<f32>), LoadError> {
+    let (h, size) = (e.hidden, e.hidden / e.heads);
+    let mut weight = Matrix { shape: vec![3 * h, h], data: vec![0.0; 3 * h * h] };
+    let mut bias = vec![0.0; 3 * h];
+    for (part, name) in [&names.query, &names.key, &names.value].into_iter().enumerate() {
+        let m = w.get(&format!("{name}.weight"), &[h, h])?;
+        let v = w.get(&format!("{name}.bias"), &[h])?;
+        for row in 0..h {
+            let to = (row / size) * 3 * size + part * size + row % size;
+            weight.data[to * h..][..h].copy_from_slice(&m.data[row * h..][..h]);
+            bias[to] = v.data[row];
+        }
+    }
+    Ok((weight.transposed(), bias))
+}
+
+/// Adds a layer norm's two weights.
+pub(crate) fn norm(b: &mut Builder, w: &Weights, name: &str, width: usize) -> Result<(Edge, Edge), LoadError> {
+    // Checkpoints converted from TensorFlow call them gamma and beta.
+    let [gamma, beta] = if w.has(&format!("{name}.gamma")) { ["gamma", "beta"] } else { ["weight", "bias"] };
+    let (gamma, beta) = (format!("{name}.{gamma}"), format!("{name}.{beta}"));
+    let g = w.get(&gamma, &[width])?;
+    let s = w.get(&beta, &[width])?;
+    Ok((b.weight(gamma, &[width], g.data), b.weight(beta, &[width], s.data)))
+}
+
+fn weight_and_bias(b: &mut Builder, w: &Weights, edge: &str, name: &str, from: usize, to: usize) -> Result<(Edge, Edge), LoadError> {
+    let weight = w.get(&format!("{name}.weight"), &[to, from])?.transposed();
+    let bias = w.get(&format!("{name}.bias"), &[to])?;
+    Ok((b.weight(format!("{edge}_weight"), &[from, to], weight.data), b.weight(format!("{edge}_bias"), &[to], bias.data)))
+}
+
+/// `x·Wᵀ + b`.
+pub(crate) fn linear(b: &mut Builder, w: &Weights, edge: &str, name: &str, from: usize, to: usize, x: &str) -> Result<Edge, LoadError> {
+    let (weight, bias) = weight_and_bias(b, w, edge, name, from, to)?;
+    Ok(b.node(ONNX, "Gemm", edge, &[x, &weight, &bias], &[]))
+}
+
+/// `act(x + bias)`.
+fn biased(b: &mut Builder, edge: &str, act: Pointwise, x: &str, bias: &str) -> Edge {
+    match act {
+        Pointwise::Gelu => b.node(MICROSOFT, "BiasGelu", edge, &[x, bias], &[]),
+        Pointwise::GeluTanh => b.node(MICROSOFT, "FastGelu", edge, &[x, bias], &[]),
+        _ => {
+            let sum = b.node(ONNX, "Add", &format!("{edge}_sum"), &[x, bias], &[]);
+            pointwise(b, edge, act, &sum)
+        }
+    }
+}
+
+/// `act(x)`.
+pub(crate) fn pointwise(b: &mut Builder, edge: &str, act: Pointwise, x: &str) -> Edge {
+    match act {
+        Pointwise::Gelu => b.node(MICROSOFT, "Gelu", edge, &[x], &[]),
+        Pointwise::GeluTanh => b.node(MICROSOFT, "FastGelu", edge, &[x], &[]),
+        Pointwise::Relu => b.node(ONNX, "Relu", edge, &[x], &[]),
+        Pointwise::Tanh => b.node(ONNX, "Tanh", edge, &[x], &[]),
+        Pointwise::Silu => {
+            let s = b.node(ONNX, "Sigmoid", &format!("{edge}_sigmoid"), &[x], &[]);
+            b.node(ONNX, "Mul", edge, &[x, &s], &[])
+        }
+    }
+}

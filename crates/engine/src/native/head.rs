@@ -1,0 +1,101 @@
+//! What sits on top of an encoder, by task and family.
+//!
+//! | task | output | rows |
+//! | --- | --- | --- |
+//! | sequence classification | `logits` | one a sequence |
+//! | token classification | `logits` | one a token |
+//! | embedding | `hidden` | one a token; pooled on the host |
+//! | sparse embedding | `logits` | one a sequence: the largest of its tokens' |
+
+use super::{
+    arch::{Encoder, Family, Pointwise},
+    graph::{WORDS, input, linear, norm, pointwise},
+    onnx::{Attr, Builder, Elem, ONNX, SORTIE, Size},
+    operators::SEGMENT_MAX,
+};
+use crate::{error::LoadError, folder::weights::Weights, task::Task};
+
+/// Writes the head over the hidden states `x` and declares the graph's output.
+/// Returns the width of an output row.
+pub(crate) fn head(b: &mut Builder, e: &Encoder, w: &Weights, task: &Task, x: &str) -> Result<usize, LoadError> {
+    let width = match task {
+        Task::SequenceClassification { labels, .. } => sequence(b, e, w, labels.len(), x)?,
+        Task::TokenClassification { labels } => {
+            linear(b, w, OUTPUT, "classifier", e.hidden, labels.len(), x)?;
+            labels.len()
+        }
+        Task::Embedding => {
+            b.node(ONNX, "Identity", OUTPUT, &[x], &[]);
+            e.hidden
+        }
+        Task::SparseEmbedding => sparse(b, e, w, x)?,
+    };
+    let rows = match task {
+        Task::TokenClassification { .. } | Task::Embedding => "tokens",
+        _ => "sequences",
+    };
+    b.output(OUTPUT, Elem::F32, &[Size::Named(rows), Size::Of(width)]);
+    Ok(width)
+}
+
+/// Name of the graph's one output.
+pub(crate) const OUTPUT: &str = "output";
+
+fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -> Result<usize, LoadError> {
+    let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
+    let cls = b.node(ONNX, "Gather", "head/first", &[x, &first], &[]);
+    let h = e.hidden;
+    let pooler = e.tensor("pooler.dense");
+    let (dense, act, out) = match e.family {
+        Family::Bert => (pooler.as_str(), Pointwise::Tanh, "classifier"),
+        Family::Roberta => ("classifier.dense", Pointwise::Tanh, "classifier.out_proj"),
+        Family::DistilBert => ("pre_classifier", Pointwise::Relu, "classifier"),
+        Family::Electra => ("classifier.dense", Pointwise::Gelu, "classifier.out_proj"),
+    };
+    let d = linear(b, w, "head/dense", dense, h, h, &cls)?;
+    let d = pointwise(b, "head/activated", act, &d);
+    linear(b, w, OUTPUT, out, h, labels, &d)?;
+    Ok(labels)
+}
+
+/// A masked-LM head: transform, then the word embeddings turned round.
+fn sparse(b: &mut Builder, e: &Encoder, w: &Weights, x: &str) -> Result<usize, LoadError> {
+    let (dense, norm_name, decoder, bias) = match e.family {
+        Family::Bert => (
+            "cls.predictions.transform.dense",
+            "cls.predictions.transform.LayerNorm",
+            "cls.predictions.decoder.weight",
+            "cls.predictions.bias",
+        ),
+        Family::Roberta => ("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder.weight", "lm_head.bias"),
+        Family::DistilBert => ("vocab_transform", "vocab_layer_norm", "vocab_projector.weight", "vocab_projector.bias"),
+        Family::Electra => (
+            "generator_predictions.dense",
+            "generator_predictions.LayerNorm",
+            "generator_lm_head.weight",
+            "generator_lm_head.bias",
+        ),
+    };
+    // RoBERTa's and ELECTRA's transforms are GELU whatever the layers use.
+    let act = match e.family {
+        Family::Roberta | Family::Electra => Pointwise::Gelu,
+        Family::Bert | Family::DistilBert => e.act,
+    };
+    let t = linear(b, w, "head/transform", dense, e.hidden, e.narrow, x)?;
+    let t = pointwise(b, "head/activated", act, &t);
+    let (gamma, beta) = norm(b, w, norm_name, e.narrow)?;
+    let t = b.node(ONNX, "LayerNormalization", "head/normed", &[&t, &gamma, &beta], &[Attr::Float("epsilon", e.eps)]);
+    // An untied decoder is stored; a tied one is the word table.
+    let table = if w.has(decoder) {
+        let m = w.get(decoder, &[e.vocab, e.narrow])?;
+        b.weight(decoder, &[e.vocab, e.narrow], m.data)
+    } else {
+        WORDS.to_owned()
+    };
+    let bias_name = if w.has(bias) { bias.to_owned() } else { decoder.replace(".weight", ".bias") };
+    let bias = w.get(&bias_name, &[e.vocab])?;
+    let bias = b.weight(bias_name, &[e.vocab], bias.data);
+    let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
+    b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]);
+    Ok(e.vocab)
+}

@@ -1,0 +1,70 @@
+//! The native path: weights from safetensors, a graph written here, sequences
+//! packed end to end. No token is ever padding.
+
+mod arch;
+mod attention;
+mod batch;
+mod executor;
+mod graph;
+mod head;
+mod onnx;
+mod operators;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use executor::NativeExecutor;
+
+use self::arch::Encoder;
+use crate::{
+    error::LoadError,
+    folder::{config::Config, sentence::Sentence, weights::Weights},
+    post::Dense,
+    task::Task,
+};
+
+/// Whether a model type is one the native path knows.
+pub(crate) fn serves(config: &Config) -> bool {
+    arch::Family::of(&config.model_type).is_some()
+}
+
+/// A folder the native path serves, read but on no device yet.
+#[derive(Debug)]
+pub(crate) struct NativeModel {
+    folder: PathBuf,
+    encoder: Encoder,
+    weights: Weights,
+    task: Task,
+    dense: Vec<Dense>,
+}
+
+impl NativeModel {
+    /// Reads dimensions and headers; tensors are read when an executor is made.
+    pub(crate) fn open(folder: &Path, config: &Config, sentence: &Sentence, task: Task) -> Result<Self, LoadError> {
+        let weights = Weights::open(folder)?;
+        let encoder = Encoder::read(folder, config, &weights)?;
+        if let Some(first) = sentence.dense.first()
+            && first.inputs != encoder.hidden
+        {
+            return Err(LoadError::invalid(
+                &folder.join("modules.json"),
+                format!("the Dense module takes {} numbers, the model makes {}", first.inputs, encoder.hidden),
+            ));
+        }
+        Ok(Self { folder: folder.to_owned(), encoder, weights, task, dense: sentence.dense.clone() })
+    }
+
+    /// Tokens in the longest sequence its positions allow.
+    pub(crate) fn longest(&self) -> usize {
+        self.encoder.longest()
+    }
+
+    /// Rows of its embedding table.
+    pub(crate) fn vocab(&self) -> usize {
+        self.encoder.vocab
+    }
+
+    /// Numbers in one of its vectors.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dense.last().map_or(self.encoder.hidden, |d| d.outputs)
+    }
+}

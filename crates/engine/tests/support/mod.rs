@@ -1,0 +1,31 @@
+//! Shared by the engine's tests.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::PathBuf;
+
+/// A tiny model folder with its expected outputs.
+pub fn oracle(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny").join(name)
+}
+
+/// A real model that `cargo xtask models` fetched.
+pub fn real(name: &str) -> PathBuf {
+    let cache = std::env::var_os("SORTIE_CACHE").map(PathBuf::from).or_else(|| {
+        std::env::var_os("XDG_CACHE_HOME").map(|c| PathBuf::from(c).join("sortie")).or_else(|| {
+            let home = PathBuf::from(std::env::var_os("HOME")?);
+            Some(if cfg!(target_os = "macos") { home.join("Library/Caches/sortie") } else { home.join(".cache/sortie") })
+        })
+    });
+    let folder = cache.expect("HOME is set").join("models").join(name);
+    assert!(folder.is_dir(), "{} is not there: run `cargo xtask models` first", folder.display());
+    folder
+}
+
+/// `|got − want| ≤ tolerance · max(1, |want|)` for each number.
+pub fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: how many numbers");
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= tolerance * w.abs().max(1.0), "{what}: number {i} is {g}, not {w}");
+    }
+}
