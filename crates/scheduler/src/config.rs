@@ -1,0 +1,81 @@
+//! What a scheduler may hold: the size of a batch and of its queue, in tokens.
+
+/// Tokens of one batch. Large enough that a GPU's fixed cost is a small share of
+/// it, small enough that a late urgent part waits for milliseconds only.
+pub const DEFAULT_MAX_BATCH_TOKENS: usize = 16_384;
+
+/// Tokens that may wait: 64 full batches. More would only expire in the queue
+/// under the deadlines that interactive callers set.
+pub const DEFAULT_MAX_QUEUE_TOKENS: u64 = 1 << 20;
+
+/// Limits of one scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// Most tokens in one batch; a single unit larger than that goes alone.
+    pub max_batch_tokens: usize,
+    /// Most tokens admitted and not yet in a batch.
+    pub max_queue_tokens: u64,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self { max_batch_tokens: DEFAULT_MAX_BATCH_TOKENS, max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS }
+    }
+}
+
+impl SchedulerConfig {
+    /// Checks the limits against each other and against what reports can carry.
+    ///
+    /// # Errors
+    /// Names the field that cannot be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.max_batch_tokens == 0 {
+            return Err(ConfigError::Zero("max_batch_tokens"));
+        }
+        if self.max_queue_tokens == 0 {
+            return Err(ConfigError::Zero("max_queue_tokens"));
+        }
+        if u32::try_from(self.max_batch_tokens).is_err() {
+            return Err(ConfigError::TooBig { field: "max_batch_tokens", limit: u64::from(u32::MAX) });
+        }
+        Ok(())
+    }
+}
+
+/// A limit that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The named field is zero.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// The named field is past what a report can carry.
+    #[error("{field} must be at most {limit}")]
+    TooBig {
+        /// The field.
+        field: &'static str,
+        /// Its largest value.
+        limit: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_zero_is_not() {
+        assert_eq!(SchedulerConfig::default().validate(), Ok(()));
+        let none = SchedulerConfig { max_batch_tokens: 0, ..SchedulerConfig::default() };
+        assert_eq!(none.validate(), Err(ConfigError::Zero("max_batch_tokens")));
+        let none = SchedulerConfig { max_queue_tokens: 0, ..SchedulerConfig::default() };
+        assert_eq!(none.validate(), Err(ConfigError::Zero("max_queue_tokens")));
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_batch_past_what_a_report_carries_is_refused() {
+        let huge = SchedulerConfig { max_batch_tokens: usize::MAX, ..SchedulerConfig::default() };
+        assert!(matches!(huge.validate(), Err(ConfigError::TooBig { field: "max_batch_tokens", .. })));
+    }
+}

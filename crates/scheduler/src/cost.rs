@@ -1,0 +1,219 @@
+//! What a batch costs, learnt as batches run: `T = a + b * tokens`.
+//!
+//! Exponentially weighted least squares over (tokens, seconds). With weights
+//! `w`, means `x̄`, `ȳ`: `b = cov / var`, `a = ȳ − b·x̄`. Guards: while the sizes
+//! seen vary too little to tell `a` from `b`, `a` stays what it was and `b`
+//! carries the rest; neither is ever negative; one batch counts at most
+//! [`OUTLIER`] times what was predicted, so a stall does not become a belief.
+//!
+//! Invariant: `a ≥ 0`, `b > 0`, both finite.
+
+use std::time::Duration;
+
+/// Fixed cost of a batch before any was measured; a launch and its copies.
+pub const DEFAULT_BATCH_COST: Duration = Duration::from_millis(1);
+
+/// Cost of a token before any was measured: a small model on a few cores. Too
+/// dear is corrected by the first batch; too cheap would let a cold queue overfill.
+pub const DEFAULT_TOKEN_COST: Duration = Duration::from_micros(10);
+
+/// Batch size past which throughput is taken as flat before it was measured.
+pub const DEFAULT_KNEE_TOKENS: u32 = 2_048;
+
+/// Share of the best throughput that marks the knee: `(a/b)·s/(1−s)` tokens.
+/// Beyond four fifths, doubling a batch gains less than 12%.
+const KNEE_SHARE: f64 = 0.8;
+
+/// Weight that a batch keeps after each later one: half in about 34 batches,
+/// long enough to see sizes vary, short enough to follow a device that slows.
+const KEEP: f64 = 0.98;
+
+/// Sizes must spread by this share of their mean before `a` and `b` are told apart.
+const MIN_SPREAD: f64 = 0.1;
+
+/// Batches before an outlier is recognised as one.
+const OUTLIER_AFTER: u32 = 8;
+
+/// Most that one batch may count, as a multiple of its prediction.
+const OUTLIER: f64 = 4.0;
+
+/// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
+const MIN_TOKEN_SECONDS: f64 = 1e-9;
+
+/// The cost as it is believed now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cost {
+    /// Seconds of a batch whatever its size.
+    pub(crate) a: f64,
+    /// Seconds of one token.
+    pub(crate) b: f64,
+    /// Whether any batch was measured.
+    pub(crate) measured: bool,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { a: DEFAULT_BATCH_COST.as_secs_f64(), b: DEFAULT_TOKEN_COST.as_secs_f64(), measured: false }
+    }
+}
+
+impl Cost {
+    /// Predicted seconds of one batch.
+    pub(crate) fn batch_seconds(&self, tokens: u64) -> f64 {
+        self.a + self.b * tokens as f64
+    }
+
+    /// Predicted seconds of `tokens` cut into batches of at most `budget`.
+    pub(crate) fn queue_seconds(&self, tokens: u64, budget: usize) -> f64 {
+        let batches = tokens.div_ceil(budget.max(1) as u64);
+        self.a * batches as f64 + self.b * tokens as f64
+    }
+
+    /// Tokens a second in full batches.
+    pub(crate) fn rate(&self, budget: usize) -> f64 {
+        budget as f64 / self.batch_seconds(budget as u64)
+    }
+
+    /// Tokens past which a larger batch is hardly faster per token.
+    pub(crate) fn knee(&self, budget: usize) -> u32 {
+        let limit = u32::try_from(budget).unwrap_or(u32::MAX);
+        if !self.measured {
+            return DEFAULT_KNEE_TOKENS.min(limit);
+        }
+        let tokens = self.a / self.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
+        (tokens.clamp(1.0, f64::from(limit))) as u32
+    }
+}
+
+/// Learns a [`Cost`] from batches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CostFit {
+    cost: Cost,
+    seen: u32,
+    weight: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+}
+
+impl CostFit {
+    /// What is believed now.
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Takes one batch in.
+    pub(crate) fn observe(&mut self, tokens: u64, took: Duration) {
+        let x = tokens as f64;
+        let mut y = took.as_secs_f64();
+        if self.seen >= OUTLIER_AFTER {
+            y = y.min(OUTLIER * self.cost.batch_seconds(tokens));
+        }
+        self.seen = self.seen.saturating_add(1);
+        self.weight = self.weight * KEEP + 1.0;
+        self.x = self.x * KEEP + x;
+        self.y = self.y * KEEP + y;
+        self.xx = self.xx * KEEP + x * x;
+        self.xy = self.xy * KEEP + x * y;
+        self.solve();
+    }
+
+    fn solve(&mut self) {
+        let (x, y) = (self.x / self.weight, self.y / self.weight);
+        if x <= 0.0 {
+            return;
+        }
+        let spread = self.xx / self.weight - x * x;
+        let (mut a, mut b) = if spread > (MIN_SPREAD * x).powi(2) {
+            let b = (self.xy / self.weight - x * y) / spread;
+            (y - b * x, b)
+        } else {
+            let a = self.cost.a.min(y / 2.0);
+            (a, (y - a) / x)
+        };
+        if a < 0.0 {
+            (a, b) = (0.0, y / x);
+        }
+        if b < MIN_TOKEN_SECONDS {
+            b = MIN_TOKEN_SECONDS;
+            a = (y - b * x).max(0.0);
+        }
+        if a.is_finite() && b.is_finite() {
+            self.cost = Cost { a, b, measured: true };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn took(a: f64, b: f64, tokens: u64) -> Duration {
+        Duration::from_secs_f64(a + b * tokens as f64)
+    }
+
+    #[test]
+    fn the_fit_finds_a_straight_line() {
+        let mut fit = CostFit::default();
+        for i in 0..64u64 {
+            let tokens = 100 + (i * 7919) % 8000;
+            fit.observe(tokens, took(0.003, 5e-6, tokens));
+        }
+        let cost = fit.cost();
+        assert!((cost.a - 0.003).abs() < 1e-4, "{cost:?}");
+        assert!((cost.b - 5e-6).abs() < 1e-7, "{cost:?}");
+        assert_eq!(cost.knee(16_384), (0.8f64 / 0.2 * cost.a / cost.b) as u32);
+        assert!(cost.rate(16_384) > 150_000.0);
+    }
+
+    #[test]
+    fn one_size_only_still_predicts_that_size() {
+        let mut fit = CostFit::default();
+        for _ in 0..20 {
+            fit.observe(1_000, Duration::from_millis(7));
+        }
+        let cost = fit.cost();
+        assert!((cost.batch_seconds(1_000) - 0.007).abs() < 1e-6, "{cost:?}");
+        assert!(cost.a <= 0.0035);
+    }
+
+    #[test]
+    fn one_stall_is_held_to_its_bound() {
+        let mut fit = CostFit::default();
+        for i in 0..100u64 {
+            let tokens = 500 + (i % 10) * 500;
+            fit.observe(tokens, took(0.001, 1e-6, tokens));
+        }
+        let before = fit.cost().batch_seconds(4_000);
+        fit.observe(4_000, Duration::from_secs(60));
+        let after = fit.cost().batch_seconds(4_000);
+        assert!(after < before * 1.5, "{before} -> {after}");
+    }
+
+    #[test]
+    fn before_any_batch_the_defaults_stand() {
+        let cost = CostFit::default().cost();
+        assert!(!cost.measured);
+        assert_eq!(cost.knee(16_384), DEFAULT_KNEE_TOKENS);
+        assert_eq!(cost.knee(100), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn never_negative_never_endless(seen in prop::collection::vec((0u64..100_000, 0u64..10_000_000_000), 1..60)) {
+            let mut fit = CostFit::default();
+            for (tokens, nanos) in seen {
+                fit.observe(tokens, Duration::from_nanos(nanos));
+                let cost = fit.cost();
+                prop_assert!(cost.a >= 0.0 && cost.a.is_finite());
+                prop_assert!(cost.b > 0.0 && cost.b.is_finite());
+                prop_assert!(cost.rate(1_000) > 0.0 && cost.rate(1_000).is_finite());
+                prop_assert!((1..=1_000).contains(&cost.knee(1_000)));
+                prop_assert!(cost.queue_seconds(2_500, 1_000) >= cost.batch_seconds(2_500));
+            }
+        }
+    }
+}
