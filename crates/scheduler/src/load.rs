@@ -7,7 +7,7 @@
 //! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`.
 //!
 //! Invariant: one writer at a time; a reader sees one whole gauge, never a mix,
-//! unless it lost [`READ_ATTEMPTS`] races in a row.
+//! and never waits for a writer that was stopped half-way.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -15,10 +15,6 @@ use crate::cost::Cost;
 
 /// Time constant of the busy average.
 const BUSY_SECONDS: f64 = 1.0;
-
-/// Reads that may be overtaken by a writer before a mixed one is accepted; a
-/// writer takes nanoseconds, so two in a row are already rare.
-const READ_ATTEMPTS: usize = 64;
 
 /// Marks an idle backend in the cell.
 const IDLE: u64 = u64::MAX;
@@ -123,45 +119,49 @@ impl Gauge {
 /// Number of words a gauge takes.
 const WORDS: usize = 9;
 
-/// A gauge that is read without a lock: a sequence lock over atomics.
+/// A gauge that is read without a lock. Two slots: the writer fills the one that
+/// readers are not sent to, then sends them there.
 #[derive(Debug)]
 pub(crate) struct LoadCell {
+    /// Gauges put in so far; its parity names the slot to read.
     version: AtomicU64,
-    words: [AtomicU64; WORDS],
+    slots: [[AtomicU64; WORDS]; 2],
+}
+
+fn slot(version: u64) -> usize {
+    usize::from(!version.is_multiple_of(2))
 }
 
 impl LoadCell {
     /// A cell that holds `gauge`.
     pub(crate) fn new(gauge: &Gauge) -> Self {
-        Self { version: AtomicU64::new(0), words: pack(gauge).map(AtomicU64::new) }
+        Self { version: AtomicU64::new(0), slots: [pack(gauge).map(AtomicU64::new), pack(gauge).map(AtomicU64::new)] }
     }
 
     /// Puts a new gauge in. Callers hold the queue's lock.
     pub(crate) fn publish(&self, gauge: &Gauge) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        // Whoever reads a word of this gauge also sees that the slot was left.
         fence(Ordering::Release);
-        for (word, value) in self.words.iter().zip(pack(gauge)) {
+        for (word, value) in self.slots[slot(next)].iter().zip(pack(gauge)) {
             word.store(value, Ordering::Relaxed);
         }
-        self.version.store(version.wrapping_add(2), Ordering::Release);
+        self.version.store(next, Ordering::Release);
     }
 
     /// The gauge last put in.
     pub(crate) fn read(&self) -> Gauge {
-        let mut words = [0; WORDS];
-        for _ in 0..READ_ATTEMPTS {
-            let before = self.version.load(Ordering::Acquire);
-            for (value, word) in words.iter_mut().zip(&self.words) {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let mut words = [0; WORDS];
+            for (value, word) in words.iter_mut().zip(&self.slots[slot(version)]) {
                 *value = word.load(Ordering::Relaxed);
             }
             fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
-                break;
+            if self.version.load(Ordering::Relaxed) == version {
+                return unpack(words);
             }
-            std::hint::spin_loop();
         }
-        unpack(words)
     }
 }
 
