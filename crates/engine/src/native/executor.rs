@@ -157,8 +157,18 @@ impl NativeExecutor {
                 Want::Logits | Want::Sparse => k..k + 1,
             };
             let part = &numbers[rows.start * self.width..rows.end * self.width];
-            answers[i] = Some(post::output(items[i].want, part, self.width, &self.dense));
+            answers[i] = Some(self.finish(items[i].want, part));
         }
+    }
+
+    /// Turns an item's rows into what it wants.
+    fn finish(&self, want: Want, rows: &[f32]) -> Result<Output, ItemFault> {
+        Ok(match want {
+            Want::Logits => Output::Logits(finite(rows)?),
+            Want::TokenLogits => Output::TokenLogits(finite(rows)?),
+            Want::Embedding(spec) => Output::Embedding(post::embed(rows, self.width, &spec, &self.dense)?),
+            Want::Sparse => Output::Sparse(post::sparse_weights(rows)?),
+        })
     }
 
     fn forward(&mut self, flat: &Flat) -> ort::Result<Vec<f32>> {
@@ -178,4 +188,9 @@ impl NativeExecutor {
         let (_, numbers) = outputs[OUTPUT].try_extract_tensor::<f32>()?;
         Ok(numbers.to_vec())
     }
+}
+
+fn finite(rows: &[f32]) -> Result<Vec<f32>, ItemFault> {
+    post::all_finite(rows)?;
+    Ok(rows.to_vec())
 }

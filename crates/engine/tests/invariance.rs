@@ -1,0 +1,45 @@
+//! Batch-mates never change a score: the same item alone, first, last and amid 64
+//! mixed lengths, on a real model.
+
+mod support;
+
+use sortie_engine::{EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem};
+use support::{close, real};
+
+fn item(seed: usize, tokens: usize, want: Want) -> WorkItem {
+    let ids = (0..tokens).map(|i| if i == 0 { 101 } else { (1000 + (seed * 7919 + i * 104_729) % 25_000) as u32 }).collect();
+    WorkItem { sequence: Sequence { ids, type_ids: vec![], truncated: false }, want }
+}
+
+fn numbers(o: &Output) -> &[f32] {
+    match o {
+        Output::Logits(v) | Output::Embedding(v) => v,
+        other => panic!("not asked for: {other:?}"),
+    }
+}
+
+fn holds(name: &str, want: Want) {
+    let model = Model::open(&real(name), &LoadOptions { threads: Some(2), ..LoadOptions::default() }).unwrap();
+    let mut executor = Executor::new(&model).unwrap();
+    for tokens in [1, 2, 17, 130, 512] {
+        let it = item(0, tokens, want);
+        let alone = executor.run(&[&it]).remove(0).unwrap();
+        let mates: Vec<WorkItem> = (1..64).map(|s| item(s, 1 + (s * 37) % 180, want)).collect();
+        for at in [0, 31, 63] {
+            let mut batch: Vec<&WorkItem> = mates.iter().collect();
+            batch.insert(at, &it);
+            let got = executor.run(&batch).remove(at).unwrap();
+            close(numbers(&got), numbers(&alone), 1e-5, &format!("{name}, {tokens} tokens, place {at}"));
+        }
+    }
+}
+
+#[test]
+fn a_rerank_score_does_not_depend_on_its_batch() {
+    holds("reranker", Want::Logits);
+}
+
+#[test]
+fn a_vector_does_not_depend_on_its_batch() {
+    holds("minilm", Want::Embedding(EmbedSpec { pooling: Pooling::Mean, normalize: true, dimensions: None }));
+}
