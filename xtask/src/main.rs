@@ -1,1 +1,82 @@
-fn main(){}
+//! `cargo xtask …`: everything a fresh machine needs, from set-up to checks.
+//!
+//! Needs Rust, python3 and pip, nothing else. What it fetches is pinned by
+//! version and SHA-256 in [`catalog`] and lives in a cache outside git
+//! ([`cache`]). An error is told in words with its causes; Ctrl-C stops the
+//! children, removes temporary files and leaves with code 130.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod buf;
+mod cache;
+mod catalog;
+mod check;
+mod demo;
+mod digest;
+mod interrupt;
+mod merge;
+mod models;
+mod ort;
+mod pip;
+mod process;
+mod python;
+mod test;
+mod wheel;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Conventional exit code of a program stopped by Ctrl-C (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, demo, tests and checks", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rerank 200 real texts on three local servers, from nothing
+    Demo(demo::Args),
+    /// Run every test, fetching what they need first
+    Test(test::Args),
+    /// Formatting, lints, docs, dependency direction and the contract
+    Check,
+    /// Fetch the ONNX Runtime library for this machine
+    Ort,
+    /// Fetch the models the tests and the demo use
+    Models(models::Args),
+    /// Run a benchmark
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = interrupt::listen().and_then(|()| match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Check => check::run(),
+        Command::Ort => ort::run(),
+        Command::Models(args) => models::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<interrupt::Interrupted>() => {
+            eprintln!("interrupted; nothing is left running");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

