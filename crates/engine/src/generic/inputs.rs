@@ -1,0 +1,155 @@
+//! Which input of a graph is which, by name.
+//!
+//! | role | names | value |
+//! | --- | --- | --- |
+//! | ids | `input_ids`, `input`, `ids`, `token_ids`, `tokens` | vocabulary ids, the pad id on padding |
+//! | mask | `attention_mask`, `mask`, `input_mask` | 1, and 0 on padding |
+//! | types | `token_type_ids`, `segment_ids`, `token_types` | segments, 0 on padding |
+//! | positions | `position_ids`, `positions` | offset, offset + 1, … |
+//!
+//! Each is `[batch, sequence]`, int64 or int32 as the graph declares.
+
+use std::path::Path;
+
+use super::facts::{Elem, GraphFacts, Port};
+use crate::error::LoadError;
+
+/// What an input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Ids,
+    Mask,
+    Types,
+    Positions,
+}
+
+impl Role {
+    /// By the input's name.
+    pub(super) fn of(port: &Port) -> Option<Self> {
+        match port.plain_name().as_str() {
+            "input_ids" | "input" | "ids" | "token_ids" | "tokens" => Some(Role::Ids),
+            "attention_mask" | "mask" | "input_mask" => Some(Role::Mask),
+            "token_type_ids" | "segment_ids" | "token_types" => Some(Role::Types),
+            "position_ids" | "positions" => Some(Role::Positions),
+            _ => None,
+        }
+    }
+}
+
+/// One input that is given at every run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    /// Its name in the graph.
+    pub(crate) name: String,
+    /// What goes in.
+    pub(crate) role: Role,
+    /// int32 instead of int64.
+    pub(crate) narrow: bool,
+}
+
+/// All inputs of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inputs {
+    /// In the graph's order.
+    pub(crate) bound: Vec<Bound>,
+    /// Whether padding can be told from text.
+    pub(crate) has_mask: bool,
+    /// Rows a run must have, where the graph fixes them.
+    pub(crate) rows: Option<usize>,
+    /// Length every sequence is padded to, where the graph fixes it.
+    pub(crate) length: Option<usize>,
+}
+
+impl Inputs {
+    /// Matches the inputs of a graph.
+    ///
+    /// # Errors
+    /// When one is unknown (the error names it), of another type or shape than
+    /// `[batch, sequence]` integers, or no input takes ids.
+    pub(crate) fn bind(facts: &GraphFacts, path: &Path) -> Result<Self, LoadError> {
+        let mut inputs = Self { bound: Vec::new(), has_mask: false, rows: None, length: None };
+        for port in &facts.inputs {
+            let refuse = |why: &str| Err(LoadError::unsupported(path, format!("input {:?} {why}", port.name)));
+            let Some(role) = Role::of(port) else {
+                return refuse("is not one that is served: ids, attention mask, token types and positions are");
+            };
+            if inputs.bound.iter().any(|b| b.role == role) {
+                return refuse("means the same as another input");
+            }
+            let narrow = match port.elem {
+                Elem::I64 => false,
+                Elem::I32 => true,
+                _ => return refuse("is neither int64 nor int32"),
+            };
+            if port.rank().is_some_and(|r| r != 2) {
+                return refuse("is not of the shape [batch, sequence]");
+            }
+            inputs.rows = inputs.rows.or(port.dim(0));
+            inputs.length = inputs.length.or(port.dim(1));
+            inputs.has_mask |= role == Role::Mask;
+            inputs.bound.push(Bound { name: port.name.clone(), role, narrow });
+        }
+        if !inputs.bound.iter().any(|b| b.role == Role::Ids) {
+            return Err(LoadError::unsupported(path, "no input takes token ids (input_ids)"));
+        }
+        Ok(inputs)
+    }
+
+    /// True where only sequences of one length may ride together: padding would
+    /// be read as text.
+    pub(crate) fn equal_lengths_only(&self) -> bool {
+        !self.has_mask && self.length.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, elem: Elem, dims: &[Option<usize>]) -> Port {
+        Port { name: name.to_owned(), elem, dims: Some(dims.to_vec()), made_by: String::new() }
+    }
+
+    fn bind(inputs: Vec<Port>) -> Result<Inputs, LoadError> {
+        let facts = GraphFacts { inputs, outputs: Vec::new(), vocab: None, positions: None };
+        Inputs::bind(&facts, Path::new("m.onnx"))
+    }
+
+    #[test]
+    fn inputs_are_known_by_many_names() {
+        let free = [None, None];
+        let got = bind(vec![
+            port("serving_default_input_ids:0", Elem::I32, &free),
+            port("encoder/Mask", Elem::I64, &free),
+            port("segment_ids", Elem::I64, &free),
+            port("position_ids", Elem::I64, &free),
+        ])
+        .unwrap();
+        let roles: Vec<_> = got.bound.iter().map(|b| (b.role, b.narrow)).collect();
+        assert_eq!(roles, [(Role::Ids, true), (Role::Mask, false), (Role::Types, false), (Role::Positions, false)]);
+        assert!(got.has_mask && !got.equal_lengths_only());
+    }
+
+    #[test]
+    fn fixed_sizes_are_kept() {
+        let got = bind(vec![port("ids", Elem::I64, &[Some(1), Some(128)])]).unwrap();
+        assert_eq!((got.rows, got.length, got.has_mask), (Some(1), Some(128), false));
+        assert!(!got.equal_lengths_only(), "the graph was made for padding of its own");
+    }
+
+    #[test]
+    fn what_cannot_be_given_is_named() {
+        let free = [None, None];
+        let ids = || port("input_ids", Elem::I64, &free);
+        for (inputs, want) in [
+            (vec![ids(), port("pixel_values", Elem::F32, &[None])], "\"pixel_values\""),
+            (vec![port("input_ids", Elem::F32, &free)], "int64"),
+            (vec![port("input_ids", Elem::I64, &[None])], "[batch, sequence]"),
+            (vec![ids(), port("ids", Elem::I64, &free)], "the same"),
+            (vec![port("attention_mask", Elem::I64, &free)], "token ids"),
+        ] {
+            let message = bind(inputs).unwrap_err().to_string();
+            assert!(message.contains(want), "{message}");
+        }
+    }
+}

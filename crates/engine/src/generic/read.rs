@@ -1,0 +1,95 @@
+//! The output tensor of one run to one answer an item. Only rows of real tokens
+//! are read; what padding gave is never looked at.
+
+use half::{bf16, f16};
+use ort::value::{DynValue, TensorElementType};
+
+use super::{model::GenericModel, tensors::Shape};
+use crate::{
+    item::{ItemFault, Output, Want, WorkItem},
+    post::{all_finite, embed, finish, pool, sparse_weights},
+    task::Pooling,
+};
+
+/// A float tensor as f32, with its shape.
+pub(super) struct Read {
+    dims: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Read {
+    /// Copies a tensor out; f16 and bf16 are cast up.
+    pub(super) fn of(value: &DynValue) -> ort::Result<Self> {
+        let (shape, data) = match value.dtype().tensor_type() {
+            Some(TensorElementType::Float16) => {
+                let (shape, data) = value.try_extract_tensor::<f16>()?;
+                (shape, data.iter().map(|x| x.to_f32()).collect())
+            }
+            Some(TensorElementType::Bfloat16) => {
+                let (shape, data) = value.try_extract_tensor::<bf16>()?;
+                (shape, data.iter().map(|x| x.to_f32()).collect())
+            }
+            _ => {
+                let (shape, data) = value.try_extract_tensor::<f32>()?;
+                (shape, data.to_vec())
+            }
+        };
+        Ok(Self { dims: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(), data })
+    }
+
+    /// The answer of each item, in order. The graph may have promised another shape than it gave.
+    pub(super) fn answers(
+        &self,
+        model: &GenericModel,
+        items: &[&WorkItem],
+        run: Shape,
+    ) -> Vec<Result<Output, ItemFault>> {
+        let per_token = match self.dims[..] {
+            [rows] | [rows, _] if rows == run.rows => false,
+            [rows, length, _] if rows == run.rows && length == run.length => true,
+            _ => {
+                let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
+                return items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect();
+            }
+        };
+        let width = if let [_] = self.dims[..] { 1 } else { self.dims.last().copied().unwrap_or(0) };
+        let stride = if per_token { width * run.length } else { width };
+        items
+            .iter()
+            .enumerate()
+            .map(|(row, item)| {
+                let real = if per_token { width * item.sequence.len() } else { width };
+                let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
+                answer(model, item, values, width, per_token)
+            })
+            .collect()
+    }
+}
+
+/// `values` is row-major: (real tokens × width) where `per_token`, else one row of `width`.
+fn answer(
+    model: &GenericModel,
+    item: &WorkItem,
+    values: &[f32],
+    width: usize,
+    per_token: bool,
+) -> Result<Output, ItemFault> {
+    let labels = model.task.labels().len();
+    let misshapen = || Err(ItemFault::Run(format!("output {:?} gives {width} numbers a row", model.output)));
+    match item.want {
+        Want::Logits if per_token || width != labels => misshapen(),
+        Want::TokenLogits if !per_token || width != labels => misshapen(),
+        Want::Logits => all_finite(values).map(|()| Output::Logits(values.to_vec())),
+        Want::TokenLogits => all_finite(values).map(|()| Output::TokenLogits(values.to_vec())),
+        Want::Embedding(spec) if per_token => embed(values, width, &spec, &model.dense).map(Output::Embedding),
+        Want::Embedding(spec) if spec.pooling != model.pooling => {
+            Err(ItemFault::WrongWant("another pooling than the one inside its graph"))
+        }
+        Want::Embedding(spec) => finish(values.to_vec(), &spec, &[]).map(Output::Embedding),
+        Want::Sparse if per_token => sparse_weights(&pool(values, width, Pooling::Max)).map(Output::Sparse),
+        Want::Sparse => {
+            all_finite(values)?;
+            Ok(Output::Sparse((0u32..).zip(values.iter().copied()).filter(|&(_, w)| w > 0.0).collect()))
+        }
+    }
+}

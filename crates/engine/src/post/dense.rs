@@ -1,0 +1,125 @@
+//! The Dense module of sentence-transformers: `y = f(W x + b)`.
+
+use crate::item::ItemFault;
+
+/// Lanes the products are summed in: lets the compiler use vector registers,
+/// which one running sum does not.
+const LANES: usize = 8;
+
+/// What follows the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DenseActivation {
+    /// Nothing.
+    Identity,
+    /// tanh.
+    Tanh,
+    /// max(0, x).
+    Relu,
+    /// x Φ(x), by the error function.
+    Gelu,
+}
+
+/// One dense layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dense {
+    /// Length of the vectors it takes.
+    pub(crate) inputs: usize,
+    /// Length of the vectors it gives.
+    pub(crate) outputs: usize,
+    /// Row-major (outputs × inputs).
+    pub(crate) weight: Vec<f32>,
+    /// One number an output.
+    pub(crate) bias: Option<Vec<f32>>,
+    /// What follows the product.
+    pub(crate) activation: DenseActivation,
+}
+
+impl Dense {
+    /// Applies the layer to a vector of `inputs` numbers.
+    ///
+    /// # Errors
+    /// When the vector has another length.
+    pub(crate) fn apply(&self, x: &[f32]) -> Result<Vec<f32>, ItemFault> {
+        if x.len() != self.inputs || self.inputs == 0 {
+            return Err(ItemFault::Run(format!(
+                "a dense layer takes {} numbers, it was given {}",
+                self.inputs,
+                x.len()
+            )));
+        }
+        let bias = |i: usize| self.bias.as_ref().and_then(|b| b.get(i)).copied().unwrap_or(0.0);
+        let rows = self.weight.chunks_exact(self.inputs).take(self.outputs);
+        Ok(rows.enumerate().map(|(i, row)| self.activation.of(dot(row, x) + bias(i))).collect())
+    }
+}
+
+impl DenseActivation {
+    fn of(self, x: f32) -> f32 {
+        match self {
+            DenseActivation::Identity => x,
+            DenseActivation::Tanh => x.tanh(),
+            // Not f32::max, which would hide a NaN.
+            DenseActivation::Relu if x < 0.0 => 0.0,
+            DenseActivation::Relu => x,
+            DenseActivation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_lanes.zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layer() -> impl Strategy<Value = (Dense, Vec<f32>)> {
+        (1usize..40, 1usize..6).prop_flat_map(|(inputs, outputs)| {
+            let of = |n| prop::collection::vec(-3f32..3.0, n..=n);
+            let activation = prop::sample::select(vec![
+                DenseActivation::Identity,
+                DenseActivation::Tanh,
+                DenseActivation::Relu,
+                DenseActivation::Gelu,
+            ]);
+            (of(inputs * outputs), prop::option::of(of(outputs)), of(inputs), activation)
+                .prop_map(move |(weight, bias, x, activation)| (Dense { inputs, outputs, weight, bias, activation }, x))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn is_the_plain_product((dense, x) in layer()) {
+            let y = dense.apply(&x).unwrap();
+            prop_assert_eq!(y.len(), dense.outputs);
+            for (o, &y) in y.iter().enumerate() {
+                let z: f64 = (0..dense.inputs).map(|i| f64::from(dense.weight[o * dense.inputs + i]) * f64::from(x[i])).sum::<f64>()
+                    + dense.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
+                let want = match dense.activation {
+                    DenseActivation::Identity => z,
+                    DenseActivation::Tanh => z.tanh(),
+                    DenseActivation::Relu => z.max(0.0),
+                    DenseActivation::Gelu => 0.5 * z * (1.0 + libm::erf(z / 2f64.sqrt())),
+                };
+                prop_assert!((f64::from(y) - want).abs() < 2e-4, "{} {}", y, want);
+            }
+        }
+
+        #[test]
+        fn another_length_is_a_fault((dense, mut x) in layer()) {
+            x.push(0.0);
+            prop_assert!(matches!(dense.apply(&x), Err(ItemFault::Run(_))));
+        }
+    }
+}
