@@ -1,0 +1,124 @@
+//! The local cache, laid out as the hub's own tools do:
+//! `<cache>/models--org--repo/{blobs,refs,snapshots/<commit>}`.
+//!
+//! Invariant: a ref is written only once every file of its snapshot is there, so
+//! what a ref names can be served offline.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Fetched,
+    error::HubError,
+    files::{self, Choice, INDEX},
+};
+
+/// The folder of one repository.
+pub(super) fn repo_folder(cache: &Path, name: &str) -> PathBuf {
+    cache.join(format!("models--{}", name.replace('/', "--")))
+}
+
+/// The folder of one commit.
+pub(super) fn snapshot(cache: &Path, name: &str, commit: &str) -> PathBuf {
+    repo_folder(cache, name).join("snapshots").join(commit)
+}
+
+/// Full commit ids name themselves; branches and tags go through a ref.
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// What is cached whole of a revision.
+pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool) -> Option<Fetched> {
+    let commit = if is_commit(revision) {
+        revision.to_owned()
+    } else {
+        let path = repo_folder(cache, name).join("refs").join(revision);
+        std::fs::read_to_string(path).ok()?.trim().to_owned()
+    };
+    if !is_commit(&commit) {
+        return None;
+    }
+    let folder = snapshot(cache, name, &commit);
+    let listing = listing(&folder);
+    let model_type = model_type(&folder, name).ok()?;
+    let shards = shards(&folder, name).ok()?;
+    let choice = Choice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
+    files::weights(name, &listing, choice).ok()?;
+    Some(Fetched { folder, commit })
+}
+
+/// Makes `revision` name `commit`; replaces the ref in one step.
+pub(super) fn write_ref(cache: &Path, name: &str, revision: &str, commit: &str) -> Result<(), HubError> {
+    let path = repo_folder(cache, name).join("refs").join(revision);
+    let write = || {
+        std::fs::create_dir_all(path.parent().unwrap_or(cache))?;
+        let draft = path.with_extension(format!("{}.draft", std::process::id()));
+        std::fs::write(&draft, commit)?;
+        std::fs::rename(&draft, &path)
+    };
+    write().map_err(|source| HubError::Cache { path: path.clone(), source })
+}
+
+/// `model_type` of a snapshot's configuration.
+pub(super) fn model_type(folder: &Path, name: &str) -> Result<Option<String>, HubError> {
+    let config = json(folder, name, "config.json")?;
+    Ok(config.as_ref().and_then(|c| c.get("model_type")?.as_str().map(str::to_owned)))
+}
+
+/// Files that a snapshot's shard index names; none without one.
+pub(super) fn shards(folder: &Path, name: &str) -> Result<Vec<String>, HubError> {
+    let index = json(folder, name, INDEX)?;
+    let map = index.as_ref().and_then(|index| index.get("weight_map")?.as_object());
+    let files: BTreeSet<&str> = map.into_iter().flatten().filter_map(|(_, file)| file.as_str()).collect();
+    Ok(files.into_iter().map(str::to_owned).collect())
+}
+
+fn json(folder: &Path, name: &str, file: &str) -> Result<Option<serde_json::Value>, HubError> {
+    let path = folder.join(file);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(HubError::Cache { path, source }),
+    };
+    let bad = |source| HubError::BadFile { name: name.to_owned(), file: file.to_owned(), source };
+    serde_json::from_slice(&text).map(Some).map_err(bad)
+}
+
+/// Names of the files of a snapshot and of its folders.
+fn listing(folder: &Path) -> BTreeSet<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let mut all = BTreeSet::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        if path.is_dir() {
+            all.extend(names(&path).into_iter().filter(|f| path.join(f).is_file()).map(|f| format!("{name}/{f}")));
+        } else if path.is_file() {
+            // A link whose file is gone is no file.
+            all.insert(name);
+        }
+    }
+    all
+}
+
+/// Bytes of a cached file.
+pub(super) fn size(path: &Path) -> Result<u64, HubError> {
+    let found = std::fs::metadata(path).map(|meta| meta.len());
+    found.map_err(|source| HubError::Cache { path: path.to_owned(), source })
+}
+
+/// Removes a file that came broken, with what it links to.
+pub(super) fn remove(path: &Path) {
+    for path in [std::fs::canonicalize(path).ok(), Some(path.to_owned())].into_iter().flatten() {
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a broken file stays in the model cache");
+        }
+    }
+}

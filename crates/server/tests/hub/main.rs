@@ -1,0 +1,177 @@
+//! Fetching from a model hub, against a stand-in on a real socket.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the stand-in is test code")]
+
+mod stand_in;
+
+use std::path::Path;
+
+use sortie_engine::{LoadOptions, Model};
+use sortie_server::hub::{Fetched, HubError, HubOptions, fetch};
+use stand_in::{COMMIT, NAME, StandIn};
+use tempfile::TempDir;
+
+fn options(hub: &StandIn, cache: &TempDir) -> HubOptions {
+    HubOptions {
+        endpoint: Some(hub.endpoint.clone()),
+        cache: Some(cache.path().to_owned()),
+        token: Some("hf_secret".to_owned()),
+        ..HubOptions::default()
+    }
+}
+
+/// What the error says, causes too.
+fn story(error: &HubError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn holds(folder: &Path, hub: &StandIn, files: &[&str]) {
+    for file in files {
+        assert_eq!(std::fs::read(folder.join(file)).unwrap(), hub.file(file), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_fetched_once_and_then_served_without_the_hub() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    hub.put("pytorch_model.bin", b"not for us");
+    hub.put("1_Pooling/config.json", b"{}");
+    let options = options(&hub, &cache);
+
+    let first = fetch(NAME, None, &options).await.unwrap();
+    assert_eq!(first.commit, COMMIT);
+    holds(&first.folder, &hub, &["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]);
+    assert!(!first.folder.join("pytorch_model.bin").exists());
+    assert!(!first.folder.join("expected.json").exists());
+    let seen = hub.take_seen();
+    assert!(seen.iter().all(|line| line.ends_with("+token")), "{seen:?}");
+
+    // Online again: the branch is looked up, no file is asked for.
+    assert_eq!(fetch(NAME, None, &options).await.unwrap(), first);
+    let seen = hub.take_seen();
+    assert!(!seen.is_empty() && seen.iter().all(|line| line.starts_with("GET /api/")), "{seen:?}");
+
+    // Offline: nothing is asked at all.
+    let offline = HubOptions { offline: true, ..options.clone() };
+    assert_eq!(fetch(NAME, None, &offline).await.unwrap(), first);
+    assert_eq!(fetch(NAME, Some(COMMIT), &offline).await.unwrap(), first);
+    assert!(hub.take_seen().is_empty());
+
+    // The hub is gone: what is cached is served.
+    hub.stop().await;
+    assert_eq!(fetch(NAME, None, &options).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    let options = options(&hub, &cache);
+    for bare in [false, true] {
+        let error = fetch("sortie-tests/nothing", None, &options).await.unwrap_err();
+        assert!(matches!(&error, HubError::NotFound { name } if name == "sortie-tests/nothing"), "{bare} {error:?}");
+        let error = fetch(NAME, Some("v9"), &options).await.unwrap_err();
+        assert!(matches!(&error, HubError::RevisionNotFound { revision, .. } if revision == "v9"), "{bare} {error:?}");
+        hub.bare();
+    }
+    assert!(matches!(fetch("no-owner", None, &options).await.unwrap_err(), HubError::BadName { .. }));
+    assert!(matches!(fetch(NAME, Some("../../up"), &options).await.unwrap_err(), HubError::RevisionNotFound { .. }));
+
+    hub.remove("model.safetensors");
+    assert!(matches!(fetch(NAME, None, &options).await.unwrap_err(), HubError::NoWeights { .. }));
+    // A fetch that failed leaves nothing that would be served offline.
+    let offline = HubOptions { offline: true, ..options };
+    let error = fetch(NAME, None, &offline).await.unwrap_err();
+    assert!(matches!(&error, HubError::NotCached { .. }), "{error:?}");
+    assert!(story(&error).contains("HF_HUB_OFFLINE"), "{}", story(&error));
+}
+
+#[tokio::test]
+async fn without_a_network_and_a_cache_it_says_so() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    let options = options(&hub, &cache);
+    hub.stop().await;
+    let error = fetch(NAME, None, &options).await.unwrap_err();
+    let HubError::Unreachable { endpoint, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(Some(endpoint), options.endpoint.as_ref());
+    assert!(story(&error).contains("HF_ENDPOINT") && !story(&error).contains("hf_secret"), "{}", story(&error));
+}
+
+#[tokio::test]
+async fn a_transfer_that_breaks_off_is_an_error_and_recovers() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    let options = options(&hub, &cache);
+    hub.cut("model.safetensors", 1_000);
+    let error = fetch(NAME, None, &options).await.unwrap_err();
+    assert!(matches!(&error, HubError::Transfer { file, .. } if file == "model.safetensors"), "{error:?}");
+    let offline = HubOptions { offline: true, ..options.clone() };
+    for revision in [None, Some(COMMIT)] {
+        let error = fetch(NAME, revision, &offline).await.unwrap_err();
+        assert!(matches!(error, HubError::NotCached { .. }), "{error:?}");
+    }
+    hub.take_seen();
+    let Fetched { folder, .. } = fetch(NAME, None, &options).await.unwrap();
+    holds(&folder, &hub, &["config.json", "tokenizer.json", "model.safetensors"]);
+    // What had come whole was kept.
+    let seen = hub.take_seen();
+    assert!(!seen.iter().any(|line| line.contains("tokenizer.json")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_error_page_in_place_of_a_file_is_not_kept() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    let options = options(&hub, &cache);
+    hub.error_page("model.safetensors");
+    let error = fetch(NAME, None, &options).await.unwrap_err();
+    assert!(matches!(&error, HubError::WrongSize { file, .. } if file == "model.safetensors"), "{error:?}");
+    let Fetched { folder, .. } = fetch(NAME, Some("v1"), &options).await.unwrap();
+    holds(&folder, &hub, &["model.safetensors"]);
+}
+
+#[tokio::test]
+async fn shards_and_exports_are_found() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    let weights = hub.file("model.safetensors");
+    hub.remove("model.safetensors");
+    hub.put("model-00001-of-00001.safetensors", &weights);
+    hub.put("model.safetensors.index.json", br#"{"weight_map":{"a":"model-00001-of-00001.safetensors"}}"#);
+    let options = options(&hub, &cache);
+    let Fetched { folder, .. } = fetch(NAME, None, &options).await.unwrap();
+    holds(&folder, &hub, &["model-00001-of-00001.safetensors"]);
+
+    let cache = tempfile::tempdir().unwrap();
+    hub.put("config.json", br#"{"model_type":"modernbert"}"#);
+    let elsewhere = HubOptions { cache: Some(cache.path().to_owned()), ..options };
+    let error = fetch(NAME, None, &elsewhere).await.unwrap_err();
+    assert!(matches!(&error, HubError::NeedsOnnx { model_type, .. } if model_type == "modernbert"), "{error:?}");
+    hub.put("onnx/model.onnx", b"graph");
+    hub.put("onnx/model.onnx_data", b"numbers");
+    hub.put("onnx/model_int8.onnx", b"other graph");
+    let Fetched { folder, .. } = fetch(NAME, None, &elsewhere).await.unwrap();
+    holds(&folder, &hub, &["onnx/model.onnx", "onnx/model.onnx_data"]);
+    assert!(!folder.join("onnx/model_int8.onnx").exists());
+    assert!(!folder.join("model-00001-of-00001.safetensors").exists());
+}
+
+/// The types that are fetched as safetensors are those that the engine serves from them.
+#[test]
+fn the_engine_agrees_on_native_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let says = |kind: &str| {
+        let config = format!("{{\"model_type\":\"{kind}\",\"architectures\":[\"XModel\"]}}");
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), []).unwrap();
+        format!("{:?}", Model::open(folder.path(), &LoadOptions::default()).unwrap_err())
+    };
+    for kind in ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"] {
+        assert!(!says(kind).contains("ONNX export"), "{kind}: {}", says(kind));
+    }
+    for kind in ["modernbert", "mpnet", "deberta-v2"] {
+        assert!(says(kind).contains("ONNX export"), "{kind}: {}", says(kind));
+    }
+}
