@@ -33,6 +33,6 @@ pub use executor::Executor;
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
 pub use model::{LoadOptions, Model, ModelInfo};
 pub use post::{Activation, activate, cosine};
-pub use runtime::{Runtime, library_candidates};
+pub use runtime::{ORT_VERSION, Runtime, library_candidates};
 pub use task::{Pooling, Task};
 pub use tokenize::{EncodeOptions, Query, TokenDetail, Tokenized, Tokenizer, Truncation};

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 
 /// A tiny model folder with its expected outputs.
-pub fn oracle(name: &str) -> PathBuf {
+pub(crate) fn oracle(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny").join(name)
 }
 
 /// A real model that `cargo xtask models` fetched.
-pub fn real(name: &str) -> PathBuf {
+pub(crate) fn real(name: &str) -> PathBuf {
     let cache = std::env::var_os("SORTIE_CACHE").map(PathBuf::from).or_else(|| {
         std::env::var_os("XDG_CACHE_HOME").map(|c| PathBuf::from(c).join("sortie")).or_else(|| {
             let home = PathBuf::from(std::env::var_os("HOME")?);
@@ -23,7 +23,7 @@ pub fn real(name: &str) -> PathBuf {
 }
 
 /// `|got − want| ≤ tolerance · max(1, |want|)` for each number.
-pub fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}: how many numbers");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g - w).abs() <= tolerance * w.abs().max(1.0), "{what}: number {i} is {g}, not {w}");
