@@ -5,7 +5,10 @@
 
 use std::{fmt, thread::available_parallelism};
 
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, builder::GraphOptimizationLevel};
+use ort::{
+    logging::LogLevel,
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, builder::GraphOptimizationLevel},
+};
 
 use super::{batches::plan, model::GenericModel, read::Read};
 use crate::{
@@ -44,7 +47,9 @@ impl GenericExecutor {
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(threads)?
                 .commit_from_file(&model.path)?;
-            let only_output = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(&model.output));
+            let mut only_output = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(&model.output));
+            // A failed run comes back as an error and is logged here; ONNX Runtime need not print it too.
+            only_output.set_log_level(LogLevel::Fatal)?;
             Ok((session, only_output))
         };
         let (session, only_output) = load().map_err(LoadError::session(&model.path))?;

@@ -28,3 +28,6 @@ mod tensors;
 pub(crate) use executor::GenericExecutor;
 pub(crate) use locate::find;
 pub(crate) use model::GenericModel;
+
+#[cfg(test)]
+mod tests;
