@@ -1,0 +1,92 @@
+//! Tokens with their places in the text, for Tokenize and TagTokens.
+//!
+//! Always the reference path: offsets come from `tokenizers` and go through the
+//! file's post-processor, which may trim whitespace off them. They are byte
+//! offsets into the original UTF-8 text, on character boundaries, so
+//! `&text[start..end]` is always valid.
+
+use super::{
+    EncodeOptions, Tokenizer, Truncation,
+    piece::{Form, Piece, contained},
+    sequence, template, truncate,
+};
+use crate::{error::InputError, item::Sequence};
+
+/// One token and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenDetail {
+    /// The vocabulary's spelling of it.
+    pub token: String,
+    /// First byte in its text; 0 for a special token.
+    pub start: usize,
+    /// Byte behind its last in its text; 0 for a special token.
+    pub end: usize,
+    /// Added by the template. A special token spelled out in the text is not special here.
+    pub special: bool,
+    /// From the second text of a pair: offsets count in that one.
+    pub second: bool,
+    /// Goes on with the word of the token before it.
+    pub continues: bool,
+}
+
+/// A sequence and, one for one, the details of its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The ids.
+    pub sequence: Sequence,
+    /// One for each id, in order.
+    pub details: Vec<TokenDetail>,
+}
+
+impl Tokenizer {
+    /// Tokenizes `text`, or `text` and `pair`, with details. With `specials` the sequence equals that of
+    /// [`Tokenizer::encode`] or [`Tokenizer::encode_pair`]; without, the template's tokens are left out, and the texts
+    /// have their room too.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`] and [`Tokenizer::encode_pair`].
+    pub fn detail(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        options: &EncodeOptions,
+        specials: bool,
+    ) -> Result<Tokenized, InputError> {
+        let rule = options.truncation;
+        let added = if specials { self.specials(pair.is_some()) } else { 0 };
+        let limit = self.limit(options, added)?;
+        let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
+            self.piece(text, self.stop(text, must_fit, limit), Form::Encoding { segment })
+        };
+        let whole_first = rule == Truncation::Error || (pair.is_some() && rule == Truncation::DocumentOnly);
+        let first = piece(text, whole_first, 0)?;
+        let second = pair.map(|text| piece(text, rule == Truncation::Error, 1)).transpose()?;
+        let kept = truncate::fit(&first, second.as_ref(), limit, added, rule)?;
+        let encoding = contained(|| template::processed(&self.inner, &first, second.as_ref(), &kept, specials))?;
+        if encoding.len() > limit {
+            return Err(InputError::TooLong { tokens: encoding.len(), limit });
+        }
+
+        let places = encoding.get_sequence_ids();
+        let words = encoding.get_word_ids();
+        let details = (0..encoding.len())
+            .map(|i| {
+                let second = places[i] == Some(1);
+                let special = encoding.get_special_tokens_mask()[i] == 1;
+                let source = if second { pair.unwrap_or_default() } else { text };
+                let (start, end) = on_boundaries(source, encoding.get_offsets()[i]);
+                let continues =
+                    !special && i > 0 && words[i].is_some() && words[i] == words[i - 1] && places[i] == places[i - 1];
+                TokenDetail { token: encoding.get_tokens()[i].clone(), start, end, special, second, continues }
+            })
+            .collect();
+        let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
+        Ok(Tokenized { sequence: sequence(ids, type_ids, kept.truncated), details })
+    }
+}
+
+/// Widens offsets to whole characters of `text`. Byte-level tokens may be parts of one.
+fn on_boundaries(text: &str, (start, end): (usize, usize)) -> (usize, usize) {
+    let start = text.floor_char_boundary(start);
+    (start, text.ceil_char_boundary(end).max(start))
+}

@@ -1,0 +1,158 @@
+//! Reads `tokenizer.json` and makes sure that it can serve its model: ids the
+//! model has rows for, room for more than specials, and assembled sequences
+//! equal to the reference on sample texts. No file makes it panic.
+
+use std::{fs, path::Path, sync::Arc};
+
+use tokenizers::models::ModelWrapper;
+
+use super::{
+    DEFAULT_TYPE_VOCAB, EncodeOptions, Tokenizer,
+    piece::contained,
+    template::{self, Template},
+};
+use crate::{
+    error::{InputError, LoadError},
+    item::Sequence,
+};
+
+/// File of a model folder that holds the tokenizer.
+const FILE: &str = "tokenizer.json";
+
+/// Largest file read. The largest vocabularies in use, 256 k entries with merges, take about 35 MB.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Tokens that fill padded places where the file has no padding section.
+const PAD_TOKENS: [&str; 2] = ["[PAD]", "<pad>"];
+
+/// Texts the self-check compares: nothing, whitespace, plain words, accents, scripts, emoji, controls, a long word.
+const SAMPLES: [&str; 8] = [
+    "",
+    "  \t\n ",
+    "how to split a string by a delimiter",
+    "Don't re-use FooBar_2.0 (v1.31.1), it's \"gone\"!",
+    "Größe und Übermaß: naïve cafés, e\u{301}te\u{301}",
+    "漢字とカタカナ, русский, العربية, ไทย, 한국어",
+    "🙂👩‍👩‍👧 \u{0}\u{7f}\u{200b}\u{fffd}\u{301}",
+    "pneumonoultramicroscopicsilicovolcanoconiosispneumonoultramicroscopicsilicovolcanoconiosispneumonoultramicro",
+];
+
+impl Tokenizer {
+    /// Reads `folder/tokenizer.json`, for sequences of at most `max_length` tokens and a model with `model_vocab` rows
+    /// in its embedding table. Padding and truncation baked into the file are dropped.
+    ///
+    /// # Errors
+    /// A [`LoadError`] that names the file: it cannot be read, is no tokenizer, can make ids the model has no row for,
+    /// or adds more special tokens than `max_length` holds.
+    pub fn load(folder: &Path, max_length: usize, model_vocab: usize) -> Result<Self, LoadError> {
+        let path = folder.join(FILE);
+        let path = path.as_path();
+        let invalid = |e: InputError| LoadError::invalid(path, e.to_string());
+        let mut inner = read(path)?;
+
+        let baked_pad = inner.get_padding().map(|padding| padding.pad_id);
+        let pad_id = baked_pad.or_else(|| PAD_TOKENS.iter().find_map(|token| inner.token_to_id(token)));
+        contained(|| {
+            inner.with_padding(None);
+            inner.with_truncation(None).map(|_| ())
+        })
+        .map_err(invalid)?;
+        // Dropout is for training: it would make two answers out of one text.
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+        }
+
+        let highest = contained(|| highest_id(&inner)).map_err(invalid)?.max(baked_pad);
+        if let Some(highest) = highest.filter(|&id| id as usize >= model_vocab) {
+            return Err(LoadError::invalid(
+                path,
+                format!(
+                    "its vocabulary of {} entries has ids up to {highest}, but the model's embedding table has {model_vocab} rows",
+                    inner.get_vocab_size(true)
+                ),
+            ));
+        }
+
+        let template = match contained(|| Template::derive(&inner)) {
+            Ok(template) => Some(template),
+            Err(why) => {
+                tracing::warn!(file = %path.display(), %why, "no template: special tokens are placed by the post-processor each time");
+                None
+            }
+        };
+        let inner = Arc::new(inner);
+        let mut this = Tokenizer { inner, template, max_length, model_vocab, type_vocab: DEFAULT_TYPE_VOCAB, pad_id };
+        let specials = this.specials(true).max(this.specials(false));
+        if max_length <= specials {
+            return Err(LoadError::invalid(
+                path,
+                format!("it adds {specials} special tokens, but the longest sequence is {max_length} tokens"),
+            ));
+        }
+        if this.template.is_some() && !this.agrees() {
+            tracing::warn!(file = %path.display(), "the template disagrees with the post-processor, which is run each time instead");
+            this.template = None;
+        }
+        if this.template.is_none() && !this.agrees() {
+            return Err(LoadError::unsupported(path, "its steps one by one do not give what it encodes as a whole"));
+        }
+        tracing::info!(
+            file = %path.display(), vocab = this.vocab_size(), max_length, template = this.template_is_derived(), "tokenizer loaded"
+        );
+        Ok(this)
+    }
+
+    /// Whether sample texts, alone and in pairs, come out as the reference has them.
+    fn agrees(&self) -> bool {
+        let singles = SAMPLES.iter().all(|&text| {
+            let truth = contained(|| self.inner.encode(text, true));
+            same(self.unlimited().encode(text, &EncodeOptions::default()), truth)
+        });
+        let pairs = SAMPLES.iter().zip(SAMPLES.iter().cycle().skip(2)).all(|(&a, &b)| {
+            let truth = contained(|| self.inner.encode((a, b), true));
+            same(self.unlimited().encode_pair(a, b, &EncodeOptions::default()), truth)
+        });
+        singles && pairs
+    }
+
+    /// Itself with room for any sample.
+    fn unlimited(&self) -> Self {
+        Tokenizer { max_length: usize::MAX, ..self.clone() }
+    }
+}
+
+/// Whether both failed, or both made the same ids and type ids.
+fn same(ours: Result<Sequence, InputError>, truth: Result<tokenizers::Encoding, InputError>) -> bool {
+    match (ours, truth) {
+        (Ok(ours), Ok(truth)) => {
+            let type_ids = (0..ours.len()).map(|i| ours.type_id(i));
+            ours.ids == truth.get_ids() && type_ids.eq(truth.get_type_ids().iter().copied())
+        }
+        (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+/// Reads and parses the file.
+fn read(path: &Path) -> Result<tokenizers::Tokenizer, LoadError> {
+    let size = fs::metadata(path).map_err(LoadError::io(path))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(LoadError::invalid(path, format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
+    }
+    let bytes = fs::read(path).map_err(LoadError::io(path))?;
+    contained(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|e| match e {
+        InputError::Tokenizer(message) => LoadError::invalid(path, format!("not a tokenizer: {message}")),
+        other => LoadError::invalid(path, other.to_string()),
+    })
+}
+
+/// Largest id the tokenizer can make: of its vocabulary, its added tokens or its post-processor.
+fn highest_id(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Option<u32>> {
+    let vocab = tokenizer.get_vocab(true).into_values().max();
+    let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder().keys().copied().max();
+    Ok(vocab.max(added).max(template::highest_special(tokenizer)?))
+}

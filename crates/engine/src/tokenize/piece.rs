@@ -1,0 +1,180 @@
+//! One text without specials: the steps of `tokenizers`' own `encode`, one by
+//! one, so that they can stop early.
+//!
+//! `tokenizers` with a truncation set stops at the first word that reaches the
+//! limit (added tokens count, but only a word of the model's stops), and its
+//! `longest_first` compares the counts reached so far. A [`Piece`] stops at the
+//! same word: `ids` holds whole words up to the first that reaches `stop`.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use tokenizers::{
+    Encoding, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Token, TruncationDirection,
+    models::ModelWrapper,
+};
+
+use super::guard;
+use crate::error::InputError;
+
+/// What a piece carries beside its ids.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// Nothing.
+    Ids,
+    /// The crate's own encoding, with offsets, for the post-processor.
+    Encoding {
+        /// Type id of its tokens before the post-processor sees them.
+        segment: u32,
+    },
+}
+
+/// Tokens of one text, without specials.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// Ids of whole words, up to the first that reaches the stop.
+    pub(super) ids: Vec<u32>,
+    /// Whether the text goes on behind them.
+    pub(super) more: bool,
+    /// At least the tokens of `ids`; `None` where [`Form::Ids`] was asked for.
+    pub(super) encoding: Option<Encoding>,
+}
+
+impl Piece {
+    /// Tokenizes `text` up to the first word that reaches `stop` tokens.
+    pub(super) fn of_text(
+        tokenizer: &tokenizers::Tokenizer,
+        text: &str,
+        stop: usize,
+        form: Form,
+    ) -> tokenizers::Result<Self> {
+        let mut heads = guard::heads(text, stop);
+        loop {
+            let head = heads.next().ok_or("a text without a beginning")?;
+            // One more than wanted tells whether there is more.
+            let wanted = stop.saturating_add(if head.whole { 1 } else { spare(tokenizer) });
+            let Words { words, added } = Words::of(tokenizer, head.text, wanted)?;
+            let (ids, total) = first_ids(&words, &added, stop);
+            if head.last || total >= wanted {
+                let more = !head.whole || total > ids.len();
+                let encoding = match form {
+                    Form::Ids => None,
+                    Form::Encoding { segment } => Some(words.into_encoding(None, segment, OffsetType::Byte)?),
+                };
+                return Ok(Piece { ids, more, encoding });
+            }
+        }
+    }
+
+    /// Ready ids without specials.
+    pub(super) fn of_ids(tokenizer: &tokenizers::Tokenizer, ids: &[u32], form: Form) -> Self {
+        let encoding = match form {
+            Form::Ids => None,
+            Form::Encoding { segment } => {
+                let n = ids.len();
+                let tokens = ids.iter().map(|&id| tokenizer.id_to_token(id).unwrap_or_default()).collect();
+                Some(Encoding::new(
+                    ids.to_vec(),
+                    vec![segment; n],
+                    tokens,
+                    vec![None; n],
+                    vec![(0, 0); n],
+                    vec![0; n],
+                    vec![1; n],
+                    Vec::new(),
+                    Default::default(),
+                ))
+            }
+        };
+        Piece { ids: ids.to_vec(), more: false, encoding }
+    }
+
+    /// Its first `n` tokens as an encoding.
+    pub(super) fn first(&self, n: usize) -> tokenizers::Result<Encoding> {
+        let all = self.encoding.as_ref().ok_or("a piece was made without its encoding")?;
+        if all.len() == n {
+            return Ok(all.clone());
+        }
+        // `Encoding::truncate` would keep all the rest as overflow.
+        Ok(Encoding::new(
+            all.get_ids()[..n].to_vec(),
+            all.get_type_ids()[..n].to_vec(),
+            all.get_tokens()[..n].to_vec(),
+            all.get_word_ids()[..n].to_vec(),
+            all.get_offsets()[..n].to_vec(),
+            all.get_special_tokens_mask()[..n].to_vec(),
+            all.get_attention_mask()[..n].to_vec(),
+            Vec::new(),
+            Default::default(),
+        ))
+    }
+}
+
+/// Tokens at the end of a head that are not trusted, for this model.
+fn spare(tokenizer: &tokenizers::Tokenizer) -> usize {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => guard::SPARE_TOKENS.max(model.max_input_chars_per_word.saturating_add(1)),
+        _ => guard::SPARE_TOKENS,
+    }
+}
+
+/// A text in words, tokenized until there were enough.
+struct Words {
+    words: PreTokenizedString,
+    /// Which of them are added tokens.
+    added: Vec<bool>,
+}
+
+impl Words {
+    /// Normalizes and splits `text`, and tokenizes its words until there are `wanted` tokens.
+    fn of(tokenizer: &tokenizers::Tokenizer, text: &str, wanted: usize) -> tokenizers::Result<Self> {
+        let mut words = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
+        if let Some(splitter) = tokenizer.get_pre_tokenizer() {
+            splitter.pre_tokenize(&mut words)?;
+        }
+        let added = splits(&words).map(|tokens| tokens.is_some()).collect();
+        let stop = (wanted != usize::MAX).then_some((wanted, TruncationDirection::Right));
+        tokenizer.get_model().tokenize_in_pretokenized(&mut words, stop)?;
+        Ok(Words { words, added })
+    }
+}
+
+/// Tokens of each word, where it has any yet.
+fn splits(words: &PreTokenizedString) -> impl Iterator<Item = Option<&[Token]>> {
+    let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+    splits.into_iter().map(|(_, _, tokens)| tokens.as_deref())
+}
+
+/// Ids of whole words up to the first of the model's that reaches `stop`, and how many tokens there are in all.
+fn first_ids(words: &PreTokenizedString, added: &[bool], stop: usize) -> (Vec<u32>, usize) {
+    let (mut ids, mut total, mut reached) = (Vec::new(), 0, false);
+    for (tokens, &added) in splits(words).zip(added) {
+        let tokens = tokens.unwrap_or_default();
+        total += tokens.len();
+        if !reached {
+            ids.extend(tokens.iter().map(|t| t.id));
+            reached = !added && total >= stop;
+        }
+    }
+    (ids, total)
+}
+
+/// Runs the crate's code; its errors and its panics become [`InputError::Tokenizer`].
+pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, InputError> {
+    // Nothing of ours is changed inside, and the crate's caches only ever lose an entry.
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(done) => done.map_err(|e| InputError::Tokenizer(e.to_string())),
+        Err(payload) => Err(InputError::Tokenizer(format!("it panicked: {}", panic_message(payload.as_ref())))),
+    }
+}
+
+/// What a panic said.
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,88 @@
+//! A query tokenized once and joined with many texts.
+
+use std::sync::Arc;
+
+use super::{EncodeOptions, Tokenizer, Truncation, piece::Piece};
+use crate::{error::InputError, item::Sequence};
+
+/// Document tokens that a query made for many documents must leave room for: with none, every document but an empty
+/// one would be refused one by one.
+const LEAST_DOCUMENT: usize = 1;
+
+/// The first text of pairs to come, tokenized, with the options they share.
+/// Belongs to the [`Tokenizer`] that made it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Query {
+    piece: Arc<Piece>,
+    limit: usize,
+    truncation: Truncation,
+}
+
+impl Query {
+    /// Its tokens, specials not counted.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.piece.ids.len()
+    }
+}
+
+impl Tokenizer {
+    /// Tokenizes a query for [`Tokenizer::encode_with`] and [`Tokenizer::ids_with`].
+    ///
+    /// With [`Truncation::LongestFirst`] any query will do, since it can be cut. Otherwise the query and the specials
+    /// must leave room for at least one token of a document.
+    ///
+    /// # Errors
+    /// [`InputError::QueryTooLong`], [`InputError::BadMaxLength`], [`InputError::Tokenizer`].
+    pub fn query(&self, text: &str, options: &EncodeOptions) -> Result<Query, InputError> {
+        self.with_room(self.first_text(text, options)?)
+    }
+
+    /// A query from its ids, without specials: the template adds them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::query`], and [`InputError::BadId`].
+    pub fn query_from_ids(&self, ids: &[u32], options: &EncodeOptions) -> Result<Query, InputError> {
+        self.check_ids(ids)?;
+        let limit = self.limit(options, self.specials(true))?;
+        let piece = Arc::new(Piece::of_ids(&self.inner, ids, self.form(0)));
+        self.with_room(Query { piece, limit, truncation: options.truncation })
+    }
+
+    /// The pair of `query` and `document`: just what [`Tokenizer::encode_pair`] makes of the two texts.
+    ///
+    /// # Errors
+    /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::Tokenizer`].
+    pub fn encode_with(&self, query: &Query, document: &str) -> Result<Sequence, InputError> {
+        let stop = self.stop(document, query.truncation == Truncation::Error, query.limit);
+        let second = self.piece(document, stop, self.form(1))?;
+        self.join(&query.piece, Some(&second), query.limit, query.truncation)
+    }
+
+    /// The pair of `query` and a document given as ids without specials. It is cut as a text would be.
+    ///
+    /// # Errors
+    /// [`InputError::BadId`], and as [`Tokenizer::encode_with`].
+    pub fn ids_with(&self, query: &Query, document_ids: &[u32]) -> Result<Sequence, InputError> {
+        self.check_ids(document_ids)?;
+        let second = Piece::of_ids(&self.inner, document_ids, self.form(1));
+        self.join(&query.piece, Some(&second), query.limit, query.truncation)
+    }
+
+    /// The first text of a pair, however long it is.
+    pub(super) fn first_text(&self, text: &str, options: &EncodeOptions) -> Result<Query, InputError> {
+        let limit = self.limit(options, self.specials(true))?;
+        let stop = self.stop(text, options.truncation != Truncation::LongestFirst, limit);
+        let piece = Arc::new(self.piece(text, stop, self.form(0))?);
+        Ok(Query { piece, limit, truncation: options.truncation })
+    }
+
+    /// Refuses a query that must not be cut and leaves no room for documents.
+    fn with_room(&self, query: Query) -> Result<Query, InputError> {
+        let (tokens, limit) = (query.tokens() + self.specials(true), query.limit);
+        if query.truncation != Truncation::LongestFirst && (query.piece.more || tokens + LEAST_DOCUMENT > limit) {
+            return Err(InputError::QueryTooLong { tokens, limit });
+        }
+        Ok(query)
+    }
+}
