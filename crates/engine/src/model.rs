@@ -128,7 +128,12 @@ impl Model {
             ));
         };
         let max_length = longest_input(folder, options, &sentence, longest)?;
-        let tokenizer = Tokenizer::load(folder, max_length, vocab)?;
+        let segments = match &source {
+            Source::Native(m) => m.segments(),
+            // Two is what exports of BERT's kin have; ids beyond would be refused by the graph.
+            Source::Generic(_) => config.type_vocab_size.unwrap_or(2),
+        };
+        let tokenizer = Tokenizer::load(folder, max_length, vocab)?.with_type_vocab(segments);
         let pooling = options.pooling.unwrap_or(sentence.pooling);
         let info = ModelInfo {
             model_type: config.model_type.clone(),
@@ -188,11 +193,17 @@ fn task(folder: &Path, config: &Config, sentence: &Sentence) -> Result<Option<Ta
 }
 
 /// min(what the files intend, positions); an option may go up to the positions.
-fn longest_input(folder: &Path, options: &LoadOptions, sentence: &Sentence, positions: usize) -> Result<usize, LoadError> {
+fn longest_input(
+    folder: &Path,
+    options: &LoadOptions,
+    sentence: &Sentence,
+    positions: usize,
+) -> Result<usize, LoadError> {
     match options.max_length {
-        Some(n) if n == 0 || n > positions => {
-            Err(LoadError::invalid(&folder.join("config.json"), format!("max_length {n} is asked for, the model has positions for 1 to {positions}")))
-        }
+        Some(n) if n == 0 || n > positions => Err(LoadError::invalid(
+            &folder.join("config.json"),
+            format!("max_length {n} is asked for, the model has positions for 1 to {positions}"),
+        )),
         Some(n) => Ok(n),
         None => Ok(sentence.max_length.map_or(positions, |n| n.min(positions))),
     }

@@ -58,8 +58,11 @@ impl Runtime {
                 "the ONNX Runtime library was not found; tried{tried}\nfetch it with `cargo xtask ort`, or point ORT_DYLIB_PATH at version {ORT_VERSION}"
             )));
         };
-        let fail = |e: &dyn std::error::Error| LoadError::Runtime(format!("cannot load ONNX Runtime from {}: {e}", library.display()));
-        let environment = ort::init_from(library).map_err(|e| fail(&e))?.with_name("sortie").build().map_err(|e| fail(&e))?;
+        let fail = |e: &dyn std::error::Error| {
+            LoadError::Runtime(format!("cannot load ONNX Runtime from {}: {e}", library.display()))
+        };
+        let environment =
+            ort::init_from(library).map_err(|e| fail(&e))?.with_name("sortie").build().map_err(|e| fail(&e))?;
         let runtime = Runtime { environment, library: library.clone() };
         Ok(LOADED.get_or_init(|| runtime).clone())
     }

@@ -77,13 +77,21 @@ fn a_broken_folder_is_an_error_that_names_the_file() {
     };
     type Spoil = Box<dyn FnOnce(&Path)>;
     let rows: Vec<(&str, &[&str], Spoil)> = vec![
-        ("no weights", &["neither safetensors", "ONNX"], Box::new(|d| std::fs::remove_file(d.join("model.safetensors")).unwrap())),
+        (
+            "no weights",
+            &["neither safetensors", "ONNX"],
+            Box::new(|d| std::fs::remove_file(d.join("model.safetensors")).unwrap()),
+        ),
         ("no config", &["config.json"], Box::new(|d| std::fs::remove_file(d.join("config.json")).unwrap())),
         ("no tokenizer", &["tokenizer.json"], Box::new(|d| std::fs::remove_file(d.join("tokenizer.json")).unwrap())),
         ("weights cut short", &["model.safetensors"], Box::new(cut("model.safetensors"))),
         ("config cut short", &["config.json"], Box::new(cut("config.json"))),
         ("tokenizer cut short", &["tokenizer.json"], Box::new(cut("tokenizer.json"))),
-        ("empty weights", &["model.safetensors"], Box::new(|d| std::fs::write(d.join("model.safetensors"), b"").unwrap())),
+        (
+            "empty weights",
+            &["model.safetensors"],
+            Box::new(|d| std::fs::write(d.join("model.safetensors"), b"").unwrap()),
+        ),
         (
             "another hidden size",
             &["model.safetensors", "shape", "96"],

@@ -7,7 +7,8 @@ use sortie_engine::{EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Se
 use support::{close, real};
 
 fn item(seed: usize, tokens: usize, want: Want) -> WorkItem {
-    let ids = (0..tokens).map(|i| if i == 0 { 101 } else { (1000 + (seed * 7919 + i * 104_729) % 25_000) as u32 }).collect();
+    let ids =
+        (0..tokens).map(|i| if i == 0 { 101 } else { (1000 + (seed * 7919 + i * 104_729) % 25_000) as u32 }).collect();
     WorkItem { sequence: Sequence { ids, type_ids: vec![], truncated: false }, want }
 }
 
@@ -32,7 +33,12 @@ fn holds(name: &str, want: Want) {
         }
         let answers = executor.run(&batch);
         for at in places {
-            close(numbers(answers[at].as_ref().unwrap()), numbers(&alone), 1e-5, &format!("{name}, {tokens} tokens, place {at}"));
+            close(
+                numbers(answers[at].as_ref().unwrap()),
+                numbers(&alone),
+                1e-5,
+                &format!("{name}, {tokens} tokens, place {at}"),
+            );
         }
     }
 }

@@ -36,7 +36,8 @@ fn expected() -> Expected {
 
 /// The oracle cuts at 512 tokens; the folder intends fewer.
 fn open(name: &str) -> Model {
-    Model::open(&real(name), &LoadOptions { threads: Some(2), max_length: Some(512), ..LoadOptions::default() }).unwrap()
+    Model::open(&real(name), &LoadOptions { threads: Some(2), max_length: Some(512), ..LoadOptions::default() })
+        .unwrap()
 }
 
 #[test]

@@ -45,7 +45,10 @@ impl Case {
     }
 
     fn item(&self, want: Want) -> WorkItem {
-        WorkItem { sequence: Sequence { ids: self.input_ids.clone(), type_ids: self.token_type_ids.clone(), truncated: false }, want }
+        WorkItem {
+            sequence: Sequence { ids: self.input_ids.clone(), type_ids: self.token_type_ids.clone(), truncated: false },
+            want,
+        }
     }
 }
 
@@ -64,14 +67,20 @@ fn agrees(name: &str) {
     assert_eq!(model.info().engine, "native", "{name}");
     let mut executor = Executor::new(&model).unwrap();
 
-    let all: Vec<(WorkItem, Vec<f32>)> = expected.cases.iter().flat_map(|c| c.wants().into_iter().map(|(w, v)| (c.item(w), v))).collect();
+    let all: Vec<(WorkItem, Vec<f32>)> =
+        expected.cases.iter().flat_map(|c| c.wants().into_iter().map(|(w, v)| (c.item(w), v))).collect();
     assert!(all.len() >= expected.cases.len(), "{name}: a case says nothing");
     let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
     let together = executor.run(&items);
     for (k, ((item, want), got)) in all.iter().zip(&together).enumerate() {
         close(numbers(got.as_ref().unwrap()), want, 1e-4, &format!("{name}, case {k}"));
         let alone = executor.run(&[item]).remove(0).unwrap();
-        close(numbers(&alone), numbers(got.as_ref().unwrap()), 1e-5, &format!("{name}, case {k}, alone against batched"));
+        close(
+            numbers(&alone),
+            numbers(got.as_ref().unwrap()),
+            1e-5,
+            &format!("{name}, case {k}, alone against batched"),
+        );
     }
 }
 
@@ -108,7 +117,9 @@ oracles! {
 
 #[test]
 fn types_not_served_natively_are_named() {
-    for (name, kind) in [("mpnet-rerank", "mpnet"), ("deberta-v2-base", "deberta-v2"), ("modernbert-tokens5", "modernbert")] {
+    for (name, kind) in
+        [("mpnet-rerank", "mpnet"), ("deberta-v2-base", "deberta-v2"), ("modernbert-tokens5", "modernbert")]
+    {
         let message = Model::open(&oracle(name), &LoadOptions::default()).unwrap_err().to_string();
         assert!(message.contains(kind) && message.contains("ONNX export"), "{message}");
     }

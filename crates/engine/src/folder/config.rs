@@ -79,7 +79,12 @@ impl Config {
             let slot = key.parse::<usize>().ok().and_then(|i| labels.get_mut(i));
             match slot {
                 Some(slot) => *slot = Some(label.clone()),
-                None => return Err(LoadError::invalid(&path, format!("id2label has the key {key:?}, not one of 0 to {}", map.len() - 1))),
+                None => {
+                    return Err(LoadError::invalid(
+                        &path,
+                        format!("id2label has the key {key:?}, not one of 0 to {}", map.len() - 1),
+                    ));
+                }
             }
         }
         let labels: Option<Vec<_>> = labels.into_iter().collect();
@@ -119,7 +124,9 @@ mod tests {
 
     #[test]
     fn labels_come_in_id_order() {
-        let c = config(r#"{"id2label": {"10":"k","2":"c","0":"a","1":"b","3":"d","4":"e","5":"f","6":"g","7":"h","8":"i","9":"j"}}"#);
+        let c = config(
+            r#"{"id2label": {"10":"k","2":"c","0":"a","1":"b","3":"d","4":"e","5":"f","6":"g","7":"h","8":"i","9":"j"}}"#,
+        );
         assert_eq!(c.labels(Path::new("x")).unwrap().concat(), "abcdefghijk");
     }
 

@@ -40,10 +40,10 @@ fn list(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), LoadEr
     const DEPTH: usize = 1;
     for entry in std::fs::read_dir(dir).map_err(LoadError::io(dir))? {
         let path = entry.map_err(LoadError::io(dir))?.path();
-        let served = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .is_some_and(|n| !n.starts_with('.') && [".json", ".safetensors", ".onnx", ".onnx_data", ".data"].iter().any(|e| n.ends_with(e)));
+        let served = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| {
+            !n.starts_with('.')
+                && [".json", ".safetensors", ".onnx", ".onnx_data", ".data"].iter().any(|e| n.ends_with(e))
+        });
         if path.is_dir() {
             if depth < DEPTH {
                 list(&path, depth + 1, files)?;

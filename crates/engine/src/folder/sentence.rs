@@ -85,7 +85,8 @@ impl Sentence {
     /// Reads what is there; an absent file is no error, a broken one is.
     pub(crate) fn read(folder: &Path) -> Result<Self, LoadError> {
         let mut s = Sentence { max_length: max_length(folder)?, ..Sentence::default() };
-        let prompts: Prompts = read_json_if_there(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
+        let prompts: Prompts =
+            read_json_if_there(&folder.join("config_sentence_transformers.json"))?.unwrap_or_default();
         s.prompts = prompts.prompts.into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
         s.default_prompt = prompts.default_prompt_name.filter(|d| s.prompts.iter().any(|(n, _)| n == d));
 
@@ -99,7 +100,10 @@ impl Sentence {
         s.is_sentence_model = true;
         for module in modules {
             if module.path.split(['/', '\\']).any(|p| p == "..") || Path::new(&module.path).is_absolute() {
-                return Err(LoadError::invalid(&modules_path, format!("module path {:?} leaves the folder", module.path)));
+                return Err(LoadError::invalid(
+                    &modules_path,
+                    format!("module path {:?} leaves the folder", module.path),
+                ));
             }
             let at = folder.join(&module.path);
             match module.kind.rsplit('.').next().unwrap_or_default() {
@@ -113,7 +117,12 @@ impl Sentence {
                 "Dropout" => {}
                 "SpladePooling" => s.is_sparse = true,
                 other => {
-                    return Err(LoadError::unsupported(&modules_path, format!("module type {other} is not served; Transformer, Pooling, Dense, Normalize and SpladePooling are")));
+                    return Err(LoadError::unsupported(
+                        &modules_path,
+                        format!(
+                            "module type {other} is not served; Transformer, Pooling, Dense, Normalize and SpladePooling are"
+                        ),
+                    ));
                 }
             }
         }
@@ -169,8 +178,12 @@ fn max_length(folder: &Path) -> Result<Option<usize>, LoadError> {
     for name in ["sentence_bert_config.json", "tokenizer_config.json"] {
         let Some(l) = read_json_if_there::<Lengths>(&folder.join(name))? else { continue };
         for n in [l.max_seq_length, l.model_max_length].into_iter().flatten() {
-            if n >= 1.0 && n < SANE_LENGTH {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 1..10^6")]
+            if (1.0..SANE_LENGTH).contains(&n) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "checked to lie in 1..10^6"
+                )]
                 let n = n as usize;
                 least = Some(least.map_or(n, |l| l.min(n)));
             }

@@ -115,7 +115,10 @@ impl Weights {
         let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| LoadError::invalid(path, e.to_string()))?;
         let view = tensors.tensor(name).map_err(|_| missing())?;
         let data = to_f32(&view).ok_or_else(|| {
-            LoadError::unsupported(path, format!("tensor {name} is stored as {:?}; f32, f16 and bf16 are read", view.dtype()))
+            LoadError::unsupported(
+                path,
+                format!("tensor {name} is stored as {:?}; f32, f16 and bf16 are read", view.dtype()),
+            )
         })?;
         if let Some(i) = data.iter().position(|x| !x.is_finite()) {
             return Err(LoadError::invalid(path, format!("tensor {name} holds {} at place {i}", data[i])));

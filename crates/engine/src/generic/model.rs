@@ -151,13 +151,13 @@ impl GenericModel {
 
     /// Tells an item that the graph could not run, before it spoils a batch.
     pub(super) fn check(&self, item: &WorkItem) -> Result<(), ItemFault> {
-        let fits = match (&self.task, item.want) {
+        let fits = matches!(
+            (&self.task, item.want),
             (Task::SequenceClassification { .. }, Want::Logits)
-            | (Task::TokenClassification { .. }, Want::TokenLogits)
-            | (Task::Embedding, Want::Embedding(_))
-            | (Task::SparseEmbedding, Want::Sparse) => true,
-            _ => false,
-        };
+                | (Task::TokenClassification { .. }, Want::TokenLogits)
+                | (Task::Embedding, Want::Embedding(_))
+                | (Task::SparseEmbedding, Want::Sparse)
+        );
         if !fits {
             return Err(ItemFault::WrongWant(item.want.name()));
         }

@@ -59,9 +59,8 @@ pub(super) fn pad_id(folder: &Path, config: &Config) -> Result<u32, LoadError> {
         return Ok(padding.pad_id);
     }
     let named: Option<TokenizerConfig> = read_json_if_there(&folder.join("tokenizer_config.json"))?;
-    let name = match named.and_then(|c| c.pad_token) {
-        Some(TokenName::Plain(name) | TokenName::Whole { content: name }) => name,
-        None => return Ok(NO_PAD_ID),
+    let Some(TokenName::Plain(name) | TokenName::Whole { content: name }) = named.and_then(|c| c.pad_token) else {
+        return Ok(NO_PAD_ID);
     };
     Ok(file.added_tokens.iter().find(|t| t.content == name).map_or(NO_PAD_ID, |t| t.id))
 }

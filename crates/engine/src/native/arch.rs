@@ -71,10 +71,16 @@ impl Encoder {
         let hidden = config.need(folder, "hidden_size", config.hidden_size)?;
         let heads = config.need(folder, "num_attention_heads", config.num_attention_heads)?;
         if hidden % heads != 0 {
-            return Err(LoadError::invalid(&path, format!("hidden_size {hidden} is no multiple of num_attention_heads {heads}")));
+            return Err(LoadError::invalid(
+                &path,
+                format!("hidden_size {hidden} is no multiple of num_attention_heads {heads}"),
+            ));
         }
         if let Some(kind) = config.position_embedding_type.as_deref().filter(|k| *k != "absolute") {
-            return Err(LoadError::unsupported(&path, format!("position_embedding_type {kind} is not served natively; an ONNX export of the model will be")));
+            return Err(LoadError::unsupported(
+                &path,
+                format!("position_embedding_type {kind} is not served natively; an ONNX export of the model will be"),
+            ));
         }
         if config.is_decoder {
             return Err(LoadError::unsupported(&path, "is_decoder is set; only encoders are served"));
@@ -88,7 +94,10 @@ impl Encoder {
             _ => 0,
         };
         if first_position >= positions {
-            return Err(LoadError::invalid(&path, format!("max_position_embeddings {positions} leaves no room past pad_token_id")));
+            return Err(LoadError::invalid(
+                &path,
+                format!("max_position_embeddings {positions} leaves no room past pad_token_id"),
+            ));
         }
         let segments = match family {
             Family::DistilBert => 0,
@@ -108,7 +117,9 @@ impl Encoder {
             heads,
             inner: config.need(folder, "intermediate_size", config.intermediate_size)?,
             narrow: match family {
-                Family::Electra => config.need(folder, "embedding_size", Some(config.embedding_size.unwrap_or(hidden)))?,
+                Family::Electra => {
+                    config.need(folder, "embedding_size", Some(config.embedding_size.unwrap_or(hidden)))?
+                }
                 _ => hidden,
             },
             vocab: config.need(folder, "vocab_size", config.vocab_size)?,
@@ -117,7 +128,10 @@ impl Encoder {
             segments,
             eps: eps as f32,
             act: Pointwise::named(act).ok_or_else(|| {
-                LoadError::unsupported(&path, format!("hidden_act {act} is not served natively; an ONNX export of the model will be"))
+                LoadError::unsupported(
+                    &path,
+                    format!("hidden_act {act} is not served natively; an ONNX export of the model will be"),
+                )
             })?,
             prefix: prefix(family, weights),
         };

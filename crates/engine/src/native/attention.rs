@@ -242,10 +242,14 @@ mod tests {
 
     fn reference(h: Head, qkv: &[f32], bias: &[f32]) -> Vec<f64> {
         let (row, at) = (h.heads * 3 * h.size, h.head * 3 * h.size);
-        let part = |t: usize, p: usize, d: usize| f64::from(qkv[(h.start + t) * row + at + p * h.size + d] + bias[at + p * h.size + d]);
+        let part = |t: usize, p: usize, d: usize| {
+            f64::from(qkv[(h.start + t) * row + at + p * h.size + d] + bias[at + p * h.size + d])
+        };
         let mut out = Vec::new();
         for i in 0..h.len {
-            let s: Vec<f64> = (0..h.len).map(|j| (0..h.size).map(|d| part(i, 0, d) * part(j, 1, d)).sum::<f64>() / (h.size as f64).sqrt()).collect();
+            let s: Vec<f64> = (0..h.len)
+                .map(|j| (0..h.size).map(|d| part(i, 0, d) * part(j, 1, d)).sum::<f64>() / (h.size as f64).sqrt())
+                .collect();
             let m = s.iter().copied().fold(f64::MIN, f64::max);
             let e: Vec<f64> = s.iter().map(|x| (x - m).exp()).collect();
             let z: f64 = e.iter().sum();
@@ -254,7 +258,13 @@ mod tests {
         out
     }
 
-    fn check(h: Head, tokens: usize, seed: u64, spread: f32, f: impl Fn(Head, &[f32], &[f32], &mut dyn FnMut(usize, &[f32]))) {
+    fn check(
+        h: Head,
+        tokens: usize,
+        seed: u64,
+        spread: f32,
+        f: impl Fn(Head, &[f32], &[f32], &mut dyn FnMut(usize, &[f32])),
+    ) {
         let mut state = seed | 1;
         let mut next = || {
             state ^= state << 13;

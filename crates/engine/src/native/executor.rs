@@ -78,7 +78,11 @@ impl NativeExecutor {
         Ok(Self {
             has_segments: takes(input::SEGMENTS),
             has_first: takes(input::FIRST),
-            bounds: Bounds { vocab: model.encoder.vocab, segments: model.encoder.segments, longest: model.encoder.longest() },
+            bounds: Bounds {
+                vocab: model.encoder.vocab,
+                segments: model.encoder.segments,
+                longest: model.encoder.longest(),
+            },
             first_position: model.encoder.first_position,
             width,
             task: model.task.clone(),
@@ -89,7 +93,8 @@ impl NativeExecutor {
 
     /// See [`crate::Executor::run`].
     pub(crate) fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
-        let mut answers: Vec<Option<Result<Output, ItemFault>>> = items.iter().map(|i| self.refuse(i).map(Err)).collect();
+        let mut answers: Vec<Option<Result<Output, ItemFault>>> =
+            items.iter().map(|i| self.refuse(i).map(Err)).collect();
         let ready: Vec<usize> = (0..items.len()).filter(|&i| answers[i].is_none()).collect();
         for group in self.groups(items, &ready) {
             self.run_group(items, &ready[group], &mut answers);

@@ -71,7 +71,13 @@ fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadErr
     let table = b.weight("embeddings/positions", &positions.shape, positions.data);
     let p = b.node(ONNX, "Gather", "embeddings/position", &[&table, &at], &[]);
     let (gamma, beta) = norm(b, w, &e.tensor("embeddings.LayerNorm"), e.narrow)?;
-    let x = b.node(MICROSOFT, "SkipLayerNormalization", "embeddings/normed", &[&x, &p, &gamma, &beta], &[Attr::Float("epsilon", e.eps)]);
+    let x = b.node(
+        MICROSOFT,
+        "SkipLayerNormalization",
+        "embeddings/normed",
+        &[&x, &p, &gamma, &beta],
+        &[Attr::Float("epsilon", e.eps)],
+    );
     if e.narrow == e.hidden && !w.has(&e.tensor("embeddings_project.weight")) {
         return Ok(x);
     }
@@ -87,7 +93,13 @@ fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
     let bias = b.weight(at("qkv_bias"), &[3 * e.hidden], bias);
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
-    let attended = b.node(SORTIE, ATTENTION, &at("attended"), &[&qkv, &bias, input::CUMULATIVE], &[Attr::Int(NUM_HEADS, e.heads as i64)]);
+    let attended = b.node(
+        SORTIE,
+        ATTENTION,
+        &at("attended"),
+        &[&qkv, &bias, input::CUMULATIVE],
+        &[Attr::Int(NUM_HEADS, e.heads as i64)],
+    );
 
     let (weight, bias) = weight_and_bias(b, w, &at("attended_out"), &names.attended, e.hidden, e.hidden)?;
     let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
@@ -130,14 +142,32 @@ pub(crate) fn norm(b: &mut Builder, w: &Weights, name: &str, width: usize) -> Re
     Ok((b.weight(gamma, &[width], g.data), b.weight(beta, &[width], s.data)))
 }
 
-fn weight_and_bias(b: &mut Builder, w: &Weights, edge: &str, name: &str, from: usize, to: usize) -> Result<(Edge, Edge), LoadError> {
+fn weight_and_bias(
+    b: &mut Builder,
+    w: &Weights,
+    edge: &str,
+    name: &str,
+    from: usize,
+    to: usize,
+) -> Result<(Edge, Edge), LoadError> {
     let weight = w.get(&format!("{name}.weight"), &[to, from])?.transposed();
     let bias = w.get(&format!("{name}.bias"), &[to])?;
-    Ok((b.weight(format!("{edge}_weight"), &[from, to], weight.data), b.weight(format!("{edge}_bias"), &[to], bias.data)))
+    Ok((
+        b.weight(format!("{edge}_weight"), &[from, to], weight.data),
+        b.weight(format!("{edge}_bias"), &[to], bias.data),
+    ))
 }
 
 /// `x·Wᵀ + b`.
-pub(crate) fn linear(b: &mut Builder, w: &Weights, edge: &str, name: &str, from: usize, to: usize, x: &str) -> Result<Edge, LoadError> {
+pub(crate) fn linear(
+    b: &mut Builder,
+    w: &Weights,
+    edge: &str,
+    name: &str,
+    from: usize,
+    to: usize,
+    x: &str,
+) -> Result<Edge, LoadError> {
     let (weight, bias) = weight_and_bias(b, w, edge, name, from, to)?;
     Ok(b.node(ONNX, "Gemm", edge, &[x, &weight, &bias], &[]))
 }

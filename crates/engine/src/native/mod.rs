@@ -63,6 +63,11 @@ impl NativeModel {
         self.encoder.vocab
     }
 
+    /// Rows of its segment table, 0 where it has none.
+    pub(crate) fn segments(&self) -> usize {
+        self.encoder.segments
+    }
+
     /// Numbers in one of its vectors.
     pub(crate) fn dimensions(&self) -> usize {
         self.dense.last().map_or(self.encoder.hidden, |d| d.outputs)

@@ -221,7 +221,9 @@ impl Builder {
             .iter()
             .map(|a| match *a {
                 Attr::Int(name, i) => AttributeProto { name: name.into(), i, f: 0.0, kind: AttributeKind::Int as i32 },
-                Attr::Float(name, f) => AttributeProto { name: name.into(), i: 0, f, kind: AttributeKind::Float as i32 },
+                Attr::Float(name, f) => {
+                    AttributeProto { name: name.into(), i: 0, f, kind: AttributeKind::Float as i32 }
+                }
             })
             .collect();
         self.graph.node.push(NodeProto {

@@ -55,7 +55,8 @@ impl Operator for PackedAttention {
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
         let heads: i64 = context.get(NUM_HEADS).ok_or_else(|| Error::new("PackedAttention has no num_heads"))?;
-        let heads = usize::try_from(heads).ok().filter(|&h| h > 0).ok_or_else(|| Error::new("num_heads is not above 0"))?;
+        let heads =
+            usize::try_from(heads).ok().filter(|&h| h > 0).ok_or_else(|| Error::new("num_heads is not above 0"))?;
         Ok(AttentionKernel { heads })
     }
 }
@@ -83,7 +84,8 @@ impl Kernel for AttentionKernel {
         let out = Rows { at: out.as_mut_ptr(), len: out.len() };
         guarded(context, (bounds.len() - 1) * heads, |task| {
             let (sequence, head) = (task / heads, task % heads);
-            let head = Head { start: bounds[sequence], len: bounds[sequence + 1] - bounds[sequence], head, heads, size };
+            let head =
+                Head { start: bounds[sequence], len: bounds[sequence + 1] - bounds[sequence], head, heads, size };
             // SAFETY: each task writes the rows of its own sequence and the columns of its own head, and no other's.
             #[expect(unsafe_code, reason = "tasks write disjoint parts of one tensor")]
             attend(head, qkv, bias, &mut |token, numbers| unsafe {

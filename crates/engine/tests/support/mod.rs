@@ -14,7 +14,11 @@ pub(crate) fn real(name: &str) -> PathBuf {
     let cache = std::env::var_os("SORTIE_CACHE").map(PathBuf::from).or_else(|| {
         std::env::var_os("XDG_CACHE_HOME").map(|c| PathBuf::from(c).join("sortie")).or_else(|| {
             let home = PathBuf::from(std::env::var_os("HOME")?);
-            Some(if cfg!(target_os = "macos") { home.join("Library/Caches/sortie") } else { home.join(".cache/sortie") })
+            Some(if cfg!(target_os = "macos") {
+                home.join("Library/Caches/sortie")
+            } else {
+                home.join(".cache/sortie")
+            })
         })
     });
     let folder = cache.expect("HOME is set").join("models").join(name);
