@@ -10,6 +10,8 @@ mod error;
 mod files;
 mod options;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -20,24 +22,24 @@ use futures::{StreamExt, TryStreamExt};
 use hf_hub::{HFClient, HFError, HFRepository, RepoTypeModel, repository::RepoTreeEntry};
 
 pub use error::HubError;
-pub use options::HubOptions;
+pub(crate) use options::HubOptions;
 
 use files::Choice;
 use progress::Bar;
 
 /// The branch that is meant when none is named.
-pub const DEFAULT_REVISION: &str = "main";
+pub(crate) const DEFAULT_REVISION: &str = "main";
 
 /// Files fetched at once; more only share the same line.
 const PARALLEL_FILES: usize = 4;
 
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// Its folder.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The commit it is of.
-    pub commit: String,
+    pub(crate) commit: String,
 }
 
 /// Bytes of each file of a repository.
@@ -49,7 +51,7 @@ type Listing = BTreeMap<String, u64>;
 ///
 /// # Errors
 /// A [`HubError`] that says what to do.
-pub async fn fetch(name: &str, revision: Option<&str>, options: &HubOptions) -> Result<Fetched, HubError> {
+pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptions) -> Result<Fetched, HubError> {
     let bad_name = || HubError::BadName { name: name.to_owned() };
     let (owner, repo) = options::split(name).ok_or_else(bad_name)?;
     let revision = revision.unwrap_or(DEFAULT_REVISION);

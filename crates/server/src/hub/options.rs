@@ -23,23 +23,23 @@ const MAX_NAME_BYTES: usize = 96;
 
 /// How to reach the hub. What is `None` is left to the hub's own defaults.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct HubOptions {
+pub(crate) struct HubOptions {
     /// Base address, `HF_ENDPOINT`.
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// Cache folder: `HF_HUB_CACHE`, else `hub` under `HF_HOME`.
-    pub cache: Option<PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
     /// Access token, `HF_TOKEN`.
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// Serve from the cache only, `HF_HUB_OFFLINE`.
-    pub offline: bool,
+    pub(crate) offline: bool,
     /// Fetch the ONNX export even where safetensors would be served.
-    pub prefer_onnx: bool,
+    pub(crate) prefer_onnx: bool,
 }
 
 impl HubOptions {
     /// Reads the hub's usual variables through `get`.
     #[must_use]
-    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let offline = get("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value));
         let home = || get("HF_HOME").map(|home| PathBuf::from(home).join("hub"));

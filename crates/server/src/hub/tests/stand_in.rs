@@ -10,8 +10,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub const NAME: &str = "sortie-tests/bert-rerank";
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const NAME: &str = "sortie-tests/bert-rerank";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[derive(Default)]
 struct State {
@@ -26,15 +26,15 @@ struct State {
     bare: bool,
 }
 
-pub struct StandIn {
-    pub endpoint: String,
+pub(crate) struct StandIn {
+    pub(crate) endpoint: String,
     state: Arc<Mutex<State>>,
     server: JoinHandle<()>,
 }
 
 impl StandIn {
     /// Serves the tiny reranker.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
         let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
         let files = entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()));
@@ -51,36 +51,36 @@ impl StandIn {
     }
 
     /// Closes the port.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.server.abort();
         let _ = self.server.await;
     }
 
-    pub fn put(&self, path: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
         self.state.lock().files.insert(path.to_owned(), bytes.to_vec());
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.state.lock().files.remove(path);
     }
 
-    pub fn cut(&self, path: &str, after: usize) {
+    pub(crate) fn cut(&self, path: &str, after: usize) {
         self.state.lock().cut = Some((path.to_owned(), after));
     }
 
-    pub fn error_page(&self, path: &str) {
+    pub(crate) fn error_page(&self, path: &str) {
         self.state.lock().page = Some(path.to_owned());
     }
 
-    pub fn bare(&self) {
+    pub(crate) fn bare(&self) {
         self.state.lock().bare = true;
     }
 
-    pub fn file(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn file(&self, path: &str) -> Vec<u8> {
         self.state.lock().files[path].clone()
     }
 
-    pub fn take_seen(&self) -> Vec<String> {
+    pub(crate) fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().seen)
     }
 }
