@@ -1,0 +1,101 @@
+//! Precedence, validation and printing of the configuration.
+
+use super::*;
+
+fn serve(args: &[&str]) -> Config {
+    let all = [&["sortie-server"], args].concat();
+    match read(all).unwrap() {
+        Invocation::Serve(config) => *config,
+        Invocation::Print(text) => panic!("printed {text}"),
+    }
+}
+
+fn refused(args: &[&str]) -> String {
+    read([&["sortie-server"], args].concat()).unwrap_err().to_string()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sortie.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn clap_accepts_the_definition() {
+    command().unwrap().debug_assert();
+}
+
+#[test]
+fn defaults_fill_what_is_not_given() {
+    let c = serve(&["--model", "m=/x"]);
+    assert_eq!(c, Config { models: c.models.clone(), ..Config::default() });
+    assert_eq!(c.listen, defaults::LISTEN);
+}
+
+#[test]
+fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+    let (_dir, path) = file("threads = 3\nmax_items = 7\nhealth = false\n[[model]]\npath = \"/x/minilm\"\nmax_length = 64\n");
+    let c = serve(&["--config", &path, "--threads", "5"]);
+    assert_eq!((c.threads, c.max_items, c.health, c.reflection), (5, 7, false, true));
+    assert_eq!((c.models[0].name.as_str(), c.models[0].max_length), ("minilm", Some(64)));
+}
+
+#[test]
+fn models_of_flags_replace_those_of_the_file() {
+    let (_dir, path) = file("[[model]]\nname = \"a\"\npath = \"/x\"\n");
+    let c = serve(&["--config", &path, "--model", "b=/y", "--model", "c=/z"]);
+    assert_eq!(c.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+}
+
+#[test]
+fn every_setting_has_an_environment_variable_of_its_name() {
+    for arg in command().unwrap().get_arguments() {
+        let id = arg.get_id().as_str();
+        if ["help", "version", "print_config", "settings", "Config"].contains(&id) {
+            continue;
+        }
+        let expected = if id == "models" { "SORTIE_MODEL".to_owned() } else { format!("SORTIE_{}", id.to_uppercase()) };
+        assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(expected.as_str()), "{id}");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let args = ["sortie-server", "--print-config", "--model", "m=/x,pooling=cls", "--reflection=false", "--threads=2"];
+    let Invocation::Print(text) = read(args).unwrap() else { panic!("not printed") };
+    let (_dir, path) = file(&text);
+    let c = serve(&["--config", &path]);
+    assert_eq!((c.threads, c.reflection, c.models[0].pooling), (2, false, Some(PoolingName::Cls)));
+}
+
+#[test]
+fn help_shows_defaults() {
+    let Invocation::Print(text) = read(["sortie-server", "--help"]).unwrap() else { panic!("not printed") };
+    assert!(text.contains(&format!("[default: {}]", defaults::MAX_BATCH_TOKENS)), "{text}");
+    assert!(text.contains("SORTIE_MAX_ITEMS"), "{text}");
+}
+
+#[test]
+fn the_field_that_is_wrong_is_named() {
+    for (args, field) in [
+        (vec!["--max-items", "0"], "max_items"),
+        (vec!["--device", "tpu"], "device"),
+        (vec!["--max-message-bytes", "99999999999"], "max_message_bytes"),
+        (vec!["--max-message-bytes", "10"], "max_text_bytes"),
+        (vec!["--max-queue-tokens", "10"], "max_queue_tokens"),
+        (vec!["--model", "a=/x", "--model", "a=/y"], "model[1]"),
+        (vec!["--listen", "nowhere"], "--listen"),
+        (vec![], "model"),
+    ] {
+        assert!(refused(&args).contains(field), "{args:?}: {}", refused(&args));
+    }
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_named_with_the_file() {
+    let (_dir, path) = file("thread = 3\n");
+    let error = refused(&["--config", &path]);
+    assert!(error.contains("thread") && error.contains("sortie.toml"), "{error}");
+}

@@ -1,0 +1,61 @@
+//! What one request carries through the server: put into its extensions by
+//! [`crate::layer`], read by the handlers, and read back for the trailers and the
+//! log line.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::time::Instant;
+
+use crate::{metadata::CallerInfo, models::Served};
+
+/// One request's facts. Clones share what handlers note down.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestContext {
+    /// When its headers were read.
+    pub(crate) arrived: Instant,
+    /// When its work must have ended.
+    pub(crate) deadline: Option<Instant>,
+    /// What the caller says of itself.
+    pub(crate) caller: Arc<CallerInfo>,
+    notes: Arc<Notes>,
+}
+
+/// What the handler finds out, for trailers and log.
+#[derive(Debug, Default)]
+struct Notes {
+    served: OnceLock<Arc<Served>>,
+    items: AtomicU64,
+    tokens: AtomicU64,
+}
+
+impl RequestContext {
+    /// A request that arrived just now.
+    pub(crate) fn new(arrived: Instant, deadline: Option<Instant>, caller: CallerInfo) -> Self {
+        Self { arrived, deadline, caller: Arc::new(caller), notes: Arc::default() }
+    }
+
+    /// The model this request asks; its load goes into the trailers.
+    pub(crate) fn note_model(&self, served: &Arc<Served>) {
+        // The first one stays; a request asks one model.
+        let _ = self.notes.served.set(Arc::clone(served));
+    }
+
+    /// Items and tokens of the request, for the log line.
+    pub(crate) fn note_size(&self, items: usize, tokens: u64) {
+        self.notes.items.store(items as u64, Ordering::Relaxed);
+        self.notes.tokens.store(tokens, Ordering::Relaxed);
+    }
+
+    /// The model noted.
+    pub(crate) fn served(&self) -> Option<&Arc<Served>> {
+        self.notes.served.get()
+    }
+
+    /// Items and tokens noted.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.notes.items.load(Ordering::Relaxed), self.notes.tokens.load(Ordering::Relaxed))
+    }
+}

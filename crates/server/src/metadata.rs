@@ -1,0 +1,95 @@
+//! What callers say of themselves in request metadata: job, attempt, lane and
+//! tenant. All are optional; a value that makes no sense is refused rather than
+//! read as something else.
+
+use http::HeaderMap;
+use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, TENANT};
+use sortie_scheduler::{Lane, Priority};
+
+use crate::errors::ServeError;
+
+/// Longest id or name: they are copied into answers and log lines.
+const MAX_VALUE_BYTES: usize = 128;
+
+/// Metadata of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CallerInfo {
+    /// Shared by every part of a job; empty if not sent.
+    pub(crate) job_id: String,
+    /// Who pays; empty if not sent.
+    pub(crate) tenant: String,
+    /// Place in the queue.
+    pub(crate) priority: Priority,
+}
+
+impl CallerInfo {
+    /// Reads and checks the metadata.
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, ServeError> {
+        let attempt = match text(headers, ATTEMPT)? {
+            None => 1,
+            Some(value) => match value.parse::<u32>() {
+                Ok(n) if n > 0 => n,
+                _ => return Err(bad(ATTEMPT, format!("{value:?} is not a whole number from 1"))),
+            },
+        };
+        let lane = match text(headers, LANE)? {
+            None | Some("interactive") => Lane::Interactive,
+            Some("bulk") => Lane::Bulk,
+            Some(other) => return Err(bad(LANE, format!("{other:?} is neither interactive nor bulk"))),
+        };
+        Ok(Self {
+            job_id: text(headers, JOB_ID)?.unwrap_or_default().to_owned(),
+            tenant: text(headers, TENANT)?.unwrap_or_default().to_owned(),
+            priority: Priority { lane, attempt },
+        })
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, key: &'static str) -> Result<Option<&'a str>, ServeError> {
+    let Some(value) = headers.get(key) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= MAX_VALUE_BYTES => Ok(Some(text)),
+        Ok(text) => Err(bad(key, format!("has {} bytes, at most {MAX_VALUE_BYTES} are taken", text.len()))),
+        Err(_) => Err(bad(key, "is not visible ASCII".to_owned())),
+    }
+}
+
+fn bad(key: &'static str, message: String) -> ServeError {
+    ServeError::BadMetadata { key, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &str)]) -> Result<CallerInfo, ServeError> {
+        let mut headers = HeaderMap::new();
+        for (key, value) in pairs {
+            headers.insert(*key, value.parse().unwrap());
+        }
+        CallerInfo::read(&headers)
+    }
+
+    #[test]
+    fn nothing_sent_means_a_first_interactive_attempt() {
+        let info = read(&[]).unwrap();
+        assert_eq!(info, CallerInfo::default());
+        assert_eq!(info.priority, Priority { lane: Lane::Interactive, attempt: 1 });
+    }
+
+    #[test]
+    fn everything_sent_is_read() {
+        let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk")]).unwrap();
+        assert_eq!((info.job_id.as_str(), info.tenant.as_str()), ("j1", "t"));
+        assert_eq!(info.priority, Priority { lane: Lane::Bulk, attempt: 2 });
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_named() {
+        let long = "x".repeat(MAX_VALUE_BYTES + 1);
+        for (key, value) in [(ATTEMPT, "0"), (ATTEMPT, "-1"), (ATTEMPT, "two"), (LANE, "express"), (JOB_ID, long.as_str())] {
+            let error = read(&[(key, value)]).unwrap_err();
+            assert!(matches!(&error, ServeError::BadMetadata { key: k, .. } if *k == key), "{error}");
+        }
+    }
+}

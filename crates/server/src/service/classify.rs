@@ -1,0 +1,47 @@
+//! Classify: label scores of a text or a pair, on heads of any number of labels.
+
+use sortie_engine::{Output, Task, Want, activate};
+use sortie_proto::v1;
+
+use super::convert::{activation, asked, own_activation, to_proto};
+use crate::{
+    context::RequestContext,
+    errors::ServeError,
+    models::Registry,
+    pipeline::{Item, Reading, Work, check_answer_size, check_list, item_info, run, text_rules},
+};
+
+/// Scores each input against the labels.
+pub(super) async fn classify(
+    registry: &Registry,
+    context: &RequestContext,
+    request: v1::ClassifyRequest,
+) -> Result<v1::ClassifyResponse, ServeError> {
+    let served = registry.get(&request.model)?;
+    context.note_model(served);
+    let task = &served.info().task;
+    let Task::SequenceClassification { labels, .. } = task else {
+        return Err(served.wrong_task("Classify"));
+    };
+    check_list("inputs", &request.inputs, served.limits.max_items)?;
+    let rules = text_rules(served, request.options)?;
+    let activation = activation(request.activation, own_activation(task))?;
+    check_answer_size(served, request.inputs.len(), labels.len().saturating_mul(size_of::<f32>()))?;
+    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Logits };
+    let (items, part) = run(served, context, work).await?;
+    let mut scores = Vec::with_capacity(items.len() * labels.len());
+    for item in &items {
+        match item {
+            Ok(Item { output: Output::Logits(row), .. }) if row.len() == labels.len() => scores.extend_from_slice(row),
+            _ => scores.extend(std::iter::repeat_n(f32::NAN, labels.len())),
+        }
+    }
+    activate(&mut scores, labels.len(), activation);
+    Ok(v1::ClassifyResponse {
+        labels: labels.clone(),
+        scores,
+        activation: to_proto(activation).into(),
+        items: Some(item_info(&items)),
+        part: Some(part),
+    })
+}

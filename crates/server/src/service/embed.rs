@@ -1,0 +1,71 @@
+//! Embed: dense vectors as bytes.
+
+use sortie_engine::{EmbedSpec, Pooling, Task, Want};
+use sortie_proto::v1;
+
+use super::convert::{asked, vector};
+use crate::{
+    context::RequestContext,
+    errors::{ItemRefusal, ServeError},
+    models::Registry,
+    pipeline::{Reading, Work, check_answer_size, check_list, enum_value, item_info, run, text_rules},
+    vectors::{Rows, width},
+};
+
+/// Turns inputs into dense vectors.
+pub(super) async fn embed(
+    registry: &Registry,
+    context: &RequestContext,
+    request: v1::EmbedRequest,
+) -> Result<v1::EmbedResponse, ServeError> {
+    let served = registry.get(&request.model)?;
+    context.note_model(served);
+    let info = served.info();
+    if info.task != Task::Embedding {
+        return Err(served.wrong_task("Embed"));
+    }
+    check_list("inputs", &request.inputs, served.limits.max_items)?;
+    let rules = text_rules(served, request.options)?;
+    let format = match enum_value("format", request.format)? {
+        v1::VectorFormat::Unspecified => v1::VectorFormat::F32,
+        format => format,
+    };
+    let pooling = match enum_value("pooling", request.pooling)? {
+        v1::Pooling::Unspecified => info.embed.pooling,
+        v1::Pooling::Cls => Pooling::Cls,
+        v1::Pooling::Mean => Pooling::Mean,
+        v1::Pooling::Max => Pooling::Max,
+        v1::Pooling::Last => Pooling::Last,
+    };
+    let asked_dimensions = request.dimensions as usize;
+    if asked_dimensions > info.dimensions {
+        let model = served.name.clone();
+        return Err(ServeError::BadDimensions { model, asked: request.dimensions, size: info.dimensions });
+    }
+    let dimensions = if asked_dimensions == 0 { info.dimensions } else { asked_dimensions };
+    check_answer_size(served, request.inputs.len(), dimensions.saturating_mul(width(format)))?;
+    let spec = EmbedSpec {
+        pooling,
+        normalize: request.normalize.unwrap_or(info.embed.normalize),
+        dimensions: (asked_dimensions > 0).then_some(asked_dimensions),
+    };
+    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Embedding(spec) };
+    let (mut items, part) = run(served, context, work).await?;
+    let mut rows = Rows::new(items.len(), dimensions, format);
+    for item in &mut items {
+        let written = vector(item).map(|row| rows.push(row));
+        if written != Some(true) {
+            rows.push_nan();
+        }
+        if written == Some(false) {
+            *item = Err(ItemRefusal::overflow());
+        }
+    }
+    Ok(v1::EmbedResponse {
+        vectors: rows.into_bytes(),
+        dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
+        format: format.into(),
+        items: Some(item_info(&items)),
+        part: Some(part),
+    })
+}

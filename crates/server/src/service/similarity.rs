@@ -1,0 +1,65 @@
+//! Similarity: one text against many by the cosine of their vectors, made with
+//! the model's own pooling and all dimensions. Also Rerank's way on an embedding
+//! model.
+
+use std::sync::Arc;
+
+use sortie_engine::{Task, Want, cosine};
+use sortie_proto::v1;
+
+use super::convert::{asked, never_cut, vector};
+use crate::{
+    context::RequestContext,
+    errors::ServeError,
+    models::{Registry, Served},
+    pipeline::{Asked, Reading, Work, check_list, item_info, run, text_rules},
+};
+
+/// Compares one text with many.
+pub(super) async fn similarity(
+    registry: &Registry,
+    context: &RequestContext,
+    request: v1::SimilarityRequest,
+) -> Result<v1::SimilarityResponse, ServeError> {
+    let served = registry.get(&request.model)?;
+    context.note_model(served);
+    if served.info().task != Task::Embedding {
+        return Err(served.wrong_task("Similarity"));
+    }
+    let source = request.source.unwrap_or_default();
+    if source.kind.is_none() {
+        return Err(ServeError::MissingInput { field: "source".to_owned() });
+    }
+    check_list("texts", &request.texts, served.limits.max_items)?;
+    let rules = text_rules(served, request.options)?;
+    let source = Asked { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
+    let (scores, items, part) = cosines(served, context, "source", source, asked(request.texts, &rules)).await?;
+    Ok(v1::SimilarityResponse { scores, items: Some(items), part: Some(part) })
+}
+
+/// Cosines of `first` with each of `others`; NaN where an item failed. A `first` that fails is the
+/// request's error, under the name `field`.
+pub(super) async fn cosines(
+    served: &Arc<Served>,
+    context: &RequestContext,
+    field: &'static str,
+    first: Asked,
+    others: Vec<Asked>,
+) -> Result<(Vec<f32>, v1::ItemInfo, v1::PartInfo), ServeError> {
+    let mut all = Vec::with_capacity(others.len() + 1);
+    all.push(first);
+    all.extend(others);
+    let want = Want::Embedding(served.info().embed);
+    let (mut items, part) = run(served, context, Work { asked: all, reading: Reading::Alone, want }).await?;
+    let first = items.remove(0);
+    if let Err(refusal) = &first {
+        return Err(match refusal.reason {
+            "TOO_LONG" => ServeError::QueryTooLong { field, message: refusal.message.clone() },
+            "RUN_FAILED" | "NON_FINITE_OUTPUT" => ServeError::RunFailed(refusal.message.clone()),
+            _ => ServeError::bad_field(field, refusal.message.clone()),
+        });
+    }
+    let with = vector(&first).unwrap_or_default();
+    let scores = items.iter().map(|item| vector(item).map_or(f32::NAN, |v| cosine(with, v))).collect();
+    Ok((scores, item_info(&items), part))
+}
