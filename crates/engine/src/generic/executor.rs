@@ -46,6 +46,8 @@ impl GenericExecutor {
             let session = Session::builder(runtime.environment())?
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(threads)?
+                // A pattern is kept for every shape ever seen, and shapes here hardly repeat.
+                .with_memory_pattern(false)?
                 .commit_from_file(&model.path)?;
             let mut only_output = RunOptions::new()?.with_outputs(OutputSelector::no_default().with(&model.output));
             // A failed run comes back as an error and is logged here; ONNX Runtime need not print it too.
