@@ -26,11 +26,6 @@ impl Owned {
         command.spawn().map(Self).with_context(|| format!("cannot start {what} ({})", command.get_program().display()))
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Its status if it has ended.
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.0.try_wait().context("cannot wait for a child")
@@ -98,13 +93,16 @@ pub(crate) struct Output {
     pub stderr: String,
 }
 
-/// Runs `command` to its end and keeps its output. Streams already set on the
-/// command stay as they are when `streams` is `Stderr`.
+/// Runs `command` to its end and keeps some of its output; a stream that is not
+/// kept stays as set on the command.
 pub(crate) fn output(command: &mut Command, what: &str, streams: Keep) -> anyhow::Result<Output> {
-    if streams == Keep::Both {
+    if streams != Keep::Stderr {
         command.stdout(Stdio::piped());
     }
-    let mut child = Owned::spawn(command.stdin(Stdio::null()).stderr(Stdio::piped()), what)?;
+    if streams != Keep::Stdout {
+        command.stderr(Stdio::piped());
+    }
+    let mut child = Owned::spawn(command.stdin(Stdio::null()), what)?;
     let out = child.0.stdout.take().map(reader);
     let err = child.0.stderr.take().map(reader);
     let status = child.wait()?;
@@ -117,7 +115,9 @@ pub(crate) fn output(command: &mut Command, what: &str, streams: Keep) -> anyhow
 pub(crate) enum Keep {
     /// Standard output and error.
     Both,
-    /// Standard error only; standard output goes where the command says.
+    /// Standard output only.
+    Stdout,
+    /// Standard error only.
     Stderr,
 }
 

@@ -6,6 +6,10 @@ use std::{
     process::Command,
 };
 
+use anyhow::Context as _;
+
+use crate::process::{self, Keep};
+
 /// Root of the checkout.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -17,6 +21,25 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// The rustc that belongs to it.
+pub(crate) fn rustc() -> Command {
+    let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Folder cargo builds into.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
+    let out = process::output(
+        cargo().args(["metadata", "--format-version", "1", "--no-deps"]),
+        "cargo metadata",
+        Keep::Both,
+    )?;
+    let metadata =
+        cargo_metadata::MetadataCommand::parse(&out.stdout).context("cannot read what cargo metadata printed")?;
+    Ok(metadata.target_directory.into_std_path_buf())
 }
 
 /// Cores this process may use.

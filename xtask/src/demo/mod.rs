@@ -1,6 +1,187 @@
-//! .
+//! `cargo xtask demo`: real documents reranked by a real model on three real
+//! server processes, from a fresh checkout.
+//!
+//! Builds the server and the command-line tool, fetches what they need, starts
+//! the servers, and does what a user would: calls `sortie rerank`.
+
+mod corpus;
+mod fleet;
+mod readme;
+mod render;
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use crate::{
+    cache::Cache,
+    interrupt, models, ort,
+    process::{self, Keep},
+    workspace,
+};
+use corpus::Document;
+use fleet::{Fleet, Plan};
+
+/// Servers: the fewest that show work being spread unevenly enough to be interesting.
+const SERVERS: usize = 3;
+
+/// Documents: a usual size of a reranking list.
+const DOCUMENTS: usize = 200;
+
+/// Results shown.
+const SHOWN: usize = 10;
+
+/// Deadline of the job: one slow core needs half a minute for it.
+const DEADLINE: &str = "5m";
+
+/// Name the servers give the model.
+const MODEL: &str = "reranker";
+
+/// `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
+pub(crate) struct Args {
+    /// What to ask
+    #[arg(default_value = "parse command line arguments")]
+    query: String,
+    /// Leave the servers running until Ctrl-C, and print calls to try
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Sets up, asks, prints, cleans up.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let (ort, model) = {
+        let cache = Cache::open()?;
+        (ort::ensure(&cache)?, models::ensure(&cache, MODEL)?)
+    };
+    let bin = build()?;
+    let documents = corpus::collect(DOCUMENTS)?;
+    if documents.len() < DOCUMENTS {
+        println!("cargo's registry has only {} different READMEs to rank, fewer than {DOCUMENTS}", documents.len());
+    }
+    let scratch =
+        tempfile::Builder::new().prefix("sortie-demo-").tempdir().context("cannot make a temporary folder")?;
+    let threads = (workspace::cores() / SERVERS).max(1);
+    println!("starting {SERVERS} servers, {threads} thread{} each", if threads == 1 { "" } else { "s" });
+    let plan = Plan {
+        server: &bin.join("sortie-server"),
+        ort: &ort,
+        model: (MODEL, &model),
+        threads,
+        scratch: scratch.path(),
+    };
+    let mut fleet = Fleet::start(&plan, SERVERS)?;
+    for (name, address) in fleet.addresses() {
+        println!("  {name} at {address}");
+    }
+    println!("asking {:?} of {} README openings", args.query, documents.len());
+    let (answer, wall) =
+        ask(&bin.join("sortie"), &fleet, &args.query, &documents, scratch.path()).or_else(|error| {
+            fleet.check()?;
+            Err(error)
+        })?;
+    let answer = render::Answer::read(&answer, &documents)?;
+    print(&answer.best(SHOWN))?;
+    print(&answer.timings(wall))?;
+    if args.keep {
+        keep(&mut fleet)?;
+    }
     Ok(())
+}
+
+/// Builds the two programs and returns the folder they are in.
+fn build() -> anyhow::Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args([
+        "build",
+        "--release",
+        "-p",
+        "sortie-server",
+        "-p",
+        "sortie",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+    ]);
+    if !io::stderr().is_terminal() {
+        cargo.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    }
+    eprintln!("building sortie-server and sortie (minutes the first time)");
+    let out = process::output(&mut cargo, "cargo build", Keep::Stdout)?;
+    if !out.status.success() {
+        bail!("cargo build failed ({})", out.status);
+    }
+    let messages = cargo_metadata::Message::parse_stream(out.stdout.as_bytes());
+    let program = messages.filter_map(Result::ok).find_map(|message| match message {
+        cargo_metadata::Message::CompilerArtifact(artifact) if artifact.target.name == "sortie-server" => {
+            artifact.executable
+        }
+        _ => None,
+    });
+    let program = program.context("cargo built no sortie-server")?.into_std_path_buf();
+    Ok(program.parent().context("sortie-server is in no folder")?.to_owned())
+}
+
+/// Asks through the command-line tool; returns what it printed and how long it took.
+fn ask(
+    cli: &Path,
+    fleet: &Fleet,
+    query: &str,
+    documents: &[Document],
+    scratch: &Path,
+) -> anyhow::Result<(String, Duration)> {
+    let file = scratch.join("documents.jsonl");
+    let lines: String = documents.iter().map(|d| format!("{}\n", json!({ "id": d.name, "text": d.text }))).collect();
+    fs::write(&file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut command = Command::new(cli);
+    command
+        .args(["rerank", query, "--model", MODEL, "--deadline", DEADLINE, "--json", "--timings", "--docs"])
+        .arg(&file);
+    command.env_remove("SORTIE_ENDPOINT").env_remove("SORTIE_TOKEN");
+    for (_, address) in fleet.addresses() {
+        command.arg("--endpoint").arg(format!("http://{address}"));
+    }
+    let start = Instant::now();
+    let out = process::output(&mut command, "sortie", Keep::Both)?;
+    let wall = start.elapsed();
+    if !out.status.success() {
+        bail!("sortie rerank failed ({}): {}", out.status, out.stderr.trim());
+    }
+    Ok((out.stdout, wall))
+}
+
+/// Keeps the servers until the user stops us.
+fn keep(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let Some(address) = fleet.addresses().next().map(|(_, a)| a.to_owned()) else { return Ok(()) };
+    let endpoints: Vec<_> = fleet.addresses().map(|(_, a)| format!("http://{a}")).collect();
+    let body = json!({
+        "query": { "text": "parse command line arguments" },
+        "documents": [{ "text": "A command line parser." }, { "text": "A hash map." }],
+    });
+    print(&format!(
+        "\nthe servers run until Ctrl-C; try\n\
+         \x20 grpcurl -plaintext {address} list\n\
+         \x20 grpcurl -plaintext -d '{body}' {address} sortie.v1.EncoderService/Rerank\n\
+         \x20 target/release/sortie --endpoint {} rerank 'a question' 'one text' 'another text'\n",
+        endpoints.join(",")
+    ))?;
+    // Ends by the signal or by a server's death.
+    match interrupt::poll::<()>(None, || fleet.check().map(|()| None)) {
+        Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Prints to standard output; a reader that went away is no failure of ours.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot print"),
+    }
 }

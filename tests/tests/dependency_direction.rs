@@ -1,0 +1,141 @@
+//! Dependencies point one way, and what is heavy stays out of the client.
+//!
+//! A service that links `sortie-client` must never compile ONNX Runtime, a
+//! tokenizer or a CUDA binding. The rules are read off cargo's own resolution of
+//! normal and build dependencies, over all features and platforms.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+/// Each of our published crates and those of ours it may depend on directly.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("sortie-proto", &[]),
+    ("sortie-dispatch", &[]),
+    ("sortie-engine", &[]),
+    ("sortie-scheduler", &[]),
+    ("sortie-client", &["sortie-dispatch", "sortie-proto"]),
+    ("sortie", &["sortie-client"]),
+    ("sortie-server", &["sortie-engine", "sortie-proto", "sortie-scheduler"]),
+    ("sortie-sim", &["sortie-dispatch", "sortie-scheduler"]),
+];
+
+/// Crates of ours that are tools and tests: bound by no direction, reached by nobody.
+const UNPUBLISHED: &[&str] = &["sortie-testkit", "sortie-benches", "sortie-tests", "xtask"];
+
+/// Only `sortie-engine` may name these.
+const ENGINE_ONLY: &[&str] = &["ort", "ort-sys", "tokenizers"];
+
+/// None of these may be reached from the client, the CLI, the dispatcher, the simulator or the scheduler.
+const HEAVY: &[&str] = &["ort", "ort-sys", "tokenizers", "tokie", "cudarc", "candle-core", "onig_sys", "hf-hub"];
+
+struct Graph {
+    names: BTreeMap<PackageId, String>,
+    edges: BTreeMap<PackageId, Vec<PackageId>>,
+    ours: BTreeMap<String, PackageId>,
+}
+
+impl Graph {
+    fn read() -> Self {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        let mut command = MetadataCommand::new();
+        command.manifest_path(manifest).features(cargo_metadata::CargoOpt::AllFeatures);
+        // The lock file and the registry are there: this test was just built from them.
+        let host = std::process::Command::new("rustc").arg("-vV").output().expect("rustc runs");
+        let host = String::from_utf8(host.stdout).expect("rustc prints text");
+        let host = host.lines().find_map(|l| l.strip_prefix("host: ")).expect("rustc names its host").to_owned();
+        command.other_options(["--filter-platform".to_owned(), host]);
+        Self::of(&command.exec().expect("cargo metadata runs"))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        let names = metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
+        let resolve = metadata.resolve.as_ref().expect("dependencies are resolved");
+        let edges = resolve
+            .nodes
+            .iter()
+            .map(|node| {
+                let used =
+                    node.deps.iter().filter(|d| d.dep_kinds.iter().any(|k| k.kind != DependencyKind::Development));
+                (node.id.clone(), used.map(|d| d.pkg.clone()).collect())
+            })
+            .collect();
+        let ours = metadata.workspace_packages().iter().map(|p| (p.name.to_string(), p.id.clone())).collect();
+        Self { names, edges, ours }
+    }
+
+    fn name(&self, id: &PackageId) -> &str {
+        &self.names[id]
+    }
+
+    fn direct(&self, crate_name: &str) -> BTreeSet<&str> {
+        self.edges[&self.ours[crate_name]].iter().map(|id| self.name(id)).collect()
+    }
+
+    fn reached(&self, crate_name: &str) -> BTreeSet<&str> {
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![&self.ours[crate_name]];
+        while let Some(id) = todo.pop() {
+            for next in &self.edges[id] {
+                if seen.insert(next) {
+                    todo.push(next);
+                }
+            }
+        }
+        seen.into_iter().map(|id| self.name(id)).collect()
+    }
+}
+
+#[test]
+fn every_crate_has_a_rule() {
+    let graph = Graph::read();
+    let ruled: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).chain(UNPUBLISHED.iter().copied()).collect();
+    let ours: BTreeSet<&str> = graph.ours.keys().map(String::as_str).collect();
+    assert_eq!(ours, ruled, "a crate without a rule, or a rule without a crate");
+}
+
+#[test]
+fn our_crates_depend_one_way() {
+    let graph = Graph::read();
+    for (name, allowed) in ALLOWED {
+        let direct = graph.direct(name);
+        let wrong: Vec<_> = direct.iter().filter(|d| graph.ours.contains_key(**d) && !allowed.contains(d)).collect();
+        assert!(wrong.is_empty(), "{name} must not depend on {wrong:?}");
+    }
+}
+
+#[test]
+fn only_the_engine_names_ort_and_tokenizers() {
+    let graph = Graph::read();
+    for name in graph.ours.keys().filter(|n| *n != "sortie-engine") {
+        let direct = graph.direct(name);
+        let wrong: Vec<_> = ENGINE_ONLY.iter().filter(|d| direct.contains(**d)).collect();
+        assert!(wrong.is_empty(), "{name} must not name {wrong:?}");
+    }
+    let engine = graph.direct("sortie-engine");
+    assert!(engine.contains("ort") && engine.contains("tokenizers"), "the rule looks at the wrong names: {engine:?}");
+}
+
+#[test]
+fn light_crates_reach_nothing_heavy() {
+    let graph = Graph::read();
+    for name in ["sortie-client", "sortie", "sortie-dispatch", "sortie-proto", "sortie-scheduler", "sortie-sim"] {
+        let reached = graph.reached(name);
+        let wrong: Vec<_> =
+            HEAVY.iter().chain(&["sortie-engine", "sortie-server"]).filter(|d| reached.contains(**d)).collect();
+        assert!(wrong.is_empty(), "{name} must not reach {wrong:?}");
+    }
+    assert!(graph.reached("sortie-server").contains("ort"), "the walk finds what is there");
+}
+
+#[test]
+fn the_dispatcher_has_no_sockets_and_no_runtime() {
+    let graph = Graph::read();
+    let reached = graph.reached("sortie-dispatch");
+    let wrong: Vec<_> =
+        ["tokio", "tonic", "hyper", "mio", "socket2"].into_iter().filter(|d| reached.contains(d)).collect();
+    assert!(wrong.is_empty(), "sortie-dispatch must not reach {wrong:?}");
+}

@@ -1,0 +1,76 @@
+//! What every source file of the workspace must have.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A file longer than this holds more than one idea.
+const LONGEST: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Rust files below `crates`, `xtask`, `benches` and `tests`.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo: Vec<_> = ["crates", "xtask", "benches", "tests"].iter().map(|d| root().join(d)).collect();
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder is there") {
+            let path = entry.expect("the folder can be listed").path();
+            if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() > 50, "the walk found only {} files", found.len());
+    found
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|n| n != "build.rs"))
+        .filter(|path| !fs::read_to_string(path).expect("a source is text").starts_with("//!"))
+        .collect();
+    assert!(silent.is_empty(), "no //! at the top of {silent:#?}");
+}
+
+#[test]
+fn no_file_is_overlong() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|path| (fs::read_to_string(&path).expect("a source is text").lines().count(), path))
+        .filter(|(lines, _)| *lines > LONGEST)
+        .collect();
+    assert!(long.is_empty(), "more than {LONGEST} lines: {long:#?}");
+}
+
+#[test]
+fn unsafe_code_is_forbidden_outside_the_engine() {
+    for entry in fs::read_dir(root().join("crates")).expect("crates are there") {
+        let folder = entry.expect("crates can be listed").path();
+        if folder.ends_with("engine") || folder.ends_with("proto") {
+            continue;
+        }
+        let roots = ["src/lib.rs", "src/main.rs"].map(|f| folder.join(f));
+        for path in roots.iter().filter(|p| p.is_file()) {
+            let text = fs::read_to_string(path).expect("a source is text");
+            assert!(!text.contains("unsafe_code, reason") && !text.contains("allow(unsafe_code"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_lint_is_silenced_for_good() {
+    let needle = ["#[", "allow("].concat();
+    let silenced: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| fs::read_to_string(path).expect("a source is text").contains(&needle))
+        .collect();
+    assert!(silenced.is_empty(), "#[expect(…, reason)] notices when it is no longer needed: {silenced:#?}");
+}

@@ -1,0 +1,179 @@
+//! Server processes on free loopback ports. Dropping the fleet stops them.
+
+use std::{
+    env, fs,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{interrupt, process::Owned};
+
+/// How long servers may take to load the model: seconds on a slow disk.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Lines of a dead server's log that are shown.
+const LOG_TAIL: usize = 20;
+
+/// What every server runs.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    /// The server binary.
+    pub server: &'a Path,
+    /// The ONNX Runtime library.
+    pub ort: &'a Path,
+    /// Name and folder of the model.
+    pub model: (&'a str, &'a Path),
+    /// ONNX Runtime threads of each server.
+    pub threads: usize,
+    /// Where logs and address files go.
+    pub scratch: &'a Path,
+}
+
+/// Running servers.
+#[derive(Debug)]
+pub(super) struct Fleet(Vec<Server>);
+
+#[derive(Debug)]
+struct Server {
+    name: String,
+    process: Owned,
+    log: PathBuf,
+    addr_file: PathBuf,
+    address: String,
+}
+
+impl Fleet {
+    /// Starts `count` servers and waits until each takes requests.
+    pub(super) fn start(plan: &Plan<'_>, count: usize) -> anyhow::Result<Self> {
+        let servers = (1..=count).map(|n| Server::spawn(plan, n)).collect::<anyhow::Result<_>>()?;
+        let mut fleet = Self(servers);
+        let ready = interrupt::poll(Some(START_LIMIT), || {
+            fleet.check()?;
+            for server in &mut fleet.0 {
+                if server.address.is_empty() && !server.look_for_address() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })?;
+        if ready.is_none() {
+            let late: Vec<_> = fleet.0.iter().filter(|s| s.address.is_empty()).map(|s| s.name.as_str()).collect();
+            let log = fleet.0.iter().find(|s| s.address.is_empty()).map(Server::tail).unwrap_or_default();
+            bail!("{} not ready after {} s; the log ends with\n{log}", late.join(", "), START_LIMIT.as_secs());
+        }
+        Ok(fleet)
+    }
+
+    /// (name, address) of each server.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|s| (s.name.as_str(), s.address.as_str()))
+    }
+
+    /// An error with the end of its log if a server has died.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        for server in &mut self.0 {
+            if let Some(status) = server.process.ended()? {
+                // The terminal's Ctrl-C reaches the servers too.
+                interrupt::check()?;
+                bail!("{} ended by itself ({status}); its log ends with\n{}", server.name, server.tail());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // All at once, so that their graces run side by side.
+        self.0.iter().for_each(|s| s.process.ask_to_leave());
+    }
+}
+
+impl Server {
+    fn spawn(plan: &Plan<'_>, n: usize) -> anyhow::Result<Self> {
+        let name = format!("demo-{n}");
+        let log = plan.scratch.join(format!("{name}.log"));
+        let addr_file = plan.scratch.join(format!("{name}.addr"));
+        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let err = out.try_clone().context("cannot share the log file")?;
+        let mut command = Command::new(plan.server);
+        // Settings of the user's own servers must not reach these.
+        for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
+            command.env_remove(key);
+        }
+        let (model, folder) = plan.model;
+        command
+            .args(["--listen", "127.0.0.1:0", "--replica", &name, "--log-format", "text"])
+            .args(["--threads", &plan.threads.to_string(), "--tokenize-threads", &plan.threads.to_string()])
+            .arg("--model")
+            .arg(format!("{model}={}", folder.display()))
+            .arg("--addr-file")
+            .arg(&addr_file)
+            .arg("--ort-library")
+            .arg(plan.ort)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
+        let process = Owned::spawn(&mut command, "a server")?;
+        Ok(Self { name, process, log, addr_file, address: String::new() })
+    }
+
+    /// The server writes its address once it takes requests.
+    fn look_for_address(&mut self) -> bool {
+        if let Ok(text) = fs::read_to_string(&self.addr_file) {
+            text.trim().clone_into(&mut self.address);
+        }
+        !self.address.is_empty()
+    }
+
+    fn tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A stand-in server: a shell script that gets the real flags.
+    fn script(dir: &Path, body: &str) -> PathBuf {
+        let path = dir.join("server");
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn start(dir: &Path, body: &str) -> anyhow::Result<Fleet> {
+        let server = script(dir, body);
+        let plan =
+            Plan { server: &server, ort: Path::new("ort"), model: ("m", Path::new("/m")), threads: 1, scratch: dir };
+        Fleet::start(&plan, 2)
+    }
+
+    // One test: a script written while another thread forks can be busy when it is run.
+    #[test]
+    fn servers_are_watched_and_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = start(dir.path(), "echo no such model; exit 3").unwrap_err().to_string();
+        assert!(error.contains("ended by itself") && error.contains("no such model"), "{error}");
+
+        let body = r#"while [ "$1" != --addr-file ]; do shift; done
+trap 'echo gone > "$2.gone"; exit 0' TERM
+echo 127.0.0.1:1234 > "$2"
+while :; do sleep 0.05; done"#;
+        let fleet = start(dir.path(), body).unwrap();
+        assert_eq!(fleet.addresses().collect::<Vec<_>>(), [("demo-1", "127.0.0.1:1234"), ("demo-2", "127.0.0.1:1234")]);
+        drop(fleet);
+        for n in 1..=2 {
+            assert!(dir.path().join(format!("demo-{n}.addr.gone")).is_file());
+        }
+    }
+}
