@@ -6,6 +6,7 @@ use ort::{
     session::{Session, builder::GraphOptimizationLevel},
     value::{DynValue, Tensor},
 };
+use parking_lot::Mutex;
 use prost::Message;
 
 use super::{
@@ -27,6 +28,11 @@ use crate::{
 /// Bytes that the (tokens × vocabulary) logits of a masked-LM head may take in one
 /// run: they are reduced to a row a sequence at once, but must exist before.
 const MAX_SPARSE_BYTES: usize = 256 << 20;
+
+/// Held while a session is made. ONNX Runtime keeps the versions of operator
+/// domains in one table a process, and looks before it adds without a lock: two
+/// sessions with our operators, made at once, can both find the domain missing.
+static REGISTERING: Mutex<()> = Mutex::new(());
 
 /// A session over a graph of ours.
 #[derive(Debug)]
@@ -73,7 +79,10 @@ impl NativeExecutor {
             let value: Arc<DynValue> = Arc::new(Tensor::from_array((w.shape, w.data)).map_err(refused)?.into_dyn());
             builder = builder.with_external_initializer(&w.name, value).map_err(|e| refused(e.into()))?;
         }
-        let session = builder.commit_from_memory(&proto.encode_to_vec()).map_err(refused)?;
+        let session = {
+            let _one_at_a_time = REGISTERING.lock();
+            builder.commit_from_memory(&proto.encode_to_vec()).map_err(refused)?
+        };
         let takes = |name: &str| session.inputs().iter().any(|i| i.name() == name);
         Ok(Self {
             has_segments: takes(input::SEGMENTS),

@@ -1,11 +1,9 @@
 //! The native path against outputs that PyTorch computed in f32, one sequence at
 //! a time: every family, every head, every way weights are stored.
 
-mod support;
-
+use crate::support::{close, oracle};
 use serde::Deserialize;
 use sortie_engine::{EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem};
-use support::{close, oracle};
 
 #[derive(Deserialize)]
 struct Expected {

@@ -1,7 +1,5 @@
 //! Shared by the engine's tests.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 use std::path::PathBuf;
 
 /// A tiny model folder with its expected outputs.

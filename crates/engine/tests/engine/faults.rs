@@ -1,12 +1,10 @@
 //! One bad item costs the others nothing, and a broken folder is an error that
 //! names the file.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::oracle;
 use sortie_engine::{Executor, ItemFault, LoadOptions, Model, Output, Sequence, Want, WorkItem};
-use support::oracle;
 
 fn sequence(ids: &[u32]) -> WorkItem {
     WorkItem { sequence: Sequence { ids: ids.to_vec(), type_ids: vec![], truncated: false }, want: Want::Logits }
@@ -32,7 +30,7 @@ fn a_bad_item_leaves_its_batch_mates_alone() {
     assert_eq!(answers.len(), batch.len());
     for answer in [&answers[0], &answers[6]] {
         let (Ok(Output::Logits(got)), Output::Logits(want)) = (answer, &alone) else { panic!("{answer:?}") };
-        support::close(got, want, 1e-5, "good item");
+        crate::support::close(got, want, 1e-5, "good item");
     }
     assert!(matches!(&answers[1], Err(ItemFault::BadSequence(m)) if m.contains("4000000")));
     assert!(matches!(&answers[2], Err(ItemFault::BadSequence(_))));

@@ -1,12 +1,10 @@
 //! Real models against PyTorch: all-MiniLM-L6-v2 and the demo reranker, text in.
 
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::{close, real};
 use serde::Deserialize;
 use sortie_engine::{EncodeOptions, Executor, LoadOptions, Model, Output, Truncation, Want, WorkItem};
-use support::{close, real};
 
 #[derive(Deserialize)]
 struct Expected {

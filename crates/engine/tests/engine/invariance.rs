@@ -1,10 +1,8 @@
 //! Batch-mates never change a score: the same item alone, first, last and amid 64
 //! mixed lengths, on a real model.
 
-mod support;
-
+use crate::support::{close, real};
 use sortie_engine::{EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem};
-use support::{close, real};
 
 fn item(seed: usize, tokens: usize, want: Want) -> WorkItem {
     let ids =

@@ -1,17 +1,13 @@
 //! Real ONNX exports, text in: external data and fused operators (minilm-onnx),
 //! 4-bit weights (rampart), int8 QDQ without segments (quire).
 
-#![cfg(test)]
-
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::{close, real};
 use serde::Deserialize;
 use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem, cosine,
 };
-use support::{close, real};
 
 const NORMALISED_MEAN: Want = Want::Embedding(EmbedSpec { pooling: Pooling::Mean, normalize: true, dimensions: None });
 

@@ -1,0 +1,10 @@
+//! The engine through its public face, on tiny oracles and on real models.
+
+#![cfg(test)]
+
+mod faults;
+mod generic;
+mod invariance;
+mod minilm;
+mod oracle;
+mod support;
