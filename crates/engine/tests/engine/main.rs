@@ -7,4 +7,5 @@ mod generic;
 mod invariance;
 mod minilm;
 mod oracle;
+mod splade;
 mod support;
