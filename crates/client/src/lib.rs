@@ -1,1 +1,72 @@
-//! placeholder
+//! Calls encoder models (rerankers, embedders, classifiers, taggers) on a fleet of
+//! sortie servers.
+//!
+//! One call is one *job*. It is cut into *chunks* of equal work, each goes to
+//! another server, and the answers come back as one, in request order. A chunk
+//! whose server dies goes to another at once. One deadline holds for all of it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), sortie_client::Error> {
+//! let client = sortie_client::Client::builder()
+//!     .endpoints(["http://10.0.0.1:50051", "http://10.0.0.2:50051"])
+//!     .connect()
+//!     .await?;
+//! let answer = client.rerank("parse command line arguments", ["clap", "serde", "tokio"]).await?;
+//! for best in answer.ranking() {
+//!     println!("{:>8.3} document {}", best.score, best.index);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! * A score that is missing is `None`, with a reason in [`Report::errors`]. It is never made up.
+//! * Dropping a call's future cancels it, in the servers' queues too.
+//! * Answers of two revisions of a model are never mixed without saying so ([`RevisionPolicy`]).
+//! * No call takes longer than its deadline.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
+
+mod ask;
+mod builder;
+mod call;
+mod channel;
+mod client;
+mod error;
+mod failure;
+mod gather;
+mod greet;
+mod input;
+mod job;
+mod metadata;
+mod report;
+mod rpc;
+mod scatter;
+mod size;
+mod stats;
+
+pub use builder::{
+    ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE,
+    DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_MESSAGE_BYTES,
+};
+pub use call::{Call, CallFuture, CallOptions, RevisionPolicy, Rpc};
+pub use channel::Tls;
+pub use client::Client;
+pub use error::{Error, ErrorKind, FieldViolation};
+pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
+pub use metadata::{Lane, MAX_VALUE_BYTES};
+pub use report::{Batch, ItemError, Part, Report};
+pub use rpc::{
+    classify::{Classified, Classify},
+    embed::{Embed, Embedded, Pooling, VectorFormat},
+    models::{GetModel, ListModels, Load, ModelInfo, ModelLimits, ModelState, PerEndpoint, Probe, Prompt, Task},
+    rerank::{Ranked, Rerank, Reranked, Scoring},
+    similarity::{Similarities, Similarity},
+    sparse::{EmbedSparse, SparseEmbedded, SparseVector},
+    tag::{Aggregation, Span, Tag, Tagged, TaggedText},
+    tokenize::{Token, Tokenize, Tokenized},
+};
+pub use sortie_dispatch::{Config as DispatchConfig, ConfigError as DispatchConfigError};
+pub use stats::{EndpointStats, ModelStats, Stats};

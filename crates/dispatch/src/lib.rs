@@ -1,1 +1,41 @@
-//! placeholder
+//! The client's brain, without sockets and without a clock: how a job is cut, where
+//! its chunks go, what is tried again.
+//!
+//! Events and the time they happened at go in; decisions come out. The same code
+//! runs under a real transport and in virtual time.
+//!
+//! | module | question |
+//! |---|---|
+//! | `cost` | how long do so many tokens take on this server? |
+//! | `estimate` | how many tokens has this text? |
+//! | `plan`, `pack` | into how many chunks, and which items in each? |
+//! | `place` | which server? |
+//! | `reach` | is that server to be picked at all? |
+//! | `budget` | may this be tried again? |
+//! | `job` | what happens next? |
+//! | `fleet` | what do all jobs know together? |
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
+
+mod budget;
+pub mod config;
+mod cost;
+mod estimate;
+mod fleet;
+mod job;
+mod pack;
+mod place;
+mod plan;
+mod reach;
+mod report;
+mod time;
+
+pub use config::{Config, ConfigError};
+pub use cost::{Batch, Cost};
+pub use fleet::{EndpointId, EndpointStats, Fleet, ModelId, Work};
+pub use job::{Action, AttemptId, Event, Failure, Job};
+pub use place::Candidate;
+pub use plan::{Chunk, Item, Plan, Shared, plan};
+pub use report::{Limits, Report};
+pub use time::Time;

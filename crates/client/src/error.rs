@@ -1,0 +1,321 @@
+//! The one error of this crate: what went wrong, whether to come again, and when.
+//!
+//! # Limits
+//!
+//! The answers given here are [`Error::kind`], [`Error::is_retryable`],
+//! [`Error::retry_after`], [`Error::reason`], [`Error::violations`],
+//! [`Error::facts`], [`Error::attempts`], [`Error::endpoint`] and the source
+//! chain. The message is for people and may change in any release.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::metadata;
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The client cannot be built, or no connection can be set up, from what was configured.
+    Config,
+    /// The request makes no sense; see [`Error::violations`].
+    InvalidArgument,
+    /// The request or its answer is larger than a message may be.
+    TooLarge,
+    /// No such model.
+    NotFound,
+    /// The model does not do what was asked.
+    WrongTask,
+    /// The server does not know the call.
+    Unimplemented,
+    /// Who calls is not known.
+    Unauthenticated,
+    /// Who calls may not do this.
+    PermissionDenied,
+    /// Every server asked refused for load; see [`Error::retry_after`].
+    Overloaded,
+    /// No server could be reached, or each was about to stop.
+    Unavailable,
+    /// The job's time ran out.
+    DeadlineExceeded,
+    /// A server cancelled the call.
+    Cancelled,
+    /// A fault of the server.
+    Internal,
+    /// A server's answer does not fit the question.
+    Protocol,
+    /// Parts were answered by different revisions of the model, and the call asked to fail then.
+    MixedRevisions,
+}
+
+/// One field of a request that a server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldViolation {
+    /// The field, as the contract names it.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// Why a call failed.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    retryable: bool,
+    retry_after: Option<Duration>,
+    reason: Option<String>,
+    violations: Vec<FieldViolation>,
+    facts: Vec<(String, String)>,
+    attempts: u32,
+    endpoint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            retryable: matches!(kind, ErrorKind::Overloaded | ErrorKind::Unavailable),
+            retry_after: None,
+            reason: None,
+            violations: Vec::new(),
+            facts: Vec::new(),
+            attempts: 0,
+            endpoint: None,
+            source: None,
+        }))
+    }
+
+    /// A refusal made here, in the words the server would use.
+    pub(crate) fn invalid(field: &str, reason: &str, description: impl Into<String>) -> Self {
+        let description = description.into();
+        let mut error = Self::new(ErrorKind::InvalidArgument, description.clone());
+        error.0.reason = Some(reason.to_owned());
+        error.0.violations = vec![FieldViolation { field: field.to_owned(), description }];
+        error
+    }
+
+    pub(crate) fn deadline() -> Self {
+        Self::new(ErrorKind::DeadlineExceeded, "the deadline passed")
+    }
+
+    /// What a status says, details included.
+    pub(crate) fn from_status(status: Status) -> Self {
+        let kind = kind_of(&status);
+        let mut error = Self::new(kind, message_of(&status));
+        let details = status.get_error_details();
+        if let Some(info) = details.error_info() {
+            error.0.reason = Some(info.reason.clone());
+            error.0.facts = info.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            error.0.facts.sort();
+        }
+        if let Some(bad) = details.bad_request() {
+            let violation = |v: &tonic_types::FieldViolation| FieldViolation {
+                field: v.field.clone(),
+                description: v.description.clone(),
+            };
+            error.0.violations = bad.field_violations.iter().map(violation).collect();
+        }
+        let pushback = metadata::pushback(status.metadata());
+        error.0.retryable &= pushback != Some(metadata::Pushback::Never);
+        error.0.retry_after = match pushback {
+            Some(metadata::Pushback::After(wait)) => Some(wait),
+            Some(metadata::Pushback::Never) => None,
+            None => details.retry_info().and_then(|info| info.retry_delay),
+        };
+        error.0.source = Some(Box::new(status));
+        error
+    }
+
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
+        self
+    }
+
+    pub(crate) fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.0.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The same with places in a part turned into places in the job: servers count `items[3]` from the
+    /// start of what they were sent.
+    pub(crate) fn renumbered(mut self, items: &str, places: &[usize]) -> Self {
+        self.0.message = renumber(&self.0.message, items, places);
+        for violation in &mut self.0.violations {
+            violation.field = renumber(&violation.field, items, places);
+            violation.description = renumber(&violation.description, items, places);
+        }
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later, unchanged. A spent deadline is not retryable: its
+    /// caller decides whether there is more time.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// How long the server asks to wait before the call is made again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The server's stable word for the failure (`google.rpc.ErrorInfo.reason`), for example `QUEUE_FULL`.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// Fields that were refused (`google.rpc.BadRequest`).
+    #[must_use]
+    pub fn violations(&self) -> &[FieldViolation] {
+        &self.0.violations
+    }
+
+    /// Figures behind the message (`google.rpc.ErrorInfo.metadata`), in key order.
+    #[must_use]
+    pub fn facts(&self) -> &[(String, String)] {
+        &self.0.facts
+    }
+
+    /// The sentence for people, without the endpoint that [`fmt::Display`] adds.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Attempts that were made, over all parts of the job.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Address of the server that gave the deciding answer, if one did.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.endpoint.as_deref()
+    }
+}
+
+fn renumber(text: &str, items: &str, places: &[usize]) -> String {
+    let open = format!("{items}[");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(&open) {
+        let (before, after) = rest.split_at(at + open.len());
+        out.push_str(before);
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, tail) = after.split_at(digits);
+        match number.parse::<usize>().ok().and_then(|index| places.get(index)) {
+            Some(place) => out.push_str(&place.to_string()),
+            None => out.push_str(number),
+        }
+        rest = tail;
+    }
+    out + rest
+}
+
+fn kind_of(status: &Status) -> ErrorKind {
+    match status.code() {
+        Code::InvalidArgument => ErrorKind::InvalidArgument,
+        Code::OutOfRange => ErrorKind::TooLarge,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::FailedPrecondition => ErrorKind::WrongTask,
+        Code::Unimplemented => ErrorKind::Unimplemented,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::PermissionDenied => ErrorKind::PermissionDenied,
+        Code::ResourceExhausted => ErrorKind::Overloaded,
+        Code::Unavailable => ErrorKind::Unavailable,
+        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+        Code::Cancelled if is_transport_timeout(status) => ErrorKind::DeadlineExceeded,
+        // A call that ended without a status, for the connection ended.
+        _ if status.source().is_some() => ErrorKind::Unavailable,
+        Code::Cancelled | Code::Aborted => ErrorKind::Cancelled,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// What a status says; of a broken connection, what broke it.
+fn message_of(status: &Status) -> String {
+    let mut root: Option<&(dyn StdError + 'static)> = status.source();
+    while let Some(source) = root.and_then(StdError::source) {
+        root = Some(source);
+    }
+    match root {
+        Some(root) => format!("the connection failed: {root}"),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+/// tonic's own timer, at either end, answers CANCELLED with these words and nothing else.
+pub(crate) fn is_transport_timeout(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == "Timeout expired"
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.endpoint {
+            Some(endpoint) => write!(f, " (from {endpoint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("reason", &self.0.reason)
+            .field("violations", &self.0.violations)
+            .field("retry_after", &self.0.retry_after)
+            .field("attempts", &self.0.attempts)
+            .field("endpoint", &self.0.endpoint)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_a_part_become_places_in_the_job() {
+        let places = [7, 11, 13];
+        assert_eq!(
+            renumber("documents[2].tokens and documents[0]", "documents", &places),
+            "documents[13].tokens and documents[7]"
+        );
+        assert_eq!(
+            renumber("documents[9] inputs[1] documents[", "documents", &places),
+            "documents[9] inputs[1] documents["
+        );
+    }
+}

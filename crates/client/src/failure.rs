@@ -1,0 +1,91 @@
+//! What a failed attempt means: to the job (is it worth another server?) and to the
+//! caller.
+
+use sortie_dispatch::Failure;
+use tonic::{Code, Status};
+
+use crate::{
+    error::{Error, ErrorKind, is_transport_timeout},
+    metadata::{self, Pushback},
+    scatter::Malformed,
+};
+
+/// The attempt was still running at the deadline.
+pub(crate) fn late() -> (Failure, Error) {
+    (Failure::Deadline, Error::deadline())
+}
+
+/// The answer does not fit the question; another server may be sane.
+pub(crate) fn malformed(Malformed(message): Malformed) -> (Failure, Error) {
+    (Failure::Internal, Error::new(ErrorKind::Protocol, message))
+}
+
+/// The server refused, or the connection died.
+pub(crate) fn refused(status: Status) -> (Failure, Error) {
+    let failure = match (status.code(), metadata::pushback(status.metadata())) {
+        (Code::DeadlineExceeded, _) => Failure::Deadline,
+        _ if is_transport_timeout(&status) => Failure::Deadline,
+        (_, Some(Pushback::Never)) => Failure::Fatal,
+        _ if died_in_transport(&status) => Failure::Transport,
+        (Code::Unavailable, _) => Failure::Unavailable,
+        (Code::ResourceExhausted, Some(Pushback::After(wait))) => Failure::Overloaded { pushback: Some(wait) },
+        (Code::ResourceExhausted, None) => Failure::Overloaded { pushback: None },
+        (Code::Internal | Code::Unknown | Code::DataLoss | Code::Aborted | Code::Cancelled, _) => Failure::Internal,
+        _ => Failure::Fatal,
+    };
+    (failure, Error::from_status(status))
+}
+
+/// A status that a server sent has no source; one that tonic made of a broken connection or stream
+/// has what broke it.
+pub(crate) fn died_in_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn with_pushback(code: Code, ms: &str) -> Status {
+        let mut status = Status::new(code, "no");
+        status.metadata_mut().insert(sortie_proto::metadata::PUSHBACK, ms.parse().unwrap());
+        status
+    }
+
+    #[test]
+    fn every_code_has_its_meaning() {
+        let overloaded = |ms| Failure::Overloaded { pushback: Some(Duration::from_millis(ms)) };
+        let table = [
+            (Status::new(Code::Unavailable, ""), Failure::Unavailable, ErrorKind::Unavailable),
+            (Status::new(Code::ResourceExhausted, ""), Failure::Overloaded { pushback: None }, ErrorKind::Overloaded),
+            (with_pushback(Code::ResourceExhausted, "70"), overloaded(70), ErrorKind::Overloaded),
+            (with_pushback(Code::ResourceExhausted, "-1"), Failure::Fatal, ErrorKind::Overloaded),
+            (with_pushback(Code::ResourceExhausted, "soon"), Failure::Fatal, ErrorKind::Overloaded),
+            (Status::new(Code::DeadlineExceeded, ""), Failure::Deadline, ErrorKind::DeadlineExceeded),
+            (Status::new(Code::Cancelled, "Timeout expired"), Failure::Deadline, ErrorKind::DeadlineExceeded),
+            (Status::new(Code::Cancelled, "other"), Failure::Internal, ErrorKind::Cancelled),
+            (Status::new(Code::Internal, ""), Failure::Internal, ErrorKind::Internal),
+            (Status::new(Code::InvalidArgument, ""), Failure::Fatal, ErrorKind::InvalidArgument),
+            (Status::new(Code::NotFound, ""), Failure::Fatal, ErrorKind::NotFound),
+            (Status::new(Code::FailedPrecondition, ""), Failure::Fatal, ErrorKind::WrongTask),
+            (Status::new(Code::OutOfRange, ""), Failure::Fatal, ErrorKind::TooLarge),
+            (Status::new(Code::Unauthenticated, ""), Failure::Fatal, ErrorKind::Unauthenticated),
+            (Status::from_error("broken pipe".into()), Failure::Transport, ErrorKind::Unavailable),
+        ];
+        for (status, failure, kind) in table {
+            let told = format!("{status:?}");
+            let (got, error) = refused(status);
+            assert_eq!((got, error.kind()), (failure, kind), "{told}");
+        }
+    }
+
+    #[test]
+    fn never_is_not_retryable() {
+        assert!(!refused(with_pushback(Code::ResourceExhausted, "-1")).1.is_retryable());
+        let (_, error) = refused(with_pushback(Code::ResourceExhausted, "70"));
+        assert!(error.is_retryable());
+        assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
+    }
+}

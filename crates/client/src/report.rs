@@ -1,0 +1,102 @@
+//! What every answer says beside its numbers: per item, per part, and for the job.
+
+use std::time::Duration;
+
+/// One item that could not be answered; the others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemError {
+    /// Place of the item in the request, from 0.
+    pub index: usize,
+    /// A stable word for programs, for example `TEXT_TOO_LARGE`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A batch that a part rode in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Time on the device.
+    pub duration: Duration,
+    /// Tokens in it, other callers' included.
+    pub tokens: u32,
+}
+
+/// One part of a job: the chunk of its items that one server answered.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Part {
+    /// Address of the server.
+    pub endpoint: String,
+    /// Name of the server process, as it says itself.
+    pub replica: String,
+    /// Revision of the model that answered.
+    pub revision: String,
+    /// Items in the part.
+    pub items: usize,
+    /// Tokens they had, specials included.
+    pub tokens: u64,
+    /// Tokens the planner expected them to have.
+    pub estimated_tokens: u64,
+    /// Which attempt answered, from 1.
+    pub attempt: u32,
+    /// Time the part's first item waited for a batch.
+    pub queue: Duration,
+    /// Time spent making token ids.
+    pub tokenize: Duration,
+    /// Time its batches took on the device, summed.
+    pub compute: Duration,
+    /// Time from the request's arrival at the server to the answer's leaving.
+    pub total: Duration,
+    /// Time from the attempt's sending to the answer's arrival here.
+    pub rtt: Duration,
+    /// The batches it rode in.
+    pub batches: Vec<Batch>,
+}
+
+/// What happened to a job.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Id its parts shared, as sent in `sortie-job-id`.
+    pub job_id: String,
+    /// Name of the model that answered.
+    pub model: String,
+    /// Revisions of the model that answered, each once, in order of arrival.
+    pub revisions: Vec<String>,
+    /// Tokens each item had, in request order; 0 for one that failed.
+    pub tokens: Vec<u32>,
+    /// Whether each item was cut to fit, in request order.
+    pub truncated: Vec<bool>,
+    /// Items that failed, in request order.
+    pub errors: Vec<ItemError>,
+    /// Parts that were answered, in order of arrival.
+    pub parts: Vec<Part>,
+    /// Attempts made over all parts; above `parts.len()` there were retries.
+    pub attempts: u32,
+    /// Time from the call to the last answer.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Tokens of the whole job.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        self.tokens.iter().map(|&tokens| u64::from(tokens)).sum()
+    }
+
+    /// Whether parts were answered by different revisions of the model: their numbers may not compare.
+    #[must_use]
+    pub fn mixed_revisions(&self) -> bool {
+        self.revisions.len() > 1
+    }
+
+    /// The error of item `index`, if it failed.
+    #[must_use]
+    pub fn error(&self, index: usize) -> Option<&ItemError> {
+        let place = self.errors.binary_search_by_key(&index, |error| error.index).ok()?;
+        self.errors.get(place)
+    }
+}

@@ -1,0 +1,137 @@
+//! Classify: a score per label an input.
+
+use sortie_proto::v1;
+use tonic::{Response, Status};
+
+use super::{finite_row, scattered};
+use crate::{
+    call::Call,
+    client::Client,
+    input::{Activation, Input, to_wire},
+    report::Report,
+    scatter::{Answer, Gathered, Malformed, Scatter, Stub, expect_len},
+};
+
+/// Labels assumed of a model: heads with more are rare, and messages have room to spare.
+const ASSUMED_LABELS: u64 = 1_024;
+
+/// Scores inputs against the model's labels; made by [`Client::classify`].
+#[derive(Clone, Debug)]
+pub struct Classify {
+    inputs: Vec<v1::Input>,
+    activation: Activation,
+}
+
+/// Label scores.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Classified {
+    /// Labels, in score order.
+    pub labels: Vec<String>,
+    /// One score a label, an input, in request order; `None` where it failed, with its reason in
+    /// [`Report::errors`].
+    pub scores: Vec<Option<Vec<f32>>>,
+    /// What was done to the logits.
+    pub activation: Activation,
+    /// What happened.
+    pub report: Report,
+}
+
+impl Classified {
+    /// The best label of input `index` and its score, if it has one.
+    #[must_use]
+    pub fn best(&self, index: usize) -> Option<(&str, f32)> {
+        let scores = self.scores.get(index)?.as_ref()?;
+        let (label, score) = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+        Some((self.labels.get(label)?, *score))
+    }
+}
+
+impl Client {
+    /// Scores inputs against the model's labels. Works on heads of one label too.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// let answer = client.classify(["what a day"]).await?;
+    /// if let Some((label, score)) = answer.best(0) {
+    ///     println!("{label} {score}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn classify<I>(&self, inputs: I) -> Call<Classify>
+    where
+        I: IntoIterator,
+        I::Item: Into<Input>,
+    {
+        Call::new(self, Classify { inputs: to_wire(inputs), activation: Activation::default() })
+    }
+}
+
+impl Call<Classify> {
+    /// Says what is done to the logits.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.rpc.activation = activation;
+        self
+    }
+}
+
+impl Scatter for Classify {
+    type Request = v1::ClassifyRequest;
+    type Response = v1::ClassifyResponse;
+    type Head = (Vec<String>, Activation);
+    type Value = Vec<f32>;
+    type Output = Classified;
+
+    const NAME: &'static str = "Classify";
+    const ITEMS: &'static str = "inputs";
+
+    fn items(&self) -> &[v1::Input] {
+        &self.inputs
+    }
+
+    fn answer_bytes(&self, _tokens: u64) -> u64 {
+        size_of::<f32>() as u64 * ASSUMED_LABELS
+    }
+
+    fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::ClassifyRequest {
+        v1::ClassifyRequest {
+            model: model.to_owned(),
+            inputs: items,
+            options: Some(text),
+            activation: self.activation.to_wire(),
+        }
+    }
+
+    async fn send(
+        mut stub: Stub,
+        request: tonic::Request<v1::ClassifyRequest>,
+    ) -> Result<Response<v1::ClassifyResponse>, Status> {
+        stub.classify(request).await
+    }
+
+    fn open(response: v1::ClassifyResponse, count: usize) -> Result<Answer<Self::Head, Vec<f32>>, Malformed> {
+        let activation = Activation::from_wire(response.activation());
+        let v1::ClassifyResponse { labels, scores, items, part, .. } = response;
+        expect_len("scores", scores.len(), count * labels.len())?;
+        let values = if labels.is_empty() {
+            vec![None; count]
+        } else {
+            scores.chunks_exact(labels.len()).map(|row| finite_row(row.to_vec())).collect()
+        };
+        Ok(Answer {
+            head: (labels, activation),
+            values,
+            items: items.unwrap_or_default(),
+            part: part.unwrap_or_default(),
+        })
+    }
+
+    fn finish(self, gathered: Gathered<Self::Head, Vec<f32>>) -> Classified {
+        let Gathered { head, values, report } = gathered;
+        let (labels, activation) = head.unwrap_or((Vec::new(), self.activation));
+        Classified { labels, scores: values, activation, report }
+    }
+}
+
+scattered!(Classify);

@@ -1,0 +1,45 @@
+//! One file a call: what it is asked with, what its methods set, what it answers.
+
+pub(crate) mod classify;
+pub(crate) mod embed;
+pub(crate) mod models;
+pub(crate) mod rerank;
+pub(crate) mod similarity;
+pub(crate) mod sparse;
+pub(crate) mod tag;
+pub(crate) mod tokenize;
+
+/// A call that is cut over servers is run by [`crate::job`].
+macro_rules! scattered {
+    ($kind:ty) => {
+        impl crate::call::Rpc for $kind {
+            type Output = <Self as crate::scatter::Scatter>::Output;
+
+            async fn run(
+                self,
+                client: crate::client::Client,
+                options: crate::call::CallOptions,
+            ) -> Result<Self::Output, crate::error::Error> {
+                crate::job::run(self, client, options).await
+            }
+        }
+    };
+}
+pub(crate) use scattered;
+
+/// A score, unless it is a failed item's NaN.
+pub(crate) fn finite(score: f32) -> Option<f32> {
+    score.is_finite().then_some(score)
+}
+
+/// A failed item's row is NaN.
+pub(crate) fn finite_row(row: Vec<f32>) -> Option<Vec<f32>> {
+    row.iter().all(|x| x.is_finite()).then_some(row)
+}
+
+/// Places of the scores, best first, equal ones in request order; failed ones never.
+pub(crate) fn ranking(scores: &[Option<f32>]) -> Vec<(usize, f32)> {
+    let mut ranked: Vec<_> = scores.iter().enumerate().filter_map(|(i, score)| Some((i, (*score)?))).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked
+}

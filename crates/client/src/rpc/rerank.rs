@@ -1,0 +1,181 @@
+//! Rerank: scores of documents against a query.
+
+use sortie_proto::v1;
+use tonic::{Response, Status};
+
+use super::{finite, ranking, scattered};
+use crate::{
+    call::Call,
+    client::Client,
+    error::Error,
+    input::{Activation, Input, to_wire},
+    report::Report,
+    scatter::{Answer, Gathered, Malformed, Scatter, Shared, Stub, expect_len},
+};
+
+/// Scores documents against a query; made by [`Client::rerank`].
+#[derive(Clone, Debug)]
+pub struct Rerank {
+    query: v1::Input,
+    documents: Vec<v1::Input>,
+    activation: Activation,
+    top_n: Option<usize>,
+}
+
+/// How scores came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scoring {
+    /// A cross-encoder read query and document together.
+    CrossEncoder,
+    /// The cosine of two vectors of an embedding model.
+    Cosine,
+}
+
+/// Scores of documents.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Reranked {
+    /// One score a document, in request order; `None` where it failed, with its reason in
+    /// [`Report::errors`]. Never filled in.
+    pub scores: Vec<Option<f32>>,
+    /// How the scores came about; `None` where no document was scored.
+    pub scoring: Option<Scoring>,
+    /// What happened.
+    pub report: Report,
+    top_n: Option<usize>,
+}
+
+/// A document's place in the ranking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// Its score.
+    pub score: f32,
+}
+
+impl Reranked {
+    /// The documents, best first, equal scores in request order; failed ones never. No more than
+    /// [`Call::top_n`] asked for.
+    #[must_use]
+    pub fn ranking(&self) -> Vec<Ranked> {
+        let ranked = ranking(&self.scores).into_iter().map(|(index, score)| Ranked { index, score });
+        ranked.take(self.top_n.unwrap_or(usize::MAX)).collect()
+    }
+}
+
+impl Client {
+    /// Scores documents against a query.
+    ///
+    /// An embedding model answers with cosines, and [`Reranked::scoring`] says so.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// let answer = client.rerank("parse arguments", ["a parser", "a clock"]).top_n(1).await?;
+    /// for best in answer.ranking() {
+    ///     println!("{} {}", best.index, best.score);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rerank<D>(&self, query: impl Into<Input>, documents: D) -> Call<Rerank>
+    where
+        D: IntoIterator,
+        D::Item: Into<Input>,
+    {
+        let query = query.into().into();
+        let rpc = Rerank { query, documents: to_wire(documents), activation: Activation::default(), top_n: None };
+        Call::new(self, rpc)
+    }
+}
+
+impl Call<Rerank> {
+    /// Keeps the best `n` in [`Reranked::ranking`]; all are scored.
+    pub fn top_n(mut self, n: usize) -> Self {
+        self.rpc.top_n = Some(n);
+        self
+    }
+
+    /// Says what is done to the scores.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.rpc.activation = activation;
+        self
+    }
+}
+
+fn is_empty(input: &v1::Input) -> bool {
+    match &input.kind {
+        Some(v1::input::Kind::Text(text)) => text.is_empty(),
+        Some(v1::input::Kind::Tokens(tokens)) => tokens.ids.is_empty(),
+        Some(v1::input::Kind::Pair(_)) | None => false,
+    }
+}
+
+impl Scatter for Rerank {
+    type Request = v1::RerankRequest;
+    type Response = v1::RerankResponse;
+    type Head = Option<Scoring>;
+    type Value = f32;
+    type Output = Reranked;
+
+    const NAME: &'static str = "Rerank";
+    const ITEMS: &'static str = "documents";
+
+    fn items(&self) -> &[v1::Input] {
+        &self.documents
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared::PerItem(&self.query)
+    }
+
+    fn answer_bytes(&self, _tokens: u64) -> u64 {
+        size_of::<f32>() as u64
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if is_empty(&self.query) { Err(Error::invalid("query", "EMPTY_QUERY", "the query is empty")) } else { Ok(()) }
+    }
+
+    fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::RerankRequest {
+        v1::RerankRequest {
+            model: model.to_owned(),
+            query: Some(self.query.clone()),
+            documents: items,
+            options: Some(text),
+            activation: self.activation.to_wire(),
+            // The best of a part say nothing of the best of the job.
+            top_n: 0,
+        }
+    }
+
+    async fn send(
+        mut stub: Stub,
+        request: tonic::Request<v1::RerankRequest>,
+    ) -> Result<Response<v1::RerankResponse>, Status> {
+        stub.rerank(request).await
+    }
+
+    fn open(response: v1::RerankResponse, count: usize) -> Result<Answer<Self::Head, f32>, Malformed> {
+        expect_len("scores", response.scores.len(), count)?;
+        let head = match response.scoring() {
+            v1::Scoring::CrossEncoder => Some(Scoring::CrossEncoder),
+            v1::Scoring::Cosine => Some(Scoring::Cosine),
+            v1::Scoring::Unspecified => None,
+        };
+        Ok(Answer {
+            head,
+            values: response.scores.into_iter().map(finite).collect(),
+            items: response.items.unwrap_or_default(),
+            part: response.part.unwrap_or_default(),
+        })
+    }
+
+    fn finish(self, gathered: Gathered<Self::Head, f32>) -> Reranked {
+        let Gathered { head, values, report } = gathered;
+        Reranked { scores: values, scoring: head.flatten(), report, top_n: self.top_n }
+    }
+}
+
+scattered!(Rerank);

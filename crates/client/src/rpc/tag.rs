@@ -1,0 +1,203 @@
+//! TagTokens: labelled stretches of texts.
+
+use sortie_proto::v1;
+use tonic::{Response, Status};
+
+use super::scattered;
+use crate::{
+    call::Call,
+    client::Client,
+    input::{Activation, Input, to_wire},
+    report::Report,
+    scatter::{Answer, Gathered, Malformed, Scatter, Stub, expect_len},
+};
+
+/// Bytes assumed of a token's span: label, bounds, score.
+const ASSUMED_SPAN_BYTES: u64 = 48;
+
+/// Labels assumed of a model whose per-token scores are asked for.
+const ASSUMED_LABELS: u64 = 64;
+
+/// Finds labelled stretches of texts; made by [`Client::tag`].
+#[derive(Clone, Debug)]
+pub struct Tag {
+    inputs: Vec<v1::Input>,
+    aggregation: Aggregation,
+    per_token_scores: bool,
+    activation: Activation,
+    ignore_labels: Vec<String>,
+}
+
+/// How token labels become spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aggregation {
+    /// Neighbouring tokens of one entity are joined.
+    #[default]
+    Simple,
+    /// One span a token.
+    None,
+}
+
+/// A stretch of text with a label.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Span {
+    /// Its label, without `B-` or `I-` where spans are joined.
+    pub label: String,
+    /// Its bytes in the UTF-8 text that was sent.
+    pub range: std::ops::Range<usize>,
+    /// Mean score of the label over its tokens.
+    pub score: f32,
+}
+
+/// What was found in one text.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TaggedText {
+    /// In text order.
+    pub spans: Vec<Span>,
+    /// One row of label scores a token, specials included; empty unless asked for.
+    pub token_scores: Vec<Vec<f32>>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Tagged {
+    /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`].
+    pub texts: Vec<Option<TaggedText>>,
+    /// Labels, in the order of per-token scores.
+    pub labels: Vec<String>,
+    /// What happened.
+    pub report: Report,
+}
+
+impl Client {
+    /// Finds labelled stretches of texts.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// let text = "Ada lives in Paris";
+    /// let answer = client.tag([text]).await?;
+    /// for span in answer.texts.iter().flatten().flat_map(|found| &found.spans) {
+    ///     println!("{} {:?}", span.label, text.get(span.range.clone()));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tag<I>(&self, inputs: I) -> Call<Tag>
+    where
+        I: IntoIterator,
+        I::Item: Into<Input>,
+    {
+        let rpc = Tag {
+            inputs: to_wire(inputs),
+            aggregation: Aggregation::default(),
+            per_token_scores: false,
+            activation: Activation::default(),
+            ignore_labels: Vec::new(),
+        };
+        Call::new(self, rpc)
+    }
+}
+
+impl Call<Tag> {
+    /// Says how token labels become spans.
+    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.rpc.aggregation = aggregation;
+        self
+    }
+
+    /// Asks for the scores of every token too.
+    pub fn per_token_scores(mut self, ask: bool) -> Self {
+        self.rpc.per_token_scores = ask;
+        self
+    }
+
+    /// Says what is done to the logits.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.rpc.activation = activation;
+        self
+    }
+
+    /// Makes no span of these labels, in place of `O`.
+    pub fn ignore_labels<I>(mut self, labels: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.rpc.ignore_labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+fn text(wire: v1::TaggedText, labels: usize) -> Result<TaggedText, Malformed> {
+    let spans = wire.spans.into_iter().map(|span| Span {
+        label: span.label,
+        range: span.start as usize..span.end as usize,
+        score: span.score,
+    });
+    if !wire.token_scores.is_empty() && (labels == 0 || !wire.token_scores.len().is_multiple_of(labels)) {
+        return Err(Malformed(format!("the answer has {} token scores of {labels} labels", wire.token_scores.len())));
+    }
+    let token_scores = wire.token_scores.chunks(labels.max(1)).map(<[f32]>::to_vec).collect();
+    Ok(TaggedText { spans: spans.collect(), token_scores })
+}
+
+impl Scatter for Tag {
+    type Request = v1::TagTokensRequest;
+    type Response = v1::TagTokensResponse;
+    type Head = Vec<String>;
+    type Value = TaggedText;
+    type Output = Tagged;
+
+    const NAME: &'static str = "TagTokens";
+    const ITEMS: &'static str = "inputs";
+
+    fn items(&self) -> &[v1::Input] {
+        &self.inputs
+    }
+
+    fn answer_bytes(&self, tokens: u64) -> u64 {
+        let scores = if self.per_token_scores { size_of::<f32>() as u64 * ASSUMED_LABELS } else { 0 };
+        tokens * (ASSUMED_SPAN_BYTES + scores)
+    }
+
+    fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::TagTokensRequest {
+        let aggregation = match self.aggregation {
+            Aggregation::Simple => v1::Aggregation::Simple,
+            Aggregation::None => v1::Aggregation::None,
+        };
+        v1::TagTokensRequest {
+            model: model.to_owned(),
+            inputs: items,
+            options: Some(text),
+            aggregation: aggregation.into(),
+            per_token_scores: self.per_token_scores,
+            activation: self.activation.to_wire(),
+            ignore_labels: self.ignore_labels.clone(),
+        }
+    }
+
+    async fn send(
+        mut stub: Stub,
+        request: tonic::Request<v1::TagTokensRequest>,
+    ) -> Result<Response<v1::TagTokensResponse>, Status> {
+        stub.tag_tokens(request).await
+    }
+
+    fn open(response: v1::TagTokensResponse, count: usize) -> Result<Answer<Self::Head, TaggedText>, Malformed> {
+        let v1::TagTokensResponse { texts, labels, items, part } = response;
+        expect_len("texts", texts.len(), count)?;
+        let values = texts.into_iter().map(|wire| text(wire, labels.len()).map(Some)).collect::<Result<_, _>>()?;
+        Ok(Answer { head: labels, values, items: items.unwrap_or_default(), part: part.unwrap_or_default() })
+    }
+
+    fn finish(self, gathered: Gathered<Self::Head, TaggedText>) -> Tagged {
+        let Gathered { head, values, report } = gathered;
+        Tagged { texts: values, labels: head.unwrap_or_default(), report }
+    }
+}
+
+scattered!(Tag);

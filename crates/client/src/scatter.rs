@@ -1,0 +1,121 @@
+//! What a call must say of itself to be cut over several servers.
+//!
+//! A call is a list of items and things they share (query, options). It gives
+//! the request for any slice of its items, opens an answer into one value an
+//! item, and makes its result of all values in request order. [`crate::job`] does
+//! the rest, the same for every kind of call.
+
+use std::{fmt, future::Future};
+
+use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
+use tonic::{Response, Status, transport::Channel};
+
+use crate::{error::Error, report::Report};
+
+/// Generated client of one connection.
+pub(crate) type Stub = EncoderServiceClient<Channel>;
+
+/// What servers spend on a call's tokens; costs are kept apart.
+pub(crate) use sortie_dispatch::Work;
+
+/// An answer to a slice, opened: one value an item, in the slice's order.
+#[derive(Debug)]
+pub struct Answer<H, V> {
+    /// Facts about the whole answer, the same in every part of a job.
+    pub head: H,
+    /// One value an item; `None` where it failed.
+    pub values: Vec<Option<V>>,
+    /// Per-item facts.
+    pub items: v1::ItemInfo,
+    /// Where the time went, if it is told.
+    pub part: v1::PartInfo,
+}
+
+/// Answers of all parts, in request order.
+#[derive(Debug)]
+pub struct Gathered<H, V> {
+    /// Head of the parts; `None` where every item failed before it was sent.
+    pub head: Option<H>,
+    /// One value an item; `None` where it failed.
+    pub values: Vec<Option<V>>,
+    /// What happened.
+    pub report: Report,
+}
+
+/// Why an answer cannot be opened, in words.
+#[derive(Debug)]
+pub struct Malformed(pub(crate) String);
+
+/// Checks that a list has the length it should.
+pub(crate) fn expect_len(what: &str, got: usize, want: usize) -> Result<(), Malformed> {
+    if got == want { Ok(()) } else { Err(Malformed(format!("the answer has {got} {what}, not {want}"))) }
+}
+
+/// What every part of a call carries beside its items.
+#[derive(Clone, Copy, Debug)]
+pub enum Shared<'a> {
+    /// Nothing that costs tokens.
+    Nothing,
+    /// An input that is encoded once a part.
+    PerPart(&'a v1::Input),
+    /// An input that is encoded with each item.
+    PerItem(&'a v1::Input),
+}
+
+/// A call that can be cut. Implemented by this crate alone.
+pub trait Scatter: fmt::Debug + Send + Sync + 'static {
+    /// Request message of the contract.
+    type Request: prost::Message + 'static;
+    /// Response message of the contract.
+    type Response: Send + 'static;
+    /// Facts about the whole answer.
+    type Head: PartialEq + fmt::Debug + Send;
+    /// What one item's answer is.
+    type Value: Send;
+    /// What the call answers.
+    type Output;
+
+    /// Name of the RPC.
+    const NAME: &'static str;
+    /// Field that holds the items.
+    const ITEMS: &'static str;
+    /// What servers spend.
+    const WORK: Work = Work::Device;
+
+    /// The items.
+    fn items(&self) -> &[v1::Input];
+
+    /// What every part carries beside its items.
+    fn shared(&self) -> Shared<'_> {
+        Shared::Nothing
+    }
+
+    /// Bytes that one item of `tokens` tokens takes in an answer, no less than it will.
+    fn answer_bytes(&self, tokens: u64) -> u64;
+
+    /// Refuses what no server would take.
+    ///
+    /// # Errors
+    /// In the words and reasons of the server.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The request for a slice of the items.
+    fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> Self::Request;
+
+    /// Makes the call.
+    fn send(
+        stub: Stub,
+        request: tonic::Request<Self::Request>,
+    ) -> impl Future<Output = Result<Response<Self::Response>, Status>> + Send;
+
+    /// Opens an answer to `count` items.
+    ///
+    /// # Errors
+    /// If it does not fit the question.
+    fn open(response: Self::Response, count: usize) -> Result<Answer<Self::Head, Self::Value>, Malformed>;
+
+    /// Makes the result.
+    fn finish(self, gathered: Gathered<Self::Head, Self::Value>) -> Self::Output;
+}

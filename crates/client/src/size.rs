@@ -1,0 +1,105 @@
+//! How large a call's items are, and what answers teach about such guesses.
+
+use prost::Message as _;
+use sortie_dispatch::{Batch, EndpointId, Fleet, Item, ModelId, Shared as SharedSize};
+use sortie_proto::v1::{self, input::Kind};
+
+use crate::scatter::{Answer, Scatter, Shared};
+
+/// Bytes of text and ready ids of an input.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extent {
+    bytes: u64,
+    ids: u64,
+}
+
+impl Extent {
+    fn of(input: &v1::Input) -> Self {
+        match &input.kind {
+            Some(Kind::Text(text)) => Self { bytes: text.len() as u64, ids: 0 },
+            Some(Kind::Pair(pair)) => Self { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
+            Some(Kind::Tokens(tokens)) => Self { bytes: 0, ids: tokens.ids.len() as u64 },
+            None => Self::default(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, ids: self.ids + other.ids }
+    }
+}
+
+/// The sizes of a call, in request order.
+#[derive(Debug)]
+pub(crate) struct Sizes {
+    /// Text and ids of the sequence each item becomes.
+    extents: Vec<Extent>,
+    items: Vec<Item>,
+    shared: SharedSize,
+}
+
+impl Sizes {
+    /// Measures a call; `estimate` makes tokens of bytes of text and ready ids.
+    pub(crate) fn measure<R: Scatter>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
+        let most = max_length.map_or(u64::MAX, u64::from).max(1);
+        let tokens = |extent: Extent| estimate(extent.bytes, extent.ids).min(most);
+        let (with_each, shared) = match rpc.shared() {
+            Shared::Nothing => (Extent::default(), SharedSize::default()),
+            Shared::PerPart(input) => {
+                let shared = SharedSize { tokens: tokens(Extent::of(input)), bytes: input.encoded_len() as u64 };
+                (Extent::default(), shared)
+            }
+            Shared::PerItem(input) => (Extent::of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 }),
+        };
+        let extents: Vec<_> = rpc.items().iter().map(|input| Extent::of(input).and(with_each)).collect();
+        let item = |(input, extent): (&v1::Input, &Extent)| {
+            let tokens = tokens(*extent);
+            Item { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
+        };
+        let items = rpc.items().iter().zip(&extents).map(item).collect();
+        Self { extents, items, shared }
+    }
+
+    pub(crate) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    pub(crate) fn shared(&self) -> SharedSize {
+        self.shared
+    }
+
+    /// What an answer to the items at `places` teaches.
+    pub(crate) fn learn<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> Learned {
+        let mut learned = Learned::default();
+        let facts = places.iter().zip(&answer.items.tokens).enumerate();
+        for (index, (&place, &tokens)) in facts {
+            let cut = answer.items.truncated.get(index).copied().unwrap_or_default();
+            let Some(extent) = self.extents.get(place) else { continue };
+            // Texts that were cut or failed, and ready ids, say nothing of bytes.
+            if tokens > 0 && !cut && extent.ids == 0 {
+                learned.bytes += extent.bytes;
+                learned.tokens += u64::from(tokens);
+                learned.items += 1;
+            }
+        }
+        let batches = answer.part.batch_ms.iter().zip(&answer.part.batch_tok);
+        let batch = |(&ms, &tokens): (&f32, &u32)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) };
+        learned.batches = batches.map(batch).collect();
+        learned
+    }
+}
+
+/// What an answer taught.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    bytes: u64,
+    tokens: u64,
+    items: u64,
+    batches: Vec<Batch>,
+}
+
+impl Learned {
+    pub(crate) fn apply(self, fleet: &mut Fleet, endpoint: EndpointId, model: ModelId, now: sortie_dispatch::Time) {
+        fleet.saw_tokens(model, self.bytes, self.tokens, self.items);
+        fleet.saw_batches(endpoint, model, self.batches, now);
+    }
+}

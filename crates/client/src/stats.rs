@@ -1,0 +1,64 @@
+//! What a client learned of its servers, for logs, metrics and curious people.
+
+use std::time::Duration;
+
+use sortie_dispatch::{Fleet, Time};
+
+/// What a client learned of its servers.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// One a server, in the order of [`crate::Client::endpoints`].
+    pub endpoints: Vec<EndpointStats>,
+    /// Tokens that retries may still take.
+    pub retry_budget_tokens: u64,
+}
+
+/// What a client learned of one server.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Its address.
+    pub endpoint: String,
+    /// Whether it is picked: false for a while after a connection was lost.
+    pub ready: bool,
+    /// Tokens of this client's own parts that it has and has not answered.
+    pub in_flight_tokens: u64,
+    /// What its work costs, by model.
+    pub models: Vec<ModelStats>,
+}
+
+/// What a model's work costs on one server: T = a + b · tokens.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ModelStats {
+    /// Name of the model, as calls ask for it.
+    pub model: String,
+    /// Fixed cost of a batch.
+    pub a: Duration,
+    /// Cost of one token in microseconds.
+    pub b_us: f64,
+    /// Batches the cost was fitted from.
+    pub samples: u64,
+}
+
+impl Stats {
+    pub(crate) fn new<'a>(addresses: impl Iterator<Item = &'a str>, fleet: &Fleet, now: Time) -> Self {
+        let endpoints = addresses.zip(fleet.stats(now)).map(|(address, stats)| EndpointStats {
+            endpoint: address.to_owned(),
+            ready: stats.ready,
+            in_flight_tokens: stats.in_flight_tokens,
+            models: stats
+                .models
+                .into_iter()
+                .map(|(model, cost, samples)| ModelStats {
+                    model,
+                    a: Duration::try_from_secs_f64(cost.a_us / 1e6).unwrap_or_default(),
+                    b_us: cost.b_us,
+                    samples,
+                })
+                .collect(),
+        });
+        Self { endpoints: endpoints.collect(), retry_budget_tokens: fleet.retry_budget() }
+    }
+}

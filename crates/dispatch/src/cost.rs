@@ -1,0 +1,316 @@
+//! What work costs: `T(c) = a + b · tokens` a batch, for each server and model.
+//!
+//! A server's cost is its *base* times its *pace*. The base is what the server
+//! itself reports, else the [`Prior`]: a line through the batches of all servers,
+//! by least squares whose weights halve every [`HALF_LIFE`] samples. The pace
+//! follows `seen ÷ base` of single batches, by at most [`Config::max_step`] a
+//! batch, and fades to 1 as `e^(−idle / τ)`.
+//!
+//! Samples are `batch_ms` and `batch_tok` of answers, never a call's own latency:
+//! that holds other callers' time.
+//!
+//! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.
+
+use crate::{config::Config, time::Time};
+
+/// Samples after which a sample counts for half: a few jobs.
+const HALF_LIFE: f64 = 32.0;
+
+/// Samples that what was believed at first counts for.
+const PRIOR_WEIGHT: f64 = 2.0;
+
+/// Tokens of the second of the two points that stand for what was believed at first.
+const REFERENCE_TOKENS: f64 = 8_192.0;
+
+/// Share of a step that is taken: halves the noise of single batches.
+const GAIN: f64 = 0.5;
+
+/// Farthest a pace may stray from 1, either way.
+const MAX_PACE: f64 = 1e4;
+
+/// The cost of a batch, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Of a batch, whatever its size.
+    pub a_us: f64,
+    /// Of one token.
+    pub b_us: f64,
+}
+
+impl Cost {
+    /// Microseconds that a batch of `tokens` takes.
+    #[must_use]
+    pub fn batch_us(&self, tokens: f64) -> f64 {
+        self.a_us + self.b_us * tokens
+    }
+
+    /// Whether it can be reckoned with.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.a_us.is_finite() && self.a_us >= 0.0 && self.b_us.is_finite() && self.b_us > 0.0
+    }
+
+    /// The same work at another pace.
+    #[must_use]
+    pub fn times(self, pace: f64) -> Self {
+        Self { a_us: self.a_us * pace, b_us: self.b_us * pace }
+    }
+
+    /// Tokens below which more than half of a batch is overhead.
+    #[must_use]
+    pub fn break_even_tokens(&self) -> f64 {
+        self.a_us / self.b_us
+    }
+}
+
+/// A batch that ran.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batch {
+    /// Its time on the device, in microseconds.
+    pub us: f64,
+    /// Its tokens, other callers' included.
+    pub tokens: f64,
+}
+
+impl Batch {
+    fn is_usable(&self) -> bool {
+        self.us.is_finite() && self.us > 0.0 && self.tokens.is_finite() && self.tokens >= 1.0
+    }
+}
+
+/// What a model's batches cost on the fleet as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Prior {
+    cost: Cost,
+    told: bool,
+    samples: u64,
+    weight: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+}
+
+impl Prior {
+    pub(crate) fn new(belief: Cost) -> Self {
+        let mut prior = Self { cost: belief, told: false, samples: 0, weight: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 };
+        prior.believe(belief);
+        prior
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    fn believe(&mut self, cost: Cost) {
+        (self.cost, self.weight) = (cost, 0.0);
+        (self.x, self.y, self.xx, self.xy) = (0.0, 0.0, 0.0, 0.0);
+        for tokens in [0.0, REFERENCE_TOKENS] {
+            self.add(PRIOR_WEIGHT / 2.0, tokens, cost.batch_us(tokens));
+        }
+    }
+
+    fn add(&mut self, weight: f64, x: f64, y: f64) {
+        self.weight += weight;
+        self.x += weight * x;
+        self.y += weight * y;
+        self.xx += weight * x * x;
+        self.xy += weight * x * y;
+    }
+
+    /// A server says what its batches cost; it is believed while nothing was seen.
+    pub(crate) fn told(&mut self, cost: Cost) {
+        if self.samples == 0 && !self.told && cost.is_usable() {
+            self.told = true;
+            self.believe(cost);
+        }
+    }
+
+    pub(crate) fn observe(&mut self, config: &Config, batch: Batch) {
+        let expected = self.cost.batch_us(batch.tokens);
+        let known = self.told || self.samples >= config.cold_samples;
+        let us = if known { batch.us.clamp(expected / config.max_step, expected * config.max_step) } else { batch.us };
+        self.samples += 1;
+        let keep = 0.5f64.powf(1.0 / HALF_LIFE);
+        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
+            *sum *= keep;
+        }
+        self.add(1.0, batch.tokens, us);
+        self.cost = self.fit().unwrap_or(self.cost);
+    }
+
+    fn fit(&self) -> Option<Cost> {
+        let (x, y) = (self.x / self.weight, self.y / self.weight);
+        let variance = self.xx / self.weight - x * x;
+        let slope = (self.xy / self.weight - x * y) / variance;
+        let intercept = y - slope * x;
+        // Batches of one size, or noise over few sizes, say nothing of the slope: keep a's share.
+        let fitted = Cost { a_us: intercept, b_us: slope };
+        let kept = self.cost.times(y / self.cost.batch_us(x));
+        [fitted, kept].into_iter().find(Cost::is_usable)
+    }
+}
+
+/// What a model's batches cost on one server.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerCost {
+    told: Option<Cost>,
+    pace: f64,
+    seen: Time,
+    samples: u64,
+}
+
+impl Default for ServerCost {
+    fn default() -> Self {
+        Self { told: None, pace: 1.0, seen: Time::default(), samples: 0 }
+    }
+}
+
+impl ServerCost {
+    pub(crate) fn cost(&self, config: &Config, prior: &Prior, now: Time) -> Cost {
+        self.base(prior).times(self.pace(config, now))
+    }
+
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    fn base(&self, prior: &Prior) -> Cost {
+        self.told.unwrap_or(prior.cost())
+    }
+
+    fn pace(&self, config: &Config, now: Time) -> f64 {
+        let idle = (now - self.seen).as_secs_f64() / config.cost_decay.as_secs_f64();
+        // In logarithms, so that twice as fast and twice as slow fade alike.
+        self.pace.powf((-idle).exp())
+    }
+
+    /// The server says what its batches cost.
+    pub(crate) fn told(&mut self, config: &Config, prior: &mut Prior, cost: Cost, now: Time) {
+        if !cost.is_usable() {
+            return;
+        }
+        prior.told(cost);
+        // What was seen stays: only what it is measured by changes. A first word outweighs it.
+        let before = self.cost(config, prior, now).batch_us(REFERENCE_TOKENS);
+        let same = clamp_pace(before / cost.batch_us(REFERENCE_TOKENS));
+        self.pace = if self.told.is_some() { same } else { 1.0 };
+        self.seen = now;
+        self.told = Some(cost);
+    }
+
+    /// A batch ran on the server.
+    pub(crate) fn observe(&mut self, config: &Config, prior: &mut Prior, batch: Batch, now: Time) {
+        if !batch.is_usable() {
+            return;
+        }
+        let pace = self.pace(config, now);
+        let ratio = batch.us / self.base(prior).times(pace).batch_us(batch.tokens);
+        let step = ratio.clamp(1.0 / config.max_step, config.max_step);
+        self.pace = clamp_pace(pace * step.powf(GAIN));
+        self.seen = now;
+        self.samples += 1;
+        prior.observe(config, batch);
+    }
+}
+
+fn clamp_pace(pace: f64) -> f64 {
+    pace.clamp(1.0 / MAX_PACE, MAX_PACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::from_start(Duration::from_secs(seconds))
+    }
+
+    fn batch(cost: Cost, tokens: f64) -> Batch {
+        Batch { us: cost.batch_us(tokens), tokens }
+    }
+
+    #[test]
+    fn a_cold_prior_finds_a_slow_fleet_within_a_job() {
+        let config = Config::default();
+        let slow = Cost { a_us: 3_000.0, b_us: 150.0 };
+        let mut prior = Prior::new(config.prior);
+        for tokens in [1_900.0, 2_040.0, 1_700.0, 400.0, 1_950.0, 2_000.0] {
+            prior.observe(&config, batch(slow, tokens));
+        }
+        let found = prior.cost();
+        assert!((found.b_us / slow.b_us - 1.0).abs() < 0.25, "{found:?}");
+    }
+
+    #[test]
+    fn one_stall_does_not_brand_a_server() {
+        let config = Config::default();
+        let mut prior = Prior::new(config.prior);
+        let mut server = ServerCost::default();
+        let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
+        server.told(&config, &mut prior, usual, at(0));
+        server.observe(&config, &mut prior, Batch { us: 1e6, tokens: 2_000.0 }, at(0));
+        let after = server.cost(&config, &prior, at(0)).batch_us(2_000.0) / usual.batch_us(2_000.0);
+        assert!((1.1..=config.max_step).contains(&after), "{after}");
+        let later = server.cost(&config, &prior, at(30)).batch_us(2_000.0) / usual.batch_us(2_000.0);
+        assert!((later - 1.0).abs() < 0.01, "{later}");
+    }
+
+    #[test]
+    fn a_slow_server_is_told_from_the_rest() {
+        let config = Config::default();
+        let mut prior = Prior::new(config.prior);
+        let (mut fast, mut slow) = (ServerCost::default(), ServerCost::default());
+        let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
+        for server in [&mut fast, &mut slow] {
+            server.told(&config, &mut prior, usual, at(0));
+        }
+        for _ in 0..20 {
+            fast.observe(&config, &mut prior, batch(usual, 3_000.0), at(1));
+            slow.observe(&config, &mut prior, batch(usual.times(4.0), 3_000.0), at(1));
+        }
+        let ratio = slow.cost(&config, &prior, at(1)).b_us / fast.cost(&config, &prior, at(1)).b_us;
+        assert!((3.5..4.5).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn a_report_that_agrees_with_what_was_seen_changes_nothing() {
+        let config = Config::default();
+        let mut prior = Prior::new(config.prior);
+        let mut server = ServerCost::default();
+        let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
+        server.told(&config, &mut prior, usual, at(0));
+        for _ in 0..20 {
+            server.observe(&config, &mut prior, batch(usual.times(2.0), 3_000.0), at(1));
+        }
+        let before = server.cost(&config, &prior, at(1)).batch_us(8_192.0);
+        server.told(&config, &mut prior, usual.times(2.0), at(1));
+        let after = server.cost(&config, &prior, at(1)).batch_us(8_192.0);
+        assert!((after / before - 1.0).abs() < 1e-9, "{before} {after}");
+    }
+
+    proptest! {
+        #[test]
+        fn costs_stay_usable(
+            batches in prop::collection::vec((prop::num::f64::ANY, prop::num::f64::ANY, 0u64..100, any::<bool>()), 0..60),
+        ) {
+            let config = Config::default();
+            let mut prior = Prior::new(config.prior);
+            let mut server = ServerCost::default();
+            for (us, tokens, seconds, report) in batches {
+                if report {
+                    server.told(&config, &mut prior, Cost { a_us: us.clamp(-1e9, 1e9), b_us: tokens.clamp(-1e6, 1e6) }, at(seconds));
+                } else {
+                    let tokens = tokens.clamp(-1e9, 1e9);
+                    server.observe(&config, &mut prior, Batch { us: us.clamp(-1e12, 1e12), tokens }, at(seconds));
+                }
+                prop_assert!(prior.cost().is_usable(), "{prior:?}");
+                prop_assert!(server.cost(&config, &prior, at(seconds)).is_usable(), "{server:?} {prior:?}");
+            }
+        }
+    }
+}

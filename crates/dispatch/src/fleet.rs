@@ -1,0 +1,351 @@
+//! What is known of the servers, shared by all jobs of a client: costs, work in
+//! flight, reports, who is reachable, and what retries may spend.
+//!
+//! The backlog of a server is this client's own work there, plus what its last
+//! report said of strangers': `own + e^(−age/τ) · max(0, drain − own then − age)`.
+//! Reports correct own work, they never replace it; without any, own work is all
+//! there is.
+//!
+//! Invariant: in-flight tokens are those of the [`Ticket`]s that live. A ticket
+//! gives its tokens back when it is dropped, however its attempt ended.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use crate::{
+    budget::RetryBudget,
+    config::Config,
+    cost::{Batch, Cost, Prior, ServerCost},
+    estimate::TokenRatio,
+    place::{self, Candidate},
+    plan::{self, Item, Plan, Shared},
+    reach::Reach,
+    report::{Limits, Report},
+    time::Time,
+};
+
+/// A server, by its place in the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(pub u32);
+
+/// A model and the kind of work asked of it, as [`Fleet::model`] numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelId(u32);
+
+/// What servers spend on tokens; costs of different kinds do not compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Work {
+    /// Runs of the model.
+    Device,
+    /// Making token ids only.
+    Tokenizer,
+}
+
+/// Tokens in flight on a server, until it is dropped.
+#[derive(Debug)]
+#[must_use = "tokens are in flight only while their ticket lives"]
+pub(crate) struct Ticket {
+    counter: Arc<AtomicU64>,
+    tokens: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // Takes what `Fleet::begin` put in, once.
+        self.counter.fetch_sub(self.tokens, Ordering::Relaxed);
+    }
+}
+
+/// A model as a server has it.
+#[derive(Debug, Default)]
+struct Served {
+    cost: ServerCost,
+    in_flight: Arc<AtomicU64>,
+    limits: Limits,
+    report: Option<Heard>,
+}
+
+/// A load report and when it came.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Time,
+    epoch: u64,
+    /// What it said of other clients' work, in microseconds.
+    strangers_us: f64,
+}
+
+#[derive(Debug, Default)]
+struct Endpoint {
+    served: HashMap<ModelId, Served>,
+    reach: Reach,
+}
+
+#[derive(Debug)]
+struct Model {
+    name: String,
+    work: Work,
+    prior: Prior,
+    ratio: TokenRatio,
+}
+
+/// What is known of one server.
+#[derive(Clone, Debug)]
+pub struct EndpointStats {
+    /// Whether it is picked like any other.
+    pub ready: bool,
+    /// Tokens in flight there.
+    pub in_flight_tokens: u64,
+    /// Name, cost and batches seen of each model.
+    pub models: Vec<(String, Cost, u64)>,
+}
+
+/// The servers of a client.
+#[derive(Debug)]
+pub struct Fleet {
+    config: Config,
+    endpoints: Vec<Endpoint>,
+    models: Vec<Model>,
+    names: HashMap<(String, Work), ModelId>,
+    budget: RetryBudget,
+    rng: StdRng,
+}
+
+impl Fleet {
+    /// A fleet of `endpoints` servers that nothing is known of. The same seed makes the same choices.
+    #[must_use]
+    pub fn new(config: Config, endpoints: usize, seed: u64) -> Self {
+        let budget = RetryBudget::new(&config);
+        let endpoints = (0..endpoints).map(|_| Endpoint::default()).collect();
+        let rng = StdRng::seed_from_u64(seed);
+        Self { config, endpoints, models: Vec::new(), names: HashMap::new(), budget, rng }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The number of a model and a kind of work; the same each time.
+    pub fn model(&mut self, name: &str, work: Work) -> ModelId {
+        if let Some(&id) = self.names.get(&(name.to_owned(), work)) {
+            return id;
+        }
+        let id = ModelId(u32::try_from(self.models.len()).unwrap_or(u32::MAX));
+        let belief = match work {
+            Work::Device => self.config.prior,
+            Work::Tokenizer => self.config.tokenizer_prior,
+        };
+        let ratio = TokenRatio::new(&self.config);
+        self.models.push(Model { name: name.to_owned(), work, prior: Prior::new(belief), ratio });
+        self.names.insert((name.to_owned(), work), id);
+        id
+    }
+
+    fn state(&self, model: ModelId) -> Option<&Model> {
+        self.models.get(model.0 as usize)
+    }
+
+    fn served(&mut self, endpoint: EndpointId, model: ModelId) -> Option<(&Config, &mut Served, &mut Model)> {
+        let state = self.models.get_mut(model.0 as usize)?;
+        let served = self.endpoints.get_mut(endpoint.0 as usize)?.served.entry(model).or_default();
+        Some((&self.config, served, state))
+    }
+
+    /// Tokens of a sequence made of `bytes` of text and of `ids` ready ones.
+    #[must_use]
+    pub fn estimate(&self, model: ModelId, bytes: u64, ids: u64) -> u64 {
+        self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
+    }
+
+    /// An answer said that `items` sequences of `bytes` of text in all, none cut, had `tokens` tokens.
+    pub fn saw_tokens(&mut self, model: ModelId, bytes: u64, tokens: u64, items: u64) {
+        if let Some(state) = self.models.get_mut(model.0 as usize) {
+            state.ratio.observe(bytes, tokens, items);
+        }
+    }
+
+    /// A server said what a request may hold, and how much of a sequence the model reads (0: no word).
+    pub fn set_limits(&mut self, endpoint: EndpointId, model: ModelId, limits: Limits, max_length: u64) {
+        if let Some((_, served, state)) = self.served(endpoint, model) {
+            served.limits = limits.or(served.limits);
+            state.ratio.set_max_length(max_length);
+        }
+    }
+
+    /// A server answered with batches that ran.
+    pub fn saw_batches(
+        &mut self,
+        endpoint: EndpointId,
+        model: ModelId,
+        batches: impl IntoIterator<Item = Batch>,
+        now: Time,
+    ) {
+        if let Some((config, served, state)) = self.served(endpoint, model) {
+            for batch in batches {
+                served.cost.observe(config, &mut state.prior, batch, now);
+            }
+        }
+    }
+
+    /// A server reported its load.
+    pub fn report(&mut self, endpoint: EndpointId, model: ModelId, report: Report, now: Time) {
+        let own = self.own_us(endpoint, now);
+        let Some((config, served, state)) = self.served(endpoint, model) else { return };
+        served.limits = report.limits.or(served.limits);
+        if served.report.is_some_and(|heard| heard.epoch != report.epoch) {
+            served.cost = ServerCost::default();
+        }
+        if state.work == Work::Device {
+            served.cost.told(config, &mut state.prior, report.cost, now);
+        }
+        let strangers_us = (report.drain.as_secs_f64() * 1e6 - own).max(0.0);
+        served.report = Some(Heard { at: now, epoch: report.epoch, strangers_us });
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
+            endpoint.reach.set_draining(report.draining);
+        }
+    }
+
+    /// A server answered, whatever it said.
+    pub fn reached(&mut self, endpoint: EndpointId) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
+            endpoint.reach.succeed();
+        }
+    }
+
+    /// A server could not be reached, or is stopping.
+    pub fn lost(&mut self, endpoint: EndpointId, now: Time) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
+            endpoint.reach.fail(&self.config, now);
+        }
+    }
+
+    /// A server asked to be left alone for a while.
+    pub(crate) fn pushed_back(&mut self, endpoint: EndpointId, until: Time) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
+            endpoint.reach.avoid(until);
+        }
+    }
+
+    /// Own work in flight on a server, in microseconds.
+    fn own_us(&self, endpoint: EndpointId, now: Time) -> f64 {
+        let Some(endpoint) = self.endpoints.get(endpoint.0 as usize) else { return 0.0 };
+        let work = |(model, served): (&ModelId, &Served)| {
+            let state = self.state(*model).filter(|state| state.work == Work::Device)?;
+            let tokens = served.in_flight.load(Ordering::Relaxed);
+            Some(tokens as f64 * served.cost.cost(&self.config, &state.prior, now).b_us)
+        };
+        endpoint.served.iter().filter_map(work).sum()
+    }
+
+    fn backlog_us(&self, id: EndpointId, now: Time) -> f64 {
+        let Some(endpoint) = self.endpoints.get(id.0 as usize) else { return 0.0 };
+        // The device is shared by its models: the latest report on any of them says most.
+        let heard = endpoint.served.values().filter_map(|served| served.report).max_by_key(|heard| heard.at);
+        let strangers = heard.map_or(0.0, |heard| {
+            let age = (now - heard.at).as_secs_f64();
+            let trust = (-age / self.config.report_decay.as_secs_f64()).exp();
+            trust * (heard.strangers_us - age * 1e6).max(0.0)
+        });
+        self.own_us(id, now) + strangers
+    }
+
+    fn candidate(&self, id: EndpointId, model: ModelId, now: Time) -> Option<Candidate> {
+        let (endpoint, state) = (self.endpoints.get(id.0 as usize)?, self.state(model)?);
+        let served = endpoint.served.get(&model);
+        let cost = served.map_or(state.prior.cost(), |served| served.cost.cost(&self.config, &state.prior, now));
+        let mut limits = served.map(|served| served.limits).unwrap_or_default().or(self.config.limits);
+        limits.max_message_bytes = limits.max_message_bytes.min(self.config.limits.max_message_bytes);
+        Some(Candidate { endpoint: id, cost, backlog_us: self.backlog_us(id, now), limits })
+    }
+
+    /// Servers that may get work: the ready ones, or all where none is.
+    fn candidates(&self, model: ModelId, now: Time) -> Vec<Candidate> {
+        let ids = || (0..).map(EndpointId).zip(&self.endpoints);
+        let ready: Vec<_> = ids()
+            .filter(|(_, endpoint)| endpoint.reach.is_ready(now))
+            .filter_map(|(id, _)| self.candidate(id, model, now))
+            .collect();
+        if ready.is_empty() { ids().filter_map(|(id, _)| self.candidate(id, model, now)).collect() } else { ready }
+    }
+
+    /// Cuts a job for the servers as they stand.
+    #[must_use]
+    pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, now: Time) -> Plan {
+        let candidates = self.candidates(model, now);
+        let most = self.config.max_chunks.min(items.len());
+        let candidates = place::draw(&self.config, &mut self.rng, candidates, most);
+        plan::plan(&self.config, items, shared, &candidates)
+    }
+
+    /// Picks a server for `tokens` more, among those that `allowed` lets through.
+    pub(crate) fn pick(
+        &mut self,
+        model: ModelId,
+        tokens: u64,
+        now: Time,
+        allowed: impl Fn(EndpointId) -> bool,
+    ) -> Option<EndpointId> {
+        let mut candidates = self.candidates(model, now);
+        candidates.retain(|candidate| allowed(candidate.endpoint));
+        place::pick(&self.config, &mut self.rng, &candidates, tokens)
+    }
+
+    /// Whether a server is picked like any other.
+    pub(crate) fn is_ready(&self, endpoint: EndpointId, now: Time) -> bool {
+        self.endpoints.get(endpoint.0 as usize).is_some_and(|endpoint| endpoint.reach.is_ready(now))
+    }
+
+    /// Counts tokens as in flight.
+    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64) -> Ticket {
+        let counter = self.served(endpoint, model).map(|(_, served, _)| Arc::clone(&served.in_flight));
+        let counter = counter.unwrap_or_default();
+        counter.fetch_add(tokens, Ordering::Relaxed);
+        Ticket { counter, tokens }
+    }
+
+    /// Tokens were dispatched for the first time.
+    pub(crate) fn deposit(&mut self, tokens: u64) {
+        self.budget.deposit(&self.config, tokens);
+    }
+
+    /// Asks for the tokens of a retry.
+    pub(crate) fn withdraw(&mut self, tokens: u64, now: Time) -> bool {
+        self.budget.withdraw(&self.config, tokens, now)
+    }
+
+    /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.
+    pub(crate) fn backoff(&mut self, attempt: u32) -> Duration {
+        crate::reach::backoff(&mut self.rng, self.config.backoff, self.config.max_backoff, attempt)
+    }
+
+    /// Tokens that retries may still take.
+    #[must_use]
+    pub fn retry_budget(&self) -> u64 {
+        self.budget.balance()
+    }
+
+    /// What is known of each server, in their order.
+    pub fn stats(&self, now: Time) -> impl Iterator<Item = EndpointStats> {
+        self.endpoints.iter().map(move |endpoint| {
+            let model = |(id, served): (&ModelId, &Served)| {
+                let state = self.state(*id).filter(|state| state.work == Work::Device)?;
+                let cost = served.cost.cost(&self.config, &state.prior, now);
+                Some((state.name.clone(), cost, served.cost.samples()))
+            };
+            let mut models: Vec<_> = endpoint.served.iter().filter_map(model).collect();
+            models.sort_by(|a, b| a.0.cmp(&b.0));
+            let in_flight = endpoint.served.values().map(|served| served.in_flight.load(Ordering::Relaxed));
+            EndpointStats { ready: endpoint.reach.is_ready(now), in_flight_tokens: in_flight.sum(), models }
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Which server gets a chunk: the one that would finish it first.
+//!
+//! `score = backlog + a + b · tokens`, in microseconds, where the backlog is this
+//! client's own work in flight there (tokens × b), corrected by what the server
+//! last said of strangers' work, aged. Fleets up to [`Config::scan_limit`] are
+//! looked at whole; of larger ones two are drawn and the better is taken (power of
+//! two choices). Equal scores are settled by chance.
+//!
+//! Invariant: the score grows with backlog, with tokens and with cost; a server
+//! that nothing is known of is no better than an idle one of the fleet's usual
+//! cost.
+
+use rand::{Rng, RngExt as _, seq::index::sample};
+
+use crate::{config::Config, cost::Cost, fleet::EndpointId, report::Limits};
+
+/// A server that may get work, as it stands now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The server.
+    pub endpoint: EndpointId,
+    /// What its work costs.
+    pub cost: Cost,
+    /// Microseconds of work that it has before anything new would start.
+    pub backlog_us: f64,
+    /// What a request to it may hold.
+    pub limits: Limits,
+}
+
+impl Candidate {
+    /// Microseconds until it would have finished `tokens` more; cut into batches where they do not fit one.
+    #[must_use]
+    pub fn finish_us(&self, tokens: f64) -> f64 {
+        let batches = (tokens / self.limits.max_batch_tokens.max(1) as f64).ceil().max(1.0);
+        self.backlog_us + self.cost.a_us * batches + self.cost.b_us * tokens
+    }
+}
+
+/// The server for `tokens` more, if there is any.
+pub(crate) fn pick<R: Rng>(config: &Config, rng: &mut R, candidates: &[Candidate], tokens: u64) -> Option<EndpointId> {
+    let score = |candidate: &Candidate| candidate.finish_us(tokens as f64);
+    if candidates.len() > config.scan_limit {
+        let drawn = sample(rng, candidates.len(), 2).into_iter().filter_map(|index| candidates.get(index));
+        return drawn.min_by(|a, b| score(a).total_cmp(&score(b))).map(|best| best.endpoint);
+    }
+    let mut best: Option<(&Candidate, f64)> = None;
+    let mut equals = 0u32;
+    for candidate in candidates {
+        let score = score(candidate);
+        match best {
+            Some((_, least)) if score > least => continue,
+            Some((_, least)) if score >= least => {
+                equals += 1;
+                if rng.random_range(0..=equals) > 0 {
+                    continue;
+                }
+            }
+            _ => equals = 0,
+        }
+        best = Some((candidate, score));
+    }
+    best.map(|(best, _)| best.endpoint)
+}
+
+/// The servers among which a job of at most `chunks` chunks is planned: all of a small fleet, two
+/// for each chunk of a large one.
+pub(crate) fn draw<R: Rng>(
+    config: &Config,
+    rng: &mut R,
+    mut candidates: Vec<Candidate>,
+    chunks: usize,
+) -> Vec<Candidate> {
+    let wanted = chunks.saturating_mul(2).max(2);
+    if candidates.len() <= config.scan_limit || candidates.len() <= wanted {
+        return candidates;
+    }
+    let mut drawn = sample(rng, candidates.len(), wanted).into_vec();
+    drawn.sort_unstable();
+    let mut place = 0;
+    candidates.retain(|_| {
+        place += 1;
+        drawn.binary_search(&(place - 1)).is_ok()
+    });
+    candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+    use crate::config::LIMITS;
+
+    fn candidate(endpoint: u32, backlog_us: f64) -> Candidate {
+        let cost = Cost { a_us: 1_000.0, b_us: 0.5 };
+        Candidate { endpoint: EndpointId(endpoint), cost, backlog_us, limits: LIMITS }
+    }
+
+    #[test]
+    fn the_first_to_finish_is_picked_and_ties_are_spread() {
+        let (config, mut rng) = (Config::default(), StdRng::seed_from_u64(1));
+        let fleet = [candidate(0, 9.0), candidate(1, 3.0), candidate(2, 3.0), candidate(3, 3.0)];
+        let mut seen = [0; 4];
+        for _ in 0..3_000 {
+            let picked = pick(&config, &mut rng, &fleet, 100).unwrap();
+            seen[picked.0 as usize] += 1;
+        }
+        assert_eq!(seen[0], 0);
+        assert!(seen[1..].iter().all(|&times| (850..1_150).contains(&times)), "{seen:?}");
+        assert_eq!(pick(&config, &mut rng, &[], 100), None);
+    }
+
+    #[test]
+    fn large_fleets_are_not_herded_to_one_server() {
+        let (config, mut rng) = (Config::default(), StdRng::seed_from_u64(1));
+        let fleet: Vec<_> = (0..1_000).map(|i| candidate(i, f64::from(i))).collect();
+        let picks: std::collections::HashSet<_> =
+            (0..100).filter_map(|_| pick(&config, &mut rng, &fleet, 100)).collect();
+        assert!(picks.len() > 50, "{}", picks.len());
+        assert_eq!(draw(&config, &mut rng, fleet, 16).len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn more_of_anything_never_ranks_better(
+            backlog in 0.0..1e7f64, more in 0.0..1e7f64, a in 0.0..1e5f64, b in 1e-3..1e3f64, tokens in 1u32..1_000_000,
+        ) {
+            let base = Candidate { cost: Cost { a_us: a, b_us: b }, ..candidate(0, backlog) };
+            let tokens = f64::from(tokens);
+            let score = base.finish_us(tokens);
+            let busier = Candidate { backlog_us: backlog + more, ..base };
+            let slower_start = Candidate { cost: Cost { a_us: a + more, b_us: b }, ..base };
+            let slower = Candidate { cost: Cost { a_us: a, b_us: b + more }, ..base };
+            for worse in [busier, slower_start, slower] {
+                prop_assert!(worse.finish_us(tokens) >= score);
+            }
+            prop_assert!(base.finish_us(tokens + more) >= score);
+        }
+    }
+}

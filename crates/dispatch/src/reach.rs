@@ -1,0 +1,95 @@
+//! Whether a server is picked: after it could not be reached it is passed over for
+//! a while, `not_ready · 2^n`, doubling with every failure in a row; after it asked
+//! for peace, until then; while it drains, for as long as it says so.
+//!
+//! Passed over is not excluded: where no server is ready all are picked from.
+//! A failure says nothing of speed and never enters a cost.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt as _};
+
+use crate::{config::Config, time::Time};
+
+/// Doublings after which a wait has long reached any limit.
+const MAX_DOUBLINGS: u32 = 16;
+
+/// One server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    failures: u32,
+    not_before: Time,
+    draining: bool,
+}
+
+impl Reach {
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        !self.draining && now >= self.not_before
+    }
+
+    pub(crate) fn succeed(&mut self) {
+        self.failures = 0;
+    }
+
+    pub(crate) fn fail(&mut self, config: &Config, now: Time) {
+        // Chunks that die together are one failure.
+        if now < self.not_before {
+            return;
+        }
+        let wait = config.not_ready.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
+        self.failures = self.failures.saturating_add(1);
+        self.avoid(now + wait.min(config.max_not_ready));
+    }
+
+    pub(crate) fn avoid(&mut self, until: Time) {
+        self.not_before = self.not_before.max(until);
+    }
+
+    pub(crate) fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+}
+
+/// A random wait from nothing to `base · 2^(attempt − 1)`, at most `limit` (full jitter).
+pub(crate) fn backoff<R: Rng>(rng: &mut R, base: Duration, limit: Duration, attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(MAX_DOUBLINGS);
+    base.saturating_mul(1 << doublings).min(limit).mul_f64(rng.random_range(0.0..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_start(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn failures_in_a_row_double_the_wait_and_success_ends_it() {
+        let config = Config::default();
+        let mut reach = Reach::default();
+        reach.fail(&config, at(0));
+        assert!(!reach.is_ready(at(99)) && reach.is_ready(at(100)));
+        // The same death, seen by another chunk.
+        reach.fail(&config, at(1));
+        assert!(reach.is_ready(at(100)));
+        reach.fail(&config, at(100));
+        assert!(!reach.is_ready(at(299)) && reach.is_ready(at(300)));
+        reach.succeed();
+        reach.fail(&config, at(400));
+        assert!(reach.is_ready(at(500)));
+        for second in 1..100 {
+            reach.fail(&config, at(second * 100_000));
+        }
+        assert!(reach.is_ready(at(99 * 100_000 + 10_000)));
+    }
+
+    #[test]
+    fn a_draining_server_is_passed_over_until_it_says_otherwise() {
+        let mut reach = Reach::default();
+        reach.set_draining(true);
+        assert!(!reach.is_ready(at(1_000_000)));
+        reach.set_draining(false);
+        assert!(reach.is_ready(at(0)));
+    }
+}

@@ -1,0 +1,62 @@
+//! What servers say of themselves: load, cost and limits.
+
+use std::time::Duration;
+
+use crate::cost::Cost;
+
+/// What a request may hold. Zero means that a server did not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens in one batch on the device.
+    pub max_batch_tokens: u64,
+    /// Items in one request.
+    pub max_items: u64,
+    /// Bytes of one message, either way.
+    pub max_message_bytes: u64,
+    /// Tokens that may wait in the queue.
+    pub max_queue_tokens: u64,
+}
+
+impl Limits {
+    /// These limits, and `other`'s where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let or = |a: u64, b: u64| if a == 0 { b } else { a };
+        Self {
+            max_batch_tokens: or(self.max_batch_tokens, other.max_batch_tokens),
+            max_items: or(self.max_items, other.max_items),
+            max_message_bytes: or(self.max_message_bytes, other.max_message_bytes),
+            max_queue_tokens: or(self.max_queue_tokens, other.max_queue_tokens),
+        }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn both(self, other: Self) -> Self {
+        Self {
+            max_batch_tokens: self.max_batch_tokens.min(other.max_batch_tokens),
+            max_items: self.max_items.min(other.max_items),
+            max_message_bytes: self.max_message_bytes.min(other.max_message_bytes),
+            max_queue_tokens: self.max_queue_tokens.min(other.max_queue_tokens),
+        }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        [self.max_batch_tokens, self.max_items, self.max_message_bytes, self.max_queue_tokens].iter().all(|&x| x > 0)
+    }
+}
+
+/// A server's report on one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Reports of another epoch say nothing of this one.
+    pub epoch: u64,
+    /// Time until a request that arrives now would start.
+    pub drain: Duration,
+    /// What its batches cost, by its own measure; not usable where it has none.
+    pub cost: Cost,
+    /// What a request may hold.
+    pub limits: Limits,
+    /// Whether it is about to stop and takes no more work.
+    pub draining: bool,
+}
