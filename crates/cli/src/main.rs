@@ -1,1 +1,55 @@
-fn main(){}
+//! `sortie`: the command-line tool for fleets of sortie servers.
+//!
+//! `args` (what was asked) → `read` (the texts) → `session`, `slices` and
+//! `gather` (jobs through the client library) → `report` and `screen` (what is
+//! printed) → `exit` (how it ended).
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod exit;
+mod failure;
+mod gather;
+mod npy;
+mod read;
+mod report;
+mod run;
+mod screen;
+mod session;
+mod slices;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{args::Cli, exit::Exit, session::Session};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.output.verbose);
+    let ended = Session::new(&cli.connection, cli.output).and_then(|session| run::run(&cli.command, &session));
+    let exit = ended.unwrap_or_else(|failure| {
+        if failure.exit != Exit::Interrupted {
+            // There is nobody to tell where standard error is gone.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+        }
+        failure.exit
+    });
+    exit.into()
+}
+
+/// Logs to standard error, if asked to.
+fn log(verbosity: u8) {
+    let filter = match verbosity {
+        0 => return,
+        1 => "sortie_client=debug,sortie_dispatch=debug",
+        _ => "sortie_client=trace,sortie_dispatch=trace,tonic=debug,h2=info,hyper=info",
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(io::stderr);
+    // Only one subscriber is ever set, here.
+    let _ = subscriber.try_init();
+}

@@ -1,0 +1,98 @@
+//! The command line. Parsing only: nothing here opens a file or a socket.
+
+mod commands;
+mod connection;
+mod inputs;
+mod text;
+
+pub(crate) use commands::{
+    ClassifyArgs, EmbedArgs, ModelsArgs, ProbeArgs, RerankArgs, SimilarityArgs, SparseArgs, TagArgs, TokenizeArgs,
+};
+pub(crate) use connection::ConnectionArgs;
+pub(crate) use inputs::InputArgs;
+pub(crate) use text::{ActivationArg, PoolingArg, TextArgs};
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+
+/// Rerank, embed, classify and tag texts on a fleet of sortie servers.
+#[derive(Debug, Parser)]
+#[command(name = "sortie", version, after_help = exit::HELP, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to print.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print one JSON document for programs instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Add where the time went: chunks, servers, tokens, queue, tokenize, compute
+    #[arg(long, global = true)]
+    pub(crate) timings: bool,
+    /// Print answers and errors, nothing else
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Log to stderr what the client does (-vv for more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Order documents by how well they answer a query
+    Rerank(RerankArgs),
+    /// Turn texts into dense vectors
+    Embed(EmbedArgs),
+    /// Turn texts into sparse vectors over the vocabulary
+    Sparse(SparseArgs),
+    /// Score texts or pairs of texts against the model's labels
+    Classify(ClassifyArgs),
+    /// Find labelled spans in texts
+    Tag(TagArgs),
+    /// Compare one text with many by the cosine of their vectors
+    Similarity(SimilarityArgs),
+    /// Show how the model's tokenizer reads texts
+    Tokenize(TokenizeArgs),
+    /// List the models of every endpoint
+    Models(ModelsArgs),
+    /// Ask every endpoint how loaded a model is
+    Probe(ProbeArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn connection_flags_stand_before_or_after_the_command() {
+        for line in ["sortie --endpoint http://a:1 rerank q d", "sortie rerank q d --endpoint http://a:1"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.connection.endpoint, ["http://a:1"]);
+        }
+    }
+
+    #[test]
+    fn help_never_shows_the_token_of_the_environment() {
+        let mut command = Cli::command();
+        let arg = command.get_arguments().find(|arg| arg.get_id() == "token").unwrap();
+        assert!(arg.is_hide_env_values_set());
+        assert!(command.render_long_help().to_string().contains("SORTIE_TOKEN"));
+    }
+}

@@ -1,0 +1,101 @@
+//! How texts become tokens and outputs become scores.
+
+use sortie_client::{Activation, Pooling, RevisionPolicy, TextOptions, Truncation};
+
+/// Text flags.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Text")]
+pub(crate) struct TextArgs {
+    /// What gives way when a text is longer than the model takes
+    #[arg(long, value_enum)]
+    pub(crate) truncation: Option<TruncationArg>,
+    /// Longest sequence in tokens, specials included; the model's own limit if left out
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_length: Option<u32>,
+    /// Text put before each input (in rerank: before the query)
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_name")]
+    pub(crate) prompt: Option<String>,
+    /// The same, by a name that the model folder defines (see `sortie models --json`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prompt_name: Option<String>,
+    /// Fail if servers answer with different revisions of the model, rather than say so
+    #[arg(long)]
+    pub(crate) one_revision: bool,
+}
+
+impl TextArgs {
+    /// The same for the client.
+    pub(crate) fn options(&self) -> TextOptions {
+        TextOptions {
+            truncation: match self.truncation {
+                None | Some(TruncationArg::DocumentOnly) => Truncation::DocumentOnly,
+                Some(TruncationArg::LongestFirst) => Truncation::LongestFirst,
+                Some(TruncationArg::Error) => Truncation::Error,
+            },
+            max_length: self.max_length,
+            prompt_name: self.prompt_name.clone(),
+            prompt: self.prompt.clone(),
+        }
+    }
+
+    /// What to do about different revisions.
+    pub(crate) fn revisions(&self) -> RevisionPolicy {
+        if self.one_revision { RevisionPolicy::Fail } else { RevisionPolicy::Flag }
+    }
+}
+
+/// What to cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TruncationArg {
+    /// The end of the document; never the query (the default)
+    DocumentOnly,
+    /// Token by token from the longer side of a pair
+    LongestFirst,
+    /// Nothing: a text that is too long fails
+    Error,
+}
+
+/// What is done to logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ActivationArg {
+    /// Nothing
+    Raw,
+    /// Each on its own
+    Sigmoid,
+    /// Over the labels
+    Softmax,
+}
+
+impl From<ActivationArg> for Activation {
+    fn from(arg: ActivationArg) -> Self {
+        match arg {
+            ActivationArg::Raw => Self::Raw,
+            ActivationArg::Sigmoid => Self::Sigmoid,
+            ActivationArg::Softmax => Self::Softmax,
+        }
+    }
+}
+
+/// How token states become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PoolingArg {
+    /// First token
+    Cls,
+    /// Mean over all tokens
+    Mean,
+    /// Largest value of each dimension
+    Max,
+    /// Last token
+    Last,
+}
+
+impl From<PoolingArg> for Pooling {
+    fn from(arg: PoolingArg) -> Self {
+        match arg {
+            PoolingArg::Cls => Self::Cls,
+            PoolingArg::Mean => Self::Mean,
+            PoolingArg::Max => Self::Max,
+            PoolingArg::Last => Self::Last,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The reports of a command's jobs as one: rows, failures and timings by place in the input.
+
+use std::time::{Duration, Instant};
+
+use sortie_client::Report as JobReport;
+
+use crate::{
+    exit::Failure,
+    read::Item,
+    report::{ItemFailure, ItemRow, PartRow, Report, Timings},
+    slices,
+};
+
+/// Reason of an item that a server passed over without a word.
+const NO_ANSWER: &str = "NO_ANSWER";
+
+/// Everything a command's jobs answered, in input order.
+#[derive(Debug)]
+pub(crate) struct Gathered<H, V> {
+    /// What each job says once, of the first that says anything.
+    head: Option<H>,
+    values: Vec<Option<V>>,
+    jobs: Vec<(usize, JobReport)>,
+    elapsed: Duration,
+}
+
+/// One job's answer: what is said once, a value an item, what happened.
+pub(crate) type Answered<H, V> = (Option<H>, Vec<Option<V>>, JobReport);
+
+/// Sends `items` with `send`, in several jobs where they are many.
+pub(crate) async fn gather<'a, H, V, F>(
+    items: &'a [Item],
+    quiet: bool,
+    send: impl Fn(&'a [Item]) -> F,
+) -> Result<Gathered<H, V>, Failure>
+where
+    F: Future<Output = Result<Answered<H, V>, Failure>>,
+{
+    let started = Instant::now();
+    let answers = slices::each(items, quiet, send).await?;
+    let mut all =
+        Gathered { head: None, values: Vec::with_capacity(items.len()), jobs: Vec::new(), elapsed: started.elapsed() };
+    for (start, (head, values, report)) in answers {
+        all.head = all.head.or(head);
+        all.values.extend(values);
+        all.jobs.push((start, report));
+    }
+    Ok(all)
+}
+
+impl<H, V> Gathered<H, V> {
+    /// What is said once.
+    pub(crate) fn head(&mut self) -> Option<H> {
+        self.head.take()
+    }
+
+    /// Makes the report: `row` turns a value into a row, or into nothing where there is none.
+    pub(crate) fn report<G, R>(
+        self,
+        items: &[Item],
+        head: G,
+        timings: bool,
+        mut row: impl FnMut(&Item, ItemRow, V) -> Option<R>,
+    ) -> Report<G, R> {
+        let mut errors = self.errors(items);
+        let mut results = Vec::with_capacity(items.len());
+        let facts = self.jobs.iter().flat_map(|(_, job)| {
+            let facts = job.tokens.iter().copied().zip(job.truncated.iter().copied());
+            facts.map(|(tokens, truncated)| (tokens, truncated))
+        });
+        let facts: Vec<(u32, bool)> = facts.collect();
+        for (index, (item, value)) in items.iter().zip(self.values).enumerate() {
+            let (tokens, truncated) = facts.get(index).copied().unwrap_or_default();
+            let facts = ItemRow { index, id: item.id.clone(), tokens, truncated, label: item.label() };
+            match value.and_then(|value| row(item, facts, value)) {
+                Some(row) => results.push(row),
+                None if errors.iter().any(|error| error.index == index) => {}
+                None => errors.push(ItemFailure {
+                    index,
+                    id: item.id.clone(),
+                    reason: NO_ANSWER.to_owned(),
+                    message: "the server gave no answer for this item".to_owned(),
+                }),
+            }
+        }
+        errors.sort_by_key(|error| error.index);
+        let mut revisions: Vec<&str> = Vec::new();
+        for revision in self.jobs.iter().flat_map(|(_, job)| &job.revisions) {
+            if !revisions.contains(&revision.as_str()) {
+                revisions.push(revision);
+            }
+        }
+        Report {
+            model: self.jobs.first().map(|(_, job)| job.model.clone()).unwrap_or_default(),
+            model_revision: revisions.join(","),
+            mixed_revisions: revisions.len() > 1,
+            head,
+            results,
+            errors,
+            timings: timings.then(|| time(&self.jobs, self.elapsed)),
+        }
+    }
+
+    fn errors(&self, items: &[Item]) -> Vec<ItemFailure> {
+        let of_job = |(start, job): &(usize, JobReport)| {
+            let start = *start;
+            let failure = |error: &sortie_client::ItemError| ItemFailure {
+                index: start + error.index,
+                id: items.get(start + error.index).and_then(|item| item.id.clone()),
+                reason: error.reason.clone(),
+                message: error.message.clone(),
+            };
+            job.errors.iter().map(failure).collect::<Vec<_>>()
+        };
+        self.jobs.iter().flat_map(of_job).collect()
+    }
+}
+
+fn time(jobs: &[(usize, JobReport)], elapsed: Duration) -> Timings {
+    let part = |part: &sortie_client::Part| PartRow {
+        endpoint: part.endpoint.clone(),
+        replica: part.replica.clone(),
+        items: part.items,
+        tokens: part.tokens,
+        attempt: part.attempt,
+        queue_us: us(part.queue),
+        tokenize_us: us(part.tokenize),
+        compute_us: us(part.compute),
+        server_us: us(part.total),
+        round_trip_us: us(part.rtt),
+    };
+    Timings {
+        total_us: us(elapsed),
+        attempts: jobs.iter().map(|(_, job)| job.attempts).sum(),
+        parts: jobs.iter().flat_map(|(_, job)| job.parts.iter().map(part)).collect(),
+    }
+}
+
+/// Whole microseconds.
+pub(crate) fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,102 @@
+//! `sortie classify` and `sortie tag`.
+
+use sortie_client::{Activation, Aggregation};
+
+use super::print::print;
+use crate::{
+    args::{ClassifyArgs, TagArgs},
+    exit::{Exit, Failure},
+    gather::gather,
+    read::{self, Item},
+    report::{ClassHead, ClassRow, SpanRow, TagHead, TagRow},
+    session::Session,
+};
+
+/// Scores inputs against the model's labels.
+pub(crate) fn classify(args: &ClassifyArgs, session: &Session) -> Result<Exit, Failure> {
+    let items = read::items(&args.texts, &args.input, args.pair)?;
+    let mut all = session.connected(|client| {
+        let (client, items) = (client, &items);
+        async move {
+            gather(items, session.output.quiet, |slice| {
+                let mut call = client.classify(slice).options(args.text.options()).revisions(args.text.revisions());
+                if let Some(activation) = args.activation {
+                    call = call.activation(activation.into());
+                }
+                async {
+                    let answer = call.await?;
+                    let head = Some((answer.labels, answer.activation)).filter(|(labels, _)| !labels.is_empty());
+                    Ok((head, answer.scores, answer.report))
+                }
+            })
+            .await
+        }
+    })?;
+    let (labels, activation) = all.head().unwrap_or_default();
+    let activation = match activation {
+        Activation::Raw => "raw",
+        Activation::Sigmoid => "sigmoid",
+        Activation::Softmax => "softmax",
+        _ => "",
+    };
+    let head = ClassHead { labels: labels.clone(), activation };
+    let report =
+        all.report(&items, head, session.output.timings, |_, item, scores| ClassRow::new(item, &labels, scores));
+    print(&report, &session.output)
+}
+
+/// Finds labelled spans in texts.
+pub(crate) fn tag(args: &TagArgs, session: &Session) -> Result<Exit, Failure> {
+    let items = read::items(&args.texts, &args.input, args.pair)?;
+    let mut all = session.connected(|client| {
+        let (client, items) = (client, &items);
+        async move {
+            gather(items, session.output.quiet, |slice| {
+                let mut call = client.tag(slice).options(args.text.options()).revisions(args.text.revisions());
+                call = call.per_token_scores(args.token_scores).ignore_labels(&args.ignore_labels);
+                if args.no_join {
+                    call = call.aggregation(Aggregation::None);
+                }
+                if let Some(activation) = args.activation {
+                    call = call.activation(activation.into());
+                }
+                async {
+                    let answer = call.await?;
+                    let labels = Some(answer.labels).filter(|labels| !labels.is_empty());
+                    Ok((labels, answer.texts, answer.report))
+                }
+            })
+            .await
+        }
+    })?;
+    let head = TagHead { labels: all.head().unwrap_or_default() };
+    let report = all.report(&items, head, session.output.timings, |input, item, found| {
+        let spans = found.spans.into_iter().map(|span| SpanRow {
+            text: stretch(input, span.range.clone()),
+            label: span.label,
+            start: span.range.start,
+            end: span.range.end,
+            score: span.score,
+        });
+        Some(TagRow { item, spans: spans.collect(), token_scores: found.token_scores })
+    });
+    print(&report, &session.output)
+}
+
+/// The bytes of a span as text.
+fn stretch(input: &Item, range: std::ops::Range<usize>) -> String {
+    input.tagged_text().and_then(|text| text.get(range)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_bytes_and_never_split_a_letter() {
+        let input = Item::text("zé Ada");
+        assert_eq!(stretch(&input, 4..7), "Ada");
+        assert_eq!(stretch(&input, 2..4), "");
+        assert_eq!(stretch(&input, 4..99), "");
+    }
+}

@@ -1,0 +1,57 @@
+//! Printing: the answer to standard output, failed items to standard error.
+//!
+//! Invariant: a reader that goes away (a broken pipe) ends the tool quietly.
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+
+use crate::{
+    args::OutputArgs,
+    exit::{Exit, Failure},
+    report::{Answer, ItemFailure},
+    screen::{Screen, count},
+};
+
+/// Failed items told one by one; the rest is counted. All are in `--json`.
+const TOLD: usize = 10;
+
+/// Prints `answer` and says how the tool ends.
+pub(crate) fn print(answer: &impl Answer, output: &OutputArgs) -> Result<Exit, Failure> {
+    let stdout = BufWriter::new(io::stdout().lock());
+    let written = if output.json { json(answer, stdout) } else { table(answer, stdout) };
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
+        Err(error) => return Err(Failure::new(Exit::Internal, format!("standard output: {error}"))),
+        Ok(()) => {}
+    }
+    if !output.json {
+        tell(answer.failures());
+    }
+    Ok(if answer.failures().is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn json(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut out, answer)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+fn table(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
+    out.write_all(answer.table(Screen::of_stdout()).as_bytes())?;
+    out.flush()
+}
+
+fn tell(failures: &[ItemFailure]) {
+    for failure in failures.iter().take(TOLD) {
+        let ItemFailure { index, reason, message, .. } = failure;
+        warn(&Failure::new(Exit::SomeFailed, format!("item {index}: {message} [{reason}]")));
+    }
+    if failures.len() > TOLD {
+        let rest = count(failures.len() - TOLD, "more item");
+        warn(&Failure::new(Exit::SomeFailed, format!("and {rest} failed")).hint("--json lists all"));
+    }
+}
+
+/// One line on standard error; whether it can be written changes nothing.
+pub(crate) fn warn(failure: &Failure) {
+    let _ = writeln!(io::stderr(), "error: {failure}");
+}

@@ -1,0 +1,89 @@
+//! `sortie embed` and `sortie sparse`.
+
+use std::{fs::File, io::BufWriter, path::Path};
+
+use sortie_client::VectorFormat;
+
+use super::print::print;
+use crate::{
+    args::{EmbedArgs, SparseArgs},
+    exit::{Exit, Failure},
+    gather::gather,
+    npy, read,
+    report::{SparseHead, SparseRow, VectorHead, VectorRow},
+    session::Session,
+};
+
+/// Turns texts into dense vectors.
+pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> Result<Exit, Failure> {
+    let items = read::items(&args.texts, &args.input, args.pair)?;
+    let mut all = session.connected(|client| {
+        let (client, items) = (client, &items);
+        async move {
+            gather(items, session.output.quiet, |slice| {
+                let mut call = client.embed(slice).options(args.text.options()).revisions(args.text.revisions());
+                if let Some(pooling) = args.pooling {
+                    call = call.pooling(pooling.into());
+                }
+                if let Some(normalize) = args.normalize {
+                    call = call.normalize(normalize);
+                }
+                if let Some(dimensions) = args.dimensions {
+                    call = call.dimensions(dimensions);
+                }
+                if args.half {
+                    call = call.format(VectorFormat::F16);
+                }
+                async {
+                    let answer = call.await?;
+                    let dimensions = Some(answer.dimensions).filter(|dimensions| *dimensions > 0);
+                    Ok((dimensions, answer.vectors, answer.report))
+                }
+            })
+            .await
+        }
+    })?;
+    let dimensions = all.head().unwrap_or_default();
+    let report = all.report(&items, VectorHead { dimensions }, session.output.timings, |_, item, vector| {
+        Some(VectorRow { item, vector })
+    });
+    if let Some(path) = &args.output {
+        let mut rows = vec![None; items.len()];
+        for row in &report.results {
+            rows[row.item.index] = Some(row.vector.as_slice());
+        }
+        save(path, dimensions, &rows)?;
+    }
+    print(&report, &session.output)
+}
+
+fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), Failure> {
+    let written = File::create(path).and_then(|file| npy::write(BufWriter::new(file), dimensions, rows));
+    written.map_err(|error| Failure::usage(format!("--output {}: {error}", path.display())))
+}
+
+/// Turns texts into sparse vectors.
+pub(crate) fn sparse(args: &SparseArgs, session: &Session) -> Result<Exit, Failure> {
+    let items = read::items(&args.texts, &args.input, false)?;
+    let all = session.connected(|client| {
+        let (client, items) = (client, &items);
+        async move {
+            gather(items, session.output.quiet, |slice| {
+                let mut call = client.embed_sparse(slice).options(args.text.options());
+                call = call.revisions(args.text.revisions());
+                if let Some(k) = args.top_k {
+                    call = call.top_k(k);
+                }
+                async {
+                    let answer = call.await?;
+                    Ok((Some(()), answer.vectors, answer.report))
+                }
+            })
+            .await
+        }
+    })?;
+    let report = all.report(&items, SparseHead {}, session.output.timings, |_, item, vector| {
+        Some(SparseRow { item, indices: vector.indices, weights: vector.weights })
+    });
+    print(&report, &session.output)
+}

@@ -1,0 +1,95 @@
+//! One run of the tool: the client, the runtime it lives on, and Ctrl-C.
+//!
+//! Invariant: inputs are read before the runtime starts, so that Ctrl-C ends a
+//! blocked read the usual way; from then on it drops the jobs, which cancels
+//! them in the servers' queues too.
+
+use std::{fs, future::Future, path::Path};
+
+use sortie_client::{Client, ClientBuilder, Tls};
+
+use crate::{
+    args::{ConnectionArgs, OutputArgs},
+    exit::{Exit, Failure},
+};
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    builder: ClientBuilder,
+    /// What to print.
+    pub(crate) output: OutputArgs,
+}
+
+impl Session {
+    /// Sets the client up; nothing is connected yet.
+    pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, Failure> {
+        let endpoints = connection.endpoint.iter().map(|endpoint| endpoint.trim()).filter(|e| !e.is_empty());
+        let mut builder = Client::builder()
+            .endpoints(endpoints)
+            .model(&connection.model)
+            .default_deadline(connection.deadline)
+            .lane(connection.lane.into())
+            .user_agent(concat!("sortie-cli/", env!("CARGO_PKG_VERSION")));
+        if let Some(tenant) = &connection.tenant {
+            builder = builder.tenant(tenant);
+        }
+        if let Some(token) = &connection.token {
+            builder = builder.bearer_token(token.reveal());
+        }
+        if let Some(tls) = tls(connection)? {
+            builder = builder.tls(tls);
+        }
+        Ok(Self { builder, output })
+    }
+
+    /// Runs `work` with a client that has met its servers, so that the first job is well cut.
+    pub(crate) fn connected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let builder = self.builder.clone();
+        block_on(async move { work(builder.connect().await?).await })
+    }
+
+    /// Runs `work` with a client that has met nobody.
+    pub(crate) fn unconnected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let builder = self.builder.clone();
+        block_on(async move { work(builder.build()?).await })
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        tokio::select! {
+            answer = work => answer,
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    })
+}
+
+fn tls(connection: &ConnectionArgs) -> Result<Option<Tls>, Failure> {
+    let ConnectionArgs { tls_ca, tls_cert, tls_key, tls_domain, .. } = connection;
+    if tls_ca.is_none() && tls_cert.is_none() && tls_domain.is_none() {
+        return Ok(None);
+    }
+    let read = |flag: &str, path: &Path| {
+        fs::read(path).map_err(|error| Failure::usage(format!("{flag} {}: {error}", path.display())))
+    };
+    let mut tls = Tls::new();
+    if let Some(path) = tls_ca {
+        tls = tls.ca(read("--tls-ca", path)?);
+    }
+    if let Some(name) = tls_domain {
+        tls = tls.domain(name);
+    }
+    if let (Some(certificate), Some(key)) = (tls_cert, tls_key) {
+        tls = tls.identity(read("--tls-cert", certificate)?, read("--tls-key", key)?);
+    }
+    Ok(Some(tls))
+}

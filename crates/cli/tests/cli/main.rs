@@ -1,0 +1,4 @@
+//! Black-box tests of the built binary.
+
+mod support;
+mod usage;
