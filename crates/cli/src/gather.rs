@@ -1,6 +1,9 @@
 //! The reports of a command's jobs as one: rows, failures and timings by place in the input.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use sortie_client::Report as JobReport;
 
@@ -64,17 +67,15 @@ impl<H, V> Gathered<H, V> {
     ) -> Report<G, R> {
         let mut errors = self.errors(items);
         let mut results = Vec::with_capacity(items.len());
-        let facts = self.jobs.iter().flat_map(|(_, job)| {
-            let facts = job.tokens.iter().copied().zip(job.truncated.iter().copied());
-            facts.map(|(tokens, truncated)| (tokens, truncated))
-        });
+        let told: HashSet<usize> = errors.iter().map(|error| error.index).collect();
+        let facts = self.jobs.iter().flat_map(|(_, job)| job.tokens.iter().copied().zip(job.truncated.iter().copied()));
         let facts: Vec<(u32, bool)> = facts.collect();
         for (index, (item, value)) in items.iter().zip(self.values).enumerate() {
             let (tokens, truncated) = facts.get(index).copied().unwrap_or_default();
             let facts = ItemRow { index, id: item.id.clone(), tokens, truncated, label: item.label() };
             match value.and_then(|value| row(item, facts, value)) {
                 Some(row) => results.push(row),
-                None if errors.iter().any(|error| error.index == index) => {}
+                None if told.contains(&index) => {}
                 None => errors.push(ItemFailure {
                     index,
                     id: item.id.clone(),
@@ -139,4 +140,48 @@ fn time(jobs: &[(usize, JobReport)], elapsed: Duration) -> Timings {
 /// Whole microseconds.
 pub(crate) fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(tokens: &[u32], revision: &str) -> JobReport {
+        let mut job = JobReport::default();
+        job.tokens = tokens.to_vec();
+        job.truncated = vec![false; tokens.len()];
+        job.revisions = vec![revision.to_owned()];
+        job.attempts = 2;
+        job
+    }
+
+    #[tokio::test]
+    async fn jobs_become_one_report_in_input_order() {
+        let mut items: Vec<Item> = (0..slices::SLICE_ITEMS + 2).map(|i| Item::text(i.to_string())).collect();
+        let last = items.len() - 1;
+        items[last].id = Some("last".into());
+        let all = gather(&items, true, |slice| async move {
+            let first = slice[0].label() == "0";
+            let tokens: Vec<u32> = (0..slice.len() as u32).collect();
+            let report = job(&tokens, if first { "old" } else { "new" });
+            let mut values: Vec<Option<usize>> = slice.iter().map(|item| item.label().parse().ok()).collect();
+            if first {
+                values[7] = None;
+            }
+            Ok(((!first).then_some("head"), values, report))
+        });
+        let mut all = all.await.unwrap();
+        assert_eq!(all.head(), Some("head"));
+        let report = all.report(&items, (), true, |_, item, value| Some((item, value)));
+        assert!(report.results.iter().all(|(item, value)| item.index == *value));
+        assert_eq!(report.results.len(), items.len() - 1);
+        assert_eq!(
+            report.results.last().map(|(item, _)| (item.tokens, item.id.clone())),
+            Some((1, Some("last".into())))
+        );
+        // An item without a value and without a word is told as such.
+        assert_eq!(report.errors.iter().map(|e| (e.index, e.reason.as_str())).collect::<Vec<_>>(), [(7, NO_ANSWER)]);
+        assert_eq!((report.model_revision.as_str(), report.mixed_revisions), ("old,new", true));
+        assert_eq!(report.timings.map(|timings| timings.attempts), Some(4));
+    }
 }

@@ -2,14 +2,21 @@
 //!
 //! Invariants: nothing a server or a file says reaches a terminal as a control
 //! character; without colours there is no escape sequence at all; a row is one
-//! line high.
+//! line high. Where the width is short the column titled `text` gives way; numbers
+//! and names are never cut.
 
 use std::{env, io::IsTerminal};
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Row, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
 /// Characters of a text that a table shows where no width is known (pipes, files).
 const PLAIN_TEXT_CHARS: usize = 100;
+
+/// The column that gives way.
+const TEXT: &str = "text";
+
+/// Characters that it keeps however narrow the screen.
+const LEAST_TEXT_CHARS: u16 = 12;
 
 /// What can be shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,8 +62,14 @@ impl Screen {
             row.max_height(1);
             table.add_row(row);
         }
-        for column in right {
-            if let Some(column) = table.column_mut(*column) {
+        for (place, title) in header.iter().enumerate() {
+            let Some(column) = table.column_mut(place) else { continue };
+            if *title == TEXT {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(LEAST_TEXT_CHARS)));
+            } else {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+            if right.contains(&place) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -124,6 +137,8 @@ mod tests {
         let table = screen.table(["n", "text"], &[0], rows());
         assert!(table.lines().all(|line| line.chars().count() <= 20), "{table}");
         assert!(table.contains('…'), "{table}");
+        let numbers = screen.table(["first number", "second number"], &[], rows());
+        assert!(numbers.contains("first number") && numbers.contains("second number"), "{numbers}");
         assert_eq!(table.lines().count(), 3, "{table}");
     }
 

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::or_dash;
 use crate::screen::{Screen, count, micros};
 
 /// The parts of a job and the whole.
@@ -47,8 +46,7 @@ impl Timings {
         let rows = self.parts.iter().enumerate().map(|(place, part)| {
             [
                 (place + 1).to_string(),
-                part.endpoint.clone(),
-                or_dash(&part.replica),
+                if part.replica.is_empty() { part.endpoint.clone() } else { part.replica.clone() },
                 part.items.to_string(),
                 part.tokens.to_string(),
                 micros(part.queue_us),
@@ -58,9 +56,8 @@ impl Timings {
                 micros(part.round_trip_us),
             ]
         });
-        let header =
-            ["chunk", "endpoint", "replica", "items", "tokens", "queue", "tokenize", "compute", "server", "round trip"];
-        let table = screen.table(header, &[0, 3, 4, 5, 6, 7, 8, 9], rows);
+        let header = ["chunk", "server", "items", "tokens", "queue", "tokenize", "compute", "in server", "round trip"];
+        let table = screen.table(header, &[0, 2, 3, 4, 5, 6, 7, 8], rows);
         let chunks = count(self.parts.len(), "chunk");
         let attempts = count(self.attempts as usize, "attempt");
         format!("Where the time went: {} in all, {chunks}, {attempts}\n{table}", micros(self.total_us))
