@@ -2,7 +2,8 @@
 //!
 //! A server's cost is its *base* times its *pace*. The base is what the server
 //! itself reports, else the [`Prior`]: a line through the batches of all servers,
-//! by least squares whose weights halve every [`HALF_LIFE`] samples. The pace
+//! by least squares whose weights halve every [`HALF_LIFE`] samples, held lightly to
+//! the a/b that was believed before. The pace
 //! follows `seen ÷ base` of single batches, by at most [`Config::max_step`] a
 //! batch, and fades to 1 as `e^(−idle / τ)`.
 //!
@@ -16,10 +17,11 @@ use crate::{config::Config, time::Time};
 /// Samples after which a sample counts for half: a few jobs.
 const HALF_LIFE: f64 = 32.0;
 
-/// Samples that what was believed at first counts for.
-const PRIOR_WEIGHT: f64 = 2.0;
+/// Samples that each of the two points counts for which hold the line to what was believed: little
+/// beside batches of many sizes, much beside batches of one size, whose slope is noise.
+const BELIEF_WEIGHT: f64 = 0.1;
 
-/// Tokens of the second of the two points that stand for what was believed at first.
+/// Tokens of the batch by which two costs are compared.
 const REFERENCE_TOKENS: f64 = 8_192.0;
 
 /// Share of a step that is taken: halves the noise of single batches.
@@ -82,8 +84,16 @@ impl Batch {
 #[derive(Clone, Debug)]
 pub(crate) struct Prior {
     cost: Cost,
+    /// What is believed of a against b where sizes differ too little to tell.
+    belief: Cost,
     told: bool,
     samples: u64,
+    sums: Sums,
+}
+
+/// Weighted sums of a regression.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
     weight: f64,
     x: f64,
     y: f64,
@@ -91,25 +101,7 @@ pub(crate) struct Prior {
     xy: f64,
 }
 
-impl Prior {
-    pub(crate) fn new(belief: Cost) -> Self {
-        let mut prior = Self { cost: belief, told: false, samples: 0, weight: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 };
-        prior.believe(belief);
-        prior
-    }
-
-    pub(crate) fn cost(&self) -> Cost {
-        self.cost
-    }
-
-    fn believe(&mut self, cost: Cost) {
-        (self.cost, self.weight) = (cost, 0.0);
-        (self.x, self.y, self.xx, self.xy) = (0.0, 0.0, 0.0, 0.0);
-        for tokens in [0.0, REFERENCE_TOKENS] {
-            self.add(PRIOR_WEIGHT / 2.0, tokens, cost.batch_us(tokens));
-        }
-    }
-
+impl Sums {
     fn add(&mut self, weight: f64, x: f64, y: f64) {
         self.weight += weight;
         self.x += weight * x;
@@ -118,11 +110,37 @@ impl Prior {
         self.xy += weight * x * y;
     }
 
-    /// A server says what its batches cost; it is believed while nothing was seen.
+    fn fade(&mut self, keep: f64) {
+        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
+            *sum *= keep;
+        }
+    }
+
+    fn line(&self) -> Cost {
+        let (x, y) = (self.x / self.weight, self.y / self.weight);
+        let b_us = (self.xy / self.weight - x * y) / (self.xx / self.weight - x * x);
+        Cost { a_us: y - b_us * x, b_us }
+    }
+}
+
+impl Prior {
+    pub(crate) fn new(belief: Cost) -> Self {
+        Self { cost: belief, belief, told: false, samples: 0, sums: Sums::default() }
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// A server says what its batches cost; the first word is believed, of the level only while
+    /// nothing was seen.
     pub(crate) fn told(&mut self, cost: Cost) {
-        if self.samples == 0 && !self.told && cost.is_usable() {
-            self.told = true;
-            self.believe(cost);
+        if self.told || !cost.is_usable() {
+            return;
+        }
+        (self.told, self.belief) = (true, cost);
+        if self.samples == 0 {
+            self.cost = cost;
         }
     }
 
@@ -131,23 +149,21 @@ impl Prior {
         let known = self.told || self.samples >= config.cold_samples;
         let us = if known { batch.us.clamp(expected / config.max_step, expected * config.max_step) } else { batch.us };
         self.samples += 1;
-        let keep = 0.5f64.powf(1.0 / HALF_LIFE);
-        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
-            *sum *= keep;
-        }
-        self.add(1.0, batch.tokens, us);
+        self.sums.fade(0.5f64.powf(1.0 / HALF_LIFE));
+        self.sums.add(1.0, batch.tokens, us);
         self.cost = self.fit().unwrap_or(self.cost);
     }
 
     fn fit(&self) -> Option<Cost> {
-        let (x, y) = (self.x / self.weight, self.y / self.weight);
-        let variance = self.xx / self.weight - x * x;
-        let slope = (self.xy / self.weight - x * y) / variance;
-        let intercept = y - slope * x;
-        // Batches of one size, or noise over few sizes, say nothing of the slope: keep a's share.
-        let fitted = Cost { a_us: intercept, b_us: slope };
-        let kept = self.cost.times(y / self.cost.batch_us(x));
-        [fitted, kept].into_iter().find(Cost::is_usable)
+        let (x, y) = (self.sums.x / self.sums.weight, self.sums.y / self.sums.weight);
+        // What was believed, at the level that was seen.
+        let believed = self.belief.times(y / self.belief.batch_us(x));
+        let mut sums = self.sums;
+        for tokens in [0.0, 2.0 * x] {
+            sums.add(BELIEF_WEIGHT, tokens, believed.batch_us(tokens));
+        }
+        // Noise may tilt the line below zero at either end.
+        [sums.line(), believed].into_iter().find(Cost::is_usable)
     }
 }
 

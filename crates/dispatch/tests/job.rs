@@ -1,0 +1,272 @@
+//! Jobs from their first event to their last, without a transport.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::prelude::*;
+use sortie_dispatch::{
+    Action, AttemptId, Config, EndpointId, Event, Failure, Fleet, Item, Job, ModelId, Shared, Time, Work,
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn at(ms: u64) -> Time {
+    Time::from_start(Duration::from_millis(ms))
+}
+
+struct Bench {
+    fleet: Fleet,
+    model: ModelId,
+    job: Job,
+    chunks: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Send {
+    attempt: AttemptId,
+    chunk: usize,
+    endpoint: EndpointId,
+    number: u32,
+}
+
+impl Bench {
+    /// A job of 200 items for a fresh fleet.
+    fn new(servers: usize, config: Config) -> Self {
+        let mut fleet = Fleet::new(config, servers, 7);
+        let model = fleet.model("m", Work::Device);
+        let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+        let plan = fleet.plan(model, &items, Shared::default(), at(0));
+        let job = Job::new(model, &plan, at(0) + DEADLINE);
+        Self { fleet, model, job, chunks: plan.chunks.len() }
+    }
+
+    fn handle(&mut self, now: Time, event: Event) -> (Vec<Send>, Vec<Action>) {
+        let (mut sends, mut rest) = (Vec::new(), Vec::new());
+        for action in self.job.handle(&mut self.fleet, now, event) {
+            match action {
+                Action::Send { attempt, chunk, endpoint, number } => {
+                    sends.push(Send { attempt, chunk, endpoint, number });
+                }
+                other => rest.push(other),
+            }
+        }
+        (sends, rest)
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.fleet.stats(at(0)).map(|server| server.in_flight_tokens).sum()
+    }
+}
+
+#[test]
+fn chunks_go_to_different_servers_and_the_last_answer_ends_the_job() {
+    let mut bench = Bench::new(3, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    assert_eq!((bench.chunks, sends.len()), (3, 3));
+    let servers: std::collections::HashSet<_> = sends.iter().map(|send| send.endpoint).collect();
+    assert_eq!(servers.len(), 3);
+    assert_eq!(bench.in_flight(), 40_000);
+    for (place, send) in sends.iter().enumerate() {
+        let (_, rest) = bench.handle(at(10), Event::Answered(send.attempt));
+        assert_eq!(rest == [Action::Finish], place == 2, "{rest:?}");
+    }
+    assert_eq!(bench.in_flight(), 0);
+    assert_eq!(bench.job.attempts(), 3);
+}
+
+#[test]
+fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
+    let mut config = Config::default();
+    (config.retry_burst, config.retry_floor) = (0, Duration::MAX);
+    let mut bench = Bench::new(3, config);
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let dead = sends[0];
+    let (again, _) = bench.handle(at(1), Event::Failed(dead.attempt, Failure::Transport));
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].chunk, again[0].number), (dead.chunk, 2));
+    assert_ne!(again[0].endpoint, dead.endpoint);
+    assert_eq!(bench.fleet.retry_budget(), 0);
+    assert!(!bench.fleet.stats(at(1)).nth(dead.endpoint.0 as usize).unwrap().ready);
+
+    // The second death is not free: the floor pays once, then nothing does.
+    let (third, _) = bench.handle(at(2), Event::Failed(again[0].attempt, Failure::Transport));
+    assert_eq!(third.len(), 1);
+    let (_, rest) = bench.handle(at(3), Event::Failed(third[0].attempt, Failure::Transport));
+    assert_eq!(rest, [Action::Fail(Some(third[0].attempt))]);
+    assert_eq!(bench.in_flight(), 0);
+}
+
+#[test]
+fn a_lost_server_gets_nothing_until_its_time_is_over() {
+    let mut bench = Bench::new(3, Config::default());
+    bench.fleet.lost(EndpointId(1), at(0));
+    let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let targets = |bench: &mut Bench, now| {
+        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), now);
+        plan.chunks.iter().filter_map(|chunk| chunk.target).collect::<Vec<_>>()
+    };
+    assert!(!targets(&mut bench, at(50)).contains(&EndpointId(1)));
+    assert!(targets(&mut bench, at(150)).contains(&EndpointId(1)));
+}
+
+#[test]
+fn one_server_is_asked_again_after_what_it_asked_for() {
+    let mut bench = Bench::new(1, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let pushback = Some(Duration::from_millis(300));
+    let (again, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, Failure::Overloaded { pushback }));
+    assert!(again.is_empty());
+    assert_eq!(rest, [Action::WakeAt(at(305))]);
+    assert!(bench.handle(at(304), Event::Tick).0.is_empty());
+    let (again, _) = bench.handle(at(305), Event::Tick);
+    assert_eq!((again.len(), again[0].number), (1, 2));
+}
+
+#[test]
+fn pushback_past_the_deadline_ends_the_job_now() {
+    let mut bench = Bench::new(1, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let overloaded = Failure::Overloaded { pushback: Some(DEADLINE) };
+    let (_, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, overloaded));
+    assert_eq!(rest, [Action::Fail(Some(sends[0].attempt))]);
+}
+
+#[test]
+fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
+    let mut bench = Bench::new(3, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(5)) };
+    let (again, _) = bench.handle(at(5), Event::Failed(sends[1].attempt, overloaded));
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].endpoint, sends[1].endpoint);
+}
+
+#[test]
+fn what_no_server_would_answer_ends_the_job() {
+    for failure in [Failure::Fatal, Failure::Deadline] {
+        let mut bench = Bench::new(3, Config::default());
+        let (sends, _) = bench.handle(at(0), Event::Start);
+        let (again, rest) = bench.handle(at(5), Event::Failed(sends[2].attempt, failure));
+        assert!(again.is_empty());
+        assert_eq!(rest, [Action::Fail(Some(sends[2].attempt))]);
+        assert_eq!(bench.in_flight(), 0);
+        assert!(bench.handle(at(6), Event::Answered(sends[0].attempt)).1.is_empty());
+    }
+}
+
+#[test]
+fn a_server_fault_is_tried_once_elsewhere() {
+    let mut bench = Bench::new(3, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let (again, _) = bench.handle(at(5), Event::Failed(sends[0].attempt, Failure::Internal));
+    assert_eq!(again.len(), 1);
+    let (_, rest) = bench.handle(at(6), Event::Failed(again[0].attempt, Failure::Internal));
+    assert_eq!(rest, [Action::Fail(Some(again[0].attempt))]);
+}
+
+#[test]
+fn the_deadline_ends_the_job() {
+    let mut bench = Bench::new(3, Config::default());
+    let (_, rest) = bench.handle(at(0), Event::Start);
+    assert_eq!(rest, [Action::WakeAt(at(0) + DEADLINE)]);
+    let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
+    assert_eq!(rest, [Action::Fail(None)]);
+    assert_eq!(bench.in_flight(), 0);
+}
+
+#[test]
+fn a_dropped_job_gives_its_tokens_back() {
+    let mut bench = Bench::new(3, Config::default());
+    let _ = bench.handle(at(0), Event::Start);
+    assert_eq!(bench.in_flight(), 40_000);
+    bench.job = Job::new(bench.model, &sortie_dispatch::Plan::default(), at(0));
+    assert_eq!(bench.in_flight(), 0);
+}
+
+fn any_failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        4 => Just(Failure::Transport),
+        2 => Just(Failure::Unavailable),
+        2 => (0u64..500).prop_map(|ms| Failure::Overloaded { pushback: Some(Duration::from_millis(ms)) }),
+        1 => Just(Failure::Overloaded { pushback: None }),
+        1 => Just(Failure::Internal),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: in-flight tokens are those of live attempts, first attempts
+    /// never share a server, the job ends, and nothing stays in flight.
+    #[test]
+    fn jobs_end_and_give_back_what_they_took(
+        servers in 1usize..6,
+        max_items in 1u64..120,
+        steps in prop::collection::vec((any::<prop::sample::Index>(), prop::option::weighted(0.4, any_failure()), 0u64..40), 0..400),
+        drop_after in prop::option::of(0usize..60),
+    ) {
+        let mut fleet = Fleet::new(Config::default(), servers, 3);
+        let model = fleet.model("m", Work::Device);
+        for id in 0..servers {
+            let limits = sortie_dispatch::Limits { max_items, ..Default::default() };
+            fleet.set_limits(EndpointId(id as u32), model, limits, 512);
+        }
+        let items = vec![Item { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];
+        let plan = fleet.plan(model, &items, Shared::default(), at(0));
+        let mut job = Some(Job::new(model, &plan, at(0) + DEADLINE));
+        let mut live: BTreeMap<AttemptId, (usize, EndpointId)> = BTreeMap::new();
+        let (mut answered, mut over, mut clock) = (0, false, 0);
+        let mut next = Some(Event::Start);
+        let mut steps = steps.into_iter().enumerate();
+        while let (Some(running), Some(event)) = (job.as_mut(), next.take()) {
+            for action in running.handle(&mut fleet, at(clock), event) {
+                match action {
+                    Action::Send { attempt, chunk, endpoint, number } => {
+                        if number == 1 {
+                            prop_assert!(live.values().all(|&(_, other)| other != endpoint), "two chunks on one server");
+                        }
+                        prop_assert!(live.values().all(|&(other, _)| other != chunk), "a chunk twice in flight");
+                        prop_assert!(number <= Config::default().max_attempts);
+                        live.insert(attempt, (chunk, endpoint));
+                    }
+                    Action::Finish => {
+                        prop_assert_eq!(answered, plan.chunks.len());
+                        (over, live) = (true, BTreeMap::new());
+                    }
+                    Action::Fail(_) => (over, live) = (true, BTreeMap::new()),
+                    _ => {}
+                }
+            }
+            let expected: u64 = live.values().map(|&(chunk, _)| plan.chunks[chunk].tokens).sum();
+            let in_flight: u64 = fleet.stats(at(clock)).map(|server| server.in_flight_tokens).sum();
+            prop_assert_eq!(in_flight, expected);
+            if over {
+                break;
+            }
+            let Some((step, (which, failure, ms))) = steps.next() else {
+                // Nothing happens any more but time.
+                clock = DEADLINE.as_millis() as u64;
+                next = Some(Event::Tick);
+                continue;
+            };
+            if drop_after == Some(step) {
+                job = None;
+                break;
+            }
+            clock += ms;
+            let attempt = (!live.is_empty()).then(|| *live.keys().nth(which.index(live.len())).unwrap());
+            next = Some(match (attempt, failure) {
+                (None, _) => Event::Tick,
+                (Some(attempt), Some(failure)) => {
+                    live.remove(&attempt);
+                    Event::Failed(attempt, failure)
+                }
+                (Some(attempt), None) => {
+                    live.remove(&attempt);
+                    answered += 1;
+                    Event::Answered(attempt)
+                }
+            });
+        }
+        prop_assert!(over || job.is_none());
+        drop(job);
+        prop_assert!(fleet.stats(at(clock)).all(|server| server.in_flight_tokens == 0));
+    }
+}
