@@ -40,6 +40,11 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Takes back what is said of one model.
+    pub(crate) async fn failed(&self, model: &str) {
+        self.reporter.set_service_status(model, ServingStatus::NotServing).await;
+    }
+
     /// Ends every Watch stream, which would otherwise hold its connection open for ever.
     pub(crate) async fn end_watches(&mut self) {
         for name in &self.names {

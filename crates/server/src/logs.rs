@@ -1,6 +1,8 @@
 //! Log lines on standard error, as text or JSON. Texts sent by callers are never
 //! logged; a request's line has its sizes only.
 
+use std::io::IsTerminal as _;
+
 use tonic::Code;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -28,7 +30,7 @@ pub enum LogError {
 pub fn init(config: &Config) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&config.log_filter)?;
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init()?,
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,

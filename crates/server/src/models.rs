@@ -89,10 +89,12 @@ impl Served {
         self.model.info()
     }
 
-    /// READY, or DRAINING once a stop was asked for.
+    /// READY; DRAINING once a stop was asked for; FAILED if its thread ended before that.
     pub(crate) fn state(&self) -> v1::ModelState {
         if self.draining.load(Ordering::Relaxed) {
             v1::ModelState::Draining
+        } else if self.scheduler.is_drained() {
+            v1::ModelState::Failed
         } else {
             v1::ModelState::Ready
         }

@@ -4,12 +4,13 @@
 //! reports DRAINING → `drain_delay_ms` → refuse new work, close the listener,
 //! finish what is in flight within `shutdown_grace_ms` → return.
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use sortie_proto::v1::encoder_service_server::EncoderServiceServer;
+use sortie_proto::v1::{ModelState, encoder_service_server::EncoderServiceServer};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::oneshot,
+    task::JoinSet,
 };
 use tonic::{
     codec::CompressionEncoding,
@@ -20,7 +21,7 @@ use crate::{
     config::{Config, defaults},
     health::Health,
     layer::RequestLayer,
-    models::{Registry, StartupError},
+    models::{Registry, Served, StartupError},
     reflection,
     service::Service,
 };
@@ -131,7 +132,11 @@ async fn serve_models(
             .map_err(|source| RunError::AddrFile { path: path.clone(), source })?;
     }
     health.serving().await;
-    tracing::info!(models = registry.names().join(","), "listening on {bound}");
+    let mut watchers = JoinSet::new();
+    for served in registry.all() {
+        watchers.spawn(watch(Arc::clone(served), health.clone()));
+    }
+    tracing::info!(address = %bound, models = registry.names().join(","), "listening on {bound}");
 
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -164,6 +169,15 @@ async fn serve_models(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says NOT_SERVING for a model whose thread ended though nobody asked for it.
+async fn watch(served: Arc<Served>, health: Health) {
+    served.scheduler.drained().await;
+    if served.state() == ModelState::Failed {
+        tracing::error!(model = served.name, "the model's thread ended");
+        health.failed(&served.name).await;
+    }
 }
 
 /// The name of this process in answers: the one set, else host and port.

@@ -186,8 +186,8 @@ pub enum ServeError {
     /// The server is about to stop.
     #[error("the server is draining")]
     Draining,
-    /// The thread that runs the model ended.
-    #[error("the model's device thread ended; see the server's log")]
+    /// The model failed under this request's batch, or its thread ended.
+    #[error("the model failed under this request; see the server's log")]
     BackendGone,
     /// The device failed for every item.
     #[error("the run failed: {0}")]

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use hf_hub::{HFClient, HFError, HFRepository, RepoTypeModel, repository::RepoTreeEntry};
 
 pub use error::HubError;
@@ -180,6 +180,8 @@ async fn fetch_all(
             Ok(())
         }
     });
-    // Boxed: the futures of the hub's client are large.
-    futures::stream::iter(fetches.map(Box::pin)).buffer_unordered(PARALLEL_FILES).try_collect().await
+    // Boxed: the futures of the hub's client are large. Collected: the compiler cannot prove a lazy map over borrowed
+    // paths to be `Send`.
+    let fetches: Vec<_> = fetches.map(FutureExt::boxed).collect();
+    futures::stream::iter(fetches).buffer_unordered(PARALLEL_FILES).try_collect().await
 }
