@@ -58,6 +58,9 @@ fn hint(error: &Error) -> Option<String> {
             None => "try again later, or with --lane bulk and a longer --deadline".to_owned(),
         }),
         ErrorKind::NotFound | ErrorKind::WrongTask => Some("`sortie models` lists what is served".to_owned()),
+        ErrorKind::InvalidArgument if error.violations().iter().any(|violation| violation.field == "model") => {
+            Some("see --model".to_owned())
+        }
         ErrorKind::Unauthenticated => Some("set SORTIE_TOKEN".to_owned()),
         _ => None,
     }

@@ -18,10 +18,7 @@ mod screen;
 mod session;
 mod slices;
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -34,8 +31,7 @@ fn main() -> ExitCode {
     let ended = Session::new(&cli.connection, cli.output).and_then(|session| run::run(&cli.command, &session));
     let exit = ended.unwrap_or_else(|failure| {
         if failure.exit != Exit::Interrupted {
-            // There is nobody to tell where standard error is gone.
-            let _ = writeln!(io::stderr(), "error: {failure}");
+            run::error(&failure);
         }
         failure.exit
     });
@@ -49,7 +45,10 @@ fn log(verbosity: u8) {
         1 => "sortie_client=debug,sortie_dispatch=debug",
         _ => "sortie_client=trace,sortie_dispatch=trace,tonic=debug,h2=info,hyper=info",
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(screen::colours_welcome(&io::stderr()))
+        .with_writer(io::stderr);
     // Only one subscriber is ever set, here.
     let _ = subscriber.try_init();
 }

@@ -28,12 +28,10 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// The screen behind standard output; `NO_COLOR` is honoured.
+    /// The screen behind standard output.
     pub(crate) fn of_stdout() -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         // comfy-table asks the terminal for its width, and only a terminal.
-        Self { width: Table::new().width(), styled: terminal && !no_color }
+        Self { width: Table::new().width(), styled: colours_welcome(&std::io::stdout()) }
     }
 
     /// A table; the columns of `right` stand to the right, as numbers do.
@@ -95,6 +93,11 @@ impl Screen {
         }
         line
     }
+}
+
+/// Whether `stream` is a terminal and `NO_COLOR` is not set.
+pub(crate) fn colours_welcome(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Microseconds as people read them.

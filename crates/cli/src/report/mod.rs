@@ -32,6 +32,11 @@ pub(crate) trait Answer: Serialize {
     fn failures(&self) -> &[ItemFailure] {
         &[]
     }
+
+    /// What people should know before they trust the numbers.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One item that could not be answered.
@@ -129,6 +134,12 @@ impl<H: Serialize, R: Rows<H>> Answer for Report<H, R> {
 
     fn failures(&self) -> &[ItemFailure] {
         &self.errors
+    }
+
+    fn warning(&self) -> Option<String> {
+        let revisions = &self.model_revision;
+        self.mixed_revisions
+            .then(|| format!("different revisions of the model answered: {revisions}; their numbers may not compare"))
     }
 }
 

@@ -7,6 +7,8 @@ mod scores;
 mod tokens;
 mod vectors;
 
+pub(crate) use print::error;
+
 use crate::{
     args::Command,
     exit::{Exit, Failure},

@@ -2,7 +2,10 @@
 //!
 //! Invariant: a reader that goes away (a broken pipe) ends the tool quietly.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, ErrorKind, Write},
+};
 
 use crate::{
     args::OutputArgs,
@@ -25,6 +28,9 @@ pub(crate) fn print(answer: &impl Answer, output: &OutputArgs) -> Result<Exit, F
     }
     if !output.json {
         tell(answer.failures());
+        if let Some(warning) = answer.warning().filter(|_| !output.quiet) {
+            line("warning", &warning);
+        }
     }
     Ok(if answer.failures().is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
@@ -43,15 +49,20 @@ fn table(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
 fn tell(failures: &[ItemFailure]) {
     for failure in failures.iter().take(TOLD) {
         let ItemFailure { index, reason, message, .. } = failure;
-        warn(&Failure::new(Exit::SomeFailed, format!("item {index}: {message} [{reason}]")));
+        error(&Failure::new(Exit::SomeFailed, format!("item {index}: {message} [{reason}]")));
     }
     if failures.len() > TOLD {
         let rest = count(failures.len() - TOLD, "more item");
-        warn(&Failure::new(Exit::SomeFailed, format!("and {rest} failed")).hint("--json lists all"));
+        error(&Failure::new(Exit::SomeFailed, format!("{rest} failed")).hint("--json lists all"));
     }
 }
 
-/// One line on standard error; whether it can be written changes nothing.
-pub(crate) fn warn(failure: &Failure) {
-    let _ = writeln!(io::stderr(), "error: {failure}");
+/// Says on standard error what failed.
+pub(crate) fn error(failure: &Failure) {
+    line("error", failure);
+}
+
+/// One line on standard error. Where that is gone there is nobody to tell.
+fn line(kind: &str, what: &impl Display) {
+    let _ = writeln!(io::stderr(), "{kind}: {what}");
 }

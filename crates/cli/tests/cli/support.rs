@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use sortie_testkit::TestServer;
+
 /// What a run printed and how it ended.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -41,11 +43,27 @@ pub(crate) fn sortie(args: &[&str]) -> Run {
 /// Runs it with `input` on standard input.
 pub(crate) fn sortie_reading(args: &[&str], input: &[u8]) -> Run {
     let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    // It may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(input);
     ended(child.wait_with_output().unwrap())
 }
 
 fn ended(output: Output) -> Run {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Runs it against `servers`, beside which the test's own tasks go on.
+pub(crate) async fn at(servers: &[&TestServer], args: &[&str]) -> Run {
+    reading(servers, args, b"").await
+}
+
+/// The same with `input` on standard input.
+pub(crate) async fn reading(servers: &[&TestServer], args: &[&str], input: &[u8]) -> Run {
+    let endpoints = servers.iter().map(|server| server.address()).collect::<Vec<_>>().join(",");
+    let args: Vec<String> =
+        args.iter().map(|arg| (*arg).to_owned()).chain(["--endpoint".to_owned(), endpoints]).collect();
+    let input = input.to_owned();
+    let run = move || sortie_reading(&args.iter().map(String::as_str).collect::<Vec<_>>(), &input);
+    tokio::task::spawn_blocking(run).await.unwrap()
 }

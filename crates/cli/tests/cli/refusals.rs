@@ -1,0 +1,84 @@
+//! Exit codes and messages where servers refuse.
+
+use std::time::Duration;
+
+use sortie_testkit::{Gate, Reply, TestServer};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::support::at;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_refusal_has_its_code_and_one_line() {
+    for (code, exit, word) in [
+        (Code::InvalidArgument, 2, "because"),
+        (Code::OutOfRange, 2, "because"),
+        (Code::ResourceExhausted, 5, "hint: try again"),
+        (Code::NotFound, 6, "`sortie models`"),
+        (Code::FailedPrecondition, 6, "`sortie models`"),
+        (Code::Unimplemented, 6, "because"),
+        (Code::Unauthenticated, 7, "SORTIE_TOKEN"),
+        (Code::PermissionDenied, 7, "because"),
+        (Code::Unavailable, 3, "--endpoint"),
+        (Code::DeadlineExceeded, 4, "--deadline"),
+        (Code::Internal, 70, "because"),
+    ] {
+        let server = TestServer::start().await.unwrap();
+        server.always(Reply::refuse(move || Status::new(code, "because")));
+        let run = at(&[&server], &["embed", "a"]).await;
+        assert_eq!(run.code, Some(exit), "{code:?}: {run:?}");
+        assert!(run.out.is_empty() && run.err.lines().count() == 1, "{code:?}: {run:?}");
+        assert!(run.err.starts_with("error: ") && run.err.contains(word), "{code:?}: {run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_field_and_the_wait_are_named() {
+    let server = TestServer::start().await.unwrap();
+    server.always(Reply::refuse(|| {
+        let details = ErrorDetails::with_bad_request_violation("dimensions", "999, at most 384");
+        Status::with_error_details(Code::InvalidArgument, "999 is more than 384", details)
+    }));
+    let run = at(&[&server], &["embed", "a"]).await;
+    assert!(run.err.starts_with("error: dimensions: 999 is more than 384"), "{run:?}");
+    server.always(Reply::refuse(|| {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(90)));
+        Status::with_error_details(Code::ResourceExhausted, "the queue is full", details)
+    }));
+    let run = at(&[&server], &["embed", "a"]).await;
+    assert!(run.err.contains("the queue is full") && run.err.contains("try again in 1m 30s"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_server_meets_the_deadline() {
+    let server = TestServer::start().await.unwrap();
+    server.always(Reply::answer().gated(&Gate::new()));
+    let run = at(&[&server], &["embed", "a", "--deadline", "400ms"]).await;
+    assert_eq!(run.code, Some(4), "{run:?}");
+    assert!(run.out.is_empty() && run.err.contains("--deadline"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_is_replaced_by_another() {
+    let servers = [TestServer::start().await.unwrap(), TestServer::start().await.unwrap()];
+    for server in &servers {
+        server.then(Reply::hang_up());
+    }
+    let run = at(&[&servers[0], &servers[1]], &["embed", "a", "--json", "--timings"]).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let document = run.json();
+    assert!(document["timings"]["attempts"].as_u64().unwrap() > 1, "{document}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_revision_fails_where_parts_differ() {
+    let servers = [TestServer::start().await.unwrap(), TestServer::start().await.unwrap()];
+    servers[1].always(Reply::answer().revision("r2"));
+    let long = "word ".repeat(200);
+    let args = ["embed", "--json", &long, &long, &long, &long];
+    let flagged = at(&[&servers[0], &servers[1]], &args).await;
+    assert_eq!(flagged.json()["mixed_revisions"], true, "{flagged:?}");
+    let run = at(&[&servers[0], &servers[1]], &[&args[..], &["--one-revision"]].concat()).await;
+    assert_eq!(run.code, Some(70), "{run:?}");
+    assert!(run.out.is_empty() && run.err.contains("revision"), "{run:?}");
+}
