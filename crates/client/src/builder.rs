@@ -8,6 +8,7 @@ use crate::{
     channel::{Server, Tls, Transport},
     client::{Client, Defaults},
     error::{Error, ErrorKind},
+    greet::Patience,
     metadata::{self, Lane},
 };
 
@@ -18,6 +19,10 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 /// Time to make a connection. Within a data centre a second is thousands of round trips, and one
 /// lost SYN (retransmitted after 1 s) is better answered by another server.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the first job of a model waits for servers to introduce themselves: a connection and a
+/// round trip within a region, and little beside a cold server's first batch.
+pub const DEFAULT_GREETING: Duration = Duration::from_millis(100);
 
 /// HTTP/2 connections to each server: two halve what a large answer holds up, and cost little.
 pub const DEFAULT_CONNECTIONS_PER_ENDPOINT: usize = 2;
@@ -54,6 +59,7 @@ pub struct ClientBuilder {
     lane: Lane,
     tenant: Option<String>,
     bearer_token: Option<String>,
+    greeting: Duration,
     transport: Transport,
     dispatch: DispatchConfig,
 }
@@ -67,6 +73,7 @@ impl Default for ClientBuilder {
             lane: Lane::default(),
             tenant: None,
             bearer_token: None,
+            greeting: DEFAULT_GREETING,
             transport: Transport {
                 tls: None,
                 connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -146,6 +153,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets the first job of a model wait so long to learn of the servers' limits and costs, and
+    /// [`ClientBuilder::connect`] so much longer than a connection takes ([`DEFAULT_GREETING`]).
+    pub fn greeting(mut self, within: Duration) -> Self {
+        self.greeting = within;
+        self
+    }
+
     /// Makes so many connections to each server ([`DEFAULT_CONNECTIONS_PER_ENDPOINT`]).
     pub fn connections_per_endpoint(mut self, connections: usize) -> Self {
         self.transport.connections = connections;
@@ -219,7 +233,8 @@ impl ClientBuilder {
             tenant: self.tenant.as_deref().map(|tenant| metadata::value("tenant", tenant)).transpose()?,
             authorization: self.bearer_token.as_deref().map(metadata::bearer).transpose()?,
         };
-        Ok(Client::new(servers, defaults, self.transport.connect_timeout, dispatch))
+        let patience = Patience { connect: self.transport.connect_timeout, greeting: self.greeting };
+        Ok(Client::new(servers, defaults, patience, dispatch))
     }
 
     /// Makes the client and asks every server for its model and load, so that the first job is

@@ -64,6 +64,18 @@ impl Tls {
         self
     }
 
+    /// The PEM reader skips what it does not know, and would leave nothing to trust.
+    fn problem(&self) -> Option<&'static str> {
+        let has = |pem: &[u8], what: &str| pem.windows(what.len()).any(|part| part == what.as_bytes());
+        let (certificate, key) = ("-----BEGIN CERTIFICATE-----", "PRIVATE KEY-----");
+        if self.ca.as_ref().is_some_and(|pem| !has(pem, certificate)) {
+            return Some("tls: ca holds no certificate in pem form");
+        }
+        let identity = self.identity.as_ref()?;
+        let whole = has(&identity.0, certificate) && has(&identity.1, key);
+        (!whole).then_some("tls: identity is no certificate and key in pem form")
+    }
+
     fn config(&self) -> ClientTlsConfig {
         let mut config = match &self.ca {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
@@ -135,9 +147,13 @@ impl Server {
             .map_err(|error| bad("is no address of a server".to_owned()).with_source(error))?;
         match endpoint.uri().scheme_str() {
             Some("https") => {
-                let tls = transport.tls.clone().unwrap_or_default().config();
-                endpoint =
-                    endpoint.tls_config(tls).map_err(|e| bad("tls cannot be set up".to_owned()).with_source(e))?;
+                let tls = transport.tls.clone().unwrap_or_default();
+                if let Some(problem) = tls.problem() {
+                    return Err(bad(problem.to_owned()));
+                }
+                endpoint = endpoint
+                    .tls_config(tls.config())
+                    .map_err(|e| bad("tls cannot be set up".to_owned()).with_source(e))?;
             }
             Some("http") if transport.tls.is_none() => {}
             Some("http") => return Err(bad("tls was asked for, but the address says http".to_owned())),

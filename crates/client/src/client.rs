@@ -11,7 +11,7 @@ use crate::{
     call::CallOptions,
     channel::{Lease, Server},
     error::{Error, ErrorKind},
-    greet::Acquainted,
+    greet::{Acquainted, Patience},
     metadata::{self, JobMetadata, Lane},
     stats::Stats,
 };
@@ -42,7 +42,7 @@ struct Inner {
     fleet: Mutex<Fleet>,
     /// The fleet's time is counted from here.
     origin: Instant,
-    connect_timeout: Duration,
+    patience: Patience,
     acquainted: Acquainted,
 }
 
@@ -52,15 +52,10 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(
-        servers: Vec<Server>,
-        defaults: Defaults,
-        connect_timeout: Duration,
-        dispatch: DispatchConfig,
-    ) -> Self {
+    pub(crate) fn new(servers: Vec<Server>, defaults: Defaults, patience: Patience, dispatch: DispatchConfig) -> Self {
         let fleet = Mutex::new(Fleet::new(dispatch, servers.len(), rand::random()));
         let (origin, acquainted) = (Instant::now(), Acquainted::default());
-        Self { inner: Arc::new(Inner { servers, defaults, fleet, origin, connect_timeout, acquainted }) }
+        Self { inner: Arc::new(Inner { servers, defaults, fleet, origin, patience, acquainted }) }
     }
 
     /// Addresses of the servers, each once, in the order they were given.
@@ -87,8 +82,8 @@ impl Client {
         server.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no endpoint {index}")))?.lease()
     }
 
-    pub(crate) fn connect_timeout(&self) -> Duration {
-        self.inner.connect_timeout
+    pub(crate) fn patience(&self) -> Patience {
+        self.inner.patience
     }
 
     pub(crate) fn acquainted(&self) -> &Acquainted {

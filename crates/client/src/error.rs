@@ -260,6 +260,7 @@ fn message_of(status: &Status) -> String {
         root = Some(source);
     }
     match root {
+        _ if is_transport_timeout(status) => "the deadline passed".to_owned(),
         Some(root) => format!("the connection failed: {root}"),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),

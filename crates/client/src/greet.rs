@@ -2,8 +2,8 @@
 //! asked what the model takes (GetModel) and what its work costs (Probe), so that
 //! already that job is cut by real costs and limits.
 //!
-//! The first job waits [`GREETING`] for it and goes on with what came. Later ones
-//! learn from the trailers of answers.
+//! The first job waits [`crate::DEFAULT_GREETING`] for it and goes on with what
+//! came. Later ones learn from the trailers of answers.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,21 +20,30 @@ use crate::{
     metadata,
 };
 
-/// How long the first job of a model waits for servers to introduce themselves: a connection and a
-/// round trip within a region, and little beside a cold server's first batch.
-const GREETING: Duration = Duration::from_millis(100);
-
 /// Models whose servers were asked. A model is known once a server described it.
 #[derive(Debug, Default)]
 pub(crate) struct Acquainted {
     models: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
 }
 
+/// How long servers may take to introduce themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) connect: Duration,
+    pub(crate) greeting: Duration,
+}
+
+impl Patience {
+    fn connecting(self) -> Duration {
+        self.connect + self.greeting
+    }
+}
+
 impl Client {
     /// Asks every server about its model, and fails where none says anything useful.
     pub(crate) async fn greet(&self) -> Result<(), Error> {
         let model = self.model_of(&CallOptions::default()).to_owned();
-        self.introduce(&model, self.connect_timeout() + GREETING).await.or_else(|error| {
+        self.introduce(&model, self.patience().connecting()).await.or_else(|error| {
             // Servers of several models want a name, which each call may give.
             let nameless = model.is_empty() && matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::NotFound);
             if nameless { Ok(()) } else { Err(error) }
@@ -50,7 +59,7 @@ impl Client {
             Some(cell) => cell,
             None => self.acquainted().models.lock().entry(model.to_owned()).or_default().clone(),
         };
-        let within = GREETING.min(deadline.saturating_duration_since(Instant::now()));
+        let within = self.patience().greeting.min(deadline.saturating_duration_since(Instant::now()));
         if let Err(error) = cell.get_or_try_init(|| self.introduce(model, within)).await {
             tracing::debug!(model, %error, "no server described the model");
             // Names that nobody serves are not remembered.

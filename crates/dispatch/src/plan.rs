@@ -134,7 +134,7 @@ fn choose<'a>(
             let share = (level - start_us(config, server)) / slope_us(server) - shared;
             share >= server.cost.break_even_tokens().max(1.0)
         };
-        if k > least && !used.clone().all(|server| sound(server)) {
+        if k > least && !used.clone().all(sound) {
             continue;
         }
         let service = used.map(|server| level - start_us(config, server)).fold(0.0, f64::max);

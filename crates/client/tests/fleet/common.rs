@@ -1,0 +1,25 @@
+//! Fleets and clients of tests.
+
+use std::time::Duration;
+
+use sortie_client::{Client, ClientBuilder};
+use sortie_testkit::TestServer;
+
+/// Scripted servers.
+pub(crate) async fn fleet(count: usize) -> Vec<TestServer> {
+    let mut servers = Vec::new();
+    for _ in 0..count {
+        servers.push(TestServer::start().await.expect("a free port"));
+    }
+    servers
+}
+
+/// The beginning of a client for them, in no hurry: the machine may be busy.
+pub(crate) fn builder(servers: &[TestServer]) -> ClientBuilder {
+    Client::builder().endpoints(servers.iter().map(TestServer::address)).greeting(Duration::from_secs(30))
+}
+
+/// A client that knows them.
+pub(crate) async fn connect(servers: &[TestServer]) -> Client {
+    builder(servers).connect().await.expect("the servers answer")
+}

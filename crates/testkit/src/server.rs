@@ -1,0 +1,117 @@
+//! One scripted server: its port, its script, its connections.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use sortie_proto::v1::{LoadReport, ModelInfo, encoder_service_server::EncoderServiceServer};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{
+    line::Shears,
+    script::{Call, Reply, Script},
+    service::{Scripted, default_model, default_report},
+};
+
+/// Largest message taken, as by a real server.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// A scripted server. It stops when it is dropped.
+#[derive(Debug)]
+pub struct TestServer {
+    address: SocketAddr,
+    service: Scripted,
+    shears: Shears,
+    stop: CancellationToken,
+    task: JoinSet<Result<(), tonic::transport::Error>>,
+}
+
+impl TestServer {
+    /// Starts one on a free port of this machine. It answers every call until told otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Where no port can be bound.
+    pub async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let shears = Shears::default();
+        let service = Scripted {
+            replica: format!("replica-{}", address.port()),
+            script: Arc::new(Script::default()),
+            model: Arc::new(Mutex::new(default_model())),
+            report: Arc::new(Mutex::new(default_report())),
+            shears: shears.clone(),
+        };
+        let encoder = EncoderServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let lines = shears.clone();
+        let incoming = TcpListenerStream::new(listener).map(move |stream| {
+            let stream = stream?;
+            stream.set_nodelay(true)?;
+            Ok::<_, io::Error>(lines.line(stream))
+        });
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let serving = Server::builder().add_service(encoder).serve_with_incoming(incoming);
+            tokio::select! {
+                served = serving => served,
+                () = stopped => Ok(()),
+            }
+        });
+        Ok(Self { address, service, shears, stop, task })
+    }
+
+    /// Where it listens, as an endpoint.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its name in answers.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.service.replica
+    }
+
+    /// Meets the next call that is not scripted yet with this; may be said several times. GetModel,
+    /// ListModels and Probe are not scripted: they are always answered.
+    pub fn then(&self, reply: Reply) -> &Self {
+        self.service.script.push(reply);
+        self
+    }
+
+    /// Meets every further call with this.
+    pub fn always(&self, reply: Reply) -> &Self {
+        self.service.script.always(reply);
+        self
+    }
+
+    /// Changes how it describes its model.
+    pub fn model(&self, change: impl FnOnce(&mut ModelInfo)) -> &Self {
+        change(&mut self.service.model.lock());
+        self
+    }
+
+    /// Changes what it reports when probed.
+    pub fn load(&self, change: impl FnOnce(&mut LoadReport)) -> &Self {
+        change(&mut self.service.report.lock());
+        self
+    }
+
+    /// The calls that came so far, GetModel, ListModels and Probe left out.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.service.script.calls()
+    }
+
+    /// Dies: connections are reset, new ones are refused.
+    pub async fn kill(&mut self) {
+        self.stop.cancel();
+        while self.task.join_next().await.is_some() {}
+        self.shears.cut();
+    }
+}

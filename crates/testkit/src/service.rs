@@ -1,0 +1,296 @@
+//! The service behind a scripted server.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prost::Message as _;
+use sortie_proto::{
+    metadata::ORCA,
+    v1::{self, encoder_service_server::EncoderService, input::Kind},
+};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
+
+use crate::{
+    line::Shears,
+    oracle::{score_of, tokens_of},
+    script::{Call, Outcome, Reply, Script},
+};
+
+/// Numbers in a vector.
+const DIMENSIONS: u32 = 2;
+
+/// A small CPU server's model: so slow a token that jobs are worth cutting.
+pub(crate) fn default_model() -> v1::ModelInfo {
+    v1::ModelInfo {
+        name: "m".to_owned(),
+        revision: "r1".to_owned(),
+        model_type: "bert".to_owned(),
+        task: v1::Task::Rerank.into(),
+        max_length: 512,
+        dimensions: DIMENSIONS,
+        state: v1::ModelState::Ready.into(),
+        limits: Some(limits()),
+        ..v1::ModelInfo::default()
+    }
+}
+
+fn limits() -> v1::Limits {
+    v1::Limits {
+        max_batch_tokens: 2_048,
+        max_items: 10_000,
+        max_message_bytes: 64 << 20,
+        max_text_bytes: 1 << 20,
+        max_queue_tokens: 1 << 20,
+    }
+}
+
+/// Its load when idle.
+pub(crate) fn default_report() -> v1::LoadReport {
+    v1::LoadReport {
+        epoch: 1,
+        a_ms: 3.0,
+        b_us: 150.0,
+        limits: Some(limits()),
+        state: v1::ModelState::Ready.into(),
+        ..v1::LoadReport::default()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scripted {
+    pub(crate) replica: String,
+    pub(crate) script: Arc<Script>,
+    pub(crate) model: Arc<Mutex<v1::ModelInfo>>,
+    pub(crate) report: Arc<Mutex<v1::LoadReport>>,
+    pub(crate) shears: Shears,
+}
+
+/// A call that is to be answered.
+struct Turn {
+    reply: Reply,
+    texts: Vec<String>,
+    part: v1::PartInfo,
+}
+
+fn text_of(input: &v1::Input) -> String {
+    match &input.kind {
+        Some(Kind::Text(text)) => text.clone(),
+        Some(Kind::Pair(pair)) => format!("{}\u{1f}{}", pair.first, pair.second),
+        Some(Kind::Tokens(tokens)) => format!("{:?}", tokens.ids),
+        None => String::new(),
+    }
+}
+
+impl Scripted {
+    /// Does what the script says, up to the answer.
+    async fn turn<T>(
+        &self,
+        rpc: &'static str,
+        request: &Request<T>,
+        model: &str,
+        inputs: &[v1::Input],
+    ) -> Result<Turn, Status> {
+        let texts: Vec<String> = inputs.iter().map(text_of).collect();
+        let call = Call::new(rpc, model, texts.clone(), request.metadata());
+        let job_id = call.job_id.clone();
+        self.script.record(call);
+        let reply = self.script.take();
+        if let Some(gate) = &reply.gate {
+            gate.pass().await;
+        }
+        match &reply.outcome {
+            Outcome::Answer => {}
+            Outcome::Refuse(status) => return Err(status()),
+            Outcome::HangUp => {
+                self.shears.cut();
+                // The connection takes this call with it.
+                std::future::pending::<()>().await;
+            }
+        }
+        let info = self.model.lock().clone();
+        let tokens: u32 = texts.iter().map(|text| tokens_of(text)).sum();
+        let report = *self.report.lock();
+        let batch_ms = report.a_ms + report.b_us * tokens as f32 / 1e3;
+        let part = v1::PartInfo {
+            model: info.name,
+            model_revision: reply.revision.clone().unwrap_or(info.revision),
+            replica: self.replica.clone(),
+            job_id,
+            tokenize_us: 10,
+            queue_us: 20,
+            compute_us: 30,
+            total_us: 60,
+            batch_ms: vec![batch_ms],
+            batch_tok: vec![tokens],
+            tokens: tokens.into(),
+        };
+        Ok(Turn { reply, texts, part })
+    }
+}
+
+impl Turn {
+    fn failed(&self, index: usize) -> bool {
+        self.reply.item_errors.iter().any(|(failed, ..)| *failed as usize == index)
+    }
+
+    /// One value an item, as the script has it.
+    fn values<V>(&self, failed: V, value: impl Fn(&str) -> V) -> Vec<V>
+    where
+        V: Clone,
+    {
+        let values = self.texts.iter().enumerate();
+        let values = values.map(|(i, text)| if self.failed(i) { failed.clone() } else { value(text) });
+        values.take(self.texts.len() - usize::from(self.reply.one_too_few)).collect()
+    }
+
+    fn items(&self) -> v1::ItemInfo {
+        let error = |(index, reason, message): &(u32, String, String)| v1::ItemError {
+            index: *index,
+            reason: reason.clone(),
+            message: message.clone(),
+        };
+        let tokens = self.texts.iter().enumerate();
+        v1::ItemInfo {
+            tokens: tokens.map(|(i, text)| if self.failed(i) { 0 } else { tokens_of(text) }).collect(),
+            truncated: vec![false; self.texts.len()],
+            errors: self.reply.item_errors.iter().map(error).collect(),
+        }
+    }
+
+    fn send<T>(self, make: impl FnOnce(v1::ItemInfo, v1::PartInfo) -> T) -> Result<Response<T>, Status> {
+        let mut response = Response::new(make(self.items(), self.part));
+        if let Some(report) = self.reply.report {
+            // Headers and trailers are one map to a unary client.
+            response.metadata_mut().insert_bin(ORCA, MetadataValue::from_bytes(&report.encode_to_vec()));
+        }
+        Ok(response)
+    }
+}
+
+#[tonic::async_trait]
+impl EncoderService for Scripted {
+    async fn rerank(&self, request: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("Rerank", &request, &message.model, &message.documents).await?;
+        let scores = turn.values(f32::NAN, score_of);
+        let scoring = v1::Scoring::CrossEncoder.into();
+        turn.send(|items, part| v1::RerankResponse {
+            scores,
+            order: Vec::new(),
+            scoring,
+            items: Some(items),
+            part: Some(part),
+        })
+    }
+
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
+        let message = request.get_ref();
+        let format = message.format();
+        let turn = self.turn("Embed", &request, &message.model, &message.inputs).await?;
+        let rows = turn.values([f32::NAN; 2], |text| [score_of(text), 1.0]);
+        let vectors: Vec<u8> = rows.as_flattened().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let dimensions = DIMENSIONS;
+        turn.send(|items, part| v1::EmbedResponse {
+            vectors: vectors.into(),
+            dimensions,
+            format: format.into(),
+            items: Some(items),
+            part: Some(part),
+        })
+    }
+
+    async fn embed_sparse(
+        &self,
+        request: Request<v1::EmbedSparseRequest>,
+    ) -> Result<Response<v1::EmbedSparseResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("EmbedSparse", &request, &message.model, &message.inputs).await?;
+        let weights = turn.values(Vec::new(), |text| vec![score_of(text); 2]);
+        let mut offsets = vec![0];
+        for row in &weights {
+            offsets.push(offsets.last().copied().unwrap_or_default() + row.len() as u32);
+        }
+        let weights = weights.concat();
+        let indices = weights.iter().enumerate().map(|(i, _)| i as u32 % 2).collect();
+        turn.send(|items, part| v1::EmbedSparseResponse {
+            offsets,
+            indices,
+            weights,
+            items: Some(items),
+            part: Some(part),
+        })
+    }
+
+    async fn classify(&self, request: Request<v1::ClassifyRequest>) -> Result<Response<v1::ClassifyResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("Classify", &request, &message.model, &message.inputs).await?;
+        let scores = turn.values([f32::NAN; 2], |text| [score_of(text), -1.0]).concat();
+        turn.send(|items, part| v1::ClassifyResponse {
+            labels: vec!["yes".to_owned(), "no".to_owned()],
+            scores,
+            activation: v1::Activation::Raw.into(),
+            items: Some(items),
+            part: Some(part),
+        })
+    }
+
+    async fn tag_tokens(
+        &self,
+        request: Request<v1::TagTokensRequest>,
+    ) -> Result<Response<v1::TagTokensResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("TagTokens", &request, &message.model, &message.inputs).await?;
+        let texts = turn.values(v1::TaggedText::default(), |text| v1::TaggedText {
+            spans: vec![v1::Span { label: "ALL".to_owned(), start: 0, end: text.len() as u32, score: score_of(text) }],
+            token_scores: vec![0.5; 2 * tokens_of(text) as usize],
+        });
+        turn.send(|items, part| v1::TagTokensResponse {
+            texts,
+            labels: vec!["O".to_owned(), "ALL".to_owned()],
+            items: Some(items),
+            part: Some(part),
+        })
+    }
+
+    async fn similarity(
+        &self,
+        request: Request<v1::SimilarityRequest>,
+    ) -> Result<Response<v1::SimilarityResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("Similarity", &request, &message.model, &message.texts).await?;
+        let scores = turn.values(f32::NAN, score_of);
+        turn.send(|items, part| v1::SimilarityResponse { scores, items: Some(items), part: Some(part) })
+    }
+
+    async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
+        let message = request.get_ref();
+        let turn = self.turn("Tokenize", &request, &message.model, &message.inputs).await?;
+        let inputs = turn.values(v1::TokenizedInput::default(), |text| v1::TokenizedInput {
+            ids: vec![score_of(text) as u32],
+            type_ids: vec![0],
+            tokens: vec![text.to_owned()],
+            starts: vec![0],
+            ends: vec![text.len() as u32],
+            special: vec![false],
+        });
+        turn.send(|items, _| v1::TokenizeResponse { inputs, items: Some(items) })
+    }
+
+    async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
+        let info = self.model.lock().clone();
+        let asked = &request.get_ref().model;
+        if !asked.is_empty() && *asked != info.name {
+            return Err(Status::not_found(format!("no model is named {asked:?}")));
+        }
+        Ok(Response::new(v1::GetModelResponse { model: Some(info) }))
+    }
+
+    async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        Ok(Response::new(v1::ListModelsResponse { models: vec![self.model.lock().clone()] }))
+    }
+
+    async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
+        let report = Some(*self.report.lock());
+        Ok(Response::new(v1::ProbeResponse { report, replica: self.replica.clone() }))
+    }
+}
