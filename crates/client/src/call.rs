@@ -1,6 +1,8 @@
 //! A call on its way: what [`crate::Client`]'s methods return. It is configured by
 //! chained methods and made by `.await`; until then nothing happens.
 //!
+//! It must be awaited inside a tokio runtime with its time and I/O on.
+//!
 //! Dropping the future cancels all of the call, at the servers too: no task
 //! outlives it.
 

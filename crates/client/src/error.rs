@@ -9,10 +9,13 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use crate::metadata;
+use crate::{
+    metadata,
+    status::{kind_of, message_of, renumber},
+};
 
 /// What kind of failure an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,63 +218,6 @@ impl Error {
     }
 }
 
-fn renumber(text: &str, items: &str, places: &[usize]) -> String {
-    let open = format!("{items}[");
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(&open) {
-        let (before, after) = rest.split_at(at + open.len());
-        out.push_str(before);
-        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let (number, tail) = after.split_at(digits);
-        match number.parse::<usize>().ok().and_then(|index| places.get(index)) {
-            Some(place) => out.push_str(&place.to_string()),
-            None => out.push_str(number),
-        }
-        rest = tail;
-    }
-    out + rest
-}
-
-fn kind_of(status: &Status) -> ErrorKind {
-    match status.code() {
-        Code::InvalidArgument => ErrorKind::InvalidArgument,
-        Code::OutOfRange => ErrorKind::TooLarge,
-        Code::NotFound => ErrorKind::NotFound,
-        Code::FailedPrecondition => ErrorKind::WrongTask,
-        Code::Unimplemented => ErrorKind::Unimplemented,
-        Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::PermissionDenied => ErrorKind::PermissionDenied,
-        Code::ResourceExhausted => ErrorKind::Overloaded,
-        Code::Unavailable => ErrorKind::Unavailable,
-        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
-        Code::Cancelled if is_transport_timeout(status) => ErrorKind::DeadlineExceeded,
-        // A call that ended without a status, for the connection ended.
-        _ if status.source().is_some() => ErrorKind::Unavailable,
-        Code::Cancelled | Code::Aborted => ErrorKind::Cancelled,
-        _ => ErrorKind::Internal,
-    }
-}
-
-/// What a status says; of a broken connection, what broke it.
-fn message_of(status: &Status) -> String {
-    let mut root: Option<&(dyn StdError + 'static)> = status.source();
-    while let Some(source) = root.and_then(StdError::source) {
-        root = Some(source);
-    }
-    match root {
-        _ if is_transport_timeout(status) => "the deadline passed".to_owned(),
-        Some(root) => format!("the connection failed: {root}"),
-        None if status.message().is_empty() => status.code().description().to_owned(),
-        None => status.message().to_owned(),
-    }
-}
-
-/// tonic's own timer, at either end, answers CANCELLED with these words and nothing else.
-pub(crate) fn is_transport_timeout(status: &Status) -> bool {
-    status.code() == Code::Cancelled && status.message() == "Timeout expired"
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
@@ -292,7 +238,8 @@ impl fmt::Debug for Error {
             .field("retry_after", &self.0.retry_after)
             .field("attempts", &self.0.attempts)
             .field("endpoint", &self.0.endpoint)
-            .field("source", &self.0.source)
+            // In words: a status would spell its binary details out.
+            .field("source", &self.0.source.as_ref().map(|source| source.to_string()))
             .finish()
     }
 }
@@ -300,23 +247,5 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_in_a_part_become_places_in_the_job() {
-        let places = [7, 11, 13];
-        assert_eq!(
-            renumber("documents[2].tokens and documents[0]", "documents", &places),
-            "documents[13].tokens and documents[7]"
-        );
-        assert_eq!(
-            renumber("documents[9] inputs[1] documents[", "documents", &places),
-            "documents[9] inputs[1] documents["
-        );
     }
 }

@@ -5,9 +5,10 @@ use sortie_dispatch::Failure;
 use tonic::{Code, Status};
 
 use crate::{
-    error::{Error, ErrorKind, is_transport_timeout},
+    error::{Error, ErrorKind},
     metadata::{self, Pushback},
     scatter::Malformed,
+    status::is_transport_timeout,
 };
 
 /// The attempt was still running at the deadline.

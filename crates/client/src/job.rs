@@ -177,6 +177,7 @@ impl<R: Scatter> Driver<R> {
     fn ended(&mut self, ended: Ended<R::Response>, refusals: &mut Vec<(AttemptId, Error)>) -> Result<Event, Error> {
         let Ended { attempt, sent, outcome, rtt } = ended;
         let now = self.now();
+        self.job.release(attempt);
         let trailers = match &outcome {
             Ok(response) => metadata::report(response.metadata()),
             Err(status) => status.as_ref().and_then(|status| metadata::report(status.metadata())),
@@ -194,9 +195,10 @@ impl<R: Scatter> Driver<R> {
                     learned.apply(&mut fleet, sent.endpoint, self.model_id, now);
                     drop(fleet);
                     let expected = chunk.map_or(0, |chunk| chunk.tokens);
-                    match self.gather.take(&sent, places, expected, rtt, answer)? {
-                        Ok(()) => return Ok(Event::Answered(attempt)),
-                        Err(malformed) => failure::malformed(malformed),
+                    match self.gather.take(&sent, places, expected, rtt, answer) {
+                        Ok(Ok(())) => return Ok(Event::Answered(attempt)),
+                        Ok(Err(malformed)) => failure::malformed(malformed),
+                        Err(error) => return Err(error.with_attempts(self.job.attempts())),
                     }
                 }
                 Err(malformed) => failure::malformed(malformed),

@@ -41,11 +41,13 @@ mod greet;
 mod input;
 mod job;
 mod metadata;
+mod model;
 mod report;
 mod rpc;
 mod scatter;
 mod size;
 mod stats;
+mod status;
 
 pub use builder::{
     ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_GREETING,
@@ -57,11 +59,12 @@ pub use client::Client;
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
 pub use metadata::{Lane, MAX_VALUE_BYTES};
+pub use model::{Load, ModelInfo, ModelLimits, ModelState, Prompt, Task};
 pub use report::{Batch, ItemError, Part, Report};
 pub use rpc::{
     classify::{Classified, Classify},
     embed::{Embed, Embedded, Pooling, VectorFormat},
-    models::{GetModel, ListModels, Load, ModelInfo, ModelLimits, ModelState, PerEndpoint, Probe, Prompt, Task},
+    models::{GetModel, ListModels, PerEndpoint, Probe},
     rerank::{Ranked, Rerank, Reranked, Scoring},
     similarity::{Similarities, Similarity},
     sparse::{EmbedSparse, SparseEmbedded, SparseVector},

@@ -1,25 +1,16 @@
 //! What work costs: `T(c) = a + b · tokens` a batch, for each server and model.
 //!
 //! A server's cost is its *base* times its *pace*. The base is what the server
-//! itself reports, else the [`Prior`]: a line through the batches of all servers,
-//! by least squares whose weights halve every [`HALF_LIFE`] samples, held lightly to
-//! the a/b that was believed before. The pace
-//! follows `seen ÷ base` of single batches, by at most [`Config::max_step`] a
-//! batch, and fades to 1 as `e^(−idle / τ)`.
+//! itself reports, else the fleet's [`Prior`]. The pace follows `seen ÷ base` of
+//! single batches, by at most [`Config::max_step`] a batch, and fades to 1 as
+//! `e^(−idle / τ)`.
 //!
 //! Samples are `batch_ms` and `batch_tok` of answers, never a call's own latency:
 //! that holds other callers' time.
 //!
 //! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.
 
-use crate::{config::Config, time::Time};
-
-/// Samples after which a sample counts for half: a few jobs.
-const HALF_LIFE: f64 = 32.0;
-
-/// Samples that each of the two points counts for which hold the line to what was believed: little
-/// beside batches of many sizes, much beside batches of one size, whose slope is noise.
-const BELIEF_WEIGHT: f64 = 0.1;
+use crate::{config::Config, prior::Prior, time::Time};
 
 /// Tokens of the batch by which two costs are compared.
 const REFERENCE_TOKENS: f64 = 8_192.0;
@@ -75,95 +66,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         self.us.is_finite() && self.us > 0.0 && self.tokens.is_finite() && self.tokens >= 1.0
-    }
-}
-
-/// What a model's batches cost on the fleet as a whole.
-#[derive(Clone, Debug)]
-pub(crate) struct Prior {
-    cost: Cost,
-    /// What is believed of a against b where sizes differ too little to tell.
-    belief: Cost,
-    told: bool,
-    samples: u64,
-    sums: Sums,
-}
-
-/// Weighted sums of a regression.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    weight: f64,
-    x: f64,
-    y: f64,
-    xx: f64,
-    xy: f64,
-}
-
-impl Sums {
-    fn add(&mut self, weight: f64, x: f64, y: f64) {
-        self.weight += weight;
-        self.x += weight * x;
-        self.y += weight * y;
-        self.xx += weight * x * x;
-        self.xy += weight * x * y;
-    }
-
-    fn fade(&mut self, keep: f64) {
-        for sum in [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy] {
-            *sum *= keep;
-        }
-    }
-
-    fn line(&self) -> Cost {
-        let (x, y) = (self.x / self.weight, self.y / self.weight);
-        let b_us = (self.xy / self.weight - x * y) / (self.xx / self.weight - x * x);
-        Cost { a_us: y - b_us * x, b_us }
-    }
-}
-
-impl Prior {
-    pub(crate) fn new(belief: Cost) -> Self {
-        Self { cost: belief, belief, told: false, samples: 0, sums: Sums::default() }
-    }
-
-    pub(crate) fn cost(&self) -> Cost {
-        self.cost
-    }
-
-    /// A server says what its batches cost; the first word is believed, of the level only while
-    /// nothing was seen.
-    pub(crate) fn told(&mut self, cost: Cost) {
-        if self.told || !cost.is_usable() {
-            return;
-        }
-        (self.told, self.belief) = (true, cost);
-        if self.samples == 0 {
-            self.cost = cost;
-        }
-    }
-
-    pub(crate) fn observe(&mut self, config: &Config, batch: Batch) {
-        let expected = self.cost.batch_us(batch.tokens);
-        let known = self.told || self.samples >= config.cold_samples;
-        let us = if known { batch.us.clamp(expected / config.max_step, expected * config.max_step) } else { batch.us };
-        self.samples += 1;
-        self.sums.fade(0.5f64.powf(1.0 / HALF_LIFE));
-        self.sums.add(1.0, batch.tokens, us);
-        self.cost = self.fit().unwrap_or(self.cost);
-    }
-
-    fn fit(&self) -> Option<Cost> {
-        let (x, y) = (self.sums.x / self.sums.weight, self.sums.y / self.sums.weight);
-        // What was believed, at the level that was seen.
-        let believed = self.belief.times(y / self.belief.batch_us(x));
-        let mut sums = self.sums;
-        for tokens in [0.0, 2.0 * x] {
-            sums.add(BELIEF_WEIGHT, tokens, believed.batch_us(tokens));
-        }
-        // Noise may tilt the line below zero at either end.
-        [sums.line(), believed].into_iter().find(Cost::is_usable)
     }
 }
 
@@ -248,18 +152,6 @@ mod tests {
 
     fn batch(cost: Cost, tokens: f64) -> Batch {
         Batch { us: cost.batch_us(tokens), tokens }
-    }
-
-    #[test]
-    fn a_cold_prior_finds_a_slow_fleet_within_a_job() {
-        let config = Config::default();
-        let slow = Cost { a_us: 3_000.0, b_us: 150.0 };
-        let mut prior = Prior::new(config.prior);
-        for tokens in [1_900.0, 2_040.0, 1_700.0, 400.0, 1_950.0, 2_000.0] {
-            prior.observe(&config, batch(slow, tokens));
-        }
-        let found = prior.cost();
-        assert!((found.b_us / slow.b_us - 1.0).abs() < 0.25, "{found:?}");
     }
 
     #[test]

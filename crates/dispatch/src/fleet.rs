@@ -6,28 +6,22 @@
 //! Reports correct own work, they never replace it; without any, own work is all
 //! there is.
 //!
-//! Invariant: in-flight tokens are those of the [`Ticket`]s that live. A ticket
-//! gives its tokens back when it is dropped, however its attempt ended.
+//! Invariant: tokens of an attempt are in flight until its [`Ticket`] is dropped,
+//! however it ended.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
     budget::RetryBudget,
     config::Config,
-    cost::{Batch, Cost, Prior, ServerCost},
+    cost::{Batch, Cost, ServerCost},
+    endpoint::{Endpoint, Heard, Served, Ticket},
     estimate::TokenRatio,
     place::{self, Candidate},
     plan::{self, Item, Plan, Shared},
-    reach::Reach,
+    prior::Prior,
     report::{Limits, Report},
     time::Time,
 };
@@ -48,45 +42,6 @@ pub enum Work {
     Device,
     /// Making token ids only.
     Tokenizer,
-}
-
-/// Tokens in flight on a server, until it is dropped.
-#[derive(Debug)]
-#[must_use = "tokens are in flight only while their ticket lives"]
-pub(crate) struct Ticket {
-    counter: Arc<AtomicU64>,
-    tokens: u64,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        // Takes what `Fleet::begin` put in, once.
-        self.counter.fetch_sub(self.tokens, Ordering::Relaxed);
-    }
-}
-
-/// A model as a server has it.
-#[derive(Debug, Default)]
-struct Served {
-    cost: ServerCost,
-    in_flight: Arc<AtomicU64>,
-    limits: Limits,
-    report: Option<Heard>,
-}
-
-/// A load report and when it came.
-#[derive(Clone, Copy, Debug)]
-struct Heard {
-    at: Time,
-    epoch: u64,
-    /// What it said of other clients' work, in microseconds.
-    strangers_us: f64,
-}
-
-#[derive(Debug, Default)]
-struct Endpoint {
-    served: HashMap<ModelId, Served>,
-    reach: Reach,
 }
 
 #[derive(Debug)]
@@ -202,14 +157,14 @@ impl Fleet {
         let own = self.own_us(endpoint, now);
         let Some((config, served, state)) = self.served(endpoint, model) else { return };
         served.limits = report.limits.or(served.limits);
-        if served.report.is_some_and(|heard| heard.epoch != report.epoch) {
+        if served.heard.is_some_and(|heard| heard.epoch != report.epoch) {
             served.cost = ServerCost::default();
         }
         if state.work == Work::Device {
             served.cost.told(config, &mut state.prior, report.cost, now);
         }
         let strangers_us = (report.drain.as_secs_f64() * 1e6 - own).max(0.0);
-        served.report = Some(Heard { at: now, epoch: report.epoch, strangers_us });
+        served.heard = Some(Heard { at: now, epoch: report.epoch, strangers_us });
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
             endpoint.reach.set_draining(report.draining);
         }
@@ -241,22 +196,14 @@ impl Fleet {
         let Some(endpoint) = self.endpoints.get(endpoint.0 as usize) else { return 0.0 };
         let work = |(model, served): (&ModelId, &Served)| {
             let state = self.state(*model).filter(|state| state.work == Work::Device)?;
-            let tokens = served.in_flight.load(Ordering::Relaxed);
-            Some(tokens as f64 * served.cost.cost(&self.config, &state.prior, now).b_us)
+            Some(served.in_flight() as f64 * served.cost.cost(&self.config, &state.prior, now).b_us)
         };
         endpoint.served.iter().filter_map(work).sum()
     }
 
     fn backlog_us(&self, id: EndpointId, now: Time) -> f64 {
         let Some(endpoint) = self.endpoints.get(id.0 as usize) else { return 0.0 };
-        // The device is shared by its models: the latest report on any of them says most.
-        let heard = endpoint.served.values().filter_map(|served| served.report).max_by_key(|heard| heard.at);
-        let strangers = heard.map_or(0.0, |heard| {
-            let age = (now - heard.at).as_secs_f64();
-            let trust = (-age / self.config.report_decay.as_secs_f64()).exp();
-            trust * (heard.strangers_us - age * 1e6).max(0.0)
-        });
-        self.own_us(id, now) + strangers
+        self.own_us(id, now) + endpoint.strangers_us(self.config.report_decay, now)
     }
 
     fn candidate(&self, id: EndpointId, model: ModelId, now: Time) -> Option<Candidate> {
@@ -307,10 +254,11 @@ impl Fleet {
 
     /// Counts tokens as in flight.
     pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64) -> Ticket {
-        let counter = self.served(endpoint, model).map(|(_, served, _)| Arc::clone(&served.in_flight));
-        let counter = counter.unwrap_or_default();
-        counter.fetch_add(tokens, Ordering::Relaxed);
-        Ticket { counter, tokens }
+        match self.served(endpoint, model) {
+            Some((_, served, _)) => served.begin(tokens),
+            // No such server or model: nobody else counts there.
+            None => Served::default().begin(tokens),
+        }
     }
 
     /// Tokens were dispatched for the first time.
@@ -344,8 +292,7 @@ impl Fleet {
             };
             let mut models: Vec<_> = endpoint.served.iter().filter_map(model).collect();
             models.sort_by(|a, b| a.0.cmp(&b.0));
-            let in_flight = endpoint.served.values().map(|served| served.in_flight.load(Ordering::Relaxed));
-            EndpointStats { ready: endpoint.reach.is_ready(now), in_flight_tokens: in_flight.sum(), models }
+            EndpointStats { ready: endpoint.reach.is_ready(now), in_flight_tokens: endpoint.in_flight(), models }
         })
     }
 }

@@ -21,7 +21,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    fleet::{EndpointId, Fleet, ModelId, Ticket},
+    endpoint::Ticket,
+    fleet::{EndpointId, Fleet, ModelId},
     plan::{Chunk, Plan},
     time::Time,
 };
@@ -93,7 +94,8 @@ pub enum Action {
 struct Attempt {
     chunk: usize,
     endpoint: EndpointId,
-    _ticket: Ticket,
+    /// Gone once the attempt's work is known to be over.
+    ticket: Option<Ticket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +152,15 @@ impl Job {
         self.made
     }
 
+    /// The server has ended an attempt: its tokens are no longer in flight. To be said before the
+    /// report that came with the end is told to the fleet, which would else take this client's own
+    /// finished work for part of what the report speaks of. Its event follows.
+    pub fn release(&mut self, attempt: AttemptId) {
+        if let Some(attempt) = self.live.get_mut(&attempt) {
+            attempt.ticket = None;
+        }
+    }
+
     /// Takes an event and says what is to be done. After [`Action::Finish`] or [`Action::Fail`],
     /// which come last, events change nothing.
     pub fn handle(&mut self, fleet: &mut Fleet, now: Time, event: Event) -> Vec<Action> {
@@ -192,8 +203,8 @@ impl Job {
 
     /// Whether the job goes on.
     fn failed(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, failure: Failure) -> bool {
-        let Some(Attempt { chunk, endpoint, _ticket }) = self.live.remove(&id) else { return true };
-        drop(_ticket);
+        let Some(Attempt { chunk, endpoint, ticket }) = self.live.remove(&id) else { return true };
+        drop(ticket);
         match failure {
             Failure::Transport | Failure::Unavailable => fleet.lost(endpoint, now),
             Failure::Overloaded { pushback } => fleet.pushed_back(endpoint, now + pushback.unwrap_or_default()),
@@ -258,7 +269,7 @@ impl Job {
             chunk.attempts += 1;
             chunk.phase = Phase::Running;
             let ticket = fleet.begin(endpoint, self.model, chunk.tokens);
-            self.live.insert(id, Attempt { chunk: index, endpoint, _ticket: ticket });
+            self.live.insert(id, Attempt { chunk: index, endpoint, ticket: Some(ticket) });
             actions.push(Action::Send { attempt: id, chunk: index, endpoint, number: chunk.attempts });
         }
         actions

@@ -6,14 +6,14 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `cost` | how long do so many tokens take on this server? |
+//! | `cost`, `prior` | how long do so many tokens take on this server? |
 //! | `estimate` | how many tokens has this text? |
 //! | `plan`, `pack` | into how many chunks, and which items in each? |
 //! | `place` | which server? |
 //! | `reach` | is that server to be picked at all? |
 //! | `budget` | may this be tried again? |
 //! | `job` | what happens next? |
-//! | `fleet` | what do all jobs know together? |
+//! | `fleet`, `endpoint` | what do all jobs know together? |
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
@@ -21,12 +21,14 @@
 mod budget;
 pub mod config;
 mod cost;
+mod endpoint;
 mod estimate;
 mod fleet;
 mod job;
 mod pack;
 mod place;
 mod plan;
+mod prior;
 mod reach;
 mod report;
 mod time;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use sortie_dispatch::{
-    Action, AttemptId, Config, EndpointId, Event, Failure, Fleet, Item, Job, ModelId, Shared, Time, Work,
+    Action, AttemptId, Config, EndpointId, Event, Failure, Fleet, Item, Job, ModelId, Report, Shared, Time, Work,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -106,6 +106,36 @@ fn a_lost_server_gets_nothing_until_its_time_is_over() {
     };
     assert!(!targets(&mut bench, at(50)).contains(&EndpointId(1)));
     assert!(targets(&mut bench, at(150)).contains(&EndpointId(1)));
+}
+
+#[test]
+fn a_report_of_strangers_work_corrects_own_work_and_ages() {
+    let mut bench = Bench::new(3, Config::default());
+    let report = |drain| Report { drain: Duration::from_millis(drain), ..Report::default() };
+    let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let tokens_of = |bench: &mut Bench, now, id| {
+        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), now);
+        plan.chunks.iter().find(|chunk| chunk.target == Some(EndpointId(id))).map_or(0, |chunk| chunk.tokens)
+    };
+    bench.fleet.report(EndpointId(1), bench.model, report(60_000), at(0));
+    assert_eq!(tokens_of(&mut bench, at(0), 1), 0);
+    // Nobody has said anything for ten times the decay: it counts like the others again.
+    let later = tokens_of(&mut bench, at(2_000), 1);
+    assert!((13_000..14_000).contains(&later), "{later}");
+
+    // What a server says of this client's own work is not counted twice.
+    let (sends, _) = bench.handle(at(3_000), Event::Start);
+    let own = bench.in_flight() as f64 / 3.0 * bench.fleet.config().prior.b_us / 1e3;
+    for send in &sends {
+        bench.fleet.report(send.endpoint, bench.model, report(own as u64), at(3_000));
+    }
+    let even = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
+    assert!((13_000..14_000).contains(&even), "{even}");
+    // An attempt that ended is no part of what its report speaks of: all of that is strangers'.
+    bench.job.release(sends[0].attempt);
+    bench.fleet.report(sends[0].endpoint, bench.model, report(30), at(3_000));
+    let less = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
+    assert!(less < even / 2, "{less} and {even}");
 }
 
 #[test]

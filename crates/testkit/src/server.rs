@@ -7,7 +7,7 @@ use sortie_proto::v1::{LoadReport, ModelInfo, encoder_service_server::EncoderSer
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, ServerTlsConfig};
 
 use crate::{
     line::Shears,
@@ -21,6 +21,7 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// A scripted server. It stops when it is dropped.
 #[derive(Debug)]
 pub struct TestServer {
+    scheme: &'static str,
     address: SocketAddr,
     service: Scripted,
     shears: Shears,
@@ -35,6 +36,19 @@ impl TestServer {
     ///
     /// Where no port can be bound.
     pub async fn start() -> io::Result<Self> {
+        Self::serve(Server::builder(), "http").await
+    }
+
+    /// Starts one that speaks TLS.
+    ///
+    /// # Errors
+    ///
+    /// Where no port can be bound, or the certificates are none.
+    pub async fn start_tls(tls: ServerTlsConfig) -> io::Result<Self> {
+        Self::serve(Server::builder().tls_config(tls).map_err(io::Error::other)?, "https").await
+    }
+
+    async fn serve(mut server: Server, scheme: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let shears = Shears::default();
@@ -56,19 +70,19 @@ impl TestServer {
         let stopped = stop.clone().cancelled_owned();
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let serving = Server::builder().add_service(encoder).serve_with_incoming(incoming);
+            let serving = server.add_service(encoder).serve_with_incoming(incoming);
             tokio::select! {
                 served = serving => served,
                 () = stopped => Ok(()),
             }
         });
-        Ok(Self { address, service, shears, stop, task })
+        Ok(Self { scheme, address, service, shears, stop, task })
     }
 
     /// Where it listens, as an endpoint.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Its name in answers.

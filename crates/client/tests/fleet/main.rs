@@ -6,3 +6,4 @@ mod calls;
 mod common;
 mod retry;
 mod scatter;
+mod tls;

@@ -1,0 +1,223 @@
+//! Models and their load as servers describe them.
+
+use std::time::Duration;
+
+use sortie_proto::v1;
+
+use crate::{metadata::millis, rpc::embed::Pooling};
+
+/// What a model was made for; it decides which calls it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Task {
+    /// A relevance score for a pair.
+    Rerank,
+    /// A score per label for a text or a pair.
+    Classify,
+    /// A score per label for each token.
+    Tag,
+    /// A dense vector for a text.
+    Embed,
+    /// A sparse vector over the vocabulary for a text.
+    EmbedSparse,
+    /// Something this client does not know.
+    Unknown,
+}
+
+/// Whether a model takes work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelState {
+    /// Loading or warming up.
+    Loading,
+    /// Takes work.
+    Ready,
+    /// Finishes what it has and takes no more.
+    Draining,
+    /// Broken.
+    Failed,
+    /// Something this client does not know.
+    Unknown,
+}
+
+/// The most a request may hold; 0 where a server does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelLimits {
+    /// Tokens in one batch on the device.
+    pub max_batch_tokens: u64,
+    /// Items in one request.
+    pub max_items: u64,
+    /// Bytes of one message, either way.
+    pub max_message_bytes: u64,
+    /// Bytes of one text.
+    pub max_text_bytes: u64,
+    /// Tokens that may wait in the queue.
+    pub max_queue_tokens: u64,
+}
+
+/// A prompt that can be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prompt {
+    /// Its name.
+    pub name: String,
+    /// The text put before an input.
+    pub text: String,
+}
+
+/// One model as it is served.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// Name to ask for.
+    pub name: String,
+    /// Digest of its files, or the hub's commit.
+    pub revision: String,
+    /// `model_type` of its config.
+    pub model_type: String,
+    /// First entry of `architectures` in its config.
+    pub architecture: String,
+    /// What it was made for.
+    pub task: Task,
+    /// RPCs it answers, by name.
+    pub rpcs: Vec<String>,
+    /// Labels in output order; empty where there are none.
+    pub labels: Vec<String>,
+    /// Whether labels do not exclude one another.
+    pub multi_label: bool,
+    /// Longest sequence in tokens, specials included.
+    pub max_length: u32,
+    /// Size of its vectors; 0 where it makes none.
+    pub dimensions: u32,
+    /// Its own pooling, where it pools.
+    pub pooling: Option<Pooling>,
+    /// Whether its vectors are normalised by default.
+    pub normalize: bool,
+    /// Prompts that can be named.
+    pub prompts: Vec<Prompt>,
+    /// Entries in its vocabulary.
+    pub vocab_size: u32,
+    /// `native` or `onnx`.
+    pub engine: String,
+    /// Execution provider and device, for example `cpu`.
+    pub device: String,
+    /// Number format of its weights on the device.
+    pub precision: String,
+    /// What a request may hold.
+    pub limits: ModelLimits,
+    /// Whether it takes work.
+    pub state: ModelState,
+}
+
+/// The load of one model's device as a server reports it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Load {
+    /// Name of the server process.
+    pub replica: String,
+    /// Reports of another epoch say nothing of this one.
+    pub epoch: u64,
+    /// Time until a request that arrives now would start.
+    pub drain: Duration,
+    /// Share of the last second the device was at work, 0 to 1.
+    pub busy: f32,
+    /// Tokens admitted and not yet in a batch.
+    pub queued_tokens: u64,
+    /// Tokens in the batch that runs.
+    pub running_tokens: u64,
+    /// Fixed cost of a batch: T = a + b · tokens.
+    pub a: Duration,
+    /// Cost of one token in microseconds.
+    pub b_us: f32,
+    /// Tokens past which a larger batch is no faster per token.
+    pub knee_tokens: u32,
+    /// Tokens per second.
+    pub tokens_per_second: f32,
+    /// What a request may hold.
+    pub limits: ModelLimits,
+    /// Whether work is taken.
+    pub state: ModelState,
+    /// Age of the running batch over its predicted duration; above 1 it is overdue.
+    pub overdue: f32,
+}
+
+impl From<v1::Limits> for ModelLimits {
+    fn from(wire: v1::Limits) -> Self {
+        Self {
+            max_batch_tokens: wire.max_batch_tokens.into(),
+            max_items: wire.max_items.into(),
+            max_message_bytes: wire.max_message_bytes,
+            max_text_bytes: wire.max_text_bytes,
+            max_queue_tokens: wire.max_queue_tokens,
+        }
+    }
+}
+
+impl From<v1::ModelState> for ModelState {
+    fn from(wire: v1::ModelState) -> Self {
+        match wire {
+            v1::ModelState::Unspecified => Self::Unknown,
+            v1::ModelState::Loading => Self::Loading,
+            v1::ModelState::Ready => Self::Ready,
+            v1::ModelState::Draining => Self::Draining,
+            v1::ModelState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<v1::ModelInfo> for ModelInfo {
+    fn from(wire: v1::ModelInfo) -> Self {
+        let task = match wire.task() {
+            v1::Task::Unspecified => Task::Unknown,
+            v1::Task::Rerank => Task::Rerank,
+            v1::Task::Classify => Task::Classify,
+            v1::Task::Tag => Task::Tag,
+            v1::Task::Embed => Task::Embed,
+            v1::Task::EmbedSparse => Task::EmbedSparse,
+        };
+        let (pooling, state) = (Pooling::from_wire(wire.pooling()), wire.state().into());
+        Self {
+            name: wire.name,
+            revision: wire.revision,
+            model_type: wire.model_type,
+            architecture: wire.architecture,
+            task,
+            rpcs: wire.rpcs,
+            labels: wire.labels,
+            multi_label: wire.multi_label,
+            max_length: wire.max_length,
+            dimensions: wire.dimensions,
+            pooling,
+            normalize: wire.normalize,
+            prompts: wire.prompts.into_iter().map(|p| Prompt { name: p.name, text: p.text }).collect(),
+            vocab_size: wire.vocab_size,
+            engine: wire.engine,
+            device: wire.device,
+            precision: wire.precision,
+            limits: wire.limits.unwrap_or_default().into(),
+            state,
+        }
+    }
+}
+
+impl Load {
+    pub(crate) fn from_wire(wire: v1::LoadReport, replica: String) -> Self {
+        let state = wire.state().into();
+        Self {
+            replica,
+            epoch: wire.epoch,
+            drain: millis(f64::from(wire.drain_ms)),
+            busy: wire.busy,
+            queued_tokens: wire.queued_tok,
+            running_tokens: wire.running_tok,
+            a: millis(f64::from(wire.a_ms)),
+            b_us: wire.b_us,
+            knee_tokens: wire.knee_tok,
+            tokens_per_second: wire.rate_tok_s,
+            limits: wire.limits.unwrap_or_default().into(),
+            state,
+            overdue: wire.overdue,
+        }
+    }
+}
