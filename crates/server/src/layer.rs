@@ -29,6 +29,7 @@ use crate::{
     errors::{ServeError, refine},
     logs,
     metadata::CallerInfo,
+    models::Served,
     trailers,
 };
 
@@ -41,13 +42,15 @@ pub(crate) struct RequestLayer {
     places: Arc<Semaphore>,
     max_concurrent_requests: u32,
     max_message_bytes: u64,
+    /// The only model there is: its load is reported even where the request did not get as far as naming it.
+    only: Option<Arc<Served>>,
 }
 
 impl RequestLayer {
     /// A layer with its own places.
-    pub(crate) fn new(max_concurrent_requests: u32, max_message_bytes: u64) -> Self {
+    pub(crate) fn new(max_concurrent_requests: u32, max_message_bytes: u64, only: Option<Arc<Served>>) -> Self {
         let places = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), max_concurrent_requests, max_message_bytes }
+        Self { places: Arc::new(Semaphore::new(places)), max_concurrent_requests, max_message_bytes, only }
     }
 }
 
@@ -137,14 +140,19 @@ impl RequestLayer {
     fn finish(&self, response: Response<Body>, context: &RequestContext) -> Response<Body> {
         let Some(status) = Status::from_header_map(response.headers()) else {
             let (parts, body) = response.into_parts();
-            return Response::from_parts(parts, trailers::with_report(body, context.clone()));
+            return Response::from_parts(parts, trailers::with_report(body, self.reported(context)));
         };
         let mut response = match refine(&status, self.max_message_bytes) {
             Some(better) => Status::from(better).into_http(),
             None => response,
         };
-        trailers::add_report(response.headers_mut(), context);
+        trailers::add_report(response.headers_mut(), self.reported(context).as_deref());
         response
+    }
+
+    /// The model whose load goes into the trailers.
+    fn reported(&self, context: &RequestContext) -> Option<Arc<Served>> {
+        context.served().or(self.only.as_ref()).cloned()
     }
 }
 

@@ -5,7 +5,10 @@
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use sortie_server::{Config, Signals, config::{self, ConfigError, Invocation}};
+use sortie_server::{
+    Config, Signals,
+    config::{self, ConfigError, Invocation},
+};
 
 /// Exit code after a second stop signal: as a shell reports SIGINT.
 const INTERRUPTED: u8 = 130;

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_named() {
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
-        for (key, value) in [(ATTEMPT, "0"), (ATTEMPT, "-1"), (ATTEMPT, "two"), (LANE, "express"), (JOB_ID, long.as_str())] {
+        for (key, value) in
+            [(ATTEMPT, "0"), (ATTEMPT, "-1"), (ATTEMPT, "two"), (LANE, "express"), (JOB_ID, long.as_str())]
+        {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(matches!(&error, ServeError::BadMetadata { key: k, .. } if *k == key), "{error}");
         }

@@ -118,18 +118,18 @@ async fn serve_models(
         true => (Some(reflection::current()?), Some(reflection::alpha()?)),
         false => (None, None),
     };
+    let only = registry.get("").ok().cloned();
     let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_millis(defaults::HTTP2_KEEPALIVE_MS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(defaults::HTTP2_KEEPALIVE_TIMEOUT_MS)))
-        .layer(RequestLayer::new(config.max_concurrent_requests, config.max_message_bytes))
+        .layer(RequestLayer::new(config.max_concurrent_requests, config.max_message_bytes, only))
         .add_service(encoder)
         .add_optional_service(config.health.then_some(health_service))
         .add_optional_service(v1)
         .add_optional_service(alpha);
 
     if let Some(path) = &config.addr_file {
-        write_whole(path, &format!("{bound}\n"))
-            .map_err(|source| RunError::AddrFile { path: path.clone(), source })?;
+        write_whole(path, &format!("{bound}\n")).map_err(|source| RunError::AddrFile { path: path.clone(), source })?;
     }
     health.serving().await;
     let mut watchers = JoinSet::new();

@@ -7,16 +7,19 @@
 //! body's trailers; an error without a body carries them in its headers, where
 //! gRPC puts such trailers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
 use sortie_proto::{metadata::ORCA, orca::OrcaLoadReport, v1::LoadReport};
-use tonic::{body::Body, metadata::{BinaryMetadataValue, MetadataMap}};
+use tonic::{
+    body::Body,
+    metadata::{BinaryMetadataValue, MetadataMap},
+};
 
-use crate::context::RequestContext;
+use crate::models::Served;
 
 /// Name prefix of our figures.
 const PREFIX: &str = "sortie.";
@@ -44,24 +47,27 @@ pub(crate) fn to_orca(report: &LoadReport) -> OrcaLoadReport {
     ];
     OrcaLoadReport {
         application_utilization: f64::from(report.busy),
-        named_metrics: figures.iter().map(|(name, value)| (format!("{PREFIX}{name}"), *value)).collect::<HashMap<_, _>>(),
+        named_metrics: figures
+            .iter()
+            .map(|(name, value)| (format!("{PREFIX}{name}"), *value))
+            .collect::<HashMap<_, _>>(),
         ..OrcaLoadReport::default()
     }
 }
 
-/// Puts the report of the request's model, as it stands now, among `headers`.
-pub(crate) fn add_report(headers: &mut HeaderMap, context: &RequestContext) {
-    let Some(served) = context.served() else { return };
+/// Puts the report of `served`, as it stands now, among `headers`.
+pub(crate) fn add_report(headers: &mut HeaderMap, served: Option<&Served>) {
+    let Some(served) = served else { return };
     if let Some((name, value)) = header(&served.load_report()) {
         headers.insert(name, value);
     }
 }
 
 /// Adds the report to the trailers that `body` ends with.
-pub(crate) fn with_report(body: Body, context: RequestContext) -> Body {
+pub(crate) fn with_report(body: Body, served: Option<Arc<Served>>) -> Body {
     Body::new(body.map_frame(move |frame| match frame.into_trailers() {
         Ok(mut trailers) => {
-            add_report(&mut trailers, &context);
+            add_report(&mut trailers, served.as_deref());
             http_body::Frame::trailers(trailers)
         }
         Err(frame) => frame,

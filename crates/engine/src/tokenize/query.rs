@@ -69,6 +69,18 @@ impl Tokenizer {
         self.join(&query.piece, Some(&second), query.limit, query.truncation)
     }
 
+    /// A single sequence from ids without specials: just what [`Tokenizer::encode`] makes of their text. It is cut as a
+    /// text would be.
+    ///
+    /// # Errors
+    /// [`InputError::BadId`], [`InputError::BadMaxLength`], and [`InputError::TooLong`] with [`Truncation::Error`].
+    pub fn encode_ids(&self, ids: &[u32], options: &EncodeOptions) -> Result<Sequence, InputError> {
+        self.check_ids(ids)?;
+        let limit = self.limit(options, self.specials(false))?;
+        let piece = Piece::of_ids(&self.inner, ids, self.form(0));
+        self.join(&piece, None, limit, options.truncation)
+    }
+
     /// The first text of a pair, however long it is.
     pub(super) fn first_text(&self, text: &str, options: &EncodeOptions) -> Result<Query, InputError> {
         let limit = self.limit(options, self.specials(true))?;

@@ -252,7 +252,10 @@ impl Config {
     /// Names the first field that makes no sense.
     pub fn validate(&mut self) -> Result<(), ConfigError> {
         if self.device != defaults::DEVICE {
-            return Err(ConfigError::invalid("device", format!("{:?} is not served, only {:?}", self.device, defaults::DEVICE)));
+            return Err(ConfigError::invalid(
+                "device",
+                format!("{:?} is not served, only {:?}", self.device, defaults::DEVICE),
+            ));
         }
         let above_zero = [
             ("max_batch_tokens", u64::from(self.max_batch_tokens)),

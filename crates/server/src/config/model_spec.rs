@@ -87,7 +87,10 @@ impl ModelSpec {
         if self.name.is_empty() {
             self.name = default_name(&self.path);
         }
-        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES || self.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if self.name.is_empty()
+            || self.name.len() > MAX_NAME_BYTES
+            || self.name.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
             return Err(format!(
                 "the name {:?} must have 1 to {MAX_NAME_BYTES} bytes and no blanks; give one as name=path",
                 self.name
@@ -105,7 +108,8 @@ impl FromStr for ModelSpec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut rest = text;
-        let mut spec = ModelSpec { name: String::new(), path: String::new(), max_length: None, pooling: None, prefer_onnx: false };
+        let mut spec =
+            ModelSpec { name: String::new(), path: String::new(), max_length: None, pooling: None, prefer_onnx: false };
         // Only known options are taken off the end: a path may hold commas.
         while let Some((before, option)) = rest.rsplit_once(',') {
             match option.split_once('=') {
@@ -193,7 +197,12 @@ mod tests {
 
     #[test]
     fn slips_are_named() {
-        for (text, word) in [("=x", "empty"), ("m=/x,pooling=middle", "pooling"), ("m=/x,max_length=many", "max_length"), ("a b=/x", "blanks")] {
+        for (text, word) in [
+            ("=x", "empty"),
+            ("m=/x,pooling=middle", "pooling"),
+            ("m=/x,max_length=many", "max_length"),
+            ("a b=/x", "blanks"),
+        ] {
             let error = text.parse::<ModelSpec>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }

@@ -36,7 +36,8 @@ fn defaults_fill_what_is_not_given() {
 
 #[test]
 fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-    let (_dir, path) = file("threads = 3\nmax_items = 7\nhealth = false\n[[model]]\npath = \"/x/minilm\"\nmax_length = 64\n");
+    let (_dir, path) =
+        file("threads = 3\nmax_items = 7\nhealth = false\n[[model]]\npath = \"/x/minilm\"\nmax_length = 64\n");
     let c = serve(&["--config", &path, "--threads", "5"]);
     assert_eq!((c.threads, c.max_items, c.health, c.reflection), (5, 7, false, true));
     assert_eq!((c.models[0].name.as_str(), c.models[0].max_length), ("minilm", Some(64)));

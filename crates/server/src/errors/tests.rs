@@ -5,7 +5,9 @@ use super::*;
 const S: Duration = Duration::from_millis(1500);
 
 /// (error, code, reason, field, pushback)
-fn table() -> Vec<(ServeError, Code, &'static str, Option<&'static str>, Option<&'static str>)> {
+type Line = (ServeError, Code, &'static str, Option<&'static str>, Option<&'static str>);
+
+fn table() -> Vec<Line> {
     use Code as C;
     use ServeError as E;
     let text = || "x".to_owned();
@@ -13,20 +15,50 @@ fn table() -> Vec<(ServeError, Code, &'static str, Option<&'static str>, Option<
         (E::EmptyList { field: "documents" }, C::InvalidArgument, "EMPTY_LIST", Some("documents"), None),
         (E::EmptyQuery, C::InvalidArgument, "EMPTY_QUERY", Some("query"), None),
         (E::MissingInput { field: "inputs[3]".into() }, C::InvalidArgument, "MISSING_INPUT", Some("inputs[3]"), None),
-        (E::TooManyItems { field: "inputs", count: 9, limit: 8 }, C::InvalidArgument, "TOO_MANY_ITEMS", Some("inputs"), None),
+        (
+            E::TooManyItems { field: "inputs", count: 9, limit: 8 },
+            C::InvalidArgument,
+            "TOO_MANY_ITEMS",
+            Some("inputs"),
+            None,
+        ),
         (E::MessageTooLarge { limit: 8 }, C::OutOfRange, "MESSAGE_TOO_LARGE", None, Some("-1")),
         (E::AnswerTooLarge { bytes: 9, limit: 8 }, C::InvalidArgument, "ANSWER_TOO_LARGE", None, None),
         (E::Undecodable(text()), C::InvalidArgument, "UNDECODABLE", None, None),
         (E::bad_field("top_n", "x"), C::InvalidArgument, "BAD_FIELD", Some("top_n"), None),
         (E::BadMetadata { key: "sortie-lane", message: text() }, C::InvalidArgument, "BAD_METADATA", None, None),
-        (E::QueryTooLong { field: "query", message: text() }, C::InvalidArgument, "QUERY_TOO_LONG", Some("query"), None),
+        (
+            E::QueryTooLong { field: "query", message: text() },
+            C::InvalidArgument,
+            "QUERY_TOO_LONG",
+            Some("query"),
+            None,
+        ),
         (E::BadMaxLength(text()), C::InvalidArgument, "BAD_MAX_LENGTH", Some("options.max_length"), None),
-        (E::BadDimensions { model: text(), asked: 9, size: 8 }, C::InvalidArgument, "BAD_DIMENSIONS", Some("dimensions"), None),
+        (
+            E::BadDimensions { model: text(), asked: 9, size: 8 },
+            C::InvalidArgument,
+            "BAD_DIMENSIONS",
+            Some("dimensions"),
+            None,
+        ),
         (E::TwoPrompts, C::InvalidArgument, "TWO_PROMPTS", Some("options.prompt"), None),
-        (E::UnknownPrompt { model: text(), name: text(), known: vec![] }, C::InvalidArgument, "UNKNOWN_PROMPT", Some("options.prompt_name"), None),
+        (
+            E::UnknownPrompt { model: text(), name: text(), known: vec![] },
+            C::InvalidArgument,
+            "UNKNOWN_PROMPT",
+            Some("options.prompt_name"),
+            None,
+        ),
         (E::UnknownModel { name: text(), served: vec![] }, C::NotFound, "UNKNOWN_MODEL", Some("model"), None),
         (E::ModelNotNamed { served: vec![] }, C::InvalidArgument, "MODEL_NOT_NAMED", Some("model"), None),
-        (E::WrongTask { model: text(), rpc: "Embed", why: text(), rpcs: vec![] }, C::FailedPrecondition, "WRONG_TASK", None, None),
+        (
+            E::WrongTask { model: text(), rpc: "Embed", why: text(), rpcs: vec![] },
+            C::FailedPrecondition,
+            "WRONG_TASK",
+            None,
+            None,
+        ),
         (E::JobTooLarge { tokens: 9, limit: 8 }, C::InvalidArgument, "JOB_TOO_LARGE", None, None),
         (E::QueueFull { queued: 9, limit: 8, retry_after: S }, C::ResourceExhausted, "QUEUE_FULL", None, Some("1500")),
         (E::DeadlineTooShort { wait: S, remaining: S }, C::ResourceExhausted, "DEADLINE_TOO_SHORT", None, Some("1500")),
@@ -62,7 +94,10 @@ fn every_reason_has_a_row_in_the_document() {
     let document = include_str!("../../../../docs/errors.md");
     for (error, ..) in table() {
         let row = format!("`{}`", error.reason());
-        assert!(document.lines().any(|l| l.starts_with('|') && l.contains(&row)), "{row} is missing from docs/errors.md");
+        assert!(
+            document.lines().any(|l| l.starts_with('|') && l.contains(&row)),
+            "{row} is missing from docs/errors.md"
+        );
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn tokens(asked: &[Asked], reading: &Reading, ratio: &TokenRatio, max
     let ratio = ratio.get();
     let query = match reading {
         Reading::Documents(query) => query.tokens() as f64,
-        Reading::Alone | Reading::Detailed { .. } => 0.0,
+        Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0.0,
     };
     let longest = max_length as f64;
     let sum: f64 = asked

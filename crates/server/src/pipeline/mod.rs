@@ -56,7 +56,11 @@ pub(crate) struct Item {
 pub(crate) type Items = Vec<Result<Item, ItemRefusal>>;
 
 /// Runs `work` on `served`.
-pub(crate) async fn run(served: &Arc<Served>, context: &RequestContext, work: Work) -> Result<(Items, v1::PartInfo), ServeError> {
+pub(crate) async fn run(
+    served: &Arc<Served>,
+    context: &RequestContext,
+    work: Work,
+) -> Result<(Items, v1::PartInfo), ServeError> {
     let Work { asked, reading, want } = work;
     let estimate = estimate::tokens(&asked, &reading, &served.ratio, served.info().max_length);
     context.note_size(asked.len(), estimate);
@@ -181,8 +185,7 @@ mod tests {
 
     #[test]
     fn outputs_go_back_to_their_places() {
-        let slots: Vec<Slot> =
-            vec![Ok((3, false, vec![])), Err(ItemRefusal::unsupported("x")), Ok((4, true, vec![]))];
+        let slots: Vec<Slot> = vec![Ok((3, false, vec![])), Err(ItemRefusal::unsupported("x")), Ok((4, true, vec![]))];
         let outputs = vec![Ok(Output::Logits(vec![1.0])), Err(ItemFault::NonFinite)];
         let items = merge(slots, outputs).unwrap();
         let info = item_info(&items);

@@ -23,7 +23,12 @@ pub(crate) struct Asked {
 pub(crate) enum Reading {
     /// Sequences of their own.
     Alone,
-    /// The same, with the place of each token in its text.
+    /// Sequences of their own too, but ids are pieces: without special tokens, which the template adds.
+    Pieces {
+        /// Whether pairs are taken.
+        pairs: bool,
+    },
+    /// As `Alone`, with the place of each token in its text.
     Detailed {
         /// With the template's special tokens.
         specials: bool,
@@ -78,7 +83,7 @@ impl Asked {
         let plain = |sequence| Tokens { sequence, details: Vec::new() };
         let kind = self.input.kind.as_ref().ok_or_else(|| unsupported("the input is not set"))?;
         Ok(match (kind, reading) {
-            (Kind::Text(text), Reading::Alone) => {
+            (Kind::Text(text), Reading::Alone | Reading::Pieces { .. }) => {
                 whole(text)?;
                 plain(tokenizer.encode(&self.prompted(text), &self.fit)?)
             }
@@ -90,7 +95,7 @@ impl Asked {
                 whole(text)?;
                 plain(tokenizer.encode_with(query, text)?)
             }
-            (Kind::Pair(pair), Reading::Alone) => {
+            (Kind::Pair(pair), Reading::Alone | Reading::Pieces { pairs: true }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
                 plain(tokenizer.encode_pair(&self.prompted(&pair.first), &pair.second, &self.fit)?)
@@ -100,18 +105,17 @@ impl Asked {
                 whole(&pair.second)?;
                 self.detail(tokenizer, &pair.first, Some(&pair.second), *specials)?
             }
-            (Kind::Pair(_), Reading::Documents(_)) => {
+            (Kind::Pair(_), Reading::Documents(_) | Reading::Pieces { pairs: false }) => {
                 return Err(unsupported("a document is a text or ids, not a pair; Classify takes pairs"));
             }
             (Kind::Tokens(_), _) if self.prompt.as_ref().is_some_and(|p| p.asked) => {
                 return Err(unsupported("a prompt goes before texts, not before ids"));
             }
-            (Kind::Tokens(tokens), Reading::Documents(query)) => {
-                if !tokens.type_ids.is_empty() {
-                    return Err(unsupported("the ids of a document take no type_ids; the pair template sets them"));
-                }
-                plain(tokenizer.ids_with(query, &tokens.ids)?)
+            (Kind::Tokens(tokens), Reading::Documents(_) | Reading::Pieces { .. }) if !tokens.type_ids.is_empty() => {
+                return Err(unsupported("these ids take no type_ids: they are pieces, and the template sets them"));
             }
+            (Kind::Tokens(tokens), Reading::Documents(query)) => plain(tokenizer.ids_with(query, &tokens.ids)?),
+            (Kind::Tokens(tokens), Reading::Pieces { .. }) => plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?),
             (Kind::Tokens(tokens), Reading::Alone | Reading::Detailed { .. }) => {
                 plain(tokenizer.from_ids(tokens.ids.clone(), tokens.type_ids.clone(), &self.fit)?)
             }
@@ -126,13 +130,7 @@ impl Asked {
     }
 
     /// Tokens with details whose offsets count in the text sent, without the prompt.
-    fn detail(
-        &self,
-        tokenizer: &Tokenizer,
-        text: &str,
-        pair: Option<&str>,
-        specials: bool,
-    ) -> Result<Tokens, Unread> {
+    fn detail(&self, tokenizer: &Tokenizer, text: &str, pair: Option<&str>, specials: bool) -> Result<Tokens, Unread> {
         let made = tokenizer.detail(&self.prompted(text), pair, &self.fit, specials)?;
         let shift = self.prompt.as_ref().map_or(0, |p| p.text.len());
         let details = made.details.into_iter().map(|d| without_prompt(d, shift)).collect();
@@ -174,8 +172,14 @@ mod tests {
 
     #[test]
     fn offsets_count_without_the_prompt() {
-        let detail =
-            |start, end| TokenDetail { token: String::new(), start, end, special: false, second: false, continues: false };
+        let detail = |start, end| TokenDetail {
+            token: String::new(),
+            start,
+            end,
+            special: false,
+            second: false,
+            continues: false,
+        };
         let at = |d: TokenDetail| (d.start, d.end, d.special);
         assert_eq!(at(without_prompt(detail(0, 5), 7)), (0, 0, true));
         assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own part");

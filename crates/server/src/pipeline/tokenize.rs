@@ -98,7 +98,10 @@ pub(crate) async fn make_query(
 }
 
 /// Runs `work` on the blocking pool once a tokenizing place is free.
-async fn blocking<T: Send + 'static>(served: &Served, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServeError> {
+async fn blocking<T: Send + 'static>(
+    served: &Served,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
     let places = Arc::clone(&served.tokenizers);
     let place = places.acquire_owned().await.map_err(|_| ServeError::Draining)?;
     tokio::task::spawn_blocking(move || {
@@ -141,7 +144,7 @@ fn weight(asked: &Asked) -> usize {
 fn learn(served: &Served, asked: &[Asked], reading: &Reading, read: &[Result<Tokens, Unread>]) {
     let query = match reading {
         Reading::Documents(query) => query.tokens(),
-        Reading::Alone | Reading::Detailed { .. } => 0,
+        Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0,
     };
     let (mut bytes, mut tokens) = (0, 0);
     for (a, r) in asked.iter().zip(read) {

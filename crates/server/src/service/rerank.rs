@@ -94,7 +94,7 @@ async fn by_cosine(
     // The prompt asked for is the query's; documents get what the folder gives every text.
     let for_documents = TextRules { prompt: rules.default_prompt.clone(), ..rules.clone() };
     let query = Asked { input: query, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    cosines(served, context, "query", query, asked(documents, &for_documents)).await
+    cosines(served, context, "query", query, asked(documents, &for_documents), false).await
 }
 
 fn check_query(query: &v1::Input, served: &Served) -> Result<(), ServeError> {

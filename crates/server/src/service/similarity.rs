@@ -33,24 +33,25 @@ pub(super) async fn similarity(
     check_list("texts", &request.texts, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
     let source = Asked { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    let (scores, items, part) = cosines(served, context, "source", source, asked(request.texts, &rules)).await?;
+    let (scores, items, part) = cosines(served, context, "source", source, asked(request.texts, &rules), true).await?;
     Ok(v1::SimilarityResponse { scores, items: Some(items), part: Some(part) })
 }
 
 /// Cosines of `first` with each of `others`; NaN where an item failed. A `first` that fails is the
-/// request's error, under the name `field`.
+/// request's error, under the name `field`. `pairs` says whether a pair of texts may be an item.
 pub(super) async fn cosines(
     served: &Arc<Served>,
     context: &RequestContext,
     field: &'static str,
     first: Asked,
     others: Vec<Asked>,
+    pairs: bool,
 ) -> Result<(Vec<f32>, v1::ItemInfo, v1::PartInfo), ServeError> {
     let mut all = Vec::with_capacity(others.len() + 1);
     all.push(first);
     all.extend(others);
     let want = Want::Embedding(served.info().embed);
-    let (mut items, part) = run(served, context, Work { asked: all, reading: Reading::Alone, want }).await?;
+    let (mut items, part) = run(served, context, Work { asked: all, reading: Reading::Pieces { pairs }, want }).await?;
     let first = items.remove(0);
     if let Err(refusal) = &first {
         return Err(match refusal.reason {

@@ -32,7 +32,11 @@ pub(super) async fn tag_tokens(
         v1::Aggregation::Unspecified | v1::Aggregation::Simple => Joining::Simple,
     };
     let read = Labels::new(labels, &request.ignore_labels);
-    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Detailed { specials: true }, want: Want::TokenLogits };
+    let work = Work {
+        asked: asked(request.inputs, &rules),
+        reading: Reading::Detailed { specials: true },
+        want: Want::TokenLogits,
+    };
     let (mut items, part) = run(served, context, work).await?;
     let texts = items
         .iter_mut()

@@ -26,7 +26,8 @@ pub(super) async fn tokenize(
     let mut answer = v1::TokenizeResponse::default();
     let mut facts = v1::ItemInfo::default();
     for (index, (item, is_ids)) in read.into_iter().zip(are_ids).enumerate() {
-        let item = if is_ids { Err(ItemRefusal::unsupported("ids are tokens already; send texts or pairs")) } else { item };
+        let item =
+            if is_ids { Err(ItemRefusal::unsupported("ids are tokens already; send texts or pairs")) } else { item };
         match item {
             Ok(tokens) => {
                 facts.tokens.push(u32::try_from(tokens.sequence.len()).unwrap_or(u32::MAX));

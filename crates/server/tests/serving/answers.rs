@@ -1,10 +1,8 @@
 //! Every RPC gives the reference's numbers, in request order, with its facts.
 
-mod support;
-
+use crate::support::{close, failed, folder, ids, oracle, pair, report, serve, serve_with, spec, text};
 use serde_json::Value;
 use sortie_proto::v1::{self, Activation, Aggregation, Scoring, Truncation, VectorFormat};
-use support::{close, failed, folder, ids, oracle, pair, report, serve, serve_with, spec, text};
 
 /// The oracle prints six digits.
 const TOLERANCE: f32 = 1e-4;
@@ -194,7 +192,8 @@ async fn an_embedding_model_compares_by_cosine_and_says_so() {
     let want: Vec<f32> = rows[1..].iter().map(|row| cosine(rows[0], row)).collect();
     let others: Vec<_> = texts[1..].iter().map(|t| text(*t)).collect();
 
-    let similarity = v1::SimilarityRequest { source: Some(text(texts[0])), texts: others.clone(), ..Default::default() };
+    let similarity =
+        v1::SimilarityRequest { source: Some(text(texts[0])), texts: others.clone(), ..Default::default() };
     let answer = client.similarity(similarity).await.unwrap().into_inner();
     close(&answer.scores, &want, 1e-5, "similarity");
     assert_eq!(answer.items.unwrap().tokens, [3, 2, 4], "the source is not counted");
@@ -203,12 +202,18 @@ async fn an_embedding_model_compares_by_cosine_and_says_so() {
     let answer = client.rerank(rerank).await.unwrap().into_inner();
     close(&answer.scores, &want, 1e-5, "rerank");
     assert_eq!((answer.scoring(), answer.order.len()), (Scoring::Cosine, 3));
+
+    // Ids are pieces here: without special tokens.
+    let pieces = vec![ids(&[8], &[]), ids(&[], &[]), ids(&[9, 10], &[])];
+    let rerank = v1::RerankRequest { query: Some(ids(&[5, 6, 7], &[])), documents: pieces, ..Default::default() };
+    let answer = client.rerank(rerank).await.unwrap().into_inner();
+    close(&answer.scores, &want, 1e-5, "rerank of ids");
 }
 
 #[tokio::test]
 async fn embed_sparse_lists_weights_by_ascending_id() {
     let (_dir, folder) = folder::sparse_model();
-    let mut config = support::config(&[]);
+    let mut config = crate::support::config(&[]);
     config.models.push(spec("sparse", folder));
     let (_server, mut client) = serve_with(config).await;
     let ask = |top_k| v1::EmbedSparseRequest { inputs: vec![text("w5 w6"), text("w7")], top_k, ..Default::default() };
@@ -247,7 +252,10 @@ async fn tag_tokens_gives_the_references_scores_and_offsets_of_the_text() {
             // The row after [CLS].
             let row = &tagged.token_scores[(i + 1) * 5..(i + 2) * 5];
             let best = row.iter().copied().fold(f32::MIN, f32::max);
-            assert_eq!((span.score, span.label.as_str()), (best, answer.labels[row.iter().position(|x| *x == best).unwrap()].as_str()));
+            assert_eq!(
+                (span.score, span.label.as_str()),
+                (best, answer.labels[row.iter().position(|x| *x == best).unwrap()].as_str())
+            );
         }
     }
     assert!(answer.texts[cases.len()..].iter().all(|t| t.spans.is_empty()), "ids give no spans");
@@ -265,7 +273,10 @@ async fn tokenize_shows_what_the_model_reads() {
     let answer = client.tokenize(ask(false)).await.unwrap().into_inner();
     for (case, got) in cases.iter().zip(&answer.inputs) {
         assert_eq!((&got.ids, &got.type_ids), (&case.ids, &case.type_ids));
-        assert_eq!((got.tokens.len(), got.starts.len(), got.special.len()), (got.ids.len(), got.ids.len(), got.ids.len()));
+        assert_eq!(
+            (got.tokens.len(), got.starts.len(), got.special.len()),
+            (got.ids.len(), got.ids.len(), got.ids.len())
+        );
         assert!(got.special[0] && got.tokens[0] == "[CLS]");
     }
     let bare = client.tokenize(ask(true)).await.unwrap().into_inner();
@@ -277,7 +288,8 @@ async fn tokenize_shows_what_the_model_reads() {
 async fn models_are_described() {
     let (_server, mut client) = serve(&["bert-rerank", "bert-base", "bert-multilabel4", "bert-tokens5"]).await;
     let answer = client.list_models(v1::ListModelsRequest {}).await.unwrap().into_inner();
-    let got: Vec<_> = answer.models.iter().map(|m| (m.name.as_str(), m.task(), m.rpcs[0].as_str(), m.dimensions)).collect();
+    let got: Vec<_> =
+        answer.models.iter().map(|m| (m.name.as_str(), m.task(), m.rpcs[0].as_str(), m.dimensions)).collect();
     let want = [
         ("bert-base", v1::Task::Embed, "Embed", 64),
         ("bert-multilabel4", v1::Task::Classify, "Classify", 0),
@@ -285,12 +297,13 @@ async fn models_are_described() {
         ("bert-tokens5", v1::Task::Tag, "TagTokens", 0),
     ];
     assert_eq!(got, want);
-    let one = client.get_model(v1::GetModelRequest { model: "bert-multilabel4".to_owned() }).await.unwrap().into_inner();
+    let one =
+        client.get_model(v1::GetModelRequest { model: "bert-multilabel4".to_owned() }).await.unwrap().into_inner();
     let one = one.model.unwrap();
     assert_eq!(one, answer.models[1]);
     assert!(one.multi_label && one.labels.len() == 4 && one.max_length == 192 && one.vocab_size == 300);
     assert_eq!((one.engine.as_str(), one.model_type.as_str(), one.state()), ("native", "bert", v1::ModelState::Ready));
-    assert_eq!(one.limits.unwrap().max_items, support::config(&[]).max_items);
+    assert_eq!(one.limits.unwrap().max_items, crate::support::config(&[]).max_items);
 }
 
 #[tokio::test]
@@ -342,7 +355,7 @@ async fn prompts_go_before_texts_by_name_or_in_full() {
     let (_dir, folder) = folder::copy("bert-base");
     let prompts = serde_json::json!({"prompts": {"query": "w5 w6 "}, "default_prompt_name": null});
     std::fs::write(folder.join("config_sentence_transformers.json"), prompts.to_string()).unwrap();
-    let mut config = support::config(&[]);
+    let mut config = crate::support::config(&[]);
     config.models.push(spec("m", folder));
     let (_server, mut client) = serve_with(config).await;
     let mut embed = async |input: &str, name: &str, prompt: &str| {

@@ -1,8 +1,6 @@
 //! Shared by the server's tests: a real server on a free loopback port, a client
 //! of it, tiny models from the project's oracle, and spoilt copies of them.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 pub(crate) mod folder;
 pub(crate) mod raw;
 
@@ -14,10 +12,7 @@ use sortie_proto::{
     orca::OrcaLoadReport,
     v1::{Input, ItemError, ItemInfo, TextPair, TokenIds, encoder_service_client::EncoderServiceClient, input::Kind},
 };
-use sortie_server::{
-    Config, DOMAIN, RunError,
-    config::ModelSpec,
-};
+use sortie_server::{Config, DOMAIN, RunError, config::ModelSpec};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -57,9 +52,12 @@ impl Running {
         let task = tokio::spawn(sortie_server::serve(listener, config, async {
             let _ = stopped.await;
         }));
-        // The listener is bound, so this waits until the server accepts; a start that fails ends the task.
-        let running = Self { address, task, stop: Some(stop) };
-        running.channel().await;
+        let mut running = Self { address, task, stop: Some(stop) };
+        // The listener is bound, so connecting waits until the server accepts.
+        let connected = Channel::from_shared(format!("http://{address}")).unwrap().connect().await;
+        if connected.is_err() {
+            panic!("the server did not start: {:?}", (&mut running.task).await);
+        }
         running
     }
 

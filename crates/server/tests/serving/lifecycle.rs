@@ -1,0 +1,191 @@
+//! Start and stop: health, reflection, requests in flight, the address file, and
+//! starts that fail by name.
+
+use std::{process::Stdio, time::Duration};
+
+use crate::support::{Running, config, folder, serve_with, spec, text};
+use prost::Message as _;
+use sortie_proto::v1;
+use sortie_server::{Config, LIVENESS, READINESS};
+use tokio::{net::TcpListener, process::Command};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::{
+    v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request,
+        server_reflection_response,
+    },
+    v1alpha,
+};
+
+async fn check(server: &Running, service: &str) -> Result<i32, Code> {
+    let mut health = HealthClient::new(server.channel().await);
+    let request = HealthCheckRequest { service: service.to_owned() };
+    health.check(request).await.map(|r| r.into_inner().status).map_err(|s| s.code())
+}
+
+#[tokio::test]
+async fn health_names_the_process_and_each_model() {
+    let (server, _client) = serve_with(config(&["bert-base", "bert-rerank"])).await;
+    for service in ["", READINESS, LIVENESS, "bert-base", "bert-rerank", "sortie.v1.EncoderService"] {
+        assert_eq!(check(&server, service).await, Ok(1), "{service:?}");
+    }
+    assert_eq!(check(&server, "nobody").await, Err(Code::NotFound));
+}
+
+#[tokio::test]
+async fn health_and_reflection_can_be_off() {
+    let (server, _client) = serve_with(Config { health: false, reflection: false, ..config(&["bert-base"]) }).await;
+    assert_eq!(check(&server, "").await, Err(Code::Unimplemented));
+    let request = ServerReflectionRequest::default();
+    let mut reflection = ServerReflectionClient::new(server.channel().await);
+    let error = reflection.server_reflection_info(futures::stream::iter([request])).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn reflection_lists_services_and_knows_error_details() {
+    let (server, _client) = serve_with(config(&["bert-base"])).await;
+    let ask = |what| ServerReflectionRequest { host: String::new(), message_request: Some(what) };
+    let requests = [
+        ask(server_reflection_request::MessageRequest::ListServices(String::new())),
+        ask(server_reflection_request::MessageRequest::FileContainingSymbol("google.rpc.RetryInfo".to_owned())),
+        ask(server_reflection_request::MessageRequest::FileContainingSymbol("sortie.v1.RerankRequest".to_owned())),
+    ];
+    let mut reflection = ServerReflectionClient::new(server.channel().await);
+    let mut answers = reflection.server_reflection_info(futures::stream::iter(requests)).await.unwrap().into_inner();
+    let mut next = async || answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let server_reflection_response::MessageResponse::ListServicesResponse(list) = next().await else {
+        panic!("no list")
+    };
+    let names: Vec<_> = list.service.iter().map(|s| s.name.as_str()).collect();
+    for name in ["sortie.v1.EncoderService", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    for _ in 0..2 {
+        let answer = next().await;
+        assert!(matches!(answer, server_reflection_response::MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
+    }
+    // Old tools speak v1alpha.
+    let mut old = v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel().await);
+    let what = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
+    let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(what) };
+    let mut answers = old.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_finished() {
+    let (mut server, client) = serve_with(config(&["bert-rerank"])).await;
+    let request = v1::RerankRequest {
+        query: Some(text("w5")),
+        documents: vec![text("w6 ".repeat(180)); 300],
+        ..Default::default()
+    };
+    let mut asking = client.clone();
+    let answer = tokio::spawn(async move { asking.rerank(request).await });
+    let mut probe = client.clone();
+    loop {
+        let report = probe.probe(v1::ProbeRequest::default()).await.unwrap().into_inner().report.unwrap();
+        if report.queued_tok > 0 || report.running_tok > 0 {
+            break;
+        }
+    }
+    server.stop();
+    let answer = answer.await.unwrap().unwrap().into_inner();
+    assert!(answer.scores.len() == 300 && answer.scores.iter().all(|s| s.is_finite()));
+    server.task.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the listener is closed");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_given_up_after_the_grace() {
+    let (mut server, _client) = serve_with(Config { shutdown_grace_ms: 50, ..config(&["bert-rerank"]) }).await;
+    let channel = server.channel().await;
+    let held = tokio::spawn(crate::support::raw::call(channel, "Rerank", futures::stream::pending()));
+    server.stop();
+    server.task.await.unwrap().unwrap();
+    held.abort();
+}
+
+#[tokio::test]
+async fn a_start_that_fails_names_the_model_and_the_file() {
+    type Spoil = fn(&std::path::Path);
+    let cases: [(&str, Spoil); 5] = [
+        ("config.json", |f| std::fs::remove_file(f.join("config.json")).unwrap()),
+        ("tokenizer.json", |f| std::fs::write(f.join("tokenizer.json"), "{").unwrap()),
+        ("model.safetensors", |f| {
+            let bytes = std::fs::read(f.join("model.safetensors")).unwrap();
+            std::fs::write(f.join("model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("model.safetensors", |f| folder::edit_tensors(f, |t| t.values_mut().for_each(|(_, n)| n[0] = f32::NAN))),
+        ("tokenizer.json", |f| folder::edit_config(f, |c| c["vocab_size"] = 200.into())),
+    ];
+    for (file, spoil) in cases {
+        let (_dir, folder) = folder::copy("bert-rerank");
+        spoil(&folder);
+        let mut config = config(&["bert-base"]);
+        config.models.push(spec("spoilt", folder));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = sortie_server::serve(listener, config, std::future::pending()).await.unwrap_err();
+        let message = format!("{:#}", anyhow::Error::from(error));
+        assert!(
+            message.contains("spoilt") && (message.contains(file) || message.contains("model.safetensors")),
+            "{file}: {message}"
+        );
+    }
+}
+
+/// The binary itself: the address file, a signal, the exit code.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_process_serves_and_ends_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("addr");
+    let child = Command::new(env!("CARGO_BIN_EXE_sortie-server"))
+        .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-filter", "debug", "--addr-file"])
+        .arg(&file)
+        .arg("--model")
+        .arg(format!("m={}", crate::support::oracle("bert-rerank").display()))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let address = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&file) {
+                break text.trim().to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let address = address.await.unwrap();
+    let mut client = crate::support::Client::connect(format!("http://{address}")).await.unwrap();
+    let secret = "w5 never-in-the-log";
+    let request = v1::RerankRequest { query: Some(text(secret)), documents: vec![text(secret)], ..Default::default() };
+    assert!(request.encoded_len() > 0);
+    client.rerank(request).await.unwrap();
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(&pid).status().await.unwrap().success());
+    let ended = child.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    let log = String::from_utf8(ended.stderr).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let listening =
+        lines.iter().find(|l| l["message"].as_str().is_some_and(|m| m.starts_with("listening on "))).unwrap();
+    assert_eq!(listening["address"], address.as_str());
+    let request = lines.iter().find(|l| l["message"] == "request").unwrap();
+    assert_eq!((request["rpc"].as_str(), request["code"].as_str()), (Some("Rerank"), Some("Ok")));
+    assert!(!log.contains("never-in-the-log"));
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_before_models_load() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut config = config(&[]);
+    config.listen = address;
+    config.models.push(spec("missing", "/nowhere"));
+    let error = sortie_server::run(config, std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}

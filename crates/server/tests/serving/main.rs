@@ -1,0 +1,12 @@
+//! The server over real connections, with tiny models. Every row of
+//! `docs/errors.md` that a caller can provoke has its test in `refusals`, `items`,
+//! `overload` or `lifecycle`.
+
+#![cfg(test)]
+
+mod answers;
+mod items;
+mod lifecycle;
+mod overload;
+mod refusals;
+mod support;
