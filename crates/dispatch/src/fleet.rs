@@ -216,21 +216,24 @@ impl Fleet {
     }
 
     /// Servers that may get work: the ready ones, or all where none is.
-    fn candidates(&self, model: ModelId, now: Time) -> Vec<Candidate> {
+    fn usable(&self, now: Time) -> Vec<EndpointId> {
         let ids = || (0..).map(EndpointId).zip(&self.endpoints);
-        let ready: Vec<_> = ids()
-            .filter(|(_, endpoint)| endpoint.reach.is_ready(now))
-            .filter_map(|(id, _)| self.candidate(id, model, now))
-            .collect();
-        if ready.is_empty() { ids().filter_map(|(id, _)| self.candidate(id, model, now)).collect() } else { ready }
+        let ready = ids().filter(|(_, endpoint)| endpoint.reach.is_ready(now));
+        let ready: Vec<_> = ready.map(|(id, _)| id).collect();
+        if ready.is_empty() { ids().map(|(id, _)| id).collect() } else { ready }
+    }
+
+    /// Some of `servers`, enough to place `wanted` chunks, as they stand.
+    fn candidates(&mut self, servers: Vec<EndpointId>, wanted: usize, model: ModelId, now: Time) -> Vec<Candidate> {
+        let drawn = place::draw(&self.config, &mut self.rng, servers, wanted);
+        drawn.into_iter().filter_map(|id| self.candidate(id, model, now)).collect()
     }
 
     /// Cuts a job for the servers as they stand.
     #[must_use]
     pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, now: Time) -> Plan {
-        let candidates = self.candidates(model, now);
-        let most = self.config.max_chunks.min(items.len());
-        let candidates = place::draw(&self.config, &mut self.rng, candidates, most);
+        let wanted = self.config.max_chunks.min(items.len());
+        let candidates = self.candidates(self.usable(now), wanted, model, now);
         plan::plan(&self.config, items, shared, &candidates)
     }
 
@@ -242,9 +245,10 @@ impl Fleet {
         now: Time,
         allowed: impl Fn(EndpointId) -> bool,
     ) -> Option<EndpointId> {
-        let mut candidates = self.candidates(model, now);
-        candidates.retain(|candidate| allowed(candidate.endpoint));
-        place::pick(&self.config, &mut self.rng, &candidates, tokens)
+        let mut servers = self.usable(now);
+        servers.retain(|id| allowed(*id));
+        let candidates = self.candidates(servers, 1, model, now);
+        place::best(&mut self.rng, &candidates, tokens)
     }
 
     /// Whether a server is picked like any other.

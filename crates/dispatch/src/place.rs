@@ -36,17 +36,29 @@ impl Candidate {
     }
 }
 
-/// The server for `tokens` more, if there is any.
-pub(crate) fn pick<R: Rng>(config: &Config, rng: &mut R, candidates: &[Candidate], tokens: u64) -> Option<EndpointId> {
-    let score = |candidate: &Candidate| candidate.finish_us(tokens as f64);
-    if candidates.len() > config.scan_limit {
-        let drawn = sample(rng, candidates.len(), 2).into_iter().filter_map(|index| candidates.get(index));
-        return drawn.min_by(|a, b| score(a).total_cmp(&score(b))).map(|best| best.endpoint);
+/// Of `servers`, those that are looked at to place `wanted` chunks: all of a small fleet, two for
+/// each chunk of a large one.
+pub(crate) fn draw<T, R: Rng>(config: &Config, rng: &mut R, mut servers: Vec<T>, wanted: usize) -> Vec<T> {
+    let wanted = wanted.saturating_mul(2).max(2);
+    if servers.len() <= config.scan_limit.max(wanted) {
+        return servers;
     }
+    let mut drawn = sample(rng, servers.len(), wanted).into_vec();
+    drawn.sort_unstable();
+    let mut place = 0;
+    servers.retain(|_| {
+        place += 1;
+        drawn.binary_search(&(place - 1)).is_ok()
+    });
+    servers
+}
+
+/// The server that would finish `tokens` more first, if there is any.
+pub(crate) fn best<R: Rng>(rng: &mut R, candidates: &[Candidate], tokens: u64) -> Option<EndpointId> {
     let mut best: Option<(&Candidate, f64)> = None;
     let mut equals = 0u32;
     for candidate in candidates {
-        let score = score(candidate);
+        let score = candidate.finish_us(tokens as f64);
         match best {
             Some((_, least)) if score > least => continue,
             Some((_, least)) if score >= least => {
@@ -60,28 +72,6 @@ pub(crate) fn pick<R: Rng>(config: &Config, rng: &mut R, candidates: &[Candidate
         best = Some((candidate, score));
     }
     best.map(|(best, _)| best.endpoint)
-}
-
-/// The servers among which a job of at most `chunks` chunks is planned: all of a small fleet, two
-/// for each chunk of a large one.
-pub(crate) fn draw<R: Rng>(
-    config: &Config,
-    rng: &mut R,
-    mut candidates: Vec<Candidate>,
-    chunks: usize,
-) -> Vec<Candidate> {
-    let wanted = chunks.saturating_mul(2).max(2);
-    if candidates.len() <= config.scan_limit || candidates.len() <= wanted {
-        return candidates;
-    }
-    let mut drawn = sample(rng, candidates.len(), wanted).into_vec();
-    drawn.sort_unstable();
-    let mut place = 0;
-    candidates.retain(|_| {
-        place += 1;
-        drawn.binary_search(&(place - 1)).is_ok()
-    });
-    candidates
 }
 
 #[cfg(test)]
@@ -99,26 +89,31 @@ mod tests {
 
     #[test]
     fn the_first_to_finish_is_picked_and_ties_are_spread() {
-        let (config, mut rng) = (Config::default(), StdRng::seed_from_u64(1));
+        let mut rng = StdRng::seed_from_u64(1);
         let fleet = [candidate(0, 9.0), candidate(1, 3.0), candidate(2, 3.0), candidate(3, 3.0)];
         let mut seen = [0; 4];
         for _ in 0..3_000 {
-            let picked = pick(&config, &mut rng, &fleet, 100).unwrap();
+            let picked = best(&mut rng, &fleet, 100).unwrap();
             seen[picked.0 as usize] += 1;
         }
         assert_eq!(seen[0], 0);
         assert!(seen[1..].iter().all(|&times| (850..1_150).contains(&times)), "{seen:?}");
-        assert_eq!(pick(&config, &mut rng, &[], 100), None);
+        assert_eq!(best(&mut rng, &[], 100), None);
     }
 
     #[test]
     fn large_fleets_are_not_herded_to_one_server() {
         let (config, mut rng) = (Config::default(), StdRng::seed_from_u64(1));
         let fleet: Vec<_> = (0..1_000).map(|i| candidate(i, f64::from(i))).collect();
-        let picks: std::collections::HashSet<_> =
-            (0..100).filter_map(|_| pick(&config, &mut rng, &fleet, 100)).collect();
+        let mut pick = || {
+            let drawn = draw(&config, &mut rng, fleet.clone(), 1);
+            assert_eq!(drawn.len(), 2);
+            best(&mut rng, &drawn, 100)
+        };
+        let picks: std::collections::HashSet<_> = (0..100).filter_map(|_| pick()).collect();
         assert!(picks.len() > 50, "{}", picks.len());
-        assert_eq!(draw(&config, &mut rng, fleet, 16).len(), 32);
+        assert_eq!(draw(&config, &mut rng, fleet.clone(), 16).len(), 32);
+        assert_eq!(draw(&config, &mut rng, fleet, 600).len(), 1_000);
     }
 
     proptest! {
