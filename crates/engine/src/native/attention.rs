@@ -6,14 +6,21 @@
 //! PackedMultiHeadAttention wants them; the bias is added here, on the way in.
 //!
 //! Keys are turned on their side once, so that both products run along rows with
-//! [`QUERIES`] rows of sums in registers. The exponential is a polynomial
-//! that the compiler turns into vector code: calling libm for each of the
-//! `tokens²·heads` weights cost more than every matrix product of a small model.
+//! the sums of [`QUERIES`] queries in registers. The exponential is a polynomial on
+//! vectors: calling libm for each of the `tokens²·heads` weights cost more than
+//! every matrix product of a small model.
+//!
+//! Vectors are written out (`pulp` picks the widest the CPU has). Loops left to
+//! the compiler ran ten times slower at one optimisation level than at another.
 
 use std::cell::RefCell;
 
-/// Queries handled together: 4 × 32 sums fill half of AVX-512's registers, 4 × 16 half of AVX2's.
+use pulp::{Arch, Simd, WithSimd};
+
+/// Queries handled together: with [`VECTORS`] each, their sums take 8 of 16 or 32 registers.
 const QUERIES: usize = 4;
+/// Vectors side by side in one pass over keys or values.
+const VECTORS: usize = 2;
 
 /// Where one sequence and head lie in the flat projection.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +39,16 @@ pub(crate) struct Head {
 
 #[derive(Default)]
 struct Scratch {
+    /// (size × wide) keys, turned and scaled.
     keys: Vec<f32>,
+    /// (len × deep) values.
     values: Vec<f32>,
+    /// (queries × wide) scores, then weights.
     weights: Vec<f32>,
+    /// (size × queries) queries, turned.
+    queries: Vec<[f32; QUERIES]>,
+    /// (queries × deep) results.
+    results: Vec<f32>,
 }
 
 thread_local! {
@@ -46,193 +60,175 @@ thread_local! {
 /// `qkv`: (tokens × heads × 3 × size) of the whole batch; `bias`: (heads × 3 ×
 /// size); `write(token, numbers)` receives each token's `size` numbers.
 pub(crate) fn attend(head: Head, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the feature it is compiled for was detected just now.
-                #[expect(unsafe_code, reason = "calling a function compiled for a detected CPU feature")]
-                unsafe {
-                    attend_avx512(head, qkv, bias, scratch, write);
-                }
-                return;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the features it is compiled for were detected just now.
-                #[expect(unsafe_code, reason = "calling a function compiled for a detected CPU feature")]
-                unsafe {
-                    attend_avx2(head, qkv, bias, scratch, write);
-                }
-                return;
-            }
-        }
-        // NEON always has fused multiply-add; plain x86-64 does not.
-        attend_lanes::<16, { cfg!(target_arch = "aarch64") }>(head, qkv, bias, scratch, write);
-    });
+    SCRATCH.with_borrow_mut(|scratch| Arch::new().dispatch(Attend { head, qkv, bias, scratch, write }));
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn attend_avx512(head: Head, qkv: &[f32], bias: &[f32], scratch: &mut Scratch, write: &mut dyn FnMut(usize, &[f32])) {
-    attend_lanes::<32, true>(head, qkv, bias, scratch, write);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn attend_avx2(head: Head, qkv: &[f32], bias: &[f32], scratch: &mut Scratch, write: &mut dyn FnMut(usize, &[f32])) {
-    attend_lanes::<16, true>(head, qkv, bias, scratch, write);
-}
-
-/// `a·b + c`, fused where the target has it (`mul_add` without it is a library call).
-#[inline(always)]
-fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-#[inline(always)]
-fn attend_lanes<const LANES: usize, const FUSED: bool>(
+/// [`attend`] for a vector width that is chosen at run time.
+struct Attend<'a> {
     head: Head,
-    qkv: &[f32],
-    bias: &[f32],
-    scratch: &mut Scratch,
-    write: &mut dyn FnMut(usize, &[f32]),
-) {
-    let Head { start, len, head, heads, size } = head;
-    let row = heads * 3 * size;
-    let at = head * 3 * size;
-    // Sizes rounded up to whole vectors; the tails are zero and change no sum.
-    let wide = len.next_multiple_of(LANES);
-    let deep = size.next_multiple_of(LANES);
-    let scale = 1.0 / (size as f32).sqrt();
+    qkv: &'a [f32],
+    bias: &'a [f32],
+    scratch: &'a mut Scratch,
+    write: &'a mut dyn FnMut(usize, &[f32]),
+}
 
-    let Scratch { keys, values, weights } = scratch;
-    keys.clear();
-    keys.resize(size * wide, 0.0);
-    values.clear();
-    values.resize(wide * deep, 0.0);
-    weights.clear();
-    weights.resize(QUERIES * wide, 0.0);
+impl WithSimd for Attend<'_> {
+    type Output = ();
 
-    let bias = &bias[at..at + 3 * size];
-    for j in 0..len {
-        let token = &qkv[(start + j) * row + at..][..3 * size];
-        for d in 0..size {
-            keys[d * wide + j] = (token[size + d] + bias[size + d]) * scale;
-        }
-        for d in 0..size {
-            values[j * deep + d] = token[2 * size + d] + bias[2 * size + d];
-        }
-    }
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { head: Head { start, len, head, heads, size }, qkv, bias, scratch, write } = self;
+        let row = heads * 3 * size;
+        let at = head * 3 * size;
+        let bias = &bias[at..at + 3 * size];
+        // Rounded up to whole passes; nothing read there changes a sum.
+        let pass = VECTORS * S::F32_LANES;
+        let (wide, deep) = (len.next_multiple_of(pass), size.next_multiple_of(pass));
+        scratch.load(qkv, bias, (start, len, size), (row, at), (wide, deep));
+        let Scratch { keys, values, weights, queries, results } = scratch;
 
-    let mut query = vec![[0.0f32; QUERIES]; size];
-    let mut out = vec![0.0f32; QUERIES * deep];
-    for i0 in (0..len).step_by(QUERIES) {
-        let rows = QUERIES.min(len - i0);
-        for r in 0..rows {
-            let token = &qkv[(start + i0 + r) * row + at..][..size];
-            for d in 0..size {
-                query[d][r] = token[d] + bias[d];
-            }
-        }
-        for j0 in (0..wide).step_by(LANES) {
-            let mut sums = [[0.0f32; LANES]; QUERIES];
-            for (q, k) in query.iter().zip(keys.chunks_exact(wide)) {
-                let k: &[f32; LANES] = match k[j0..j0 + LANES].try_into() {
-                    Ok(k) => k,
-                    Err(_) => unreachable!("a slice of LANES numbers"),
-                };
-                for r in 0..QUERIES {
-                    for l in 0..LANES {
-                        sums[r][l] = fma::<FUSED>(q[r], k[l], sums[r][l]);
-                    }
+        for first in (0..len).step_by(QUERIES) {
+            let rows = QUERIES.min(len - first);
+            for r in 0..rows {
+                let token = &qkv[(start + first + r) * row + at..][..size];
+                for (q, (x, b)) in queries.iter_mut().zip(token.iter().zip(bias)) {
+                    q[r] = x + b;
                 }
             }
-            for r in 0..QUERIES {
-                weights[r * wide + j0..][..LANES].copy_from_slice(&sums[r]);
+            for j in (0..wide).step_by(pass) {
+                // Q·Kᵀ: each query number times a stretch of keys.
+                let sums =
+                    products(simd, queries.iter().copied().zip(keys.chunks_exact(wide).map(|k| &k[j..j + pass])));
+                store::<S>(sums, weights, wide, j);
             }
-        }
-        let mut scales = [0.0f32; QUERIES];
-        for (r, scale) in scales.iter_mut().enumerate() {
-            let (live, tail) = weights[r * wide..][..wide].split_at_mut(len);
-            tail.fill(0.0);
-            *scale = 1.0 / exponentiate::<LANES, FUSED>(live);
-        }
-        for d0 in (0..deep).step_by(LANES) {
-            let mut sums = [[0.0f32; LANES]; QUERIES];
-            for j in 0..len {
-                let v: &[f32; LANES] = match values[j * deep + d0..][..LANES].try_into() {
-                    Ok(v) => v,
-                    Err(_) => unreachable!("a slice of LANES numbers"),
-                };
-                for r in 0..QUERIES {
-                    let w = weights[r * wide + j];
-                    for l in 0..LANES {
-                        sums[r][l] = fma::<FUSED>(w, v[l], sums[r][l]);
-                    }
-                }
+            let mut scales = [0.0; QUERIES];
+            for (scale, w) in scales.iter_mut().zip(weights.chunks_exact_mut(wide)) {
+                w[len..].fill(f32::NEG_INFINITY);
+                *scale = 1.0 / exponentiate(simd, w);
             }
-            for r in 0..QUERIES {
-                for l in 0..LANES {
-                    out[r * deep + d0 + l] = sums[r][l] * scales[r];
-                }
+            for d in (0..deep).step_by(pass) {
+                // Weights·V: each weight times a stretch of its token's value.
+                let each = (0..len).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
+                let sums = products(simd, each.zip(values.chunks_exact(deep).map(|v| &v[d..d + pass])));
+                store::<S>(sums, results, deep, d);
             }
-        }
-        for r in 0..rows {
-            write(start + i0 + r, &out[r * deep..][..size]);
+            for (r, scale) in scales.into_iter().enumerate().take(rows) {
+                let out = &mut results[r * deep..][..size];
+                out.iter_mut().for_each(|x| *x *= scale);
+                write(start + first + r, out);
+            }
         }
     }
 }
 
-/// Replaces each `x` by `exp(x − max)` and returns the sum of them.
-#[inline(always)]
-fn exponentiate<const LANES: usize, const FUSED: bool>(row: &mut [f32]) -> f32 {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    let mut chunks = row.chunks_exact(LANES);
-    for c in &mut chunks {
-        for l in 0..LANES {
-            most[l] = if c[l] > most[l] { c[l] } else { most[l] };
+impl Scratch {
+    /// Sizes the buffers and copies keys and values in, bias added.
+    #[inline(always)]
+    fn load(
+        &mut self,
+        qkv: &[f32],
+        bias: &[f32],
+        (start, len, size): (usize, usize, usize),
+        (row, at): (usize, usize),
+        (wide, deep): (usize, usize),
+    ) {
+        for (buffer, length) in [
+            (&mut self.keys, size * wide),
+            (&mut self.values, len * deep),
+            (&mut self.weights, QUERIES * wide),
+            (&mut self.results, QUERIES * deep),
+        ] {
+            buffer.clear();
+            buffer.resize(length, 0.0);
+        }
+        self.queries.clear();
+        self.queries.resize(size, [0.0; QUERIES]);
+        let scale = 1.0 / (size as f32).sqrt();
+        for j in 0..len {
+            let token = &qkv[(start + j) * row + at..][..3 * size];
+            let (key, value) = token[size..].split_at(size);
+            let (key_bias, value_bias) = bias[size..].split_at(size);
+            for (d, (x, b)) in key.iter().zip(key_bias).enumerate() {
+                self.keys[d * wide + j] = (x + b) * scale;
+            }
+            for (to, (x, b)) in self.values[j * deep..].iter_mut().zip(value.iter().zip(value_bias)) {
+                *to = x + b;
+            }
         }
     }
-    let mut max = f32::NEG_INFINITY;
-    for &x in most.iter().chain(chunks.remainder()) {
-        max = if x > max { x } else { max };
-    }
-    let mut sums = [0.0f32; LANES];
-    let mut chunks = row.chunks_exact_mut(LANES);
-    for c in &mut chunks {
-        for l in 0..LANES {
-            c[l] = exp::<FUSED>(c[l] - max);
-            sums[l] += c[l];
-        }
-    }
-    let mut sum = 0.0;
-    for x in chunks.into_remainder() {
-        *x = exp::<FUSED>(*x - max);
-        sum += *x;
-    }
-    sum + sums.iter().sum::<f32>()
 }
 
-/// `exp(x)` for `x ≤ 0`, relative error below 2e-7, NaN kept (Cody–Waite reduction, degree 6).
+type Sums<S> = [[<S as Simd>::f32s; VECTORS]; QUERIES];
+
+/// `Σ numbers[r] · stretch` for each query `r`.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
+fn products<'a, S: Simd>(simd: S, terms: impl Iterator<Item = ([f32; QUERIES], &'a [f32])>) -> Sums<S> {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; QUERIES];
+    for (numbers, stretch) in terms {
+        let (stretch, _) = S::as_simd_f32s(stretch);
+        if let [a, b] = *stretch {
+            for r in 0..QUERIES {
+                let x = simd.splat_f32s(numbers[r]);
+                sums[r][0] = simd.mul_add_e_f32s(x, a, sums[r][0]);
+                sums[r][1] = simd.mul_add_e_f32s(x, b, sums[r][1]);
+            }
+        }
+    }
+    sums
+}
+
+/// Puts sums at column `j` of rows of `width`.
+#[inline(always)]
+fn store<S: Simd>(sums: Sums<S>, rows: &mut [f32], width: usize, j: usize) {
+    for (sums, row) in sums.iter().zip(rows.chunks_exact_mut(width)) {
+        let (to, _) = S::as_mut_simd_f32s(&mut row[j..]);
+        to[..VECTORS].copy_from_slice(sums);
+    }
+}
+
+/// Replaces each `x` by `exp(x − max)` and returns the sum of them. −∞ becomes 1e-38.
+#[inline(always)]
+fn exponentiate<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+    let (row, _) = S::as_mut_simd_f32s(row);
+    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+    for x in row.iter() {
+        most = simd.max_f32s(most, *x);
+    }
+    let most = simd.splat_f32s(simd.reduce_max_f32s(most));
+    let mut sum = simd.splat_f32s(0.0);
+    for x in row.iter_mut() {
+        *x = exp(simd, simd.sub_f32s(*x, most));
+        sum = simd.add_f32s(sum, *x);
+    }
+    simd.reduce_sum_f32s(sum)
+}
+
+/// `exp(x)` for `x ≤ 0`, relative error below 3e-7, NaN kept (Cody–Waite reduction, degree 6).
+#[inline(always)]
+fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Adding and taking it away rounds to a whole number, which then sits in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     /// Below this the result is no longer a normal number; it is held there.
     const LEAST: f32 = -87.0;
-    let x = if x < LEAST { LEAST } else { x };
-    let shifted = fma::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = fma::<FUSED>(n, -LN2_HIGH, x);
-    let r = fma::<FUSED>(n, -LN2_LOW, r);
-    let mut p = 1.0 / 720.0;
+    /// A float's exponent is stored with this added, above this many bits of fraction.
+    const BIAS: u32 = 127;
+    const FRACTION: u32 = 23;
+    let of = |c: f32| simd.splat_f32s(c);
+    // Not max: it may drop a NaN.
+    let x = simd.select_f32s(simd.less_than_f32s(x, of(LEAST)), of(LEAST), x);
+    let shifted = simd.mul_add_e_f32s(x, of(std::f32::consts::LOG2_E), of(ROUND));
+    let n = simd.sub_f32s(shifted, of(ROUND));
+    let r = simd.mul_add_e_f32s(n, of(-LN2_HIGH), x);
+    let r = simd.mul_add_e_f32s(n, of(-LN2_LOW), r);
+    let mut p = of(1.0 / 720.0);
     for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = fma::<FUSED>(p, r, c);
+        p = simd.mul_add_e_f32s(p, r, of(c));
     }
-    let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
-    p * power
+    let bits = simd.add_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(BIAS));
+    let power = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(FRACTION)));
+    simd.mul_f32s(p, power)
 }
 
 #[cfg(test)]
@@ -287,15 +283,21 @@ mod tests {
         fn every_length_and_size_agrees_with_the_formula(len in 1usize..70, size in 1usize..70, before in 0usize..5, head in 0usize..3, seed: u64, spread in 0.1f32..8.0) {
             let h = Head { start: before, len, head, heads: 3, size };
             check(h, before + len + 2, seed, spread, attend);
-            check(h, before + len + 2, seed, spread, |h, q, b, w| attend_lanes::<16, false>(h, q, b, &mut Scratch::default(), w));
+            check(h, before + len + 2, seed, spread, scalar);
         }
 
         #[test]
         fn exp_is_close(x in -100f32..0.0) {
             let want = f64::from(x.max(-87.0)).exp();
-            prop_assert!((f64::from(exp::<false>(x)) - want).abs() <= 3e-7 * want);
-            prop_assert!((f64::from(exp::<true>(x)) - want).abs() <= 3e-7 * want);
+            let got = exp(pulp::Scalar, x);
+            prop_assert!((f64::from(got) - want).abs() <= 3e-7 * want, "{got}");
         }
+    }
+
+    /// Without any vector instructions, as on a CPU that pulp does not know.
+    fn scalar(head: Head, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
+        let scratch = &mut Scratch::default();
+        Attend { head, qkv, bias, scratch, write }.with_simd(pulp::Scalar);
     }
 
     #[test]
