@@ -130,9 +130,15 @@ fn failure(stderr: &str) -> Failure {
     } else {
         ("pip failed", true)
     };
+    // The last line of a traceback is the exception; the rest is pip's own code.
     let lines: Vec<_> = stderr.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("WARNING")).collect();
-    let says = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("\n           ");
-    let says = if says.is_empty() { "pip said nothing".to_owned() } else { says };
+    let errors: Vec<_> =
+        lines.iter().filter_map(|l| l.strip_prefix("ERROR: ")).filter(|l| *l != "Exception:").collect();
+    let says = match (errors.is_empty(), lines.last()) {
+        (false, _) => errors.join("; "),
+        (true, Some(last)) => (*last).to_owned(),
+        (true, None) => "pip said nothing".to_owned(),
+    };
     Failure { what, passing, says }
 }
 
@@ -157,9 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_kept_and_warnings_are_not() {
-        let said = failure("a\nb\nc\nd\nWARNING: w\ne\n").says;
-        assert!(said.starts_with('b') && said.ends_with('e') && !said.contains("WARNING"), "{said}");
+    fn errors_are_kept_and_tracebacks_are_not() {
+        assert_eq!(failure("WARNING: w\nERROR: one\nnoise\nERROR: two\n").says, "one; two");
+        let traceback = "ERROR: Exception:\nTraceback (most recent call last):\n  File x, line 1\nOSError: [Errno 28] No space left on device\n";
+        assert_eq!(failure(traceback).says, "OSError: [Errno 28] No space left on device");
         assert_eq!(failure("").says, "pip said nothing");
     }
 }
