@@ -49,6 +49,9 @@ pub const SHUTDOWN_GRACE_MS: u64 = 25_000;
 /// clients that watch health, as sortie-client does.
 pub const DRAIN_DELAY_MS: u64 = 0;
 
+/// A few batches before the first caller's, so that the first estimates of waiting are measured.
+pub const WARM_UP: bool = true;
+
 /// Standard services are on: probes and grpcurl should just work.
 pub const HEALTH: bool = true;
 

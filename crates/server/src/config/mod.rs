@@ -88,6 +88,9 @@ pub struct Config {
     /// Milliseconds requests are still taken after a stop signal, with health already saying no
     #[arg(long, env = "SORTIE_DRAIN_DELAY_MS", value_name = "MS")]
     pub drain_delay_ms: u64,
+    /// Run a few batches of each model before serving
+    #[arg(long, env = "SORTIE_WARM_UP", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub warm_up: bool,
     /// Serve grpc.health.v1
     #[arg(long, env = "SORTIE_HEALTH", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub health: bool,
@@ -122,6 +125,7 @@ impl Default for Config {
             log_filter: defaults::LOG_FILTER.to_owned(),
             shutdown_grace_ms: defaults::SHUTDOWN_GRACE_MS,
             drain_delay_ms: defaults::DRAIN_DELAY_MS,
+            warm_up: defaults::WARM_UP,
             health: defaults::HEALTH,
             reflection: defaults::REFLECTION,
             models: Vec::new(),

@@ -54,7 +54,7 @@ fn models_of_flags_replace_those_of_the_file() {
 fn every_setting_has_an_environment_variable_of_its_name() {
     for arg in command().unwrap().get_arguments() {
         let id = arg.get_id().as_str();
-        if ["help", "version", "print_config", "settings", "Config"].contains(&id) {
+        if ["help", "version", "print_config"].contains(&id) {
             continue;
         }
         let expected = if id == "models" { "SORTIE_MODEL".to_owned() } else { format!("SORTIE_{}", id.to_uppercase()) };
@@ -99,4 +99,25 @@ fn an_unknown_key_of_the_file_is_named_with_the_file() {
     let (_dir, path) = file("thread = 3\n");
     let error = refused(&["--config", &path]);
     assert!(error.contains("thread") && error.contains("sortie.toml"), "{error}");
+}
+
+#[test]
+fn the_document_has_a_row_for_every_setting_with_its_default() {
+    let document = include_str!("../../../../docs/configuration.md");
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    for arg in command().unwrap().get_arguments() {
+        let id = arg.get_id().as_str();
+        if ["help", "version", "print_config", "config"].contains(&id) {
+            continue;
+        }
+        let name = if id == "models" { "model" } else { id };
+        let row = document
+            .lines()
+            .find(|l| l.starts_with(&format!("| `{name}` |")))
+            .unwrap_or_else(|| panic!("no row for {name}"));
+        assert!(row.contains(&format!("`SORTIE_{}`", name.to_uppercase())), "{row}");
+        let default = defaults.get(id).filter(|v| !v.is_array());
+        let shown = default.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
+        assert!(shown.is_empty() || row.contains(&format!("| `{shown}` |")), "{row} should say {shown}");
+    }
 }

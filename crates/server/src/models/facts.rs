@@ -1,0 +1,51 @@
+//! What a task means: to a person, on the wire, and for the RPCs it makes sense for.
+
+use sortie_engine::{Pooling, Task};
+use sortie_proto::v1;
+
+/// What a task means to a person.
+pub(super) fn made_for(task: &Task) -> String {
+    match task {
+        Task::SequenceClassification { labels, .. } if labels.len() == 1 => "a reranker".to_owned(),
+        Task::SequenceClassification { labels, .. } => format!("a classifier of {} labels", labels.len()),
+        Task::TokenClassification { labels } => format!("a tagger of {} labels", labels.len()),
+        Task::Embedding => "an embedding model".to_owned(),
+        Task::SparseEmbedding => "a sparse embedding model".to_owned(),
+        _ => "a model of another kind".to_owned(),
+    }
+}
+
+/// The RPCs a task makes sense for; the ones that only look are answered by all.
+pub(super) fn rpcs(task: &Task) -> Vec<&'static str> {
+    let mut rpcs = match task {
+        Task::SequenceClassification { labels, .. } if labels.len() == 1 => vec!["Rerank", "Classify"],
+        Task::SequenceClassification { .. } => vec!["Classify"],
+        Task::TokenClassification { .. } => vec!["TagTokens"],
+        Task::Embedding => vec!["Embed", "Similarity", "Rerank"],
+        Task::SparseEmbedding => vec!["EmbedSparse"],
+        _ => Vec::new(),
+    };
+    rpcs.extend(["Tokenize", "GetModel", "Probe"]);
+    rpcs
+}
+
+pub(super) fn proto_task(task: &Task) -> v1::Task {
+    match task {
+        Task::SequenceClassification { labels, .. } if labels.len() == 1 => v1::Task::Rerank,
+        Task::SequenceClassification { .. } => v1::Task::Classify,
+        Task::TokenClassification { .. } => v1::Task::Tag,
+        Task::Embedding => v1::Task::Embed,
+        Task::SparseEmbedding => v1::Task::EmbedSparse,
+        _ => v1::Task::Unspecified,
+    }
+}
+
+pub(super) fn proto_pooling(task: &Task, pooling: Pooling) -> v1::Pooling {
+    match (task, pooling) {
+        (Task::Embedding, Pooling::Cls) => v1::Pooling::Cls,
+        (Task::Embedding, Pooling::Mean) => v1::Pooling::Mean,
+        (Task::Embedding, Pooling::Max) => v1::Pooling::Max,
+        (Task::Embedding, Pooling::Last) => v1::Pooling::Last,
+        _ => v1::Pooling::Unspecified,
+    }
+}

@@ -1,0 +1,115 @@
+//! From a [`ModelSpec`] to a [`Served`]: fetch, open, start, warm up.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use sortie_engine::{Executor, LoadOptions, Model, ModelInfo, Pooling, Runtime};
+use sortie_proto::v1;
+use sortie_scheduler::{Scheduler, SchedulerConfig};
+use tokio::sync::Semaphore;
+
+use super::{Served, StartupError, facts::made_for, warm_up::warm_up};
+use crate::{
+    backend::EngineBackend,
+    config::{Config, ModelSpec, PoolingName, Source},
+    hub::{self, HubOptions},
+    pipeline::TokenRatio,
+};
+
+/// What all models of the process share.
+pub(super) struct Shared {
+    pub(super) runtime: Runtime,
+    pub(super) replica: Arc<str>,
+    pub(super) tokenizers: Arc<Semaphore>,
+    pub(super) tokenize_threads: usize,
+    pub(super) draining: Arc<AtomicBool>,
+}
+
+/// Loads one model; nothing of it is served yet.
+pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> Result<Served, StartupError> {
+    let name = spec.name.clone();
+    let (folder, commit) = match spec.source() {
+        Source::Folder(path) => (path, None),
+        Source::Hub { repo, revision } => {
+            let mut hub_options = HubOptions::from_env(|key| std::env::var(key).ok());
+            hub_options.prefer_onnx = spec.prefer_onnx;
+            let fetched = hub::fetch(&repo, revision.as_deref(), &hub_options)
+                .await
+                .map_err(|source| StartupError::Fetch { name: name.clone(), source })?;
+            (fetched.folder, Some(fetched.commit))
+        }
+    };
+    let options = LoadOptions {
+        runtime: Some(shared.runtime.clone()),
+        threads: (config.threads > 0).then_some(config.threads),
+        max_length: spec.max_length,
+        pooling: spec.pooling.map(engine_pooling),
+        prefer_onnx: spec.prefer_onnx,
+    };
+    let path = folder.clone();
+    let model = tokio::task::spawn_blocking(move || Model::open(&path, &options))
+        .await
+        .map_err(|source| StartupError::Cut { name: name.clone(), source })?
+        .map_err(|source| StartupError::Load { name: name.clone(), source })?;
+    let model = Arc::new(model);
+    let for_owner = Arc::clone(&model);
+    let limits = SchedulerConfig {
+        max_batch_tokens: usize::try_from(config.max_batch_tokens).unwrap_or(usize::MAX),
+        max_queue_tokens: config.max_queue_tokens,
+    };
+    let scheduler = Scheduler::start(&name, limits, move || Executor::new(&for_owner).map(EngineBackend))
+        .await
+        .map_err(|source| StartupError::Start { name: name.clone(), source })?;
+    if config.warm_up {
+        warm_up(&name, &model, &scheduler).await;
+    }
+    let revision = commit.unwrap_or_else(|| model.info().revision.clone());
+    announce(&name, &folder, &revision, model.info());
+    Ok(Served {
+        name,
+        revision,
+        model,
+        scheduler,
+        limits: v1::Limits {
+            max_batch_tokens: config.max_batch_tokens,
+            max_items: config.max_items,
+            max_message_bytes: config.max_message_bytes,
+            max_text_bytes: config.max_text_bytes,
+            max_queue_tokens: config.max_queue_tokens,
+        },
+        replica: Arc::clone(&shared.replica),
+        tokenizers: Arc::clone(&shared.tokenizers),
+        tokenize_threads: shared.tokenize_threads,
+        ratio: TokenRatio::default(),
+        draining: Arc::clone(&shared.draining),
+    })
+}
+
+fn announce(name: &str, folder: &Path, revision: &str, info: &ModelInfo) {
+    tracing::info!(
+        name,
+        folder = %folder.display(),
+        task = made_for(&info.task),
+        model_type = info.model_type,
+        architecture = info.architecture,
+        revision,
+        engine = info.engine,
+        device = info.device,
+        precision = info.precision,
+        max_length = info.max_length,
+        dimensions = info.dimensions,
+        labels = info.task.labels().len(),
+        "model loaded"
+    );
+}
+
+fn engine_pooling(name: PoolingName) -> Pooling {
+    match name {
+        PoolingName::Cls => Pooling::Cls,
+        PoolingName::Mean => Pooling::Mean,
+        PoolingName::Max => Pooling::Max,
+        PoolingName::Last => Pooling::Last,
+    }
+}

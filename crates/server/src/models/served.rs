@@ -1,0 +1,116 @@
+//! One model as it is served: what it is, its queue, its load.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sortie_engine::{Model, ModelInfo, Task};
+use sortie_proto::v1;
+use sortie_scheduler::Scheduler;
+use tokio::sync::Semaphore;
+
+use super::facts::{made_for, proto_pooling, proto_task, rpcs};
+use crate::{backend::EngineBackend, errors::ServeError, pipeline::TokenRatio};
+
+/// One model as it is served.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) name: String,
+    /// The hub's commit, else a digest of the files.
+    pub(crate) revision: String,
+    pub(crate) model: Arc<Model>,
+    pub(crate) scheduler: Scheduler<EngineBackend>,
+    pub(crate) limits: v1::Limits,
+    pub(crate) replica: Arc<str>,
+    /// Places for tokenizing work, shared by all models of the process.
+    pub(crate) tokenizers: Arc<Semaphore>,
+    /// Threads behind `tokenizers`.
+    pub(crate) tokenize_threads: usize,
+    /// Tokens a byte of text makes, learned from requests.
+    pub(crate) ratio: TokenRatio,
+    pub(super) draining: Arc<AtomicBool>,
+}
+
+impl Served {
+    /// What is known of it.
+    pub(crate) fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    /// READY; DRAINING once a stop was asked for; FAILED if its thread ended before that.
+    pub(crate) fn state(&self) -> v1::ModelState {
+        if self.draining.load(Ordering::Relaxed) {
+            v1::ModelState::Draining
+        } else if self.scheduler.is_drained() {
+            v1::ModelState::Failed
+        } else {
+            v1::ModelState::Ready
+        }
+    }
+
+    /// Its load now; no lock is taken.
+    pub(crate) fn load_report(&self) -> v1::LoadReport {
+        let load = self.scheduler.load();
+        v1::LoadReport {
+            epoch: load.epoch,
+            drain_ms: load.drain_ms,
+            busy: load.busy,
+            queued_tok: load.queued_tok,
+            running_tok: load.running_tok,
+            a_ms: load.a_ms,
+            b_us: load.b_us,
+            knee_tok: load.knee_tok,
+            rate_tok_s: load.rate_tok_s,
+            limits: Some(self.limits),
+            state: self.state().into(),
+            overdue: load.overdue,
+        }
+    }
+
+    /// The RPCs it answers, by name.
+    pub(crate) fn rpcs(&self) -> Vec<&'static str> {
+        rpcs(&self.info().task)
+    }
+
+    /// The refusal of an RPC it does not answer.
+    pub(crate) fn wrong_task(&self, rpc: &'static str) -> ServeError {
+        ServeError::WrongTask {
+            model: self.name.clone(),
+            rpc,
+            why: made_for(&self.info().task),
+            rpcs: self.rpcs().into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// The contract's description.
+    pub(crate) fn describe(&self) -> v1::ModelInfo {
+        let info = self.info();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        v1::ModelInfo {
+            name: self.name.clone(),
+            revision: self.revision.clone(),
+            model_type: info.model_type.clone(),
+            architecture: info.architecture.clone(),
+            task: proto_task(&info.task).into(),
+            rpcs: self.rpcs().into_iter().map(str::to_owned).collect(),
+            labels: info.task.labels().to_vec(),
+            multi_label: matches!(info.task, Task::SequenceClassification { multi_label: true, .. }),
+            max_length: number(info.max_length),
+            dimensions: number(info.dimensions),
+            pooling: proto_pooling(&info.task, info.embed.pooling).into(),
+            normalize: info.embed.normalize,
+            prompts: info
+                .prompts
+                .iter()
+                .map(|(name, text)| v1::Prompt { name: name.clone(), text: text.clone() })
+                .collect(),
+            vocab_size: number(info.vocab_size),
+            engine: info.engine.to_owned(),
+            device: info.device.clone(),
+            precision: info.precision.to_owned(),
+            limits: Some(self.limits),
+            state: self.state().into(),
+        }
+    }
+}
