@@ -1,5 +1,7 @@
 //! What every source file of the workspace must have.
 
+#![cfg(test)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
