@@ -4,6 +4,8 @@
 //! tokenizer or a CUDA binding. The rules are read off cargo's own resolution of
 //! normal and build dependencies, over all features and platforms.
 
+#![cfg(test)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

@@ -7,7 +7,11 @@ use crate::support::{Running, config, folder, serve_with, spec, text};
 use prost::Message as _;
 use sortie_proto::v1;
 use sortie_server::{Config, LIVENESS, READINESS};
-use tokio::{net::TcpListener, process::Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpListener,
+    process::Command,
+};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::{
@@ -177,6 +181,36 @@ async fn the_process_serves_and_ends_on_sigterm() {
     let request = lines.iter().find(|l| l["message"] == "request").unwrap();
     assert_eq!((request["rpc"].as_str(), request["code"].as_str()), (Some("Rerank"), Some("Ok")));
     assert!(!log.contains("never-in-the-log"));
+}
+
+/// A first signal waits for the request in flight, a second one for nothing.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sortie-server"))
+        .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--max-concurrent-requests", "1", "--model"])
+        .arg(crate::support::oracle("bert-rerank"))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = async |start: &str| loop {
+        let line: serde_json::Value = serde_json::from_str(&log.next_line().await.unwrap().unwrap()).unwrap();
+        if line["message"].as_str().is_some_and(|m| m.starts_with(start)) {
+            break line;
+        }
+    };
+    let address = line("listening on ").await["address"].as_str().unwrap().to_owned();
+    let channel = tonic::transport::Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let (held, _) = crate::support::raw::hold(channel).await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(&pid).status().await.unwrap().success());
+    line("SIGTERM: stopping").await;
+    assert!(Command::new("kill").arg(&pid).status().await.unwrap().success());
+    line("SIGTERM again").await;
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    held.call.abort();
 }
 
 #[tokio::test]

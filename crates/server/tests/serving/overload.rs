@@ -113,21 +113,7 @@ async fn too_many_requests() {
     let mut config = config(&["bert-rerank"]);
     config.max_concurrent_requests = 1;
     let (server, mut client) = serve_with(config).await;
-    // A request whose message does not come holds the one place, unless another had it first.
-    let channel = server.channel().await;
-    let hold = || {
-        let (end, ended) = futures::channel::oneshot::channel::<Vec<u8>>();
-        let body = stream::once(ended).filter_map(async |message| message.ok());
-        (end, tokio::spawn(crate::support::raw::call(channel.clone(), "Rerank", body)))
-    };
-    let (mut end, mut held) = hold();
-    let status = loop {
-        match client.rerank(job(1)).await {
-            Ok(_) if held.is_finished() => (end, held) = hold(),
-            Ok(_) => tokio::task::yield_now().await,
-            Err(status) => break status,
-        }
-    };
+    let (held, status) = crate::support::raw::hold(server.channel().await).await;
     let want = plain(Code::ResourceExhausted, "TOO_MANY_REQUESTS");
     let status = refused::<()>(Err(status), want, &["max_concurrent_requests is 1"]);
     assert_eq!(pushback(&status), Some(50));
@@ -135,8 +121,8 @@ async fn too_many_requests() {
     client.probe(v1::ProbeRequest::default()).await.unwrap();
     client.list_models(v1::ListModelsRequest {}).await.unwrap();
     // The place is given back when the request ends.
-    drop(end);
-    refused(held.await.unwrap(), plain(Code::InvalidArgument, "UNDECODABLE"), &[]);
+    drop(held.end);
+    refused(held.call.await.unwrap(), plain(Code::InvalidArgument, "UNDECODABLE"), &[]);
     client.rerank(job(1)).await.unwrap();
 }
 

@@ -2,8 +2,11 @@
 //! not end.
 
 use bytes::{Buf as _, BufMut as _};
+use futures::{StreamExt as _, channel::oneshot, stream};
+use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
+use tokio::task::JoinHandle;
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
@@ -60,5 +63,30 @@ where
 
 /// Sends one message of these bytes.
 pub(crate) async fn send(channel: Channel, rpc: &str, bytes: Vec<u8>) -> Result<Response<Vec<u8>>, Status> {
-    call(channel, rpc, futures::stream::iter([bytes])).await
+    call(channel, rpc, stream::iter([bytes])).await
+}
+
+/// A request whose message does not come until it is dropped.
+pub(crate) struct Held {
+    pub(crate) end: oneshot::Sender<Vec<u8>>,
+    pub(crate) call: JoinHandle<Result<Response<Vec<u8>>, Status>>,
+}
+
+/// Takes the one place of a server with `max_concurrent_requests` 1, and gives the refusal that the next request got.
+pub(crate) async fn hold(channel: Channel) -> (Held, Status) {
+    let mut client = EncoderServiceClient::new(channel.clone());
+    let hold = || {
+        let (end, ended) = oneshot::channel::<Vec<u8>>();
+        let body = stream::once(ended).filter_map(async |message| message.ok());
+        Held { end, call: tokio::spawn(call(channel.clone(), "Rerank", body)) }
+    };
+    let mut held = hold();
+    loop {
+        match client.tokenize(v1::TokenizeRequest::default()).await {
+            Err(status) if status.code() == Code::ResourceExhausted => return (held, status),
+            // The other request had the place first, and the held one was refused.
+            _ if held.call.is_finished() => held = hold(),
+            _ => tokio::task::yield_now().await,
+        }
+    }
 }
