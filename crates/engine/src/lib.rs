@@ -23,6 +23,7 @@ mod generic;
 mod item;
 mod model;
 mod native;
+mod onnx;
 mod post;
 mod runtime;
 mod task;

@@ -10,7 +10,8 @@ use ort::{
     value::{Outlet, TensorElementType},
 };
 
-use super::header::{self, GraphHeader, NodeHeader, ValueHeader};
+use super::header;
+use crate::onnx::{GraphProto, NodeProto, ValueInfo};
 use crate::{error::LoadError, model::LoadOptions};
 
 /// Steps taken back from an output or a table through nodes that change no number.
@@ -123,10 +124,10 @@ impl GraphFacts {
         Ok(facts)
     }
 
-    fn of_header(graph: &GraphHeader) -> Self {
+    fn of_header(graph: &GraphProto) -> Self {
         let tables: HashMap<&str, &[i64]> =
             graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
-        let makers: HashMap<&str, &NodeHeader> =
+        let makers: HashMap<&str, &NodeProto> =
             graph.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
         let inputs: Vec<Port> =
             graph.input.iter().filter(|v| !tables.contains_key(v.name.as_str())).map(|v| port(v, "")).collect();
@@ -173,7 +174,7 @@ impl Port {
     }
 }
 
-fn port(value: &ValueHeader, made_by: &str) -> Port {
+fn port(value: &ValueInfo, made_by: &str) -> Port {
     let tensor = value.kind.as_ref().and_then(|k| k.tensor.as_ref());
     let size = |v: Option<i64>| v.and_then(|v| usize::try_from(v).ok()).filter(|&v| v > 0);
     Port {
@@ -185,7 +186,7 @@ fn port(value: &ValueHeader, made_by: &str) -> Port {
 }
 
 /// Operator that makes `name`, nodes that only pass it on left out.
-fn maker<'a>(makers: &HashMap<&str, &'a NodeHeader>, name: &str) -> &'a str {
+fn maker<'a>(makers: &HashMap<&str, &'a NodeProto>, name: &str) -> &'a str {
     let mut name = name;
     let mut op = "";
     for _ in 0..MAX_STEPS {
@@ -200,7 +201,7 @@ fn maker<'a>(makers: &HashMap<&str, &'a NodeHeader>, name: &str) -> &'a str {
 }
 
 /// Where `name` comes from, before casts and dequantising.
-fn origin<'a>(makers: &HashMap<&str, &'a NodeHeader>, name: &'a str) -> &'a str {
+fn origin<'a>(makers: &HashMap<&str, &'a NodeProto>, name: &'a str) -> &'a str {
     let mut name = name;
     for _ in 0..MAX_STEPS {
         let Some(node) = makers.get(name) else { break };

@@ -1,9 +1,8 @@
 //! Reads what an ONNX file says of itself without loading it: inputs, outputs,
 //! and for each node and weight its kind, but never a weight's bytes.
 //!
-//! The messages below are the part of the published onnx.proto that is needed;
-//! prost skips every field that is not named here. The file is mapped, so skipped
-//! weights are not even read from disk.
+//! The file is mapped and prost skips what [`crate::onnx`] does not name, so weights
+//! are not even read from disk.
 
 use std::{
     fs::File,
@@ -13,108 +12,24 @@ use std::{
 use memmap2::Mmap;
 use prost::Message;
 
-use crate::error::LoadError;
-
-/// `TensorProto.DataLocation.EXTERNAL`.
-const EXTERNAL: i32 = 1;
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelHeader {
-    #[prost(message, optional, tag = "7")]
-    pub(super) graph: Option<GraphHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct GraphHeader {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) node: Vec<NodeHeader>,
-    #[prost(message, repeated, tag = "5")]
-    pub(super) initializer: Vec<TensorHeader>,
-    #[prost(message, repeated, tag = "11")]
-    pub(super) input: Vec<ValueHeader>,
-    #[prost(message, repeated, tag = "12")]
-    pub(super) output: Vec<ValueHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct NodeHeader {
-    #[prost(string, repeated, tag = "1")]
-    pub(super) input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    pub(super) output: Vec<String>,
-    #[prost(string, tag = "4")]
-    pub(super) op_type: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TensorHeader {
-    #[prost(int64, repeated, tag = "1")]
-    pub(super) dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    pub(super) data_type: i32,
-    #[prost(string, tag = "8")]
-    pub(super) name: String,
-    #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
-    #[prost(int32, tag = "14")]
-    data_location: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Entry {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ValueHeader {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-    #[prost(message, optional, tag = "2")]
-    pub(super) kind: Option<TypeHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TypeHeader {
-    #[prost(message, optional, tag = "1")]
-    pub(super) tensor: Option<TensorTypeHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TensorTypeHeader {
-    #[prost(int32, tag = "1")]
-    pub(super) elem_type: i32,
-    #[prost(message, optional, tag = "2")]
-    pub(super) shape: Option<ShapeHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ShapeHeader {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) dim: Vec<DimHeader>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct DimHeader {
-    #[prost(int64, optional, tag = "1")]
-    pub(super) value: Option<i64>,
-}
+use crate::{
+    error::LoadError,
+    onnx::{EXTERNAL, GraphProto, ModelProto},
+};
 
 /// Reads the graph of `path` and checks that its external data is there.
 ///
 /// # Errors
 /// When the file is not an ONNX model, is cut short, or a data file beside it is
 /// missing or too short.
-pub(super) fn read(path: &Path) -> Result<GraphHeader, LoadError> {
+pub(super) fn read(path: &Path) -> Result<GraphProto, LoadError> {
     let file = File::open(path).map_err(LoadError::io(path))?;
     // SAFETY: the map is read-only, private to this process and dropped on return. Another process that truncates the
     // file meanwhile would raise SIGBUS; model files are written whole and then renamed, as every downloader does.
     #[expect(unsafe_code, reason = "mapping a file has no safe form")]
     let map = unsafe { Mmap::map(&file) }.map_err(LoadError::io(path))?;
     let not_onnx = |e: String| LoadError::invalid(path, format!("not a whole ONNX model: {e}"));
-    let model = ModelHeader::decode(&map[..]).map_err(|e| not_onnx(e.to_string()))?;
+    let model = ModelProto::decode(&map[..]).map_err(|e| not_onnx(e.to_string()))?;
     let graph = model.graph.ok_or_else(|| not_onnx("it holds no graph".to_owned()))?;
     if graph.output.is_empty() {
         return Err(not_onnx("its graph has no output".to_owned()));
@@ -124,7 +39,7 @@ pub(super) fn read(path: &Path) -> Result<GraphHeader, LoadError> {
 }
 
 /// ONNX Runtime finds a missing data file too, but says so in terms of a tensor.
-fn check_external_data(path: &Path, graph: &GraphHeader) -> Result<(), LoadError> {
+fn check_external_data(path: &Path, graph: &GraphProto) -> Result<(), LoadError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     for tensor in graph.initializer.iter().filter(|t| t.data_location == EXTERNAL) {
         let of = |key: &str| tensor.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());

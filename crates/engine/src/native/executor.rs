@@ -12,9 +12,9 @@ use prost::Message;
 use super::{
     NativeModel,
     batch::{Bounds, Flat},
+    builder::Builder,
     graph::{self, input},
     head::{self, OUTPUT},
-    onnx::Builder,
     operators,
 };
 use crate::{

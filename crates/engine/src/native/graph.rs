@@ -13,12 +13,13 @@
 
 use super::{
     arch::{Encoder, LayerNames, Pointwise},
-    onnx::{Attr, Builder, Edge, Elem, MICROSOFT, ONNX, SORTIE, Size},
+    builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
     operators::{ATTENTION, NUM_HEADS},
 };
 use crate::{
     error::LoadError,
     folder::weights::{Matrix, Weights},
+    onnx::Elem,
 };
 
 /// Names of the graph's inputs.

@@ -9,11 +9,11 @@
 
 use super::{
     arch::{Encoder, Family, Pointwise},
+    builder::{Attr, Builder, ONNX, SORTIE, Size},
     graph::{WORDS, input, linear, norm, pointwise},
-    onnx::{Attr, Builder, Elem, ONNX, SORTIE, Size},
     operators::SEGMENT_MAX,
 };
-use crate::{error::LoadError, folder::weights::Weights, task::Task};
+use crate::{error::LoadError, folder::weights::Weights, onnx::Elem, task::Task};
 
 /// Writes the head over the hidden states `x` and declares the graph's output.
 /// Returns the width of an output row.

@@ -4,10 +4,11 @@
 mod arch;
 mod attention;
 mod batch;
+mod builder;
 mod executor;
 mod graph;
 mod head;
-mod onnx;
+
 mod operators;
 
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use ort::{
 
 use super::{
     attention::{Head, attend},
-    onnx::SORTIE,
+    builder::SORTIE,
 };
 
 /// Name of the attention operator.

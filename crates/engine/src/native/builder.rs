@@ -1,10 +1,10 @@
-//! The part of onnx.proto that a graph of ours needs, and a builder for it.
-//!
-//! Field numbers are those of the published onnx.proto3. Weights go in as
-//! *external* initializers: the protobuf names and shapes them, the session is
+//! Builds a graph node by node. Weights go in as *external* initializers: the protobuf names and shapes them, the session is
 //! handed the memory, since a serialised protobuf ends at 2 GB.
 
-use prost::Message;
+use crate::onnx::{
+    AttributeKind, AttributeProto, Dim, EXTERNAL, Elem, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId,
+    ShapeProto, TensorProto, TensorType, TypeProto, ValueInfo,
+};
 
 /// The standard operator domain.
 pub(crate) const ONNX: &str = "";
@@ -17,143 +17,6 @@ pub(crate) const SORTIE: &str = "sortie";
 const OPSET: i64 = 17;
 /// IR version that goes with opset 17.
 const IR_VERSION: i64 = 8;
-const EXTERNAL: i32 = 1;
-
-/// Element types of tensors, by their onnx.proto number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub(crate) enum Elem {
-    F32 = 1,
-    I32 = 6,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ModelProto {
-    #[prost(int64, tag = "1")]
-    ir_version: i64,
-    #[prost(string, tag = "2")]
-    producer_name: String,
-    #[prost(message, optional, tag = "7")]
-    pub(crate) graph: Option<GraphProto>,
-    #[prost(message, repeated, tag = "8")]
-    opset_import: Vec<OperatorSetId>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OperatorSetId {
-    #[prost(string, tag = "1")]
-    domain: String,
-    #[prost(int64, tag = "2")]
-    version: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct GraphProto {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) node: Vec<NodeProto>,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(message, repeated, tag = "5")]
-    pub(crate) initializer: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    pub(crate) input: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "12")]
-    pub(crate) output: Vec<ValueInfo>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct NodeProto {
-    #[prost(string, repeated, tag = "1")]
-    pub(crate) input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) output: Vec<String>,
-    #[prost(string, tag = "3")]
-    name: String,
-    #[prost(string, tag = "4")]
-    pub(crate) op_type: String,
-    #[prost(message, repeated, tag = "5")]
-    attribute: Vec<AttributeProto>,
-    #[prost(string, tag = "7")]
-    pub(crate) domain: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AttributeProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(float, tag = "2")]
-    f: f32,
-    #[prost(int64, tag = "3")]
-    i: i64,
-    #[prost(enumeration = "AttributeKind", tag = "20")]
-    kind: i32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
-#[repr(i32)]
-enum AttributeKind {
-    Undefined = 0,
-    Float = 1,
-    Int = 2,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    pub(crate) dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-    #[prost(string, tag = "8")]
-    pub(crate) name: String,
-    #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
-    #[prost(int32, tag = "14")]
-    data_location: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Entry {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ValueInfo {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(message, optional, tag = "2")]
-    kind: Option<TypeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TypeProto {
-    #[prost(message, optional, tag = "1")]
-    tensor_type: Option<TensorType>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorType {
-    #[prost(int32, tag = "1")]
-    elem_type: i32,
-    #[prost(message, optional, tag = "2")]
-    shape: Option<ShapeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ShapeProto {
-    #[prost(message, repeated, tag = "1")]
-    dim: Vec<Dim>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Dim {
-    #[prost(int64, optional, tag = "1")]
-    value: Option<i64>,
-    #[prost(string, optional, tag = "2")]
-    param: Option<String>,
-}
 
 /// An attribute of a node.
 #[derive(Clone, Copy, Debug)]
@@ -260,5 +123,5 @@ fn value_info(name: &str, elem: Elem, shape: &[Size]) -> ValueInfo {
         })
         .collect();
     let tensor = TensorType { elem_type: elem as i32, shape: Some(ShapeProto { dim }) };
-    ValueInfo { name: name.to_owned(), kind: Some(TypeProto { tensor_type: Some(tensor) }) }
+    ValueInfo { name: name.to_owned(), kind: Some(TypeProto { tensor: Some(tensor) }) }
 }
