@@ -1,7 +1,7 @@
 //! `config.json`: dimensions, labels and the task of a model.
 //!
 //! Field names differ by family (`hidden_size` or `dim`, `hidden_act` or
-//! `activation`); aliases fold them into one struct. Absent numbers stay `None`
+//! `activation`); they are folded into one struct. Absent numbers stay `None`
 //! here: who needs one asks with [`Config::need`] and gets an error that names it.
 
 use std::{collections::BTreeMap, path::Path};
@@ -16,19 +16,14 @@ const MAX_LABELS: usize = 1 << 20;
 
 /// `config.json`, as far as it is used.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(from = "Written")]
 pub(crate) struct Config {
     pub(crate) model_type: String,
     pub(crate) architectures: Option<Vec<String>>,
-    #[serde(alias = "dim")]
     pub(crate) hidden_size: Option<usize>,
-    #[serde(alias = "n_layers")]
     pub(crate) num_hidden_layers: Option<usize>,
-    #[serde(alias = "n_heads")]
     pub(crate) num_attention_heads: Option<usize>,
-    #[serde(alias = "hidden_dim")]
     pub(crate) intermediate_size: Option<usize>,
-    #[serde(alias = "activation")]
     pub(crate) hidden_act: Option<String>,
     pub(crate) embedding_size: Option<usize>,
     pub(crate) vocab_size: Option<usize>,
@@ -41,6 +36,66 @@ pub(crate) struct Config {
     pub(crate) id2label: Option<BTreeMap<String, String>>,
     pub(crate) num_labels: Option<usize>,
     pub(crate) is_decoder: bool,
+}
+
+/// The file as it is written: any field may be null, and a family's own name may
+/// stand beside the usual one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Written {
+    model_type: Option<String>,
+    architectures: Option<Vec<String>>,
+    hidden_size: Option<usize>,
+    dim: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    n_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    n_heads: Option<usize>,
+    intermediate_size: Option<usize>,
+    hidden_dim: Option<usize>,
+    hidden_act: Option<String>,
+    activation: Option<String>,
+    embedding_size: Option<usize>,
+    vocab_size: Option<usize>,
+    max_position_embeddings: Option<usize>,
+    type_vocab_size: Option<usize>,
+    layer_norm_eps: Option<f64>,
+    pad_token_id: Option<i64>,
+    position_embedding_type: Option<String>,
+    problem_type: Option<String>,
+    id2label: Option<BTreeMap<String, serde_json::Value>>,
+    num_labels: Option<usize>,
+    is_decoder: Option<bool>,
+}
+
+impl From<Written> for Config {
+    fn from(w: Written) -> Self {
+        // A label is text; exporters have been seen to write numbers.
+        let label = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Config {
+            model_type: w.model_type.unwrap_or_default(),
+            architectures: w.architectures,
+            hidden_size: w.hidden_size.or(w.dim),
+            num_hidden_layers: w.num_hidden_layers.or(w.n_layers),
+            num_attention_heads: w.num_attention_heads.or(w.n_heads),
+            intermediate_size: w.intermediate_size.or(w.hidden_dim),
+            hidden_act: w.hidden_act.or(w.activation),
+            embedding_size: w.embedding_size,
+            vocab_size: w.vocab_size,
+            max_position_embeddings: w.max_position_embeddings,
+            type_vocab_size: w.type_vocab_size,
+            layer_norm_eps: w.layer_norm_eps,
+            pad_token_id: w.pad_token_id,
+            position_embedding_type: w.position_embedding_type,
+            problem_type: w.problem_type,
+            id2label: w.id2label.map(|m| m.into_iter().map(|(k, v)| (k, label(v))).collect()),
+            num_labels: w.num_labels,
+            is_decoder: w.is_decoder.unwrap_or(false),
+        }
+    }
 }
 
 impl Config {
@@ -134,6 +189,15 @@ mod tests {
     fn labels_with_a_gap_are_refused() {
         let c = config(r#"{"id2label": {"0":"a","2":"c"}}"#);
         assert!(c.labels(Path::new("x")).unwrap_err().to_string().contains("id2label"));
+    }
+
+    #[test]
+    fn what_other_exporters_write_is_read() {
+        let c = config(
+            r#"{"hidden_size": 8, "dim": 9, "is_decoder": null, "model_type": null, "id2label": {"0": 1, "1": "b"}}"#,
+        );
+        assert_eq!((c.hidden_size, c.is_decoder, c.model_type.as_str()), (Some(8), false, ""));
+        assert_eq!(c.labels(Path::new("x")).unwrap(), ["1", "b"]);
     }
 
     #[test]
