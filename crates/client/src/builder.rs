@@ -1,6 +1,6 @@
 //! How a client is made. Every default is a constant here, with its reason.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use sortie_dispatch::Config as DispatchConfig;
 
@@ -50,7 +50,7 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct ClientBuilder {
     endpoints: Vec<String>,
@@ -62,6 +62,17 @@ pub struct ClientBuilder {
     greeting: Duration,
     transport: Transport,
     dispatch: DispatchConfig,
+}
+
+/// Says where it leads; the bearer token never shows.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("endpoints", &self.endpoints)
+            .field("model", &self.model)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for ClientBuilder {
@@ -247,5 +258,25 @@ impl ClientBuilder {
         let client = self.build()?;
         client.greet().await?;
         Ok(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let (token, key) = ("t0ken-of-mine", "k3y-of-mine");
+        let tls = Tls::new().identity("certificate", key);
+        let builder = ClientBuilder::default().endpoint("host:1").bearer_token(token).tls(tls.clone());
+        // Bytes may also show as numbers.
+        let numbers = format!("{:?}", key.as_bytes());
+        for shown in [format!("{tls:?}"), format!("{builder:?}")] {
+            assert!(shown.contains("identity: true"), "{shown}");
+            for secret in [token, key, &numbers] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! Connections belong to the tokio runtime that first used them.
 
 use std::{
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -29,11 +30,23 @@ const HTTP2_WINDOW_BYTES: u32 = 2 << 20;
 /// Certificates for TLS.
 ///
 /// Without any setting the server must have a certificate of a well-known authority.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Tls {
     ca: Option<Vec<u8>>,
     domain: Option<String>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Says what is set; the private key never shows.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca, domain, identity } = self;
+        f.debug_struct("Tls")
+            .field("ca", &ca.is_some())
+            .field("domain", domain)
+            .field("identity", &identity.is_some())
+            .finish()
+    }
 }
 
 impl Tls {
