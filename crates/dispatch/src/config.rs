@@ -66,7 +66,8 @@ pub const MAX_BACKOFF: Duration = Duration::from_millis(250);
 /// How long a server is passed over after it could not be reached; doubles with each time in a row.
 pub const NOT_READY: Duration = Duration::from_millis(100);
 
-/// Longest such time.
+/// Longest such time, and longest that one refusal keeps other work from a server, whatever it asks
+/// for.
 pub const MAX_NOT_READY: Duration = Duration::from_secs(10);
 
 /// Share of the dispatched tokens that retries may add.

@@ -184,10 +184,10 @@ impl Fleet {
         }
     }
 
-    /// A server asked to be left alone for a while.
-    pub(crate) fn pushed_back(&mut self, endpoint: EndpointId, until: Time) {
+    /// A server asked to be left alone for `wait`.
+    pub(crate) fn pushed_back(&mut self, endpoint: EndpointId, now: Time, wait: Duration) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
-            endpoint.reach.avoid(until);
+            endpoint.reach.push_back(&self.config, now, wait);
         }
     }
 

@@ -207,7 +207,7 @@ impl Job {
         drop(ticket);
         match failure {
             Failure::Transport | Failure::Unavailable => fleet.lost(endpoint, now),
-            Failure::Overloaded { pushback } => fleet.pushed_back(endpoint, now + pushback.unwrap_or_default()),
+            Failure::Overloaded { pushback } => fleet.pushed_back(endpoint, now, pushback.unwrap_or_default()),
             Failure::Internal | Failure::Deadline | Failure::Fatal => fleet.reached(endpoint),
         }
         let Some(chunk) = self.chunks.get_mut(chunk) else { return true };

@@ -1,6 +1,7 @@
 //! Whether a server is picked: after it could not be reached it is passed over for
 //! a while, `not_ready · 2^n`, doubling with every failure in a row; after it asked
-//! for peace, until then; while it drains, for as long as it says so.
+//! for peace, for as long as it asked; neither for longer than `max_not_ready`;
+//! while it drains, for as long as it says so.
 //!
 //! Passed over is not excluded: where no server is ready all are picked from.
 //! A failure says nothing of speed and never enters a cost.
@@ -41,7 +42,12 @@ impl Reach {
         self.avoid(now + wait.min(config.max_not_ready));
     }
 
-    pub(crate) fn avoid(&mut self, until: Time) {
+    /// One refused request asked for `wait`. It speaks for all requests, but only for so long.
+    pub(crate) fn push_back(&mut self, config: &Config, now: Time, wait: Duration) {
+        self.avoid(now + wait.min(config.max_not_ready));
+    }
+
+    fn avoid(&mut self, until: Time) {
         self.not_before = self.not_before.max(until);
     }
 

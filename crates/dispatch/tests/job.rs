@@ -171,6 +171,29 @@ fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
 }
 
 #[test]
+fn one_refusal_keeps_a_server_from_other_jobs_for_a_bounded_time() {
+    let config = Config::default();
+    let limit = config.max_not_ready;
+    let mut bench = Bench::new(3, config);
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let refused = sends[1];
+    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_millis(u64::MAX)) };
+    bench.handle(at(5), Event::Failed(refused.attempt, overloaded));
+    let ready = |now| bench.fleet.stats(now).nth(refused.endpoint.0 as usize).unwrap().ready;
+    assert!(!ready(at(4) + limit));
+    assert!(ready(at(5) + limit));
+}
+
+#[test]
+fn a_chunk_waits_as_long_as_its_only_server_asked() {
+    let mut bench = Bench::new(1, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(20)) };
+    let (again, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, overloaded));
+    assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
+}
+
+#[test]
 fn what_no_server_would_answer_ends_the_job() {
     for failure in [Failure::Fatal, Failure::Deadline] {
         let mut bench = Bench::new(3, Config::default());
