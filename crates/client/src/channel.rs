@@ -90,6 +90,9 @@ impl Tls {
     }
 
     fn config(&self) -> ClientTlsConfig {
+        // rustls panics where a program has two providers compiled in and has chosen none. A
+        // program that has chosen keeps its choice: then this fails, which is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = match &self.ca {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_webpki_roots(),

@@ -45,6 +45,8 @@ impl TestServer {
     ///
     /// Where no port can be bound, or the certificates are none.
     pub async fn start_tls(tls: ServerTlsConfig) -> io::Result<Self> {
+        // With two providers compiled in and none chosen rustls panics; an earlier choice stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self::serve(Server::builder().tls_config(tls).map_err(io::Error::other)?, "https").await
     }
 
