@@ -1,14 +1,16 @@
 //! The reports of a command's jobs as one: rows, failures and timings by place in the input.
 
 use std::{
-    collections::HashSet,
+    cell::RefCell,
+    collections::{BTreeSet, HashSet},
     time::{Duration, Instant},
 };
 
-use sortie_client::Report as JobReport;
+use sortie_client::{ErrorKind, Report as JobReport, RevisionPolicy};
 
 use crate::{
     exit::Failure,
+    failure,
     read::Item,
     report::{ItemFailure, ItemRow, PartRow, Report, Timings},
     slices,
@@ -30,17 +32,30 @@ pub(crate) struct Gathered<H, V> {
 /// One job's answer: what is said once, a value an item, what happened.
 pub(crate) type Answered<H, V> = (Option<H>, Vec<Option<V>>, JobReport);
 
-/// Sends `items` with `send`, in several jobs where they are many.
+/// Sends `items` with `send`, in several jobs where they are many. The client holds each job to
+/// `revisions`; here all of them together are.
 pub(crate) async fn gather<'a, H, V, F>(
     items: &'a [Item],
     quiet: bool,
+    revisions: RevisionPolicy,
     send: impl Fn(&'a [Item]) -> F,
 ) -> Result<Gathered<H, V>, Failure>
 where
     F: Future<Output = Result<Answered<H, V>, Failure>>,
 {
     let started = Instant::now();
-    let answers = slices::each(items, quiet, send).await?;
+    let seen = RefCell::new(BTreeSet::new());
+    let answers = slices::each(items, quiet, |slice| {
+        let (answer, seen) = (send(slice), &seen);
+        async move {
+            let answer = answer.await?;
+            if revisions == RevisionPolicy::Fail {
+                same_revision(&mut seen.borrow_mut(), &answer.2)?;
+            }
+            Ok(answer)
+        }
+    });
+    let answers = answers.await?;
     let mut all =
         Gathered { head: None, values: Vec::with_capacity(items.len()), jobs: Vec::new(), elapsed: started.elapsed() };
     for (start, (head, values, report)) in answers {
@@ -49,6 +64,17 @@ where
         all.jobs.push((start, report));
     }
     Ok(all)
+}
+
+/// Fails once jobs were answered by more than one revision, as the client does within a job.
+fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), Failure> {
+    seen.extend(job.revisions.iter().cloned());
+    if seen.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<&str> = seen.iter().map(String::as_str).collect();
+    let message = format!("parts were answered by revisions {}", names.join(" and "));
+    Err(Failure::new(failure::exit(ErrorKind::MixedRevisions), message))
 }
 
 impl<H, V> Gathered<H, V> {
@@ -160,7 +186,7 @@ mod tests {
         let mut items: Vec<Item> = (0..slices::SLICE_ITEMS + 2).map(|i| Item::text(i.to_string())).collect();
         let last = items.len() - 1;
         items[last].id = Some("last".into());
-        let all = gather(&items, true, |slice| async move {
+        let all = gather(&items, true, RevisionPolicy::Flag, |slice| async move {
             let first = slice[0].label() == "0";
             let tokens: Vec<u32> = (0..slice.len() as u32).collect();
             let report = job(&tokens, if first { "old" } else { "new" });

@@ -18,7 +18,7 @@ pub(crate) fn classify(args: &ClassifyArgs, session: &Session) -> Result<Exit, F
     let mut all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.classify(slice).options(args.text.options()).revisions(args.text.revisions());
                 if let Some(activation) = args.activation {
                     call = call.activation(activation.into());
@@ -51,7 +51,7 @@ pub(crate) fn tag(args: &TagArgs, session: &Session) -> Result<Exit, Failure> {
     let mut all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.tag(slice).options(args.text.options()).revisions(args.text.revisions());
                 call = call.per_token_scores(args.token_scores).ignore_labels(&args.ignore_labels);
                 if args.no_join {

@@ -18,7 +18,7 @@ pub(crate) fn rerank(args: &RerankArgs, session: &Session) -> Result<Exit, Failu
     let all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.rerank(&args.query, slice).options(args.text.options());
                 call = call.revisions(args.text.revisions());
                 if let Some(activation) = args.activation {
@@ -41,7 +41,7 @@ pub(crate) fn similarity(args: &SimilarityArgs, session: &Session) -> Result<Exi
     let all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let call = client.similarity(&args.source, slice).options(args.text.options());
                 let call = call.revisions(args.text.revisions());
                 async {

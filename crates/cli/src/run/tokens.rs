@@ -16,7 +16,7 @@ pub(crate) fn tokenize(args: &TokenizeArgs, session: &Session) -> Result<Exit, F
     let all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let call = client.tokenize(slice).options(args.text.options()).revisions(args.text.revisions());
                 let call = call.special_tokens(!args.no_specials);
                 async {

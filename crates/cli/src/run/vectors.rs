@@ -20,7 +20,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> Result<Exit, Failure
     let mut all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.embed(slice).options(args.text.options()).revisions(args.text.revisions());
                 if let Some(pooling) = args.pooling {
                     call = call.pooling(pooling.into());
@@ -68,7 +68,7 @@ pub(crate) fn sparse(args: &SparseArgs, session: &Session) -> Result<Exit, Failu
     let all = session.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, |slice| {
+            gather(items, session.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.embed_sparse(slice).options(args.text.options());
                 call = call.revisions(args.text.revisions());
                 if let Some(k) = args.top_k {

@@ -6,7 +6,7 @@ use sortie_testkit::{Gate, Reply, TestServer};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::support::at;
+use crate::support::{at, reading};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_refusal_has_its_code_and_one_line() {
@@ -81,4 +81,23 @@ async fn one_revision_fails_where_parts_differ() {
     let run = at(&[&servers[0], &servers[1]], &[&args[..], &["--one-revision"]].concat()).await;
     assert_eq!(run.code, Some(70), "{run:?}");
     assert!(run.out.is_empty() && run.err.contains("revision"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_revision_holds_across_the_jobs_of_a_long_input() {
+    let server = TestServer::start().await.unwrap();
+    // More than one job holds, fewer than two do; one server, so each job is one call.
+    let input = "word\n".repeat(1_500);
+    for (flags, code) in [(&[][..], 0), (&["--one-revision"][..], 70)] {
+        let before = server.calls().len();
+        server.then(Reply::answer().revision("r2"));
+        let run = reading(&[&server], &[&["embed", "--json"], flags].concat(), input.as_bytes()).await;
+        assert_eq!(run.code, Some(code), "{flags:?}: {}", run.err);
+        assert_eq!(server.calls().len() - before, 2);
+        if code == 0 {
+            assert_eq!(run.json()["mixed_revisions"], true);
+        } else {
+            assert!(run.out.is_empty() && run.err.lines().count() == 1 && run.err.contains("r2"), "{run:?}");
+        }
+    }
 }
