@@ -1,6 +1,7 @@
 //! From a configuration and a listener to a running server, and back down.
 //!
-//! Up: load every model → health SERVING → accept. Down: health NOT_SERVING and
+//! Up: load every model → health SERVING → accept; asked to stop meanwhile, it ends
+//! at once. Down: health NOT_SERVING and
 //! reports DRAINING → `drain_delay_ms` → refuse new work, close the listener,
 //! finish what is in flight within `shutdown_grace_ms` → return.
 
@@ -64,7 +65,7 @@ pub enum RunError {
 /// resolves.
 ///
 /// The address is taken before models load, so that one in use is known at once, but nothing is
-/// accepted before they are there.
+/// accepted before they are there. When `shutdown` resolves while they load, nothing is served.
 ///
 /// # Errors
 /// When the address is taken, a model does not load or the transport fails.
@@ -77,12 +78,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     socket.set_reuseaddr(true).map_err(failed)?;
     socket.bind(address).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
-    let registry = Registry::load(&config, &replica(&config, bound)).await?;
+    tokio::pin!(shutdown);
+    let Some(registry) = load(&config, bound, shutdown.as_mut()).await? else { return Ok(()) };
     let listener = socket.listen(BACKLOG).map_err(failed)?;
     serve_models(listener, registry, config, shutdown).await
 }
 
 /// Loads the models of `config` and serves them on `listener` until `shutdown` resolves.
+///
+/// When it resolves while they load, nothing is served.
 ///
 /// # Errors
 /// When a model does not load or the transport fails.
@@ -93,8 +97,26 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let failed = |source| RunError::Listen { address: config.listen, source };
     let bound = listener.local_addr().map_err(failed)?;
-    let registry = Registry::load(&config, &replica(&config, bound)).await?;
+    tokio::pin!(shutdown);
+    let Some(registry) = load(&config, bound, shutdown.as_mut()).await? else { return Ok(()) };
     serve_models(listener, registry, config, shutdown).await
+}
+
+/// Loads the models, or gives none when `shutdown` resolves first.
+async fn load(
+    config: &Config,
+    bound: SocketAddr,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Option<Registry>, StartupError> {
+    let replica = replica(config, bound);
+    tokio::select! {
+        biased;
+        () = shutdown => {
+            tracing::info!("stopped before every model was loaded");
+            Ok(None)
+        }
+        loaded = Registry::load(config, &replica) => loaded.map(Some),
+    }
 }
 
 /// Serves loaded models.
@@ -102,11 +124,10 @@ async fn serve_models(
     listener: TcpListener,
     registry: Registry,
     config: Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let bound = listener.local_addr().map_err(|source| RunError::Listen { address: config.listen, source })?;
-    let (reporter, health_service) = tonic_health::server::health_reporter();
-    let mut health = Health::new(reporter, registry.names()).await;
+    let (health, health_service) = Health::new(registry.names()).await;
 
     let max_message = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
     let encoder = EncoderServiceServer::new(Service::new(registry.clone(), config.max_message_bytes))

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use sortie_engine::{LoadError, Runtime};
+use sortie_engine::{LoadError, ORT_VERSION, Runtime};
 use sortie_scheduler::StartError;
 use tokio::sync::Semaphore;
 
@@ -77,7 +77,12 @@ impl Registry {
     /// The first model that fails, with its name and file.
     pub async fn load(config: &Config, replica: &str) -> Result<Self, StartupError> {
         let runtime = Runtime::find(config.ort_library.as_deref()).map_err(StartupError::Runtime)?;
-        tracing::info!(library = %runtime.library().display(), build = runtime.build_info(), "onnx runtime");
+        tracing::info!(
+            library = %runtime.library().display(),
+            version = ORT_VERSION,
+            build = runtime.build_info(),
+            "onnx runtime"
+        );
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if config.tokenize_threads == 0 { cores } else { config.tokenize_threads };
         let shared = Shared {

@@ -1,63 +1,10 @@
 //! Every RPC gives the reference's numbers, in request order, with its facts.
 
-use crate::support::{close, failed, folder, ids, oracle, pair, report, serve, serve_with, spec, text};
-use serde_json::Value;
+use crate::support::{
+    cases::{TOLERANCE, cases, f32s, inputs, numbers, tokens_of, twice},
+    close, failed, folder, ids, report, serve, serve_with, spec, text,
+};
 use sortie_proto::v1::{self, Activation, Aggregation, Scoring, Truncation, VectorFormat};
-
-/// The oracle prints six digits.
-const TOLERANCE: f32 = 1e-4;
-
-struct Case {
-    text: String,
-    pair: Option<String>,
-    ids: Vec<u32>,
-    type_ids: Vec<u32>,
-    all: Value,
-}
-
-fn cases(model: &str) -> Vec<Case> {
-    let file = std::fs::read(oracle(model).join("expected.json")).unwrap();
-    let all: Value = serde_json::from_slice(&file).unwrap();
-    let list = |v: &Value| v.as_array().map_or(vec![], |a| a.iter().map(|n| n.as_u64().unwrap() as u32).collect());
-    let case = |c: &Value| Case {
-        text: c["text"].as_str().unwrap().to_owned(),
-        pair: c["pair"].as_str().map(str::to_owned),
-        ids: list(&c["input_ids"]),
-        type_ids: list(&c["token_type_ids"]),
-        all: c.clone(),
-    };
-    all["cases"].as_array().unwrap().iter().map(case).collect()
-}
-
-fn numbers(value: &Value) -> Vec<f32> {
-    match value {
-        Value::Array(items) => items.iter().flat_map(numbers).collect(),
-        number => vec![number.as_f64().unwrap() as f32],
-    }
-}
-
-/// Every case as a text or a pair, then every case as ids.
-fn inputs(cases: &[Case]) -> Vec<v1::Input> {
-    let written = cases.iter().map(|c| match &c.pair {
-        Some(second) => pair(&c.text, second),
-        None => text(&c.text),
-    });
-    written.chain(cases.iter().map(|c| ids(&c.ids, &c.type_ids))).collect()
-}
-
-fn twice(cases: &[Case], key: &str) -> Vec<f32> {
-    let once: Vec<f32> = cases.iter().flat_map(|c| numbers(&c.all[key])).collect();
-    [once.clone(), once].concat()
-}
-
-fn tokens_of(cases: &[Case]) -> Vec<u32> {
-    let once: Vec<u32> = cases.iter().map(|c| c.ids.len() as u32).collect();
-    [once.clone(), once].concat()
-}
-
-fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-}
 
 #[tokio::test]
 async fn classify_gives_raw_logits_of_one_label_heads() {

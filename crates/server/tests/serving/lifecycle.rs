@@ -12,8 +12,10 @@ use tokio::{
     net::TcpListener,
     process::Command,
 };
-use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic::{Code, Streaming};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_reflection::pb::{
     v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request,
@@ -21,6 +23,18 @@ use tonic_reflection::pb::{
     },
     v1alpha,
 };
+
+/// As the health protocol numbers them.
+const SERVING: i32 = ServingStatus::Serving as i32;
+const NOT_SERVING: i32 = ServingStatus::NotServing as i32;
+
+/// Longer than any test may take.
+const HOUR_MS: u64 = 3_600_000;
+
+async fn watch(server: &Running, service: &str) -> Streaming<HealthCheckResponse> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    HealthClient::new(server.channel().await).watch(request).await.unwrap().into_inner()
+}
 
 async fn check(server: &Running, service: &str) -> Result<i32, Code> {
     let mut health = HealthClient::new(server.channel().await);
@@ -32,7 +46,7 @@ async fn check(server: &Running, service: &str) -> Result<i32, Code> {
 async fn health_names_the_process_and_each_model() {
     let (server, _client) = serve_with(config(&["bert-base", "bert-rerank"])).await;
     for service in ["", READINESS, LIVENESS, "bert-base", "bert-rerank", "sortie.v1.EncoderService"] {
-        assert_eq!(check(&server, service).await, Ok(1), "{service:?}");
+        assert_eq!(check(&server, service).await, Ok(SERVING), "{service:?}");
     }
     assert_eq!(check(&server, "nobody").await, Err(Code::NotFound));
 }
@@ -100,6 +114,52 @@ async fn requests_in_flight_are_finished() {
     assert!(answer.scores.len() == 300 && answer.scores.iter().all(|s| s.is_finite()));
     server.task.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the listener is closed");
+}
+
+#[tokio::test]
+async fn health_says_not_serving_while_a_stop_is_announced() {
+    let config = Config { drain_delay_ms: HOUR_MS, ..config(&["bert-base", "bert-rerank"]) };
+    let (mut server, _client) = serve_with(config).await;
+    let mut watch = watch(&server, "").await;
+    assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
+    server.stop();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);
+    for service in ["", READINESS, "bert-base", "bert-rerank", "sortie.v1.EncoderService"] {
+        // The names follow one another, so each is waited for.
+        while check(&server, service).await != Ok(NOT_SERVING) {}
+    }
+    assert_eq!(check(&server, LIVENESS).await, Ok(SERVING), "the process lives and takes work");
+    server.task.abort();
+}
+
+#[tokio::test]
+async fn watches_end_and_do_not_hold_the_stop() {
+    let (mut server, _client) = serve_with(Config { shutdown_grace_ms: HOUR_MS, ..config(&["bert-base"]) }).await;
+    let mut watches = vec![];
+    for service in ["", READINESS, LIVENESS, "bert-base"] {
+        let mut watch = watch(&server, service).await;
+        assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING, "{service:?}");
+        watches.push((service, watch));
+    }
+    server.stop();
+    for (service, mut watch) in watches {
+        assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING, "{service:?}");
+        assert!(watch.message().await.unwrap().is_none(), "{service:?} is still watched");
+    }
+    tokio::time::timeout(Duration::from_secs(60), server.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_before_the_models_are_loaded_is_obeyed_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config { addr_file: Some(dir.path().join("addr")), ..config(&[]) };
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    // Loading it would be an error.
+    config.models.push(spec("missing", "/nowhere"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    sortie_server::serve(listener, config.clone(), std::future::ready(())).await.unwrap();
+    sortie_server::run(config.clone(), std::future::ready(())).await.unwrap();
+    assert!(!config.addr_file.unwrap().exists(), "it has served");
 }
 
 #[tokio::test]

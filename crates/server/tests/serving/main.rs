@@ -7,6 +7,7 @@
 mod answers;
 mod items;
 mod lifecycle;
+mod oracle;
 mod overload;
 mod refusals;
 mod support;
