@@ -65,7 +65,6 @@ async fn classify(client: &mut Client, model: &str, cases: &[Case], labels: usiz
         inputs: inputs(cases),
         options: options(),
         activation: Activation::Raw.into(),
-        ..Default::default()
     };
     let answer = client.classify(request).await.unwrap().into_inner();
     assert_eq!(answer.labels.len(), labels, "{model}: {:?}", answer.labels);
