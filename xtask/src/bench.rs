@@ -202,10 +202,7 @@ mod tests {
             outputs: Vec::new(),
         };
         for noise in [5.0, 0.0, 1.0] {
-            times.add(
-                "padded, Python",
-                report(&[("padded, arrival order, 32", 12.0 + noise), ("padded, sorted, 8", 5.0)]),
-            );
+            times.add("Python", report(&[("padded, arrival order, 32", 12.0 + noise), ("padded, sorted, 8", 5.0)]));
         }
         times.add("Sortie, reranker", report(&[("one batch", 4.0)]));
         let table = times.table(2, 3);
