@@ -14,9 +14,9 @@ pub const THREADS: usize = 0;
 /// 0 takes one tokenizing thread a core: tokenizing runs ahead of the device and the two share the machine.
 pub const TOKENIZE_THREADS: usize = 0;
 
-/// Tokens in one batch. On a CPU batches of one to two thousand tokens did better than larger
-/// ones: their activations still fit the last-level cache.
-pub const MAX_BATCH_TOKENS: u32 = 2_048;
+/// Tokens in one batch. On a CPU batches of about a thousand tokens did better than larger ones
+/// (`cargo xtask bench cpu`), as good as smaller ones, and make a new caller wait less.
+pub const MAX_BATCH_TOKENS: u32 = 1_024;
 
 /// Tokens that may wait: about two minutes of a small CPU's work, or forty jobs of 200 pairs. A
 /// caller with a deadline is refused long before.

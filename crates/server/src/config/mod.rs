@@ -100,7 +100,7 @@ pub struct Config {
     /// A model to serve: `[name=]source[,max_length=N][,pooling=cls|mean|max|last][,prefer_onnx=BOOL]`,
     /// where source is a folder or `org/repo[@revision]` on the model hub. Repeat it for more; in the
     /// environment separate them by semicolons
-    #[arg(long = "model", env = "SORTIE_MODEL", value_name = "MODEL", value_delimiter = ';')]
+    #[arg(long = "model", env = "SORTIE_MODELS", value_name = "MODEL", value_delimiter = ';')]
     #[serde(rename = "model")]
     pub models: Vec<ModelSpec>,
 }

@@ -57,7 +57,7 @@ fn every_setting_has_an_environment_variable_of_its_name() {
         if ["help", "version", "print_config"].contains(&id) {
             continue;
         }
-        let expected = if id == "models" { "SORTIE_MODEL".to_owned() } else { format!("SORTIE_{}", id.to_uppercase()) };
+        let expected = format!("SORTIE_{}", id.to_uppercase());
         assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(expected.as_str()), "{id}");
     }
 }
@@ -115,7 +115,7 @@ fn the_document_has_a_row_for_every_setting_with_its_default() {
             .lines()
             .find(|l| l.starts_with(&format!("| `{name}` |")))
             .unwrap_or_else(|| panic!("no row for {name}"));
-        assert!(row.contains(&format!("`SORTIE_{}`", name.to_uppercase())), "{row}");
+        assert!(row.contains(&format!("`SORTIE_{}`", id.to_uppercase())), "{row}");
         let default = defaults.get(id).filter(|v| !v.is_array());
         let shown = default.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
         assert!(shown.is_empty() || row.contains(&format!("| `{shown}` |")), "{row} should say {shown}");
