@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::EndpointId;
 use sortie_proto::v1;
 
 use crate::{
@@ -21,7 +20,6 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) chunk: usize,
-    pub(crate) endpoint: EndpointId,
     pub(crate) number: u32,
     pub(crate) address: String,
 }

@@ -8,7 +8,7 @@
 use std::{future::Future, pin::Pin};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use sortie_dispatch::{Action, AttemptId, EndpointId, Event, Job, ModelId, Plan, Time};
+use sortie_dispatch::{Action, AttemptId, Event, FailReason, Job, JobOptions, ModelId, Plan, Send as Attempt, Time};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, debug, debug_span, info_span};
@@ -51,12 +51,13 @@ pub(crate) async fn run<R: Scatter>(rpc: R, client: Client, options: CallOptions
 
     let run = async move {
         client.acquaint(&model, deadline).await;
-        let (model_id, sizes, plan) = cut(&client, &rpc, &model, &options)?;
+        let wants = JobOptions::by(client.time_of(deadline));
+        let (model_id, sizes, plan) = cut(&client, &rpc, &model, &options, &wants)?;
         debug!(chunks = plan.chunks.len(), "planned");
         let mut gather = Gather::new(&rpc, job_id, options.revisions);
         gather.oversized(&plan.oversized, &sizes);
-        let job = Job::new(model_id, &plan, client.time_of(deadline));
-        let driver = Driver { client, rpc, model, model_id, options, metadata, deadline, plan, sizes, job, gather };
+        let job = Job::new(model_id, plan, wants);
+        let driver = Driver { client, rpc, model, options, metadata, deadline, sizes, job, gather };
         let (rpc, gather) = driver.drive().await?;
         gather.finish(rpc, started.elapsed())
     };
@@ -69,6 +70,7 @@ fn cut<R: Scatter>(
     rpc: &R,
     model: &str,
     options: &CallOptions,
+    wants: &JobOptions,
 ) -> Result<(ModelId, Sizes, Plan), Error> {
     let mut fleet = client.fleet().lock();
     let id = fleet.model(model, R::WORK);
@@ -81,7 +83,7 @@ fn cut<R: Scatter>(
             format!("the query has {bytes} bytes; a message may have {limit}"),
         ));
     }
-    let plan = fleet.plan(id, sizes.items(), sizes.shared(), client.now());
+    let plan = fleet.plan(id, sizes.items(), sizes.shared(), wants, client.now());
     Ok((id, sizes, plan))
 }
 
@@ -89,11 +91,9 @@ struct Driver<R: Scatter> {
     client: Client,
     rpc: R,
     model: String,
-    model_id: ModelId,
     options: CallOptions,
     metadata: JobMetadata,
     deadline: Instant,
-    plan: Plan,
     sizes: Sizes,
     job: Job,
     gather: Gather<R>,
@@ -109,15 +109,13 @@ impl<R: Scatter> Driver<R> {
             let mut wake = self.deadline;
             for action in self.handle(event) {
                 match action {
-                    Action::Send { attempt, chunk, endpoint, number } => {
-                        in_flight.push(self.send(attempt, chunk, endpoint, number));
-                    }
+                    Action::Send(attempt) => in_flight.push(self.send(attempt)),
                     Action::WakeAt(time) => wake = self.client.instant_of(time),
-                    Action::Finish => {
-                        self.gather.attempts(self.job.attempts());
+                    Action::Finish(coverage) => {
+                        self.gather.attempts(coverage.attempts);
                         return Ok((self.rpc, self.gather));
                     }
-                    Action::Fail(cause) => return Err(self.refuse(cause, refusals)),
+                    Action::Fail { reason, cause, .. } => return Err(self.refuse(reason, cause, refusals)),
                     // An action of a later version that this driver never causes.
                     _ => {}
                 }
@@ -139,14 +137,9 @@ impl<R: Scatter> Driver<R> {
     }
 
     /// An attempt, on its way.
-    fn send(
-        &self,
-        attempt: AttemptId,
-        chunk: usize,
-        endpoint: EndpointId,
-        number: u32,
-    ) -> Pin<Box<dyn Future<Output = Ended<R::Response>> + Send>> {
-        let chosen = self.plan.chunks.get(chunk);
+    fn send(&self, send: Attempt) -> Pin<Box<dyn Future<Output = Ended<R::Response>> + Send>> {
+        let Attempt { attempt, chunk, endpoint, number, .. } = send;
+        let chosen = self.job.chunk(chunk);
         let places = chosen.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let tokens = chosen.map_or(0, |chunk| chunk.tokens);
         let items = places.iter().filter_map(|&place| self.rpc.items().get(place)).cloned().collect();
@@ -156,7 +149,7 @@ impl<R: Scatter> Driver<R> {
         let request = self.metadata.request(message, number, remaining);
         let address = self.client.address(endpoint.0 as usize);
         let span = debug_span!("attempt", chunk, number, endpoint = address, items = places.len(), tokens);
-        let sent = Sent { chunk, endpoint, number, address };
+        let sent = Sent { chunk, number, address };
         let lease = self.client.connection(endpoint.0 as usize);
         let deadline = self.deadline;
         let call = async move {
@@ -176,29 +169,21 @@ impl<R: Scatter> Driver<R> {
     /// Learns from an attempt that ended, and tells what it means to the job. An error ends the job.
     fn ended(&mut self, ended: Ended<R::Response>, refusals: &mut Vec<(AttemptId, Error)>) -> Result<Event, Error> {
         let Ended { attempt, sent, outcome, rtt } = ended;
-        let now = self.now();
-        self.job.release(attempt);
-        let trailers = match &outcome {
+        let report = match &outcome {
             Ok(response) => metadata::report(response.metadata()),
             Err(status) => status.as_ref().and_then(|status| metadata::report(status.metadata())),
         };
-        if let Some(report) = trailers {
-            self.client.fleet().lock().report(sent.endpoint, self.model_id, report, now);
-        }
-        let chunk = self.plan.chunks.get(sent.chunk);
+        let chunk = self.job.chunk(sent.chunk);
         let places = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let (failure, error) = match outcome {
             Ok(response) => match R::open(response.into_inner(), places.len()) {
                 Ok(answer) => {
-                    let learned = self.sizes.learn(places, &answer);
-                    let mut fleet = self.client.fleet().lock();
-                    learned.apply(&mut fleet, sent.endpoint, self.model_id, now);
-                    drop(fleet);
+                    let learned = sortie_dispatch::Answer { report, ..self.sizes.learn(places, &answer) };
                     let expected = chunk.map_or(0, |chunk| chunk.tokens);
                     match self.gather.take(&sent, places, expected, rtt, answer) {
-                        Ok(Ok(())) => return Ok(Event::Answered(attempt)),
+                        Ok(Ok(())) => return Ok(Event::Answered { attempt, answer: learned }),
                         Ok(Err(malformed)) => failure::malformed(malformed),
-                        Err(error) => return Err(error.with_attempts(self.job.attempts())),
+                        Err(error) => return Err(error.with_attempts(self.job.coverage().attempts)),
                     }
                 }
                 Err(malformed) => failure::malformed(malformed),
@@ -209,13 +194,14 @@ impl<R: Scatter> Driver<R> {
         let error = error.with_endpoint(sent.address).renumbered(R::ITEMS, places);
         debug!(endpoint = error.endpoint(), chunk = sent.chunk, number = sent.number, ?failure, %error, "attempt failed");
         refusals.push((attempt, error));
-        Ok(Event::Failed(attempt, failure))
+        Ok(Event::Failed { attempt, failure, report })
     }
 
     /// The error that a failed job ends with.
-    fn refuse(&self, cause: Option<AttemptId>, mut refusals: Vec<(AttemptId, Error)>) -> Error {
+    fn refuse(&self, reason: FailReason, cause: Option<AttemptId>, mut refusals: Vec<(AttemptId, Error)>) -> Error {
+        debug!(%reason, "job failed");
         let place = refusals.iter().position(|(attempt, _)| Some(*attempt) == cause);
         let error = place.map_or_else(Error::deadline, |place| refusals.swap_remove(place).1);
-        error.with_attempts(self.job.attempts())
+        error.with_attempts(self.job.coverage().attempts)
     }
 }

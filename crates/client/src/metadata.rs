@@ -120,6 +120,10 @@ pub(crate) fn report(map: &MetadataMap) -> Option<Report> {
             max_queue_tokens: get("sortie.max_queue_tokens") as u64,
         },
         draining: get("sortie.state") as i32 == v1::ModelState::Draining as i32,
+        busy: orca.application_utilization,
+        served_tok_s: get("sortie.served_tok_s"),
+        rate_tok_s: get("sortie.rate_tok_s"),
+        overdue: get("sortie.overdue"),
     })
 }
 
@@ -132,6 +136,10 @@ pub(crate) fn from_load_report(wire: &v1::LoadReport) -> Report {
         cost: Cost { a_us: f64::from(wire.a_ms) * 1e3, b_us: f64::from(wire.b_us) },
         limits: from_limits(&limits),
         draining: wire.state() == v1::ModelState::Draining,
+        busy: f64::from(wire.busy),
+        served_tok_s: 0.0,
+        rate_tok_s: f64::from(wire.rate_tok_s),
+        overdue: f64::from(wire.overdue),
     }
 }
 

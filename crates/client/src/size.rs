@@ -1,7 +1,7 @@
 //! How large a call's items are, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{Batch, EndpointId, Fleet, Item, ModelId, Shared as SharedSize};
+use sortie_dispatch::{Batch, Item, Shared as SharedSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
 use crate::scatter::{Answer, Scatter, Shared};
@@ -68,8 +68,8 @@ impl Sizes {
     }
 
     /// What an answer to the items at `places` teaches.
-    pub(crate) fn learn<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> Learned {
-        let mut learned = Learned::default();
+    pub(crate) fn learn<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> sortie_dispatch::Answer {
+        let mut learned = Texts::default();
         let facts = places.iter().zip(&answer.items.tokens).enumerate();
         for (index, (&place, &tokens)) in facts {
             let cut = answer.items.truncated.get(index).copied().unwrap_or_default();
@@ -83,23 +83,6 @@ impl Sizes {
         }
         let batches = answer.part.batch_ms.iter().zip(&answer.part.batch_tok);
         let batch = |(&ms, &tokens): (&f32, &u32)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) };
-        learned.batches = batches.map(batch).collect();
-        learned
-    }
-}
-
-/// What an answer taught.
-#[derive(Debug, Default)]
-pub(crate) struct Learned {
-    bytes: u64,
-    tokens: u64,
-    items: u64,
-    batches: Vec<Batch>,
-}
-
-impl Learned {
-    pub(crate) fn apply(self, fleet: &mut Fleet, endpoint: EndpointId, model: ModelId, now: sortie_dispatch::Time) {
-        fleet.saw_tokens(model, self.bytes, self.tokens, self.items);
-        fleet.saw_batches(endpoint, model, self.batches, now);
+        sortie_dispatch::Answer { batches: batches.map(batch).collect(), report: None, texts: learned }
     }
 }

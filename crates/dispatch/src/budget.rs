@@ -1,57 +1,112 @@
-//! What retries may add to the load: a bucket of tokens of text.
+//! What retries and hedges may add to the load: one bucket of tokens of text, of which
+//! hedges may take half.
 //!
-//! Every dispatched token puts [`Config::retry_share`] of a token in; a retry
-//! takes its chunk's tokens out or is not made. Retries thus add a bounded share of
-//! work however much fails (gRFC A6 throttles for the same reason), counted in
-//! work and not in calls.
+//! Every token that is dispatched for the first time puts `hedge_share + retry_share` of a
+//! token in, `hedge_share` of it for hedges too. A hedge or a paid retry takes its chunk's
+//! tokens out or is not made. Both thus add a bounded share of work however much fails or
+//! is late (gRFC A6 throttles for the same reason), counted in work and not in calls. The
+//! bucket holds `burst_jobs` jobs of median size.
 //!
-//! Invariant: the balance is from 0 to [`Config::retry_burst`]. Taking is one
-//! checked subtraction: a balance that was tested and then lowered later would,
-//! with several chunks late at once, pass zero and come round as without limit.
+//! Invariants: a balance is from 0 to its capacity; over any time hedges take no more than
+//! `burst / 2 + hedge_share · dispatched`, and both together no more than
+//! `burst + (hedge_share + retry_share) · dispatched` and one retry a
+//! [`BudgetConfig::floor`]. Taking is one checked subtraction: a balance that is tested
+//! first and lowered later passes zero when several chunks are late at once, and comes
+//! round as without limit.
 
-use crate::{config::Config, time::Time};
+use crate::{config::BudgetConfig, time::Time};
 
-/// Parts of a token that the balance is counted in, so that small shares add up.
+/// Parts of a token that balances are counted in, so that small shares add up.
 const PARTS: u64 = 1_000;
+
+/// Least step of the running median; larger while few jobs were seen.
+const MEDIAN_STEP: f64 = 0.03;
 
 /// The bucket.
 #[derive(Clone, Debug)]
-pub(crate) struct RetryBudget {
-    balance: u64,
+pub(crate) struct Budget {
+    both: u64,
+    hedges: u64,
+    median_job: f64,
+    jobs: u64,
     last_free: Option<Time>,
 }
 
-impl RetryBudget {
+impl Budget {
     /// A full bucket.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { balance: config.retry_burst.saturating_mul(PARTS), last_free: None }
+    pub(crate) fn new(config: &BudgetConfig) -> Self {
+        let median_job = config.median_job.max(1) as f64;
+        let mut budget = Self { both: 0, hedges: 0, median_job, jobs: 0, last_free: None };
+        budget.both = budget.capacity(config);
+        budget.hedges = budget.both / 2;
+        budget
     }
 
-    /// Tokens that may be taken.
-    pub(crate) fn balance(&self) -> u64 {
-        self.balance / PARTS
+    /// Tokens that retries may take.
+    pub(crate) fn for_retries(&self) -> u64 {
+        self.both / PARTS
+    }
+
+    /// Tokens that hedges may take.
+    pub(crate) fn for_hedges(&self) -> u64 {
+        self.hedges.min(self.both) / PARTS
+    }
+
+    fn capacity(&self, config: &BudgetConfig) -> u64 {
+        (config.burst_jobs * self.median_job * PARTS as f64) as u64
+    }
+
+    /// A job of so many tokens starts: `median ← median · (1 ± step)`, towards it.
+    pub(crate) fn job(&mut self, config: &BudgetConfig, tokens: u64) {
+        self.jobs += 1;
+        let step = 1.0 + MEDIAN_STEP.max(1.0 / self.jobs as f64);
+        let target = tokens.max(1) as f64;
+        self.median_job = if target > self.median_job {
+            (self.median_job * step).min(target)
+        } else {
+            (self.median_job / step).max(target)
+        };
+        self.fill(config, 0, 0);
     }
 
     /// So many tokens were dispatched for the first time.
-    pub(crate) fn deposit(&mut self, config: &Config, tokens: u64) {
-        let share = (config.retry_share * PARTS as f64) as u64;
-        let added = self.balance.saturating_add(tokens.saturating_mul(share));
-        self.balance = added.min(config.retry_burst.saturating_mul(PARTS));
+    pub(crate) fn deposit(&mut self, config: &BudgetConfig, tokens: u64) {
+        let share = |of: f64| tokens.saturating_mul((of * PARTS as f64) as u64);
+        self.fill(config, share(config.hedge_share + config.retry_share), share(config.hedge_share));
+    }
+
+    fn fill(&mut self, config: &BudgetConfig, both: u64, hedges: u64) {
+        let capacity = self.capacity(config);
+        self.both = self.both.saturating_add(both).min(capacity);
+        self.hedges = self.hedges.saturating_add(hedges).min(capacity / 2);
     }
 
     /// Takes a retry's tokens. False, and nothing taken, where there are too few; but once every
-    /// [`Config::retry_floor`] a retry goes through all the same.
+    /// [`BudgetConfig::floor`] a retry goes through all the same.
     #[must_use]
-    pub(crate) fn withdraw(&mut self, config: &Config, tokens: u64, now: Time) -> bool {
-        if let Some(rest) = self.balance.checked_sub(tokens.saturating_mul(PARTS)) {
-            self.balance = rest;
+    pub(crate) fn retry(&mut self, config: &BudgetConfig, tokens: u64, now: Time) -> bool {
+        if let Some(rest) = self.both.checked_sub(tokens.saturating_mul(PARTS)) {
+            self.both = rest;
             return true;
         }
-        let free = self.last_free.is_none_or(|last| now - last >= config.retry_floor);
+        let free = self.last_free.is_none_or(|last| now - last >= config.floor);
         if free {
             self.last_free = Some(now);
         }
         free
+    }
+
+    /// Takes a hedge's tokens; false, and nothing taken, where there are too few.
+    #[must_use]
+    pub(crate) fn hedge(&mut self, tokens: u64) -> bool {
+        let parts = tokens.saturating_mul(PARTS);
+        match (self.both.checked_sub(parts), self.hedges.checked_sub(parts)) {
+            (Some(both), Some(hedges)) => {
+                (self.both, self.hedges) = (both, hedges);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -63,39 +118,72 @@ mod tests {
 
     use super::*;
 
+    fn empty() -> BudgetConfig {
+        BudgetConfig { burst_jobs: 0.0, ..BudgetConfig::default() }
+    }
+
     #[test]
     fn one_retry_a_second_when_there_is_nothing_left() {
-        let config = Config { retry_burst: 0, ..Config::default() };
-        let mut budget = RetryBudget::new(&config);
+        let config = empty();
+        let mut budget = Budget::new(&config);
         let at = |ms| Time::from_start(Duration::from_millis(ms));
-        assert!(budget.withdraw(&config, 500, at(0)));
-        assert!(!budget.withdraw(&config, 500, at(0)));
-        assert!(!budget.withdraw(&config, 500, at(999)));
-        assert!(budget.withdraw(&config, 500, at(1_000)));
+        assert!(budget.retry(&config, 500, at(0)));
+        assert!(!budget.retry(&config, 500, at(0)));
+        assert!(!budget.retry(&config, 500, at(999)));
+        assert!(budget.retry(&config, 500, at(1_000)));
+        assert!(!budget.hedge(500));
+    }
+
+    #[test]
+    fn hedges_leave_half_to_retries() {
+        let config = BudgetConfig::default();
+        let mut budget = Budget::new(&config);
+        let mut hedged = 0;
+        while budget.hedge(1_000) {
+            hedged += 1_000;
+        }
+        assert_eq!(hedged, 160_000);
+        assert_eq!((budget.for_hedges(), budget.for_retries()), (0, 160_000));
+    }
+
+    #[test]
+    fn the_burst_follows_the_median_job() {
+        let config = BudgetConfig::default();
+        let mut budget = Budget::new(&config);
+        for i in 0..400 {
+            // One job in five is huge: the median does not care.
+            budget.job(&config, if i % 5 == 0 { 1_000_000 } else { 1_600 });
+        }
+        let jobs = budget.for_retries() as f64 / 1_600.0;
+        assert!((9.0..14.0).contains(&jobs), "{jobs}");
     }
 
     proptest! {
         /// A hundred chunks late at once must not make the bucket bottomless.
         #[test]
         fn what_is_taken_never_passes_what_was_put_in(
-            steps in prop::collection::vec((any::<bool>(), 0u64..100_000), 1..200),
+            steps in prop::collection::vec((0u8..3, 0u64..100_000), 1..300),
         ) {
-            let config = Config::default();
-            let mut budget = RetryBudget::new(&config);
+            let config = BudgetConfig::default();
+            let mut budget = Budget::new(&config);
             let now = Time::default();
             // The one that the floor lets through.
-            let _ = budget.withdraw(&config, u64::MAX, now);
-            let (mut taken, mut dispatched) = (0u64, 0u64);
-            for (retry, tokens) in steps {
-                if !retry {
-                    budget.deposit(&config, tokens);
-                    dispatched += tokens;
-                } else if budget.withdraw(&config, tokens, now) {
-                    taken += tokens;
+            let _ = budget.retry(&config, u64::MAX, now);
+            let (mut hedged, mut retried, mut dispatched) = (0u64, 0u64, 0u64);
+            for (step, tokens) in steps {
+                match step {
+                    0 => {
+                        budget.deposit(&config, tokens);
+                        dispatched += tokens;
+                    }
+                    1 if budget.retry(&config, tokens, now) => retried += tokens,
+                    2 if budget.hedge(tokens) => hedged += tokens,
+                    _ => {}
                 }
-                prop_assert!(budget.balance() <= config.retry_burst);
-                let allowed = config.retry_burst as f64 + config.retry_share * dispatched as f64;
-                prop_assert!(taken as f64 <= allowed + 1e-6, "{taken} of {allowed}");
+                let (burst, dispatched) = (config.burst_jobs * config.median_job as f64, dispatched as f64);
+                prop_assert!(hedged as f64 <= burst / 2.0 + config.hedge_share * dispatched + 1e-6);
+                let both = config.hedge_share + config.retry_share;
+                prop_assert!((hedged + retried) as f64 <= burst + both * dispatched + 1e-6);
             }
         }
     }

@@ -100,7 +100,7 @@ impl ServerCost {
     }
 
     fn pace(&self, config: &Config, now: Time) -> f64 {
-        let idle = (now - self.seen).as_secs_f64() / config.cost_decay.as_secs_f64();
+        let idle = (now - self.seen).as_secs_f64() / config.cost.decay.as_secs_f64();
         // In logarithms, so that twice as fast and twice as slow fade alike.
         self.pace.powf((-idle).exp())
     }
@@ -126,7 +126,7 @@ impl ServerCost {
         }
         let pace = self.pace(config, now);
         let ratio = batch.us / self.base(prior).times(pace).batch_us(batch.tokens);
-        let step = ratio.clamp(1.0 / config.max_step, config.max_step);
+        let step = ratio.clamp(1.0 / config.cost.max_step, config.cost.max_step);
         self.pace = clamp_pace(pace * step.powf(GAIN));
         self.seen = now;
         self.samples += 1;
@@ -157,13 +157,13 @@ mod tests {
     #[test]
     fn one_stall_does_not_brand_a_server() {
         let config = Config::default();
-        let mut prior = Prior::new(config.prior);
+        let mut prior = Prior::new(config.cost.prior);
         let mut server = ServerCost::default();
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
         server.told(&config, &mut prior, usual, at(0));
         server.observe(&config, &mut prior, Batch { us: 1e6, tokens: 2_000.0 }, at(0));
         let after = server.cost(&config, &prior, at(0)).batch_us(2_000.0) / usual.batch_us(2_000.0);
-        assert!((1.1..=config.max_step).contains(&after), "{after}");
+        assert!((1.1..=config.cost.max_step).contains(&after), "{after}");
         let later = server.cost(&config, &prior, at(30)).batch_us(2_000.0) / usual.batch_us(2_000.0);
         assert!((later - 1.0).abs() < 0.01, "{later}");
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_slow_server_is_told_from_the_rest() {
         let config = Config::default();
-        let mut prior = Prior::new(config.prior);
+        let mut prior = Prior::new(config.cost.prior);
         let (mut fast, mut slow) = (ServerCost::default(), ServerCost::default());
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
         for server in [&mut fast, &mut slow] {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_report_that_agrees_with_what_was_seen_changes_nothing() {
         let config = Config::default();
-        let mut prior = Prior::new(config.prior);
+        let mut prior = Prior::new(config.cost.prior);
         let mut server = ServerCost::default();
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
         server.told(&config, &mut prior, usual, at(0));
@@ -207,7 +207,7 @@ mod tests {
             batches in prop::collection::vec((prop::num::f64::ANY, prop::num::f64::ANY, 0u64..100, any::<bool>()), 0..60),
         ) {
             let config = Config::default();
-            let mut prior = Prior::new(config.prior);
+            let mut prior = Prior::new(config.cost.prior);
             let mut server = ServerCost::default();
             for (us, tokens, seconds, report) in batches {
                 if report {

@@ -70,6 +70,8 @@ pub(crate) struct Heard {
 pub(crate) struct Endpoint {
     pub(crate) served: HashMap<ModelId, Served>,
     pub(crate) reach: Reach,
+    /// Discovery no longer names it.
+    pub(crate) removed: bool,
 }
 
 impl Endpoint {

@@ -25,8 +25,8 @@ impl TokenRatio {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             bytes: PRIOR_BYTES,
-            tokens: PRIOR_BYTES * config.tokens_per_byte,
-            specials: config.special_tokens,
+            tokens: PRIOR_BYTES * config.cost.tokens_per_byte,
+            specials: config.cost.special_tokens,
             max_length: u64::MAX,
         }
     }

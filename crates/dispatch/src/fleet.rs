@@ -14,11 +14,14 @@ use std::{collections::HashMap, time::Duration};
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    budget::RetryBudget,
+    action::FleetAction,
+    budget::Budget,
     config::Config,
     cost::{Batch, Cost, ServerCost},
     endpoint::{Endpoint, Heard, Served, Ticket},
     estimate::TokenRatio,
+    event::{FleetEvent, Texts},
+    options::JobOptions,
     place::{self, Candidate},
     plan::{self, Item, Plan, Shared},
     prior::Prior,
@@ -70,7 +73,7 @@ pub struct Fleet {
     endpoints: Vec<Endpoint>,
     models: Vec<Model>,
     names: HashMap<(String, Work), ModelId>,
-    budget: RetryBudget,
+    budget: Budget,
     rng: StdRng,
 }
 
@@ -78,7 +81,7 @@ impl Fleet {
     /// A fleet of `endpoints` servers that nothing is known of. The same seed makes the same choices.
     #[must_use]
     pub fn new(config: Config, endpoints: usize, seed: u64) -> Self {
-        let budget = RetryBudget::new(&config);
+        let budget = Budget::new(&config.budget);
         let endpoints = (0..endpoints).map(|_| Endpoint::default()).collect();
         let rng = StdRng::seed_from_u64(seed);
         Self { config, endpoints, models: Vec::new(), names: HashMap::new(), budget, rng }
@@ -97,8 +100,8 @@ impl Fleet {
         }
         let id = ModelId(u32::try_from(self.models.len()).unwrap_or(u32::MAX));
         let belief = match work {
-            Work::Device => self.config.prior,
-            Work::Tokenizer => self.config.tokenizer_prior,
+            Work::Device => self.config.cost.prior,
+            Work::Tokenizer => self.config.cost.tokenizer_prior,
         };
         let ratio = TokenRatio::new(&self.config);
         self.models.push(Model { name: name.to_owned(), work, prior: Prior::new(belief), ratio });
@@ -122,10 +125,38 @@ impl Fleet {
         self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
     }
 
-    /// An answer said that `items` sequences of `bytes` of text in all, none cut, had `tokens` tokens.
-    pub fn saw_tokens(&mut self, model: ModelId, bytes: u64, tokens: u64, items: u64) {
+    /// The name that a model was numbered by.
+    #[must_use]
+    pub fn model_name(&self, model: ModelId) -> Option<&str> {
+        self.state(model).map(|state| state.name.as_str())
+    }
+
+    /// Discovery names another server. Numbers are never given twice: a server that comes back is new.
+    pub fn add(&mut self, _now: Time) -> EndpointId {
+        let id = EndpointId(u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX));
+        self.endpoints.push(Endpoint::default());
+        id
+    }
+
+    /// Takes an event of the fleet and says what is to be done.
+    pub fn handle(&mut self, now: Time, event: FleetEvent) -> Vec<FleetAction> {
+        match event {
+            FleetEvent::Disconnected(endpoint) => self.lost(endpoint, now),
+            FleetEvent::Connected(endpoint) => self.reached(endpoint),
+            FleetEvent::Removed(endpoint) => {
+                if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
+                    endpoint.removed = true;
+                }
+            }
+            FleetEvent::Tick | FleetEvent::ProbeAnswered { .. } | FleetEvent::ProbeFailed { .. } => {}
+        }
+        Vec::new()
+    }
+
+    /// Texts that were answered and not cut had so many tokens.
+    pub(crate) fn saw_texts(&mut self, model: ModelId, texts: Texts) {
         if let Some(state) = self.models.get_mut(model.0 as usize) {
-            state.ratio.observe(bytes, tokens, items);
+            state.ratio.observe(texts.bytes, texts.tokens, texts.items);
         }
     }
 
@@ -138,7 +169,7 @@ impl Fleet {
     }
 
     /// A server answered with batches that ran.
-    pub fn saw_batches(
+    pub(crate) fn saw_batches(
         &mut self,
         endpoint: EndpointId,
         model: ModelId,
@@ -171,14 +202,14 @@ impl Fleet {
     }
 
     /// A server answered, whatever it said.
-    pub fn reached(&mut self, endpoint: EndpointId) {
+    pub(crate) fn reached(&mut self, endpoint: EndpointId) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
             endpoint.reach.succeed();
         }
     }
 
     /// A server could not be reached, or is stopping.
-    pub fn lost(&mut self, endpoint: EndpointId, now: Time) {
+    pub(crate) fn lost(&mut self, endpoint: EndpointId, now: Time) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint.0 as usize) {
             endpoint.reach.fail(&self.config, now);
         }
@@ -203,7 +234,7 @@ impl Fleet {
 
     fn backlog_us(&self, id: EndpointId, now: Time) -> f64 {
         let Some(endpoint) = self.endpoints.get(id.0 as usize) else { return 0.0 };
-        self.own_us(id, now) + endpoint.strangers_us(self.config.report_decay, now)
+        self.own_us(id, now) + endpoint.strangers_us(self.config.place.report_decay, now)
     }
 
     fn candidate(&self, id: EndpointId, model: ModelId, now: Time) -> Option<Candidate> {
@@ -217,7 +248,7 @@ impl Fleet {
 
     /// Servers that may get work: the ready ones, or all where none is.
     fn usable(&self, now: Time) -> Vec<EndpointId> {
-        let ids = || (0..).map(EndpointId).zip(&self.endpoints);
+        let ids = || (0..).map(EndpointId).zip(&self.endpoints).filter(|(_, endpoint)| !endpoint.removed);
         let ready = ids().filter(|(_, endpoint)| endpoint.reach.is_ready(now));
         let ready: Vec<_> = ready.map(|(id, _)| id).collect();
         if ready.is_empty() { ids().map(|(id, _)| id).collect() } else { ready }
@@ -231,8 +262,9 @@ impl Fleet {
 
     /// Cuts a job for the servers as they stand.
     #[must_use]
-    pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, now: Time) -> Plan {
-        let wanted = self.config.max_chunks.min(items.len());
+    pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, _options: &JobOptions, now: Time) -> Plan {
+        self.budget.job(&self.config.budget, items.iter().map(|item| item.tokens).sum());
+        let wanted = self.config.plan.max_chunks.min(items.len());
         let candidates = self.candidates(self.usable(now), wanted, model, now);
         plan::plan(&self.config, items, shared, &candidates)
     }
@@ -267,23 +299,34 @@ impl Fleet {
 
     /// Tokens were dispatched for the first time.
     pub(crate) fn deposit(&mut self, tokens: u64) {
-        self.budget.deposit(&self.config, tokens);
+        self.budget.deposit(&self.config.budget, tokens);
     }
 
     /// Asks for the tokens of a retry.
     pub(crate) fn withdraw(&mut self, tokens: u64, now: Time) -> bool {
-        self.budget.withdraw(&self.config, tokens, now)
+        self.budget.retry(&self.config.budget, tokens, now)
     }
 
     /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.
     pub(crate) fn backoff(&mut self, attempt: u32) -> Duration {
-        crate::reach::backoff(&mut self.rng, self.config.backoff, self.config.max_backoff, attempt)
+        crate::reach::backoff(&mut self.rng, self.config.retry.backoff, self.config.retry.max_backoff, attempt)
+    }
+
+    /// Tokens that hedges may still take.
+    #[must_use]
+    pub fn hedge_budget(&self) -> u64 {
+        self.budget.for_hedges()
+    }
+
+    /// Asks for the tokens of a hedge.
+    pub fn withdraw_hedge(&mut self, tokens: u64) -> bool {
+        self.budget.hedge(tokens)
     }
 
     /// Tokens that retries may still take.
     #[must_use]
     pub fn retry_budget(&self) -> u64 {
-        self.budget.balance()
+        self.budget.for_retries()
     }
 
     /// What is known of each server, in their order.

@@ -21,81 +21,21 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    action::{Action, CancelReason, Coverage, FailReason, Kind, PlaceReason, Send},
     endpoint::Ticket,
+    event::{Answer, AttemptId, Event, Failure},
     fleet::{EndpointId, Fleet, ModelId},
+    options::JobOptions,
     plan::{Chunk, Plan},
+    report::Report,
     time::Time,
 };
-
-/// An attempt, by its number within the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub u32);
-
-/// Why an attempt failed, as far as it matters what to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The connection could not be made, or ended before the answer did.
-    Transport,
-    /// The server takes no work, and said so.
-    Unavailable,
-    /// The server has too much work.
-    Overloaded {
-        /// How long it asks to wait, if it says.
-        pushback: Option<Duration>,
-    },
-    /// The server failed in a way that another may not.
-    Internal,
-    /// The time was up.
-    Deadline,
-    /// Every server would say the same.
-    Fatal,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The job starts.
-    Start,
-    /// A moment that [`Action::WakeAt`] named has come.
-    Tick,
-    /// An attempt was answered.
-    Answered(AttemptId),
-    /// An attempt failed.
-    Failed(AttemptId, Failure),
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Send a chunk to a server.
-    Send {
-        /// Names the attempt in later events.
-        attempt: AttemptId,
-        /// Place of the chunk in the plan.
-        chunk: usize,
-        /// The server.
-        endpoint: EndpointId,
-        /// Which attempt of the chunk it is, from 1.
-        number: u32,
-    },
-    /// Come back with [`Event::Tick`] then, if nothing happens before.
-    WakeAt(Time),
-    /// Every chunk is answered.
-    Finish,
-    /// The job has failed: for what this attempt met, or, without one, for its time was up. All other
-    /// attempts are to be cancelled.
-    Fail(Option<AttemptId>),
-}
 
 #[derive(Debug)]
 struct Attempt {
     chunk: usize,
     endpoint: EndpointId,
-    /// Gone once the attempt's work is known to be over.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +47,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct State {
-    tokens: u64,
-    target: Option<EndpointId>,
+    chunk: Chunk,
+    kind: Kind,
     phase: Phase,
     attempts: u32,
     failed: Vec<EndpointId>,
@@ -121,20 +61,20 @@ struct State {
 #[derive(Debug)]
 pub struct Job {
     model: ModelId,
-    deadline: Time,
+    options: JobOptions,
     chunks: Vec<State>,
     live: BTreeMap<AttemptId, Attempt>,
-    made: u32,
+    coverage: Coverage,
     over: bool,
 }
 
 impl Job {
-    /// A job with a plan, to be over by `deadline`.
+    /// A job with a plan.
     #[must_use]
-    pub fn new(model: ModelId, plan: &Plan, deadline: Time) -> Self {
-        let state = |chunk: &Chunk| State {
-            tokens: chunk.tokens,
-            target: chunk.target,
+    pub fn new(model: ModelId, plan: Plan, options: JobOptions) -> Self {
+        let state = |chunk: Chunk| State {
+            chunk,
+            kind: Kind::First,
             phase: Phase::Waiting { not_before: Time::default() },
             attempts: 0,
             failed: Vec::new(),
@@ -142,23 +82,25 @@ impl Job {
             free_retry: true,
             internal_retry: true,
         };
-        let chunks = plan.chunks.iter().map(state).collect();
-        Self { model, deadline, chunks, live: BTreeMap::new(), made: 0, over: false }
+        let coverage = Coverage {
+            of_items: plan.chunks.iter().map(|chunk| chunk.items.len()).sum(),
+            of_tokens: plan.chunks.iter().map(|chunk| chunk.tokens).sum(),
+            ..Coverage::default()
+        };
+        let chunks = plan.chunks.into_iter().map(state).collect();
+        Self { model, options, chunks, live: BTreeMap::new(), coverage, over: false }
     }
 
-    /// Attempts made so far, over all chunks.
+    /// A chunk by its number: those of the plan in its order, then halves of split ones.
     #[must_use]
-    pub fn attempts(&self) -> u32 {
-        self.made
+    pub fn chunk(&self, number: usize) -> Option<&Chunk> {
+        self.chunks.get(number).map(|state| &state.chunk)
     }
 
-    /// The server has ended an attempt: its tokens are no longer in flight. To be said before the
-    /// report that came with the end is told to the fleet, which would else take this client's own
-    /// finished work for part of what the report speaks of. Its event follows.
-    pub fn release(&mut self, attempt: AttemptId) {
-        if let Some(attempt) = self.live.get_mut(&attempt) {
-            attempt.ticket = None;
-        }
+    /// What was answered so far, and what that took.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     /// Takes an event and says what is to be done. After [`Action::Finish`] or [`Action::Fail`],
@@ -167,70 +109,101 @@ impl Job {
         if self.over {
             return Vec::new();
         }
+        let mut actions = Vec::new();
         match event {
-            Event::Start | Event::Tick => {}
-            Event::Answered(id) => self.answered(fleet, id),
-            Event::Failed(id, failure) => {
-                if !self.failed(fleet, now, id, failure) {
-                    return self.end(Action::Fail(Some(id)));
+            Event::Start | Event::Tick | Event::ProbeAnswered { .. } | Event::ProbeFailed { .. } => {}
+            Event::Answered { attempt, answer } => self.answered(fleet, now, attempt, &answer, &mut actions),
+            Event::Failed { attempt, failure, report } => {
+                if let Err(reason) = self.failed(fleet, now, attempt, failure, report) {
+                    return self.fail(actions, reason, Some(attempt));
                 }
             }
+            Event::Cancelled => return self.fail(actions, FailReason::Cancelled, None),
         }
         if self.chunks.iter().all(|chunk| chunk.phase == Phase::Done) {
-            return self.end(Action::Finish);
+            self.over = true;
+            actions.push(Action::Finish(self.coverage));
+            return actions;
         }
-        if now >= self.deadline {
-            return self.end(Action::Fail(None));
+        if now >= self.options.deadline {
+            return self.fail(actions, FailReason::Deadline, None);
         }
-        let mut actions = self.place(fleet, now);
+        self.place(fleet, now, &mut actions);
         actions.extend(self.wake());
         actions
     }
 
-    fn end(&mut self, action: Action) -> Vec<Action> {
+    fn fail(&mut self, mut actions: Vec<Action>, reason: FailReason, cause: Option<AttemptId>) -> Vec<Action> {
         self.over = true;
-        self.live.clear();
-        vec![action]
+        let live = std::mem::take(&mut self.live);
+        actions.extend(live.into_keys().map(|attempt| Action::Cancel { attempt, reason: CancelReason::JobOver }));
+        actions.push(Action::Fail { reason, cause, coverage: self.coverage });
+        actions
     }
 
-    fn answered(&mut self, fleet: &mut Fleet, id: AttemptId) {
-        let Some(attempt) = self.live.remove(&id) else { return };
-        fleet.reached(attempt.endpoint);
-        if let Some(chunk) = self.chunks.get_mut(attempt.chunk) {
+    /// An attempt has ended: its tokens are no longer in flight, which must be so before the report that
+    /// came with its end is read: that would else seem to speak of them.
+    fn end(&mut self, id: AttemptId) -> Option<(usize, EndpointId)> {
+        let Attempt { chunk, endpoint, ticket } = self.live.remove(&id)?;
+        drop(ticket);
+        Some((chunk, endpoint))
+    }
+
+    fn answered(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, answer: &Answer, actions: &mut Vec<Action>) {
+        let Some((number, endpoint)) = self.end(id) else { return };
+        fleet.reached(endpoint);
+        fleet.saw_texts(self.model, answer.texts);
+        fleet.saw_batches(endpoint, self.model, answer.batches.iter().copied(), now);
+        if let Some(report) = answer.report {
+            fleet.report(endpoint, self.model, report, now);
+        }
+        if let Some(chunk) = self.chunks.get_mut(number) {
             chunk.phase = Phase::Done;
+            self.coverage.items += chunk.chunk.items.len();
+            self.coverage.tokens += chunk.chunk.tokens;
+            actions.push(Action::ChunkAnswered { chunk: number, attempt: id });
         }
     }
 
-    /// Whether the job goes on.
-    fn failed(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, failure: Failure) -> bool {
-        let Some(Attempt { chunk, endpoint, ticket }) = self.live.remove(&id) else { return true };
-        drop(ticket);
+    /// An error where the job cannot go on.
+    fn failed(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        id: AttemptId,
+        failure: Failure,
+        report: Option<Report>,
+    ) -> Result<(), FailReason> {
+        let Some((number, endpoint)) = self.end(id) else { return Ok(()) };
         match failure {
             Failure::Transport | Failure::Unavailable => fleet.lost(endpoint, now),
             Failure::Overloaded { pushback } => fleet.pushed_back(endpoint, now, pushback.unwrap_or_default()),
             Failure::Internal | Failure::Deadline | Failure::Fatal => fleet.reached(endpoint),
         }
-        let Some(chunk) = self.chunks.get_mut(chunk) else { return true };
+        if let Some(report) = report {
+            fleet.report(endpoint, self.model, report, now);
+        }
+        let Some(chunk) = self.chunks.get_mut(number) else { return Ok(()) };
         if chunk.phase == Phase::Done {
-            return true;
+            return Ok(());
         }
         chunk.last_failure = Some(id);
         if !chunk.failed.contains(&endpoint) {
             chunk.failed.push(endpoint);
         }
-        let may_retry = match failure {
-            Failure::Deadline | Failure::Fatal => false,
-            Failure::Internal => std::mem::take(&mut chunk.internal_retry),
-            Failure::Transport | Failure::Unavailable | Failure::Overloaded { .. } => true,
-        };
-        if !may_retry || chunk.attempts >= fleet.config().max_attempts {
-            return false;
+        match failure {
+            Failure::Fatal => return Err(FailReason::Refused),
+            Failure::Deadline => return Err(FailReason::Deadline),
+            Failure::Internal if !std::mem::take(&mut chunk.internal_retry) => return Err(FailReason::Attempts),
+            _ if chunk.attempts >= fleet.config().retry.max_attempts => return Err(FailReason::Attempts),
+            _ => {}
         }
         let free = failure == Failure::Transport && std::mem::take(&mut chunk.free_retry);
-        if !free && !fleet.withdraw(chunk.tokens, now) {
-            return false;
+        if !free && !fleet.withdraw(chunk.chunk.tokens, now) {
+            return Err(FailReason::Budget);
         }
-        let other = fleet.pick(self.model, chunk.tokens, now, |id| !chunk.failed.contains(&id));
+        chunk.kind = if free { Kind::FreeRetry } else { Kind::Retry };
+        let other = fleet.pick(self.model, chunk.chunk.tokens, now, |id| !chunk.failed.contains(&id));
         let wait = match (other, failure) {
             (Some(_), _) => Duration::ZERO,
             (None, Failure::Overloaded { pushback: Some(wait) }) => wait,
@@ -238,41 +211,49 @@ impl Job {
         };
         let not_before = now + wait;
         chunk.phase = Phase::Waiting { not_before };
-        not_before < self.deadline
+        if not_before < self.options.deadline { Ok(()) } else { Err(FailReason::NoTime) }
     }
 
     /// Sends what can be sent now, most tokens first.
-    fn place(&mut self, fleet: &mut Fleet, now: Time) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (index, chunk) in self.chunks.iter_mut().enumerate() {
-            match chunk.phase {
+    fn place(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+        for (number, state) in self.chunks.iter_mut().enumerate() {
+            match state.phase {
                 Phase::Waiting { not_before } if not_before <= now => {}
                 _ => continue,
             }
+            let tokens = state.chunk.tokens;
             let busy = |id: EndpointId| self.live.values().any(|attempt| attempt.endpoint == id);
-            let target = chunk.target.take().filter(|&id| !busy(id) && fleet.is_ready(id, now));
-            let mut pick = |allowed: &dyn Fn(EndpointId) -> bool| fleet.pick(self.model, chunk.tokens, now, allowed);
-            let failed = |id: EndpointId| chunk.failed.contains(&id);
-            let endpoint = match target {
-                Some(target) => Some(target),
-                None if chunk.attempts == 0 => pick(&|id| !busy(id)),
-                None => {
-                    pick(&|id| !failed(id) && !busy(id)).or_else(|| pick(&|id| !failed(id))).or_else(|| pick(&|_| true))
-                }
+            let failed = |id: EndpointId| state.failed.contains(&id);
+            let target = state.chunk.target.filter(|&id| state.attempts == 0 && !busy(id) && fleet.is_ready(id, now));
+            let mut pick = |reason, allowed: &dyn Fn(EndpointId) -> bool| {
+                fleet.pick(self.model, tokens, now, allowed).map(|id| (id, reason))
             };
-            let Some(endpoint) = endpoint else { continue };
-            if chunk.attempts == 0 {
-                fleet.deposit(chunk.tokens);
+            let chosen = match target {
+                Some(target) => Some((target, PlaceReason::Planned)),
+                None if state.attempts == 0 => pick(PlaceReason::Scanned, &|id| !busy(id)),
+                None => pick(PlaceReason::Scanned, &|id| !failed(id) && !busy(id))
+                    .or_else(|| pick(PlaceReason::SharedWithSibling, &|id| !failed(id)))
+                    .or_else(|| pick(PlaceReason::TriedBefore, &|_| true)),
+            };
+            let Some((endpoint, reason)) = chosen else { continue };
+            let kind = state.kind;
+            if kind == Kind::First {
+                fleet.deposit(tokens);
+            } else {
+                self.coverage.retries += 1;
+                self.coverage.extra_tokens += tokens;
+                self.coverage.free_tokens += if kind == Kind::FreeRetry { tokens } else { 0 };
             }
-            let id = AttemptId(self.made);
-            self.made += 1;
-            chunk.attempts += 1;
-            chunk.phase = Phase::Running;
-            let ticket = fleet.begin(endpoint, self.model, chunk.tokens);
-            self.live.insert(id, Attempt { chunk: index, endpoint, ticket: Some(ticket) });
-            actions.push(Action::Send { attempt: id, chunk: index, endpoint, number: chunk.attempts });
+            let attempt = AttemptId(self.coverage.attempts);
+            self.coverage.attempts += 1;
+            state.attempts += 1;
+            state.phase = Phase::Running;
+            let ticket = fleet.begin(endpoint, self.model, tokens);
+            self.live.insert(attempt, Attempt { chunk: number, endpoint, ticket });
+            let (deadline, number_of_attempt) = (self.options.deadline, state.attempts);
+            let send = Send { attempt, chunk: number, endpoint, number: number_of_attempt, deadline, kind, reason };
+            actions.push(Action::Send(send));
         }
-        actions
     }
 
     fn wake(&self) -> Option<Action> {
@@ -280,8 +261,7 @@ impl Job {
             Phase::Waiting { not_before } => Some(not_before),
             Phase::Running | Phase::Done => None,
         });
-        Some(Action::WakeAt(
-            waiting.filter(|&time| time > Time::default()).min().unwrap_or(self.deadline).min(self.deadline),
-        ))
+        let first = waiting.filter(|&time| time > Time::default()).min();
+        Some(Action::WakeAt(first.unwrap_or(self.options.deadline).min(self.options.deadline)))
     }
 }

@@ -18,13 +18,16 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
 
+mod action;
 mod budget;
 pub mod config;
 mod cost;
 mod endpoint;
 mod estimate;
+mod event;
 mod fleet;
 mod job;
+mod options;
 mod pack;
 mod place;
 mod plan;
@@ -33,10 +36,15 @@ mod reach;
 mod report;
 mod time;
 
+pub use action::{
+    Action, CancelReason, Coverage, FailReason, FleetAction, Kind, Missing, PlaceReason, ProbePurpose, Send, Withheld,
+};
 pub use config::{Config, ConfigError};
 pub use cost::{Batch, Cost};
+pub use event::{Answer, AttemptId, Event, Failure, FleetEvent, ProbeId, Texts};
 pub use fleet::{EndpointId, EndpointStats, Fleet, ModelId, Work};
-pub use job::{Action, AttemptId, Event, Failure, Job};
+pub use job::Job;
+pub use options::{JobOptions, Join, Lane};
 pub use place::Candidate;
 pub use plan::{Chunk, Item, Plan, Shared, plan};
 pub use report::{Limits, Report};

@@ -32,8 +32,8 @@ impl Bounds {
         let limits = candidates.iter().map(|server| server.limits.or(config.limits));
         let limits = limits.reduce(|a, b| a.both(b)).unwrap_or(config.limits);
         let message =
-            ((limits.max_message_bytes as f64 * config.message_share) as u64).saturating_sub(MESSAGE_OVERHEAD);
-        let queue = (limits.max_queue_tokens as f64 * config.queue_share) as u64;
+            ((limits.max_message_bytes as f64 * config.plan.message_share) as u64).saturating_sub(MESSAGE_OVERHEAD);
+        let queue = (limits.max_queue_tokens as f64 * config.plan.queue_share) as u64;
         Self {
             items: limits.max_items.max(1),
             bytes: message.saturating_sub(shared.bytes),

@@ -40,7 +40,7 @@ impl Candidate {
 /// each chunk of a large one.
 pub(crate) fn draw<T, R: Rng>(config: &Config, rng: &mut R, mut servers: Vec<T>, wanted: usize) -> Vec<T> {
     let wanted = wanted.saturating_mul(2).max(2);
-    if servers.len() <= config.scan_limit.max(wanted) {
+    if servers.len() <= config.place.scan_limit.max(wanted) {
         return servers;
     }
     let mut drawn = sample(rng, servers.len(), wanted).into_vec();

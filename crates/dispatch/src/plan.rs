@@ -90,7 +90,7 @@ pub fn plan(config: &Config, items: &[Item], shared: Shared, candidates: &[Candi
 
 /// Microseconds until a server could be done with its first token.
 pub(crate) fn start_us(config: &Config, server: &Candidate) -> f64 {
-    server.backlog_us + server.cost.a_us + config.round_trip.as_secs_f64() * 1e6
+    server.backlog_us + server.cost.a_us + config.plan.round_trip.as_secs_f64() * 1e6
 }
 
 /// Microseconds a token takes, the fixed cost of further batches spread over them.
@@ -118,9 +118,9 @@ fn choose<'a>(
     let single = *order.iter().min_by(|a, b| alone(a).total_cmp(&alone(b)))?;
 
     let mut best = (least == 1).then(|| (alone(&single), 1));
-    let bar = best.map_or(f64::INFINITY, |(whole, _)| whole * (1.0 - config.min_gain));
+    let bar = best.map_or(f64::INFINITY, |(whole, _)| whole * (1.0 - config.plan.min_gain));
     let (mut filled, mut rates) = (0.0, 0.0);
-    let most = order.len().min(items).min(config.max_chunks.max(least));
+    let most = order.len().min(items).min(config.plan.max_chunks.max(least));
     for (k, server) in (1..).zip(order.iter().take(most)) {
         let (start, slope) = (start_us(config, server), slope_us(server));
         filled += start / slope + shared;
@@ -138,7 +138,7 @@ fn choose<'a>(
             continue;
         }
         let service = used.map(|server| level - start_us(config, server)).fold(0.0, f64::max);
-        let end = level + config.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
+        let end = level + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
         if end <= bar && best.is_none_or(|(soonest, _)| end < soonest) {
             best = Some((end, k));
         }

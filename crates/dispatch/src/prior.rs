@@ -82,8 +82,12 @@ impl Prior {
 
     pub(crate) fn observe(&mut self, config: &Config, batch: Batch) {
         let expected = self.cost.batch_us(batch.tokens);
-        let known = self.told || self.samples >= config.cold_samples;
-        let us = if known { batch.us.clamp(expected / config.max_step, expected * config.max_step) } else { batch.us };
+        let known = self.told || self.samples >= config.cost.cold_samples;
+        let us = if known {
+            batch.us.clamp(expected / config.cost.max_step, expected * config.cost.max_step)
+        } else {
+            batch.us
+        };
         self.samples += 1;
         self.sums.fade(0.5f64.powf(1.0 / HALF_LIFE));
         self.sums.add(1.0, batch.tokens, us);
@@ -115,7 +119,7 @@ mod tests {
     fn a_cold_prior_finds_a_slow_fleet_within_a_job() {
         let config = Config::default();
         let slow = Cost { a_us: 3_000.0, b_us: 150.0 };
-        let mut prior = Prior::new(config.prior);
+        let mut prior = Prior::new(config.cost.prior);
         for tokens in [1_900.0, 2_040.0, 1_700.0, 400.0, 1_950.0, 2_000.0] {
             prior.observe(&config, batch(slow, tokens));
         }
@@ -126,13 +130,13 @@ mod tests {
     #[test]
     fn batches_of_one_size_move_the_level_and_not_the_shape() {
         let config = Config::default();
-        let mut prior = Prior::new(config.prior);
+        let mut prior = Prior::new(config.cost.prior);
         for noise in [0.0, 1.0, -1.0, 2.0, -2.0] {
             prior.observe(&config, Batch { us: 200_000.0 * (1.0 + 0.03 * noise), tokens: 2_000.0 + noise });
         }
         let found = prior.cost();
         assert!((found.batch_us(2_000.0) / 200_000.0 - 1.0).abs() < 0.02, "{found:?}");
-        let shape = found.break_even_tokens() / config.prior.break_even_tokens();
+        let shape = found.break_even_tokens() / config.cost.prior.break_even_tokens();
         assert!((0.9..1.1).contains(&shape), "{shape}");
     }
 }

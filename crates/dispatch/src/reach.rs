@@ -37,14 +37,14 @@ impl Reach {
         if now < self.not_before {
             return;
         }
-        let wait = config.not_ready.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
+        let wait = config.health.not_ready.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
         self.failures = self.failures.saturating_add(1);
-        self.avoid(now + wait.min(config.max_not_ready));
+        self.avoid(now + wait.min(config.health.max_not_ready));
     }
 
     /// One refused request asked for `wait`. It speaks for all requests, but only for so long.
     pub(crate) fn push_back(&mut self, config: &Config, now: Time, wait: Duration) {
-        self.avoid(now + wait.min(config.max_not_ready));
+        self.avoid(now + wait.min(config.health.max_not_ready));
     }
 
     fn avoid(&mut self, until: Time) {

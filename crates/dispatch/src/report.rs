@@ -59,4 +59,12 @@ pub struct Report {
     pub limits: Limits,
     /// Whether it is about to stop and takes no more work.
     pub draining: bool,
+    /// Share of the last second that the device was at work, 0 to 1.
+    pub busy: f64,
+    /// Tokens a second that it ran, averaged over a second; 0 where it does not say.
+    pub served_tok_s: f64,
+    /// Tokens a second while full batches run back to back; 0 where it does not say.
+    pub rate_tok_s: f64,
+    /// Age of the running batch over its predicted time; above 1 it is overdue.
+    pub overdue: f64,
 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use sortie_dispatch::{
-    Action, AttemptId, Config, EndpointId, Event, Failure, Fleet, Item, Job, ModelId, Report, Shared, Time, Work,
+    Action, Answer, AttemptId, Config, EndpointId, Event, FailReason, Failure, Fleet, FleetEvent, Item, Job,
+    JobOptions, ModelId, Plan, Report, Send, Shared, Time, Work,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,12 +21,24 @@ struct Bench {
     chunks: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Send {
-    attempt: AttemptId,
-    chunk: usize,
-    endpoint: EndpointId,
-    number: u32,
+fn answered(attempt: AttemptId) -> Event {
+    Event::Answered { attempt, answer: Answer::default() }
+}
+
+fn failed(attempt: AttemptId, failure: Failure) -> Event {
+    Event::Failed { attempt, failure, report: None }
+}
+
+/// How a job failed, if it did.
+fn failure(actions: &[Action]) -> Option<(FailReason, Option<AttemptId>)> {
+    actions.iter().find_map(|action| match action {
+        Action::Fail { reason, cause, .. } => Some((*reason, *cause)),
+        _ => None,
+    })
+}
+
+fn is_finished(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Finish(_)))
 }
 
 impl Bench {
@@ -34,18 +47,17 @@ impl Bench {
         let mut fleet = Fleet::new(config, servers, 7);
         let model = fleet.model("m", Work::Device);
         let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
-        let plan = fleet.plan(model, &items, Shared::default(), at(0));
-        let job = Job::new(model, &plan, at(0) + DEADLINE);
-        Self { fleet, model, job, chunks: plan.chunks.len() }
+        let options = JobOptions::by(at(0) + DEADLINE);
+        let plan = fleet.plan(model, &items, Shared::default(), &options, at(0));
+        let chunks = plan.chunks.len();
+        Self { fleet, model, job: Job::new(model, plan, options), chunks }
     }
 
     fn handle(&mut self, now: Time, event: Event) -> (Vec<Send>, Vec<Action>) {
         let (mut sends, mut rest) = (Vec::new(), Vec::new());
         for action in self.job.handle(&mut self.fleet, now, event) {
             match action {
-                Action::Send { attempt, chunk, endpoint, number } => {
-                    sends.push(Send { attempt, chunk, endpoint, number });
-                }
+                Action::Send(send) => sends.push(send),
                 other => rest.push(other),
             }
         }
@@ -66,21 +78,21 @@ fn chunks_go_to_different_servers_and_the_last_answer_ends_the_job() {
     assert_eq!(servers.len(), 3);
     assert_eq!(bench.in_flight(), 40_000);
     for (place, send) in sends.iter().enumerate() {
-        let (_, rest) = bench.handle(at(10), Event::Answered(send.attempt));
-        assert_eq!(rest == [Action::Finish], place == 2, "{rest:?}");
+        let (_, rest) = bench.handle(at(10), answered(send.attempt));
+        assert_eq!(is_finished(&rest), place == 2, "{rest:?}");
     }
     assert_eq!(bench.in_flight(), 0);
-    assert_eq!(bench.job.attempts(), 3);
+    assert_eq!(bench.job.coverage().attempts, 3);
 }
 
 #[test]
 fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
     let mut config = Config::default();
-    (config.retry_burst, config.retry_floor) = (0, Duration::MAX);
+    (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
     let mut bench = Bench::new(3, config);
     let (sends, _) = bench.handle(at(0), Event::Start);
     let dead = sends[0];
-    let (again, _) = bench.handle(at(1), Event::Failed(dead.attempt, Failure::Transport));
+    let (again, _) = bench.handle(at(1), failed(dead.attempt, Failure::Transport));
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].chunk, again[0].number), (dead.chunk, 2));
     assert_ne!(again[0].endpoint, dead.endpoint);
@@ -88,20 +100,20 @@ fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
     assert!(!bench.fleet.stats(at(1)).nth(dead.endpoint.0 as usize).unwrap().ready);
 
     // The second death is not free: the floor pays once, then nothing does.
-    let (third, _) = bench.handle(at(2), Event::Failed(again[0].attempt, Failure::Transport));
+    let (third, _) = bench.handle(at(2), failed(again[0].attempt, Failure::Transport));
     assert_eq!(third.len(), 1);
-    let (_, rest) = bench.handle(at(3), Event::Failed(third[0].attempt, Failure::Transport));
-    assert_eq!(rest, [Action::Fail(Some(third[0].attempt))]);
+    let (_, rest) = bench.handle(at(3), failed(third[0].attempt, Failure::Transport));
+    assert_eq!(failure(&rest), Some((FailReason::Budget, Some(third[0].attempt))));
     assert_eq!(bench.in_flight(), 0);
 }
 
 #[test]
 fn a_lost_server_gets_nothing_until_its_time_is_over() {
     let mut bench = Bench::new(3, Config::default());
-    bench.fleet.lost(EndpointId(1), at(0));
+    bench.fleet.handle(at(0), FleetEvent::Disconnected(EndpointId(1)));
     let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
     let targets = |bench: &mut Bench, now| {
-        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), now);
+        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().filter_map(|chunk| chunk.target).collect::<Vec<_>>()
     };
     assert!(!targets(&mut bench, at(50)).contains(&EndpointId(1)));
@@ -114,7 +126,7 @@ fn a_report_of_strangers_work_corrects_own_work_and_ages() {
     let report = |drain| Report { drain: Duration::from_millis(drain), ..Report::default() };
     let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
     let tokens_of = |bench: &mut Bench, now, id| {
-        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), now);
+        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().find(|chunk| chunk.target == Some(EndpointId(id))).map_or(0, |chunk| chunk.tokens)
     };
     bench.fleet.report(EndpointId(1), bench.model, report(60_000), at(0));
@@ -125,15 +137,15 @@ fn a_report_of_strangers_work_corrects_own_work_and_ages() {
 
     // What a server says of this client's own work is not counted twice.
     let (sends, _) = bench.handle(at(3_000), Event::Start);
-    let own = bench.in_flight() as f64 / 3.0 * bench.fleet.config().prior.b_us / 1e3;
+    let own = bench.in_flight() as f64 / 3.0 * bench.fleet.config().cost.prior.b_us / 1e3;
     for send in &sends {
         bench.fleet.report(send.endpoint, bench.model, report(own as u64), at(3_000));
     }
     let even = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
     assert!((13_000..14_000).contains(&even), "{even}");
     // An attempt that ended is no part of what its report speaks of: all of that is strangers'.
-    bench.job.release(sends[0].attempt);
-    bench.fleet.report(sends[0].endpoint, bench.model, report(30), at(3_000));
+    let answer = Answer { report: Some(report(30)), ..Answer::default() };
+    bench.handle(at(3_000), Event::Answered { attempt: sends[0].attempt, answer });
     let less = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
     assert!(less < even / 2, "{less} and {even}");
 }
@@ -143,7 +155,7 @@ fn one_server_is_asked_again_after_what_it_asked_for() {
     let mut bench = Bench::new(1, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let pushback = Some(Duration::from_millis(300));
-    let (again, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, Failure::Overloaded { pushback }));
+    let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, Failure::Overloaded { pushback }));
     assert!(again.is_empty());
     assert_eq!(rest, [Action::WakeAt(at(305))]);
     assert!(bench.handle(at(304), Event::Tick).0.is_empty());
@@ -156,8 +168,8 @@ fn pushback_past_the_deadline_ends_the_job_now() {
     let mut bench = Bench::new(1, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let overloaded = Failure::Overloaded { pushback: Some(DEADLINE) };
-    let (_, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, overloaded));
-    assert_eq!(rest, [Action::Fail(Some(sends[0].attempt))]);
+    let (_, rest) = bench.handle(at(5), failed(sends[0].attempt, overloaded));
+    assert_eq!(failure(&rest), Some((FailReason::NoTime, Some(sends[0].attempt))));
 }
 
 #[test]
@@ -165,7 +177,7 @@ fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
     let mut bench = Bench::new(3, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(5)) };
-    let (again, _) = bench.handle(at(5), Event::Failed(sends[1].attempt, overloaded));
+    let (again, _) = bench.handle(at(5), failed(sends[1].attempt, overloaded));
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].endpoint, sends[1].endpoint);
 }
@@ -173,12 +185,12 @@ fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
 #[test]
 fn one_refusal_keeps_a_server_from_other_jobs_for_a_bounded_time() {
     let config = Config::default();
-    let limit = config.max_not_ready;
+    let limit = config.health.max_not_ready;
     let mut bench = Bench::new(3, config);
     let (sends, _) = bench.handle(at(0), Event::Start);
     let refused = sends[1];
     let overloaded = Failure::Overloaded { pushback: Some(Duration::from_millis(u64::MAX)) };
-    bench.handle(at(5), Event::Failed(refused.attempt, overloaded));
+    bench.handle(at(5), failed(refused.attempt, overloaded));
     let ready = |now| bench.fleet.stats(now).nth(refused.endpoint.0 as usize).unwrap().ready;
     assert!(!ready(at(4) + limit));
     assert!(ready(at(5) + limit));
@@ -189,20 +201,20 @@ fn a_chunk_waits_as_long_as_its_only_server_asked() {
     let mut bench = Bench::new(1, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(20)) };
-    let (again, rest) = bench.handle(at(5), Event::Failed(sends[0].attempt, overloaded));
+    let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, overloaded));
     assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
 }
 
 #[test]
 fn what_no_server_would_answer_ends_the_job() {
-    for failure in [Failure::Fatal, Failure::Deadline] {
+    for (met, reason) in [(Failure::Fatal, FailReason::Refused), (Failure::Deadline, FailReason::Deadline)] {
         let mut bench = Bench::new(3, Config::default());
         let (sends, _) = bench.handle(at(0), Event::Start);
-        let (again, rest) = bench.handle(at(5), Event::Failed(sends[2].attempt, failure));
+        let (again, rest) = bench.handle(at(5), failed(sends[2].attempt, met));
         assert!(again.is_empty());
-        assert_eq!(rest, [Action::Fail(Some(sends[2].attempt))]);
+        assert_eq!(failure(&rest), Some((reason, Some(sends[2].attempt))));
         assert_eq!(bench.in_flight(), 0);
-        assert!(bench.handle(at(6), Event::Answered(sends[0].attempt)).1.is_empty());
+        assert!(bench.handle(at(6), answered(sends[0].attempt)).1.is_empty());
     }
 }
 
@@ -210,10 +222,10 @@ fn what_no_server_would_answer_ends_the_job() {
 fn a_server_fault_is_tried_once_elsewhere() {
     let mut bench = Bench::new(3, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
-    let (again, _) = bench.handle(at(5), Event::Failed(sends[0].attempt, Failure::Internal));
+    let (again, _) = bench.handle(at(5), failed(sends[0].attempt, Failure::Internal));
     assert_eq!(again.len(), 1);
-    let (_, rest) = bench.handle(at(6), Event::Failed(again[0].attempt, Failure::Internal));
-    assert_eq!(rest, [Action::Fail(Some(again[0].attempt))]);
+    let (_, rest) = bench.handle(at(6), failed(again[0].attempt, Failure::Internal));
+    assert_eq!(failure(&rest), Some((FailReason::Attempts, Some(again[0].attempt))));
 }
 
 #[test]
@@ -222,7 +234,7 @@ fn the_deadline_ends_the_job() {
     let (_, rest) = bench.handle(at(0), Event::Start);
     assert_eq!(rest, [Action::WakeAt(at(0) + DEADLINE)]);
     let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
-    assert_eq!(rest, [Action::Fail(None)]);
+    assert_eq!(failure(&rest), Some((FailReason::Deadline, None)));
     assert_eq!(bench.in_flight(), 0);
 }
 
@@ -231,7 +243,7 @@ fn a_dropped_job_gives_its_tokens_back() {
     let mut bench = Bench::new(3, Config::default());
     let _ = bench.handle(at(0), Event::Start);
     assert_eq!(bench.in_flight(), 40_000);
-    bench.job = Job::new(bench.model, &sortie_dispatch::Plan::default(), at(0));
+    bench.job = Job::new(bench.model, Plan::default(), JobOptions::by(at(0)));
     assert_eq!(bench.in_flight(), 0);
 }
 
@@ -262,28 +274,29 @@ proptest! {
             fleet.set_limits(EndpointId(id as u32), model, limits, 512);
         }
         let items = vec![Item { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];
-        let plan = fleet.plan(model, &items, Shared::default(), at(0));
-        let mut job = Some(Job::new(model, &plan, at(0) + DEADLINE));
+        let options = JobOptions::by(at(0) + DEADLINE);
+        let plan = fleet.plan(model, &items, Shared::default(), &options, at(0));
+        let mut job = Some(Job::new(model, plan.clone(), options));
         let mut live: BTreeMap<AttemptId, (usize, EndpointId)> = BTreeMap::new();
-        let (mut answered, mut over, mut clock) = (0, false, 0);
+        let (mut done, mut over, mut clock) = (0, false, 0);
         let mut next = Some(Event::Start);
         let mut steps = steps.into_iter().enumerate();
         while let (Some(running), Some(event)) = (job.as_mut(), next.take()) {
             for action in running.handle(&mut fleet, at(clock), event) {
                 match action {
-                    Action::Send { attempt, chunk, endpoint, number } => {
+                    Action::Send(Send { attempt, chunk, endpoint, number, .. }) => {
                         if number == 1 {
                             prop_assert!(live.values().all(|&(_, other)| other != endpoint), "two chunks on one server");
                         }
                         prop_assert!(live.values().all(|&(other, _)| other != chunk), "a chunk twice in flight");
-                        prop_assert!(number <= Config::default().max_attempts);
+                        prop_assert!(number <= Config::default().retry.max_attempts);
                         live.insert(attempt, (chunk, endpoint));
                     }
-                    Action::Finish => {
-                        prop_assert_eq!(answered, plan.chunks.len());
+                    Action::Finish(_) => {
+                        prop_assert_eq!(done, plan.chunks.len());
                         (over, live) = (true, BTreeMap::new());
                     }
-                    Action::Fail(_) => (over, live) = (true, BTreeMap::new()),
+                    Action::Fail { .. } => (over, live) = (true, BTreeMap::new()),
                     _ => {}
                 }
             }
@@ -309,12 +322,12 @@ proptest! {
                 (None, _) => Event::Tick,
                 (Some(attempt), Some(failure)) => {
                     live.remove(&attempt);
-                    Event::Failed(attempt, failure)
+                    failed(attempt, failure)
                 }
                 (Some(attempt), None) => {
                     live.remove(&attempt);
-                    answered += 1;
-                    Event::Answered(attempt)
+                    done += 1;
+                    answered(attempt)
                 }
             });
         }

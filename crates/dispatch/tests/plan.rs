@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use sortie_dispatch::{
     Candidate, Chunk, Config, Cost, EndpointId, Item, Limits, Plan, Shared,
-    config::{LIMITS, MESSAGE_SHARE, QUEUE_SHARE},
+    config::{
+        LIMITS,
+        plan::{MESSAGE_SHARE, QUEUE_SHARE},
+    },
     plan,
 };
 

@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use sortie_dispatch::{
-    Action, AttemptId, Config, EndpointId, Event, Fleet, Item, Job, ModelId, Plan, Report, Shared, Time, Work,
+    Action, Answer, AttemptId, Config, EndpointId, Event, Fleet, Item, Job, JobOptions, ModelId, Report, Shared, Time,
+    Work,
 };
 
 use crate::server::Part;
@@ -43,7 +44,6 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct Open {
     job: Job,
-    plan: Plan,
     began: Duration,
 }
 
@@ -62,9 +62,10 @@ impl Client {
     /// A job comes in.
     pub(crate) fn submit(&mut self, id: JobId, items: &[Item], now: Duration) -> Vec<Effect> {
         let time = Time::from_start(now);
-        let plan = self.fleet.plan(self.model, items, Shared::default(), time);
-        let job = Job::new(self.model, &plan, time + DEADLINE);
-        self.jobs.insert(id, Open { job, plan, began: now });
+        let options = JobOptions::by(time + DEADLINE);
+        let plan = self.fleet.plan(self.model, items, Shared::default(), &options, time);
+        let job = Job::new(self.model, plan, options);
+        self.jobs.insert(id, Open { job, began: now });
         self.handle(id, Event::Start, now)
     }
 
@@ -73,17 +74,12 @@ impl Client {
         &mut self,
         id: JobId,
         attempt: AttemptId,
-        server: usize,
         part: &Part<impl Sized>,
         report: Report,
         now: Duration,
     ) -> Vec<Effect> {
-        let batches = part.batches.iter().copied();
-        self.fleet.saw_batches(endpoint(server), self.model, batches, Time::from_start(now));
-        let effects = self.handle(id, Event::Answered(attempt), now);
-        // What the report says is over and above the work that is still in flight.
-        self.report(server, report, now);
-        effects
+        let answer = Answer { batches: part.batches.clone(), report: Some(report), ..Answer::default() };
+        self.handle(id, Event::Answered { attempt, answer }, now)
     }
 
     /// A moment that a job asked for has come.
@@ -103,16 +99,17 @@ impl Client {
         let mut effects = Vec::with_capacity(actions.len());
         for action in actions {
             match action {
-                Action::Send { attempt, chunk, endpoint, .. } => {
-                    let tokens = open.plan.chunks.get(chunk).map_or(0, |chunk| chunk.tokens);
-                    effects.push(Effect::Send { job: id, attempt, server: endpoint.0 as usize, tokens });
+                Action::Send(send) => {
+                    let (attempt, server) = (send.attempt, send.endpoint.0 as usize);
+                    let tokens = open.job.chunk(send.chunk).map_or(0, |chunk| chunk.tokens);
+                    effects.push(Effect::Send { job: id, attempt, server, tokens });
                 }
                 Action::WakeAt(time) => effects.push(Effect::Wake { job: id, at: time.since_start() }),
-                Action::Finish => {
+                Action::Finish(_) => {
                     over = true;
                     effects.push(Effect::Finished { began });
                 }
-                Action::Fail(_) => {
+                Action::Fail { .. } => {
                     over = true;
                     effects.push(Effect::GaveUp);
                 }

@@ -120,7 +120,7 @@ impl Scenario {
     pub fn config(&self, strategy: Strategy) -> Config {
         let mut config = self.dispatch.clone();
         if strategy == Strategy::WholeJob {
-            config.max_chunks = 1;
+            config.plan.max_chunks = 1;
         }
         config
     }

@@ -65,7 +65,7 @@ enum Event {
     Arrive(JobId),
     Reach { server: usize, key: Key, tokens: u64 },
     BatchEnds { server: usize },
-    Answer { server: usize, part: Part<Key>, report: Report },
+    Answer { part: Part<Key>, report: Report },
     Wake { client: usize, job: JobId },
 }
 
@@ -147,14 +147,14 @@ impl World {
                 for part in self.servers[server].finish() {
                     let report = report(&self.servers[server], now);
                     self.outcome.served_tokens += part.tokens;
-                    self.clock.after(self.half_trip, Event::Answer { server, part, report });
+                    self.clock.after(self.half_trip, Event::Answer { part, report });
                 }
                 self.start(server);
             }
-            Event::Answer { server, part, report } => {
+            Event::Answer { part, report } => {
                 let Key { client, job, attempt } = part.key;
                 self.outcome.answered += 1;
-                let effects = self.clients[client].answer(job, attempt, server, &part, report, now);
+                let effects = self.clients[client].answer(job, attempt, &part, report, now);
                 self.apply(client, job, effects);
             }
             Event::Wake { client, job } => {
@@ -201,6 +201,6 @@ fn report(server: &Server<Key>, now: Duration) -> Report {
         drain: server.drain(now),
         cost: server.cost(),
         limits: Limits { max_batch_tokens: server.budget(), ..LIMITS },
-        draining: false,
+        ..Report::default()
     }
 }

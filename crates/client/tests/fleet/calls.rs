@@ -90,7 +90,7 @@ async fn connecting_needs_one_server_that_knows_the_model() {
 fn a_builder_names_what_is_wrong_without_a_runtime() {
     let endpoint = || Client::builder().endpoint("127.0.0.1:1");
     let mut dispatch = sortie_client::DispatchConfig::default();
-    dispatch.max_chunks = 0;
+    dispatch.plan.max_chunks = 0;
     let table = [
         (Client::builder().build(), "endpoints: name at least one"),
         (Client::builder().endpoint("http://[::1").build(), "endpoint \"http://[::1\""),

@@ -1,0 +1,35 @@
+//! Which server gets a chunk, and the probes that help to find it.
+
+use std::time::Duration;
+
+use super::settings::lasting;
+
+settings! {
+    /// See [the module](self).
+    PlaceConfig in "place" {
+        /// Fleets up to this size are looked at whole; of larger ones two a chunk are drawn at random
+        /// (power of two choices), so that the clients of a fleet do not all find the same best server.
+        SCAN_LIMIT scan_limit: usize = 32, |x| *x > 0, "must be above zero";
+
+        /// How fast a load report ages: after this long it counts for 1/e.
+        REPORT_DECAY report_decay: Duration = Duration::from_millis(100), lasting, "must be above zero";
+
+        /// Whether jobs may ask servers for their load before they are placed.
+        PROBING probing: bool = true, |_| true, "";
+
+        /// Servers that are probed for each chunk (Sparrow, SOSP '13: two a task are enough).
+        PROBES_PER_CHUNK probes_per_chunk: usize = 2, |x| *x > 0, "must be above zero";
+
+        /// A probe's round trip must be no more than this part of a chunk's predicted service, or placing
+        /// blindly is the faster way: service ≥ this × round trip.
+        PROBE_WORTH probe_worth: f64 = 3.0, |x| x.is_finite() && *x > 0.0, "must be above zero";
+
+        /// Longest that a job waits for its probes. A model of 1,000 servers lost 8% of p50 and 5% of p99
+        /// with 1 ms, twice that with 3 ms: cap and go.
+        PROBE_PATIENCE probe_patience: Duration = Duration::from_millis(3), lasting, "must be above zero";
+
+        /// Attempts that a server of which nothing is known may have at once: unknown is not idle, and a
+        /// fresh server must not get what all clients have (Elasticsearch 147579).
+        UNKNOWN_IN_FLIGHT unknown_in_flight: u32 = 2, |x| *x > 0, "must be above zero";
+    }
+}

@@ -1,0 +1,79 @@
+//! What a caller wants of one job.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// When a job is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Join {
+    /// With its last answer; a chunk that cannot be answered fails the job.
+    #[default]
+    All,
+    /// When this share of the items is answered and `soft_wait` has passed since, or with the last
+    /// answer; fails when that share cannot be reached.
+    Coverage {
+        /// From 0 to 1.
+        min: f64,
+        /// How long the rest is waited for.
+        soft_wait: Duration,
+    },
+    /// With the last answer or at the deadline, with what is there; fails only with nothing.
+    Deadline,
+}
+
+/// Which queue a job waits in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lane {
+    /// Somebody is waiting: cut, probed and hedged for the last answer to come early.
+    #[default]
+    Interactive,
+    /// Nobody is: sent in few large chunks, never hedged for speed.
+    Bulk,
+}
+
+/// What a caller wants of one job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct JobOptions {
+    /// One instant for the whole job; each attempt gets what remains.
+    pub deadline: Time,
+    /// When it is done.
+    pub join: Join,
+    /// Which queue it waits in.
+    pub lane: Lane,
+    /// Whether late attempts may be hedged. Without, jobs are cut into fewer chunks: each is another
+    /// chance to meet a straggler.
+    pub hedging: bool,
+}
+
+impl JobOptions {
+    /// An interactive job, hedged, that wants every answer by `deadline`.
+    #[must_use]
+    pub fn by(deadline: Time) -> Self {
+        Self { deadline, join: Join::All, lane: Lane::Interactive, hedging: true }
+    }
+
+    /// The same with another join policy.
+    #[must_use]
+    pub fn join(mut self, join: Join) -> Self {
+        self.join = join;
+        self
+    }
+
+    /// The same in another lane.
+    #[must_use]
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self
+    }
+
+    /// The same with hedging on or off.
+    #[must_use]
+    pub fn hedging(mut self, hedging: bool) -> Self {
+        self.hedging = hedging;
+        self
+    }
+}
