@@ -19,6 +19,8 @@ pub struct Executor(Inner);
 enum Inner {
     Native(Box<NativeExecutor>),
     Generic(Box<GenericExecutor>),
+    #[cfg(feature = "timed")]
+    Timed(crate::timed::TimedExecutor),
 }
 
 impl Executor {
@@ -30,6 +32,8 @@ impl Executor {
         Ok(Self(match model.source() {
             Source::Native(native) => Inner::Native(Box::new(NativeExecutor::new(native, model.options())?)),
             Source::Generic(generic) => Inner::Generic(Box::new(GenericExecutor::new(generic, model.options())?)),
+            #[cfg(feature = "timed")]
+            Source::Timed(spec) => Inner::Timed(crate::timed::TimedExecutor::new(spec)),
         }))
     }
 
@@ -39,6 +43,8 @@ impl Executor {
         match &mut self.0 {
             Inner::Native(e) => e.run(items),
             Inner::Generic(e) => e.run(items),
+            #[cfg(feature = "timed")]
+            Inner::Timed(e) => e.run(items),
         }
     }
 }

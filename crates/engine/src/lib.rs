@@ -27,6 +27,8 @@ mod onnx;
 mod post;
 mod runtime;
 mod task;
+#[cfg(feature = "timed")]
+mod timed;
 mod tokenize;
 
 pub use error::{InputError, LoadError};

@@ -84,6 +84,8 @@ pub struct Model {
 pub(crate) enum Source {
     Native(NativeModel),
     Generic(GenericModel),
+    #[cfg(feature = "timed")]
+    Timed(crate::timed::Spec),
 }
 
 impl Model {
@@ -93,6 +95,12 @@ impl Model {
     /// When the folder holds nothing that can be served, or a file of it is
     /// missing, broken or at odds with another. The error names the file.
     pub fn open(folder: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        #[cfg(feature = "timed")]
+        if let Some(spec) = crate::timed::asked(folder) {
+            let spec = spec?;
+            let (info, tokenizer) = crate::timed::describe(folder, &spec, options)?;
+            return Ok(Self { info, tokenizer, source: Source::Timed(spec), options: options.clone() });
+        }
         if !folder.is_dir() {
             return Err(LoadError::unsupported(folder, "there is no such model folder"));
         }
@@ -132,6 +140,8 @@ impl Model {
             Source::Native(m) => m.segments(),
             // Two is what exports of BERT's kin have; ids beyond would be refused by the graph.
             Source::Generic(_) => config.type_vocab_size.unwrap_or(2),
+            #[cfg(feature = "timed")]
+            Source::Timed(_) => 1,
         };
         let tokenizer = Tokenizer::load(folder, max_length, vocab)?.with_type_vocab(segments);
         let pooling = options.pooling.unwrap_or(sentence.pooling);
@@ -149,10 +159,14 @@ impl Model {
             engine: match source {
                 Source::Native(_) => "native",
                 Source::Generic(_) => "onnx",
+                #[cfg(feature = "timed")]
+                Source::Timed(_) => "timed",
             },
             precision: match source {
                 Source::Native(_) => "f32",
                 Source::Generic(_) => "as exported",
+                #[cfg(feature = "timed")]
+                Source::Timed(_) => "none",
             },
             device: "cpu".to_owned(),
         };

@@ -19,7 +19,7 @@ const USAGE: u8 = 2;
 /// How long threads that still compute are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match config::read(std::env::args_os()) {
         Ok(Invocation::Print(text)) => match writeln!(std::io::stdout(), "{}", text.trim_end()) {
             Ok(()) => ExitCode::SUCCESS,

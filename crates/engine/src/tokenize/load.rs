@@ -85,7 +85,16 @@ impl Tokenizer {
             }
         };
         let inner = Arc::new(inner);
-        let mut this = Tokenizer { inner, template, max_length, model_vocab, type_vocab: DEFAULT_TYPE_VOCAB, pad_id };
+        let mut this = Tokenizer {
+            inner,
+            template,
+            max_length,
+            model_vocab,
+            type_vocab: DEFAULT_TYPE_VOCAB,
+            pad_id,
+            #[cfg(feature = "timed")]
+            counting: false,
+        };
         let specials = this.specials(true).max(this.specials(false));
         if max_length <= specials {
             return Err(LoadError::invalid(
@@ -104,6 +113,24 @@ impl Tokenizer {
             file = %path.display(), vocab = this.vocab_size(), max_length, template = this.template_is_derived(), "tokenizer loaded"
         );
         Ok(this)
+    }
+
+    /// The tokenizer of a timed model, which counts bytes; it adds no specials.
+    #[cfg(feature = "timed")]
+    pub(crate) fn counting(path: &Path, max_length: usize) -> Result<Self, LoadError> {
+        let model = tokenizers::models::wordlevel::WordLevel::builder().build();
+        let made =
+            model.map(tokenizers::Tokenizer::new).and_then(|t| Template::derive(&t).map(|template| (t, template)));
+        let (inner, template) = made.map_err(|error| LoadError::invalid(path, error.to_string()))?;
+        Ok(Tokenizer {
+            inner: Arc::new(inner),
+            template: Some(template),
+            max_length,
+            model_vocab: usize::MAX,
+            type_vocab: DEFAULT_TYPE_VOCAB,
+            pad_id: None,
+            counting: true,
+        })
     }
 
     /// Whether sample texts, alone and in pairs, come out as the reference has them.

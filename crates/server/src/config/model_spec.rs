@@ -70,6 +70,9 @@ impl ModelSpec {
     #[must_use]
     pub fn source(&self) -> Source {
         let path = Path::new(&self.path);
+        if cfg!(feature = "timed") && self.path.starts_with("timed:") {
+            return Source::Folder(path.to_owned());
+        }
         if path.is_dir() || looks_like_a_path(&self.path) {
             return Source::Folder(path.to_owned());
         }
