@@ -1,30 +1,46 @@
-//! One server as the fleet knows it: per model its cost, limits, last report and
-//! this client's work in flight; and whether it can be reached.
+//! One server as the fleet knows it: per model its cost, limits and this client's work
+//! in flight; its last report; and whether it may be picked.
 //!
-//! Invariant: in-flight tokens are those of the [`Ticket`]s that live.
+//! Invariant: in-flight tokens and attempts are those of the [`Ticket`]s that live.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use crate::{cost::ServerCost, fleet::ModelId, reach::Reach, report::Limits, time::Time};
+use crate::{
+    cost::ServerCost,
+    eject::{Ejection, Standing},
+    fleet::ModelId,
+    reach::Reach,
+    report::Limits,
+    suspect::Suspicion,
+    time::Time,
+};
 
-/// Tokens in flight on a server, until it is dropped.
+/// Work of one model in flight on one server.
+#[derive(Debug, Default)]
+struct InFlight {
+    tokens: AtomicU64,
+    attempts: AtomicU32,
+}
+
+/// An attempt's tokens in flight, until it is dropped, however the attempt ended.
 #[derive(Debug)]
 #[must_use = "tokens are in flight only while their ticket lives"]
 pub(crate) struct Ticket {
-    counter: Arc<AtomicU64>,
+    counter: Arc<InFlight>,
     tokens: u64,
 }
 
 impl Ticket {
-    fn new(counter: Arc<AtomicU64>, tokens: u64) -> Self {
-        counter.fetch_add(tokens, Ordering::Relaxed);
+    fn new(counter: Arc<InFlight>, tokens: u64) -> Self {
+        counter.tokens.fetch_add(tokens, Ordering::Relaxed);
+        counter.attempts.fetch_add(1, Ordering::Relaxed);
         Self { counter, tokens }
     }
 }
@@ -32,7 +48,8 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         // Takes what `new` put in, once.
-        self.counter.fetch_sub(self.tokens, Ordering::Relaxed);
+        self.counter.tokens.fetch_sub(self.tokens, Ordering::Relaxed);
+        self.counter.attempts.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -41,53 +58,107 @@ impl Drop for Ticket {
 pub(crate) struct Served {
     pub(crate) cost: ServerCost,
     pub(crate) limits: Limits,
-    pub(crate) heard: Option<Heard>,
-    in_flight: Arc<AtomicU64>,
+    pub(crate) epoch: Option<u64>,
+    in_flight: Arc<InFlight>,
 }
 
 impl Served {
     pub(crate) fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.tokens.load(Ordering::Relaxed)
     }
 
-    /// Counts tokens as in flight.
+    /// Counts an attempt as in flight.
     pub(crate) fn begin(&self, tokens: u64) -> Ticket {
         Ticket::new(Arc::clone(&self.in_flight), tokens)
     }
 }
 
-/// A load report and when it came.
+/// A load report and when it came. The device is shared by its models: one of any says it all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
     pub(crate) at: Time,
-    pub(crate) epoch: u64,
+    /// What it said of all work, in microseconds.
+    pub(crate) drain_us: f64,
     /// What it said of other clients' work, in microseconds.
     pub(crate) strangers_us: f64,
+    /// Age of the batch that ran over its predicted time.
+    pub(crate) overdue: f64,
+    /// ρ by its own word.
+    pub(crate) rho: f64,
 }
 
 /// A server.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoint {
-    pub(crate) served: HashMap<ModelId, Served>,
+    served: BTreeMap<ModelId, Served>,
+    pub(crate) heard: Option<Heard>,
     pub(crate) reach: Reach,
-    /// Discovery no longer names it.
-    pub(crate) removed: bool,
+    pub(crate) suspicion: Suspicion,
+    pub(crate) ejection: Ejection,
+    /// When it joined a fleet that was already at work.
+    pub(crate) joined: Option<Time>,
+    /// Whether it ever answered anything.
+    pub(crate) known: bool,
 }
 
 impl Endpoint {
-    /// Other clients' work by the last report on any model, for the device is shared by them all:
-    /// less what was done since, and believed less the older it is (`e^(−age / decay)`).
-    pub(crate) fn strangers_us(&self, decay: Duration, now: Time) -> f64 {
-        let heard = self.served.values().filter_map(|served| served.heard).max_by_key(|heard| heard.at);
-        heard.map_or(0.0, |heard| {
-            let age = (now - heard.at).as_secs_f64();
-            let trust = (-age / decay.as_secs_f64()).exp();
-            trust * (heard.strangers_us - age * 1e6).max(0.0)
-        })
+    /// One that joined a fleet at work, or one of those that it began with.
+    pub(crate) fn new(joined: Option<Time>) -> Self {
+        Self { joined, ..Self::default() }
+    }
+
+    pub(crate) fn served(&self, model: ModelId) -> Option<&Served> {
+        self.served.get(&model)
+    }
+
+    pub(crate) fn served_mut(&mut self, model: ModelId) -> &mut Served {
+        self.served.entry(model).or_default()
+    }
+
+    pub(crate) fn models(&self) -> impl Iterator<Item = (ModelId, &Served)> {
+        self.served.iter().map(|(id, served)| (*id, served))
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
         self.served.values().map(Served::in_flight).sum()
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.served.values().map(|served| served.in_flight.attempts.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Other clients' work: what the last report said, less what was done since, believed less the
+    /// older it is (`e^(−age / decay)`); for the rest what servers usually say. Silence is not
+    /// idleness.
+    pub(crate) fn strangers_us(&self, decay: Duration, usual_us: f64, now: Time) -> f64 {
+        let Some(heard) = self.heard else { return usual_us };
+        let age = (now - heard.at).as_secs_f64();
+        let trust = (-age / decay.as_secs_f64()).exp();
+        trust * (heard.strangers_us - age * 1e6).max(0.0) + (1.0 - trust) * usual_us
+    }
+
+    /// Microseconds of work that it still has by a report of after `since`, if it gave one and is not
+    /// stuck.
+    pub(crate) fn drain_left_us(&self, since: Time, overdue: f64, now: Time) -> Option<f64> {
+        let heard = self.heard.filter(|heard| heard.at > since && heard.overdue <= overdue)?;
+        let left = heard.drain_us - (now - heard.at).as_secs_f64() * 1e6;
+        (left > 0.0).then_some(left)
+    }
+
+    /// Attempts that it may have at once: few while nothing is known of it, one on trial.
+    pub(crate) fn most_attempts(&self, unknown: u32) -> u32 {
+        match self.ejection.standing() {
+            Standing::Trial => 1,
+            _ if !self.known => unknown,
+            _ => u32::MAX,
+        }
+    }
+
+    /// Part of a slow start that is left, from 1 to 0.
+    pub(crate) fn newness(&self, slow_start: Duration, now: Time) -> f64 {
+        let Some(joined) = self.joined else { return 0.0 };
+        let share = (now - joined).as_secs_f64() / slow_start.as_secs_f64().max(1e-9);
+        (1.0 - share).clamp(0.0, 1.0)
     }
 }
 
@@ -98,15 +169,14 @@ mod tests {
     #[test]
     fn reports_age_and_work_gets_done_meanwhile() {
         let at = |ms| Time::from_start(Duration::from_millis(ms));
-        let mut fleet = crate::Fleet::new(crate::Config::default(), 1, 0);
-        let model = fleet.model("m", crate::Work::Device);
-        let mut endpoint = Endpoint::default();
-        let heard = Heard { at: at(0), epoch: 1, strangers_us: 80_000.0 };
-        endpoint.served.entry(model).or_default().heard = Some(heard);
-        let strangers = |ms| endpoint.strangers_us(Duration::from_millis(100), at(ms));
-        assert!((strangers(0) - 80_000.0).abs() < 1.0);
-        assert!((strangers(50) - 30_000.0 * (-0.5f64).exp()).abs() < 1.0);
-        assert!(strangers(81) <= 0.0);
+        let heard = Heard { at: at(0), drain_us: 80_000.0, strangers_us: 80_000.0, overdue: 0.0, rho: 0.0 };
+        let endpoint = Endpoint { heard: Some(heard), ..Endpoint::default() };
+        let strangers = |ms, usual| endpoint.strangers_us(Duration::from_millis(100), usual, at(ms));
+        assert!((strangers(0, 5.0) - 80_000.0).abs() < 1.0);
+        assert!((strangers(50, 0.0) - 30_000.0 * (-0.5f64).exp()).abs() < 1.0);
+        assert!(strangers(81, 0.0) <= 0.0);
+        assert!((strangers(5_000, 700.0) - 700.0).abs() < 1.0);
+        assert!((Endpoint::default().strangers_us(Duration::from_millis(100), 700.0, at(0)) - 700.0).abs() < 1e-9);
     }
 
     #[test]
@@ -117,5 +187,14 @@ mod tests {
         assert_eq!(served.in_flight(), u64::MAX - 5);
         drop(second);
         assert_eq!(served.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_newcomer_is_new_for_a_while() {
+        let at = |s| Time::from_start(Duration::from_secs(s));
+        let endpoint = Endpoint { joined: Some(at(10)), ..Endpoint::default() };
+        let newness = |s| endpoint.newness(Duration::from_secs(10), at(s));
+        assert!((newness(10) - 1.0).abs() < 1e-9 && (newness(15) - 0.5).abs() < 1e-9 && newness(20) <= 0.0);
+        assert!(Endpoint::default().newness(Duration::from_secs(10), at(0)) <= 0.0);
     }
 }

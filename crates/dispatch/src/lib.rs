@@ -8,12 +8,15 @@
 //! |---|---|
 //! | `cost`, `prior` | how long do so many tokens take on this server? |
 //! | `estimate` | how many tokens has this text? |
-//! | `plan`, `pack` | into how many chunks, and which items in each? |
+//! | `load` | how loaded is the fleet? |
+//! | `plan` | into how many chunks, and which items in each? |
 //! | `place` | which server? |
-//! | `reach` | is that server to be picked at all? |
+//! | `latency` | when is an attempt late? |
+//! | `reach`, `suspect`, `eject` | is that server to be picked at all? |
 //! | `budget` | may this be tried again? |
 //! | `job` | what happens next? |
 //! | `fleet`, `endpoint` | what do all jobs know together? |
+//! | `config` | which numbers steer it all, and why those? |
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
@@ -22,18 +25,21 @@ mod action;
 mod budget;
 pub mod config;
 mod cost;
+mod eject;
 mod endpoint;
 mod estimate;
 mod event;
 mod fleet;
 mod job;
+mod latency;
+mod load;
 mod options;
-mod pack;
 mod place;
 mod plan;
 mod prior;
 mod reach;
 mod report;
+mod suspect;
 mod time;
 
 pub use action::{
@@ -42,10 +48,10 @@ pub use action::{
 pub use config::{Config, ConfigError};
 pub use cost::{Batch, Cost};
 pub use event::{Answer, AttemptId, Event, Failure, FleetEvent, ProbeId, Texts};
-pub use fleet::{EndpointId, EndpointStats, Fleet, ModelId, Work};
+pub use fleet::{Counters, EndpointId, EndpointStats, Fleet, ModelId, Work};
 pub use job::Job;
 pub use options::{JobOptions, Join, Lane};
 pub use place::Candidate;
-pub use plan::{Chunk, Item, Plan, Shared, plan};
+pub use plan::{Chunk, Draft, Item, Outlook, Plan, PlanReason, Shared, plan};
 pub use report::{Limits, Report};
 pub use time::Time;

@@ -68,6 +68,16 @@ impl Prior {
         self.cost
     }
 
+    /// Whether a server said what its batches cost.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Batches that were seen.
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// A server says what its batches cost; the first word is believed, of the level only while
     /// nothing was seen.
     pub(crate) fn told(&mut self, cost: Cost) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt as _};
 
-use crate::{config::Config, time::Time};
+use crate::{config::HealthConfig, time::Time};
 
 /// Doublings after which a wait has long reached any limit.
 const MAX_DOUBLINGS: u32 = 16;
@@ -32,19 +32,25 @@ impl Reach {
         self.failures = 0;
     }
 
-    pub(crate) fn fail(&mut self, config: &Config, now: Time) {
+    /// A connection stands: there is nothing to wait for.
+    pub(crate) fn connected(&mut self) {
+        self.failures = 0;
+        self.not_before = Time::default();
+    }
+
+    pub(crate) fn fail(&mut self, config: &HealthConfig, now: Time) {
         // Chunks that die together are one failure.
         if now < self.not_before {
             return;
         }
-        let wait = config.health.not_ready.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
+        let wait = doubled(config.not_ready, config.max_not_ready, self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.avoid(now + wait.min(config.health.max_not_ready));
+        self.avoid(now + wait);
     }
 
     /// One refused request asked for `wait`. It speaks for all requests, but only for so long.
-    pub(crate) fn push_back(&mut self, config: &Config, now: Time, wait: Duration) {
-        self.avoid(now + wait.min(config.health.max_not_ready));
+    pub(crate) fn push_back(&mut self, config: &HealthConfig, now: Time, wait: Duration) {
+        self.avoid(now + wait.min(config.max_not_ready));
     }
 
     fn avoid(&mut self, until: Time) {
@@ -56,10 +62,14 @@ impl Reach {
     }
 }
 
+/// `base · 2^times`, at most `limit`.
+pub(crate) fn doubled(base: Duration, limit: Duration, times: u32) -> Duration {
+    base.saturating_mul(1 << times.min(MAX_DOUBLINGS)).min(limit)
+}
+
 /// A random wait from nothing to `base · 2^(attempt − 1)`, at most `limit` (full jitter).
 pub(crate) fn backoff<R: Rng>(rng: &mut R, base: Duration, limit: Duration, attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(MAX_DOUBLINGS);
-    base.saturating_mul(1 << doublings).min(limit).mul_f64(rng.random_range(0.0..=1.0))
+    doubled(base, limit, attempt.saturating_sub(1)).mul_f64(rng.random_range(0.0..=1.0))
 }
 
 #[cfg(test)]
@@ -72,7 +82,7 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_double_the_wait_and_success_ends_it() {
-        let config = Config::default();
+        let config = HealthConfig::default();
         let mut reach = Reach::default();
         reach.fail(&config, at(0));
         assert!(!reach.is_ready(at(99)) && reach.is_ready(at(100)));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::prelude::*;
 use sortie_dispatch::{
     Action, Answer, AttemptId, Config, EndpointId, Event, FailReason, Failure, Fleet, FleetEvent, Item, Job,
-    JobOptions, ModelId, Plan, Report, Send, Shared, Time, Work,
+    JobOptions, Kind, ModelId, Plan, Report, Send, Shared, Time, Work,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -43,7 +43,9 @@ fn is_finished(actions: &[Action]) -> bool {
 
 impl Bench {
     /// A job of 200 items for a fresh fleet.
-    fn new(servers: usize, config: Config) -> Self {
+    fn new(servers: usize, mut config: Config) -> Self {
+        // Costs count as known.
+        config.plan.trusted_samples = 0;
         let mut fleet = Fleet::new(config, servers, 7);
         let model = fleet.model("m", Work::Device);
         let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
@@ -219,20 +221,26 @@ fn what_no_server_would_answer_ends_the_job() {
 }
 
 #[test]
-fn a_server_fault_is_tried_once_elsewhere() {
+fn a_server_fault_is_tried_once_elsewhere_and_then_in_halves() {
     let mut bench = Bench::new(3, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(5), failed(sends[0].attempt, Failure::Internal));
-    assert_eq!(again.len(), 1);
-    let (_, rest) = bench.handle(at(6), failed(again[0].attempt, Failure::Internal));
-    assert_eq!(failure(&rest), Some((FailReason::Attempts, Some(again[0].attempt))));
+    assert_eq!((again.len(), again[0].kind), (1, Kind::Retry));
+    let (halves, rest) = bench.handle(at(6), failed(again[0].attempt, Failure::Internal));
+    assert!(rest.contains(&Action::Split { chunk: sends[0].chunk, halves: [3, 4] }), "{rest:?}");
+    assert_eq!(halves.iter().map(|send| send.chunk).collect::<Vec<_>>(), [3, 4]);
+    let items = |chunk| bench.job.chunk(chunk).unwrap().items.clone();
+    assert_eq!([items(3), items(4)].concat(), items(sends[0].chunk));
+    assert!(failure(&bench.handle(at(7), answered(halves[0].attempt)).1).is_none());
+    // The other half holds the poison, and all answers are wanted.
+    let (_, rest) = bench.handle(at(7), failed(halves[1].attempt, Failure::Internal));
+    assert_eq!(failure(&rest), Some((FailReason::Poison, Some(halves[1].attempt))));
 }
 
 #[test]
 fn the_deadline_ends_the_job() {
     let mut bench = Bench::new(3, Config::default());
-    let (_, rest) = bench.handle(at(0), Event::Start);
-    assert_eq!(rest, [Action::WakeAt(at(0) + DEADLINE)]);
+    bench.handle(at(0), Event::Start);
     let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
     assert_eq!(failure(&rest), Some((FailReason::Deadline, None)));
     assert_eq!(bench.in_flight(), 0);
@@ -284,23 +292,27 @@ proptest! {
         while let (Some(running), Some(event)) = (job.as_mut(), next.take()) {
             for action in running.handle(&mut fleet, at(clock), event) {
                 match action {
-                    Action::Send(Send { attempt, chunk, endpoint, number, .. }) => {
-                        if number == 1 {
+                    Action::Send(Send { attempt, chunk, endpoint, kind, .. }) => {
+                        if kind == Kind::First {
                             prop_assert!(live.values().all(|&(_, other)| other != endpoint), "two chunks on one server");
                         }
-                        prop_assert!(live.values().all(|&(other, _)| other != chunk), "a chunk twice in flight");
-                        prop_assert!(number <= Config::default().retry.max_attempts);
+                        prop_assert!(live.values().all(|other| *other != (chunk, endpoint)), "a chunk twice on a server");
+                        prop_assert!(kind == Kind::Hedge || live.values().all(|&(other, _)| other != chunk), "a needless retry");
                         live.insert(attempt, (chunk, endpoint));
                     }
+                    Action::Cancel { attempt, .. } => prop_assert!(live.remove(&attempt).is_some()),
+                    Action::ChunkAnswered { chunk, .. } => {
+                        done += running.chunk(chunk).unwrap().items.len();
+                    }
                     Action::Finish(_) => {
-                        prop_assert_eq!(done, plan.chunks.len());
+                        prop_assert_eq!(done, 120);
                         (over, live) = (true, BTreeMap::new());
                     }
                     Action::Fail { .. } => (over, live) = (true, BTreeMap::new()),
                     _ => {}
                 }
             }
-            let expected: u64 = live.values().map(|&(chunk, _)| plan.chunks[chunk].tokens).sum();
+            let expected: u64 = live.values().map(|&(chunk, _)| running.chunk(chunk).unwrap().tokens).sum();
             let in_flight: u64 = fleet.stats(at(clock)).map(|server| server.in_flight_tokens).sum();
             prop_assert_eq!(in_flight, expected);
             if over {
@@ -326,7 +338,6 @@ proptest! {
                 }
                 (Some(attempt), None) => {
                     live.remove(&attempt);
-                    done += 1;
                     answered(attempt)
                 }
             });

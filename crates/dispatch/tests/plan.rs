@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use sortie_dispatch::{
-    Candidate, Chunk, Config, Cost, EndpointId, Item, Limits, Plan, Shared,
+    Candidate, Chunk, Config, Cost, EndpointId, Item, Limits, Outlook, Plan, Shared,
     config::{
         LIMITS,
         plan::{MESSAGE_SHARE, QUEUE_SHARE},
@@ -18,7 +18,13 @@ const GPU_SMALL: Cost = Cost { a_us: 500.0, b_us: 0.13 };
 const GPU_BASE: Cost = Cost { a_us: 1_000.0, b_us: 0.46 };
 
 fn fleet(costs: &[Cost]) -> Vec<Candidate> {
-    let server = |(place, &cost)| Candidate { endpoint: EndpointId(place), cost, backlog_us: 0.0, limits: LIMITS };
+    let server = |(place, &cost)| Candidate {
+        endpoint: EndpointId(place),
+        cost,
+        backlog_us: 0.0,
+        round_trip_us: 500.0,
+        limits: LIMITS,
+    };
     (0..).zip(costs).map(server).collect()
 }
 
@@ -27,7 +33,7 @@ fn items(tokens: impl IntoIterator<Item = u64>) -> Vec<Item> {
 }
 
 fn cut(items: &[Item], candidates: &[Candidate]) -> Plan {
-    plan(&Config::default(), items, Shared::default(), candidates)
+    plan(&Config::default(), items, Shared::default(), candidates, &Outlook::idle(candidates.len()))
 }
 
 fn tokens(plan: &Plan) -> Vec<u64> {
@@ -125,6 +131,7 @@ fn any_server() -> impl Strategy<Value = Candidate> {
         endpoint: EndpointId(0),
         cost: Cost { a_us, b_us },
         backlog_us,
+        round_trip_us: 500.0,
         limits,
     })
 }
@@ -159,7 +166,7 @@ proptest! {
         job in prop::collection::vec(any_item(), 1..200), servers in any_fleet(), shared_bytes in 0u64..5_000, shared_tokens in 0u64..500,
     ) {
         let shared = Shared { tokens: shared_tokens, bytes: shared_bytes };
-        let plan = plan(&Config::default(), &job, shared, &servers);
+        let plan = plan(&Config::default(), &job, shared, &servers, &Outlook::idle(servers.len()));
         let limits = servers.iter().map(|server| server.limits).reduce(Limits::both).unwrap();
         let message = limits.max_message_bytes as f64 * MESSAGE_SHARE;
         for chunk in &plan.chunks {

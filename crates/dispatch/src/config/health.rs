@@ -29,6 +29,10 @@ settings! {
         /// the pending probe when it goes on, so this is only for lost ones.
         PROBE_TIMEOUT probe_timeout: Duration = Duration::from_millis(250), lasting, "must be above zero";
 
+        /// A suspect whose probe has been out for so long does not run: what it has is lost for now, not
+        /// merely late.
+        SILENT_AFTER silent_after: Duration = Duration::from_millis(10), |_| true, "";
+
         /// Pause between probes of a suspect that answers, but with an overdue batch.
         PROBE_AGAIN probe_again: Duration = Duration::from_millis(10), lasting, "must be above zero";
 

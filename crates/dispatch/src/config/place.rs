@@ -20,6 +20,9 @@ settings! {
         /// Servers that are probed for each chunk (Sparrow, SOSP '13: two a task are enough).
         PROBES_PER_CHUNK probes_per_chunk: usize = 2, |x| *x > 0, "must be above zero";
 
+        /// Fleets below this size are known well enough from own work and from reports in answers.
+        PROBE_FLEET probe_fleet: usize = 16, |_| true, "";
+
         /// A probe's round trip must be no more than this part of a chunk's predicted service, or placing
         /// blindly is the faster way: service ≥ this × round trip.
         PROBE_WORTH probe_worth: f64 = 3.0, |x| x.is_finite() && *x > 0.0, "must be above zero";

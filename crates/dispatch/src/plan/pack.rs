@@ -4,12 +4,11 @@
 //!
 //! Invariant: an item is put in exactly one bin, and no bin passes its bounds.
 
-use crate::{
-    config::Config,
-    fleet::EndpointId,
-    place::Candidate,
-    plan::{Chunk, Item, Shared, slope_us, start_us},
+use super::{
+    Chunk, Item, Shared,
+    choose::{slope_us, start_us},
 };
+use crate::{config::Config, fleet::EndpointId, place::Candidate};
 
 /// Bytes of a request or an answer that are neither items nor shared: options, names, timings.
 const MESSAGE_OVERHEAD: u64 = 1_024;
@@ -19,7 +18,7 @@ const ITEM_OVERHEAD: u64 = 16;
 
 /// What one chunk may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(super) struct Bounds {
     items: u64,
     bytes: u64,
     answer_bytes: u64,
@@ -28,7 +27,7 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// What every candidate takes, so that a chunk can go to any.
-    pub(crate) fn of(config: &Config, candidates: &[Candidate], shared: Shared) -> Self {
+    pub(super) fn of(config: &Config, candidates: &[Candidate], shared: Shared) -> Self {
         let limits = candidates.iter().map(|server| server.limits.or(config.limits));
         let limits = limits.reduce(|a, b| a.both(b)).unwrap_or(config.limits);
         let message =
@@ -44,12 +43,12 @@ impl Bounds {
 
     /// Whether a request can hold the item at all. One with too many tokens for the share of a queue
     /// goes alone: the server is the judge of that.
-    pub(crate) fn takes(&self, item: &Item) -> bool {
+    pub(super) fn takes(&self, item: &Item) -> bool {
         item.bytes.saturating_add(ITEM_OVERHEAD) <= self.bytes
     }
 
     /// Fewest chunks that can hold the items.
-    pub(crate) fn least_chunks<'a>(&self, items: impl Iterator<Item = &'a Item>) -> usize {
+    pub(super) fn least_chunks<'a>(&self, items: impl Iterator<Item = &'a Item>) -> usize {
         let all = items.fold(Load::default(), |load, item| load.with(item));
         let of = |amount: u64, bound: u64| amount.div_ceil(bound.max(1));
         let least = of(all.items, self.items)
@@ -90,7 +89,7 @@ impl Load {
 
 /// A chunk that is being filled.
 #[derive(Clone, Debug)]
-pub(crate) struct Bin {
+pub(super) struct Bin {
     target: Option<EndpointId>,
     start: f64,
     slope: f64,
@@ -101,19 +100,19 @@ pub(crate) struct Bin {
 
 impl Bin {
     /// One for a server.
-    pub(crate) fn aimed(server: &Candidate, config: &Config, shared: Shared) -> Self {
-        let (start, slope) = (start_us(config, server), slope_us(server));
+    pub(super) fn aimed(server: &Candidate, shared: Shared) -> Self {
+        let (start, slope) = (start_us(server), slope_us(server));
         Self { target: Some(server.endpoint), start, slope, ..Self::waiting(shared) }
     }
 
     /// One for whichever server is free.
-    pub(crate) fn waiting(shared: Shared) -> Self {
+    pub(super) fn waiting(shared: Shared) -> Self {
         let load = Load::default();
         Self { target: None, start: 0.0, slope: 1.0, shared: shared.tokens, load, items: Vec::new() }
     }
 
     /// The chunk; none if it stayed empty.
-    pub(crate) fn into_chunk(mut self) -> Option<Chunk> {
+    pub(super) fn into_chunk(mut self) -> Option<Chunk> {
         self.items.sort_unstable();
         let tokens = self.load.tokens + self.shared;
         (!self.items.is_empty()).then_some(Chunk { items: self.items, tokens, target: self.target })
@@ -125,7 +124,7 @@ impl Bin {
 }
 
 /// Puts every item in a bin, opening more where none has room.
-pub(crate) fn pack(bins: &mut Vec<Bin>, mut items: Vec<(usize, Item)>, bounds: &Bounds, shared: Shared) {
+pub(super) fn pack(bins: &mut Vec<Bin>, mut items: Vec<(usize, Item)>, bounds: &Bounds, shared: Shared) {
     items.sort_by(|(a_place, a), (b_place, b)| b.tokens.cmp(&a.tokens).then(a_place.cmp(b_place)));
     for (place, item) in items {
         let open = bins.iter_mut().filter(|bin| bounds.hold(&bin.load.with(&item)));

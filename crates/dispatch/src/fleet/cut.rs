@@ -1,0 +1,121 @@
+//! Plans for the fleet as it stands: how many chunks the load allows, for which servers,
+//! and whether those are asked first.
+//!
+//! A job asks before it is cut where a chunk takes at least
+//! [`crate::config::PlaceConfig::probe_worth`] probe round trips and it will have fewer
+//! chunks than half of a fleet that is too large to be known from own work: then
+//! `min(2k, N)` servers are asked, and the job is cut for those that answer (Sparrow's batch
+//! sampling with late binding, SOSP '13, and water-filling in tokens).
+
+use rand::seq::SliceRandom as _;
+
+use super::{EndpointId, Fleet, ModelId};
+use crate::{
+    options::JobOptions,
+    place::Candidate,
+    plan::{self, Chunk, Draft, Item, Outlook, Plan, Shared},
+    time::Time,
+};
+
+impl Fleet {
+    /// Cuts a job for the servers as they stand.
+    #[must_use]
+    pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, options: &JobOptions, now: Time) -> Plan {
+        let tokens = items.iter().map(|item| item.tokens).sum::<u64>();
+        self.budget.job(&self.config.budget, tokens);
+        self.refresh_load(now);
+        let outlook = self.outlook(model, options, now);
+        let (cap, _) = outlook.cap(&self.config);
+        let drawn = self.open_servers(2 * cap.min(items.len()).max(1), model, now);
+        let candidates = self.candidates(&drawn, model, now);
+        let plan = plan::plan(&self.config, items, shared, &candidates, &outlook);
+        let Some(probes) = self.worth_asking(&plan, &candidates, model, now) else { return plan };
+        let chunks = plan.chunks.len();
+        let chunk_tokens = tokens / chunks.max(1) as u64;
+        let draft = Draft { probes, chunks, chunk_tokens, items: items.to_vec(), shared, outlook };
+        Plan { chunks: Vec::new(), draft: Some(draft), ..plan }
+    }
+
+    /// Cuts a job whose probes have come back from `answered`.
+    pub(crate) fn cut(&mut self, draft: &Draft, answered: &[EndpointId], model: ModelId, now: Time) -> Vec<Chunk> {
+        let mut servers = answered.to_vec();
+        if servers.len() < draft.chunks {
+            // Those that stayed silent are not among these, but for bad luck.
+            let others = self.open_servers(2 * draft.chunks, model, now);
+            let new: Vec<_> = others.into_iter().filter(|id| !draft.probes.contains(id)).collect();
+            servers.extend(new.into_iter().take(draft.chunks - servers.len()));
+        }
+        if servers.is_empty() {
+            servers = self.open_servers(2 * draft.chunks, model, now);
+        }
+        let candidates = self.candidates(&servers, model, now);
+        let mut config = self.config.clone();
+        config.plan.max_chunks = draft.chunks.max(1);
+        plan::plan(&config, &draft.items, draft.shared, &candidates, &draft.outlook).chunks
+    }
+
+    fn candidates(&self, servers: &[EndpointId], model: ModelId, now: Time) -> Vec<Candidate> {
+        servers.iter().filter_map(|&id| self.candidate(id, model, now)).collect()
+    }
+
+    /// The fleet as a job about to be cut finds it.
+    fn outlook(&mut self, model: ModelId, options: &JobOptions, now: Time) -> Outlook {
+        let load = self.load.rho();
+        let (crowding, proven) = match self.models.get_mut(model.0 as usize) {
+            Some(state) => (
+                state.crowding.follow(&self.config, load, now),
+                state.prior.is_told() || state.prior.samples() >= self.config.plan.trusted_samples,
+            ),
+            None => (1.0, false),
+        };
+        let servers = self.members.len().saturating_sub(self.out + self.suspects).max(1);
+        let hedging = options.hedging && self.config.hedge.enabled;
+        Outlook { load, high: self.load.is_high(), servers, crowding, proven, hedging, lane: options.lane }
+    }
+
+    /// The servers to ask before a job is cut like this, if that is worth the while.
+    fn worth_asking(
+        &mut self,
+        plan: &Plan,
+        candidates: &[Candidate],
+        model: ModelId,
+        now: Time,
+    ) -> Option<Vec<EndpointId>> {
+        let place = &self.config.place;
+        let (chunks, members) = (plan.chunks.len(), self.members.len());
+        let worth = place.probe_worth * self.round_trip_us();
+        let slow = plan
+            .chunks
+            .first()
+            .zip(candidates.first())
+            .is_some_and(|(chunk, server)| server.service_us(chunk.tokens as f64) >= worth);
+        if !place.probing || members < place.probe_fleet || 2 * chunks >= members || !slow {
+            return None;
+        }
+        let wanted = (place.probes_per_chunk * chunks).min(members);
+        let mut servers = self.open_servers(wanted, model, now);
+        servers.shuffle(&mut self.rng);
+        servers.truncate(wanted);
+        (servers.len() > chunks).then_some(servers)
+    }
+
+    /// Looks at all servers now and then: what they say of their load, and what they have to do.
+    fn refresh_load(&mut self, now: Time) {
+        if !self.load.is_stale(&self.config.load, now) {
+            return;
+        }
+        let memory = self.config.load.memory;
+        let servers = || self.members.iter().filter_map(|&id| Some((id, self.endpoint(id)?)));
+        let words: Vec<_> = servers()
+            .filter_map(|(_, server)| server.heard)
+            .filter(|heard| now - heard.at <= memory)
+            .map(|heard| heard.rho)
+            .collect();
+        let usual = self.load.strangers_us();
+        let decay = self.config.place.report_decay;
+        let backlog: f64 =
+            servers().map(|(id, server)| self.own_us(id, now) + server.strangers_us(decay, usual, now)).sum();
+        self.usual_backlog_us = backlog / self.members.len().max(1) as f64;
+        self.load.refresh(&self.config.load, words.into_iter(), self.members.len(), now);
+    }
+}

@@ -1,0 +1,159 @@
+//! What answers, failures and reports teach the fleet.
+//!
+//! A report's drain holds this client's own work too, which is known better here: what it
+//! says of strangers is `max(0, drain − own then)`. Failures say nothing of speed and never
+//! enter a cost or a latency: a server that fails fast must not look fast.
+
+use std::time::Duration;
+
+use super::{EndpointId, Fleet, ModelId, Work};
+use crate::{
+    cost::{Batch, ServerCost},
+    endpoint::Heard,
+    event::{Answer, Failure, Texts},
+    report::{Limits, Report},
+    time::Time,
+};
+
+/// Tokens of the batch by which servers are compared.
+const REFERENCE_TOKENS: f64 = 8_192.0;
+
+/// Share of a new round trip in the running mean.
+const ROUND_TRIP_GAIN: f64 = 0.1;
+
+/// How long an attempt took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// From its sending.
+    pub(crate) us: f64,
+    /// What was predicted without the queue.
+    pub(crate) predicted_us: f64,
+    /// What was predicted with the queue.
+    pub(crate) finish_us: f64,
+}
+
+impl Fleet {
+    /// A server said what a request may hold, and how much of a sequence the model reads (0: no word).
+    pub fn set_limits(&mut self, endpoint: EndpointId, model: ModelId, limits: Limits, max_length: u64) {
+        if let Some((_, served, state)) = self.served(endpoint, model) {
+            served.limits = limits.or(served.limits);
+            state.ratio.set_max_length(max_length);
+        }
+    }
+
+    /// A server reported its load, other than in an answer or to a probe that dispatch asked for.
+    pub fn report(&mut self, endpoint: EndpointId, model: ModelId, report: Report, now: Time) {
+        let own_us = self.own_us(endpoint, now);
+        let Some((config, served, state)) = self.served(endpoint, model) else { return };
+        served.limits = report.limits.or(served.limits);
+        if served.epoch.is_some_and(|epoch| epoch != report.epoch) {
+            served.cost = ServerCost::default();
+        }
+        served.epoch = Some(report.epoch);
+        let mut share = None;
+        if state.work == Work::Device && report.cost.is_usable() {
+            served.cost.told(config, &mut state.prior, report.cost, now);
+            share = Some(state.prior.cost().batch_us(REFERENCE_TOKENS) / report.cost.batch_us(REFERENCE_TOKENS));
+        }
+        let rate = if report.rate_tok_s > 0.0 { report.rate_tok_s } else { 1e6 / report.cost.b_us };
+        let rho = self.load.word(report.served_tok_s, rate, report.busy);
+        let drain_us = report.drain.as_secs_f64() * 1e6;
+        let strangers_us = (drain_us - own_us).max(0.0);
+        self.load.saw_strangers(strangers_us);
+        let Some((health, server)) = self.server(endpoint) else { return };
+        server.heard = Some(Heard { at: now, drain_us, strangers_us, overdue: report.overdue, rho });
+        server.known = true;
+        server.reach.set_draining(report.draining);
+        if let Some(share) = share {
+            server.ejection.reported(health, share, now);
+        }
+        self.consider(endpoint, now);
+    }
+
+    /// A probe came back after `round_trip`.
+    pub(crate) fn probed(
+        &mut self,
+        endpoint: EndpointId,
+        model: ModelId,
+        report: Report,
+        round_trip: Duration,
+        now: Time,
+    ) {
+        let us = round_trip.as_secs_f64() * 1e6;
+        let before = self.round_trip_us.unwrap_or(us);
+        // What a stopped process answers when it goes on is no round trip.
+        let us = us.min(before * self.config.cost.max_step.powi(2));
+        self.round_trip_us = Some(before + ROUND_TRIP_GAIN * (us - before));
+        self.report(endpoint, model, report, now);
+        self.heard_from(endpoint, report.overdue, now);
+    }
+
+    /// An attempt was answered. Its tokens are no longer in flight.
+    pub(crate) fn answered(&mut self, endpoint: EndpointId, model: ModelId, answer: &Answer, took: Took, now: Time) {
+        self.saw_texts(model, answer.texts);
+        let mut ratio = None;
+        for &batch in &answer.batches {
+            ratio = self.saw_batch(endpoint, model, batch, now).or(ratio);
+        }
+        // Without batches all there is is the whole latency against what was predicted of it.
+        let ratio = ratio.unwrap_or(took.us / took.finish_us.max(1.0));
+        if let Some(report) = answer.report {
+            self.report(endpoint, model, report, now);
+        }
+        self.heard_from(endpoint, 0.0, now);
+        if let Some((health, server)) = self.server(endpoint) {
+            server.known = true;
+            server.reach.succeed();
+            server.ejection.answered(health, ratio, now);
+        }
+        self.consider(endpoint, now);
+        if let Some(state) = self.models.get_mut(model.0 as usize) {
+            state.latencies.ended(&self.config.hedge, took.us / took.predicted_us.max(1.0), now);
+        }
+    }
+
+    /// An attempt was given up or failed: it would have taken longer.
+    pub(crate) fn left(&mut self, model: ModelId, took: Took, now: Time) {
+        if let Some(state) = self.models.get_mut(model.0 as usize) {
+            state.latencies.left(&self.config.hedge, took.us / took.predicted_us.max(1.0), now);
+        }
+    }
+
+    /// An attempt or a probe failed.
+    pub(crate) fn failed(&mut self, endpoint: EndpointId, failure: Failure, now: Time) {
+        let Some((health, server)) = self.server(endpoint) else { return };
+        match failure {
+            // Not ready, and no fault of what runs there.
+            Failure::Transport => server.reach.fail(health, now),
+            Failure::Unavailable => {
+                server.reach.fail(health, now);
+                server.ejection.failed(health, now);
+            }
+            Failure::Overloaded { pushback } => server.reach.push_back(health, now, pushback.unwrap_or_default()),
+            Failure::Internal => server.ejection.failed(health, now),
+            // The server is well, and says so.
+            Failure::Fatal => server.reach.succeed(),
+            Failure::Deadline => {}
+        }
+        if matches!(failure, Failure::Overloaded { .. } | Failure::Internal | Failure::Fatal) {
+            self.heard_from(endpoint, 0.0, now);
+        }
+        self.consider(endpoint, now);
+    }
+
+    fn saw_texts(&mut self, model: ModelId, texts: Texts) {
+        if let Some(state) = self.models.get_mut(model.0 as usize) {
+            state.ratio.observe(texts.bytes, texts.tokens, texts.items);
+        }
+    }
+
+    /// Its time over what the fleet takes for such a batch.
+    fn saw_batch(&mut self, endpoint: EndpointId, model: ModelId, batch: Batch, now: Time) -> Option<f64> {
+        let (config, served, state) = self.served(endpoint, model).filter(|_| batch.is_usable())?;
+        served.cost.observe(config, &mut state.prior, batch, now);
+        let fleet = state.prior.cost();
+        let usual = fleet.batch_us(batch.tokens);
+        self.load.saw_batch(fleet.b_us * batch.tokens / usual);
+        Some(batch.us / usual)
+    }
+}

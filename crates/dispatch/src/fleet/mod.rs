@@ -1,0 +1,258 @@
+//! What is known of the servers, shared by all jobs of a client: costs, work in
+//! flight, reports, load, who may be picked, and what retries and hedges may spend.
+//!
+//! | module | part |
+//! |---|---|
+//! | `learn` | what answers, failures and reports teach |
+//! | `pick` | servers as candidates, and the choice among them |
+//! | `cut` | plans for the fleet as it stands |
+//! | `watch` | probes of suspects and of the ejected, servers that come and go |
+//! | `stats` | what is known, for people |
+//!
+//! One fleet is shared by putting it behind one mutex. Every call is arithmetic on what is
+//! in memory, some microseconds long, and never waits; a lock of its own for every server
+//! would have to be taken for each of them in every choice.
+//!
+//! Invariant: tokens of an attempt are in flight until its ticket is dropped, however it
+//! ended. Numbers of servers are never given twice, so none goes stale.
+
+mod cut;
+mod learn;
+mod pick;
+mod stats;
+mod watch;
+
+use std::{collections::HashMap, time::Duration};
+
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use crate::{
+    budget::Budget,
+    config::{Config, HealthConfig},
+    endpoint::{Endpoint, Served, Ticket},
+    estimate::TokenRatio,
+    event::ProbeId,
+    latency::Latencies,
+    load::Load,
+    plan::Crowding,
+    prior::Prior,
+    time::Time,
+};
+
+pub(crate) use learn::Took;
+pub(crate) use pick::Wish;
+pub use stats::{Counters, EndpointStats};
+
+/// A server, by its number in the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(pub u32);
+
+/// A model and the kind of work asked of it, as [`Fleet::model`] numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelId(u32);
+
+/// What servers spend on tokens; costs of different kinds do not compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Work {
+    /// Runs of the model.
+    Device,
+    /// Making token ids only.
+    Tokenizer,
+}
+
+#[derive(Debug)]
+struct Model {
+    name: String,
+    work: Work,
+    prior: Prior,
+    ratio: TokenRatio,
+    latencies: Latencies,
+    crowding: Crowding,
+}
+
+/// The servers of a client.
+#[derive(Debug)]
+pub struct Fleet {
+    config: Config,
+    /// By number; none where discovery took it away.
+    endpoints: Vec<Option<Box<Endpoint>>>,
+    /// Numbers of those that are there.
+    members: Vec<EndpointId>,
+    models: Vec<Model>,
+    names: HashMap<(String, Work), ModelId>,
+    budget: Budget,
+    load: Load,
+    /// Work that a server has, own and others', on average, in microseconds.
+    usual_backlog_us: f64,
+    round_trip_us: Option<f64>,
+    suspects: usize,
+    out: usize,
+    /// Servers that are to be asked something now or later.
+    watched: Vec<EndpointId>,
+    greetings: Vec<(EndpointId, ModelId)>,
+    /// Whether there is something to do that no timer was set for.
+    restless: bool,
+    probes: u64,
+    pending: HashMap<ProbeId, watch::Pending>,
+    counters: Counters,
+    rng: StdRng,
+}
+
+impl Fleet {
+    /// A fleet of `endpoints` servers that nothing is known of. The same seed makes the same choices.
+    #[must_use]
+    pub fn new(config: Config, endpoints: usize, seed: u64) -> Self {
+        let mut fleet = Self {
+            budget: Budget::new(&config.budget),
+            config,
+            endpoints: Vec::new(),
+            members: Vec::new(),
+            models: Vec::new(),
+            names: HashMap::new(),
+            load: Load::default(),
+            usual_backlog_us: 0.0,
+            round_trip_us: None,
+            suspects: 0,
+            out: 0,
+            watched: Vec::new(),
+            greetings: Vec::new(),
+            restless: false,
+            probes: 0,
+            pending: HashMap::new(),
+            counters: Counters::default(),
+            rng: StdRng::seed_from_u64(seed),
+        };
+        (0..endpoints).for_each(|_| {
+            fleet.join(None);
+        });
+        fleet
+    }
+
+    fn join(&mut self, joined: Option<Time>) -> EndpointId {
+        let id = EndpointId(u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX));
+        self.endpoints.push(Some(Box::new(Endpoint::new(joined))));
+        self.members.push(id);
+        id
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The number of a model and a kind of work; the same each time.
+    pub fn model(&mut self, name: &str, work: Work) -> ModelId {
+        if let Some(&id) = self.names.get(&(name.to_owned(), work)) {
+            return id;
+        }
+        let id = ModelId(u32::try_from(self.models.len()).unwrap_or(u32::MAX));
+        let belief = match work {
+            Work::Device => self.config.cost.prior,
+            Work::Tokenizer => self.config.cost.tokenizer_prior,
+        };
+        self.models.push(Model {
+            name: name.to_owned(),
+            work,
+            prior: Prior::new(belief),
+            ratio: TokenRatio::new(&self.config),
+            latencies: Latencies::default(),
+            crowding: Crowding::default(),
+        });
+        self.names.insert((name.to_owned(), work), id);
+        id
+    }
+
+    /// The name that a model was numbered by.
+    #[must_use]
+    pub fn model_name(&self, model: ModelId) -> Option<&str> {
+        self.state(model).map(|state| state.name.as_str())
+    }
+
+    /// Tokens of a sequence made of `bytes` of text and of `ids` ready ones.
+    #[must_use]
+    pub fn estimate(&self, model: ModelId, bytes: u64, ids: u64) -> u64 {
+        self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
+    }
+
+    fn state(&self, model: ModelId) -> Option<&Model> {
+        self.models.get(model.0 as usize)
+    }
+
+    fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(id.0 as usize)?.as_deref()
+    }
+
+    fn server(&mut self, id: EndpointId) -> Option<(&HealthConfig, &mut Endpoint)> {
+        Some((&self.config.health, self.endpoints.get_mut(id.0 as usize)?.as_deref_mut()?))
+    }
+
+    fn served(&mut self, endpoint: EndpointId, model: ModelId) -> Option<(&Config, &mut Served, &mut Model)> {
+        let state = self.models.get_mut(model.0 as usize)?;
+        let endpoint = self.endpoints.get_mut(endpoint.0 as usize)?.as_deref_mut()?;
+        Some((&self.config, endpoint.served_mut(model), state))
+    }
+
+    /// Counts an attempt as in flight.
+    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64, now: Time) -> Ticket {
+        let us = self.own_token_us(endpoint, model, now) * tokens as f64;
+        self.load.sent(&self.config.load, us, now);
+        match self.served(endpoint, model) {
+            Some((_, served, _)) => served.begin(tokens),
+            // No such server or model: nobody else counts there.
+            None => Served::default().begin(tokens),
+        }
+    }
+
+    /// Tokens were dispatched for the first time.
+    pub(crate) fn deposit(&mut self, tokens: u64) {
+        self.budget.deposit(&self.config.budget, tokens);
+    }
+
+    /// Asks for the tokens of a retry.
+    pub(crate) fn pay_retry(&mut self, tokens: u64, now: Time) -> bool {
+        self.budget.retry(&self.config.budget, tokens, now)
+    }
+
+    /// Asks for the tokens of a hedge.
+    pub(crate) fn pay_hedge(&mut self, tokens: u64) -> bool {
+        self.budget.hedge(tokens)
+    }
+
+    /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.
+    pub(crate) fn backoff(&mut self, attempt: u32) -> Duration {
+        let retry = &self.config.retry;
+        crate::reach::backoff(&mut self.rng, retry.backoff, retry.max_backoff, attempt)
+    }
+
+    /// A number for a probe.
+    pub(crate) fn next_probe(&mut self) -> ProbeId {
+        self.probes += 1;
+        self.counters.probes += 1;
+        ProbeId(self.probes)
+    }
+
+    /// Microseconds to a server and back.
+    pub(crate) fn round_trip_us(&self) -> f64 {
+        self.round_trip_us.unwrap_or(self.config.plan.round_trip.as_secs_f64() * 1e6)
+    }
+
+    /// How long an attempt may take before it is late.
+    pub(crate) fn late_after(&self, model: ModelId, predicted_us: f64) -> Duration {
+        let hedge = &self.config.hedge;
+        let trigger = self.state(model).map_or(hedge.cold_trigger, |state| state.latencies.trigger(hedge));
+        Duration::try_from_secs_f64(trigger * predicted_us / 1e6).unwrap_or(Duration::MAX).max(hedge.floor)
+    }
+
+    /// Microseconds of work that a server still has, by a report of after `since`.
+    pub(crate) fn drain_left_us(&self, id: EndpointId, since: Time, now: Time) -> Option<f64> {
+        self.endpoint(id)?.drain_left_us(since, self.config.health.overdue, now)
+    }
+
+    /// ρ: served tokens over tokens that could be served, as this client knows it.
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        self.load.rho()
+    }
+}

@@ -1,0 +1,197 @@
+//! Servers as candidates, and the choice among them.
+//!
+//! A server's backlog is this client's own work there, plus what its last report said of
+//! strangers', aged, plus a part of the fleet's usual backlog while it is new. Reports
+//! correct own work, they never replace it; without any, own work is all there is.
+//!
+//! Excluded are servers that the chunk was tried on, that are ejected or suspect, that
+//! have a chunk of the same job, or as many attempts as they may. Where that leaves none,
+//! rules are dropped one by one, in the order of [`Rule`].
+
+use rand::{RngExt as _, seq::SliceRandom as _};
+
+use super::{EndpointId, Fleet, ModelId, Work};
+use crate::{
+    action::{Kind, PlaceReason},
+    endpoint::Endpoint,
+    place::{self, Candidate},
+    time::Time,
+};
+
+/// Draws before a large fleet is looked through whole for a server that may be picked.
+const DRAWS: usize = 24;
+
+/// What a chunk wants of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) model: ModelId,
+    pub(crate) tokens: u64,
+    pub(crate) kind: Kind,
+    /// Servers that the chunk was tried on.
+    pub(crate) tried: &'a [EndpointId],
+    /// Servers that have a chunk of the job.
+    pub(crate) siblings: &'a [EndpointId],
+}
+
+/// What a server must be, each rule including the ones after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rule {
+    /// Anything.
+    Any,
+    /// Not tried for the chunk.
+    Untried,
+    /// And ready, and not ejected.
+    Up,
+    /// And not suspect.
+    Trusted,
+    /// And without a chunk of the job.
+    Free,
+    /// And with no more attempts than it may have.
+    Uncapped,
+}
+
+impl Rule {
+    /// The rules that a chunk's wish may come down to, strictest first.
+    fn of(kind: Kind, alone: bool) -> &'static [Self] {
+        match kind {
+            // It waits for a server to be free of its siblings, if there are any.
+            Kind::First if !alone => &[Self::Uncapped, Self::Free],
+            Kind::First => &[Self::Uncapped, Self::Free, Self::Up, Self::Untried],
+            Kind::Hedge => &[Self::Uncapped, Self::Free, Self::Trusted],
+            Kind::Retry | Kind::FreeRetry => {
+                &[Self::Uncapped, Self::Free, Self::Trusted, Self::Up, Self::Untried, Self::Any]
+            }
+        }
+    }
+
+    fn reason(self, scanned: bool) -> PlaceReason {
+        match self {
+            Self::Uncapped | Self::Free if scanned => PlaceReason::Scanned,
+            Self::Uncapped | Self::Free => PlaceReason::PowerOfTwo,
+            Self::Trusted => PlaceReason::SharedWithSibling,
+            Self::Up => PlaceReason::Suspect,
+            Self::Untried => PlaceReason::NotReady,
+            Self::Any => PlaceReason::TriedBefore,
+        }
+    }
+}
+
+impl Fleet {
+    /// Microseconds that a token takes on a server's device.
+    pub(super) fn own_token_us(&self, endpoint: EndpointId, model: ModelId, now: Time) -> f64 {
+        let Some(state) = self.state(model).filter(|state| state.work == Work::Device) else { return 0.0 };
+        let served = self.endpoint(endpoint).and_then(|endpoint| endpoint.served(model));
+        served.map_or(state.prior.cost(), |served| served.cost.cost(&self.config, &state.prior, now)).b_us
+    }
+
+    /// Own work in flight on a server, in microseconds.
+    pub(super) fn own_us(&self, id: EndpointId, now: Time) -> f64 {
+        let Some(endpoint) = self.endpoint(id) else { return 0.0 };
+        let work = endpoint.models().map(|(model, served)| match served.in_flight() {
+            0 => 0.0,
+            tokens => tokens as f64 * self.own_token_us(id, model, now),
+        });
+        work.sum()
+    }
+
+    fn backlog_us(&self, id: EndpointId, endpoint: &Endpoint, now: Time) -> f64 {
+        let usual = self.load.strangers_us();
+        let newness = endpoint.newness(self.config.health.slow_start, now);
+        self.own_us(id, now)
+            + endpoint.strangers_us(self.config.place.report_decay, usual, now)
+            + newness * self.usual_backlog_us
+    }
+
+    /// A server as it stands.
+    pub(crate) fn candidate(&self, id: EndpointId, model: ModelId, now: Time) -> Option<Candidate> {
+        let (endpoint, state) = (self.endpoint(id)?, self.state(model)?);
+        let served = endpoint.served(model);
+        let cost = served.map_or(state.prior.cost(), |served| served.cost.cost(&self.config, &state.prior, now));
+        let mut limits = served.map(|served| served.limits).unwrap_or_default().or(self.config.limits);
+        limits.max_message_bytes = limits.max_message_bytes.min(self.config.limits.max_message_bytes);
+        let backlog_us = self.backlog_us(id, endpoint, now);
+        Some(Candidate { endpoint: id, cost, backlog_us, round_trip_us: self.round_trip_us(), limits })
+    }
+
+    /// Whether suspicion counts: not where most of the fleet is suspect.
+    fn suspicion_counts(&self) -> bool {
+        self.suspects as f64 <= self.config.health.max_suspects * self.members.len() as f64
+    }
+
+    /// Whether a server is to be had under a rule.
+    fn may(&self, rule: Rule, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
+        let Some(endpoint) = self.endpoint(id) else { return false };
+        let asks = |of: Rule| rule >= of;
+        !(asks(Rule::Untried) && wish.tried.contains(&id))
+            && !(asks(Rule::Up) && (!endpoint.reach.is_ready(now) || endpoint.ejection.is_out()))
+            && !(asks(Rule::Trusted) && endpoint.suspicion.is_suspect() && self.suspicion_counts())
+            && !(asks(Rule::Free) && wish.siblings.contains(&id))
+            && !(asks(Rule::Uncapped)
+                && endpoint.attempts() >= endpoint.most_attempts(self.config.place.unknown_in_flight))
+    }
+
+    /// Whether a server may get a chunk of a plan that was made for it.
+    pub(crate) fn is_open(&self, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
+        self.may(Rule::Free, id, wish, now)
+    }
+
+    /// Up to `wanted` servers under a rule, drawn at random; of a fleet small enough all.
+    fn draw(&mut self, rule: Rule, wanted: usize, wish: &Wish<'_>, now: Time) -> Vec<EndpointId> {
+        let count = self.members.len();
+        if count > self.config.place.scan_limit.max(2 * wanted) {
+            let mut drawn = Vec::with_capacity(wanted);
+            for _ in 0..wanted + DRAWS {
+                let place = self.rng.random_range(0..count);
+                let Some(&id) = self.members.get(place) else { continue };
+                if !drawn.contains(&id) && self.may(rule, id, wish, now) {
+                    drawn.push(id);
+                    if drawn.len() == wanted {
+                        return drawn;
+                    }
+                }
+            }
+        }
+        let mut all: Vec<_> = self.members.iter().copied().filter(|&id| self.may(rule, id, wish, now)).collect();
+        if count > self.config.place.scan_limit && all.len() > wanted {
+            all.shuffle(&mut self.rng);
+            all.truncate(wanted);
+        }
+        all
+    }
+
+    /// Servers for up to `wanted` chunks of a new job: all of a small fleet, two a chunk of a large one.
+    /// Where the strict rules leave none, whoever there is.
+    pub(super) fn open_servers(&mut self, wanted: usize, model: ModelId, now: Time) -> Vec<EndpointId> {
+        let wish = Wish { model, tokens: 0, kind: Kind::First, tried: &[], siblings: &[] };
+        let drawn = Rule::of(Kind::First, true).iter().map(|&rule| self.draw(rule, wanted, &wish, now));
+        drawn.into_iter().find(|drawn| !drawn.is_empty()).unwrap_or_default()
+    }
+
+    /// The server that would answer a chunk first, and why it was that.
+    pub(crate) fn pick(&mut self, wish: &Wish<'_>, now: Time) -> Option<(Candidate, PlaceReason)> {
+        let scanned = self.members.len() <= self.config.place.scan_limit;
+        for &rule in Rule::of(wish.kind, wish.siblings.is_empty()) {
+            let drawn = self.draw(rule, 2, wish, now);
+            if let Some(best) = self.best_of(&drawn, wish, now) {
+                return Some((best, rule.reason(scanned)));
+            }
+        }
+        None
+    }
+
+    /// The one of `servers` that would answer a chunk first.
+    pub(crate) fn best_of(&mut self, servers: &[EndpointId], wish: &Wish<'_>, now: Time) -> Option<Candidate> {
+        let candidates: Vec<_> = servers.iter().filter_map(|&id| self.candidate(id, wish.model, now)).collect();
+        place::best(&mut self.rng, &candidates, wish.tokens)
+    }
+
+    /// Servers to ask before a hedge of a fleet too large to be looked at whole.
+    pub(crate) fn draw_for_hedge(&mut self, wish: &Wish<'_>, now: Time) -> Vec<EndpointId> {
+        self.draw(Rule::Trusted, self.config.hedge.reprobes, wish, now)
+    }
+
+    /// Whether the fleet is looked at whole.
+    pub(crate) fn is_small(&self) -> bool {
+        self.members.len() <= self.config.place.scan_limit
+    }
+}

@@ -1,0 +1,190 @@
+//! What follows lateness.
+//!
+//! An attempt past `trigger · predicted`, and past the floor, makes its server suspect. It is
+//! hedged, if the best server that the chunk was not sent to, as it stands now, is
+//! predicted to answer sooner than waiting on would take; else it is looked at again when
+//! it should have been answered. Of several, the one with the most time left goes first: it
+//! holds the job.
+//!
+//! What waiting on takes: what the server's report of after the sending says that it
+//! still has to do; else what was predicted; and once that is past, as long again as it has
+//! been overdue, for a stall of unknown length.
+
+use std::time::Duration;
+
+use super::{Action, AttemptId, EndpointId, Fleet, Job, Phase, Time, place::ask, state::Attempt};
+use crate::{
+    action::{Kind, PlaceReason, ProbePurpose, Withheld},
+    fleet::Wish,
+    options::Lane,
+    place::Candidate,
+};
+
+impl Job {
+    /// Looks at attempts that are late.
+    pub(super) fn hedge(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+        let mut due: Vec<(f64, AttemptId)> = Vec::new();
+        for (&id, attempt) in &mut self.live {
+            if attempt.check_at.is_some_and(|at| at <= now) {
+                if !std::mem::replace(&mut attempt.late, true) {
+                    fleet.suspect(attempt.endpoint, now);
+                }
+                due.push((left_us(fleet, attempt, now), id));
+            }
+        }
+        due.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (left_us, id) in due {
+            self.consider(fleet, now, id, left_us, actions);
+        }
+        self.finish_rounds(fleet, now, actions);
+    }
+
+    /// Hedges a late attempt, asks servers about it, or says why not.
+    fn consider(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, left_us: f64, actions: &mut Vec<Action>) {
+        let Some(attempt) = self.live.get(&id) else { return };
+        let number = attempt.chunk;
+        let newest = self.live.iter().rev().find(|(_, other)| other.chunk == number).map(|(id, _)| *id);
+        let again = micros(left_us).max(fleet.config().hedge.floor);
+        if let Some(reason) = self.forbidden(fleet, now, attempt) {
+            let check_at = (reason == Withheld::WholeAndLoaded).then(|| now + again);
+            return self.withhold(fleet, id, reason, check_at, actions);
+        }
+        if newest != Some(id) {
+            // Its hedge is under way, and is looked at itself.
+            return self.check(id, None);
+        }
+        if !fleet.is_small() && fleet.config().place.probing {
+            self.ask_for_hedge(fleet, now, id, actions);
+            return;
+        }
+        let candidate = self.alternative(fleet, now, number, None);
+        self.decide(fleet, now, id, left_us, candidate, actions);
+    }
+
+    /// Why an attempt is never hedged, or not at this load.
+    fn forbidden(&self, fleet: &Fleet, now: Time, attempt: &Attempt) -> Option<Withheld> {
+        let hedge = &fleet.config().hedge;
+        let state = self.chunks.get(attempt.chunk)?;
+        if !self.options.hedging || !hedge.enabled {
+            return Some(Withheld::Off);
+        }
+        if state.hedges >= hedge.max_hedges {
+            return Some(Withheld::Enough);
+        }
+        // What a silent server has is lost for now: sending it again is no gamble on its speed.
+        if fleet.is_silent(attempt.endpoint, now) {
+            return None;
+        }
+        if self.options.lane == Lane::Bulk {
+            return Some(Withheld::WholeAndLoaded);
+        }
+        let whole = self.chunks.iter().filter(|state| state.phase != Phase::Split).count() == 1;
+        (whole && fleet.load() > hedge.whole_load).then_some(Withheld::WholeAndLoaded)
+    }
+
+    /// Asks some servers, so that the hedge goes to one that is idle now.
+    fn ask_for_hedge(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, actions: &mut Vec<Action>) {
+        let Some(number) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
+        let siblings = self.servers();
+        let Some(state) = self.chunks.get_mut(number).filter(|state| state.round.is_none()) else { return };
+        let tokens = state.chunk.tokens;
+        let wish = Wish { model: self.model, tokens, kind: Kind::Hedge, tried: &state.tried, siblings: &siblings };
+        let servers = fleet.draw_for_hedge(&wish, now);
+        let round = ask(fleet, now, &servers, tokens, ProbePurpose::Hedge, actions);
+        let until = round.until;
+        state.round = Some(round);
+        self.check(id, Some(until));
+    }
+
+    /// Decides about chunks whose probes are back.
+    fn finish_rounds(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+        for number in 0..self.chunks.len() {
+            let over = |state: &mut super::ChunkState| state.round.take_if(|round| round.is_over(now));
+            let Some(round) = self.chunks.get_mut(number).and_then(over) else { continue };
+            let newest = self.live.iter().rev().find(|(_, attempt)| attempt.chunk == number);
+            let Some((&id, attempt)) = newest else { continue };
+            let left_us = left_us(fleet, attempt, now);
+            let candidate = self.alternative(fleet, now, number, Some(&round.answered));
+            self.decide(fleet, now, id, left_us, candidate, actions);
+        }
+    }
+
+    /// The server that would answer a chunk first beside those that have it.
+    fn alternative(
+        &self,
+        fleet: &mut Fleet,
+        now: Time,
+        number: usize,
+        among: Option<&[EndpointId]>,
+    ) -> Option<(Candidate, PlaceReason)> {
+        let state = self.chunks.get(number)?;
+        let siblings = self.servers();
+        let (kind, tokens) = (Kind::Hedge, state.chunk.tokens);
+        let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &siblings };
+        match among {
+            None => fleet.pick(&wish, now),
+            Some(servers) => fleet.best_of(servers, &wish, now).map(|best| (best, PlaceReason::Probed)),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        id: AttemptId,
+        left_us: f64,
+        candidate: Option<(Candidate, PlaceReason)>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(number) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
+        let Some(tokens) = self.chunks.get(number).map(|state| state.chunk.tokens) else { return };
+        let floor = fleet.config().hedge.floor;
+        let Some((candidate, reason)) = candidate else {
+            return self.withhold(fleet, id, Withheld::NoneSooner, Some(now + micros(left_us).max(floor)), actions);
+        };
+        let finish_us = candidate.finish_us(tokens as f64);
+        let in_time = now + micros(finish_us) < self.options.deadline;
+        if finish_us >= left_us || !in_time {
+            let again = micros(left_us.min(finish_us)).max(floor);
+            return self.withhold(fleet, id, Withheld::NoneSooner, Some(now + again), actions);
+        }
+        if !fleet.pay_hedge(tokens) {
+            return self.withhold(fleet, id, Withheld::Budget, Some(now + micros(finish_us).max(floor)), actions);
+        }
+        self.check(id, None);
+        self.send(fleet, now, number, candidate, Kind::Hedge, reason, actions);
+    }
+
+    fn withhold(
+        &mut self,
+        fleet: &mut Fleet,
+        id: AttemptId,
+        reason: Withheld,
+        check_at: Option<Time>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(attempt) = self.live.get_mut(&id) else { return };
+        attempt.check_at = check_at;
+        if attempt.withheld.replace(reason) != Some(reason) {
+            fleet.count_withheld(reason);
+            actions.push(Action::Withheld { attempt: id, reason });
+        }
+    }
+
+    fn check(&mut self, id: AttemptId, at: Option<Time>) {
+        if let Some(attempt) = self.live.get_mut(&id) {
+            attempt.check_at = at;
+        }
+    }
+}
+
+/// Microseconds until a late attempt is answered, if it is waited for.
+fn left_us(fleet: &Fleet, attempt: &Attempt, now: Time) -> f64 {
+    let elapsed = attempt.elapsed_us(now);
+    let (expected, overdue) = (attempt.finish_us - elapsed, elapsed - attempt.finish_us);
+    fleet.drain_left_us(attempt.endpoint, attempt.sent, now).unwrap_or_else(|| expected.max(overdue))
+}
+
+fn micros(us: f64) -> Duration {
+    Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::MAX)
+}

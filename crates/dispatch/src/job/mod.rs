@@ -1,0 +1,204 @@
+//! One job on its way: a state machine without sockets or clocks. Events go in,
+//! actions come out.
+//!
+//! ```text
+//!            +--Probe--> asked --answers, or patience over--+
+//!            |                                              v
+//! Start -----+--------------------------------------> chunks Waiting
+//!
+//! Waiting --Send--> Running --first answer--> Done         enough Done => Finish
+//!    ^               |   |
+//!    |               |   +--late--> hedged: a second attempt runs beside the first
+//!    +----retry------+--all attempts failed--> Split, or Lost, or the job fails
+//! ```
+//!
+//! | module | part |
+//! |---|---|
+//! | `state` | what is kept of chunks and attempts |
+//! | `place` | probes for a job, first attempts, sending |
+//! | `retry` | what follows a failure |
+//! | `hedge` | what follows lateness |
+//! | `join` | when it is over |
+//!
+//! Invariants: a chunk is answered at most once; attempts of a chunk that run at the same
+//! time are on different servers; after `Finish` or `Fail`, and once the job is dropped,
+//! none of its tokens is in flight.
+
+mod hedge;
+mod join;
+mod place;
+mod retry;
+mod state;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    action::{Action, CancelReason, Coverage, FailReason, Kind},
+    event::{Answer, AttemptId, Event, Failure, ProbeId},
+    fleet::{EndpointId, Fleet, ModelId},
+    options::{JobOptions, Join},
+    plan::{Chunk, Draft, Plan},
+    report::Report,
+    time::Time,
+};
+use state::{Attempt, ChunkState, Phase, Round};
+
+/// One job.
+#[derive(Debug)]
+pub struct Job {
+    model: ModelId,
+    options: JobOptions,
+    draft: Option<Draft>,
+    chunks: Vec<ChunkState>,
+    live: BTreeMap<AttemptId, Attempt>,
+    /// Probes under way before the job is cut.
+    round: Option<Round>,
+    coverage: Coverage,
+    /// When a job with enough coverage ends.
+    soft_end: Option<Time>,
+    over: bool,
+}
+
+impl Job {
+    /// A job with a plan.
+    #[must_use]
+    pub fn new(model: ModelId, plan: Plan, options: JobOptions) -> Self {
+        let mut job = Self {
+            model,
+            options,
+            draft: plan.draft,
+            chunks: Vec::new(),
+            live: BTreeMap::new(),
+            round: None,
+            coverage: Coverage::default(),
+            soft_end: None,
+            over: false,
+        };
+        job.take_chunks(plan.chunks);
+        job
+    }
+
+    fn take_chunks(&mut self, chunks: Vec<Chunk>) {
+        self.coverage.of_items += chunks.iter().map(|chunk| chunk.items.len()).sum::<usize>();
+        self.coverage.of_tokens += chunks.iter().map(|chunk| chunk.tokens).sum::<u64>();
+        self.chunks.extend(chunks.into_iter().map(ChunkState::new));
+    }
+
+    /// A chunk by its number: those of the plan in its order, then halves of split ones. A job with a
+    /// draft has none before its probes are back.
+    #[must_use]
+    pub fn chunk(&self, number: usize) -> Option<&Chunk> {
+        self.chunks.get(number).map(|state| &state.chunk)
+    }
+
+    /// What was answered so far, and what that took.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
+    /// Takes an event and says what is to be done. After [`Action::Finish`] or [`Action::Fail`],
+    /// which come last, events change nothing.
+    pub fn handle(&mut self, fleet: &mut Fleet, now: Time, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.over {
+            return actions;
+        }
+        let outcome = self.take(fleet, now, event, &mut actions);
+        if let Err((reason, cause)) = outcome {
+            self.fail(fleet, now, reason, cause, &mut actions);
+        } else if !self.join(fleet, now, &mut actions) {
+            self.ask_or_cut(fleet, now, &mut actions);
+            self.hedge(fleet, now, &mut actions);
+            self.place(fleet, now, &mut actions);
+            actions.push(Action::WakeAt(self.wake(fleet)));
+        }
+        if fleet.take_restless() {
+            // Before the last action, which may end the job.
+            actions.insert(0, Action::PollFleet);
+        }
+        actions
+    }
+
+    /// An error where the job cannot go on.
+    fn take(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        event: Event,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), (FailReason, Option<AttemptId>)> {
+        match event {
+            Event::Start | Event::Tick => Ok(()),
+            Event::Answered { attempt, answer } => {
+                self.answered(fleet, now, attempt, &answer, actions);
+                Ok(())
+            }
+            Event::Failed { attempt, failure, report } => {
+                self.failed(fleet, now, attempt, failure, report, actions).map_err(|reason| (reason, Some(attempt)))
+            }
+            Event::ProbeAnswered { probe, report } => {
+                self.probe_over(fleet, now, probe, Ok(report));
+                Ok(())
+            }
+            Event::ProbeFailed { probe, failure } => {
+                self.probe_over(fleet, now, probe, Err(failure));
+                Ok(())
+            }
+            Event::Cancelled => Err((FailReason::Cancelled, None)),
+        }
+    }
+
+    fn answered(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, answer: &Answer, actions: &mut Vec<Action>) {
+        let Some(attempt) = self.live.remove(&id) else { return };
+        let took = attempt.took(now);
+        // No longer in flight, before the report is read: that would else seem to speak of it.
+        let Attempt { chunk: number, endpoint, kind, ticket, .. } = attempt;
+        drop(ticket);
+        fleet.answered(endpoint, self.model, answer, took, now);
+        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase != Phase::Done) else { return };
+        state.phase = Phase::Done;
+        self.coverage.items += state.chunk.items.len();
+        self.coverage.tokens += state.chunk.tokens;
+        if kind == Kind::Hedge {
+            self.coverage.hedges_won += 1;
+            fleet.count_won();
+        }
+        actions.push(Action::ChunkAnswered { chunk: number, attempt: id });
+        let losers = self.live.iter().filter(|(_, attempt)| attempt.chunk == number).map(|(id, _)| *id);
+        for loser in losers.collect::<Vec<_>>() {
+            self.give_up(fleet, now, loser, CancelReason::Lost, actions);
+        }
+    }
+
+    /// Gives an attempt up: its tokens are back, and it counts as one that would have taken longer.
+    fn give_up(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        id: AttemptId,
+        reason: CancelReason,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(attempt) = self.live.remove(&id) {
+            fleet.left(self.model, attempt.took(now), now);
+            fleet.count_cancelled();
+            actions.push(Action::Cancel { attempt: id, reason });
+        }
+    }
+
+    /// The next moment at which something may be to do.
+    fn wake(&self, fleet: &Fleet) -> Time {
+        let _ = fleet;
+        let waiting = self.chunks.iter().filter_map(|state| match state.phase {
+            // One that waits for a server to be free waits for an event.
+            Phase::Waiting { not_before } if not_before > Time::default() => Some(not_before),
+            _ => None,
+        });
+        let late = self.live.values().filter_map(|attempt| attempt.check_at);
+        let rounds = self.chunks.iter().filter_map(|state| state.round.as_ref());
+        let rounds = rounds.chain(self.round.as_ref()).map(|round| round.until);
+        let all = waiting.chain(late).chain(rounds).chain(self.soft_end);
+        all.min().unwrap_or(self.options.deadline).min(self.options.deadline)
+    }
+}

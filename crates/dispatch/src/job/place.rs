@@ -1,0 +1,172 @@
+//! Probes before a job is cut, first attempts, and the sending of all.
+//!
+//! A job with a draft asks its servers and is cut for those that answered, at the latest
+//! after the patience for probes: `min(probe_patience, 4 round trips)`, no less than the
+//! hedge floor. Late answers teach the fleet all the same.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Action, EndpointId, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time, state::Attempt};
+use crate::{
+    action::{Kind, PlaceReason, ProbePurpose, Send},
+    event::AttemptId,
+    fleet::Wish,
+    place::Candidate,
+};
+
+/// Round trips after which a probe is not waited for any longer.
+const PATIENT_TRIPS: f64 = 4.0;
+
+impl Job {
+    /// Asks the servers of a draft, or cuts it once they have answered.
+    pub(super) fn ask_or_cut(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+        let Some(draft) = &self.draft else { return };
+        match &self.round {
+            None => {
+                let (probes, tokens) = (draft.probes.clone(), draft.chunk_tokens);
+                self.round = Some(ask(fleet, now, &probes, tokens, ProbePurpose::Place, actions));
+            }
+            Some(round) if round.is_over(now) => {
+                let chunks = fleet.cut(draft, &round.answered, self.model, now);
+                self.draft = None;
+                self.take_chunks(chunks);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A probe was answered or has failed.
+    pub(super) fn probe_over(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        probe: ProbeId,
+        outcome: Result<Report, Failure>,
+    ) {
+        let rounds = self.chunks.iter_mut().filter_map(|state| state.round.as_mut());
+        let mut rounds = rounds.chain(self.round.as_mut());
+        let Some(round) = rounds.find(|round| round.asked.contains_key(&probe)) else { return };
+        let Some(endpoint) = round.asked.remove(&probe) else { return };
+        match outcome {
+            Ok(report) => {
+                if !report.draining {
+                    round.answered.push(endpoint);
+                }
+                fleet.probed(endpoint, self.model, report, now - round.began, now);
+            }
+            Err(failure) => fleet.failed(endpoint, failure, now),
+        }
+    }
+
+    /// Sends what can be sent now, most tokens first.
+    pub(super) fn place(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+        for number in 0..self.chunks.len() {
+            let Some((candidate, kind, reason)) = self.choose(fleet, now, number) else { continue };
+            self.send(fleet, now, number, candidate, kind, reason, actions);
+        }
+    }
+
+    fn choose(&self, fleet: &mut Fleet, now: Time, number: usize) -> Option<(Candidate, Kind, PlaceReason)> {
+        let state = self.chunks.get(number)?;
+        if !matches!(state.phase, Phase::Waiting { not_before } if not_before <= now) {
+            return None;
+        }
+        let siblings = self.servers();
+        let (kind, tokens) = (state.next, state.chunk.tokens);
+        let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &siblings };
+        let target = state.chunk.target.filter(|&id| kind == Kind::First && fleet.is_open(id, &wish, now));
+        if let Some(candidate) = target.and_then(|id| fleet.candidate(id, self.model, now)) {
+            let reason = if self.round.is_some() { PlaceReason::Probed } else { PlaceReason::Planned };
+            return Some((candidate, kind, reason));
+        }
+        fleet.pick(&wish, now).map(|(candidate, reason)| (candidate, kind, reason))
+    }
+
+    /// Servers that have attempts of this job.
+    pub(super) fn servers(&self) -> Vec<EndpointId> {
+        self.live.values().map(|attempt| attempt.endpoint).collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an attempt is all of these")]
+    pub(super) fn send(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        number: usize,
+        candidate: Candidate,
+        kind: Kind,
+        reason: PlaceReason,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.chunks.get_mut(number) else { return };
+        let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
+        match kind {
+            Kind::First => fleet.deposit(tokens),
+            Kind::FreeRetry | Kind::Retry => {
+                self.coverage.retries += 1;
+                self.coverage.extra_tokens += tokens;
+                self.coverage.free_tokens += if kind == Kind::FreeRetry { tokens } else { 0 };
+            }
+            Kind::Hedge => {
+                self.coverage.hedges += 1;
+                self.coverage.extra_tokens += tokens;
+                state.hedges += 1;
+            }
+        }
+        fleet.count_send(kind, tokens);
+        let attempt = AttemptId(self.coverage.attempts);
+        self.coverage.attempts += 1;
+        state.attempts += u32::from(kind != Kind::Hedge);
+        state.numbers += 1;
+        state.phase = Phase::Running;
+        if !state.tried.contains(&endpoint) {
+            state.tried.push(endpoint);
+        }
+        let send = Send {
+            attempt,
+            chunk: number,
+            endpoint,
+            number: state.numbers,
+            deadline: self.options.deadline,
+            kind,
+            reason,
+        };
+        let predicted_us = candidate.service_us(tokens as f64) + candidate.round_trip_us;
+        let late_after = fleet.late_after(self.model, predicted_us);
+        let attempt_state = Attempt {
+            chunk: number,
+            endpoint,
+            kind,
+            sent: now,
+            predicted_us,
+            finish_us: candidate.backlog_us + predicted_us,
+            check_at: Some(now + late_after),
+            late: false,
+            withheld: None,
+            ticket: fleet.begin(endpoint, self.model, tokens, now),
+        };
+        self.live.insert(attempt, attempt_state);
+        actions.push(Action::Send(send));
+    }
+}
+
+/// Sends probes to servers.
+pub(super) fn ask(
+    fleet: &mut Fleet,
+    now: Time,
+    servers: &[EndpointId],
+    tokens: u64,
+    purpose: ProbePurpose,
+    actions: &mut Vec<Action>,
+) -> Round {
+    let mut asked = BTreeMap::new();
+    for &endpoint in servers {
+        let probe = fleet.next_probe();
+        asked.insert(probe, endpoint);
+        actions.push(Action::Probe { probe, endpoint, tokens, purpose });
+    }
+    let config = fleet.config();
+    let trips = Duration::try_from_secs_f64(PATIENT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
+    let patience = trips.max(config.hedge.floor).min(config.place.probe_patience);
+    Round { asked, answered: Vec::new(), began: now, until: now + patience }
+}

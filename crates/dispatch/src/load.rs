@@ -1,0 +1,169 @@
+//! How loaded the fleet is: `ρ = served tokens/s ÷ rate`, the mean over its servers,
+//! smoothed over [`LoadConfig::window`].
+//!
+//! The busy share of a device is not ρ: it holds the overhead of batches, which grows when
+//! jobs are cut smaller. A planner that follows it cuts less, sees less, cuts more, for
+//! ever. Where a server does not say what it served, ρ is its busy share times the share of
+//! a batch that is tokens, `b · tokens / T`, which is the same thing.
+//!
+//! Without any word of servers, ρ is what this client sends itself, a lower bound.
+//!
+//! Invariant: ρ does not depend on how jobs are cut.
+
+use crate::{config::LoadConfig, time::Time};
+
+/// Pauses between two looks at all servers: no servers' word changes faster.
+const REFRESH_SHARE: f64 = 0.05;
+
+/// Share that one batch or report adds to a running mean.
+const GAIN: f64 = 0.05;
+
+/// A report of more than so many times the running mean, and [`STRANGERS_FLOOR_US`], counts as that.
+const STRANGERS_STEP: f64 = 4.0;
+
+/// See [`STRANGERS_STEP`].
+const STRANGERS_FLOOR_US: f64 = 10_000.0;
+
+/// The fleet's load as one client sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    rho: f64,
+    high: bool,
+    refreshed: Option<Time>,
+    /// Own device time sent, in microseconds, faded over the window.
+    own_us: f64,
+    own_at: Time,
+    /// Share of a batch that is tokens and not overhead.
+    efficiency: f64,
+    /// Other clients' work on a server, in microseconds, on average.
+    strangers_us: f64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rho: 0.0,
+            high: false,
+            refreshed: None,
+            own_us: 0.0,
+            own_at: Time::default(),
+            efficiency: 0.8,
+            strangers_us: 0.0,
+        }
+    }
+}
+
+impl Load {
+    /// ρ, from 0.
+    pub(crate) fn rho(&self) -> f64 {
+        self.rho
+    }
+
+    /// Whether the fleet is at its target, from which jobs are sent whole.
+    pub(crate) fn is_high(&self) -> bool {
+        self.high
+    }
+
+    /// Other clients' work on a server that says nothing, in microseconds.
+    pub(crate) fn strangers_us(&self) -> f64 {
+        self.strangers_us
+    }
+
+    /// A server reported other clients' work.
+    pub(crate) fn saw_strangers(&mut self, us: f64) {
+        // One drowned server says little of the others.
+        let us = us.min(STRANGERS_STEP * self.strangers_us + STRANGERS_FLOOR_US);
+        self.strangers_us += GAIN * (us - self.strangers_us);
+    }
+
+    /// A batch ran, of which such a share was tokens.
+    pub(crate) fn saw_batch(&mut self, token_share: f64) {
+        self.efficiency += GAIN * (token_share.clamp(0.0, 1.0) - self.efficiency);
+    }
+
+    /// ρ of one server by its own word: tokens served of tokens possible, or its busy share.
+    pub(crate) fn word(&self, served_tok_s: f64, rate_tok_s: f64, busy: f64) -> f64 {
+        let rho =
+            if served_tok_s > 0.0 && rate_tok_s > 0.0 { served_tok_s / rate_tok_s } else { busy * self.efficiency };
+        if rho.is_finite() { rho.clamp(0.0, 2.0) } else { 0.0 }
+    }
+
+    /// This client sends work of so much device time.
+    pub(crate) fn sent(&mut self, config: &LoadConfig, us: f64, now: Time) {
+        self.own_us = self.own_us * fading(config, now - self.own_at) + us;
+        self.own_at = now;
+    }
+
+    /// Whether it is time to look at all servers.
+    pub(crate) fn is_stale(&self, config: &LoadConfig, now: Time) -> bool {
+        self.refreshed.is_none_or(|at| now - at >= config.window.mul_f64(REFRESH_SHARE))
+    }
+
+    /// Takes every server's word that is not forgotten.
+    pub(crate) fn refresh(&mut self, config: &LoadConfig, words: impl Iterator<Item = f64>, servers: usize, now: Time) {
+        let (count, sum) = words.fold((0u32, 0.0), |(count, sum), word| (count + 1, sum + word));
+        let said = if count == 0 { 0.0 } else { sum / f64::from(count) };
+        let own = self.own_us * fading(config, now - self.own_at) / (config.window.as_secs_f64() * 1e6);
+        let target = said.max(own / servers.max(1) as f64);
+        let keep = self.refreshed.map_or(0.0, |at| fading(config, now - at));
+        self.rho = target + keep * (self.rho - target);
+        self.refreshed = Some(now);
+        self.high = self.rho >= if self.high { config.calm } else { config.target };
+    }
+}
+
+fn fading(config: &LoadConfig, elapsed: std::time::Duration) -> f64 {
+    (-elapsed.as_secs_f64() / config.window.as_secs_f64()).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_start(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn served_tokens_count_and_the_busy_share_only_after_its_overhead() {
+        let mut load = Load::default();
+        assert!((load.word(70_000.0, 100_000.0, 0.95) - 0.7).abs() < 1e-9);
+        for _ in 0..200 {
+            load.saw_batch(0.75);
+        }
+        assert!((load.word(0.0, 0.0, 0.92) - 0.69).abs() < 0.01);
+        assert!(load.word(f64::NAN, 1.0, f64::NAN) <= 0.0);
+    }
+
+    #[test]
+    fn without_a_word_own_work_is_the_load() {
+        let config = LoadConfig::default();
+        let mut load = Load::default();
+        for ms in 0..4_000 {
+            // Half a millisecond of work each millisecond, for one server.
+            load.sent(&config, 500.0, at(ms));
+            load.refresh(&config, std::iter::empty(), 1, at(ms));
+        }
+        assert!((0.44..0.56).contains(&load.rho()), "{}", load.rho());
+    }
+
+    #[test]
+    fn high_is_left_later_than_it_is_reached() {
+        let config = LoadConfig::default();
+        let mut load = Load::default();
+        let mut now = 0;
+        let mut see = |load: &mut Load, rho: f64| {
+            (0..100).for_each(|_| {
+                now += 100;
+                load.refresh(&config, [rho].into_iter(), 1, at(now));
+            });
+            load.is_high()
+        };
+        assert!(!see(&mut load, 0.83));
+        assert!(see(&mut load, 0.86));
+        assert!(see(&mut load, 0.83));
+        assert!(!see(&mut load, 0.78));
+    }
+}

@@ -1,0 +1,97 @@
+//! For which servers a job is cut.
+//!
+//! For `k` servers with start `s` (backlog, round trip and fixed cost) and cost `b`
+//! a token, the level that `T` tokens fill them to is
+//! `L = (T + Σ s/b) / Σ 1/b`, and server `i` gets `(L − sᵢ)/bᵢ` tokens: faster
+//! servers get larger chunks. A share below `crowding · a/b` tokens would be mostly
+//! overhead, so that many servers are too many. The chunks finish at
+//! `L + noise · √(2 ln k) · service`; the `k` that ends soonest is taken if it
+//! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, else the job stays whole.
+
+use super::{Outlook, PlanReason};
+use crate::{config::Config, place::Candidate};
+
+/// The job that is to be cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// Tokens of its items.
+    pub(super) tokens: f64,
+    /// Tokens that each chunk has beside.
+    pub(super) shared: f64,
+    /// Its items.
+    pub(super) items: usize,
+    /// Fewest chunks that limits allow.
+    pub(super) least: usize,
+}
+
+/// Microseconds until a server could be done with its first token.
+pub(super) fn start_us(server: &Candidate) -> f64 {
+    server.backlog_us + server.cost.a_us + server.round_trip_us
+}
+
+/// Microseconds a token takes, the fixed cost of further batches spread over them.
+pub(super) fn slope_us(server: &Candidate) -> f64 {
+    server.cost.b_us + server.cost.a_us / server.limits.max_batch_tokens.max(1) as f64
+}
+
+/// The servers to cut for; `None` where limits force more chunks than there are servers.
+pub(super) fn choose<'a>(
+    config: &Config,
+    job: &Whole,
+    candidates: &'a [Candidate],
+    outlook: &Outlook,
+) -> (Option<Vec<&'a Candidate>>, PlanReason) {
+    let &Whole { tokens, shared, items, least } = job;
+    if least > candidates.len() {
+        return (None, PlanReason::Forced);
+    }
+    let (cap, capped) = outlook.cap(config);
+    let even = tokens / candidates.len().min(cap) as f64;
+    let mut order: Vec<(f64, &Candidate)> =
+        candidates.iter().map(|server| (start_us(server) + slope_us(server) * even, server)).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let alone = |server: &Candidate| start_us(server) + slope_us(server) * (tokens + shared);
+    let Some(single) = candidates.iter().min_by(|a, b| alone(a).total_cmp(&alone(b))) else {
+        return (None, PlanReason::Forced);
+    };
+
+    let mut best = (least == 1).then(|| (alone(single), 1));
+    let bar = best.map_or(f64::INFINITY, |(whole, _)| whole * (1.0 - config.plan.min_gain));
+    let most = order.len().min(items).min(cap.max(least));
+    // Why no more: the last rule that a larger k met.
+    let mut ends = if most < order.len() && most == cap { capped } else { PlanReason::Servers };
+    let (mut filled, mut rates) = (0.0, 0.0);
+    let mut least_start = f64::INFINITY;
+    for (k, (_, server)) in (1..).zip(order.iter().take(most)) {
+        let (start, slope) = (start_us(server), slope_us(server));
+        filled += start / slope + shared;
+        rates += 1.0 / slope;
+        least_start = least_start.min(start);
+        if k < least.max(2) {
+            continue;
+        }
+        let level = (tokens + filled) / rates;
+        let sound = |server: &Candidate| {
+            let share = (level - start_us(server)) / slope_us(server) - shared;
+            share >= (outlook.crowding * server.cost.break_even_tokens()).max(1.0)
+        };
+        if k > least && !order.iter().take(k).all(|(_, server)| sound(server)) {
+            ends = PlanReason::Overhead;
+            continue;
+        }
+        let service = level - least_start;
+        let end = level + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
+        if end > bar {
+            ends = PlanReason::NoGain;
+        } else if best.is_none_or(|(soonest, _)| end < soonest) {
+            best = Some((end, k));
+        }
+    }
+    let take = |k: usize| Some(order.iter().take(k).map(|&(_, server)| server).collect());
+    match best {
+        Some((_, 1)) => (Some(vec![single]), if most == 1 { capped } else { ends }),
+        Some((_, k)) if k == most => (take(k), ends),
+        Some((_, k)) => (take(k), PlanReason::Soonest),
+        None => (take(least), PlanReason::Forced),
+    }
+}

@@ -1,0 +1,121 @@
+//! How a job is cut: into `k` chunks of work that should finish together.
+//!
+//! Rules of the fleet's load cap the number of chunks (`outlook`); of what is left the number
+//! that is predicted to end soonest is taken, if it gains enough over one chunk (`choose`).
+//!
+//! Items go to chunks longest first, each to the chunk that would end soonest with
+//! it (LPT). Limits of messages, items and queues hold for every chunk; where they
+//! force more chunks than there are servers the rest wait, without a target.
+//!
+//! Invariant: every item is in exactly one chunk or in `oversized`; no two chunks
+//! have the same target.
+
+mod choose;
+mod outlook;
+mod pack;
+
+pub use outlook::{Outlook, PlanReason};
+
+pub(crate) use outlook::Crowding;
+
+use crate::{config::Config, fleet::EndpointId, place::Candidate};
+use choose::{Whole, choose};
+use pack::{Bin, Bounds, pack};
+
+/// One item of a job as far as the planner cares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Item {
+    /// Tokens it will have.
+    pub tokens: u64,
+    /// Bytes it takes in a request.
+    pub bytes: u64,
+    /// Bytes it takes in an answer.
+    pub answer_bytes: u64,
+}
+
+/// What every chunk carries beside its items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Tokens it adds to a chunk.
+    pub tokens: u64,
+    /// Bytes it adds to a request.
+    pub bytes: u64,
+}
+
+/// Items that go to one server in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Places of the items in the job, ascending.
+    pub items: Vec<usize>,
+    /// Tokens of the chunk, what is shared included.
+    pub tokens: u64,
+    /// The server it was made for; none for a chunk that waits until one has finished another.
+    pub target: Option<EndpointId>,
+}
+
+/// A job, cut, or to be cut once probes have come back.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The chunks, most tokens first; none yet where there is a draft.
+    pub chunks: Vec<Chunk>,
+    /// Items that no request can hold, ascending.
+    pub oversized: Vec<usize>,
+    /// Why so many chunks.
+    pub reason: PlanReason,
+    /// What is left to do once servers have said how loaded they are.
+    pub draft: Option<Draft>,
+}
+
+impl Plan {
+    /// Chunks that there are or, by the look of it, will be.
+    #[must_use]
+    pub fn expected_chunks(&self) -> usize {
+        self.draft.as_ref().map_or(self.chunks.len(), |draft| draft.chunks)
+    }
+}
+
+/// A job that is cut when it is known how loaded some servers are.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Draft {
+    /// Servers to ask.
+    pub probes: Vec<EndpointId>,
+    /// Most chunks it will be cut into.
+    pub chunks: usize,
+    /// Tokens of one of them, about.
+    pub chunk_tokens: u64,
+    /// Items of the job.
+    pub(crate) items: Vec<Item>,
+    pub(crate) shared: Shared,
+    pub(crate) outlook: Outlook,
+}
+
+/// Cuts a job for `candidates`, which are not empty.
+#[must_use]
+pub fn plan(config: &Config, items: &[Item], shared: Shared, candidates: &[Candidate], outlook: &Outlook) -> Plan {
+    let bounds = Bounds::of(config, candidates, shared);
+    let (mut fitting, mut oversized) = (Vec::with_capacity(items.len()), Vec::new());
+    for (place, item) in items.iter().enumerate() {
+        if bounds.takes(item) { fitting.push((place, *item)) } else { oversized.push(place) }
+    }
+    if fitting.is_empty() {
+        return Plan { oversized, ..Plan::default() };
+    }
+    let job = Whole {
+        tokens: fitting.iter().map(|(_, item)| item.tokens).sum::<u64>() as f64,
+        shared: shared.tokens as f64,
+        items: fitting.len(),
+        least: bounds.least_chunks(fitting.iter().map(|(_, item)| item)),
+    };
+    let (chosen, reason) = choose(config, &job, candidates, outlook);
+    let mut bins: Vec<Bin> = match chosen {
+        Some(chosen) => chosen.iter().map(|server| Bin::aimed(server, shared)).collect(),
+        None => (0..job.least).map(|_| Bin::waiting(shared)).collect(),
+    };
+    pack(&mut bins, fitting, &bounds, shared);
+
+    let mut chunks: Vec<Chunk> = bins.into_iter().filter_map(Bin::into_chunk).collect();
+    chunks.sort_by(|a, b| b.tokens.cmp(&a.tokens).then_with(|| a.items.cmp(&b.items)));
+    Plan { chunks, oversized, reason, draft: None }
+}
