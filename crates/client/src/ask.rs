@@ -3,6 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use futures::{FutureExt as _, future::join_all};
+use sortie_dispatch::EndpointId;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
@@ -13,6 +14,7 @@ use crate::{
     metadata::JobMetadata,
     rpc::models::PerEndpoint,
     scatter::Stub,
+    transport::Server,
 };
 
 /// Wraps a message in the metadata of this attempt.
@@ -33,22 +35,18 @@ pub(crate) fn incomplete(rpc: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the answer to {rpc} is empty"))
 }
 
-async fn one<T, F>(client: &Client, index: usize, deadline: Instant, call: impl FnOnce(Stub) -> F) -> PerEndpoint<T>
+async fn one<T, F>(server: &Server, deadline: Instant, call: impl FnOnce(Stub) -> F) -> PerEndpoint<T>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
     let started = Instant::now();
-    let endpoint = client.address(index);
+    let endpoint = server.address().to_owned();
     let answer = async {
-        let connection = client.connection(index)?;
-        let answer = timeout_at(deadline, call(connection.stub())).await;
-        match answer {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(status)),
-            Err(_) => Err(Error::deadline()),
-        }
+        let lease = server.lease().await?;
+        call(lease.stub()).await.map(Response::into_inner).map_err(Error::from_status)
     };
-    let result = answer.await.map_err(|error| error.with_attempts(1).with_endpoint(&endpoint));
+    let result = timeout_at(deadline, answer).await.unwrap_or_else(|_| Err(Error::deadline()));
+    let result = result.map_err(|error| error.with_attempts(1).with_endpoint(&endpoint));
     PerEndpoint { endpoint, rtt: started.elapsed(), result }
 }
 
@@ -57,18 +55,24 @@ pub(crate) async fn every<T, F>(
     client: &Client,
     options: &CallOptions,
     call: impl Fn(Stub, Wrap<'_>) -> F,
-) -> Result<Vec<PerEndpoint<T>>, Error>
+) -> Result<Vec<(EndpointId, PerEndpoint<T>)>, Error>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
-    let metadata = client.metadata(options)?;
     let (within, deadline) = client.deadline(options);
+    client.populated(deadline).await?;
+    let metadata = client.metadata(options).await?;
     let wrap = || Wrap { metadata: &metadata, attempt: 1, remaining: within };
-    let calls = (0..client.len()).map(|index| one(client, index, deadline, |stub| call(stub, wrap())));
+    let servers = client.servers();
+    let calls = servers.iter().map(|(id, server)| {
+        let answer = one(server, deadline, |stub| call(stub, wrap()));
+        answer.map(|answer| (*id, answer))
+    });
     Ok(join_all(calls).await)
 }
 
-/// Asks one server after the other until one answers. A refusal that every server would repeat ends it.
+/// Asks one server after the other until one answers, connected ones first. A refusal that every
+/// server would repeat ends it.
 pub(crate) async fn first<T, F>(
     client: &Client,
     options: &CallOptions,
@@ -77,13 +81,16 @@ pub(crate) async fn first<T, F>(
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
-    let metadata = client.metadata(options)?;
     let (_, deadline) = client.deadline(options);
+    client.populated(deadline).await?;
+    let metadata = client.metadata(options).await?;
     let mut last = None;
-    for (attempt, index) in (1..).zip(0..client.len()) {
+    let mut servers = client.servers();
+    servers.sort_by_key(|(_, server)| server.connections() == 0);
+    for (attempt, (_, server)) in (1..).zip(servers) {
         let remaining = deadline.saturating_duration_since(Instant::now());
         let wrap = Wrap { metadata: &metadata, attempt, remaining };
-        let answer = one(client, index, deadline, |stub| call(stub, wrap)).map(|answer| answer.result).await;
+        let answer = one(&server, deadline, |stub| call(stub, wrap)).await.result;
         match answer {
             Ok(answer) => return Ok(answer),
             Err(error) if !error.is_retryable() && error.kind() != ErrorKind::NotFound => {
@@ -92,11 +99,14 @@ where
             Err(error) => last = Some(error.with_attempts(attempt)),
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Config, "the client has no endpoints")))
+    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the client has no endpoints")))
 }
 
 /// Turns each answer into what callers see.
-pub(crate) fn map<T, U>(answers: Vec<PerEndpoint<T>>, f: impl Fn(T) -> Result<U, Error>) -> Vec<PerEndpoint<U>> {
-    let one = |PerEndpoint { endpoint, rtt, result }| PerEndpoint { endpoint, rtt, result: result.and_then(&f) };
+pub(crate) fn map<T, U>(
+    answers: Vec<(EndpointId, PerEndpoint<T>)>,
+    f: impl Fn(T) -> Result<U, Error>,
+) -> Vec<PerEndpoint<U>> {
+    let one = |(_, PerEndpoint { endpoint, rtt, result })| PerEndpoint { endpoint, rtt, result: result.and_then(&f) };
     answers.into_iter().map(one).collect()
 }

@@ -16,9 +16,13 @@ use crate::{
     client::Client,
     error::Error,
     input::{TextOptions, Truncation},
+    job,
     metadata::Lane,
+    pieces::{Outbox, Pieces},
     scatter::Scatter,
 };
+
+pub use sortie_dispatch::Join;
 
 /// What to do when parts of a job were answered by different revisions of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct CallOptions {
     pub(crate) job_id: Option<String>,
     pub(crate) traceparent: Option<String>,
     pub(crate) revisions: RevisionPolicy,
+    pub(crate) join: Join,
+    pub(crate) hedging: Option<bool>,
     pub(crate) text: TextOptions,
 }
 
@@ -140,6 +146,55 @@ impl<R: Scatter> Call<R> {
     pub fn revisions(mut self, policy: RevisionPolicy) -> Self {
         self.options.revisions = policy;
         self
+    }
+
+    /// Says when the call is done: with its last answer ([`Join::All`]), when enough is answered, or
+    /// at the deadline with what is there. Items without an answer are `None`, with a reason in
+    /// [`crate::Report::errors`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// use std::time::Duration;
+    /// use sortie_client::Join;
+    /// let join = Join::Coverage { min: 0.9, soft_wait: Duration::from_millis(5) };
+    /// let answer = client.rerank("a query", ["a", "b"]).join(join).await?;
+    /// println!("{:.0}% scored", 100.0 * answer.report.coverage());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn join(mut self, join: Join) -> Self {
+        self.options.join = join;
+        self
+    }
+
+    /// Says whether parts that are late may be sent to another server as well; they are unless the
+    /// client or the call says otherwise.
+    pub fn hedging(mut self, hedging: bool) -> Self {
+        self.options.hedging = Some(hedging);
+        self
+    }
+
+    /// Makes the call and gives its answers as they come, a piece for each chunk, in the order the
+    /// chunks finish.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// use futures::TryStreamExt as _;
+    /// let mut pieces = client.embed(["one text", "another"]).stream();
+    /// while let Some(piece) = pieces.try_next().await? {
+    ///     for (place, vector) in piece.places.iter().zip(&piece.answer.vectors) {
+    ///         println!("{place}: {vector:?}");
+    ///     }
+    /// }
+    /// println!("{:?}", pieces.report().map(|report| report.hedges));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream(self) -> Pieces<R::Output> {
+        let Self { client, rpc, options } = self;
+        let outbox = Outbox::default();
+        let job = job::stream(rpc, client, options, Outbox::clone(&outbox));
+        Pieces::new(Box::pin(job), outbox)
     }
 }
 

@@ -1,27 +1,46 @@
 //! The client: servers, defaults, and the fleet's state that all jobs share.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-use sortie_dispatch::{Config as DispatchConfig, Fleet, Time};
-use tokio::time::Instant;
+use parking_lot::{Mutex, RwLock};
+use rustls::ClientConfig;
+use sortie_dispatch::{Config as DispatchConfig, EndpointId, Fleet, FleetEvent, Time};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
+    background::Background,
     builder::ClientBuilder,
     call::CallOptions,
-    channel::{Lease, Server},
+    contact::Contact,
+    credentials::Credentials,
+    discovery::{Discovery, Found},
     error::{Error, ErrorKind},
     greet::{Acquainted, Patience},
     metadata::{self, JobMetadata, Lane},
+    meters,
     stats::Stats,
+    trace_context::Propagator,
+    transport::{Address, Server, Transport},
 };
 
 /// Calls encoder models on a fleet of servers.
 ///
-/// Cheap to clone: clones share connections and what was learned of the servers.
-#[derive(Clone, Debug)]
+/// Cheap to clone: clones share connections and what was learned of the servers. The last clone that
+/// goes takes the connections and everything that runs in the background with it.
+#[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+}
+
+/// Says where it leads.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoints", &self.endpoints())
+            .field("model", &self.inner.setup.defaults.model)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a call takes where it does not say.
@@ -30,20 +49,43 @@ pub(crate) struct Defaults {
     pub(crate) model: String,
     pub(crate) deadline: Duration,
     pub(crate) lane: Lane,
+    pub(crate) hedging: bool,
     pub(crate) tenant: Option<metadata::Value>,
-    pub(crate) authorization: Option<metadata::Value>,
+    pub(crate) credentials: Credentials,
+    pub(crate) propagator: Option<Propagator>,
 }
 
+/// What a client is made of.
 #[derive(Debug)]
-struct Inner {
-    servers: Vec<Server>,
-    defaults: Defaults,
+pub(crate) struct Setup {
+    pub(crate) defaults: Defaults,
+    pub(crate) transport: Transport,
+    /// TLS of every connection whose address says `https`.
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) patience: Patience,
+    pub(crate) dispatch: DispatchConfig,
+    pub(crate) discoveries: Vec<Discovery>,
+}
+
+/// What clones share. Background tasks hold it weakly.
+pub(crate) struct Inner {
+    setup: Setup,
+    servers: RwLock<BTreeMap<EndpointId, Arc<Server>>>,
     /// Held for arithmetic only, never over an await.
     fleet: Mutex<Fleet>,
     /// The fleet's time is counted from here.
     origin: Instant,
-    patience: Patience,
     acquainted: Acquainted,
+    contact: Arc<Contact>,
+    background: Background,
+    found: watch::Sender<Found>,
+    stop: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 impl Client {
@@ -52,38 +94,118 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(servers: Vec<Server>, defaults: Defaults, patience: Patience, dispatch: DispatchConfig) -> Self {
-        let fleet = Mutex::new(Fleet::new(dispatch, servers.len(), rand::random()));
-        let (origin, acquainted) = (Instant::now(), Acquainted::default());
-        Self { inner: Arc::new(Inner { servers, defaults, fleet, origin, patience, acquainted }) }
+    /// A client of these servers, and of those that its discoveries find.
+    pub(crate) fn new(setup: Setup, addresses: Vec<Address>) -> Result<Self, Error> {
+        let fleet = Mutex::new(Fleet::new(setup.dispatch.clone(), 0, rand::random()));
+        meters::describe();
+        let inner = Arc::new_cyclic(|weak| Inner {
+            setup,
+            servers: RwLock::default(),
+            fleet,
+            origin: Instant::now(),
+            acquainted: Acquainted::default(),
+            contact: Arc::new(Contact::new(weak.clone())),
+            background: Background::default(),
+            found: watch::Sender::new(Found::default()),
+            stop: CancellationToken::new(),
+        });
+        let client = Self { inner };
+        for address in addresses {
+            client.add(address)?;
+        }
+        Ok(client)
     }
 
-    /// Addresses of the servers, each once, in the order they were given.
-    pub fn endpoints(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.inner.servers.iter().map(Server::address)
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Addresses of the servers, each once, in the order they became known.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        self.inner.servers.read().values().map(|server| server.address().to_owned()).collect()
     }
 
     /// What was learned of the servers, as it stands now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::new(self.endpoints(), &self.inner.fleet.lock(), self.now())
+        let servers = self.servers();
+        Stats::new(&servers, &self.inner.fleet.lock(), self.now())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.inner.servers.len()
+    /// The servers, in the order they became known.
+    pub(crate) fn servers(&self) -> Vec<(EndpointId, Arc<Server>)> {
+        self.inner.servers.read().iter().map(|(id, server)| (*id, Arc::clone(server))).collect()
     }
 
-    pub(crate) fn address(&self, index: usize) -> String {
-        self.inner.servers.get(index).map(|server| server.address().to_owned()).unwrap_or_default()
+    pub(crate) fn server(&self, id: EndpointId) -> Result<Arc<Server>, Error> {
+        let server = self.inner.servers.read().get(&id).cloned();
+        server.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the server left the fleet"))
     }
 
-    pub(crate) fn connection(&self, index: usize) -> Result<Lease, Error> {
-        let server = self.inner.servers.get(index);
-        server.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no endpoint {index}")))?.lease()
+    /// Whether no server is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.servers.read().is_empty()
+    }
+
+    /// Whether a server has this address.
+    pub(crate) fn knows(&self, address: &str) -> bool {
+        self.inner.servers.read().values().any(|server| server.address() == address)
+    }
+
+    /// Starts to connect to every server. Must be called inside a tokio runtime.
+    pub(crate) fn start_servers(&self) {
+        for (_, server) in self.servers() {
+            server.start();
+        }
+    }
+
+    /// Another server joins.
+    pub(crate) fn add(&self, address: Address) -> Result<EndpointId, Error> {
+        let Inner { setup, fleet, servers, contact, .. } = &*self.inner;
+        let id = fleet.lock().add(self.now());
+        let contact: Arc<Contact> = Arc::clone(contact);
+        let server = Server::new(id, address, &setup.transport, Arc::clone(&setup.tls), contact)?;
+        servers.write().insert(id, Arc::new(server));
+        Ok(id)
+    }
+
+    /// A server leaves: it gets nothing new, what it has runs on.
+    pub(crate) fn remove(&self, id: EndpointId) {
+        let Some(server) = self.inner.servers.write().remove(&id) else { return };
+        server.retire();
+        self.tell(FleetEvent::Removed(id));
+    }
+
+    /// Tells the fleet something, and has what follows done in the background.
+    pub(crate) fn tell(&self, event: FleetEvent) {
+        let actions = self.inner.fleet.lock().handle(self.now(), event);
+        self.inner.background.act(actions);
+    }
+
+    /// Starts what runs in the background. Must be called inside a tokio runtime.
+    pub(crate) fn start(&self) {
+        self.inner.background.start(self);
+    }
+
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.inner.setup
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    pub(crate) fn found(&self) -> &watch::Sender<Found> {
+        &self.inner.found
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        self.inner.patience
+        self.inner.setup.patience
     }
 
     pub(crate) fn acquainted(&self) -> &Acquainted {
@@ -92,6 +214,10 @@ impl Client {
 
     pub(crate) fn fleet(&self) -> &Mutex<Fleet> {
         &self.inner.fleet
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.inner.background
     }
 
     /// Now, on the fleet's clock.
@@ -110,27 +236,35 @@ impl Client {
     }
 
     pub(crate) fn model_of<'a>(&'a self, options: &'a CallOptions) -> &'a str {
-        options.model.as_deref().unwrap_or(&self.inner.defaults.model)
+        options.model.as_deref().unwrap_or(&self.inner.setup.defaults.model)
     }
 
     /// The time a call may take, and when that is over.
     pub(crate) fn deadline(&self, options: &CallOptions) -> (Duration, Instant) {
         /// Longer than any call should take, and short enough to add to an instant.
         const FAR: Duration = Duration::from_secs(86_400 * 365);
-        let within = options.deadline.unwrap_or(self.inner.defaults.deadline).min(FAR);
+        let within = options.deadline.unwrap_or(self.inner.setup.defaults.deadline).min(FAR);
         (within, Instant::now() + within)
     }
 
     /// What every attempt of a call carries.
-    pub(crate) fn metadata(&self, options: &CallOptions) -> Result<JobMetadata, Error> {
+    pub(crate) async fn metadata(&self, options: &CallOptions) -> Result<JobMetadata, Error> {
+        let plain = self.plain_metadata(options)?;
+        Ok(plain.authorized(self.inner.setup.defaults.credentials.current().await?))
+    }
+
+    /// The same without a token.
+    pub(crate) fn plain_metadata(&self, options: &CallOptions) -> Result<JobMetadata, Error> {
+        let defaults = &self.inner.setup.defaults;
         let read =
             |field: &str, text: &Option<String>| text.as_deref().map(|text| metadata::value(field, text)).transpose();
         Ok(JobMetadata {
             job_id: read("job_id", &options.job_id)?,
-            lane: options.lane.unwrap_or(self.inner.defaults.lane),
-            tenant: read("tenant", &options.tenant)?.or_else(|| self.inner.defaults.tenant.clone()),
-            authorization: self.inner.defaults.authorization.clone(),
+            lane: options.lane.unwrap_or(defaults.lane),
+            tenant: read("tenant", &options.tenant)?.or_else(|| defaults.tenant.clone()),
             traceparent: read("traceparent", &options.traceparent)?,
+            propagator: defaults.propagator.clone(),
+            authorization: None,
         })
     }
 }

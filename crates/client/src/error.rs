@@ -7,7 +7,7 @@
 //! [`Error::facts`], [`Error::attempts`], [`Error::endpoint`] and the source
 //! chain. The message is for people and may change in any release.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -53,6 +53,41 @@ pub enum ErrorKind {
     MixedRevisions,
 }
 
+impl ErrorKind {
+    /// A stable word in snake case, as in metrics: `deadline_exceeded`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::InvalidArgument => "invalid_argument",
+            Self::TooLarge => "too_large",
+            Self::NotFound => "not_found",
+            Self::WrongTask => "wrong_task",
+            Self::Unimplemented => "unimplemented",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+            Self::Protocol => "protocol",
+            Self::MixedRevisions => "mixed_revisions",
+        }
+    }
+
+    /// The same as reasons are written: `DEADLINE_EXCEEDED`.
+    pub(crate) fn reason(self) -> String {
+        self.as_str().to_uppercase()
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One field of a request that a server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,8 +99,10 @@ pub struct FieldViolation {
 }
 
 /// Why a call failed.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
@@ -76,7 +113,7 @@ struct Inner {
     facts: Vec<(String, String)>,
     attempts: u32,
     endpoint: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -132,7 +169,7 @@ impl Error {
             Some(metadata::Pushback::Never) => None,
             None => details.retry_info().and_then(|info| info.retry_delay),
         };
-        error.0.source = Some(Box::new(status));
+        error.0.source = Some(Arc::new(status));
         error
     }
 
@@ -143,6 +180,11 @@ impl Error {
 
     pub(crate) fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.0.endpoint = Some(endpoint.into());
+        self
+    }
+
+    pub(crate) fn with_reason(mut self, reason: &str) -> Self {
+        self.0.reason = Some(reason.to_owned());
         self
     }
 
@@ -158,7 +200,7 @@ impl Error {
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

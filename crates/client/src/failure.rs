@@ -37,6 +37,15 @@ pub(crate) fn refused(status: Status) -> (Failure, Error) {
     (failure, Error::from_status(status))
 }
 
+/// The call was not sent: no connection could be had, or all their streams are taken.
+pub(crate) fn unsent(error: Error) -> (Failure, Error) {
+    let failure = match error.kind() {
+        ErrorKind::Overloaded => Failure::Overloaded { pushback: None },
+        _ => Failure::Transport,
+    };
+    (failure, error)
+}
+
 /// A status that a server sent has no source; one that tonic made of a broken connection or stream
 /// has what broke it.
 pub(crate) fn died_in_transport(status: &Status) -> bool {

@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use sortie_dispatch::{Coverage, Kind};
 use sortie_proto::v1;
 
 use crate::{
     call::RevisionPolicy,
     error::{Error, ErrorKind},
     metadata::millis,
+    pieces::Piece,
     report::{Batch, ItemError, Part, Report},
     scatter::{Answer, Gathered, Malformed, Scatter, expect_len},
     size::Sizes,
@@ -21,7 +23,17 @@ use crate::{
 pub(crate) struct Sent {
     pub(crate) chunk: usize,
     pub(crate) number: u32,
+    pub(crate) kind: Kind,
     pub(crate) address: String,
+}
+
+/// What is known of an answer beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) sent: &'a Sent,
+    pub(crate) places: &'a [usize],
+    pub(crate) expected_tokens: u64,
+    pub(crate) rtt: Duration,
 }
 
 /// What came in so far.
@@ -34,12 +46,12 @@ pub(crate) struct Gather<R: Scatter> {
 }
 
 impl<R: Scatter> Gather<R> {
-    pub(crate) fn new(rpc: &R, job_id: String, revisions: RevisionPolicy) -> Self {
-        let count = rpc.items().len();
+    /// Nothing yet of `count` items.
+    pub(crate) fn new(count: usize, job_id: String, revisions: RevisionPolicy) -> Self {
         let mut report = Report { job_id, ..Report::default() };
         report.tokens.resize(count, 0);
         report.truncated.resize(count, false);
-        Self { head: None, values: std::iter::repeat_with(|| None).take(count).collect(), report, revisions }
+        Self { head: None, values: Vec::new(), report, revisions }
     }
 
     /// Items that no request can hold.
@@ -51,38 +63,85 @@ impl<R: Scatter> Gather<R> {
         }
     }
 
-    pub(crate) fn attempts(&mut self, attempts: u32) {
-        self.report.attempts = attempts;
+    /// Items that will have no answer, and why.
+    pub(crate) fn missing(&mut self, places: &[usize], reason: &str, message: &str) {
+        let error = |&index: &usize| ItemError { index, reason: reason.to_owned(), message: message.to_owned() };
+        self.report.errors.extend(places.iter().map(error));
     }
 
-    /// Takes the answer to the items at `places`. The outer error ends the job.
-    pub(crate) fn take(
-        &mut self,
-        sent: &Sent,
-        places: &[usize],
-        expected_tokens: u64,
-        rtt: Duration,
-        answer: Answer<R::Head, R::Value>,
-    ) -> Result<Result<(), Malformed>, Error> {
-        if let Err(malformed) = check(&answer, places.len()) {
-            return Ok(Err(malformed));
-        }
+    /// What the job took.
+    pub(crate) fn cost(&mut self, coverage: &Coverage) {
+        self.report.attempts = coverage.attempts;
+        self.report.retries = coverage.retries;
+        self.report.hedges = coverage.hedges;
+        self.report.hedges_won = coverage.hedges_won;
+        self.report.wasted_tokens = coverage.extra_tokens;
+        self.report.free_tokens = coverage.free_tokens;
+    }
+
+    /// Takes the answer to a chunk, which [`check`] let through. An error ends the job.
+    pub(crate) fn take(&mut self, arrival: Arrival<'_>, answer: Answer<R::Head, R::Value>) -> Result<(), Error> {
         let Answer { head, values, items, part } = answer;
-        self.revision(&part)?;
-        match &self.head {
-            Some(first) if *first != head => {
-                let message = format!("parts of the job differ: {first:?} and {head:?}");
-                return Err(Error::new(ErrorKind::MixedRevisions, message).with_endpoint(&sent.address));
+        let values = sound(values, &items);
+        self.note(arrival, &head, &items, &part, |index| values.get(index).is_some_and(Option::is_some))?;
+        self.head.get_or_insert(head);
+        self.values.resize_with(self.report.tokens.len(), || None);
+        for (&place, value) in arrival.places.iter().zip(values) {
+            if let Some(slot) = self.values.get_mut(place) {
+                *slot = value;
             }
-            Some(_) => {}
-            None => self.head = Some(head),
         }
-        self.put(places, values, &items);
-        self.report.parts.push(part_of(sent, places.len(), expected_tokens, rtt, &part, &items));
+        Ok(())
+    }
+
+    /// Takes the same and gives it on as an answer of its own; only the report is kept.
+    pub(crate) fn pass(
+        &mut self,
+        rpc: &R,
+        arrival: Arrival<'_>,
+        answer: Answer<R::Head, R::Value>,
+    ) -> Result<Piece<R::Output>, Error> {
+        let mut own = Self::new(arrival.places.len(), self.report.job_id.clone(), self.revisions);
+        let places: Vec<usize> = (0..arrival.places.len()).collect();
+        let (head, items, part) = (answer.head.clone(), answer.items.clone(), answer.part.clone());
+        own.take(Arrival { places: &places, ..arrival }, answer)?;
+        self.note(arrival, &head, &items, &part, |index| own.values.get(index).is_some_and(Option::is_some))?;
+        self.head.get_or_insert(head);
+        own.report.attempts = 1;
+        Ok(Piece { places: arrival.places.to_vec(), answer: own.finish(rpc, arrival.rtt) })
+    }
+
+    /// Takes what an answer says beside its values into the report.
+    fn note(
+        &mut self,
+        arrival: Arrival<'_>,
+        head: &R::Head,
+        items: &v1::ItemInfo,
+        part: &v1::PartInfo,
+        answered: impl Fn(usize) -> bool,
+    ) -> Result<(), Error> {
+        self.revision(part)?;
+        if let Some(first) = self.head.as_ref().filter(|first| *first != head) {
+            let message = format!("parts of the job differ: {first:?} and {head:?}");
+            return Err(Error::new(ErrorKind::MixedRevisions, message).with_endpoint(&arrival.sent.address));
+        }
+        for (index, &place) in arrival.places.iter().enumerate() {
+            if !answered(index) {
+                self.report.errors.push(failure(index, place, items));
+                continue;
+            }
+            if let (Some(slot), Some(&tokens)) = (self.report.tokens.get_mut(place), items.tokens.get(index)) {
+                *slot = tokens;
+            }
+            if let (Some(slot), Some(&cut)) = (self.report.truncated.get_mut(place), items.truncated.get(index)) {
+                *slot = cut;
+            }
+        }
+        self.report.parts.push(part_of(arrival, part, items));
         if self.report.model.is_empty() {
-            self.report.model = part.model;
+            self.report.model.clone_from(&part.model);
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn revision(&mut self, part: &v1::PartInfo) -> Result<(), Error> {
@@ -98,39 +157,50 @@ impl<R: Scatter> Gather<R> {
         Ok(())
     }
 
-    fn put(&mut self, places: &[usize], values: Vec<Option<R::Value>>, items: &v1::ItemInfo) {
-        for (index, (&place, value)) in places.iter().zip(values).enumerate() {
-            let error = items.errors.iter().find(|error| error.index as usize == index);
-            let error = error.map(|error| (error.reason.clone(), error.message.clone()));
-            let error = error.or_else(|| {
-                let unsaid = || ("NON_FINITE_OUTPUT".to_owned(), "the answer is not a finite number".to_owned());
-                value.is_none().then(unsaid)
-            });
-            if let Some((reason, message)) = error {
-                self.report.errors.push(ItemError { index: place, reason, message });
-                continue;
-            }
-            if let Some(slot) = self.values.get_mut(place) {
-                *slot = value;
-            }
-            if let (Some(slot), Some(&tokens)) = (self.report.tokens.get_mut(place), items.tokens.get(index)) {
-                *slot = tokens;
-            }
-            if let (Some(slot), Some(&cut)) = (self.report.truncated.get_mut(place), items.truncated.get(index)) {
-                *slot = cut;
-            }
-        }
+    /// The report as it stands.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The report alone, for a job whose answers were passed on.
+    pub(crate) fn into_report(mut self, elapsed: Duration) -> Report {
+        self.report.errors.sort_by_key(|error| error.index);
+        self.report.elapsed = elapsed;
+        self.report
     }
 
     /// Makes the result.
-    pub(crate) fn finish(mut self, rpc: R, elapsed: Duration) -> Result<R::Output, Error> {
-        self.report.errors.sort_by_key(|error| error.index);
-        self.report.elapsed = elapsed;
-        Ok(rpc.finish(Gathered { head: self.head, values: self.values, report: self.report }))
+    pub(crate) fn finish(mut self, rpc: &R, elapsed: Duration) -> R::Output {
+        self.values.resize_with(self.report.tokens.len(), || None);
+        let (head, values) = (self.head.take(), std::mem::take(&mut self.values));
+        rpc.finish(Gathered { head, values, report: self.into_report(elapsed) })
     }
 }
 
-fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Malformed> {
+/// The values, less those of items that the answer calls failed.
+fn sound<V>(mut values: Vec<Option<V>>, items: &v1::ItemInfo) -> Vec<Option<V>> {
+    for error in &items.errors {
+        if let Some(value) = values.get_mut(error.index as usize) {
+            *value = None;
+        }
+    }
+    values
+}
+
+/// Why an item has no value.
+fn failure(index: usize, place: usize, items: &v1::ItemInfo) -> ItemError {
+    match items.errors.iter().find(|error| error.index as usize == index) {
+        Some(error) => ItemError { index: place, reason: error.reason.clone(), message: error.message.clone() },
+        None => ItemError {
+            index: place,
+            reason: "NON_FINITE_OUTPUT".to_owned(),
+            message: "the answer is not a finite number".to_owned(),
+        },
+    }
+}
+
+/// Whether an answer's lists fit the `count` items that were asked about.
+pub(crate) fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Malformed> {
     for (what, len) in [("token counts", answer.items.tokens.len()), ("truncations", answer.items.truncated.len())] {
         if len > 0 {
             expect_len(what, len, count)?;
@@ -142,25 +212,20 @@ fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Malformed> {
     }
 }
 
-fn part_of(
-    sent: &Sent,
-    items: usize,
-    estimated_tokens: u64,
-    rtt: Duration,
-    part: &v1::PartInfo,
-    info: &v1::ItemInfo,
-) -> Part {
+fn part_of(arrival: Arrival<'_>, part: &v1::PartInfo, items: &v1::ItemInfo) -> Part {
+    let Arrival { sent, places, expected_tokens, rtt } = arrival;
     let batches = part.batch_ms.iter().zip(&part.batch_tok);
     let batch = |(&ms, &tokens): (&f32, &u32)| Batch { duration: millis(f64::from(ms)), tokens };
-    let counted = info.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
+    let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
     Part {
         endpoint: sent.address.clone(),
         replica: part.replica.clone(),
         revision: part.model_revision.clone(),
-        items,
+        items: places.len(),
         tokens: if part.tokens > 0 { part.tokens } else { counted },
-        estimated_tokens,
+        estimated_tokens: expected_tokens,
         attempt: sent.number,
+        hedge: sent.kind == Kind::Hedge,
         queue: Duration::from_micros(part.queue_us),
         tokenize: Duration::from_micros(part.tokenize_us),
         compute: Duration::from_micros(part.compute_us),

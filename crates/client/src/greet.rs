@@ -8,7 +8,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sortie_dispatch::{EndpointId, Work};
 use sortie_proto::v1;
 use tokio::{sync::OnceCell, time::Instant};
 
@@ -16,14 +15,21 @@ use crate::{
     ask,
     call::CallOptions,
     client::Client,
+    contact,
     error::{Error, ErrorKind},
-    metadata,
 };
 
 /// Models whose servers were asked. A model is known once a server described it.
 #[derive(Debug, Default)]
 pub(crate) struct Acquainted {
     models: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
+}
+
+impl Acquainted {
+    /// Names of the models that were asked about.
+    pub(crate) fn models(&self) -> Vec<String> {
+        self.models.lock().keys().cloned().collect()
+    }
 }
 
 /// How long servers may take to introduce themselves.
@@ -34,8 +40,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    fn connecting(self) -> Duration {
-        self.connect + self.greeting
+    /// A connection, its proof, and a call.
+    pub(crate) fn connecting(self) -> Duration {
+        self.connect + self.connect + self.greeting
     }
 }
 
@@ -51,11 +58,12 @@ impl Client {
     }
 
     /// Makes sure that the servers of a model were asked about it. No answer is no failure: the job
-    /// itself finds out more.
-    pub(crate) async fn acquaint(&self, model: &str, deadline: Instant) {
+    /// itself finds out more. Fails only where no server is known at all.
+    pub(crate) async fn acquaint(&self, model: &str, deadline: Instant) -> Result<(), Error> {
+        self.populated(deadline).await?;
         let known = self.acquainted().models.lock().get(model).cloned();
         let cell = match known {
-            Some(cell) if cell.initialized() => return,
+            Some(cell) if cell.initialized() => return Ok(()),
             Some(cell) => cell,
             None => self.acquainted().models.lock().entry(model.to_owned()).or_default().clone(),
         };
@@ -65,6 +73,7 @@ impl Client {
             // Names that nobody serves are not remembered.
             self.acquainted().models.lock().remove(model);
         }
+        Ok(())
     }
 
     async fn introduce(&self, model: &str, within: Duration) -> Result<(), Error> {
@@ -79,30 +88,21 @@ impl Client {
         });
         let (described, probed) = futures::try_join!(described, probed)?;
 
-        let now = self.now();
-        let mut fleet = self.fleet().lock();
-        let ids = [fleet.model(model, Work::Device), fleet.model(model, Work::Tokenizer)];
         let mut refusal = None;
         let mut known = false;
-        for (index, answer) in (0..).zip(described) {
-            match answer.result {
+        for ((id, described), (_, probed)) in described.into_iter().zip(probed) {
+            let report = probed.result.ok().and_then(|answer| answer.report);
+            let described = match described.result {
                 Ok(response) => {
-                    let info = response.model.unwrap_or_default();
-                    let limits = info.limits.as_ref().map(metadata::from_limits).unwrap_or_default();
-                    for id in ids {
-                        fleet.set_limits(EndpointId(index), id, limits, info.max_length.into());
-                    }
                     known = true;
+                    response.model
                 }
-                Err(error) => refusal = Some(error),
-            }
-        }
-        for (index, answer) in (0..).zip(probed) {
-            if let Ok(v1::ProbeResponse { report: Some(report), .. }) = answer.result {
-                for id in ids {
-                    fleet.report(EndpointId(index), id, metadata::from_load_report(&report), now);
+                Err(error) => {
+                    refusal = Some(error);
+                    None
                 }
-            }
+            };
+            contact::learn(self, id, model, described.as_ref(), report);
         }
         match refusal {
             Some(error) if !known => Err(error),

@@ -30,10 +30,16 @@
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
 
 mod ask;
+mod attempt;
+mod background;
 mod builder;
 mod call;
-mod channel;
 mod client;
+mod compression;
+mod contact;
+mod credentials;
+mod discovery;
+mod drive;
 mod error;
 mod failure;
 mod gather;
@@ -41,25 +47,34 @@ mod greet;
 mod input;
 mod job;
 mod metadata;
+mod meters;
 mod model;
+mod pieces;
+mod probe;
 mod report;
 mod rpc;
 mod scatter;
 mod size;
 mod stats;
 mod status;
+mod trace_context;
+mod transport;
 
 pub use builder::{
     ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_GREETING,
-    DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT,
+    DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
 };
-pub use call::{Call, CallFuture, CallOptions, RevisionPolicy, Rpc};
-pub use channel::Tls;
+pub use call::{Call, CallFuture, CallOptions, Join, RevisionPolicy, Rpc};
 pub use client::Client;
+pub use compression::Compression;
+pub use credentials::TOKEN_FILE_PERIOD;
+pub use discovery::{Discovery, LOOKUP_PERIOD, MIN_LOOKUP_GAP};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
-pub use metadata::{Lane, MAX_VALUE_BYTES};
+pub use metadata::{Lane, MAX_VALUE_BYTES, MAX_WAY_BACK, MIN_WAY_BACK, WAY_BACK_SHARE};
 pub use model::{Load, ModelInfo, ModelLimits, ModelState, Prompt, Task};
+pub use pieces::{Piece, Pieces};
 pub use report::{Batch, ItemError, Part, Report};
 pub use rpc::{
     classify::{Classified, Classify},
@@ -73,3 +88,5 @@ pub use rpc::{
 };
 pub use sortie_dispatch::{Config as DispatchConfig, ConfigError as DispatchConfigError};
 pub use stats::{EndpointStats, ModelStats, Stats};
+pub use trace_context::TraceContext;
+pub use transport::Tls;

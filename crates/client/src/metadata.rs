@@ -7,33 +7,40 @@
 use std::time::Duration;
 
 use prost::Message as _;
+pub use sortie_dispatch::Lane;
 use sortie_dispatch::{Cost, Limits, Report};
 use sortie_proto::{metadata as keys, orca::OrcaLoadReport, v1};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    trace_context::Propagator,
+};
 
 /// Longest job id, tenant or trace context: servers copy them into answers and log lines.
 pub const MAX_VALUE_BYTES: usize = 128;
 
-/// Which queue a job waits in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lane {
-    /// Somebody is waiting.
-    #[default]
-    Interactive,
-    /// Nobody is: goes after interactive work.
-    Bulk,
+/// The lane as it is sent.
+fn lane(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Bulk => "bulk",
+        _ => "interactive",
+    }
 }
 
-impl Lane {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Bulk => "bulk",
-        }
-    }
+/// Least time kept of an attempt's for its answer's way back: a round trip within a data centre.
+pub const MIN_WAY_BACK: Duration = Duration::from_millis(1);
+
+/// Share of an attempt's time kept for its answer's way back, up to [`MAX_WAY_BACK`].
+pub const WAY_BACK_SHARE: f64 = 0.01;
+
+/// Most time kept for an answer's way back: a round trip half around the earth.
+pub const MAX_WAY_BACK: Duration = Duration::from_millis(150);
+
+/// What is kept of `remaining` for the way back, so that a server's answer of the last moment, or its
+/// own DEADLINE_EXCEEDED, still arrives in time. Never more than half.
+fn way_back(remaining: Duration) -> Duration {
+    remaining.mul_f64(WAY_BACK_SHARE).clamp(MIN_WAY_BACK, MAX_WAY_BACK).min(remaining / 2)
 }
 
 /// A value that may be sent as metadata.
@@ -65,29 +72,51 @@ pub(crate) struct JobMetadata {
     pub(crate) tenant: Option<Value>,
     pub(crate) authorization: Option<Value>,
     pub(crate) traceparent: Option<Value>,
+    pub(crate) propagator: Option<Propagator>,
 }
 
 impl JobMetadata {
-    /// A request of attempt number `attempt` that may take `remaining`.
+    /// The same with a token.
+    pub(crate) fn authorized(mut self, authorization: Option<Value>) -> Self {
+        self.authorization = authorization;
+        self
+    }
+
+    /// A request of attempt number `attempt` that may take `remaining`, of which the way back is kept.
     pub(crate) fn request<T>(&self, message: T, attempt: u32, remaining: Duration) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.set_timeout(remaining);
+        request.set_timeout(remaining.saturating_sub(way_back(remaining)));
         let map = request.metadata_mut();
         if let Some(id) = &self.job_id {
             map.insert(keys::JOB_ID, id.clone());
         }
         map.insert(keys::ATTEMPT, attempt.into());
-        map.insert(keys::LANE, MetadataValue::from_static(self.lane.name()));
+        map.insert(keys::LANE, MetadataValue::from_static(lane(self.lane)));
         if let Some(tenant) = &self.tenant {
             map.insert(keys::TENANT, tenant.clone());
         }
         if let Some(token) = &self.authorization {
             map.insert("authorization", token.clone());
         }
+        self.trace(map);
+        request
+    }
+
+    /// The trace context: the caller's own words, else that of the span this is called in.
+    fn trace(&self, map: &mut MetadataMap) {
         if let Some(context) = &self.traceparent {
             map.insert("traceparent", context.clone());
+            return;
         }
-        request
+        let context = self.propagator.as_ref().and_then(|Propagator(extract)| extract(&tracing::Span::current()));
+        let Some(context) = context else { return };
+        // A context that is no header value is none; the call does not fail for it.
+        if let Ok(parent) = context.traceparent.parse::<Value>() {
+            map.insert("traceparent", parent);
+            if let Some(state) = context.tracestate.and_then(|state| state.parse::<Value>().ok()) {
+                map.insert("tracestate", state);
+            }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Part {
     pub estimated_tokens: u64,
     /// Which attempt answered, from 1.
     pub attempt: u32,
+    /// Whether that attempt was a hedge: made beside a late one, and first to answer.
+    pub hedge: bool,
     /// Time the part's first item waited for a batch.
     pub queue: Duration,
     /// Time spent making token ids.
@@ -74,8 +76,18 @@ pub struct Report {
     pub errors: Vec<ItemError>,
     /// Parts that were answered, in order of arrival.
     pub parts: Vec<Part>,
-    /// Attempts made over all parts; above `parts.len()` there were retries.
+    /// Attempts made over all parts, first ones included.
     pub attempts: u32,
+    /// Attempts that were made again after one failed.
+    pub retries: u32,
+    /// Attempts that were made beside a late one, on another server.
+    pub hedges: u32,
+    /// Hedges whose answer came first.
+    pub hedges_won: u32,
+    /// Estimated tokens sent beyond each part's first attempt: what hedges and retries cost.
+    pub wasted_tokens: u64,
+    /// Of these, tokens sent again because a connection died with them.
+    pub free_tokens: u64,
     /// Time from the call to the last answer.
     pub elapsed: Duration,
 }
@@ -85,6 +97,15 @@ impl Report {
     #[must_use]
     pub fn total_tokens(&self) -> u64 {
         self.tokens.iter().map(|&tokens| u64::from(tokens)).sum()
+    }
+
+    /// Share of the items that have an answer, from 0 to 1.
+    #[must_use]
+    pub fn coverage(&self) -> f64 {
+        match self.tokens.len() {
+            0 => 1.0,
+            items => 1.0 - self.errors.len() as f64 / items as f64,
+        }
     }
 
     /// Whether parts were answered by different revisions of the model: their numbers may not compare.

@@ -8,12 +8,12 @@
 use std::{fmt, future::Future};
 
 use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
-use crate::{error::Error, report::Report};
+use crate::{error::Error, report::Report, transport::Wire};
 
 /// Generated client of one connection.
-pub(crate) type Stub = EncoderServiceClient<Channel>;
+pub(crate) type Stub = EncoderServiceClient<Wire>;
 
 /// What servers spend on a call's tokens; costs are kept apart.
 pub(crate) use sortie_dispatch::Work;
@@ -65,15 +65,15 @@ pub enum Shared<'a> {
 /// A call that can be cut. Implemented by this crate alone.
 pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// Request message of the contract.
-    type Request: prost::Message + 'static;
+    type Request: prost::Message + Send + 'static;
     /// Response message of the contract.
     type Response: Send + 'static;
     /// Facts about the whole answer.
-    type Head: PartialEq + fmt::Debug + Send;
+    type Head: Clone + PartialEq + fmt::Debug + Send;
     /// What one item's answer is.
-    type Value: Send;
+    type Value: fmt::Debug + Send;
     /// What the call answers.
-    type Output;
+    type Output: Send;
 
     /// Name of the RPC.
     const NAME: &'static str;
@@ -117,5 +117,5 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     fn open(response: Self::Response, count: usize) -> Result<Answer<Self::Head, Self::Value>, Malformed>;
 
     /// Makes the result.
-    fn finish(self, gathered: Gathered<Self::Head, Self::Value>) -> Self::Output;
+    fn finish(&self, gathered: Gathered<Self::Head, Self::Value>) -> Self::Output;
 }

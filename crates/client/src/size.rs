@@ -67,22 +67,25 @@ impl Sizes {
         self.shared
     }
 
-    /// What an answer to the items at `places` teaches.
-    pub(crate) fn learn<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> sortie_dispatch::Answer {
-        let mut learned = Texts::default();
-        let facts = places.iter().zip(&answer.items.tokens).enumerate();
-        for (index, (&place, &tokens)) in facts {
+    /// What an answer to the items at `places` teaches of texts.
+    pub(crate) fn texts<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> Texts {
+        let mut texts = Texts::default();
+        for (index, (&place, &tokens)) in places.iter().zip(&answer.items.tokens).enumerate() {
             let cut = answer.items.truncated.get(index).copied().unwrap_or_default();
             let Some(extent) = self.extents.get(place) else { continue };
             // Texts that were cut or failed, and ready ids, say nothing of bytes.
             if tokens > 0 && !cut && extent.ids == 0 {
-                learned.bytes += extent.bytes;
-                learned.tokens += u64::from(tokens);
-                learned.items += 1;
+                texts.bytes += extent.bytes;
+                texts.tokens += u64::from(tokens);
+                texts.items += 1;
             }
         }
-        let batches = answer.part.batch_ms.iter().zip(&answer.part.batch_tok);
-        let batch = |(&ms, &tokens): (&f32, &u32)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) };
-        sortie_dispatch::Answer { batches: batches.map(batch).collect(), report: None, texts: learned }
+        texts
     }
+}
+
+/// The batches that an answer's chunk rode in.
+pub(crate) fn batches<H, V>(answer: &Answer<H, V>) -> Vec<Batch> {
+    let batches = answer.part.batch_ms.iter().zip(&answer.part.batch_tok);
+    batches.map(|(&ms, &tokens)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
 }

@@ -1,8 +1,10 @@
 //! What a client learned of its servers, for logs, metrics and curious people.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sortie_dispatch::{Fleet, Time};
+use sortie_dispatch::{EndpointId, Fleet, Time};
+
+use crate::transport::Server;
 
 /// What a client learned of its servers.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Stats {
 pub struct EndpointStats {
     /// Its address.
     pub endpoint: String,
+    /// Connections that stand, each of which had an answer.
+    pub connections: usize,
     /// Whether it is picked: false for a while after a connection was lost.
     pub ready: bool,
     /// Tokens of this client's own parts that it has and has not answered.
@@ -43,9 +47,13 @@ pub struct ModelStats {
 }
 
 impl Stats {
-    pub(crate) fn new<'a>(addresses: impl Iterator<Item = &'a str>, fleet: &Fleet, now: Time) -> Self {
-        let endpoints = addresses.zip(fleet.stats(now)).map(|(address, stats)| EndpointStats {
-            endpoint: address.to_owned(),
+    pub(crate) fn new(servers: &[(EndpointId, Arc<Server>)], fleet: &Fleet, now: Time) -> Self {
+        let known: Vec<_> = fleet.stats(now).collect();
+        let of = |id: EndpointId| known.get(id.0 as usize).cloned();
+        let known = servers.iter().filter_map(|(id, server)| Some((server, of(*id)?)));
+        let endpoints = known.map(|(server, stats)| EndpointStats {
+            endpoint: server.address().to_owned(),
+            connections: server.connections(),
             ready: stats.ready,
             in_flight_tokens: stats.in_flight_tokens,
             models: stats

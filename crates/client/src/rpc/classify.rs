@@ -127,7 +127,7 @@ impl Scatter for Classify {
         })
     }
 
-    fn finish(self, gathered: Gathered<Self::Head, Vec<f32>>) -> Classified {
+    fn finish(&self, gathered: Gathered<Self::Head, Vec<f32>>) -> Classified {
         let Gathered { head, values, report } = gathered;
         let (labels, activation) = head.unwrap_or((Vec::new(), self.activation));
         Classified { labels, scores: values, activation, report }

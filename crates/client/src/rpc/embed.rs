@@ -212,7 +212,7 @@ impl Scatter for Embed {
         })
     }
 
-    fn finish(self, gathered: Gathered<u32, Vec<f32>>) -> Embedded {
+    fn finish(&self, gathered: Gathered<u32, Vec<f32>>) -> Embedded {
         let Gathered { head, values, report } = gathered;
         Embedded { vectors: values, dimensions: head.unwrap_or_default() as usize, report }
     }

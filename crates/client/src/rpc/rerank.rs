@@ -172,7 +172,7 @@ impl Scatter for Rerank {
         })
     }
 
-    fn finish(self, gathered: Gathered<Self::Head, f32>) -> Reranked {
+    fn finish(&self, gathered: Gathered<Self::Head, f32>) -> Reranked {
         let Gathered { head, values, report } = gathered;
         Reranked { scores: values, scoring: head.flatten(), report, top_n: self.top_n }
     }

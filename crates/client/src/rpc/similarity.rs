@@ -99,7 +99,7 @@ impl Scatter for Similarity {
         })
     }
 
-    fn finish(self, gathered: Gathered<(), f32>) -> Similarities {
+    fn finish(&self, gathered: Gathered<(), f32>) -> Similarities {
         Similarities { scores: gathered.values, report: gathered.report }
     }
 }

@@ -125,7 +125,7 @@ impl Scatter for EmbedSparse {
         Ok(Answer { head: (), values, items, part: part.unwrap_or_default() })
     }
 
-    fn finish(self, gathered: Gathered<(), SparseVector>) -> SparseEmbedded {
+    fn finish(&self, gathered: Gathered<(), SparseVector>) -> SparseEmbedded {
         SparseEmbedded { vectors: gathered.values, report: gathered.report }
     }
 }

@@ -194,7 +194,7 @@ impl Scatter for Tag {
         Ok(Answer { head: labels, values, items: items.unwrap_or_default(), part: part.unwrap_or_default() })
     }
 
-    fn finish(self, gathered: Gathered<Self::Head, TaggedText>) -> Tagged {
+    fn finish(&self, gathered: Gathered<Self::Head, TaggedText>) -> Tagged {
         let Gathered { head, values, report } = gathered;
         Tagged { texts: values, labels: head.unwrap_or_default(), report }
     }

@@ -139,7 +139,7 @@ impl Scatter for Tokenize {
         Ok(Answer { head: (), values, items: response.items.unwrap_or_default(), part: v1::PartInfo::default() })
     }
 
-    fn finish(self, gathered: Gathered<(), Vec<Token>>) -> Tokenized {
+    fn finish(&self, gathered: Gathered<(), Vec<Token>>) -> Tokenized {
         Tokenized { inputs: gathered.values, report: gathered.report }
     }
 }

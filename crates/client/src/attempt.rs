@@ -1,0 +1,82 @@
+//! One attempt of a chunk: a call to one server, from taking a connection to its end.
+
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, BoxFuture, abortable};
+use sortie_dispatch::AttemptId;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Response, Status};
+use tracing::{Instrument as _, Span};
+
+use crate::{error::Error, gather::Sent, metadata::JobMetadata, scatter::Scatter, transport::Server};
+
+/// How an attempt ended.
+pub(crate) enum Outcome<T> {
+    /// With a response.
+    Response(Response<T>),
+    /// With a refusal, or a connection that broke.
+    Status(Status),
+    /// Before it was sent.
+    Unsent(Error),
+    /// It did not: its time was up.
+    Late,
+}
+
+/// An attempt that ended.
+pub(crate) struct Ended<T> {
+    pub(crate) attempt: AttemptId,
+    pub(crate) sent: Sent,
+    pub(crate) outcome: Outcome<T>,
+    pub(crate) rtt: Duration,
+    pub(crate) span: Span,
+}
+
+/// An attempt under way. Given up it resolves to nothing, and is dropped: that resets its stream.
+pub(crate) type Running<T> = Abortable<BoxFuture<'static, Ended<T>>>;
+
+/// What an attempt is made of.
+pub(crate) struct Attempt<R: Scatter> {
+    pub(crate) id: AttemptId,
+    pub(crate) sent: Sent,
+    pub(crate) server: Result<std::sync::Arc<Server>, Error>,
+    pub(crate) message: R::Request,
+    pub(crate) metadata: JobMetadata,
+    pub(crate) deadline: Instant,
+    pub(crate) span: Span,
+}
+
+impl<R: Scatter> Attempt<R> {
+    /// Starts it; it runs where it is polled.
+    pub(crate) fn start(self) -> (Running<R::Response>, AbortHandle) {
+        let span = self.span.clone();
+        let call: BoxFuture<'static, _> = Box::pin(self.run().instrument(span));
+        abortable(call)
+    }
+
+    async fn run(self) -> Ended<R::Response> {
+        let Self { id, sent, server, message, metadata, deadline, span } = self;
+        let started = Instant::now();
+        let number = sent.number;
+        let call = async {
+            let server = match server {
+                Ok(server) => server,
+                Err(error) => return Outcome::Unsent(error),
+            };
+            // The lease lives as long as the call.
+            let lease = match server.lease().await {
+                Ok(lease) => lease,
+                Err(error) => return Outcome::Unsent(error),
+            };
+            // What is left after the wait for a connection; each attempt has less than the one before.
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let request = metadata.request(message, number, remaining);
+            match R::send(lease.stub(), request).await {
+                Ok(response) => Outcome::Response(response),
+                Err(status) => Outcome::Status(status),
+            }
+        };
+        // Our own timer: the server's and the transport's may come late or not at all.
+        let outcome = timeout_at(deadline, call).await.unwrap_or(Outcome::Late);
+        Ended { attempt: id, sent, outcome, rtt: started.elapsed(), span }
+    }
+}

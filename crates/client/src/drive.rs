@@ -1,0 +1,299 @@
+//! Drives a job: does what [`sortie_dispatch::Job`] says, and tells it what came of it.
+//!
+//! Everything of a job happens inside its one future: attempts are polled side by
+//! side, none is a task of its own. Dropping the future therefore drops the
+//! attempts, each of which resets its HTTP/2 stream, at which the server lets go of
+//! the part. An attempt that loses its race is dropped the same way.
+
+use std::collections::HashMap;
+
+use futures::{
+    StreamExt as _,
+    future::{AbortHandle, BoxFuture},
+    stream::FuturesUnordered,
+};
+use sortie_dispatch::{
+    Action, Answer as Learned, AttemptId, Event, FailReason, Failure, FleetEvent, Job, Missing, Send as Order,
+};
+use sortie_proto::v1;
+use tokio::time::{Instant, sleep_until};
+use tracing::{Span, debug, debug_span, field::Empty};
+
+use crate::{
+    attempt::{Attempt, Ended, Outcome, Running},
+    client::Client,
+    error::{Error, ErrorKind},
+    failure,
+    gather::{self, Arrival, Gather, Sent},
+    metadata::{self, JobMetadata},
+    meters,
+    pieces::Outbox,
+    probe::probe,
+    scatter::{Answer, Malformed, Scatter},
+    size::{self, Sizes},
+};
+
+/// What is asked, the same in every attempt.
+pub(crate) struct Question<R: Scatter> {
+    pub(crate) rpc: R,
+    pub(crate) model: String,
+    pub(crate) text: v1::TextOptions,
+    pub(crate) metadata: JobMetadata,
+    pub(crate) sizes: Sizes,
+    /// Where answers go as they come, rather than being kept.
+    pub(crate) outbox: Option<Outbox<R::Output>>,
+}
+
+/// An answer that fits the question, until the job says whether it is the first of its chunk.
+struct Fitting<R: Scatter> {
+    attempt: AttemptId,
+    sent: Sent,
+    answer: Answer<R::Head, R::Value>,
+    rtt: std::time::Duration,
+}
+
+/// How the job ended.
+enum Over {
+    Finished,
+    Failed(FailReason, Option<AttemptId>),
+}
+
+/// A job and what is under way for it.
+pub(crate) struct Driver<R: Scatter> {
+    client: Client,
+    question: Question<R>,
+    job: Job,
+    gather: Gather<R>,
+    deadline: Instant,
+    wake: Instant,
+    attempts: FuturesUnordered<Running<R::Response>>,
+    handles: HashMap<AttemptId, AbortHandle>,
+    probes: FuturesUnordered<BoxFuture<'static, Event>>,
+    chunks: HashMap<usize, Span>,
+    refusals: HashMap<AttemptId, Error>,
+    fitting: Option<Fitting<R>>,
+}
+
+impl<R: Scatter> Driver<R> {
+    pub(crate) fn new(client: Client, question: Question<R>, job: Job, gather: Gather<R>, deadline: Instant) -> Self {
+        Self {
+            client,
+            question,
+            job,
+            gather,
+            deadline,
+            wake: deadline,
+            attempts: FuturesUnordered::new(),
+            handles: HashMap::new(),
+            probes: FuturesUnordered::new(),
+            chunks: HashMap::new(),
+            refusals: HashMap::new(),
+            fitting: None,
+        }
+    }
+
+    /// Does what the job says until it is over.
+    pub(crate) async fn drive(mut self) -> Result<(R, Gather<R>), Error> {
+        let mut event = Event::Start;
+        loop {
+            let now = self.client.now();
+            let actions = self.job.handle(&mut self.client.fleet().lock(), now, event);
+            let mut over = None;
+            for action in actions {
+                over = self.act(action)?.or(over);
+            }
+            // An answer that the job did not want came second.
+            self.fitting = None;
+            match over {
+                Some(Over::Finished) => return Ok((self.question.rpc, self.gather)),
+                Some(Over::Failed(reason, cause)) => return Err(self.refuse(reason, cause)),
+                None => {}
+            }
+            event = self.next().await;
+        }
+    }
+
+    /// Waits for what happens next.
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                Some(ended) = self.attempts.next() => {
+                    // Attempts that were given up end as nothing.
+                    if let Ok(ended) = ended {
+                        return self.ended(ended);
+                    }
+                }
+                Some(event) = self.probes.next() => return event,
+                () = sleep_until(self.wake) => {
+                    // Told again where it still holds.
+                    self.wake = self.deadline;
+                    return Event::Tick;
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Result<Option<Over>, Error> {
+        match action {
+            Action::Send(order) => self.send(order),
+            Action::Cancel { attempt, reason } => {
+                if let Some(handle) = self.handles.remove(&attempt) {
+                    debug!(attempt = attempt.0, %reason, "given up");
+                    meters::cancelled(reason);
+                    handle.abort();
+                }
+            }
+            Action::Probe { probe: number, endpoint, tokens, purpose } => {
+                let within = self.client.fleet().lock().config().health.probe_timeout;
+                let server = self.client.server(endpoint);
+                let call = probe(&self.client, server, self.question.model.clone(), tokens, within);
+                self.probes.push(Box::pin(async move {
+                    let outcome = call.await;
+                    meters::probe(purpose, outcome.is_ok());
+                    match outcome {
+                        Ok(report) => Event::ProbeAnswered { probe: number, report },
+                        Err(failure) => Event::ProbeFailed { probe: number, failure },
+                    }
+                }));
+            }
+            Action::Withheld { attempt, reason } => {
+                debug!(attempt = attempt.0, %reason, "late, and not hedged");
+                meters::withheld(reason);
+            }
+            Action::ChunkAnswered { chunk, attempt } => self.answered(chunk, attempt)?,
+            Action::Split { chunk, halves } => debug!(chunk, ?halves, "tried again as two"),
+            Action::ChunkLost { chunk, reason, cause } => self.lost(chunk, reason, cause),
+            Action::WakeAt(time) => self.wake = self.client.instant_of(time).min(self.deadline),
+            Action::PollFleet => self.client.tell(FleetEvent::Tick),
+            Action::Finish(coverage) => {
+                self.gather.cost(&coverage);
+                return Ok(Some(Over::Finished));
+            }
+            Action::Fail { reason, cause, .. } => return Ok(Some(Over::Failed(reason, cause))),
+            // An action of a later version that this driver never causes.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Sends a chunk to a server.
+    fn send(&mut self, order: Order) {
+        let Order { attempt, chunk, endpoint, number, deadline, kind, reason, .. } = order;
+        let Question { rpc, model, text, metadata, .. } = &self.question;
+        let cut = self.job.chunk(chunk);
+        let places = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
+        let tokens = cut.map_or(0, |chunk| chunk.tokens);
+        let parent =
+            self.chunks.entry(chunk).or_insert_with(|| debug_span!("chunk", chunk, items = places.len(), tokens));
+        let server = self.client.server(endpoint);
+        let address = server.as_ref().map(|server| server.address().to_owned()).unwrap_or_default();
+        let span = debug_span!(
+            parent: &*parent, "attempt", number, endpoint = address, %kind, %reason, outcome = Empty
+        );
+        meters::sent(reason);
+        let items = places.iter().filter_map(|&place| rpc.items().get(place)).cloned().collect();
+        let attempt = Attempt::<R> {
+            id: attempt,
+            sent: Sent { chunk, number, kind, address },
+            server,
+            message: rpc.request(model, text.clone(), items),
+            metadata: metadata.clone(),
+            deadline: self.client.instant_of(deadline).min(self.deadline),
+            span,
+        };
+        let id = attempt.id;
+        let (running, handle) = attempt.start();
+        self.attempts.push(running);
+        self.handles.insert(id, handle);
+    }
+
+    /// Reads how an attempt ended.
+    fn ended(&mut self, ended: Ended<R::Response>) -> Event {
+        let Ended { attempt, sent, outcome, rtt, span } = ended;
+        self.handles.remove(&attempt);
+        let report = match &outcome {
+            Outcome::Response(response) => metadata::report(response.metadata()),
+            Outcome::Status(status) => metadata::report(status.metadata()),
+            Outcome::Unsent(_) | Outcome::Late => None,
+        };
+        let chunk = self.job.chunk(sent.chunk);
+        let places = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
+        let (failure, error) = match outcome {
+            Outcome::Response(response) => match open::<R>(response.into_inner(), places.len()) {
+                Ok(answer) => {
+                    span.record("outcome", "ok");
+                    meters::attempt(R::NAME, sent.kind, "ok", rtt);
+                    let texts = self.question.sizes.texts(places, &answer);
+                    let learned = Learned { batches: size::batches(&answer), report, texts };
+                    self.fitting = Some(Fitting { attempt, sent, answer, rtt });
+                    return Event::Answered { attempt, answer: learned };
+                }
+                Err(malformed) => failure::malformed(malformed),
+            },
+            Outcome::Status(status) => failure::refused(status),
+            Outcome::Unsent(error) => failure::unsent(error),
+            Outcome::Late => failure::late(),
+        };
+        let word = if failure == Failure::Transport { "transport" } else { error.kind().as_str() };
+        span.record("outcome", word);
+        meters::attempt(R::NAME, sent.kind, word, rtt);
+        let error = error.with_endpoint(sent.address).renumbered(R::ITEMS, places);
+        debug!(parent: &span, ?failure, %error, "attempt failed");
+        self.refusals.insert(attempt, error);
+        Event::Failed { attempt, failure, report }
+    }
+
+    /// A chunk has its answer.
+    fn answered(&mut self, chunk: usize, attempt: AttemptId) -> Result<(), Error> {
+        let Some(fitting) = self.fitting.take_if(|fitting| fitting.attempt == attempt) else { return Ok(()) };
+        self.chunks.remove(&chunk);
+        let cut = self.job.chunk(fitting.sent.chunk);
+        let arrival = Arrival {
+            sent: &fitting.sent,
+            places: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
+            expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
+            rtt: fitting.rtt,
+        };
+        let taken = match &self.question.outbox {
+            None => self.gather.take(arrival, fitting.answer),
+            Some(outbox) => {
+                let piece = self.gather.pass(&self.question.rpc, arrival, fitting.answer);
+                piece.map(|piece| outbox.lock().push_back(piece))
+            }
+        };
+        taken.map_err(|error| error.with_attempts(self.job.coverage().attempts))
+    }
+
+    /// A chunk will have no answer, and the job goes on without it.
+    fn lost(&mut self, chunk: usize, reason: Missing, cause: Option<AttemptId>) {
+        self.chunks.remove(&chunk);
+        let Some(places) = self.job.chunk(chunk).map(|chunk| chunk.items.as_slice()) else { return };
+        let refusal = cause.and_then(|cause| self.refusals.get(&cause));
+        match (reason, refusal) {
+            (Missing::Failed, Some(error)) => {
+                let reason = error.reason().map_or_else(|| error.kind().reason(), str::to_owned);
+                self.gather.missing(places, &reason, error.message());
+            }
+            (Missing::Failed, None) => self.gather.missing(places, "FAILED", "no server answered for the item"),
+            _ => self.gather.missing(places, "TOO_LATE", "the call was done before the item's answer came"),
+        }
+    }
+
+    /// The error that a failed job ends with.
+    fn refuse(&mut self, reason: FailReason, cause: Option<AttemptId>) -> Error {
+        let attempts = self.job.coverage().attempts;
+        debug!(%reason, attempts, "job failed");
+        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| match reason {
+            FailReason::Deadline | FailReason::NoTime => Error::deadline(),
+            FailReason::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled"),
+            _ => Error::new(ErrorKind::Unavailable, "no server answered"),
+        });
+        error.with_attempts(attempts)
+    }
+}
+
+fn open<R: Scatter>(response: R::Response, count: usize) -> Result<Answer<R::Head, R::Value>, Malformed> {
+    let answer = R::open(response, count)?;
+    gather::check(&answer, count)?;
+    Ok(answer)
+}

@@ -1,0 +1,154 @@
+//! Keeps one connection of a server up, in a task of its own.
+//!
+//! ```text
+//! dial --ok--> prove --ok--> connected, driven until it ends --> dial
+//!   |            |
+//!   +---error----+--> wait min(base · 2^n, most), jittered, or until a call asks --> dial
+//! ```
+//!
+//! A connection is *proved* before it counts: HTTP/2 says nothing of itself, and the
+//! kernel takes connections for a process that is stopped. The proof is the answer,
+//! whatever it says, to a call.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use rand::RngExt as _;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{
+    dial::{Dialer, Driver},
+    server::Core,
+    wire::Wire,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    meters,
+};
+
+/// First wait after a connection could not be made; doubles each time, with jitter. A process that
+/// restarts is back in seconds, and a refused connection costs next to nothing.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Longest such wait. Far below gRPC's two minutes: a rack that comes back is work for everybody,
+/// and one SYN every two seconds harms nobody.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Doublings after which a wait has long reached its limit.
+const MAX_DOUBLINGS: u32 = 16;
+
+/// A wait after `failures` in a row: half of it fixed, half random, so that the clients of a fleet
+/// do not come all at once.
+fn backoff(failures: u32) -> Duration {
+    let most = BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(MAX_DOUBLINGS)).min(MAX_BACKOFF);
+    most.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// Keeps slot `index` connected until the server is retired or nobody holds it.
+pub(super) async fn keep(core: Weak<Core>, index: usize, dialer: Dialer) {
+    let mut failures = 0;
+    loop {
+        let Some(stop) = core.upgrade().map(|core| core.stop.clone()) else { return };
+        let made = tokio::select! {
+            () = stop.cancelled() => return,
+            made = connect(&core, &dialer) => made,
+        };
+        meters::connect(made.is_ok());
+        match made {
+            Ok((wire, driver)) => {
+                failures = 0;
+                debug!(endpoint = dialer.address(), connection = index, "connected");
+                let Some(()) = hold(&core, index, wire, driver).await else { return };
+                debug!(endpoint = dialer.address(), connection = index, "connection ended");
+            }
+            Err(error) => {
+                failures += 1;
+                debug!(endpoint = dialer.address(), connection = index, failures, %error, "no connection");
+                let Some(core) = core.upgrade() else { return };
+                core.failed(error);
+            }
+        }
+        let Some(asked) = core.upgrade().map(|core| core.asked(index)) else { return };
+        // A connection that lived and ended is made again at once.
+        let wait = if failures == 0 { Duration::ZERO } else { backoff(failures) };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = asked.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Dials, and has the server answer a call.
+async fn connect(core: &Weak<Core>, dialer: &Dialer) -> Result<(Wire, Driver), Error> {
+    let (wire, mut driver) = dialer.dial().await?;
+    let gone = || Error::new(ErrorKind::Unavailable, "the client is gone");
+    let (proof, within) = {
+        let core = core.upgrade().ok_or_else(gone)?;
+        (core.watcher.prove(core.id, core.stub(wire.clone())), core.proof_within)
+    };
+    let failed = |message: String| Error::new(ErrorKind::Unavailable, message).with_endpoint(dialer.address());
+    tokio::select! {
+        biased;
+        proved = timeout(within, proof) => match proved {
+            Ok(proved) => proved?,
+            Err(_) => return Err(failed(format!("the connection stands, but no answer came within {within:?}"))),
+        },
+        ended = &mut driver => {
+            let error = failed("the connection ended before anything was answered".to_owned());
+            return Err(match ended {
+                Ok(()) => error,
+                Err(cause) => error.with_source(cause),
+            });
+        }
+    }
+    Ok((wire, driver))
+}
+
+/// Offers a connection to calls for as long as it lives. `None` where the client is gone for good.
+async fn hold(core: &Weak<Core>, index: usize, wire: Wire, driver: Driver) -> Option<()> {
+    {
+        let core = core.upgrade()?;
+        core.connected(index, wire);
+    }
+    // Calls keep the connection: it is driven to its end also when the server was retired.
+    if let Err(error) = driver.await {
+        debug!(connection = index, %error, "connection broke");
+    }
+    core.upgrade()?.lost(index);
+    Some(())
+}
+
+/// A slot's task, stopped with it.
+#[derive(Debug, Default)]
+pub(super) struct Keeper(Option<tokio::task::JoinHandle<()>>);
+
+impl Keeper {
+    /// Starts the task, unless it runs. A task dies with the runtime it ran on; then it starts again
+    /// on this one.
+    pub(super) fn start(&mut self, core: &Arc<Core>, index: usize) {
+        if self.0.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.0 = Some(tokio::spawn(keep(Arc::downgrade(core), index, core.dialer.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_stay_within_bounds() {
+        for failures in [1, 2, 3, 5, 9, 1_000, u32::MAX] {
+            let most = BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF);
+            for _ in 0..50 {
+                let wait = backoff(failures);
+                assert!(wait <= most && wait >= most / 2, "{failures} {wait:?}");
+            }
+        }
+    }
+}
