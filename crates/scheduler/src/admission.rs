@@ -1,132 +1,116 @@
-//! Getting in: what a caller asks for, why it may be refused, and the
-//! reservation it holds until its part is queued.
+//! What a caller holds between being admitted and being queued.
 //!
-//! Invariant: the tokens of an [`Admission`] count as queued until it is
-//! submitted, when the true ones take their place, or dropped.
+//! Invariant: the tokens of an [`Admission`] count as queued until the true ones
+//! take their place or it is dropped; a [`Feed`] that is dropped unclosed fails its part.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
-use crate::{backend::Backend, scheduler::Handle, ticket::Ticket};
-
-/// Whom a part serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Someone waits for it.
-    #[default]
-    Interactive,
-    /// Background work, served after interactive parts.
-    Bulk,
-}
-
-/// Where a part stands in the queue, its deadline aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Priority {
-    /// Whom it serves.
-    pub lane: Lane,
-    /// 1 for the first attempt; greater ones are hedges or retries and go later.
-    pub attempt: u32,
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self { lane: Lane::Interactive, attempt: 1 }
-    }
-}
-
-/// One unit of work and its size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit<I> {
-    /// What the backend gets.
-    pub item: I,
-    /// Its tokens; zero counts as one.
-    pub tokens: usize,
-}
-
-/// Why work was not admitted. Nothing was queued.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The queue holds all the tokens it may.
-    #[error("the queue is full: {queued} of {limit} tokens wait; retry in {} ms", retry_after.as_millis())]
-    QueueFull {
-        /// Tokens that wait.
-        queued: u64,
-        /// Most that may.
-        limit: u64,
-        /// When there should be room.
-        retry_after: Duration,
-    },
-    /// The deadline would pass in the queue.
-    #[error("work would start in {} ms but its deadline is in {} ms", wait.as_millis(), remaining.as_millis())]
-    TooLate {
-        /// Estimated time to its start.
-        wait: Duration,
-        /// Time to its deadline.
-        remaining: Duration,
-    },
-    /// More than the queue could ever hold.
-    #[error("{tokens} tokens are more than the queue's {limit}")]
-    TooLarge {
-        /// Tokens asked for.
-        tokens: u64,
-        /// Most that may wait.
-        limit: u64,
-    },
-    /// The scheduler finishes what it has and takes no more.
-    #[error("the scheduler is draining")]
-    Draining,
-}
+use crate::{
+    backend::{Backend, Item},
+    core::PartId,
+    part::Part,
+    request::{Request, Unit},
+    scheduler::Handle,
+    ticket::{Answer, PartError, Ticket},
+};
 
 /// Room in the queue, held until submitted or dropped.
 pub struct Admission<B: Backend> {
-    handle: Arc<Handle<B>>,
-    tokens: u64,
-    deadline: Option<Instant>,
-    held: bool,
+    request: Request<Instant>,
+    feed: Feed<B>,
+    answer: oneshot::Receiver<Answer<B>>,
 }
 
 impl<B: Backend> Admission<B> {
-    /// Wraps a reservation that was just made.
-    pub(crate) fn new(handle: Arc<Handle<B>>, tokens: u64, deadline: Option<Instant>) -> Self {
-        Self { handle, tokens, deadline, held: true }
+    /// Wraps a part that was just admitted.
+    pub(crate) fn new(
+        handle: Arc<Handle<B>>,
+        request: Request<Instant>,
+        id: PartId,
+        part: Arc<Part<B>>,
+        answer: oneshot::Receiver<Answer<B>>,
+    ) -> Self {
+        Self { request, feed: Feed { handle, id, part, closed: false }, answer }
     }
 
-    /// Estimated tokens that are reserved.
+    /// What was asked for.
     #[must_use]
-    pub fn tokens(&self) -> u64 {
-        self.tokens
+    pub fn request(&self) -> &Request<Instant> {
+        &self.request
     }
 
-    /// When the work expires.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    /// Queues a part; its true tokens replace the reserved ones. The ticket of a
-    /// part of no units is ready at once.
+    /// Queues the whole part; its true tokens replace the reserved ones. The
+    /// ticket of a part of no units is ready at once.
     #[must_use = "a dropped ticket cancels its part"]
-    pub fn submit(mut self, units: Vec<Unit<B::Item>>, priority: Priority) -> Ticket<B> {
-        self.held = false;
-        let shared = &self.handle.shared;
-        let (id, answer) = shared.submit(self.tokens, self.deadline, priority, units);
-        Ticket::new(Arc::clone(shared), id, answer)
+    pub fn submit(self, units: Vec<Unit<Item<B>>>) -> Ticket<B> {
+        let (feed, ticket) = self.stream();
+        feed.push(0, units);
+        feed.close();
+        ticket
     }
-}
 
-impl<B: Backend> Drop for Admission<B> {
-    fn drop(&mut self) {
-        if self.held {
-            self.handle.shared.release(self.tokens);
-        }
+    /// Queues the part piece by piece, as its units become ready.
+    #[must_use = "a dropped feed fails its part, a dropped ticket cancels it"]
+    pub fn stream(self) -> (Feed<B>, Ticket<B>) {
+        let Self { request: _, feed, answer } = self;
+        let ticket = Ticket::new(Arc::clone(&feed.handle.shared), feed.id, Arc::clone(&feed.part), answer);
+        (feed, ticket)
     }
 }
 
 impl<B: Backend> fmt::Debug for Admission<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { handle: _, tokens, deadline, held: _ } = self;
-        f.debug_struct("Admission").field("tokens", tokens).field("deadline", deadline).finish_non_exhaustive()
+        let Self { request, feed: _, answer: _ } = self;
+        f.debug_struct("Admission").field("request", request).finish_non_exhaustive()
+    }
+}
+
+/// Puts the units of one part into the queue. Threads may share it.
+#[must_use = "a dropped feed fails its part"]
+pub struct Feed<B: Backend> {
+    handle: Arc<Handle<B>>,
+    id: PartId,
+    part: Arc<Part<B>>,
+    closed: bool,
+}
+
+impl<B: Backend> Feed<B> {
+    /// Queues units whose indices in the part are `at`, `at + 1`, …; pieces may
+    /// come in any order, each index once. Units of a part that is over are dropped.
+    pub fn push(&self, at: usize, units: Vec<Unit<Item<B>>>) {
+        if !units.is_empty() {
+            self.handle.shared.push(self.id, &self.part, at, units);
+        }
+    }
+
+    /// True once the part is cancelled, expired or failed: further work on it is wasted.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.part.is_over()
+    }
+
+    /// Every unit was pushed; what is reserved beyond them is given back.
+    pub fn close(mut self) {
+        self.closed = true;
+        self.handle.shared.close(self.id);
+        self.part.close();
+    }
+}
+
+impl<B: Backend> Drop for Feed<B> {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.part.fail(PartError::Abandoned);
+            self.handle.shared.abandon(self.id);
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for Feed<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { handle: _, id, part: _, closed } = self;
+        f.debug_struct("Feed").field("id", id).field("closed", closed).finish_non_exhaustive()
     }
 }

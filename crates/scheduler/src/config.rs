@@ -8,6 +8,10 @@ pub const DEFAULT_MAX_BATCH_TOKENS: usize = 16_384;
 /// under the deadlines that interactive callers set.
 pub const DEFAULT_MAX_QUEUE_TOKENS: u64 = 1 << 20;
 
+/// Parts that may be admitted and not yet wholly in batches: what a part costs
+/// beside its tokens (under 1 KiB) stays below 64 MiB.
+pub const DEFAULT_MAX_PARTS: usize = 65_536;
+
 /// Limits of one scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerConfig {
@@ -15,11 +19,17 @@ pub struct SchedulerConfig {
     pub max_batch_tokens: usize,
     /// Most tokens admitted and not yet in a batch.
     pub max_queue_tokens: u64,
+    /// Most parts admitted and not yet wholly in batches.
+    pub max_parts: usize,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { max_batch_tokens: DEFAULT_MAX_BATCH_TOKENS, max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS }
+        Self {
+            max_batch_tokens: DEFAULT_MAX_BATCH_TOKENS,
+            max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS,
+            max_parts: DEFAULT_MAX_PARTS,
+        }
     }
 }
 
@@ -35,6 +45,9 @@ impl SchedulerConfig {
         if self.max_queue_tokens == 0 {
             return Err(ConfigError::Zero("max_queue_tokens"));
         }
+        if self.max_parts == 0 {
+            return Err(ConfigError::Zero("max_parts"));
+        }
         if u32::try_from(self.max_batch_tokens).is_err() {
             return Err(ConfigError::TooBig { field: "max_batch_tokens", limit: u64::from(u32::MAX) });
         }
@@ -46,6 +59,9 @@ impl SchedulerConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// No device was given.
+    #[error("a scheduler needs at least one device")]
+    NoDevice,
     /// The named field is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),

@@ -1,249 +1,196 @@
-//! The load as others see it: a [`Gauge`] written under the queue's lock and read
-//! without it, through a cell of atomics.
+//! The load as others see it, worked out from one [`DeviceGauge`] a device.
 //!
 //! The wait of a request that arrives now is what is left of the running batch
 //! plus the queue at the fitted cost: `rest + a·⌈q/max⌉ + b·q`. A batch past its
-//! prediction is expected to take as long again as it is late.
+//! prediction is expected to take as long again as it is late. Several devices
+//! fill up like vessels: the wait is the `t` with `Σ rate·max(0, t − rest) = q`.
 //! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`.
 //!
-//! Invariant: one writer at a time; a reader sees one whole gauge, never a mix,
-//! and never waits for a writer that was stopped half-way.
+//! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
 
-use crate::cost::Cost;
+use crate::core::{At, Cost};
 
 /// Time constant of the busy average.
 const BUSY_SECONDS: f64 = 1.0;
 
-/// Marks an idle backend in the cell.
-const IDLE: u64 = u64::MAX;
-
-/// The load of one backend at one moment.
+/// The load of one scheduler at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadSnapshot {
     /// Grows when the scheduler is started anew, in this process or a later one.
     pub epoch: u64,
-    /// Tokens admitted and not yet in a batch.
+    /// Tokens admitted and not yet running: reserved, waiting or in a prepared batch.
     pub queued_tok: u64,
-    /// Tokens in the batch that runs.
+    /// Tokens in the batches that run.
     pub running_tok: u64,
-    /// Fixed cost of a batch in milliseconds: T = a + b * tokens.
+    /// Tokens of the largest batch; less than configured after a device ran out of memory.
+    pub max_batch_tok: u32,
+    /// Devices that take work.
+    pub devices: u32,
+    /// Fixed cost of a batch in milliseconds: T = a + b * tokens; the devices' mean.
     pub a_ms: f32,
-    /// Cost of one token in microseconds.
+    /// Cost of one token in microseconds; the devices' mean.
     pub b_us: f32,
     /// Tokens past which a larger batch is hardly faster per token.
     pub knee_tok: u32,
-    /// Tokens per second that full batches give at the fitted cost.
+    /// Tokens per second that full batches give at the fitted cost, all devices together.
     pub rate_tok_s: f32,
     /// Milliseconds until a request that arrives now would start.
     pub drain_ms: f32,
-    /// Share of the last second a batch was running, 0 to 1.
+    /// Share of the last second a batch was running, 0 to 1; the devices' mean.
     pub busy: f32,
-    /// Age of the running batch over its predicted duration; above 1 it is overdue.
+    /// Age of a running batch over its predicted duration, the largest of any device; above 1 it is overdue.
     pub overdue: f32,
 }
 
-/// A batch on the backend; times are nanoseconds since the scheduler's origin.
+/// A batch on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) tokens: u64,
-    pub(crate) started: u64,
-    pub(crate) predicted: u64,
+    pub(crate) started: At,
+    pub(crate) predicted: Duration,
 }
 
-/// What the load is worked out from.
+/// The busy average of one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Busy {
+    pub(crate) share: f64,
+    pub(crate) at: At,
+}
+
+impl Busy {
+    /// Brings it up to `now`, over a time in which a batch did or did not run.
+    pub(crate) fn settle(&mut self, now: At, running: bool) {
+        *self = Self { share: self.share_at(now, running), at: now };
+    }
+
+    fn share_at(&self, now: At, running: bool) -> f64 {
+        let keep = (-now.saturating_sub(self.at).as_secs_f64() / BUSY_SECONDS).exp();
+        let present = if running { 1.0 } else { 0.0 };
+        present + (self.share - present) * keep
+    }
+}
+
+/// What is known of one device.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Gauge {
-    pub(crate) queued: u64,
-    pub(crate) running: Option<Running>,
+pub(crate) struct DeviceGauge {
+    pub(crate) alive: bool,
+    pub(crate) budget: usize,
+    pub(crate) knee: u32,
     pub(crate) cost: Cost,
-    busy: f64,
-    busy_at: u64,
+    pub(crate) measured: bool,
+    pub(crate) running: Option<Running>,
+    pub(crate) busy: Busy,
 }
 
-impl Gauge {
-    /// Idle and empty at `now`.
-    pub(crate) fn new(now: u64) -> Self {
-        Self { queued: 0, running: None, cost: Cost::default(), busy: 0.0, busy_at: now }
+impl DeviceGauge {
+    /// Seconds until its running batch ends.
+    fn rest(&self, now: At) -> f64 {
+        let rest = |batch: Running| batch.predicted.abs_diff(now.saturating_sub(batch.started));
+        self.running.map_or(0.0, |batch| rest(batch).as_secs_f64())
     }
 
-    /// A batch starts.
-    pub(crate) fn start(&mut self, now: u64, tokens: u64) {
-        self.settle(now);
-        let predicted = (self.cost.batch_seconds(tokens) * 1e9) as u64;
-        self.running = Some(Running { tokens, started: now, predicted: predicted.max(1) });
+    fn overdue(&self, now: At) -> f64 {
+        let age = |batch: Running| now.saturating_sub(batch.started).as_secs_f64() / batch.predicted.as_secs_f64();
+        self.running.map_or(0.0, age)
     }
+}
 
-    /// The batch ended.
-    pub(crate) fn stop(&mut self, now: u64) {
-        self.settle(now);
-        self.running = None;
+/// Seconds until `tokens` are through, over all devices. Zero if none is alive.
+pub(crate) fn wait_seconds(now: At, tokens: u64, gauges: impl Iterator<Item = DeviceGauge>) -> f64 {
+    let mut alive: Vec<DeviceGauge> = gauges.filter(|gauge| gauge.alive).collect();
+    if let [only] = alive.as_slice() {
+        return only.rest(now) + only.cost.queue_seconds(tokens, only.budget);
     }
-
-    fn settle(&mut self, now: u64) {
-        self.busy = self.busy_at(now);
-        self.busy_at = now;
-    }
-
-    fn busy_at(&self, now: u64) -> f64 {
-        let keep = (-(now.saturating_sub(self.busy_at) as f64) / 1e9 / BUSY_SECONDS).exp();
-        let now_busy = if self.running.is_some() { 1.0 } else { 0.0 };
-        now_busy + (self.busy - now_busy) * keep
-    }
-
-    /// Seconds until work that arrives at `now` would start.
-    pub(crate) fn wait(&self, now: u64, budget: usize) -> f64 {
-        let rest = self.running.map_or(0, |batch| batch.predicted.abs_diff(now.saturating_sub(batch.started)));
-        rest as f64 / 1e9 + self.cost.queue_seconds(self.queued, budget)
-    }
-
-    /// What others are told.
-    pub(crate) fn snapshot(&self, epoch: u64, now: u64, budget: usize) -> LoadSnapshot {
-        let overdue = |batch: Running| now.saturating_sub(batch.started) as f64 / batch.predicted as f64;
-        LoadSnapshot {
-            epoch,
-            queued_tok: self.queued,
-            running_tok: self.running.map_or(0, |batch| batch.tokens),
-            a_ms: (self.cost.a * 1e3) as f32,
-            b_us: (self.cost.b * 1e6) as f32,
-            knee_tok: self.cost.knee(budget),
-            rate_tok_s: self.cost.rate(budget) as f32,
-            drain_ms: (self.wait(now, budget) * 1e3) as f32,
-            busy: self.busy_at(now).clamp(0.0, 1.0) as f32,
-            overdue: self.running.map_or(0.0, overdue) as f32,
+    alive.sort_by(|x, y| x.rest(now).total_cmp(&y.rest(now)));
+    let (mut rate, mut level, mut left) = (0.0, 0.0, tokens as f64);
+    for gauge in &alive {
+        let rest = gauge.rest(now);
+        // What those that are free earlier do until this one is.
+        let done = rate * (rest - level);
+        if done >= left && rate > 0.0 {
+            break;
         }
+        left -= done;
+        level = rest;
+        rate += gauge.cost.rate(gauge.budget);
     }
+    if rate > 0.0 { level + left / rate } else { 0.0 }
 }
 
-/// Number of words a gauge takes.
-const WORDS: usize = 9;
-
-/// A gauge that is read without a lock. Two slots: the writer fills the one that
-/// readers are not sent to, then sends them there.
-#[derive(Debug)]
-pub(crate) struct LoadCell {
-    /// Gauges put in so far; its parity names the slot to read.
-    version: AtomicU64,
-    slots: [[AtomicU64; WORDS]; 2],
-}
-
-fn slot(version: u64) -> usize {
-    usize::from(!version.is_multiple_of(2))
-}
-
-impl LoadCell {
-    /// A cell that holds `gauge`.
-    pub(crate) fn new(gauge: &Gauge) -> Self {
-        Self { version: AtomicU64::new(0), slots: [pack(gauge).map(AtomicU64::new), pack(gauge).map(AtomicU64::new)] }
+/// What others are told.
+pub(crate) fn snapshot(
+    epoch: u64,
+    now: At,
+    queued: u64,
+    gauges: impl Iterator<Item = DeviceGauge> + Clone,
+) -> LoadSnapshot {
+    let alive: Vec<DeviceGauge> = gauges.clone().filter(|gauge| gauge.alive).collect();
+    let mean = |f: &dyn Fn(&DeviceGauge) -> f64| alive.iter().map(f).sum::<f64>() / alive.len().max(1) as f64;
+    LoadSnapshot {
+        epoch,
+        queued_tok: queued,
+        running_tok: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
+        max_batch_tok: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
+        devices: u32::try_from(alive.len()).unwrap_or(u32::MAX),
+        a_ms: (mean(&|gauge| gauge.cost.a) * 1e3) as f32,
+        b_us: (mean(&|gauge| gauge.cost.b) * 1e6) as f32,
+        knee_tok: mean(&|gauge| f64::from(gauge.knee)) as u32,
+        rate_tok_s: alive.iter().map(|gauge| gauge.cost.rate(gauge.budget)).sum::<f64>() as f32,
+        drain_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
+        busy: mean(&|gauge| gauge.busy.share_at(now, gauge.running.is_some())).clamp(0.0, 1.0) as f32,
+        overdue: alive.iter().map(|gauge| gauge.overdue(now)).fold(0.0, f64::max) as f32,
     }
-
-    /// Puts a new gauge in. Callers hold the queue's lock.
-    pub(crate) fn publish(&self, gauge: &Gauge) {
-        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
-        // Whoever reads a word of this gauge also sees that the slot was left.
-        fence(Ordering::Release);
-        for (word, value) in self.slots[slot(next)].iter().zip(pack(gauge)) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.version.store(next, Ordering::Release);
-    }
-
-    /// The gauge last put in.
-    pub(crate) fn read(&self) -> Gauge {
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            let mut words = [0; WORDS];
-            for (value, word) in words.iter_mut().zip(&self.slots[slot(version)]) {
-                *value = word.load(Ordering::Relaxed);
-            }
-            fence(Ordering::Acquire);
-            if self.version.load(Ordering::Relaxed) == version {
-                return unpack(words);
-            }
-        }
-    }
-}
-
-fn pack(gauge: &Gauge) -> [u64; WORDS] {
-    let batch = gauge.running.unwrap_or(Running { tokens: 0, started: IDLE, predicted: 0 });
-    [
-        gauge.queued,
-        batch.tokens,
-        batch.started,
-        batch.predicted,
-        gauge.cost.a.to_bits(),
-        gauge.cost.b.to_bits(),
-        u64::from(gauge.cost.measured),
-        gauge.busy.to_bits(),
-        gauge.busy_at,
-    ]
-}
-
-fn unpack([queued, tokens, started, predicted, a, b, measured, busy, busy_at]: [u64; WORDS]) -> Gauge {
-    let running = (started != IDLE).then_some(Running { tokens, started, predicted });
-    let cost = Cost { a: f64::from_bits(a), b: f64::from_bits(b), measured: measured != 0 };
-    Gauge { queued, running, cost, busy: f64::from_bits(busy), busy_at }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
 
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn gauge(running: Option<Running>) -> DeviceGauge {
+        let cost = Cost { a: 0.010, b: 0.001 };
+        DeviceGauge { alive: true, budget: 100, knee: 40, cost, measured: true, running, busy: Busy::default() }
+    }
 
     #[test]
     fn busy_follows_the_last_second() {
-        let mut gauge = Gauge::new(0);
-        gauge.start(0, 100);
-        assert!(gauge.snapshot(0, 5 * SECOND, 10).busy > 0.99);
-        gauge.stop(5 * SECOND);
-        let later = gauge.snapshot(0, 6 * SECOND, 10).busy;
+        let mut busy = Busy::default();
+        busy.settle(5 * SECOND, true);
+        assert!(busy.share > 0.99);
+        let later = busy.share_at(6 * SECOND, false);
         assert!((0.36..0.38).contains(&later), "{later}");
-        assert!(gauge.snapshot(0, 15 * SECOND, 10).busy < 0.001);
+        assert!(busy.share_at(15 * SECOND, false) < 0.001);
     }
 
     #[test]
     fn wait_is_rest_of_the_batch_and_the_queue() {
-        let mut gauge = Gauge::new(0);
-        gauge.cost = Cost { a: 0.010, b: 0.001, measured: true };
-        gauge.queued = 250;
-        assert!((gauge.wait(0, 100) - (3.0 * 0.010 + 0.250)).abs() < 1e-9);
-        gauge.start(0, 90); // predicted: 100 ms
-        let at = |ms: u64| gauge.snapshot(7, ms * 1_000_000, 100);
+        let idle = wait_seconds(Duration::ZERO, 250, [gauge(None)].into_iter());
+        assert!((idle - (3.0 * 0.010 + 0.250)).abs() < 1e-9);
+        let running = Running { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let at = |ms: u64| snapshot(7, Duration::from_millis(ms), 250, [gauge(Some(running))].into_iter());
         assert!((at(40).drain_ms - (60.0 + 280.0)).abs() < 0.01);
         assert!((at(50).overdue - 0.5).abs() < 1e-3);
         // Late by 50 ms: expect 50 ms more.
         assert!((at(150).drain_ms - (50.0 + 280.0)).abs() < 0.01);
         assert!(at(150).overdue > 1.4);
         assert_eq!((at(0).epoch, at(0).running_tok, at(0).queued_tok), (7, 90, 250));
-        gauge.stop(200_000_000);
-        assert!(gauge.snapshot(7, 200_000_000, 100).overdue <= 0.0);
     }
 
     #[test]
-    fn a_reader_never_sees_a_mix() {
-        let mut gauge = Gauge::new(0);
-        let cell = LoadCell::new(&gauge);
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for i in 1..200_000u64 {
-                    gauge.queued = i;
-                    gauge.running = Some(Running { tokens: i, started: i, predicted: i });
-                    cell.publish(&gauge);
-                }
-                done.store(true, Ordering::Release);
-            });
-            while !done.load(Ordering::Acquire) {
-                let seen = cell.read();
-                if let Some(batch) = seen.running {
-                    assert_eq!((batch.tokens, batch.started, batch.predicted), (seen.queued, seen.queued, seen.queued));
-                }
-            }
-        });
-        assert_eq!(cell.read(), gauge);
+    fn several_devices_fill_like_vessels() {
+        let running = Running { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let both = [gauge(None), gauge(Some(running))];
+        let rate = 100.0 / 0.110;
+        // The idle one has done 90 tokens when the other joins it.
+        let wait = wait_seconds(Duration::ZERO, 250, both.into_iter());
+        assert!((wait - (0.1 + (250.0 - 0.1 * rate) / (2.0 * rate))).abs() < 1e-9, "{wait}");
+        // Too little to wait for the second.
+        let wait = wait_seconds(Duration::ZERO, 50, both.into_iter());
+        assert!((wait - 50.0 / rate).abs() < 1e-9, "{wait}");
+        let none = [DeviceGauge { alive: false, ..gauge(None) }];
+        assert_eq!(wait_seconds(Duration::ZERO, 50, none.into_iter()), 0.0);
     }
 }

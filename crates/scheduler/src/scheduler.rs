@@ -1,19 +1,29 @@
 //! The handle that callers hold.
 //!
-//! Invariant: the owner thread outlives every handle and admission, and ends,
-//! dropping the backend, once the last is gone and everything queued is answered.
+//! Invariant: the stages outlive every handle and admission, and end, dropping the
+//! backends, once the last is gone and everything admitted is answered.
 
-use std::{fmt, io, sync::Arc, thread};
+use std::{
+    fmt, io,
+    sync::{Arc, mpsc},
+    thread,
+};
 
-use tokio::{runtime, sync::oneshot, time::Instant};
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
-    admission::{Admission, Refusal},
+    admission::Admission,
     backend::Backend,
     config::{ConfigError, SchedulerConfig},
+    counters::Counts,
     load::LoadSnapshot,
-    owner,
-    shared::Shared,
+    request::{Refusal, Request},
+    shared::{Health, Shared},
+    stage::{answer, device::Device, prepare},
 };
 
 /// Why a scheduler did not start.
@@ -26,10 +36,10 @@ pub enum StartError<E> {
     /// The system gave no thread.
     #[error("no thread for the backend")]
     Thread(#[source] io::Error),
-    /// The backend could not be made.
+    /// A backend could not be made.
     #[error(transparent)]
     Make(E),
-    /// Making the backend panicked.
+    /// Making a backend panicked.
     #[error("making the backend panicked: {0}")]
     Panicked(String),
 }
@@ -45,36 +55,66 @@ impl<B: Backend> Drop for Handle<B> {
     }
 }
 
-/// A backend on a thread of its own and the queue before it. Clones share both;
-/// when the last is dropped what was queued is still answered, then the thread ends.
+/// One queue before one or more devices, each on a thread of its own. Clones share
+/// it; when the last is dropped what was admitted is still answered, then the threads end.
 pub struct Scheduler<B: Backend> {
     name: Arc<str>,
     handle: Arc<Handle<B>>,
 }
 
 impl<B: Backend> Scheduler<B> {
-    /// Starts a thread, makes the backend on it with `make`, and waits for that.
-    /// `name` is for logs and the thread's name.
+    /// Starts the threads, makes one backend with each of `makers` on a thread of its
+    /// own, and waits for that. A maker is called again if its device is lost.
+    /// `name` is for logs and the threads' names.
     ///
     /// # Errors
-    /// When the limits cannot be, no thread can be had, or `make` fails or panics.
-    pub async fn start<E: Send + 'static>(
-        name: &str,
-        config: SchedulerConfig,
-        make: impl FnOnce() -> Result<B, E> + Send + 'static,
-    ) -> Result<Self, StartError<E>> {
+    /// When the limits cannot be, no thread can be had, or a maker fails or panics.
+    pub async fn start<E, F>(name: &str, config: SchedulerConfig, makers: Vec<F>) -> Result<Self, StartError<E>>
+    where
+        E: fmt::Display + Send + 'static,
+        F: FnMut() -> Result<B, E> + Send + 'static,
+    {
         config.validate()?;
-        let shared = Arc::new(Shared::new(config));
-        // Made before waiting: if this future is dropped, the thread ends too.
+        if makers.is_empty() {
+            return Err(ConfigError::NoDevice.into());
+        }
+        let shared = Arc::new(Shared::new(config, makers.len()));
+        // Made before waiting: if this future is dropped, the threads end too.
         let handle = Arc::new(Handle { shared: Arc::clone(&shared) });
-        let (ready, made) = oneshot::channel();
-        let runtime = runtime::Handle::try_current().ok();
-        let span = tracing::info_span!("scheduler", name);
-        thread::Builder::new()
-            .name(format!("sortie-{}", name.replace('\0', "")))
-            .spawn(move || span.in_scope(|| owner::run(shared, make, ready, runtime)))
-            .map_err(StartError::Thread)?;
-        made.await.unwrap_or_else(|_| Err(StartError::Panicked("the thread ended".to_owned())))?;
+        let clock = runtime::Handle::try_current().ok();
+        let spawn = |stage: String, run: Box<dyn FnOnce() + Send>| {
+            let (span, clock) = (tracing::info_span!("scheduler", name), clock.clone());
+            let body = move || {
+                // Lends the runtime's clock, which tests may pause.
+                let _clock = clock.as_ref().map(runtime::Handle::enter);
+                span.in_scope(run);
+            };
+            let name = format!("sortie-{}-{stage}", name.replace('\0', ""));
+            thread::Builder::new().name(name).spawn(body).map_err(StartError::Thread)
+        };
+        let (answers, answered) = mpsc::sync_channel(makers.len());
+        let of_answer = Arc::clone(&shared);
+        spawn(
+            "answer".to_owned(),
+            Box::new(move || {
+                answer::run(&of_answer, &answered);
+                of_answer.ended();
+            }),
+        )?;
+        let mut starting = Vec::new();
+        for (index, make) in makers.into_iter().enumerate() {
+            let (jobs, received) = mpsc::sync_channel(1);
+            let (ready, made) = oneshot::channel();
+            let device = Device { shared: Arc::clone(&shared), index, make, jobs: received, answers: answers.clone() };
+            spawn(format!("device-{index}"), Box::new(move || device.run(ready)))?;
+            starting.push((index, jobs, made));
+        }
+        drop(answers);
+        for (index, jobs, made) in starting {
+            let host = made.await.unwrap_or_else(|_| Err(StartError::Panicked("the thread ended".to_owned())))?;
+            let shared = Arc::clone(&shared);
+            spawn(format!("prepare-{index}"), Box::new(move || prepare::run(&shared, index, &host, &jobs)))?;
+        }
         Ok(Self { name: name.into(), handle })
     }
 
@@ -84,15 +124,15 @@ impl<B: Backend> Scheduler<B> {
         &self.name
     }
 
-    /// Reserves room for an estimated `tokens`. Never waits. Dropping the
+    /// Reserves room for a part of an estimated size. Never waits. Dropping the
     /// admission gives the room back.
     ///
     /// # Errors
-    /// A [`Refusal`] when draining, when the queue has no room, or when the
-    /// estimated wait is longer than `deadline` allows.
-    pub fn admit(&self, tokens: u64, deadline: Option<Instant>) -> Result<Admission<B>, Refusal> {
-        self.handle.shared.admit(tokens, deadline)?;
-        Ok(Admission::new(Arc::clone(&self.handle), tokens, deadline))
+    /// A [`Refusal`] when draining, when no device is left, when the queue has no
+    /// room, or when the answer would come after the deadline.
+    pub fn admit(&self, request: Request<Instant>) -> Result<Admission<B>, Refusal> {
+        let (id, part, answer) = self.handle.shared.admit(request)?;
+        Ok(Admission::new(Arc::clone(&self.handle), request, id, part, answer))
     }
 
     /// The load now. Takes no lock.
@@ -101,21 +141,39 @@ impl<B: Backend> Scheduler<B> {
         self.handle.shared.load()
     }
 
-    /// Admits no more; what was admitted is finished, then the backend is dropped.
+    /// What happened so far. Takes no lock.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.handle.shared.counters.read()
+    }
+
+    /// Whether work is taken, and every change of that.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.handle.shared.health()
+    }
+
+    /// Admits no more; what was admitted is finished, then the backends are dropped.
     pub fn drain(&self) {
         self.handle.shared.drain();
     }
 
-    /// True once everything admitted is answered and the backend is dropped.
+    /// True once everything admitted is answered and the backends are dropped, or
+    /// no device is left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.handle.shared.is_drained()
+        ended(&self.health().borrow())
     }
 
     /// Waits until [`is_drained`](Self::is_drained); for ever, if nobody drains.
     pub async fn drained(&self) {
-        self.handle.shared.drained().await;
+        // An error means the sender is gone, which `self` rules out.
+        let _ = self.health().wait_for(ended).await;
     }
+}
+
+fn ended(health: &Health) -> bool {
+    matches!(health, Health::Drained | Health::Dead)
 }
 
 impl<B: Backend> Clone for Scheduler<B> {

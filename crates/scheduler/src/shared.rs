@@ -1,14 +1,13 @@
-//! What callers and the owner thread share: the queue, the answers that are
-//! owed, the reservations, and the load cell.
+//! What callers and the stages' threads share: the [`Core`] under one short lock,
+//! what wakes the threads, and the figures that are read without the lock.
 //!
-//! Lock rule: one short lock around all of it; nothing of a caller's (items,
-//! outputs, wakers) is dropped or called while it is held. The load cell is
-//! written under the lock and read without it.
+//! Lock rule: nothing of a caller's (items, outputs, wakers) is dropped or called
+//! while the core's lock is held, and no other lock is taken under it.
 //!
-//! Invariant: `gauge.queued` = reserved tokens + tokens in the queue.
+//! Invariant: whatever changes the core publishes its load before the lock is let go.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,275 +18,324 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Priority, Refusal, Unit},
-    backend::Backend,
+    backend::{Backend, Item},
+    cell::LoadCells,
     config::SchedulerConfig,
-    cost::CostFit,
-    load::{Gauge, LoadCell, LoadSnapshot},
-    progress::{Owed, Progress, send},
-    queue::{Part, PartId, Queue, Taken},
-    ticket::{Answer, BatchRecord, PartError},
+    core::{At, Core, Gone, PartId, Ran, Taken, Turn},
+    counters::Counters,
+    load::LoadSnapshot,
+    part::Part,
+    quarantine::Quarantine,
+    request::{Refusal, Request, Unit},
+    ticket::{Answer, PartError},
 };
 
-/// What one batch gave, or nothing if the backend failed under it.
-pub(crate) type BatchOutputs<B> = Option<Vec<Result<<B as Backend>::Output, <B as Backend>::Fault>>>;
+/// Shortest wait for an instant; a clock that stands still must not make a thread spin.
+const MIN_WAIT: Duration = Duration::from_micros(20);
 
-struct State<B: Backend> {
-    queue: Queue<B::Item>,
-    parts: HashMap<PartId, Progress<B>>,
-    fit: CostFit,
-    gauge: Gauge,
-    reserved: u64,
-    admissions: usize,
-    next_id: PartId,
-    draining: bool,
-    gone: bool,
+/// A unit as it travels through the stages.
+pub(crate) struct Work<B: Backend> {
+    pub(crate) item: Item<B>,
+    pub(crate) part: Arc<Part<B>>,
 }
 
+/// Units of a batch, longest first.
+pub(crate) type Batch<B> = Vec<Taken<Work<B>>>;
+
+/// Whether work is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// At least one device takes work.
+    Ready,
+    /// None does; at least one is being made anew.
+    Rebuilding,
+    /// None does or will; the threads end. Final.
+    Dead,
+    /// Everything admitted was answered after a drain, and the backends are dropped.
+    Drained,
+}
+
+type Lost<B> = Vec<Gone<Arc<Part<B>>, Work<B>>>;
+
 pub(crate) struct Shared<B: Backend> {
-    config: SchedulerConfig,
     origin: Instant,
-    epoch: u64,
-    state: Mutex<State<B>>,
-    work: Condvar,
-    load: LoadCell,
-    drained: watch::Sender<bool>,
+    core: Mutex<Core<Arc<Part<B>>, Work<B>>>,
+    /// One a device; with the core's lock.
+    wake: Vec<Condvar>,
+    load: LoadCells,
+    pub(crate) counters: Counters,
+    pub(crate) quarantine: Mutex<Quarantine>,
+    health: watch::Sender<Health>,
+    budget: u64,
 }
 
 impl<B: Backend> Shared<B> {
-    pub(crate) fn new(config: SchedulerConfig) -> Self {
-        let origin = Instant::now();
-        let gauge = Gauge::new(0);
-        let state = State {
-            queue: Queue::new(origin),
-            parts: HashMap::new(),
-            fit: CostFit::default(),
-            gauge,
-            reserved: 0,
-            admissions: 0,
-            next_id: 0,
-            draining: false,
-            gone: false,
-        };
+    pub(crate) fn new(config: SchedulerConfig, devices: usize) -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let epoch = u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX);
+        let budget = config.max_batch_tokens as u64;
+        let core = Core::new(config, devices, epoch);
         Self {
-            config,
-            origin,
-            epoch: u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX),
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            load: LoadCell::new(&gauge),
-            drained: watch::Sender::new(false),
+            origin: Instant::now(),
+            load: LoadCells::new(epoch, core.gauges()),
+            core: Mutex::new(core),
+            wake: (0..devices).map(|_| Condvar::new()).collect(),
+            counters: Counters::default(),
+            quarantine: Mutex::default(),
+            health: watch::Sender::new(Health::Ready),
+            budget,
         }
     }
 
-    fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    fn at(&self, instant: Instant) -> At {
+        instant.saturating_duration_since(self.origin)
     }
 
-    fn publish(&self, state: &mut MutexGuard<'_, State<B>>) {
-        state.gauge.queued = state.reserved + state.queue.tokens();
-        self.load.publish(&state.gauge);
+    fn now(&self) -> At {
+        self.at(Instant::now())
+    }
+
+    fn publish(&self, core: &MutexGuard<'_, Core<Arc<Part<B>>, Work<B>>>) {
+        self.load.publish(core.queued_tokens(), core.gauges());
+    }
+
+    /// Changes the queue; wakes the devices if that may concern them.
+    fn queue<R>(&self, f: impl FnOnce(&mut Core<Arc<Part<B>>, Work<B>>) -> R) -> R {
+        let mut core = self.core.lock();
+        let was_attentive = core.is_attentive();
+        let result = f(&mut core);
+        let wake = was_attentive || core.is_drained();
+        self.load.publish_queued(core.queued_tokens());
+        drop(core);
+        if wake {
+            self.wake_all();
+        }
+        result
+    }
+
+    /// Changes what is known of a device.
+    fn device<R>(&self, f: impl FnOnce(&mut Core<Arc<Part<B>>, Work<B>>) -> R) -> R {
+        let mut core = self.core.lock();
+        let result = f(&mut core);
+        self.publish(&core);
+        drop(core);
+        self.wake_all();
+        result
+    }
+
+    fn wake_all(&self) {
+        for condvar in &self.wake {
+            condvar.notify_one();
+        }
     }
 
     pub(crate) fn load(&self) -> LoadSnapshot {
-        self.load.read().snapshot(self.epoch, self.nanos(Instant::now()), self.config.max_batch_tokens)
+        self.load.load(self.now())
     }
 
-    /// Reserves `tokens`, or says why not.
-    pub(crate) fn admit(&self, tokens: u64, deadline: Option<Instant>) -> Result<(), Refusal> {
-        let limit = self.config.max_queue_tokens;
-        let budget = self.config.max_batch_tokens;
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        if state.draining {
-            return Err(Refusal::Draining);
-        }
-        if tokens > limit {
-            return Err(Refusal::TooLarge { tokens, limit });
-        }
-        let gauge = state.gauge;
-        let queued = gauge.queued;
-        let wait = Duration::try_from_secs_f64(gauge.wait(self.nanos(now), budget)).unwrap_or(Duration::MAX);
-        if let Some(deadline) = deadline {
-            let remaining = deadline.saturating_duration_since(now);
-            // A cost that was never measured is no ground to refuse.
-            if remaining.is_zero() || (gauge.cost.measured && wait > remaining) {
-                return Err(Refusal::TooLate { wait, remaining });
-            }
-        }
-        let excess = queued.saturating_add(tokens).saturating_sub(limit);
-        if excess > 0 {
-            // Room comes when the excess has gone into a batch.
-            let after = wait.as_secs_f64() * excess.min(queued) as f64 / queued.max(1) as f64;
-            let retry_after = Duration::try_from_secs_f64(after).unwrap_or(Duration::MAX);
-            return Err(Refusal::QueueFull { queued, limit, retry_after });
-        }
-        state.reserved += tokens;
-        state.admissions += 1;
-        self.publish(&mut state);
-        Ok(())
-    }
+    // What callers do.
 
-    fn unreserve(&self, state: &mut MutexGuard<'_, State<B>>, tokens: u64) {
-        state.reserved = state.reserved.saturating_sub(tokens);
-        state.admissions = state.admissions.saturating_sub(1);
-        self.publish(state);
-        // The owner may have been waiting for the last admission to end.
-        self.work.notify_one();
-    }
-
-    /// Gives a reservation back.
-    pub(crate) fn release(&self, tokens: u64) {
-        self.unreserve(&mut self.state.lock(), tokens);
-    }
-
-    /// Queues a part in place of a reservation.
-    pub(crate) fn submit(
+    /// Reserves room for a part, or says why not.
+    pub(crate) fn admit(
         &self,
-        reserved: u64,
-        deadline: Option<Instant>,
-        priority: Priority,
-        units: Vec<Unit<B::Item>>,
-    ) -> (PartId, oneshot::Receiver<Answer<B>>) {
-        let count = units.len();
-        let part = Part::new(priority, deadline, units);
-        let (progress, receiver) = Progress::new(count);
-
-        let mut state = self.state.lock();
-        let id = state.next_id;
-        state.next_id += 1;
-        let mut owed = Vec::new();
-        if state.gone {
-            owed.push(progress.fail(PartError::BackendGone));
-        } else if count == 0 {
-            owed.push(progress.complete());
-        } else {
-            state.queue.push(id, part);
-            state.parts.insert(id, progress);
+        request: Request<Instant>,
+    ) -> Result<(PartId, Arc<Part<B>>, oneshot::Receiver<Answer<B>>), Refusal> {
+        let Request { tokens, deadline, priority, tenant } = request;
+        let asked = Request { tokens, deadline: deadline.map(|at| self.at(at)), priority, tenant };
+        let (part, answer) = Part::new(priority.attempt);
+        let now = self.now();
+        let mut core = self.core.lock();
+        let admitted = core.admit(now, asked, Arc::clone(&part));
+        self.load.publish_queued(core.queued_tokens());
+        drop(core);
+        match &admitted {
+            Ok(_) => self.counters.admitted.one(),
+            Err(Refusal::QueueFull { .. } | Refusal::TooManyParts { .. }) => self.counters.refused_full.one(),
+            Err(Refusal::TooLate { .. }) => self.counters.refused_late.one(),
+            Err(_) => self.counters.refused_other.one(),
         }
-        self.unreserve(&mut state, reserved);
-        drop(state);
-        send::<B>(owed);
-        (id, receiver)
+        Ok((admitted?, part, answer))
+    }
+
+    pub(crate) fn push(&self, id: PartId, part: &Arc<Part<B>>, at: usize, units: Vec<Unit<Item<B>>>) {
+        part.expect(at, units.len());
+        let wrap =
+            |unit: Unit<Item<B>>| Unit { item: Work { item: unit.item, part: Arc::clone(part) }, tokens: unit.tokens };
+        let units = units.into_iter().map(wrap).collect();
+        drop(self.queue(|core| core.push(id, at, units)));
+    }
+
+    pub(crate) fn close(&self, id: PartId) {
+        self.queue(|core| core.close(id));
+    }
+
+    /// Takes a part out that was failed already.
+    pub(crate) fn abandon(&self, id: PartId) {
+        drop(self.queue(|core| core.cancel(id)));
     }
 
     /// Forgets a part whose ticket was dropped.
-    pub(crate) fn cancel(&self, id: PartId) {
-        let mut state = self.state.lock();
-        let part = state.queue.cancel(id);
-        let progress = state.parts.remove(&id);
-        self.publish(&mut state);
-        drop(state);
-        drop((part, progress));
+    pub(crate) fn cancel(&self, id: PartId, part: &Part<B>) {
+        let gone = self.queue(|core| core.cancel(id));
+        let waited = gone.as_ref().map_or(0, |gone| gone.units.len() as u64);
+        if part.cancel() {
+            self.counters.cancelled.one();
+            self.counters.units_dropped_waiting.add(waited);
+            if part.attempt > 1 {
+                self.counters.hedges_cancelled.one();
+                self.counters.hedge_units_dropped_waiting.add(waited);
+            }
+        }
+        drop(gone);
     }
 
     /// Refuses what comes from now on.
     pub(crate) fn drain(&self) {
-        self.state.lock().draining = true;
-        self.work.notify_one();
+        self.queue(Core::drain);
+        self.wake_all();
     }
 
-    pub(crate) fn is_drained(&self) -> bool {
-        *self.drained.borrow()
-    }
+    // What the stages do.
 
-    pub(crate) async fn drained(&self) {
-        // An error means the sender is gone, which `self` rules out.
-        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
-    }
-
-    /// The owner's: waits for work and takes the next batch. `None` once drained.
-    pub(crate) fn next_batch(&self) -> Option<Vec<Taken<B::Item>>> {
-        let mut state = self.state.lock();
+    /// Waits for work and seals the next batch of `device`. `None` once there will be no more.
+    pub(crate) fn next_batch(&self, device: usize) -> Option<Batch<B>> {
+        let wake = self.wake.get(device)?;
+        let mut core = self.core.lock();
         loop {
-            let now = Instant::now();
-            let expired = state.queue.expire(now);
-            if !expired.is_empty() {
-                let owed = expired
-                    .iter()
-                    .filter_map(|(id, _)| Some(state.parts.remove(id)?.fail(PartError::Expired)))
-                    .collect();
-                self.publish(&mut state);
-                MutexGuard::unlocked(&mut state, || {
-                    send::<B>(owed);
-                    drop(expired);
-                });
-                continue;
-            }
-            let token_cost = Duration::try_from_secs_f64(state.gauge.cost.b).unwrap_or(Duration::MAX);
-            let batch = state.queue.next_batch(self.config.max_batch_tokens, token_cost);
-            if !batch.is_empty() {
-                for unit in &batch {
-                    if let Some(progress) = state.parts.get_mut(&unit.part) {
-                        progress.start(now);
-                    }
+            let now = self.now();
+            let polled = core.poll(now, device);
+            self.publish(&core);
+            if !polled.expired.is_empty() {
+                MutexGuard::unlocked(&mut core, || self.fail(polled.expired, PartError::Expired));
+                if matches!(polled.turn, Turn::Wait(_)) {
+                    continue;
                 }
-                let tokens = batch.iter().map(|unit| unit.tokens as u64).sum();
-                state.gauge.start(self.nanos(now), tokens);
-                self.publish(&mut state);
-                return Some(batch);
             }
-            if state.draining && state.admissions == 0 {
-                return None;
+            match polled.turn {
+                Turn::Batch(batch) if !batch.is_empty() => return Some(batch),
+                Turn::Batch(_) => core.finished(now, device, Ran::Otherwise),
+                Turn::Wait(_) if core.is_drained() || core.is_retired(device) => return None,
+                Turn::Wait(None) => wake.wait(&mut core),
+                Turn::Wait(Some(at)) => {
+                    let wait = at.saturating_sub(now).max(MIN_WAIT);
+                    wake.wait_for(&mut core, wait);
+                }
             }
-            self.work.wait(&mut state);
         }
     }
 
-    /// The owner's: a batch ended after `took`.
-    pub(crate) fn finish(&self, batch: Vec<Taken<B::Item>>, took: Duration, outputs: BatchOutputs<B>) {
-        let tokens = batch.iter().map(|unit| unit.tokens).sum();
-        let record = BatchRecord { duration: took, tokens };
-        let riders: BTreeSet<PartId> = batch.iter().map(|unit| unit.part).collect();
-        let now = self.nanos(Instant::now());
-        let mut owed: Vec<Owed<B>> = Vec::new();
-        let mut unwanted = Vec::new();
-        let mut leftover = Vec::new();
+    pub(crate) fn started(&self, device: usize, batch: &Batch<B>, prepared: Duration) {
+        let now = self.now();
+        self.device(|core| core.started(now, device, prepared));
+        let tokens = tokens(batch);
+        self.counters.batches.one();
+        self.counters.batch_tokens.add(tokens);
+        self.counters.batch_room_tokens.add(self.budget.max(tokens));
+        self.counters.prepare_us.add(micros(prepared));
+    }
 
-        let mut state = self.state.lock();
-        state.gauge.stop(now);
-        if let Some(outputs) = outputs {
-            // A batch of faults alone did not do the work it was asked.
-            if outputs.iter().any(Result::is_ok) {
-                state.fit.observe(tokens as u64, took);
-                state.gauge.cost = state.fit.cost();
+    pub(crate) fn finished(&self, device: usize, ran: Ran) {
+        let now = self.now();
+        if let Ran::Whole(took) = ran {
+            self.counters.run_us.add(micros(took));
+        }
+        self.device(|core| core.finished(now, device, ran));
+    }
+
+    pub(crate) fn out_of_memory(&self, device: usize, tokens: u64) {
+        self.counters.out_of_memory.one();
+        let now = self.now();
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX);
+        self.device(|core| core.out_of_memory(now, device, tokens));
+    }
+
+    /// A device takes no work for now.
+    pub(crate) fn device_lost(&self, device: usize) {
+        self.counters.devices_lost.one();
+        let now = self.now();
+        if !self.device(|core| {
+            core.device_lost(now, device);
+            core.is_alive()
+        }) {
+            self.set_health(Health::Rebuilding);
+        }
+    }
+
+    pub(crate) fn device_back(&self, device: usize) {
+        self.counters.devices_rebuilt.one();
+        self.set_health(Health::Ready);
+        self.device(|core| core.device_back(device));
+    }
+
+    /// A device is gone for good. With the last one whatever is known fails, now and later.
+    pub(crate) fn retire(&self, device: usize) {
+        let gone = self.device(|core| {
+            core.retire(device);
+            if core.is_hopeless() { core.clear() } else { Vec::new() }
+        });
+        if self.core.lock().is_hopeless() {
+            self.set_health(Health::Dead);
+            self.wake_all();
+        }
+        self.fail(gone, PartError::BackendGone);
+    }
+
+    /// Every thread but the caller's ended.
+    pub(crate) fn ended(&self) {
+        // Nothing is left in a drained core; otherwise threads ended that should not.
+        let gone = self.device(|core| {
+            core.drain();
+            core.clear()
+        });
+        self.fail(gone, PartError::BackendGone);
+        self.set_health(Health::Drained);
+    }
+
+    fn set_health(&self, health: Health) {
+        // Death is final.
+        self.health.send_if_modified(|now| {
+            let changes = *now != health && *now != Health::Dead;
+            if changes {
+                *now = health;
             }
-            for (unit, output) in batch.iter().zip(outputs) {
-                match state.parts.get_mut(&unit.part) {
-                    Some(progress) => progress.put(unit.index, output),
-                    None => unwanted.push(output),
-                }
-            }
-            for id in riders {
-                if state.parts.get_mut(&id).is_some_and(|progress| progress.end(record)) {
-                    owed.extend(state.parts.remove(&id).map(Progress::complete));
-                }
-            }
-        } else {
-            for id in riders {
-                leftover.extend(state.queue.cancel(id));
-                owed.extend(state.parts.remove(&id).map(|progress| progress.fail(PartError::BackendGone)));
+            changes
+        });
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Fails parts that left the queue.
+    fn fail(&self, gone: Lost<B>, error: PartError) {
+        for Gone { id: _, key, units } in gone {
+            if key.fail(error) && error == PartError::Expired {
+                self.counters.expired.one();
+                self.counters.units_dropped_waiting.add(units.len() as u64);
             }
         }
-        self.publish(&mut state);
-        drop(state);
-        send::<B>(owed);
-        drop((unwanted, leftover, batch));
     }
 
-    /// The owner's last word: the backend is gone, and whatever is owed fails.
-    pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.gone = true;
-        state.draining = true;
-        let parts = std::mem::take(&mut state.parts);
-        let queue = std::mem::replace(&mut state.queue, Queue::new(self.origin));
-        state.gauge.stop(self.nanos(Instant::now()));
-        self.publish(&mut state);
-        drop(state);
-        send::<B>(parts.into_values().map(|progress| progress.fail(PartError::BackendGone)).collect());
-        drop(queue);
-        self.drained.send_replace(true);
+    /// Fails the parts of a batch, waiting units of theirs included.
+    pub(crate) fn fail_riders(&self, batch: Batch<B>, error: PartError) {
+        let mut ids: Vec<PartId> = batch.iter().map(|unit| unit.part).collect();
+        ids.dedup();
+        for unit in &batch {
+            unit.item.part.fail(error);
+        }
+        for id in ids {
+            self.abandon(id);
+        }
+        drop(batch);
     }
+}
+
+/// Tokens of a batch.
+pub(crate) fn tokens<I>(batch: &[Taken<I>]) -> u64 {
+    batch.iter().map(|unit| unit.tokens as u64).sum()
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

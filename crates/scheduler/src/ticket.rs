@@ -14,12 +14,17 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{backend::Backend, queue::PartId, shared::Shared};
+use crate::{
+    backend::{Backend, Fault, Output},
+    core::PartId,
+    part::Part,
+    shared::Shared,
+};
 
 /// One batch that a part rode in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRecord {
-    /// How long the backend took.
+    /// How long the device took.
     pub duration: Duration,
     /// Tokens of the whole batch, other parts' too.
     pub tokens: usize,
@@ -30,7 +35,7 @@ pub struct BatchRecord {
 pub struct PartResult<O, F> {
     /// One a unit, in the order of the units.
     pub outputs: Vec<Result<O, F>>,
-    /// From submit to the start of the first batch.
+    /// From the first unit queued to the start of the first batch.
     pub queued: Duration,
     /// The batches it rode in, in order.
     pub batches: Vec<BatchRecord>,
@@ -43,27 +48,35 @@ pub enum PartError {
     /// Its deadline passed while units of it waited.
     #[error("the deadline passed in the queue")]
     Expired,
-    /// The backend failed under a batch of it, or ended.
-    #[error("the backend failed")]
+    /// The device was lost under a batch of it, or no device is left.
+    #[error("the device was lost")]
     BackendGone,
+    /// Its feed was dropped before it was closed, or its units' indices were not 0, 1, 2, ….
+    #[error("the part was not completed")]
+    Abandoned,
 }
 
 /// What a ticket resolves to.
-pub(crate) type Answer<B> = Result<PartResult<<B as Backend>::Output, <B as Backend>::Fault>, PartError>;
+pub type Answer<B> = Result<PartResult<Output<B>, Fault<B>>, PartError>;
 
 /// Awaits a part. Dropping it cancels the part.
 #[must_use = "a dropped ticket cancels its part"]
 pub struct Ticket<B: Backend> {
     shared: Arc<Shared<B>>,
     id: PartId,
+    part: Arc<Part<B>>,
     answer: oneshot::Receiver<Answer<B>>,
-    done: bool,
 }
 
 impl<B: Backend> Ticket<B> {
-    /// A ticket for a part that was just queued.
-    pub(crate) fn new(shared: Arc<Shared<B>>, id: PartId, answer: oneshot::Receiver<Answer<B>>) -> Self {
-        Self { shared, id, answer, done: false }
+    /// A ticket for a part that was just admitted.
+    pub(crate) fn new(
+        shared: Arc<Shared<B>>,
+        id: PartId,
+        part: Arc<Part<B>>,
+        answer: oneshot::Receiver<Answer<B>>,
+    ) -> Self {
+        Self { shared, id, part, answer }
     }
 }
 
@@ -72,22 +85,21 @@ impl<B: Backend> Future for Ticket<B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = std::task::ready!(Pin::new(&mut self.answer).poll(cx));
-        self.done = true;
         Poll::Ready(answer.unwrap_or(Err(PartError::BackendGone)))
     }
 }
 
 impl<B: Backend> Drop for Ticket<B> {
     fn drop(&mut self) {
-        if !self.done {
-            self.shared.cancel(self.id);
+        if !self.part.is_over() {
+            self.shared.cancel(self.id, &self.part);
         }
     }
 }
 
 impl<B: Backend> fmt::Debug for Ticket<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shared: _, id, answer: _, done } = self;
-        f.debug_struct("Ticket").field("id", id).field("done", done).finish_non_exhaustive()
+        let Self { shared: _, id, part: _, answer: _ } = self;
+        f.debug_struct("Ticket").field("id", id).finish_non_exhaustive()
     }
 }

@@ -1,18 +1,57 @@
 //! The engine as the scheduler sees it.
 
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
+
 use sortie_engine::{Executor, ItemFault, Output, WorkItem};
-use sortie_scheduler::Backend;
+use sortie_scheduler::{Backend, Host, RunError};
 
 /// One session on its device, owned by the scheduler's thread.
 #[derive(Debug)]
 pub(crate) struct EngineBackend(pub(crate) Executor);
 
-impl Backend for EngineBackend {
-    type Item = WorkItem;
+/// The engine's host side. The executor packs and reads on the device's thread.
+#[derive(Debug)]
+pub(crate) struct EngineHost;
+
+impl Host for EngineHost {
+    type Item = Arc<WorkItem>;
+    type Prepared = Vec<Arc<WorkItem>>;
+    type Raw = Vec<Result<Output, ItemFault>>;
     type Output = Output;
     type Fault = ItemFault;
 
-    fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
-        self.0.run(items)
+    fn prepare(&self, items: &[&Arc<WorkItem>]) -> Self::Prepared {
+        items.iter().map(|item| Arc::clone(item)).collect()
+    }
+
+    fn finish(&self, _items: &[&Arc<WorkItem>], raw: Self::Raw) -> Self::Raw {
+        raw
+    }
+
+    fn give_up(&self, why: String) -> ItemFault {
+        ItemFault::Run(why)
+    }
+
+    fn fingerprint(&self, item: &Arc<WorkItem>) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        item.sequence.ids.hash(&mut hasher);
+        item.sequence.type_ids.hash(&mut hasher);
+        Some(hasher.finish())
+    }
+}
+
+impl Backend for EngineBackend {
+    type Host = EngineHost;
+
+    fn host(&self) -> Arc<EngineHost> {
+        Arc::new(EngineHost)
+    }
+
+    fn run(&mut self, prepared: Vec<Arc<WorkItem>>) -> Result<Vec<Result<Output, ItemFault>>, RunError> {
+        let items: Vec<&WorkItem> = prepared.iter().map(AsRef::as_ref).collect();
+        Ok(self.0.run(&items))
     }
 }

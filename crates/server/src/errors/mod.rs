@@ -173,6 +173,16 @@ pub enum ServeError {
         wait: Duration,
         /// What the deadline leaves.
         remaining: Duration,
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// As many requests wait for the model as may.
+    #[error("{limit} requests wait for the model, which is all that may")]
+    TooManyParts {
+        /// The limit.
+        limit: u32,
+        /// When to come again.
+        retry_after: Duration,
     },
     /// Too many requests are worked on.
     #[error("{limit} requests are worked on; max_concurrent_requests is {limit}")]
@@ -258,10 +268,13 @@ impl ServeError {
                 .fact("queued_tokens", queued)
                 .fact("max_queue_tokens", limit)
                 .after(*retry_after),
-            E::DeadlineTooShort { wait, remaining } => row(Code::ResourceExhausted, "DEADLINE_TOO_SHORT")
+            E::DeadlineTooShort { wait, remaining, retry_after } => row(Code::ResourceExhausted, "DEADLINE_TOO_SHORT")
                 .fact("wait_ms", wait.as_millis())
                 .fact("remaining_ms", remaining.as_millis())
-                .after(*wait),
+                .after(*retry_after),
+            E::TooManyParts { limit, retry_after } => {
+                row(Code::ResourceExhausted, "TOO_MANY_PARTS").fact("limit", limit).after(*retry_after)
+            }
             E::TooManyRequests { limit } => row(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
                 .fact("max_concurrent_requests", limit)
                 .after(TOO_MANY_REQUESTS_WAIT),

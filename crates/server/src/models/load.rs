@@ -58,8 +58,10 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(config.max_batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
+        ..SchedulerConfig::default()
     };
-    let scheduler = Scheduler::start(&name, limits, move || Executor::new(&for_owner).map(EngineBackend))
+    let make = move || Executor::new(&for_owner).map(EngineBackend);
+    let scheduler = Scheduler::start(&name, limits, vec![make])
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;
     if config.warm_up {

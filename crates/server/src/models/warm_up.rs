@@ -2,8 +2,10 @@
 //! the scheduler learns what a batch and a token cost here. Without them the
 //! first estimates of waiting would be guesses, and refusals with them.
 
+use std::sync::Arc;
+
 use sortie_engine::{EncodeOptions, Model, Output, Sequence, Task, Want, WorkItem};
-use sortie_scheduler::{PartResult, Priority, Scheduler, Unit};
+use sortie_scheduler::{PartResult, Request, Scheduler, Unit};
 
 use crate::backend::EngineBackend;
 
@@ -21,12 +23,11 @@ const TEXT: &str = "warm up";
 pub(super) async fn warm_up(name: &str, model: &Model, scheduler: &Scheduler<EngineBackend>) {
     let Some(item) = item(model) else { return };
     let tokens = item.sequence.len();
+    let item = Arc::new(item);
     for count in BATCHES {
-        let units = vec![Unit { item: item.clone(), tokens }; count];
-        let fault = match scheduler.admit((tokens * count) as u64, None) {
-            Ok(admission) => {
-                admission.submit(units, Priority::default()).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r))
-            }
+        let units = vec![Unit { item: Arc::clone(&item), tokens }; count];
+        let fault = match scheduler.admit(Request::of((tokens * count) as u64)) {
+            Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
             Err(refusal) => Some(refusal.to_string()),
         };
         if let Some(fault) = fault {

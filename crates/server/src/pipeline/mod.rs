@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Instant};
 
 use sortie_engine::{InputError, ItemFault, Output, TokenDetail, Want, WorkItem};
 use sortie_proto::v1;
-use sortie_scheduler::{PartError, Refusal, Unit};
+use sortie_scheduler::{PartError, Refusal, Request, Tenant, Unit};
 
 pub(crate) use estimate::TokenRatio;
 pub(crate) use read::{Asked, Reading, Tokens};
@@ -64,7 +64,13 @@ pub(crate) async fn run(
     let Work { asked, reading, want } = work;
     let estimate = estimate::tokens(&asked, &reading, &served.ratio, served.info().max_length);
     context.note_size(asked.len(), estimate);
-    let admission = served.scheduler.admit(estimate, context.deadline).map_err(refused)?;
+    let request = Request {
+        tokens: estimate,
+        deadline: context.deadline,
+        priority: context.caller.priority,
+        tenant: Tenant::named(&context.caller.tenant),
+    };
+    let admission = served.scheduler.admit(request).map_err(refused)?;
 
     let begun = Instant::now();
     let read = tokenize(served, asked, reading).await?;
@@ -79,7 +85,7 @@ pub(crate) async fn run(
                 let n = tokens.sequence.len();
                 total += n;
                 let truncated = tokens.sequence.truncated;
-                units.push(Unit { item: WorkItem { sequence: tokens.sequence, want }, tokens: n });
+                units.push(Unit { item: Arc::new(WorkItem { sequence: tokens.sequence, want }), tokens: n });
                 Ok((n, truncated, tokens.details))
             }
             Err(refusal) => Err(refusal),
@@ -92,7 +98,7 @@ pub(crate) async fn run(
         drop(admission);
         Vec::new()
     } else {
-        let result = admission.submit(units, context.caller.priority).await.map_err(|e| match e {
+        let result = admission.submit(units).await.map_err(|e| match e {
             PartError::Expired => ServeError::DeadlineExceeded,
             _ => ServeError::BackendGone,
         })?;
@@ -156,7 +162,13 @@ fn part_info(served: &Served, context: &RequestContext, tokenize_us: u64, tokens
 fn refused(refusal: Refusal) -> ServeError {
     match refusal {
         Refusal::QueueFull { queued, limit, retry_after } => ServeError::QueueFull { queued, limit, retry_after },
-        Refusal::TooLate { wait, remaining } => ServeError::DeadlineTooShort { wait, remaining },
+        Refusal::TooManyParts { limit, retry_after } => {
+            ServeError::TooManyParts { limit: u32::try_from(limit).unwrap_or(u32::MAX), retry_after }
+        }
+        Refusal::TooLate { wait, remaining, retry_after } => {
+            ServeError::DeadlineTooShort { wait, remaining, retry_after }
+        }
+        Refusal::NoDevice => ServeError::BackendGone,
         Refusal::TooLarge { tokens, limit } => ServeError::JobTooLarge { tokens, limit },
         Refusal::Draining => ServeError::Draining,
         other => ServeError::Internal(other.to_string()),

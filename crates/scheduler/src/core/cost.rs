@@ -42,46 +42,37 @@ const MIN_TOKEN_SECONDS: f64 = 1e-9;
 
 /// The cost as it is believed now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// Seconds of a batch whatever its size.
-    pub(crate) a: f64,
+    pub a: f64,
     /// Seconds of one token.
-    pub(crate) b: f64,
-    /// Whether any batch was measured.
-    pub(crate) measured: bool,
+    pub b: f64,
 }
 
 impl Default for Cost {
     fn default() -> Self {
-        Self { a: DEFAULT_BATCH_COST.as_secs_f64(), b: DEFAULT_TOKEN_COST.as_secs_f64(), measured: false }
+        Self { a: DEFAULT_BATCH_COST.as_secs_f64(), b: DEFAULT_TOKEN_COST.as_secs_f64() }
     }
 }
 
 impl Cost {
     /// Predicted seconds of one batch.
-    pub(crate) fn batch_seconds(&self, tokens: u64) -> f64 {
+    #[must_use]
+    pub fn batch_seconds(&self, tokens: u64) -> f64 {
         self.a + self.b * tokens as f64
     }
 
     /// Predicted seconds of `tokens` cut into batches of at most `budget`.
-    pub(crate) fn queue_seconds(&self, tokens: u64, budget: usize) -> f64 {
+    #[must_use]
+    pub fn queue_seconds(&self, tokens: u64, budget: usize) -> f64 {
         let batches = tokens.div_ceil(budget.max(1) as u64);
         self.a * batches as f64 + self.b * tokens as f64
     }
 
     /// Tokens a second in full batches.
-    pub(crate) fn rate(&self, budget: usize) -> f64 {
+    #[must_use]
+    pub fn rate(&self, budget: usize) -> f64 {
         budget as f64 / self.batch_seconds(budget as u64)
-    }
-
-    /// Tokens past which a larger batch is hardly faster per token.
-    pub(crate) fn knee(&self, budget: usize) -> u32 {
-        let limit = u32::try_from(budget).unwrap_or(u32::MAX);
-        if !self.measured {
-            return DEFAULT_KNEE_TOKENS.min(limit);
-        }
-        let tokens = self.a / self.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
-        (tokens.clamp(1.0, f64::from(limit))) as u32
     }
 }
 
@@ -101,6 +92,21 @@ impl CostFit {
     /// What is believed now.
     pub(crate) fn cost(&self) -> Cost {
         self.cost
+    }
+
+    /// What is believed, once a batch was seen.
+    pub(crate) fn measured(&self) -> Option<Cost> {
+        (self.seen > 0).then_some(self.cost)
+    }
+
+    /// Tokens past which a larger batch is hardly faster per token.
+    pub(crate) fn knee(&self, budget: usize) -> u32 {
+        let limit = u32::try_from(budget).unwrap_or(u32::MAX).max(1);
+        if self.seen == 0 {
+            return DEFAULT_KNEE_TOKENS.min(limit);
+        }
+        let tokens = self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
+        tokens.clamp(1.0, f64::from(limit)) as u32
     }
 
     /// Takes one batch in.
@@ -140,7 +146,7 @@ impl CostFit {
             a = (y - b * x).max(0.0);
         }
         if a.is_finite() && b.is_finite() {
-            self.cost = Cost { a, b, measured: true };
+            self.cost = Cost { a, b };
         }
     }
 }
@@ -165,7 +171,7 @@ mod tests {
         let cost = fit.cost();
         assert!((cost.a - 0.003).abs() < 1e-4, "{cost:?}");
         assert!((cost.b - 5e-6).abs() < 1e-7, "{cost:?}");
-        assert_eq!(cost.knee(16_384), (0.8f64 / 0.2 * cost.a / cost.b) as u32);
+        assert_eq!(fit.knee(16_384), (0.8f64 / 0.2 * cost.a / cost.b) as u32);
         assert!(cost.rate(16_384) > 150_000.0);
     }
 
@@ -195,10 +201,10 @@ mod tests {
 
     #[test]
     fn before_any_batch_the_defaults_stand() {
-        let cost = CostFit::default().cost();
-        assert!(!cost.measured);
-        assert_eq!(cost.knee(16_384), DEFAULT_KNEE_TOKENS);
-        assert_eq!(cost.knee(100), 100);
+        let fit = CostFit::default();
+        assert_eq!(fit.measured(), None);
+        assert_eq!(fit.knee(16_384), DEFAULT_KNEE_TOKENS);
+        assert_eq!(fit.knee(100), 100);
     }
 
     proptest! {
@@ -211,7 +217,7 @@ mod tests {
                 prop_assert!(cost.a >= 0.0 && cost.a.is_finite());
                 prop_assert!(cost.b > 0.0 && cost.b.is_finite());
                 prop_assert!(cost.rate(1_000) > 0.0 && cost.rate(1_000).is_finite());
-                prop_assert!((1..=1_000).contains(&cost.knee(1_000)));
+                prop_assert!((1..=1_000).contains(&fit.knee(1_000)));
                 prop_assert!(cost.queue_seconds(2_500, 1_000) >= cost.batch_seconds(2_500));
             }
         }

@@ -1,0 +1,175 @@
+//! Who of a class goes next: start-time fair queueing over tokens.
+//!
+//! Each tenant with waiting work has a *virtual time*, the tokens it was served.
+//! The one with the least goes next and is charged what it took. One that comes
+//! (back) starts at the class's present virtual time, so that idling saves nothing
+//! up. Within a tenant, parts go by their order key (latest start), small and
+//! large ones kept apart.
+//!
+//! Invariants: of tenants that wait all the time, none gets more than one turn
+//! ahead of another; `ready` holds exactly the tenants with a waiting part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{At, queue::PartId};
+use crate::request::Tenant;
+
+/// A part's place among its tenant's: latest start, then arrival.
+pub(super) type Order = (At, PartId);
+
+/// One tenant's parts of one class.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Tokens served, on the class's scale.
+    served: u64,
+    /// Tokens admitted and not yet in a batch, reserved ones included.
+    tokens: u64,
+    /// Parts known, waiting or not.
+    parts: usize,
+    small: BTreeSet<Order>,
+    large: BTreeSet<Order>,
+}
+
+impl Flow {
+    fn is_ready(&self) -> bool {
+        !(self.small.is_empty() && self.large.is_empty())
+    }
+}
+
+/// The tenants of one class.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    flows: BTreeMap<Tenant, Flow>,
+    ready: BTreeSet<(u64, Tenant)>,
+    /// Virtual time: that of the tenant last served, before it was charged.
+    now: u64,
+    tokens: u64,
+    /// Tenants with tokens.
+    holders: u64,
+}
+
+impl Class {
+    /// Tokens admitted and not yet in a batch.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Tokens that are served before `tokens` more of `tenant`, those included:
+    /// tenants share evenly, so each other one gets at most as much as this one has.
+    pub(super) fn ahead(&self, tenant: Tenant, tokens: u64) -> u64 {
+        let own = self.flows.get(&tenant).map_or(0, |flow| flow.tokens);
+        let others = self.holders.saturating_sub(u64::from(own > 0));
+        let mine = own.saturating_add(tokens);
+        let shared = self.tokens.saturating_sub(own).min(mine.saturating_mul(others));
+        mine.saturating_add(shared)
+    }
+
+    /// A part of `tenant` is known from now on.
+    pub(super) fn join(&mut self, tenant: Tenant) {
+        self.flows.entry(tenant).or_default().parts += 1;
+    }
+
+    /// A part of `tenant` is no longer known.
+    pub(super) fn leave(&mut self, tenant: Tenant) {
+        if let Some(flow) = self.flows.get_mut(&tenant) {
+            flow.parts = flow.parts.saturating_sub(1);
+            // Whoever is ahead of its share must not shed that by going away for a moment.
+            if flow.parts == 0 && flow.served <= self.now {
+                self.flows.remove(&tenant);
+            }
+        }
+        if self.tokens == 0 && self.ready.is_empty() {
+            self.flows.retain(|_, flow| flow.parts > 0);
+        }
+    }
+
+    /// Tokens of `tenant` came (reserved or pushed).
+    pub(super) fn add(&mut self, tenant: Tenant, tokens: u64) {
+        let Some(flow) = self.flows.get_mut(&tenant) else { return };
+        self.holders += u64::from(flow.tokens == 0 && tokens > 0);
+        flow.tokens += tokens;
+        self.tokens += tokens;
+    }
+
+    /// Tokens of `tenant` went, unserved.
+    pub(super) fn drop_tokens(&mut self, tenant: Tenant, tokens: u64) {
+        let Some(flow) = self.flows.get_mut(&tenant) else { return };
+        let dropped = tokens.min(flow.tokens);
+        flow.tokens -= dropped;
+        self.tokens -= dropped;
+        self.holders -= u64::from(flow.tokens == 0 && dropped > 0);
+    }
+
+    /// Units of a part wait from now on.
+    pub(super) fn enter(&mut self, tenant: Tenant, order: Order, small: bool) {
+        let Some(flow) = self.flows.get_mut(&tenant) else { return };
+        if !flow.is_ready() {
+            flow.served = flow.served.max(self.now);
+            self.ready.insert((flow.served, tenant));
+        }
+        if small {
+            flow.small.insert(order)
+        } else {
+            flow.large.insert(order)
+        };
+    }
+
+    /// No unit of a part waits any more.
+    pub(super) fn exit(&mut self, tenant: Tenant, order: Order, small: bool) {
+        let Some(flow) = self.flows.get_mut(&tenant) else { return };
+        if small {
+            flow.small.remove(&order)
+        } else {
+            flow.large.remove(&order)
+        };
+        if !flow.is_ready() {
+            self.ready.remove(&(flow.served, tenant));
+        }
+    }
+
+    /// `tenant` was served `tokens`.
+    pub(super) fn charge(&mut self, tenant: Tenant, tokens: u64) {
+        self.drop_tokens(tenant, tokens);
+        let Some(flow) = self.flows.get_mut(&tenant) else { return };
+        let was_ready = self.ready.remove(&(flow.served, tenant));
+        self.now = self.now.max(flow.served);
+        flow.served += tokens;
+        if was_ready {
+            self.ready.insert((flow.served, tenant));
+        }
+        self.prune();
+    }
+
+    /// Forgets tenants that are gone and no longer ahead.
+    fn prune(&mut self) {
+        if self.flows.len() > 2 * self.ready.len() + 64 {
+            let now = self.now;
+            self.flows.retain(|_, flow| flow.parts > 0 || flow.served > now);
+        }
+    }
+
+    /// Tenants with waiting parts, least served first.
+    pub(super) fn ready(&self) -> impl Iterator<Item = Tenant> + '_ {
+        self.ready.iter().map(|(_, tenant)| *tenant)
+    }
+
+    /// How many tenants have waiting parts.
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The parts of `tenant` in order; without the large ones if `small_only`.
+    pub(super) fn parts(&self, tenant: Tenant, small_only: bool) -> impl Iterator<Item = PartId> + '_ {
+        let flow = self.flows.get(&tenant);
+        let mut small = flow.into_iter().flat_map(|f| &f.small).peekable();
+        let mut large = flow.into_iter().filter(move |_| !small_only).flat_map(|f| &f.large).peekable();
+        std::iter::from_fn(move || {
+            let from_small = match (small.peek(), large.peek()) {
+                (Some(s), Some(l)) => s <= l,
+                (s, _) => s.is_some(),
+            };
+            let next = if from_small { small.next() } else { large.next() };
+            next.map(|(_, id)| *id)
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! The answer that a part is owed, filled in as its units are answered.
+//!
+//! Invariants: a part is answered once: with every output, with an error, or not
+//! at all because its ticket was dropped; whatever comes after that is thrown away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    backend::{Backend, Fault, Output},
+    ticket::{Answer, BatchRecord, PartError, PartResult},
+};
+
+/// What came of a part so far.
+pub(crate) struct Part<B: Backend> {
+    /// Which try of its caller's it is.
+    pub(crate) attempt: u32,
+    over: AtomicBool,
+    state: Mutex<State<B>>,
+}
+
+struct State<B: Backend> {
+    answer: Option<oneshot::Sender<Answer<B>>>,
+    outputs: Vec<Option<Result<Output<B>, Fault<B>>>>,
+    /// Units pushed and units answered.
+    pushed: usize,
+    filled: usize,
+    closed: bool,
+    submitted: Instant,
+    queued: Option<Duration>,
+    batches: Vec<BatchRecord>,
+}
+
+impl<B: Backend> Part<B> {
+    /// A part that is admitted now, and where its answer comes out.
+    pub(crate) fn new(attempt: u32) -> (Arc<Self>, oneshot::Receiver<Answer<B>>) {
+        let (answer, receiver) = oneshot::channel();
+        let state = State {
+            answer: Some(answer),
+            outputs: Vec::new(),
+            pushed: 0,
+            filled: 0,
+            closed: false,
+            submitted: Instant::now(),
+            queued: None,
+            batches: Vec::new(),
+        };
+        (Arc::new(Self { attempt, over: AtomicBool::new(false), state: Mutex::new(state) }), receiver)
+    }
+
+    /// True once it was answered or cancelled: work on it is wasted.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// `count` units from index `at` are about to be queued.
+    pub(crate) fn expect(&self, at: usize, count: usize) {
+        let mut state = self.state.lock();
+        if state.pushed == 0 {
+            state.submitted = Instant::now();
+        }
+        state.pushed += count;
+        let len = state.outputs.len().max(at.saturating_add(count));
+        state.outputs.resize_with(len, || None);
+    }
+
+    /// No unit will follow.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.settle();
+    }
+
+    /// The answer of one unit. A second answer for a unit is thrown away.
+    pub(crate) fn put(&self, index: usize, output: Result<Output<B>, Fault<B>>) {
+        let mut state = self.state.lock();
+        let unwanted = match state.outputs.get_mut(index) {
+            Some(slot @ None) => {
+                *slot = Some(output);
+                state.filled += 1;
+                None
+            }
+            _ => Some(output),
+        };
+        drop(state);
+        drop(unwanted);
+    }
+
+    /// A batch with units of this part was started and answered.
+    pub(crate) fn rode(&self, started: Instant, record: BatchRecord) {
+        let mut state = self.state.lock();
+        let queued = started.saturating_duration_since(state.submitted);
+        state.queued.get_or_insert(queued);
+        state.batches.push(record);
+    }
+
+    /// Answers if every unit is. True if that was the answer.
+    pub(crate) fn settle(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.closed || state.filled < state.pushed || state.answer.is_none() {
+            return false;
+        }
+        let to = state.answer.take();
+        let slots = std::mem::take(&mut state.outputs);
+        let whole = slots.len() == state.pushed;
+        let outputs: Vec<_> = slots.into_iter().flatten().collect();
+        // An index that no unit has, or that two have, would shift the answers.
+        let answer = if whole && outputs.len() == state.pushed {
+            Ok(PartResult {
+                outputs,
+                queued: state.queued.unwrap_or_default(),
+                batches: std::mem::take(&mut state.batches),
+            })
+        } else {
+            Err(PartError::Abandoned)
+        };
+        drop(state);
+        self.send(to, answer)
+    }
+
+    /// Answers with an error, unless it is answered. True if that was the answer.
+    pub(crate) fn fail(&self, error: PartError) -> bool {
+        let to = self.state.lock().answer.take();
+        self.send(to, Err(error))
+    }
+
+    /// Wants no answer any more. True if it had none yet.
+    pub(crate) fn cancel(&self) -> bool {
+        self.over.store(true, Ordering::Release);
+        let mut state = self.state.lock();
+        let open = state.answer.take().is_some();
+        let outputs = std::mem::take(&mut state.outputs);
+        drop(state);
+        drop(outputs);
+        open
+    }
+
+    fn send(&self, to: Option<oneshot::Sender<Answer<B>>>, answer: Answer<B>) -> bool {
+        self.over.store(true, Ordering::Release);
+        // A ticket that was just dropped wants no answer.
+        to.is_some_and(|to| to.send(answer).is_ok())
+    }
+}

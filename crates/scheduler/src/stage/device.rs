@@ -1,0 +1,217 @@
+//! The one thread that makes, runs and drops a device's backend.
+//!
+//! Invariants: a backend never leaves this thread; a panic in it costs the item at
+//! fault its answer and no other; a lost device's backend is made anew at most once
+//! in [`REBUILD_TERM`]; when the thread ends, nobody is left waiting for it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Answered, Group, HostSlot, Job, guard,
+    isolate::{Given, isolate, wanted},
+    message,
+    prepare::prepare,
+};
+use crate::{
+    backend::{Backend, Host as _, RunError},
+    core::Ran,
+    scheduler::StartError,
+    shared::{Batch, Shared, tokens},
+    ticket::{BatchRecord, PartError},
+};
+
+/// A backend that is lost again this soon after it was made anew is given up:
+/// the process should end and be started on another device.
+const REBUILD_TERM: Duration = Duration::from_secs(60);
+
+/// Tells where a started device's host side is, or why there is none.
+pub(crate) type Ready<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
+
+/// What a device's thread works with.
+pub(crate) struct Device<B: Backend, F> {
+    pub(crate) shared: Arc<Shared<B>>,
+    pub(crate) index: usize,
+    pub(crate) make: F,
+    pub(crate) jobs: Receiver<Job<B>>,
+    pub(crate) answers: SyncSender<Answered<B>>,
+}
+
+/// Whether the device goes on.
+enum Fate {
+    Well,
+    Lost,
+}
+
+impl<B: Backend, F> Device<B, F> {
+    /// The thread's whole life.
+    pub(crate) fn run<E: std::fmt::Display>(mut self, ready: Ready<B, E>)
+    where
+        F: FnMut() -> Result<B, E>,
+    {
+        let (mut backend, slot) = match self.make() {
+            Ok((backend, host)) => {
+                let slot = Arc::new(HostSlot::new(host));
+                // If nobody waits, the last handle is gone too and no job will come.
+                drop(ready.send(Ok(Arc::clone(&slot))));
+                (backend, slot)
+            }
+            Err(error) => {
+                // Whoever started this may have gone; then nobody needs to know.
+                drop(ready.send(Err(error)));
+                return;
+            }
+        };
+        let mut rebuilt: Option<Instant> = None;
+        while let Ok(job) = self.jobs.recv() {
+            if let Fate::Well = self.serve(&mut backend, &slot, job) {
+                continue;
+            }
+            self.shared.device_lost(self.index);
+            let again = rebuilt.is_some_and(|at| at.elapsed() < REBUILD_TERM);
+            drop(backend);
+            if again {
+                tracing::error!(device = self.index, "the device was lost again; it is given up");
+                return self.give_up();
+            }
+            match self.make() {
+                Ok((anew, host)) => {
+                    tracing::warn!(device = self.index, "the device was lost; its backend was made anew");
+                    backend = anew;
+                    slot.replace(host);
+                    rebuilt = Some(Instant::now());
+                    self.shared.device_back(self.index);
+                }
+                Err(error) => {
+                    tracing::error!(device = self.index, %error, "the lost device's backend cannot be made anew");
+                    return self.give_up();
+                }
+            }
+        }
+    }
+
+    fn make<E>(&mut self) -> Result<(B, Arc<B::Host>), StartError<E>>
+    where
+        F: FnMut() -> Result<B, E>,
+    {
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let backend = (self.make)()?;
+            let host = backend.host();
+            Ok((backend, host))
+        }));
+        made.map_err(|panic| StartError::Panicked(message(&*panic)))?.map_err(StartError::Make)
+    }
+
+    /// Runs one job and sends its answers on.
+    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: Job<B>) -> Fate {
+        let Job { batch, prepared, backend: prepared_for, took } = job;
+        let unwanted = batch.len() - wanted::<B>(&batch);
+        if unwanted == batch.len() {
+            self.shared.counters.units_dropped_formed.add(unwanted as u64);
+            self.shared.finished(self.index, Ran::Otherwise);
+            return Fate::Well;
+        }
+        let (present, host) = slot.get();
+        let prepared = if prepared_for == present { prepared } else { prepare(&self.shared, &host, &batch) };
+        self.shared.started(self.index, &batch, took);
+        let started = Instant::now();
+        let ran = prepared.map_err(RunError::Failed).and_then(|prepared| self.attempt(backend, prepared));
+        let whole = ran.is_ok();
+        let (groups, lost) = match ran {
+            Ok(raw) => (vec![Group { units: batch, raw: Ok(raw) }], None),
+            Err(RunError::DeviceLost(why)) => (Vec::new(), Some((batch, why))),
+            Err(error) => self.pieces(backend, &host, batch, error),
+        };
+        let took = started.elapsed();
+        let ran = if whole { Ran::Whole(took) } else { Ran::Otherwise };
+        self.shared.finished(self.index, ran);
+        let tokens = groups.iter().map(|group| crate::shared::tokens(&group.units)).sum::<u64>();
+        let record = BatchRecord { duration: took, tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
+        if !groups.is_empty()
+            && let Err(unsent) = self.answers.send(Answered { groups, host, started, record })
+        {
+            // The answer thread is restarted on a panic; without it nobody can be answered.
+            for group in unsent.0.groups {
+                self.shared.fail_riders(group.units, PartError::BackendGone);
+            }
+        }
+        match lost {
+            None => Fate::Well,
+            Some((units, why)) => {
+                tracing::error!(device = self.index, why, "the device is lost");
+                self.shared.fail_riders(units, PartError::BackendGone);
+                Fate::Lost
+            }
+        }
+    }
+
+    /// One run. A panic is a failure.
+    fn attempt(
+        &self,
+        backend: &mut B,
+        prepared: crate::backend::Prepared<B>,
+    ) -> Result<crate::backend::Raw<B>, RunError> {
+        guard(&self.shared.counters.panics_run, "device", || backend.run(prepared))
+            .unwrap_or_else(|why| Err(RunError::Failed(why)))
+    }
+
+    /// Runs a failed batch in pieces.
+    #[expect(clippy::type_complexity, reason = "a pair used once")]
+    fn pieces(
+        &self,
+        backend: &mut B,
+        host: &Arc<B::Host>,
+        batch: Batch<B>,
+        error: RunError,
+    ) -> (Vec<Group<B>>, Option<(Batch<B>, String)>) {
+        let counters = &self.shared.counters;
+        counters.batches_failed.one();
+        tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in pieces");
+        let run = |piece: &Batch<B>| {
+            let prepared = prepare(&self.shared, host, piece).map_err(RunError::Failed)?;
+            self.attempt(backend, prepared)
+        };
+        let pieces = isolate(batch, error, run, |tokens| self.shared.out_of_memory(self.index, tokens));
+        let groups = pieces.groups.into_iter().map(|(units, raw)| {
+            let raw = raw.map_err(|given| {
+                counters.poisoned.add(units.len() as u64);
+                match given {
+                    Given::Alone(why) => {
+                        self.strike(host, &units);
+                        why
+                    }
+                    Given::TooLarge(why) | Given::All(why) => why,
+                }
+            });
+            Group { units, raw }
+        });
+        (groups.collect(), pieces.lost)
+    }
+
+    /// Remembers items that failed alone.
+    fn strike(&self, host: &Arc<B::Host>, units: &Batch<B>) {
+        for unit in units {
+            let print = guard(&self.shared.counters.panics_run, "device", || host.fingerprint(&unit.item.item));
+            if let Ok(Some(print)) = print {
+                self.shared.quarantine.lock().strike(print, Instant::now());
+            }
+        }
+    }
+
+    /// This device is gone for good.
+    fn give_up(self) {
+        self.shared.retire(self.index);
+        // What was prepared for it.
+        while let Ok(job) = self.jobs.recv() {
+            self.shared.fail_riders(job.batch, PartError::BackendGone);
+        }
+    }
+}
