@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sortie-engine", &[]),
     ("sortie-scheduler", &[]),
     ("sortie-client", &["sortie-dispatch", "sortie-proto"]),
-    ("sortie", &["sortie-client"]),
+    ("sortie", &["sortie-client", "sortie-proto"]),
     ("sortie-server", &["sortie-engine", "sortie-proto", "sortie-scheduler"]),
     ("sortie-sim", &["sortie-dispatch", "sortie-scheduler"]),
 ];

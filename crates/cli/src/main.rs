@@ -2,11 +2,12 @@
 //!
 //! `args` (what was asked) → `read` (the texts) → `session`, `slices` and
 //! `gather` (jobs through the client library) → `report` and `screen` (what is
-//! printed) → `exit` (how it ended).
+//! printed) → `exit` (how it ended). `bench` measures fleets.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod exit;
 mod failure;
 mod gather;

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Session {
     builder: ClientBuilder,
+    /// Where the servers are.
+    pub(crate) connection: ConnectionArgs,
     /// What to print.
     pub(crate) output: OutputArgs,
 }
@@ -24,9 +26,8 @@ pub(crate) struct Session {
 impl Session {
     /// Sets the client up; nothing is connected yet.
     pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, Failure> {
-        let endpoints = connection.endpoint.iter().map(|endpoint| endpoint.trim()).filter(|e| !e.is_empty());
         let mut builder = Client::builder()
-            .endpoints(endpoints)
+            .endpoints(endpoints(connection))
             .model(&connection.model)
             .default_deadline(connection.deadline)
             .lane(connection.lane.into())
@@ -40,7 +41,29 @@ impl Session {
         if let Some(tls) = tls(connection)? {
             builder = builder.tls(tls);
         }
-        Ok(Self { builder, output })
+        Ok(Self { builder, connection: connection.clone(), output })
+    }
+
+    /// Addresses of the servers.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &str> {
+        endpoints(&self.connection)
+    }
+
+    /// A client to be made, for those that make several.
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        self.builder.clone()
+    }
+
+    /// Says something on standard error, unless it shall be quiet.
+    pub(crate) fn say(&self, what: &str) {
+        if !self.output.quiet {
+            eprintln!("{what}");
+        }
+    }
+
+    /// Runs `work`, which makes its own clients.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        block_on(work)
     }
 
     /// Runs `work` with a client that has met its servers, so that the first job is well cut.
@@ -60,6 +83,10 @@ impl Session {
         let builder = self.builder.clone();
         block_on(async move { work(builder.build()?).await })
     }
+}
+
+fn endpoints(connection: &ConnectionArgs) -> impl Iterator<Item = &str> {
+    connection.endpoint.iter().map(|endpoint| endpoint.trim()).filter(|e| !e.is_empty())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -1,10 +1,12 @@
 //! The command line. Parsing only: nothing here opens a file or a socket.
 
+mod bench;
 mod commands;
 mod connection;
 mod inputs;
 mod text;
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use commands::{
     ClassifyArgs, EmbedArgs, ModelsArgs, ProbeArgs, RerankArgs, SimilarityArgs, SparseArgs, TagArgs, TokenizeArgs,
 };
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Ask every endpoint how loaded a model is
     Probe(ProbeArgs),
+    /// Measure a fleet under load, with several ways of spreading jobs over it
+    Bench(BenchArgs),
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<Told<T>>, Vec<ItemFailu
         match result {
             Ok(answer) => answered.push((endpoint, us(rtt), answer)),
             Err(error) => {
-                let reason = error.reason().map_or_else(|| word(&error), str::to_owned);
+                let reason = error.reason().map_or_else(|| failure::word(&error), str::to_owned);
                 let message = format!("{endpoint}: {}", failure::message(&error));
                 errors.push(ItemFailure { index, id: Some(endpoint.into()), reason, message });
                 first.get_or_insert(error);
@@ -67,18 +67,6 @@ fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<Told<T>>, Vec<ItemFailu
         Some(error) if answered.is_empty() => Err(error.into()),
         _ => Ok((answered, errors)),
     }
-}
-
-/// `DeadlineExceeded` as `DEADLINE_EXCEEDED`, for errors that carry no reason.
-fn word(error: &sortie_client::Error) -> String {
-    let mut word = String::new();
-    for letter in format!("{:?}", error.kind()).chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }
 
 fn model_row(endpoint: String, model: ModelInfo) -> ModelRow {

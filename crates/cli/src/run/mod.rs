@@ -7,10 +7,11 @@ mod scores;
 mod tokens;
 mod vectors;
 
-pub(crate) use print::error;
+pub(crate) use print::{error, print};
 
 use crate::{
     args::Command,
+    bench,
     exit::{Exit, Failure},
     session::Session,
 };
@@ -27,5 +28,6 @@ pub(crate) fn run(command: &Command, session: &Session) -> Result<Exit, Failure>
         Command::Tokenize(args) => tokens::tokenize(args, session),
         Command::Models(args) => fleet::models(args, session),
         Command::Probe(args) => fleet::probe(args, session),
+        Command::Bench(args) => bench::run(args, session),
     }
 }

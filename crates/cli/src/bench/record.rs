@@ -1,0 +1,170 @@
+//! What came of the jobs of one strategy.
+//!
+//! Latencies are in microseconds in HDR histograms of three digits. A job that failed or lacks a score counts as
+//! failed; one that was given up on purpose counts as neither.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longest latency told apart: an hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// Digits that are right.
+const DIGITS: u8 = 3;
+
+/// A job that was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    /// Tokens of its documents as the servers counted them.
+    pub(crate) tokens: u64,
+    /// Scores that are missing.
+    pub(crate) missing: usize,
+    /// Scores that are not what they were before.
+    pub(crate) wrong: usize,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    /// With an answer.
+    Answered(Answered),
+    /// Without; the reason is a stable word.
+    Failed(String),
+    /// It was given up on purpose.
+    Cancelled,
+}
+
+/// Tokens sent, as the client estimates them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Spent {
+    /// In first attempts.
+    pub(crate) first: u64,
+    /// In hedges.
+    pub(crate) hedges: u64,
+    /// In retries.
+    pub(crate) retries: u64,
+}
+
+/// Everything counted while measuring.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Answered jobs, from their intended start.
+    pub(crate) answered: Histogram<u64>,
+    /// Failed jobs, from the moment they were sent.
+    pub(crate) failed: Histogram<u64>,
+    /// Answered and failed jobs, a failed one as if it had taken its whole deadline at least.
+    pub(crate) all: Histogram<u64>,
+    /// How late jobs were sent: the generator's own fault.
+    pub(crate) late: Histogram<u64>,
+    /// Failures by reason.
+    pub(crate) reasons: BTreeMap<String, u64>,
+    /// Jobs given up on purpose.
+    pub(crate) cancelled: u64,
+    /// Tokens of answered jobs.
+    pub(crate) tokens: u64,
+    /// Jobs with a missing score.
+    pub(crate) missing: u64,
+    /// Jobs with a wrong score.
+    pub(crate) wrong: u64,
+    /// Time measured.
+    pub(crate) measured: Duration,
+    /// Processor time of this process while measuring, jobs in the warm-up left out.
+    pub(crate) cpu: Duration,
+    /// Tokens sent while measuring.
+    pub(crate) spent: Spent,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_US, DIGITS);
+        Ok(Self {
+            answered: histogram()?,
+            failed: histogram()?,
+            all: histogram()?,
+            late: histogram()?,
+            reasons: BTreeMap::new(),
+            cancelled: 0,
+            tokens: 0,
+            missing: 0,
+            wrong: 0,
+            measured: Duration::ZERO,
+            cpu: Duration::ZERO,
+            spent: Spent::default(),
+        })
+    }
+
+    /// Counts a job that ended `latency` after its intended start, of which it was sent `late` late.
+    pub(crate) fn add(&mut self, ended: &Ended, latency: Duration, late: Duration, deadline: Duration) {
+        self.late.saturating_record(micros(late));
+        let failed = match ended {
+            Ended::Cancelled => {
+                self.cancelled += 1;
+                return;
+            }
+            Ended::Answered(answered) => {
+                self.missing += u64::from(answered.missing > 0);
+                self.wrong += u64::from(answered.wrong > 0);
+                if answered.missing == 0 && answered.wrong == 0 {
+                    self.tokens += answered.tokens;
+                    self.answered.saturating_record(micros(latency));
+                    self.all.saturating_record(micros(latency));
+                    return;
+                }
+                if answered.wrong > 0 { "WRONG_SCORE" } else { "MISSING_SCORE" }
+            }
+            Ended::Failed(reason) => reason,
+        };
+        *self.reasons.entry(failed.to_owned()).or_default() += 1;
+        self.failed.saturating_record(micros(latency.saturating_sub(late)));
+        self.all.saturating_record(micros(latency.max(deadline)));
+    }
+
+    /// Jobs that failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.len()
+    }
+
+    /// Jobs that ended by themselves.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.all.len()
+    }
+}
+
+/// Microseconds, as the histograms count.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A quantile in milliseconds.
+pub(crate) fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    if histogram.is_empty() { f64::NAN } else { histogram.value_at_quantile(quantile) as f64 / 1e3 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn answered(missing: usize) -> Ended {
+        Ended::Answered(Answered { tokens: 10, missing, wrong: 0 })
+    }
+
+    #[test]
+    fn a_failed_job_is_never_a_fast_one() {
+        let mut record = Record::new().unwrap();
+        record.add(&answered(0), 30 * MS, MS, 100 * MS);
+        record.add(&Ended::Failed("UNAVAILABLE".to_owned()), 2 * MS, MS, 100 * MS);
+        record.add(&answered(1), 7 * MS, MS, 100 * MS);
+        record.add(&Ended::Cancelled, MS, MS, 100 * MS);
+        assert_eq!((record.jobs(), record.failures(), record.cancelled), (3, 2, 1));
+        assert_eq!(record.tokens, 10, "a job that lacks a score is no good put");
+        assert!((millis(&record.answered, 1.0) - 30.0).abs() < 0.1);
+        assert!(millis(&record.all, 0.5) >= 99.9, "{}", millis(&record.all, 0.5));
+        assert!((millis(&record.failed, 0.01) - 1.0).abs() < 0.01, "a refusal counts from its sending");
+        assert_eq!(record.reasons.get("MISSING_SCORE"), Some(&1));
+    }
+}

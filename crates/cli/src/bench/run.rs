@@ -1,0 +1,180 @@
+//! One benchmark: the pool, the rate, then every strategy in turn, round after round.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sortie_client::Client;
+use tokio::time::sleep_until;
+
+use super::{
+    arrivals::{Arrivals, Mix},
+    cpu,
+    drive::Driver,
+    fault,
+    generate::generate,
+    plot,
+    record::{Record, Spent},
+    report::{Bench, Setting, StrategyRow},
+    texts::Pool,
+};
+use crate::{
+    args::BenchArgs,
+    exit::{Exit, Failure},
+    run::print,
+    session::Session,
+};
+
+/// Between setting a round up and its first job: the thread of arrivals is up by then.
+const RUN_UP: Duration = Duration::from_millis(20);
+
+/// Jobs that tell how many tokens a byte makes.
+const TASTERS: usize = 3;
+
+/// Runs the benchmark and prints it.
+pub(crate) fn run(args: &BenchArgs, session: &Session) -> Result<Exit, Failure> {
+    let pool = Arc::new(match &args.texts {
+        Some(path) => Pool::read(path, args.seed)?,
+        None => Pool::made(args.bytes, args.seed),
+    });
+    let bench = session.run(measure(args, session, &pool))?;
+    if let Some(path) = &args.plot {
+        draw(path, &bench)?;
+    }
+    print(&bench, &session.output)
+}
+
+async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Result<Bench, Failure> {
+    let client = session.builder().connect().await?;
+    let tokens = taste(&client, args, pool).await?;
+    let capacity = capacity(&client).await?;
+    let rate = match (args.rate, args.load) {
+        (Some(rate), _) => rate,
+        (None, Some(load)) if capacity > 0.0 => load * capacity / tokens,
+        _ => return Err(Failure::usage("--load: the servers do not report their rate; say --rate")),
+    };
+    drop(client);
+    let mix = Mix {
+        rate,
+        documents: args.documents,
+        cancel: args.cancel,
+        cancel_within: args.cancel_within,
+        pool: (pool.len(), pool.queries()),
+    };
+    let mut records = Vec::new();
+    for strategy in &args.strategies {
+        records.push((*strategy, record()?));
+    }
+    for round in 0..args.rounds {
+        for (strategy, record) in &mut records {
+            session.say(&format!("{}: round {} of {}", strategy.name(), round + 1, args.rounds));
+            let driver = Driver::start(*strategy, args, session, pool).await?;
+            let seed = args.seed.wrapping_add(u64::from(round));
+            one_round(args, session, mix, seed, driver, record).await?;
+        }
+    }
+    let setting = Setting {
+        rate,
+        load: rate * tokens / capacity,
+        tokens_per_job: tokens,
+        documents: args.documents.to_string(),
+        bytes: args.texts.as_ref().map_or_else(|| args.bytes.to_string(), |path| path.display().to_string()),
+        seconds: args.duration.as_secs_f64(),
+        rounds: args.rounds,
+        seed: args.seed,
+        deadline_ms: session.connection.deadline.as_secs_f64() * 1e3,
+        endpoints: session.endpoints().count(),
+    };
+    Ok(Bench::new(
+        setting,
+        records.iter().map(|(strategy, record)| StrategyRow::new(strategy.name(), record)).collect(),
+    ))
+}
+
+fn record() -> Result<Record, Failure> {
+    Record::new().map_err(|error| Failure::new(Exit::Internal, format!("no histogram: {error}")))
+}
+
+/// One strategy's turn.
+async fn one_round(
+    args: &BenchArgs,
+    session: &Session,
+    mix: Mix,
+    seed: u64,
+    driver: Driver,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    let window = args.duration / args.rounds;
+    let (start, end) = (Instant::now() + RUN_UP, args.warm_up + window);
+    let generated = generate(Arrivals::new(mix, seed), driver.clone(), start, end);
+    let (_generator, mut done) =
+        generated.map_err(|error| Failure::new(Exit::Internal, format!("no thread for arrivals: {error}")))?;
+    let mut faults = fault::start(&args.fault, start + args.warm_up, seed);
+    let (warm, over) = (sleep_until((start + args.warm_up).into()), sleep_until((start + end).into()));
+    tokio::pin!(warm, over);
+    let mut before: Option<(Duration, Spent)> = None;
+    let mut after = None;
+    loop {
+        tokio::select! {
+            () = &mut warm, if before.is_none() => before = Some((cpu::used(), driver.spent())),
+            () = &mut over, if after.is_none() => {
+                after = Some((cpu::used(), driver.spent()));
+                faults.abort_all();
+            }
+            Some(_) = faults.join_next() => {}
+            job = done.recv() => match job {
+                Some(job) if job.at >= args.warm_up => {
+                    record.add(&job.ended, job.latency, job.late, session.connection.deadline);
+                }
+                Some(_) => {}
+                // All jobs may have ended early; the window is what was asked for.
+                None if after.is_some() => break,
+                None => { sleep_until((start + end).into()).await; }
+            },
+        }
+    }
+    let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+    record.measured += window;
+    record.cpu += after.0.saturating_sub(before.0);
+    record.spent.first += after.1.first.saturating_sub(before.1.first);
+    record.spent.hedges += after.1.hedges.saturating_sub(before.1.hedges);
+    record.spent.retries += after.1.retries.saturating_sub(before.1.retries);
+    Ok(())
+}
+
+/// Mean tokens of a job: a few jobs tell how many tokens a byte makes.
+async fn taste(client: &Client, args: &BenchArgs, pool: &Pool) -> Result<f64, Failure> {
+    let (mut bytes, mut tokens) = (0, 0);
+    for turn in 0..TASTERS {
+        let documents: Vec<&str> = (0..16).map(|n| pool.document((turn * 16 + n) % pool.len().max(1))).collect();
+        bytes += documents.iter().map(|text| text.len()).sum::<usize>();
+        tokens += client.rerank(pool.query(turn), documents).await?.report.total_tokens();
+    }
+    let per_byte = tokens as f64 / bytes.max(1) as f64;
+    Ok(args.documents.mean() * pool.mean_bytes() * per_byte)
+}
+
+/// Tokens a second that the servers report they can do, all together.
+async fn capacity(client: &Client) -> Result<f64, Failure> {
+    let probes = client.probe().await?;
+    Ok(probes.into_iter().filter_map(|probe| probe.result.ok()).map(|load| f64::from(load.tokens_per_second)).sum())
+}
+
+fn draw(path: &Path, bench: &Bench) -> Result<(), Failure> {
+    plot::draw(path, bench).map_err(|error| Failure::new(Exit::Internal, format!("--plot {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bench::Strategy;
+
+    #[test]
+    fn strategies_have_the_names_the_flag_takes() {
+        use clap::ValueEnum as _;
+        for strategy in Strategy::value_variants() {
+            assert_eq!(strategy.to_possible_value().unwrap().get_name(), strategy.name());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What jobs are made of: a pool of documents and queries, made or read once, and the scores seen for each pair.
+//!
+//! Jobs draw from the pool, so that making them costs the client little beside sending them. A pair that comes again
+//! must be scored as before: an answer that got into another's place shows.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::spread::Spread;
+use crate::exit::Failure;
+
+/// Documents made: enough for many jobs without repetition, few enough to be made at once.
+const POOL: usize = 4_096;
+
+/// Queries made.
+const QUERIES: usize = 16;
+
+/// Words of a query.
+const QUERY_WORDS: usize = 5;
+
+/// How far two scores of one pair may lie apart, relative to `max(1, |score|)`: half precision's, as README promises.
+const TOLERANCE: f32 = 5e-3;
+
+/// Bits of an f32 that no score has: nothing was seen.
+const UNSEEN: u32 = f32::NAN.to_bits();
+
+/// Plain words: a tokenizer of English makes about one token of each.
+const WORDS: [&str; 64] = [
+    "about", "after", "again", "allow", "array", "async", "back", "begin", "block", "build", "cache", "call", "check",
+    "clear", "clock", "close", "code", "count", "crate", "data", "device", "down", "early", "engine", "error", "event",
+    "fast", "field", "file", "first", "fleet", "found", "frame", "graph", "group", "hand", "house", "index", "large",
+    "later", "light", "limit", "line", "list", "model", "never", "number", "order", "other", "place", "point", "query",
+    "queue", "river", "score", "server", "short", "small", "stone", "table", "thing", "token", "water", "world",
+];
+
+/// Documents, queries and what was scored so far.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    documents: Vec<Arc<str>>,
+    queries: Vec<Arc<str>>,
+    /// One a query and document: the bits of the first score.
+    seen: Vec<AtomicU32>,
+}
+
+impl Pool {
+    /// Makes documents of `bytes` bytes from `seed`.
+    pub(crate) fn made(bytes: Spread, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let documents = (0..POOL).map(|_| text(bytes.draw(&mut rng), &mut rng)).collect();
+        Self::new(documents, &mut rng)
+    }
+
+    /// Reads documents, one a line.
+    pub(crate) fn read(path: &Path, seed: u64) -> Result<Self, Failure> {
+        let wrong = |what: String| Failure::usage(format!("--texts {}: {what}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let documents: Vec<Arc<str>> = text.lines().filter(|line| !line.trim().is_empty()).map(Arc::from).collect();
+        if documents.is_empty() {
+            return Err(wrong("there is no text in it".to_owned()));
+        }
+        Ok(Self::new(documents, &mut StdRng::seed_from_u64(seed)))
+    }
+
+    fn new(documents: Vec<Arc<str>>, rng: &mut StdRng) -> Self {
+        let queries = (0..QUERIES).map(|_| text(QUERY_WORDS * 6, rng)).collect();
+        let seen = (0..documents.len() * QUERIES).map(|_| AtomicU32::new(UNSEEN)).collect();
+        Self { documents, queries, seen }
+    }
+
+    /// How many documents there are.
+    pub(crate) fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// How many queries there are.
+    pub(crate) fn queries(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// A query.
+    pub(crate) fn query(&self, index: usize) -> &str {
+        self.queries.get(index).map_or("", |text| text)
+    }
+
+    /// A document.
+    pub(crate) fn document(&self, index: usize) -> &str {
+        self.documents.get(index).map_or("", |text| text)
+    }
+
+    /// Mean bytes of a document.
+    pub(crate) fn mean_bytes(&self) -> f64 {
+        self.documents.iter().map(|text| text.len()).sum::<usize>() as f64 / self.documents.len().max(1) as f64
+    }
+
+    /// Whether a pair's score is what it was the first time.
+    pub(crate) fn agrees(&self, query: usize, document: usize, score: f32) -> bool {
+        let Some(place) = self.seen.get(query * self.documents.len() + document) else { return false };
+        match place.compare_exchange(UNSEEN, score.to_bits(), Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(bits) => {
+                let first = f32::from_bits(bits);
+                (score - first).abs() <= TOLERANCE * first.abs().max(1.0)
+            }
+        }
+    }
+}
+
+/// Words up to just `bytes` bytes.
+fn text(bytes: usize, rng: &mut StdRng) -> Arc<str> {
+    let mut text = String::with_capacity(bytes + 8);
+    while text.len() < bytes {
+        text.push_str(WORDS[rng.random_range(0..WORDS.len())]);
+        text.push(' ');
+    }
+    text.truncate(bytes);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_the_bytes_asked_for_and_the_seed_decides() {
+        let pool = Pool::made(Spread::Uniform(1, 900), 7);
+        assert!((0..pool.len()).all(|i| (1..=900).contains(&pool.document(i).len())));
+        let again = Pool::made(Spread::Uniform(1, 900), 7);
+        assert_eq!(pool.documents, again.documents);
+        assert_ne!(pool.documents, Pool::made(Spread::Uniform(1, 900), 8).documents);
+    }
+
+    #[test]
+    fn a_score_in_the_wrong_place_shows() {
+        let pool = Pool::made(Spread::Fixed(10), 7);
+        assert!(pool.agrees(3, 5, 2.0));
+        assert!(pool.agrees(3, 5, 2.001));
+        assert!(!pool.agrees(3, 5, 2.1));
+        assert!(pool.agrees(4, 5, 2.1), "another query's score is its own");
+        assert!(!pool.agrees(3, 5, f32::NAN));
+    }
+}
