@@ -15,7 +15,7 @@ use crate::{cache::Cache, models, ort, process::Owned, workspace};
 /// `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Passed on to `cargo test --workspace`
+    /// Passed on to `cargo test`, of the whole workspace unless a package is named
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -29,7 +29,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         models::ensure_all(&cache)?;
     }
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast"]).args(&args.rest);
+    cargo.args(["test", "--no-fail-fast"]);
+    if !names_a_package(&args.rest) {
+        cargo.arg("--workspace");
+    }
+    cargo.args(&args.rest);
     let mut child = Owned::spawn(cargo.stdin(Stdio::null()).stdout(Stdio::piped()), "cargo test")?;
     let out = child.stdout().context("cargo test has no output")?;
     let tally = thread::spawn(move || {
@@ -58,6 +62,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("cargo test failed ({status})");
     }
     Ok(())
+}
+
+/// Whether arguments for `cargo test` choose packages; what follows `--` is for the tests.
+fn names_a_package(arguments: &[String]) -> bool {
+    let chooses = |a: &String| {
+        a == "-p" || a == "--package" || a.starts_with("--package=") || (a.starts_with("-p") && !a.starts_with("--"))
+    };
+    arguments.iter().take_while(|a| *a != "--").any(chooses)
 }
 
 /// Sums over the test programs' closing lines.
@@ -91,6 +103,19 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_may_be_named() {
+        let named = |line: &str| names_a_package(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in
+            ["-p sortie-tests", "--package sortie-tests", "--package=sortie-tests", "-psortie-tests", "name -p x"]
+        {
+            assert!(named(line), "{line}");
+        }
+        for line in ["", "some_test", "--lib", "-- -p", "some_test -- --nocapture"] {
+            assert!(!named(line), "{line}");
+        }
+    }
 
     #[test]
     fn closing_lines_add_up() {
