@@ -95,7 +95,9 @@ impl<B: Backend> Feed<B> {
     pub fn close(mut self) {
         self.closed = true;
         self.handle.shared.close(self.id);
-        self.part.close();
+        if self.part.close() {
+            self.handle.shared.counters.answered.one();
+        }
     }
 }
 

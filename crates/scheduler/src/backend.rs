@@ -84,5 +84,7 @@ pub type Prepared<B> = <<B as Backend>::Host as Host>::Prepared;
 pub type Raw<B> = <<B as Backend>::Host as Host>::Raw;
 /// What one unit gives.
 pub type Output<B> = <<B as Backend>::Host as Host>::Output;
+/// One answer a unit of a batch.
+pub type Outputs<B> = Vec<Result<Output<B>, Fault<B>>>;
 /// Why one unit has no output.
 pub type Fault<B> = <<B as Backend>::Host as Host>::Fault;

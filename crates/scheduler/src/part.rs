@@ -72,10 +72,10 @@ impl<B: Backend> Part<B> {
         state.outputs.resize_with(len, || None);
     }
 
-    /// No unit will follow.
-    pub(crate) fn close(&self) {
+    /// No unit will follow. True if every unit is answered already, and with it the part.
+    pub(crate) fn close(&self) -> bool {
         self.state.lock().closed = true;
-        self.settle();
+        self.settle()
     }
 
     /// The answer of one unit. A second answer for a unit is thrown away.

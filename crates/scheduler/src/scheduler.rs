@@ -158,22 +158,18 @@ impl<B: Backend> Scheduler<B> {
         self.handle.shared.drain();
     }
 
-    /// True once everything admitted is answered and the backends are dropped, or
-    /// no device is left.
+    /// True once everything admitted is answered and the backends are dropped: after a
+    /// [`drain`](Self::drain), or when no device is left.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        ended(&self.health().borrow())
+        *self.handle.shared.over().borrow()
     }
 
     /// Waits until [`is_drained`](Self::is_drained); for ever, if nobody drains.
     pub async fn drained(&self) {
         // An error means the sender is gone, which `self` rules out.
-        let _ = self.health().wait_for(ended).await;
+        let _ = self.handle.shared.over().wait_for(|over| *over).await;
     }
-}
-
-fn ended(health: &Health) -> bool {
-    matches!(health, Health::Drained | Health::Dead)
 }
 
 impl<B: Backend> Clone for Scheduler<B> {

@@ -52,9 +52,10 @@ pub enum Health {
     Rebuilding,
     /// None does or will; the threads end. Final.
     Dead,
-    /// Everything admitted was answered after a drain, and the backends are dropped.
-    Drained,
 }
+
+/// A part that was let in, and where its answer comes out.
+pub(crate) type Admitted<B> = (PartId, Arc<Part<B>>, oneshot::Receiver<Answer<B>>);
 
 type Lost<B> = Vec<Gone<Arc<Part<B>>, Work<B>>>;
 
@@ -67,6 +68,8 @@ pub(crate) struct Shared<B: Backend> {
     pub(crate) counters: Counters,
     pub(crate) quarantine: Mutex<Quarantine>,
     health: watch::Sender<Health>,
+    /// True once the last thread ended.
+    over: watch::Sender<bool>,
     budget: u64,
 }
 
@@ -84,6 +87,7 @@ impl<B: Backend> Shared<B> {
             counters: Counters::default(),
             quarantine: Mutex::default(),
             health: watch::Sender::new(Health::Ready),
+            over: watch::Sender::new(false),
             budget,
         }
     }
@@ -137,10 +141,7 @@ impl<B: Backend> Shared<B> {
     // What callers do.
 
     /// Reserves room for a part, or says why not.
-    pub(crate) fn admit(
-        &self,
-        request: Request<Instant>,
-    ) -> Result<(PartId, Arc<Part<B>>, oneshot::Receiver<Answer<B>>), Refusal> {
+    pub(crate) fn admit(&self, request: Request<Instant>) -> Result<Admitted<B>, Refusal> {
         let Request { tokens, deadline, priority, tenant } = request;
         let asked = Request { tokens, deadline: deadline.map(|at| self.at(at)), priority, tenant };
         let (part, answer) = Part::new(priority.attempt);
@@ -289,7 +290,11 @@ impl<B: Backend> Shared<B> {
             core.clear()
         });
         self.fail(gone, PartError::BackendGone);
-        self.set_health(Health::Drained);
+        self.over.send_replace(true);
+    }
+
+    pub(crate) fn over(&self) -> watch::Receiver<bool> {
+        self.over.subscribe()
     }
 
     fn set_health(&self, health: Health) {

@@ -21,6 +21,10 @@ const LEAD_WEIGHT: f64 = 0.125;
 /// A budget that memory cut is doubled again after so long without another cut.
 const REGROW: Duration = Duration::from_secs(300);
 
+/// Memory never cuts the budget below this share: a batch that small which still
+/// does not fit is no question of its size.
+const LEAST_SHARE: usize = 64;
+
 /// One device as the queue sees it.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -113,7 +117,8 @@ impl Device {
 
     /// Memory did not suffice for a batch of `tokens`.
     pub(super) fn halve(&mut self, now: At, tokens: usize) {
-        self.budget = self.budget.min(tokens / 2).max(1);
+        let floor = (self.full_budget / LEAST_SHARE).max(1);
+        self.budget = self.budget.min(tokens / 2).max(floor);
         self.cut_at = Some(now);
     }
 

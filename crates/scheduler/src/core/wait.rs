@@ -22,11 +22,11 @@ const MARGIN: f64 = 1.1;
 impl<K, I> Core<K, I> {
     /// Whether a part may come in now.
     pub(super) fn admissible(&self, now: At, request: &Request<At>) -> Result<(), Refusal> {
-        if self.draining {
-            return Err(Refusal::Draining);
-        }
         if !self.is_alive() {
             return Err(Refusal::NoDevice);
+        }
+        if self.draining {
+            return Err(Refusal::Draining);
         }
         let tokens = request.tokens;
         let limit = self.config.max_queue_tokens;

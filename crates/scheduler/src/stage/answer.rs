@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc::Receiver};
 
 use super::{Answered, Group, guard};
 use crate::{
-    backend::{Backend, Fault, Host as _, Item, Output},
+    backend::{Backend, Host as _, Item, Outputs},
     shared::Shared,
     ticket::PartError,
 };
@@ -59,7 +59,7 @@ fn finish<B: Backend>(
     host: &Arc<B::Host>,
     items: &[&Item<B>],
     raw: crate::backend::Raw<B>,
-) -> Result<Vec<Result<Output<B>, Fault<B>>>, String> {
+) -> Result<Outputs<B>, String> {
     let outputs = guard(&shared.counters.panics_finish, "answer", || host.finish(items, raw))?;
     if outputs.len() == items.len() {
         return Ok(outputs);

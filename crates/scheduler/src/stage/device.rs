@@ -45,6 +45,9 @@ pub(crate) struct Device<B: Backend, F> {
     pub(crate) answers: SyncSender<Answered<B>>,
 }
 
+/// Groups that are answered, and units that were lost with the device, with why.
+type Piecewise<B> = (Vec<Group<B>>, Option<(Batch<B>, String)>);
+
 /// Whether the device goes on.
 enum Fate {
     Well,
@@ -164,14 +167,7 @@ impl<B: Backend, F> Device<B, F> {
     }
 
     /// Runs a failed batch in pieces.
-    #[expect(clippy::type_complexity, reason = "a pair used once")]
-    fn pieces(
-        &self,
-        backend: &mut B,
-        host: &Arc<B::Host>,
-        batch: Batch<B>,
-        error: RunError,
-    ) -> (Vec<Group<B>>, Option<(Batch<B>, String)>) {
+    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: Batch<B>, error: RunError) -> Piecewise<B> {
         let counters = &self.shared.counters;
         counters.batches_failed.one();
         tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in pieces");

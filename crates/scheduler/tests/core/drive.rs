@@ -1,0 +1,185 @@
+//! A driver in virtual time: devices that take exactly `a + b·tokens`.
+
+use std::time::Duration;
+
+use sortie_scheduler::{
+    At, BatchRecord, Core, Cost, Lane, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Tenant, Turn,
+    Unit,
+};
+
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Who a unit belongs to: its part's key and its index.
+pub(crate) type Item = (u64, usize);
+
+/// A batch that was formed.
+#[derive(Clone, Debug)]
+pub(crate) struct Formed {
+    pub(crate) sealed: At,
+    pub(crate) started: Option<At>,
+    pub(crate) device: usize,
+    pub(crate) units: Vec<Taken<Item>>,
+}
+
+impl Formed {
+    pub(crate) fn tokens(&self) -> usize {
+        self.units.iter().map(|unit| unit.tokens).sum()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<u64> {
+        let mut keys: Vec<u64> = self.units.iter().map(|unit| unit.item.0).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    pub(crate) fn tokens_of(&self, key: u64) -> usize {
+        self.units.iter().filter(|unit| unit.item.0 == key).map(|unit| unit.tokens).sum()
+    }
+}
+
+#[derive(Default)]
+struct Device {
+    prepared: Option<usize>,
+    running: Option<(At, BatchRecord)>,
+    wake: Option<At>,
+}
+
+/// The core, its devices and everything that came of them.
+pub(crate) struct World {
+    pub(crate) core: Core<u64, Item>,
+    pub(crate) now: At,
+    pub(crate) cost: Cost,
+    devices: Vec<Device>,
+    pub(crate) batches: Vec<Formed>,
+    pub(crate) expired: Vec<(u64, At)>,
+    next: u64,
+}
+
+impl World {
+    /// `devices` of this cost, which the core has not measured yet.
+    pub(crate) fn cold(budget: usize, devices: usize, cost: Cost) -> Self {
+        let config = SchedulerConfig { max_batch_tokens: budget, ..SchedulerConfig::default() };
+        let idle = (0..devices).map(|_| Device::default()).collect();
+        let core = Core::new(config, devices, 1);
+        Self { core, now: At::ZERO, cost, devices: idle, batches: vec![], expired: vec![], next: 0 }
+    }
+
+    /// One device whose cost the core knows: a few batches of two sizes ran.
+    pub(crate) fn warm(budget: usize, cost: Cost) -> Self {
+        let mut world = Self::cold(budget, 1, cost);
+        for i in 0..40 {
+            let tokens = if i % 2 == 0 { budget } else { budget / 2 };
+            world.whole(Request::of(tokens as u64), &vec![1; tokens]).unwrap();
+            world.idle();
+        }
+        world.batches.clear();
+        world
+    }
+
+    /// Admits a part; its units are still to come.
+    pub(crate) fn admit(&mut self, request: Request<At>) -> Result<(u64, PartId), Refusal> {
+        let key = self.next;
+        let id = self.core.admit(self.now, request, key)?;
+        self.next += 1;
+        Ok((key, id))
+    }
+
+    pub(crate) fn push(&mut self, (key, id): (u64, PartId), at: usize, sizes: &[usize]) {
+        let units = sizes.iter().enumerate().map(|(i, tokens)| Unit { item: (key, at + i), tokens: *tokens });
+        self.core.push(id, at, units.collect());
+        self.poll();
+    }
+
+    pub(crate) fn close(&mut self, (_, id): (u64, PartId)) {
+        self.core.close(id);
+        self.poll();
+    }
+
+    /// Admits and submits a part.
+    pub(crate) fn whole(&mut self, request: Request<At>, sizes: &[usize]) -> Result<(u64, PartId), Refusal> {
+        let part = self.admit(request)?;
+        // Polled once, as a part that is submitted whole would be.
+        let units = sizes.iter().enumerate().map(|(i, tokens)| Unit { item: (part.0, i), tokens: *tokens });
+        self.core.push(part.1, 0, units.collect());
+        self.close(part);
+        Ok(part)
+    }
+
+    pub(crate) fn poll(&mut self) {
+        for device in 0..self.devices.len() {
+            loop {
+                let polled = self.core.poll(self.now, device);
+                self.expired.extend(polled.expired.iter().map(|gone| (gone.key, self.now)));
+                match polled.turn {
+                    Turn::Wait(at) => {
+                        self.devices[device].wake = at;
+                        break;
+                    }
+                    Turn::Batch(units) => {
+                        assert!(!units.is_empty(), "an empty batch");
+                        assert!(self.devices[device].prepared.is_none(), "two batches sealed");
+                        self.batches.push(Formed { sealed: self.now, started: None, device, units });
+                        self.devices[device].prepared = Some(self.batches.len() - 1);
+                        self.start(device);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, device: usize) {
+        if self.devices[device].running.is_some() {
+            return;
+        }
+        let Some(batch) = self.devices[device].prepared.take() else { return };
+        let tokens = self.batches[batch].tokens();
+        let duration = Duration::from_secs_f64(self.cost.batch_seconds(tokens as u64));
+        self.batches[batch].started = Some(self.now);
+        self.core.started(self.now, device, Duration::ZERO);
+        self.devices[device].running = Some((self.now + duration, BatchRecord { duration, tokens }));
+    }
+
+    fn next_event(&self) -> Option<At> {
+        let ends = self.devices.iter().filter_map(|d| d.running.map(|(end, _)| end));
+        let wakes = self.devices.iter().filter_map(|d| d.wake);
+        ends.chain(wakes.filter(|at| *at > self.now)).min()
+    }
+
+    fn step(&mut self, at: At) {
+        self.now = at;
+        for device in 0..self.devices.len() {
+            if let Some((end, record)) = self.devices[device].running
+                && end <= at
+            {
+                self.devices[device].running = None;
+                self.core.finished(at, device, Ran::Whole(record.duration));
+                self.start(device);
+            }
+        }
+        self.poll();
+    }
+
+    /// Lets time pass until `at`.
+    pub(crate) fn advance(&mut self, at: At) {
+        while let Some(next) = self.next_event().filter(|next| *next <= at) {
+            self.step(next);
+        }
+        self.now = self.now.max(at);
+        self.poll();
+    }
+
+    /// Lets time pass until nothing is left to do.
+    pub(crate) fn idle(&mut self) {
+        while let Some(next) = self.next_event() {
+            self.step(next);
+        }
+    }
+}
+
+/// A request by its lane, attempt, tenant and deadline.
+pub(crate) fn ask(tokens: u64, lane: Lane, attempt: u32, tenant: &str, deadline: Option<At>) -> Request<At> {
+    Request { tokens, deadline, priority: Priority { lane, attempt }, tenant: Tenant::named(tenant) }
+}

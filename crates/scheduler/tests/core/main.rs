@@ -1,0 +1,6 @@
+//! The core in virtual time: no threads, no clocks, the same numbers every run.
+#![expect(clippy::unwrap_used, reason = "a test driver")]
+
+mod drive;
+mod properties;
+mod rules;

@@ -1,0 +1,268 @@
+//! What holds whatever happens, each named for its property.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use sortie_scheduler::{At, Cost, Lane, PartId};
+
+use crate::drive::{Formed, World, ask, ms};
+
+/// 64 tokens take 1.28 ms.
+const COST: Cost = Cost { a: 0.000_64, b: 0.000_01 };
+const BUDGET: usize = 64;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A part comes; it is pushed in pieces of `piece` units, the rest later.
+    Admit {
+        bulk: bool,
+        attempt: u32,
+        tenant: u8,
+        deadline: Option<u64>,
+        sizes: Vec<usize>,
+        piece: usize,
+    },
+    /// The next piece of an open part.
+    Push(prop::sample::Index),
+    Cancel(prop::sample::Index),
+    Advance(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sizes = prop::collection::vec(0usize..90, 0..12);
+    let admit = (any::<bool>(), 1u32..4, 0u8..4, prop::option::of(1u64..40), sizes, 1usize..12).prop_map(
+        |(bulk, attempt, tenant, deadline, sizes, piece)| Step::Admit { bulk, attempt, tenant, deadline, sizes, piece },
+    );
+    prop_oneof![
+        4 => admit,
+        2 => any::<prop::sample::Index>().prop_map(Step::Push),
+        2 => any::<prop::sample::Index>().prop_map(Step::Cancel),
+        3 => (0u64..4_000).prop_map(Step::Advance),
+    ]
+}
+
+/// A part as the test knows it.
+struct Known {
+    id: PartId,
+    sizes: Vec<usize>,
+    piece: usize,
+    pushed: usize,
+    deadline: Option<At>,
+    cancelled: Option<At>,
+}
+
+fn play(devices: usize, steps: Vec<Step>) -> (World, BTreeMap<u64, Known>) {
+    let mut world = World::cold(BUDGET, devices, COST);
+    let mut parts: BTreeMap<u64, Known> = BTreeMap::new();
+    let feed = |world: &mut World, key: u64, part: &mut Known| {
+        let end = part.sizes.len().min(part.pushed + part.piece);
+        world.push((key, part.id), part.pushed, &part.sizes[part.pushed..end]);
+        part.pushed = end;
+        if end == part.sizes.len() {
+            world.close((key, part.id));
+        }
+    };
+    for step in steps {
+        match step {
+            Step::Admit { bulk, attempt, tenant, deadline, sizes, piece } => {
+                let lane = if bulk { Lane::Bulk } else { Lane::Interactive };
+                let deadline = deadline.map(|after| world.now + ms(after));
+                let tokens: usize = sizes.iter().map(|n| (*n).max(1)).sum();
+                let request = ask(tokens as u64, lane, attempt, &format!("t{tenant}"), deadline);
+                if let Ok((key, id)) = world.admit(request) {
+                    let mut part = Known { id, sizes, piece, pushed: 0, deadline, cancelled: None };
+                    feed(&mut world, key, &mut part);
+                    parts.insert(key, part);
+                }
+            }
+            Step::Push(which) => {
+                let open: Vec<u64> =
+                    parts.iter().filter(|(_, p)| p.pushed < p.sizes.len()).map(|(key, _)| *key).collect();
+                if !open.is_empty() {
+                    let key = *which.get(&open);
+                    feed(&mut world, key, parts.get_mut(&key).unwrap());
+                }
+            }
+            Step::Cancel(which) => {
+                let live: Vec<u64> = parts.iter().filter(|(_, p)| p.cancelled.is_none()).map(|(key, _)| *key).collect();
+                if !live.is_empty() {
+                    let part = parts.get_mut(which.get(&live)).unwrap();
+                    part.cancelled = Some(world.now);
+                    world.core.cancel(part.id);
+                    world.poll();
+                }
+            }
+            Step::Advance(us) => world.advance(world.now + At::from_micros(us)),
+        }
+    }
+    for (key, part) in &mut parts {
+        while part.pushed < part.sizes.len() {
+            feed(&mut world, *key, part);
+        }
+        world.close((*key, part.id));
+    }
+    world.idle();
+    (world, parts)
+}
+
+proptest! {
+    #[test]
+    fn a_cancelled_or_expired_item_never_reaches_the_backend(
+        devices in 1usize..4, steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let (world, parts) = play(devices, steps);
+        let expired: BTreeMap<u64, At> = world.expired.iter().copied().collect();
+        for batch in &world.batches {
+            for key in batch.keys() {
+                let part = &parts[&key];
+                prop_assert!(part.cancelled.is_none_or(|at| batch.sealed <= at), "cancelled, then sealed");
+                prop_assert!(expired.get(&key).is_none_or(|at| batch.sealed <= *at), "expired, then sealed");
+                prop_assert!(part.deadline.is_none_or(|at| batch.sealed < at), "sealed past its deadline");
+            }
+        }
+    }
+
+    #[test]
+    fn budgets_are_never_exceeded(devices in 1usize..4, steps in prop::collection::vec(step(), 1..60)) {
+        let (world, _) = play(devices, steps);
+        for batch in &world.batches {
+            prop_assert!(batch.tokens() <= BUDGET || batch.units.len() == 1, "{batch:?}");
+            prop_assert!(batch.units.windows(2).all(|w| w[0].tokens >= w[1].tokens), "not longest first");
+        }
+    }
+
+    #[test]
+    fn every_admitted_item_leaves_exactly_once(devices in 1usize..4, steps in prop::collection::vec(step(), 1..60)) {
+        let (world, parts) = play(devices, steps);
+        let mut seen = BTreeSet::new();
+        for unit in world.batches.iter().flat_map(|batch| &batch.units) {
+            prop_assert!(seen.insert(unit.item), "{:?} twice", unit.item);
+            prop_assert_eq!(unit.index, unit.item.1);
+            prop_assert_eq!(unit.tokens, parts[&unit.item.0].sizes[unit.index].max(1));
+        }
+        let expired: BTreeMap<u64, At> = world.expired.iter().copied().collect();
+        prop_assert_eq!(expired.len(), world.expired.len(), "expired twice");
+        for (key, part) in &parts {
+            let left = (0..part.sizes.len()).filter(|i| seen.contains(&(*key, *i))).count();
+            let whole = left == part.sizes.len();
+            prop_assert!(whole || part.cancelled.is_some() || expired.contains_key(key), "{key} lost {left}");
+        }
+        prop_assert_eq!(world.core.queued_tokens(), 0);
+        let load = world.core.load(world.now);
+        prop_assert!(load.drain_ms == 0.0 && load.running_tok == 0, "{:?}", load);
+    }
+
+    #[test]
+    fn no_accepted_item_waits_past_its_deadline_while_later_deadline_work_runs(
+        parts in prop::collection::vec((0u64..6, prop::option::of(1u64..60), 0u8..3, any::<bool>(), 1usize..20), 1..80),
+    ) {
+        const UNIT: usize = 4;
+        let mut world = World::warm(BUDGET, COST);
+        // What the test knows of each: when it came and its latest start.
+        let mut known: BTreeMap<u64, (At, Option<At>)> = BTreeMap::new();
+        for (gap, deadline, tenant, bulk, units) in parts {
+            world.advance(world.now + ms(gap) / 4);
+            let lane = if bulk { Lane::Bulk } else { Lane::Interactive };
+            let tokens = (units * UNIT) as u64;
+            let at = deadline.map(|after| world.now + ms(after));
+            if let Ok((key, _)) = world.whole(ask(tokens, lane, 1, &format!("t{tenant}"), at), &vec![UNIT; units]) {
+                let work = At::from_secs_f64(COST.queue_seconds(tokens, BUDGET));
+                known.insert(key, (world.now, at.map(|at| at.saturating_sub(work))));
+            }
+        }
+        world.idle();
+        let full = At::from_secs_f64(COST.batch_seconds(BUDGET as u64));
+        for (key, when) in &world.expired {
+            // Warming up used keys that are not known.
+            let Some((came, Some(latest))) = known.get(key) else { continue };
+            // Batches formed while it waited and could not wait for another one.
+            let critical = |batch: &&Formed| batch.sealed >= *came && batch.sealed < *when && batch.sealed + full >= *latest;
+            for batch in world.batches.iter().filter(critical) {
+                let later = |other: u64| known[&other].1.is_none_or(|order| order > *latest + At::from_micros(1));
+                let tokens: usize = batch.keys().into_iter().filter(|k| k != key && later(*k)).map(|k| batch.tokens_of(k)).sum();
+                // All that may: the share that goes by age, one unit of grain.
+                prop_assert!(tokens <= BUDGET / 16 + UNIT, "{tokens} later tokens in {batch:?}, {key} expired at {when:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_lane_admits_is_in_time_on_a_steady_device(
+        parts in prop::collection::vec((0u64..4_000, 2u64..60, prop::collection::vec(1usize..=BUDGET, 1..12)), 1..80),
+    ) {
+        let mut world = World::warm(BUDGET, COST);
+        world.expired.clear();
+        for (gap, deadline, sizes) in parts {
+            world.advance(world.now + At::from_micros(gap));
+            let at = world.now + ms(deadline);
+            let _ = world.whole(ask(sizes.iter().sum::<usize>() as u64, Lane::Interactive, 1, "", Some(at)), &sizes);
+        }
+        world.idle();
+        let late = world.expired.len() as f64;
+        prop_assert!(late <= 0.05 * world.batches.len() as f64 + 1.0, "{late} expired in {} batches", world.batches.len());
+    }
+
+    #[test]
+    fn no_lane_or_tenant_starves(
+        victim in prop::collection::vec(1usize..80, 1..6),
+        flood in prop::collection::vec(1usize..=BUDGET, 1..4),
+        hedge in any::<bool>(),
+    ) {
+        let mut world = World::warm(BUDGET, COST);
+        let tokens: usize = victim.iter().sum();
+        world.whole(ask(BUDGET as u64, Lane::Interactive, 1, "", None), &[BUDGET]).unwrap();
+        world.batches.clear();
+        let attempt = if hedge { 2 } else { 1 };
+        let key = world.whole(ask(tokens as u64, Lane::Bulk, attempt, "victim", None), &victim).unwrap().0;
+        // Every batch time brings more than a batch of urgent strangers.
+        let mut served = 0;
+        let rounds = 17 * (tokens / BUDGET + victim.len() + 2);
+        for round in 0..rounds {
+            let mut sizes = flood.clone();
+            sizes.extend([BUDGET / 2, BUDGET / 2]);
+            let tokens = sizes.iter().sum::<usize>() as u64;
+            let soon = world.now + ms(4);
+            let _ = world.whole(ask(tokens, Lane::Interactive, 1, &format!("t{}", round % 3), Some(soon)), &sizes);
+            world.advance(world.now + ms(1) + ms(1) / 3);
+            served = world.batches.iter().map(|batch| batch.tokens_of(key)).sum();
+            if served == tokens_of(&victim) {
+                break;
+            }
+        }
+        prop_assert_eq!(served, tokens_of(&victim), "starved for {} batches", world.batches.len());
+    }
+
+    #[test]
+    fn hedge_losers_cancelled_while_queued_never_reach_a_batch(
+        hedges in prop::collection::vec((0u64..3_000, 1usize..40, 0u64..8_000), 1..60),
+    ) {
+        let mut world = World::warm(BUDGET, COST);
+        let mut cancels: Vec<(At, u64, PartId)> = Vec::new();
+        let mut losers: BTreeMap<u64, At> = BTreeMap::new();
+        for (gap, tokens, lives) in hedges {
+            let until = world.now + At::from_micros(gap);
+            cancels.sort_unstable();
+            while let Some((at, key, id)) = cancels.first().copied().filter(|(at, ..)| *at <= until) {
+                cancels.remove(0);
+                world.advance(at);
+                if world.core.cancel(id).is_some() {
+                    losers.insert(key, at);
+                }
+            }
+            world.advance(until);
+            let (key, id) = world.whole(ask(tokens as u64, Lane::Interactive, 2, "", None), &[tokens]).unwrap();
+            cancels.push((world.now + At::from_micros(lives), key, id));
+        }
+        world.idle();
+        for batch in &world.batches {
+            for key in batch.keys() {
+                prop_assert!(!losers.contains_key(&key), "a loser that was cancelled in the queue ran");
+            }
+        }
+    }
+}
+
+fn tokens_of(sizes: &[usize]) -> usize {
+    sizes.iter().map(|n| (*n).max(1)).sum()
+}
