@@ -111,7 +111,7 @@ impl Job {
             self.ask_or_cut(fleet, now, &mut actions);
             self.hedge(fleet, now, &mut actions);
             self.place(fleet, now, &mut actions);
-            actions.push(Action::WakeAt(self.wake(fleet)));
+            actions.push(Action::WakeAt(self.wake(now)));
         }
         if fleet.take_restless() {
             // Before the last action, which may end the job.
@@ -187,18 +187,17 @@ impl Job {
         }
     }
 
-    /// The next moment at which something may be to do.
-    fn wake(&self, fleet: &Fleet) -> Time {
-        let _ = fleet;
+    /// The next moment at which something may be to do. What is waited for without a time comes with
+    /// an event.
+    fn wake(&self, now: Time) -> Time {
         let waiting = self.chunks.iter().filter_map(|state| match state.phase {
-            // One that waits for a server to be free waits for an event.
-            Phase::Waiting { not_before } if not_before > Time::default() => Some(not_before),
+            Phase::Waiting { not_before } => Some(not_before),
             _ => None,
         });
         let late = self.live.values().filter_map(|attempt| attempt.check_at);
-        let rounds = self.chunks.iter().filter_map(|state| state.round.as_ref());
-        let rounds = rounds.chain(self.round.as_ref()).map(|round| round.until);
-        let all = waiting.chain(late).chain(rounds).chain(self.soft_end);
-        all.min().unwrap_or(self.options.deadline).min(self.options.deadline)
+        let asking = self.round.as_ref().filter(|_| self.draft.is_some());
+        let rounds = self.chunks.iter().filter_map(|state| state.round.as_ref()).chain(asking);
+        let all = waiting.chain(late).chain(rounds.map(|round| round.until)).chain(self.soft_end);
+        all.filter(|&time| time > now).min().unwrap_or(self.options.deadline).min(self.options.deadline)
     }
 }
