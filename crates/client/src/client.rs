@@ -169,8 +169,13 @@ impl Client {
         let Inner { setup, fleet, servers, contact, .. } = &*self.inner;
         let id = fleet.lock().add(self.now());
         let contact: Arc<Contact> = Arc::clone(contact);
-        let server = Server::new(id, address, &setup.transport, Arc::clone(&setup.tls), contact)?;
-        servers.write().insert(id, Arc::new(server));
+        let server = Server::new(id, address, &setup.transport, Arc::clone(&setup.tls), contact);
+        if server.is_err() {
+            self.tell(FleetEvent::Removed(id));
+        }
+        servers.write().insert(id, Arc::new(server?));
+        // Not ready before it has a connection; and greeted, if the fleet is at work.
+        self.tell(FleetEvent::Disconnected(id));
         Ok(id)
     }
 

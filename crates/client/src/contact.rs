@@ -71,10 +71,10 @@ async fn prove(client: Weak<Inner>, id: EndpointId, stub: Stub) -> Result<(), Er
     for model in models {
         let metadata = metadata.as_ref();
         let (mut ask, mut look) = (stub.clone(), stub.clone());
-        let described = ask.get_model(request(metadata, v1::GetModelRequest { model: model.clone() }, within));
-        let probed = look.probe(request(metadata, v1::ProbeRequest { model: model.clone(), tokens: 0 }, within));
-        let (described, probed) = tokio::join!(described, probed);
+        // One after the other: until the first answer it is not known how many calls at once the server takes.
+        let probed = look.probe(request(metadata, v1::ProbeRequest { model: model.clone(), tokens: 0 }, within)).await;
         let probed = alive(probed.map(tonic::Response::into_inner))?;
+        let described = ask.get_model(request(metadata, v1::GetModelRequest { model: model.clone() }, within)).await;
         let described = described.ok().and_then(|answer| answer.into_inner().model);
         let Some(client) = client.upgrade().map(Client::of) else { return Ok(()) };
         learn(&client, id, &model, described.as_ref(), probed.and_then(|answer| answer.report));

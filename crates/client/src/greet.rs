@@ -10,6 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use sortie_proto::v1;
 use tokio::{sync::OnceCell, time::Instant};
+use tonic::Response;
 
 use crate::{
     ask,
@@ -78,31 +79,26 @@ impl Client {
 
     async fn introduce(&self, model: &str, within: Duration) -> Result<(), Error> {
         let options = CallOptions { deadline: Some(within), ..CallOptions::default() };
-        let described = ask::every(self, &options, |mut stub, wrap| {
-            let request = wrap.request(v1::GetModelRequest { model: model.to_owned() });
-            async move { stub.get_model(request).await }
+        let answers = ask::every(self, &options, |mut stub, wrap| {
+            let describe = wrap.request(v1::GetModelRequest { model: model.to_owned() });
+            let probe = wrap.request(v1::ProbeRequest { model: model.to_owned(), tokens: 0 });
+            // One after the other: a server may take few calls at once.
+            async move {
+                let described = stub.get_model(describe).await?.into_inner().model;
+                let report = stub.probe(probe).await.ok().and_then(|answer| answer.into_inner().report);
+                Ok(Response::new((described, report)))
+            }
         });
-        let probed = ask::every(self, &options, |mut stub, wrap| {
-            let request = wrap.request(v1::ProbeRequest { model: model.to_owned(), tokens: 0 });
-            async move { stub.probe(request).await }
-        });
-        let (described, probed) = futures::try_join!(described, probed)?;
-
         let mut refusal = None;
         let mut known = false;
-        for ((id, described), (_, probed)) in described.into_iter().zip(probed) {
-            let report = probed.result.ok().and_then(|answer| answer.report);
-            let described = match described.result {
-                Ok(response) => {
+        for (id, answer) in answers.await? {
+            match answer.result {
+                Ok((described, report)) => {
                     known = true;
-                    response.model
+                    contact::learn(self, id, model, described.as_ref(), report);
                 }
-                Err(error) => {
-                    refusal = Some(error);
-                    None
-                }
-            };
-            contact::learn(self, id, model, described.as_ref(), report);
+                Err(error) => refusal = Some(error),
+            }
         }
         match refusal {
             Some(error) if !known => Err(error),

@@ -17,6 +17,17 @@ pub enum Input {
     Tokens(TokenIds),
 }
 
+impl Input {
+    /// Bytes of text and number of ready ids.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        match self {
+            Self::Text(text) => (text.len(), 0),
+            Self::Pair(first, second) => (first.len() + second.len(), 0),
+            Self::Tokens(tokens) => (0, tokens.ids.len()),
+        }
+    }
+}
+
 /// A sequence that the caller tokenized.
 ///
 /// Where an input stands alone the ids are used as they are, so they hold their

@@ -33,6 +33,7 @@ mod ask;
 mod attempt;
 mod background;
 mod builder;
+mod bulk;
 mod call;
 mod client;
 mod compression;
@@ -65,6 +66,7 @@ pub use builder::{
     DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT,
     DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
 };
+pub use bulk::{BULK_DEADLINE, BULK_PATIENCE, Bulk, BulkPiece, BulkRun, MAX_SLICE_BYTES, Progress, SLICES_PER_SERVER};
 pub use call::{Call, CallFuture, CallOptions, Join, RevisionPolicy, Rpc};
 pub use client::Client;
 pub use compression::Compression;
@@ -86,7 +88,7 @@ pub use rpc::{
     tag::{Aggregation, Span, Tag, Tagged, TaggedText},
     tokenize::{Token, Tokenize, Tokenized},
 };
-pub use sortie_dispatch::{Config as DispatchConfig, ConfigError as DispatchConfigError};
+pub use sortie_dispatch::{Config as DispatchConfig, ConfigError as DispatchConfigError, Counters as DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};
 pub use trace_context::TraceContext;
 pub use transport::Tls;

@@ -1,8 +1,8 @@
 //! What a client learned of its servers, for logs, metrics and curious people.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sortie_dispatch::{EndpointId, Fleet, Time};
+use sortie_dispatch::{Counters as DispatchCounters, EndpointId, Fleet, Time};
 
 use crate::transport::Server;
 
@@ -14,6 +14,10 @@ pub struct Stats {
     pub endpoints: Vec<EndpointStats>,
     /// Tokens that retries may still take.
     pub retry_budget_tokens: u64,
+    /// Tokens that hedges may still take.
+    pub hedge_budget_tokens: u64,
+    /// What was decided so far: chunks, hedges, retries, suspicions, ejections.
+    pub counters: DispatchCounters,
 }
 
 /// What a client learned of one server.
@@ -26,6 +30,10 @@ pub struct EndpointStats {
     pub connections: usize,
     /// Whether it is picked: false for a while after a connection was lost.
     pub ready: bool,
+    /// Whether it is silent: an attempt is long overdue there, and it has answered nothing since.
+    pub suspect: bool,
+    /// Whether it is left out for a while, for it keeps failing or is far slower than the others.
+    pub ejected: bool,
     /// Tokens of this client's own parts that it has and has not answered.
     pub in_flight_tokens: u64,
     /// What its work costs, by model.
@@ -48,13 +56,15 @@ pub struct ModelStats {
 
 impl Stats {
     pub(crate) fn new(servers: &[(EndpointId, Arc<Server>)], fleet: &Fleet, now: Time) -> Self {
-        let known: Vec<_> = fleet.stats(now).collect();
-        let of = |id: EndpointId| known.get(id.0 as usize).cloned();
+        let known: HashMap<EndpointId, _> = fleet.stats(now).map(|stats| (stats.endpoint, stats)).collect();
+        let of = |id: EndpointId| known.get(&id).cloned();
         let known = servers.iter().filter_map(|(id, server)| Some((server, of(*id)?)));
         let endpoints = known.map(|(server, stats)| EndpointStats {
             endpoint: server.address().to_owned(),
             connections: server.connections(),
             ready: stats.ready,
+            suspect: stats.suspect,
+            ejected: stats.ejected,
             in_flight_tokens: stats.in_flight_tokens,
             models: stats
                 .models
@@ -67,6 +77,11 @@ impl Stats {
                 })
                 .collect(),
         });
-        Self { endpoints: endpoints.collect(), retry_budget_tokens: fleet.retry_budget() }
+        Self {
+            endpoints: endpoints.collect(),
+            retry_budget_tokens: fleet.retry_budget(),
+            hedge_budget_tokens: fleet.hedge_budget(),
+            counters: fleet.counters(),
+        }
     }
 }

@@ -112,7 +112,7 @@ pub enum FleetEvent {
     Tick,
     /// A connection to a server stands.
     Connected(EndpointId),
-    /// No connection to a server stands any more.
+    /// No connection to a server stands, any more or yet: it is not ready until one does.
     Disconnected(EndpointId),
     /// Discovery no longer names a server: it gets nothing new; what it has runs on.
     Removed(EndpointId),

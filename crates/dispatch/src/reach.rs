@@ -1,7 +1,8 @@
 //! Whether a server is picked: after it could not be reached it is passed over for
 //! a while, `not_ready · 2^n`, doubling with every failure in a row; after it asked
 //! for peace, for as long as it asked; neither for longer than `max_not_ready`;
-//! while it drains, for as long as it says so.
+//! while it drains, for as long as it says so; while its driver has no connection to
+//! it, until there is one.
 //!
 //! Passed over is not excluded: where no server is ready all are picked from.
 //! A failure says nothing of speed and never enters a cost.
@@ -21,11 +22,12 @@ pub(crate) struct Reach {
     failures: u32,
     not_before: Time,
     draining: bool,
+    unconnected: bool,
 }
 
 impl Reach {
     pub(crate) fn is_ready(&self, now: Time) -> bool {
-        !self.draining && now >= self.not_before
+        !self.draining && !self.unconnected && now >= self.not_before
     }
 
     pub(crate) fn succeed(&mut self) {
@@ -36,6 +38,12 @@ impl Reach {
     pub(crate) fn connected(&mut self) {
         self.failures = 0;
         self.not_before = Time::default();
+        self.unconnected = false;
+    }
+
+    /// No connection stands: not ready until one does, however long that takes.
+    pub(crate) fn disconnected(&mut self) {
+        self.unconnected = true;
     }
 
     pub(crate) fn fail(&mut self, config: &HealthConfig, now: Time) {
@@ -98,6 +106,16 @@ mod tests {
             reach.fail(&config, at(second * 100_000));
         }
         assert!(reach.is_ready(at(99 * 100_000 + 10_000)));
+    }
+
+    #[test]
+    fn a_server_without_a_connection_is_not_ready_until_it_has_one() {
+        let mut reach = Reach::default();
+        reach.disconnected();
+        reach.succeed();
+        assert!(!reach.is_ready(at(1_000_000_000)));
+        reach.connected();
+        assert!(reach.is_ready(at(0)));
     }
 
     #[test]

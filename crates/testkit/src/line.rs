@@ -1,10 +1,11 @@
-//! Connections that a test can cut: both ends then see a reset, at once.
+//! Connections that a test can cut: both ends then see a reset, at once. Or freeze:
+//! nothing is read or written until they thaw, as of a process that is stopped.
 
 use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
@@ -19,6 +20,14 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shears {
     current: Arc<Mutex<CancellationToken>>,
+    ice: Arc<Mutex<Ice>>,
+}
+
+/// Whether connections are frozen, and who waits for the thaw.
+#[derive(Debug, Default)]
+struct Ice {
+    frozen: bool,
+    waiting: Vec<Waker>,
 }
 
 impl Shears {
@@ -27,9 +36,18 @@ impl Shears {
         std::mem::take(&mut *self.current.lock()).cancel();
     }
 
+    /// Freezes every connection, later ones too; or thaws them.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        let mut ice = self.ice.lock();
+        ice.frozen = frozen;
+        for waker in ice.waiting.drain(..) {
+            waker.wake();
+        }
+    }
+
     /// Puts a new connection within reach.
     pub(crate) fn line(&self, stream: TcpStream) -> Line {
-        Line { stream, cut: Box::pin(self.current.lock().clone().cancelled_owned()) }
+        Line { stream, cut: Box::pin(self.current.lock().clone().cancelled_owned()), ice: Arc::clone(&self.ice) }
     }
 }
 
@@ -37,6 +55,7 @@ impl Shears {
 pub(crate) struct Line {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    ice: Arc<Mutex<Ice>>,
 }
 
 impl Line {
@@ -50,11 +69,22 @@ impl Line {
             Poll::Pending => Ok(()),
         }
     }
+
+    fn is_frozen(&self, cx: &Context<'_>) -> bool {
+        let mut ice = self.ice.lock();
+        if ice.frozen {
+            ice.waiting.push(cx.waker().clone());
+        }
+        ice.frozen
+    }
 }
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
+        if self.is_frozen(cx) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -62,6 +92,9 @@ impl AsyncRead for Line {
 impl AsyncWrite for Line {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
+        if self.is_frozen(cx) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

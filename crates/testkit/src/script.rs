@@ -114,6 +114,8 @@ pub struct Call {
     pub traceparent: String,
     /// `user-agent`.
     pub user_agent: String,
+    /// `grpc-encoding`.
+    pub encoding: String,
     /// `grpc-timeout`.
     pub timeout: Option<Duration>,
 }
@@ -132,6 +134,7 @@ impl Call {
             authorization: get("authorization"),
             traceparent: get("traceparent"),
             user_agent: get("user-agent"),
+            encoding: get("grpc-encoding"),
             timeout: timeout(&get("grpc-timeout")),
         }
     }

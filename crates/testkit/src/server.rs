@@ -7,7 +7,10 @@ use sortie_proto::v1::{LoadReport, ModelInfo, encoder_service_server::EncoderSer
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, ServerTlsConfig};
+use tonic::{
+    codec::CompressionEncoding,
+    transport::{Server, ServerTlsConfig},
+};
 
 use crate::{
     line::Shears,
@@ -39,6 +42,15 @@ impl TestServer {
         Self::serve(Server::builder(), "http").await
     }
 
+    /// Starts one that takes so many calls at once on a connection (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    ///
+    /// # Errors
+    ///
+    /// Where no port can be bound.
+    pub async fn start_limited(max_streams: u32) -> io::Result<Self> {
+        Self::serve(Server::builder().max_concurrent_streams(max_streams), "http").await
+    }
+
     /// Starts one that speaks TLS.
     ///
     /// # Errors
@@ -50,7 +62,7 @@ impl TestServer {
         Self::serve(Server::builder().tls_config(tls).map_err(io::Error::other)?, "https").await
     }
 
-    async fn serve(mut server: Server, scheme: &'static str) -> io::Result<Self> {
+    async fn serve(server: Server, scheme: &'static str) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let shears = Shears::default();
@@ -61,24 +73,60 @@ impl TestServer {
             report: Arc::new(Mutex::new(default_report())),
             shears: shears.clone(),
         };
-        let encoder = EncoderServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let lines = shears.clone();
+        let (stop, task) = (CancellationToken::new(), JoinSet::new());
+        let mut test_server = Self { scheme, address, service, shears, stop, task };
+        test_server.listen(server, listener);
+        Ok(test_server)
+    }
+
+    /// Serves a listener until it is told to stop.
+    fn listen(&mut self, mut server: Server, listener: TcpListener) {
+        let encoder = EncoderServiceServer::new(self.service.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let lines = self.shears.clone();
         let incoming = TcpListenerStream::new(listener).map(move |stream| {
             let stream = stream?;
             stream.set_nodelay(true)?;
             Ok::<_, io::Error>(lines.line(stream))
         });
-        let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        let mut task = JoinSet::new();
-        task.spawn(async move {
+        let stopped = self.stop.clone().cancelled_owned();
+        self.task.spawn(async move {
             let serving = server.add_service(encoder).serve_with_incoming(incoming);
             tokio::select! {
                 served = serving => served,
                 () = stopped => Ok(()),
             }
         });
-        Ok(Self { scheme, address, service, shears, stop, task })
+    }
+
+    /// Stops reading and writing, as a stopped process does: connections stay, nothing is answered.
+    pub fn freeze(&self) {
+        self.shears.freeze(true);
+    }
+
+    /// Goes on where it stopped.
+    pub fn thaw(&self) {
+        self.shears.freeze(false);
+    }
+
+    /// Its port, `127.0.0.1:…`.
+    #[must_use]
+    pub fn socket(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Comes back on the same port after [`TestServer::kill`].
+    ///
+    /// # Errors
+    ///
+    /// Where the port was taken meanwhile.
+    pub async fn revive(&mut self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
+        self.stop = CancellationToken::new();
+        self.listen(Server::builder(), listener);
+        Ok(())
     }
 
     /// Where it listens, as an endpoint.

@@ -2,8 +2,14 @@
 
 #![expect(clippy::expect_used, reason = "clippy takes helpers of tests for code")]
 
+mod bulk;
 mod calls;
 mod common;
+mod discovery;
+mod faults;
+mod partial;
 mod retry;
 mod scatter;
+mod streams;
 mod tls;
+mod tracing;

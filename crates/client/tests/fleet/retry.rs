@@ -2,15 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{connect, fleet};
+use crate::common::{connect, fleet, refuse};
 use sortie_client::{Client, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of, texts};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-
-fn refuse(code: Code) -> Reply {
-    Reply::refuse(move || Status::new(code, "no"))
-}
 
 fn push_back(ms: &'static str) -> Reply {
     Reply::refuse(move || {

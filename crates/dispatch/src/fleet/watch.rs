@@ -33,7 +33,11 @@ impl Fleet {
                     server.reach.connected();
                 }
             }
-            FleetEvent::Disconnected(endpoint) => self.failed(endpoint, Failure::Transport, now),
+            FleetEvent::Disconnected(endpoint) => {
+                if let Some((_, server)) = self.server(endpoint) {
+                    server.reach.disconnected();
+                }
+            }
             FleetEvent::Removed(endpoint) => self.remove(endpoint),
             FleetEvent::ProbeAnswered { probe, report } => self.probe_answered(probe, report, now),
             FleetEvent::ProbeFailed { probe, failure } => self.probe_failed(probe, failure, now),

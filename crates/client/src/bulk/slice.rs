@@ -1,0 +1,163 @@
+//! Consecutive inputs that travel as one job: how large, and how they are answered.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{MAX_SLICE_BYTES, SLICES_PER_SERVER, Settings, window::Window};
+use crate::{
+    call::Call,
+    client::Client,
+    error::{Error, ErrorKind},
+    input::Input,
+    job,
+    scatter::{Scatter, Work},
+};
+
+/// Makes the call for a slice.
+pub(super) type Make<R> = Box<dyn Fn(&Client, &[Input]) -> Call<R> + Send + Sync>;
+
+/// Tokens of a slice where no server says what a batch holds: the server's own default.
+const ASSUMED_BATCH_TOKENS: u64 = 2_048;
+
+/// Items of a slice where no server says how many a request holds: the server's own default.
+const ASSUMED_MAX_ITEMS: usize = 10_000;
+
+/// First wait before a slice is sent again; doubles each time.
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// Longest such wait.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// How large slices are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) tokens: u64,
+    pub(super) items: usize,
+    /// Slices that keep the fleet busy.
+    pub(super) window: usize,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { tokens: ASSUMED_BATCH_TOKENS, items: ASSUMED_MAX_ITEMS, window: SLICES_PER_SERVER }
+    }
+}
+
+/// Asks the fleet what it takes.
+pub(super) async fn size(client: Client, model: Option<String>, settings: Settings) -> Size {
+    let mut probe = client.probe();
+    if let Some(model) = model {
+        probe = probe.model(model);
+    }
+    let answers = probe.deadline(client.patience().connecting()).await.unwrap_or_default();
+    let loads: Vec<_> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
+    let mut size = Size::default();
+    // A slice fits the smallest server: it may go to any.
+    if let Some(tokens) = loads.iter().map(|load| load.limits.max_batch_tokens).filter(|&tokens| tokens > 0).min() {
+        size.tokens = tokens;
+    }
+    if let Some(items) = loads.iter().map(|load| load.limits.max_items).filter(|&items| items > 0).min() {
+        size.items = usize::try_from(items).unwrap_or(usize::MAX);
+    }
+    size.tokens = settings.slice_tokens.unwrap_or(size.tokens);
+    size.window = settings.slices.unwrap_or(SLICES_PER_SERVER * loads.len().max(1));
+    size
+}
+
+/// A slice that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct Filling {
+    pub(super) start: u64,
+    pub(super) inputs: Vec<Input>,
+    bytes: usize,
+    tokens: u64,
+}
+
+impl Filling {
+    /// An empty slice from `start` on.
+    pub(super) fn from(start: u64) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    /// Adds an input. Gives the input back where the slice is full without it.
+    pub(super) fn push<R: Scatter>(&mut self, client: &Client, model: &str, size: Size, input: Input) -> Option<Input> {
+        let (bytes, ids) = input.extent();
+        let tokens = {
+            let mut fleet = client.fleet().lock();
+            let number = fleet.model(model, R::WORK);
+            fleet.estimate(number, bytes as u64, ids as u64)
+        };
+        // Tokenizing has no batch to fill.
+        let tokens = if R::WORK == Work::Tokenizer { 0 } else { tokens };
+        let full = self.inputs.len() >= size.items
+            || self.tokens.saturating_add(tokens) > size.tokens
+            || self.bytes.saturating_add(bytes) > MAX_SLICE_BYTES;
+        if full && !self.inputs.is_empty() {
+            return Some(input);
+        }
+        self.inputs.push(input);
+        self.bytes += bytes;
+        self.tokens += tokens;
+        None
+    }
+}
+
+/// A slice's answer.
+pub(super) struct Answered<T> {
+    pub(super) start: u64,
+    pub(super) items: u64,
+    pub(super) outcome: Result<T, Error>,
+    pub(super) again: u64,
+}
+
+/// What slices of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) window: Window,
+    /// When a slice last succeeded.
+    pub(super) success: Instant,
+}
+
+/// Has a slice answered, again and again while the run is patient.
+pub(super) async fn answer<R: Scatter>(
+    client: Client,
+    make: Arc<Make<R>>,
+    slice: Filling,
+    shared: Arc<Mutex<Shared>>,
+    patience: Duration,
+) -> Answered<R::Output> {
+    let Filling { start, inputs, .. } = slice;
+    let items = inputs.len() as u64;
+    let mut again = 0;
+    let mut wait = BACKOFF;
+    loop {
+        let Call { client: caller, rpc, options } = make(&client, &inputs);
+        let outcome = job::run(rpc, caller, options).await;
+        let now = Instant::now();
+        let error = match outcome {
+            Ok(answer) => {
+                let mut shared = shared.lock();
+                shared.window.answered();
+                shared.success = now;
+                return Answered { start, items, outcome: Ok(answer), again };
+            }
+            Err(error) => error,
+        };
+        let pause = {
+            let mut shared = shared.lock();
+            if error.kind() == ErrorKind::Overloaded {
+                shared.window.overloaded(now);
+            }
+            let patient = now.saturating_duration_since(shared.success) < patience;
+            let passing = error.is_retryable() || error.kind() == ErrorKind::DeadlineExceeded;
+            (patient && passing).then(|| error.retry_after().unwrap_or_default().max(wait).min(MAX_BACKOFF))
+        };
+        let Some(pause) = pause else { return Answered { start, items, outcome: Err(error), again } };
+        tracing::debug!(start, items, %error, ?pause, "slice failed; it is sent again");
+        again += 1;
+        wait = (wait * 2).min(MAX_BACKOFF);
+        sleep(pause).await;
+    }
+}
