@@ -1,16 +1,40 @@
-//! The engine as the scheduler sees it.
+//! The engine as the scheduler sees it, with each batch counted.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
+    time::Instant,
 };
 
 use sortie_engine::{Executor, ItemFault, Output, WorkItem};
 use sortie_scheduler::{Backend, Host, RunError};
 
+use crate::metrics::BatchMetrics;
+
 /// One session on its device, owned by the scheduler's thread.
 #[derive(Debug)]
-pub(crate) struct EngineBackend(pub(crate) Executor);
+pub(crate) struct EngineBackend {
+    executor: Executor,
+    meter: Meter,
+}
+
+/// Counts the batches of one model.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    /// The model's name.
+    pub(crate) model: Arc<str>,
+    /// Most tokens of a batch.
+    pub(crate) limit: u32,
+    /// Where they are counted.
+    pub(crate) metrics: Arc<BatchMetrics>,
+}
+
+impl EngineBackend {
+    /// A session whose batches are counted.
+    pub(crate) fn new(executor: Executor, meter: Meter) -> Self {
+        Self { executor, meter }
+    }
+}
 
 /// The engine's host side. The executor packs and reads on the device's thread.
 #[derive(Debug)]
@@ -52,6 +76,11 @@ impl Backend for EngineBackend {
 
     fn run(&mut self, prepared: Vec<Arc<WorkItem>>) -> Result<Vec<Result<Output, ItemFault>>, RunError> {
         let items: Vec<&WorkItem> = prepared.iter().map(AsRef::as_ref).collect();
-        Ok(self.0.run(&items))
+        let begun = Instant::now();
+        let outputs = self.executor.run(&items);
+        let tokens = items.iter().map(|item| item.sequence.len()).sum();
+        let Meter { model, limit, metrics } = &self.meter;
+        metrics.ran(model, tokens, *limit, begun.elapsed());
+        Ok(outputs)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use crate::{metadata::CallerInfo, models::Served};
+use crate::{metadata::CallerInfo, metrics::Metrics, models::Served};
 
 /// One request's facts. Clones share what handlers note down.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct RequestContext {
     pub(crate) deadline: Option<Instant>,
     /// What the caller says of itself.
     pub(crate) caller: Arc<CallerInfo>,
+    /// Where it is counted.
+    pub(crate) metrics: Arc<Metrics>,
     notes: Arc<Notes>,
 }
 
@@ -33,8 +35,8 @@ struct Notes {
 
 impl RequestContext {
     /// A request that arrived just now.
-    pub(crate) fn new(arrived: Instant, deadline: Option<Instant>, caller: CallerInfo) -> Self {
-        Self { arrived, deadline, caller: Arc::new(caller), notes: Arc::default() }
+    pub(crate) fn new(arrived: Instant, deadline: Option<Instant>, caller: CallerInfo, metrics: Arc<Metrics>) -> Self {
+        Self { arrived, deadline, caller: Arc::new(caller), metrics, notes: Arc::default() }
     }
 
     /// The model this request asks; its load goes into the trailers.

@@ -2,14 +2,16 @@
 //! that the process lives, and each model has an entry of its name.
 //!
 //! Nothing is SERVING before requests are taken, though tonic-health itself
-//! starts "" as SERVING. While the server drains every name is NOT_SERVING, and
-//! a Watch ends after it has said so: one that stays open would hold its
-//! connection, and with it the stop.
+//! starts "" as SERVING. While the server drains every name but `liveness` is
+//! NOT_SERVING (a process that drains must not be restarted), and a Watch ends
+//! after it has said so: one that stays open would hold its connection, and with
+//! it the stop. None of it waits behind work.
 
-use std::pin::Pin;
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
 use sortie_proto::v1::encoder_service_server::SERVICE_NAME;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::{
@@ -30,16 +32,24 @@ pub const LIVENESS: &str = "liveness";
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     reporter: HealthReporter,
-    names: Vec<String>,
+    said: Arc<Mutex<Said>>,
     draining: CancellationToken,
+}
+
+/// What is said of every name but `liveness`, failed models aside.
+#[derive(Debug)]
+struct Said {
+    names: BTreeSet<String>,
+    status: ServingStatus,
 }
 
 impl Health {
     /// NOT_SERVING everywhere but in `liveness`, and the service that says so.
     pub(crate) async fn new(models: Vec<String>) -> (Self, HealthServer<impl HealthRpcs>) {
-        let mut names = vec![String::new(), READINESS.to_owned(), SERVICE_NAME.to_owned()];
+        let mut names = BTreeSet::from(["", READINESS, SERVICE_NAME].map(str::to_owned));
         names.extend(models);
-        let health = Self { reporter: HealthReporter::new(), names, draining: CancellationToken::new() };
+        let said = Arc::new(Mutex::new(Said { names, status: ServingStatus::NotServing }));
+        let health = Self { reporter: HealthReporter::new(), said, draining: CancellationToken::new() };
         health.set(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         let statuses = HealthService::from_health_reporter(health.reporter.clone());
@@ -62,15 +72,30 @@ impl Health {
         self.reporter.set_service_status(model, ServingStatus::NotServing).await;
     }
 
-    /// Says NOT_SERVING of every name and ends every Watch, those still to come too.
+    /// A model that came later: what is said of all is said of it.
+    pub(crate) async fn greet(&self, model: &str) {
+        let mut said = self.said.lock().await;
+        said.names.insert(model.to_owned());
+        self.reporter.set_service_status(model, said.status).await;
+    }
+
+    /// A model that is served no longer: its name is not known any more.
+    pub(crate) async fn forget(&self, model: &str) {
+        if self.said.lock().await.names.remove(model) {
+            self.reporter.clone().clear_service_status(model).await;
+        }
+    }
+
+    /// Says NOT_SERVING of every name but `liveness` and ends every Watch, those still to come too.
     pub(crate) async fn end_watches(&self) {
         self.not_serving().await;
-        self.reporter.set_service_status(LIVENESS, ServingStatus::NotServing).await;
         self.draining.cancel();
     }
 
     async fn set(&self, status: ServingStatus) {
-        for name in &self.names {
+        let mut said = self.said.lock().await;
+        said.status = status;
+        for name in &said.names {
             self.reporter.set_service_status(name, status).await;
         }
     }
@@ -125,14 +150,35 @@ mod tests {
             old.push(watch);
         }
         health.end_watches().await;
-        for (name, watch) in NAMES.into_iter().zip(old) {
-            let new = client.watch(of(name)).await.unwrap().into_inner();
-            for mut watch in [watch, new] {
-                assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "{name:?}");
+        for (name, mut old) in NAMES.into_iter().zip(old) {
+            let said = if name == LIVENESS { 1 } else { 2 };
+            if name != LIVENESS {
+                assert_eq!(old.message().await.unwrap().unwrap().status, said, "{name:?}");
+            }
+            let mut new = client.watch(of(name)).await.unwrap().into_inner();
+            assert_eq!(new.message().await.unwrap().unwrap().status, said, "{name:?}");
+            for mut watch in [old, new] {
                 assert!(watch.message().await.unwrap().is_none(), "{name:?} is still watched");
             }
-            assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, 2, "{name:?}");
+            assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, said, "{name:?}");
         }
         assert_eq!(client.check(of("nobody")).await.unwrap_err().code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_comes_is_said_what_the_others_are_and_one_that_goes_is_unknown() {
+        let of = |name: &str| HealthCheckRequest { service: name.to_owned() };
+        let (health, service) = Health::new(vec![]).await;
+        let mut client = HealthClient::new(service);
+        health.greet("early").await;
+        assert_eq!(client.check(of("early")).await.unwrap().into_inner().status, 2);
+        health.serving().await;
+        health.greet("late").await;
+        for name in ["early", "late"] {
+            assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, 1, "{name}");
+        }
+        health.forget("late").await;
+        health.not_serving().await;
+        assert_eq!(client.check(of("late")).await.unwrap_err().code(), Code::NotFound);
     }
 }

@@ -1,37 +1,66 @@
 //! The one tower layer around the encoder service. For each request it
 //!
-//! 1. notes the arrival and reads metadata and deadline ([`RequestContext`]);
+//! 1. asks for a key, where keys are set, and reads metadata and deadline
+//!    ([`RequestContext`]);
 //! 2. takes one of the `max_concurrent_requests` places (not for RPCs that only
 //!    look: Probe, GetModel, ListModels);
 //! 3. runs the rest, message decoding included, under the deadline;
 //! 4. puts tonic's own refusals into our words, adds the load report to the
-//!    trailers and writes the log line.
+//!    trailers, counts the request and writes the log line.
 //!
-//! Other services (health, reflection) pass through untouched.
+//! Other services pass through: health untouched, reflection with a key where keys
+//! are set.
 
 use std::{
     convert::Infallible,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use http::{Request, Response};
+use futures::FutureExt as _;
+use http::{Request, Response, header::AUTHORIZATION};
 use sortie_proto::v1::encoder_service_server::SERVICE_NAME;
 use tokio::{sync::Semaphore, time::Instant};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
+    auth::Keys,
+    config::Config,
     context::RequestContext,
     deadline::deadline,
     errors::{ServeError, refine},
-    logs,
     metadata::CallerInfo,
-    models::Served,
+    metrics::Metrics,
+    models::{Registry, Served},
+    patience,
+    tally::Tally,
     trailers,
 };
+
+/// Path of the health service's RPCs.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// The contract's RPCs, as metric labels have them.
+const RPCS: [&str; 10] = [
+    "Rerank",
+    "Embed",
+    "EmbedSparse",
+    "Classify",
+    "TagTokens",
+    "Similarity",
+    "Tokenize",
+    "GetModel",
+    "ListModels",
+    "Probe",
+];
+
+/// The label of RPCs that the contract does not know.
+const OTHER: &str = "other";
 
 /// RPCs that touch no queue and must answer on a full server.
 const LOOKING: [&str; 3] = ["Probe", "GetModel", "ListModels"];
@@ -43,14 +72,26 @@ pub(crate) struct RequestLayer {
     max_concurrent_requests: u32,
     max_message_bytes: u64,
     /// The only model there is: its load is reported even where the request did not get as far as naming it.
-    only: Option<Arc<Served>>,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    /// Keys that callers must show, if they must.
+    keys: Option<Arc<Keys>>,
+    read_timeout: Option<Duration>,
 }
 
 impl RequestLayer {
     /// A layer with its own places.
-    pub(crate) fn new(max_concurrent_requests: u32, max_message_bytes: u64, only: Option<Arc<Served>>) -> Self {
+    pub(crate) fn new(config: &Config, registry: Registry, metrics: Arc<Metrics>, keys: Option<Arc<Keys>>) -> Self {
+        let Config { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
         let places = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), max_concurrent_requests, max_message_bytes, only }
+        let places = Arc::new(Semaphore::new(places));
+        let read_timeout = request_read_timeout.some();
+        Self { places, max_concurrent_requests, max_message_bytes, registry, metrics, keys, read_timeout }
+    }
+
+    /// Who calls: the name of the key that was shown, none where no key is asked for.
+    fn known(&self, request: &Request<Body>) -> Result<Option<Arc<str>>, ServeError> {
+        self.keys.as_ref().map(|keys| keys.check(request.headers())).transpose()
     }
 }
 
@@ -88,26 +129,41 @@ where
         // The instance that was polled ready is the one to call.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let Some(rpc) = rpc_of(request.uri().path()).map(str::to_owned) else {
-            return Box::pin(inner.call(request));
+        let Some(rpc) = rpc_of(request.uri().path()) else {
+            return match self.shared.known(&request) {
+                // Probes have no keys.
+                Err(refusal) if !request.uri().path().starts_with(HEALTH) => {
+                    Box::pin(std::future::ready(Ok(Status::from(refusal).into_http())))
+                }
+                _ => Box::pin(inner.call(request)),
+            };
         };
         let shared = self.shared.clone();
         let arrived = Instant::now();
         Box::pin(async move {
-            let caller = CallerInfo::read(request.headers());
+            let known = shared.known(&request);
+            let caller = known.and_then(|name| CallerInfo::read(request.headers(), name.as_deref()));
+            // Whoever gets it further on has no use for it.
+            request.headers_mut().remove(AUTHORIZATION);
+            let mut request = request.map(|body| match shared.read_timeout {
+                Some(limit) => patience::within(body, arrived, limit),
+                None => body,
+            });
             let context = RequestContext::new(
                 arrived,
                 deadline(request.headers(), arrived),
                 caller.as_ref().cloned().unwrap_or_default(),
+                Arc::clone(&shared.metrics),
             );
+            let tally = Tally::begin(rpc, context.clone());
             request.extensions_mut().insert(context.clone());
             let outcome = match caller {
-                Ok(_) => shared.guarded(&rpc, &context, inner.call(request)).await,
+                Ok(_) => shared.guarded(rpc, &context, inner.call(request)).await,
                 Err(error) => Err(error),
             };
             let response = outcome.unwrap_or_else(|error| Status::from(error).into_http());
             let response = shared.finish(response, &context);
-            logs::request(&rpc, &context, code_of(&response));
+            tally.end(Status::from_header_map(response.headers()).as_ref());
             Ok(response)
         })
     }
@@ -125,6 +181,8 @@ impl RequestLayer {
             let refusal = |_| ServeError::TooManyRequests { limit: self.max_concurrent_requests };
             Some(self.places.try_acquire().map_err(refusal)?)
         };
+        // A panic ends this request and nothing else.
+        let call = AssertUnwindSafe(call).catch_unwind();
         let answer = match context.deadline {
             None => call.await,
             Some(deadline) => {
@@ -132,8 +190,9 @@ impl RequestLayer {
             }
         };
         match answer {
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(_) => Err(ServeError::Internal("the handler panicked; see the server's log".to_owned())),
         }
     }
 
@@ -152,18 +211,14 @@ impl RequestLayer {
 
     /// The model whose load goes into the trailers.
     fn reported(&self, context: &RequestContext) -> Option<Arc<Served>> {
-        context.served().or(self.only.as_ref()).cloned()
+        context.served().cloned().or_else(|| self.registry.get("").ok())
     }
 }
 
-/// `Rerank` of `/sortie.v1.EncoderService/Rerank`; `None` for other services.
-fn rpc_of(path: &str) -> Option<&str> {
-    path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?.strip_prefix('/')
-}
-
-/// The code of an error, else OK: a unary answer that has a body succeeds.
-fn code_of(response: &Response<Body>) -> Code {
-    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
+/// The RPC of `/sortie.v1.EncoderService/Rerank`, [`OTHER`] for one that is not known; `None` for other services.
+fn rpc_of(path: &str) -> Option<&'static str> {
+    let rpc = path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?.strip_prefix('/')?;
+    Some(RPCS.into_iter().find(|known| *known == rpc).unwrap_or(OTHER))
 }
 
 #[cfg(test)]
@@ -171,8 +226,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_rpc_of_the_contract_has_its_name() {
+        let set =
+            <prost_types::FileDescriptorSet as prost::Message>::decode(sortie_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let service = set.file.iter().flat_map(|f| &f.service).find(|s| s.name() == "EncoderService").unwrap();
+        let mut names: Vec<_> = service.method.iter().map(|m| m.name()).collect();
+        let mut ours = RPCS;
+        names.sort_unstable();
+        ours.sort_unstable();
+        assert_eq!(names, ours);
+    }
+
+    #[test]
     fn only_our_service_is_ours() {
         assert_eq!(rpc_of("/sortie.v1.EncoderService/Rerank"), Some("Rerank"));
+        assert_eq!(rpc_of("/sortie.v1.EncoderService/Sing"), Some(OTHER));
         assert_eq!(rpc_of("/grpc.health.v1.Health/Check"), None);
         assert_eq!(rpc_of("/sortie.v1.EncoderServiceX/Rerank"), None);
     }

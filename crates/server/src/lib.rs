@@ -6,30 +6,42 @@
 //! refusal.
 //!
 //! ```text
-//! layer (context, deadline, places, trailers) → service/* → pipeline → scheduler → engine
+//! connection → layer (key, context, deadline, places, trailers) → service/* → pipeline → scheduler → engine
 //! ```
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 
+mod admin;
+mod auth;
 mod backend;
+mod connection;
 mod context;
 mod deadline;
 mod errors;
 mod health;
 mod hub;
+mod keeper;
 mod layer;
 mod logs;
 mod metadata;
+mod metrics;
 mod models;
+mod open_files;
+mod panics;
+mod patience;
+mod phase;
 mod pipeline;
 mod ranking;
 mod reflection;
+mod reload;
 mod serve;
 mod service;
 mod signals;
 mod spans;
+mod tally;
+mod tls;
 mod trailers;
 mod vectors;
 
@@ -38,6 +50,7 @@ pub use errors::{DOMAIN, ServeError};
 pub use health::{LIVENESS, READINESS};
 pub use hub::HubError;
 pub use logs::{LogError, init as init_logs};
-pub use models::{Registry, StartupError};
+pub use models::StartupError;
+pub use reload::FileError;
 pub use serve::{RunError, run, serve};
 pub use signals::Signals;

@@ -23,8 +23,8 @@ pub(crate) struct CallerInfo {
 }
 
 impl CallerInfo {
-    /// Reads and checks the metadata.
-    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, ServeError> {
+    /// Reads and checks the metadata. Who showed a key is the tenant its name says, and no other.
+    pub(crate) fn read(headers: &HeaderMap, known: Option<&str>) -> Result<Self, ServeError> {
         let attempt = match text(headers, ATTEMPT)? {
             None => 1,
             Some(value) => match value.parse::<u32>() {
@@ -39,7 +39,7 @@ impl CallerInfo {
         };
         Ok(Self {
             job_id: text(headers, JOB_ID)?.unwrap_or_default().to_owned(),
-            tenant: text(headers, TENANT)?.unwrap_or_default().to_owned(),
+            tenant: known.map_or_else(|| text(headers, TENANT), |name| Ok(Some(name)))?.unwrap_or_default().to_owned(),
             priority: Priority { lane, attempt },
         })
     }
@@ -67,7 +67,7 @@ mod tests {
         for (key, value) in pairs {
             headers.insert(*key, value.parse().unwrap());
         }
-        CallerInfo::read(&headers)
+        CallerInfo::read(&headers, None)
     }
 
     #[test]
@@ -82,6 +82,13 @@ mod tests {
         let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk")]).unwrap();
         assert_eq!((info.job_id.as_str(), info.tenant.as_str()), ("j1", "t"));
         assert_eq!(info.priority, Priority { lane: Lane::Bulk, attempt: 2 });
+    }
+
+    #[test]
+    fn a_key_says_who_the_tenant_is() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TENANT, "somebody-else".parse().unwrap());
+        assert_eq!(CallerInfo::read(&headers, Some("me")).unwrap().tenant, "me");
     }
 
     #[test]

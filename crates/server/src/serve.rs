@@ -1,30 +1,43 @@
 //! From a configuration and a listener to a running server, and back down.
 //!
-//! Up: load every model → health SERVING → accept; asked to stop meanwhile, it ends
-//! at once. Down: health NOT_SERVING and
-//! reports DRAINING → `drain_delay_ms` → refuse new work, close the listener,
-//! finish what is in flight within `shutdown_grace_ms` → return.
+//! Up: keys and certificates → admin port → load every model → health SERVING → accept; asked to stop
+//! meanwhile, it ends at once. Down: health NOT_SERVING and
+//! reports DRAINING → `drain_grace` → refuse new work, close the listener,
+//! finish what is in flight within `drain_timeout` → return.
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use sortie_proto::v1::{ModelState, encoder_service_server::EncoderServiceServer};
+use sortie_proto::v1::encoder_service_server::EncoderServiceServer;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::oneshot,
-    task::JoinSet,
+    sync::OnceCell,
 };
-use tonic::{
-    codec::CompressionEncoding,
-    transport::{Server, server::TcpIncoming},
-};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{codec::CompressionEncoding, service::Routes};
+use tower::Layer as _;
 
 use crate::{
-    config::{Config, defaults},
+    admin::Admin,
+    auth::Keys,
+    config::Config,
+    connection::{Limits, accept},
     health::Health,
+    keeper::Keeper,
     layer::RequestLayer,
-    models::{Registry, Served, StartupError},
+    metrics::Metrics,
+    models::{Registry, StartupError},
+    open_files, panics,
+    phase::Phase,
     reflection,
+    reload::FileError,
     service::Service,
+    tls::Tls,
 };
 
 /// Connections that wait to be accepted.
@@ -35,8 +48,10 @@ const BACKLOG: u32 = 1024;
 #[non_exhaustive]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("listen: cannot listen on {address}")]
+    #[error("{setting}: cannot listen on {address}")]
     Listen {
+        /// Which address.
+        setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -49,16 +64,21 @@ pub enum RunError {
     #[error("cannot build reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The address file cannot be written.
-    #[error("addr_file: cannot write {}", .path.display())]
+    #[error("{setting}: cannot write {}", .path.display())]
     AddrFile {
+        /// Which file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The transport failed.
-    #[error("the transport failed")]
-    Transport(#[from] tonic::transport::Error),
+    /// Metrics do not fit together.
+    #[error("cannot build metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A file of keys or certificates cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Takes the address of `config`, loads its models, then listens and serves until `shutdown`
@@ -68,20 +88,21 @@ pub enum RunError {
 /// accepted before they are there. When `shutdown` resolves while they load, nothing is served.
 ///
 /// # Errors
-/// When the address is taken, a model does not load or the transport fails.
+/// When an address is taken, a model does not load or the transport fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     let address = config.listen;
-    let failed = |source| RunError::Listen { address, source };
+    let failed = |source| RunError::Listen { setting: "listen", address, source };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
     // As tokio's own listener does: a restart must not wait for old connections to time out.
     #[cfg(unix)]
     socket.set_reuseaddr(true).map_err(failed)?;
     socket.bind(address).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
+    let server = Process::start(config).await?;
     tokio::pin!(shutdown);
-    let Some(registry) = load(&config, bound, shutdown.as_mut()).await? else { return Ok(()) };
+    let Some(registry) = server.load(bound, shutdown.as_mut()).await? else { return Ok(()) };
     let listener = socket.listen(BACKLOG).map_err(failed)?;
-    serve_models(listener, registry, config, shutdown).await
+    server.serve(listener, registry, shutdown).await
 }
 
 /// Loads the models of `config` and serves them on `listener` until `shutdown` resolves.
@@ -95,109 +116,149 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
-    let failed = |source| RunError::Listen { address: config.listen, source };
-    let bound = listener.local_addr().map_err(failed)?;
+    let address = config.listen;
+    let bound = listener.local_addr().map_err(|source| RunError::Listen { setting: "listen", address, source })?;
+    let server = Process::start(config).await?;
     tokio::pin!(shutdown);
-    let Some(registry) = load(&config, bound, shutdown.as_mut()).await? else { return Ok(()) };
-    serve_models(listener, registry, config, shutdown).await
+    let Some(registry) = server.load(bound, shutdown.as_mut()).await? else { return Ok(()) };
+    server.serve(listener, registry, shutdown).await
 }
 
-/// Loads the models, or gives none when `shutdown` resolves first.
-async fn load(
-    config: &Config,
-    bound: SocketAddr,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Option<Registry>, StartupError> {
-    let replica = replica(config, bound);
-    tokio::select! {
-        biased;
-        () = shutdown => {
-            tracing::info!("stopped before every model was loaded");
-            Ok(None)
-        }
-        loaded = Registry::load(config, &replica) => loaded.map(Some),
-    }
-}
-
-/// Serves loaded models.
-async fn serve_models(
-    listener: TcpListener,
-    registry: Registry,
+/// What lives as long as the process serves.
+struct Process {
     config: Config,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    let bound = listener.local_addr().map_err(|source| RunError::Listen { address: config.listen, source })?;
-    let (health, health_service) = Health::new(registry.names()).await;
-
-    let max_message = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    let encoder = EncoderServiceServer::new(Service::new(registry.clone(), config.max_message_bytes))
-        .max_decoding_message_size(max_message)
-        .max_encoding_message_size(max_message)
-        // Answers are floats, which compress poorly: requests may be compressed, answers are not.
-        .accept_compressed(CompressionEncoding::Gzip);
-    let (v1, alpha) = match config.reflection {
-        true => (Some(reflection::current()?), Some(reflection::alpha()?)),
-        false => (None, None),
-    };
-    let only = registry.get("").ok().cloned();
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_millis(defaults::HTTP2_KEEPALIVE_MS)))
-        .http2_keepalive_timeout(Some(Duration::from_millis(defaults::HTTP2_KEEPALIVE_TIMEOUT_MS)))
-        .layer(RequestLayer::new(config.max_concurrent_requests, config.max_message_bytes, only))
-        .add_service(encoder)
-        .add_optional_service(config.health.then_some(health_service))
-        .add_optional_service(v1)
-        .add_optional_service(alpha);
-
-    if let Some(path) = &config.addr_file {
-        write_whole(path, &format!("{bound}\n")).map_err(|source| RunError::AddrFile { path: path.clone(), source })?;
-    }
-    health.serving().await;
-    let mut watchers = JoinSet::new();
-    for served in registry.all() {
-        watchers.spawn(watch(Arc::clone(served), health.clone()));
-    }
-    tracing::info!(address = %bound, models = registry.names().join(","), "listening on {bound}");
-
-    let (stop, stopped) = oneshot::channel::<()>();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = router.serve_with_incoming_shutdown(incoming, async {
-        // An error means that the sender is gone, which also means stop.
-        let _ = stopped.await;
-    });
-    tokio::pin!(server);
-    tokio::select! {
-        ended = &mut server => return Ok(ended?),
-        () = shutdown => {}
-    }
-
-    tracing::info!(drain_delay_ms = config.drain_delay_ms, grace_ms = config.shutdown_grace_ms, "stopping");
-    registry.announce_drain();
-    health.not_serving().await;
-    if config.drain_delay_ms > 0 {
-        let delay = tokio::time::sleep(Duration::from_millis(config.drain_delay_ms));
-        tokio::select! {
-            ended = &mut server => return Ok(ended?),
-            () = delay => {}
-        }
-    }
-    registry.drain();
-    health.end_watches().await;
-    let _ = stop.send(());
-    match tokio::time::timeout(Duration::from_millis(config.shutdown_grace_ms), server).await {
-        Ok(ended) => ended?,
-        Err(_) => tracing::warn!("requests were still in flight after {} ms", config.shutdown_grace_ms),
-    }
-    tracing::info!("stopped");
-    Ok(())
+    metrics: Arc<Metrics>,
+    phase: Arc<Phase>,
+    /// Keys that callers must show, if they must.
+    callers: Option<Arc<Keys>>,
+    tls: Option<Arc<Tls>>,
+    admin: Arc<Admin>,
+    /// The admin port's task; ends with this.
+    _admin: Option<AbortOnDropHandle<()>>,
 }
 
-/// Says NOT_SERVING for a model whose thread ended though nobody asked for it.
-async fn watch(served: Arc<Served>, health: Health) {
-    served.scheduler.drained().await;
-    if served.state() == ModelState::Failed {
-        tracing::error!(model = served.name, "the model's thread ended");
-        health.failed(&served.name).await;
+impl Process {
+    /// Reads keys and certificates and opens the admin port, before anything that takes long.
+    async fn start(config: Config) -> Result<Self, RunError> {
+        panics::watch();
+        open_files::allow_most();
+        let metrics = Arc::new(Metrics::new()?);
+        let phase = Arc::new(Phase::default());
+        let keys = async |setting, path: Option<&Path>| match path {
+            Some(path) => {
+                let keys = Keys::start(setting, path, config.reload_interval.0, &metrics.wire).await?;
+                Ok::<_, FileError>(Some(Arc::new(keys)))
+            }
+            None => Ok(None),
+        };
+        let callers = keys("api_keys", config.api_keys.as_deref()).await?;
+        let operators = keys("admin_keys", config.admin_keys.as_deref()).await?;
+        let tls = Tls::start(&config, &metrics.wire).await?.map(Arc::new);
+        let admin = Arc::new(Admin {
+            metrics: Arc::clone(&metrics),
+            phase: Arc::clone(&phase),
+            keeper: OnceCell::new(),
+            change_models: config.admin_models,
+            keys: operators,
+        });
+        let mut task = None;
+        if let Some(address) = config.admin {
+            let failed = |source| RunError::Listen { setting: "admin", address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            write_address("admin_addr_file", config.admin_addr_file.as_deref(), bound)?;
+            tracing::info!(address = %bound, models = config.admin_models, "admin port on {bound}");
+            let serving = Arc::clone(&admin).serve(listener);
+            task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "the admin port failed");
+                }
+            })));
+        }
+        Ok(Self { config, metrics, phase, callers, tls, admin, _admin: task })
+    }
+
+    /// Loads the models, or gives none when `shutdown` resolves first.
+    async fn load(
+        &self,
+        bound: SocketAddr,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Option<Registry>, StartupError> {
+        let replica = replica(&self.config, bound);
+        tokio::select! {
+            biased;
+            () = shutdown => {
+                tracing::info!("stopped before every model was loaded");
+                Ok(None)
+            }
+            loaded = Registry::load(&self.config, &replica, &self.metrics.batches) => loaded.map(Some),
+        }
+    }
+
+    /// Serves loaded models.
+    async fn serve(
+        self,
+        listener: TcpListener,
+        registry: Registry,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let Self { config, metrics, phase, callers, tls, admin, _admin } = self;
+        let address = config.listen;
+        let bound = listener.local_addr().map_err(|source| RunError::Listen { setting: "listen", address, source })?;
+        let (health, health_service) = Health::new(registry.names()).await;
+
+        let max_message = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+        let encoder = EncoderServiceServer::new(Service::new(registry.clone(), config.max_message_bytes))
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(max_message)
+            // Answers are floats, which compress poorly: requests may be compressed, answers are not.
+            .accept_compressed(CompressionEncoding::Gzip);
+        let mut routes = Routes::builder();
+        routes.add_service(encoder);
+        if config.health {
+            routes.add_service(health_service);
+        }
+        if config.reflection {
+            routes.add_service(reflection::current()?).add_service(reflection::alpha()?);
+        }
+        let layer = RequestLayer::new(&config, registry.clone(), Arc::clone(&metrics), callers);
+        let service = layer.layer(routes.routes().prepare());
+
+        let keeper = Arc::new(Keeper::new(registry.clone(), health.clone(), Arc::clone(&metrics)).await);
+        write_address("addr_file", config.addr_file.as_deref(), bound)?;
+        health.serving().await;
+        phase.serving();
+        // Nobody else sets it.
+        drop(admin.keeper.set(keeper));
+        tracing::info!(address = %bound, models = registry.names().join(","), "listening on {bound}");
+
+        let stop = CancellationToken::new();
+        let limits = Limits::of(&config);
+        let server = accept(listener, service, tls, limits, metrics.wire.clone(), stop.clone());
+        tokio::pin!(server);
+        tokio::select! {
+            () = &mut server => return Ok(()),
+            () = shutdown => {}
+        }
+
+        tracing::info!(drain_grace = %config.drain_grace, drain_timeout = %config.drain_timeout, "stopping");
+        phase.draining();
+        registry.announce_drain();
+        health.not_serving().await;
+        if let Some(grace) = config.drain_grace.some() {
+            tokio::select! {
+                () = &mut server => return Ok(()),
+                () = tokio::time::sleep(grace) => {}
+            }
+        }
+        registry.drain();
+        health.end_watches().await;
+        stop.cancel();
+        if tokio::time::timeout(config.drain_timeout.0, server).await.is_err() {
+            tracing::warn!("requests were still in flight after {}", config.drain_timeout);
+        }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 
@@ -211,10 +272,12 @@ fn replica(config: &Config, bound: SocketAddr) -> String {
     format!("{}:{}", host.filter(|h| !h.is_empty()).unwrap_or_else(|| bound.ip().to_string()), bound.port())
 }
 
-/// Writes a file that readers see whole or not at all.
-fn write_whole(path: &std::path::Path, text: &str) -> io::Result<()> {
+/// Writes a bound address to the file that was asked for, which readers see whole or not at all.
+fn write_address(setting: &'static str, path: Option<&Path>, bound: SocketAddr) -> Result<(), RunError> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = |source| RunError::AddrFile { setting, path: path.to_owned(), source };
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
-    std::fs::write(&part, text)?;
-    std::fs::rename(&part, path)
+    std::fs::write(&part, format!("{bound}\n")).map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)
 }

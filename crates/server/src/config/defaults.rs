@@ -2,8 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::Span;
+
 /// Loopback: a server is not offered to a network by accident.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
+
+/// Who reaches the admin port may look; who may change what is served is decided on purpose.
+pub const ADMIN_MODELS: bool = false;
 
 /// The one device of this version.
 pub const DEVICE: &str = "cpu";
@@ -42,12 +47,14 @@ pub const LOG_FORMAT: super::LogFormat = super::LogFormat::Text;
 /// One line a start-up fact, none a request.
 pub const LOG_FILTER: &str = "info";
 
-/// How long requests in flight may take after a signal; orchestrators commonly kill at 30 s.
-pub const SHUTDOWN_GRACE_MS: u64 = 25_000;
+/// How long requests are still taken after a signal, for endpoint lists to catch up. None suits
+/// clients that watch health, as sortie-client does; behind a load balancer it is the time that one
+/// takes to notice, commonly 5 to 15 s.
+pub const DRAIN_GRACE: Span = Span::secs(0);
 
-/// How long requests are still taken after a signal, for endpoint lists to catch up. 0 suits
-/// clients that watch health, as sortie-client does.
-pub const DRAIN_DELAY_MS: u64 = 0;
+/// How long requests in flight may take once no more are taken. Orchestrators commonly kill 30 s
+/// after the signal: this and [`DRAIN_GRACE`] stay below.
+pub const DRAIN_TIMEOUT: Span = Span::secs(25);
 
 /// A few batches before the first caller's, so that the first estimates of waiting are measured.
 pub const WARM_UP: bool = true;
@@ -58,9 +65,40 @@ pub const HEALTH: bool = true;
 /// See [`HEALTH`].
 pub const REFLECTION: bool = true;
 
-/// Idle connections are pinged this often, so that a dead peer is noticed before the usual
-/// five-minute idle cut of network boxes. Not configurable.
-pub const HTTP2_KEEPALIVE_MS: u64 = 60_000;
+/// How often files are looked at: certificates are changed days before they end, and a key that was
+/// withdrawn should not work for long.
+pub const RELOAD_INTERVAL: Span = Span::secs(10);
 
-/// A ping that is not answered for this long ends the connection.
-pub const HTTP2_KEEPALIVE_TIMEOUT_MS: u64 = 20_000;
+/// Connections open at once. An idle one takes about 20 KiB; a thousand services with four each
+/// fit. `ulimit -n` must allow as many; the server raises its soft limit to the hard one.
+pub const MAX_CONNECTIONS: u32 = 4_096;
+
+/// Requests under way on one connection: all that may be worked on at once, so that a single client
+/// can fill an otherwise idle server.
+pub const MAX_CONCURRENT_STREAMS: u32 = MAX_CONCURRENT_REQUESTS;
+
+/// Bytes of one request's headers: hyper's default, twice what gRPC's own libraries allow.
+pub const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// Half an hour: long enough to cost nothing, short enough that clients behind a load balancer
+/// find new servers, and that withdrawn client certificates end.
+pub const MAX_CONNECTION_AGE: Span = Span::secs(1_800);
+
+/// Longer than any sensible request.
+pub const MAX_CONNECTION_AGE_GRACE: Span = Span::secs(120);
+
+/// Silent connections are pinged this often, so that a dead peer is noticed before the usual
+/// five-minute idle cut of network boxes.
+pub const KEEPALIVE_INTERVAL: Span = Span::secs(60);
+
+/// A ping that is not answered for this long ends the connection (gRPC's own default).
+pub const KEEPALIVE_TIMEOUT: Span = Span::secs(20);
+
+/// A handshake takes a few round trips; ten seconds are lost packets and a busy machine.
+pub const HANDSHAKE_TIMEOUT: Span = Span::secs(10);
+
+/// The largest message at 20 Mbit/s.
+pub const REQUEST_READ_TIMEOUT: Span = Span::secs(30);
+
+/// A peer that takes less than a kilobyte in this time is not reading.
+pub const RESPONSE_WRITE_TIMEOUT: Span = Span::secs(60);

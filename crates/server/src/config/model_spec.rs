@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// Longest model name; names travel in every request and in metric labels.
 const MAX_NAME_BYTES: usize = 128;
 
+/// Names that health checks ask for and that are no model's.
+const RESERVED: [&str; 3] = ["readiness", "liveness", "sortie.v1.EncoderService"];
+
 /// A model to serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +86,7 @@ impl ModelSpec {
     }
 
     /// Fills in the name and checks the fields.
-    pub(super) fn finish(&mut self) -> Result<(), String> {
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
         if self.path.is_empty() {
             return Err("the path is empty".to_owned());
         }
@@ -98,6 +101,9 @@ impl ModelSpec {
                 "the name {:?} must have 1 to {MAX_NAME_BYTES} bytes and no blanks; give one as name=path",
                 self.name
             ));
+        }
+        if RESERVED.contains(&self.name.as_str()) {
+            return Err(format!("the name {:?} means something else to health checks; say name=path", self.name));
         }
         if self.max_length == Some(0) {
             return Err("max_length must be above 0".to_owned());
@@ -205,6 +211,7 @@ mod tests {
             ("m=/x,pooling=middle", "pooling"),
             ("m=/x,max_length=many", "max_length"),
             ("a b=/x", "blanks"),
+            ("liveness=/x", "health"),
         ] {
             let error = text.parse::<ModelSpec>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");

@@ -88,6 +88,12 @@ fn the_field_that_is_wrong_is_named() {
         (vec!["--max-queue-tokens", "10"], "max_queue_tokens"),
         (vec!["--model", "a=/x", "--model", "a=/y"], "model[1]"),
         (vec!["--listen", "nowhere"], "--listen"),
+        (vec!["--tls-cert", "/c"], "tls_cert"),
+        (vec!["--tls-client-ca", "/c"], "tls_client_ca"),
+        (vec!["--admin-models"], "admin_models"),
+        (vec!["--admin-models", "--admin", "0.0.0.0:9090"], "admin_keys"),
+        (vec!["--reload-interval", "0s"], "reload_interval"),
+        (vec!["--drain-grace", "5"], "--drain-grace"),
         (vec![], "model"),
     ] {
         assert!(refused(&args).contains(field), "{args:?}: {}", refused(&args));

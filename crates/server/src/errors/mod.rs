@@ -190,6 +190,15 @@ pub enum ServeError {
         /// The limit.
         limit: u32,
     },
+    /// No key, or one that is not known.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The message did not come in time.
+    #[error("the request message did not come within {} ms; request_read_timeout", .limit.as_millis())]
+    TooSlow {
+        /// The limit.
+        limit: Duration,
+    },
     /// The deadline passed.
     #[error("the deadline passed")]
     DeadlineExceeded,
@@ -278,6 +287,10 @@ impl ServeError {
             E::TooManyRequests { limit } => row(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
                 .fact("max_concurrent_requests", limit)
                 .after(TOO_MANY_REQUESTS_WAIT),
+            E::Unauthenticated(_) => row(Code::Unauthenticated, "UNAUTHENTICATED").never(),
+            E::TooSlow { limit } => {
+                row(Code::DeadlineExceeded, "REQUEST_TOO_SLOW").fact("request_read_timeout_ms", limit.as_millis())
+            }
             E::DeadlineExceeded => row(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             E::Draining => row(Code::Unavailable, "DRAINING").after(Duration::ZERO),
             E::BackendGone => row(Code::Unavailable, "BACKEND_GONE").after(Duration::ZERO),

@@ -70,6 +70,8 @@ fn table() -> Vec<Line> {
         ),
         (E::TooManyParts { limit: 8, retry_after: S }, C::ResourceExhausted, "TOO_MANY_PARTS", None, Some("1500")),
         (E::TooManyRequests { limit: 8 }, C::ResourceExhausted, "TOO_MANY_REQUESTS", None, Some("50")),
+        (E::Unauthenticated("x"), C::Unauthenticated, "UNAUTHENTICATED", None, Some("-1")),
+        (E::TooSlow { limit: S }, C::DeadlineExceeded, "REQUEST_TOO_SLOW", None, None),
         (E::DeadlineExceeded, C::DeadlineExceeded, "DEADLINE_EXCEEDED", None, None),
         (E::Draining, C::Unavailable, "DRAINING", None, Some("0")),
         (E::BackendGone, C::Unavailable, "BACKEND_GONE", None, Some("0")),

@@ -12,19 +12,22 @@ use tokio::sync::Semaphore;
 
 use super::{Served, StartupError, facts::made_for, warm_up::warm_up};
 use crate::{
-    backend::EngineBackend,
+    backend::{EngineBackend, Meter},
     config::{Config, ModelSpec, PoolingName, Source},
     hub::{self, HubOptions},
+    metrics::BatchMetrics,
     pipeline::TokenRatio,
 };
 
 /// What all models of the process share.
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) runtime: Runtime,
     pub(super) replica: Arc<str>,
     pub(super) tokenizers: Arc<Semaphore>,
     pub(super) tokenize_threads: usize,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) batches: Arc<BatchMetrics>,
 }
 
 /// Loads one model; nothing of it is served yet.
@@ -55,12 +58,14 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
     let for_owner = Arc::clone(&model);
+    let meter =
+        Meter { model: name.as_str().into(), limit: config.max_batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(config.max_batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
         ..SchedulerConfig::default()
     };
-    let make = move || Executor::new(&for_owner).map(EngineBackend);
+    let make = move || Executor::new(&for_owner).map(|executor| EngineBackend::new(executor, meter.clone()));
     let scheduler = Scheduler::start(&name, limits, vec![make])
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;

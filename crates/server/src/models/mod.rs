@@ -1,26 +1,29 @@
-//! The models of this process, by name. All are loaded before anything is
-//! served; the first that fails ends the start with its name and file.
+//! The models of this process, by name. Those of the configuration are loaded
+//! before anything is served; the first that fails ends the start with its name
+//! and file. Later ones come and go through [`life`].
 
 mod facts;
+mod life;
 mod load;
 mod served;
 mod warm_up;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
+use arc_swap::ArcSwap;
 use sortie_engine::{LoadError, ORT_VERSION, Runtime};
 use sortie_scheduler::StartError;
 use tokio::sync::Semaphore;
 
 use self::load::{Shared, load};
-pub(crate) use self::served::Served;
-use crate::{config::Config, errors::ServeError, hub::HubError};
+pub(crate) use self::{
+    life::{Change, ChangeError},
+    served::Served,
+};
+use crate::{config::Config, errors::ServeError, hub::HubError, metrics::BatchMetrics};
 
 /// Why the models did not load.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +66,28 @@ pub enum StartupError {
     },
 }
 
-/// Every model of the process.
+/// Every model of the process. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Registry {
-    by_name: Arc<BTreeMap<String, Arc<Served>>>,
-    draining: Arc<AtomicBool>,
+pub(crate) struct Registry {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    /// Replaced whole when a model comes or goes: a request sees one set or the other.
+    by_name: Arc<ArcSwap<Models>>,
+    /// One change at a time.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// Models by name.
+type Models = BTreeMap<String, Arc<Served>>;
+
 impl Registry {
-    /// Loads every model of `config`; `replica` is the name that goes into answers.
-    ///
-    /// # Errors
-    /// The first model that fails, with its name and file.
-    pub async fn load(config: &Config, replica: &str) -> Result<Self, StartupError> {
+    /// Loads every model of `config`; `replica` is the name that goes into answers, `batches` are
+    /// counted. The first model that fails is the error, with its name and file.
+    pub(crate) async fn load(
+        config: &Config,
+        replica: &str,
+        batches: &Arc<BatchMetrics>,
+    ) -> Result<Self, StartupError> {
         let runtime = Runtime::find(config.ort_library.as_deref()).map_err(StartupError::Runtime)?;
         tracing::info!(
             library = %runtime.library().display(),
@@ -91,42 +103,54 @@ impl Registry {
             tokenizers: Arc::new(Semaphore::new(threads)),
             tokenize_threads: threads,
             draining: Arc::default(),
+            batches: Arc::clone(batches),
         };
-        let mut by_name = BTreeMap::new();
+        let mut by_name = Models::new();
         for spec in &config.models {
             let served = load(config, spec, &shared).await?;
             by_name.insert(spec.name.clone(), Arc::new(served));
         }
-        Ok(Self { by_name: Arc::new(by_name), draining: shared.draining })
+        Ok(Self {
+            shared: Arc::new(shared),
+            config: Arc::new(config.clone()),
+            by_name: Arc::new(ArcSwap::from_pointee(by_name)),
+            changing: Arc::default(),
+        })
     }
 
     /// Names of the models, in order.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.by_name.keys().cloned().collect()
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.by_name.load().keys().cloned().collect()
     }
 
     /// The model of that name; the empty name is the only model there is.
-    pub(crate) fn get(&self, name: &str) -> Result<&Arc<Served>, ServeError> {
-        if let Some(served) = self.by_name.get(name) {
-            return Ok(served);
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Served>, ServeError> {
+        let models = self.by_name.load();
+        if let Some(served) = models.get(name) {
+            return Ok(Arc::clone(served));
         }
-        let mut all = self.by_name.values();
+        let served = || models.keys().cloned().collect();
+        let mut all = models.values();
         match (name, all.next(), all.next()) {
-            ("", Some(only), None) => Ok(only),
-            ("", ..) => Err(ServeError::ModelNotNamed { served: self.names() }),
-            _ => Err(ServeError::UnknownModel { name: name.to_owned(), served: self.names() }),
+            ("", Some(only), None) => Ok(Arc::clone(only)),
+            ("", ..) => Err(ServeError::ModelNotNamed { served: served() }),
+            _ => Err(ServeError::UnknownModel { name: name.to_owned(), served: served() }),
         }
     }
 
     /// Every model, in name order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.by_name.values()
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.by_name.load().values().map(Arc::clone).collect()
+    }
+
+    /// Whether a stop was asked for.
+    pub(crate) fn draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Says DRAINING in every report from now on; work is still taken.
     pub(crate) fn announce_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::Relaxed);
     }
 
     /// Takes no more work; what was admitted is finished.

@@ -3,12 +3,15 @@
 use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
-use super::convert::{activation, asked, own_activation, to_proto};
+use super::{
+    convert::{activation, asked, own_activation, to_proto},
+    work::run,
+};
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_answer_size, check_list, item_info, run, text_rules},
+    pipeline::{Item, Reading, Work, check_answer_size, check_list, item_info, text_rules},
 };
 
 /// Scores each input against the labels.
@@ -17,7 +20,7 @@ pub(super) async fn classify(
     context: &RequestContext,
     request: v1::ClassifyRequest,
 ) -> Result<v1::ClassifyResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     let task = &served.info().task;
     let Task::SequenceClassification { labels, .. } = task else {

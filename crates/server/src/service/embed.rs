@@ -3,12 +3,15 @@
 use sortie_engine::{EmbedSpec, Pooling, Task, Want};
 use sortie_proto::v1;
 
-use super::convert::{asked, vector};
+use super::{
+    convert::{asked, vector},
+    work::run,
+};
 use crate::{
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Registry,
-    pipeline::{Reading, Work, check_answer_size, check_list, enum_value, item_info, run, text_rules},
+    pipeline::{Reading, Work, check_answer_size, check_list, enum_value, item_info, text_rules},
     vectors::{Rows, width},
 };
 
@@ -18,7 +21,7 @@ pub(super) async fn embed(
     context: &RequestContext,
     request: v1::EmbedRequest,
 ) -> Result<v1::EmbedResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     let info = served.info();
     if info.task != Task::Embedding {

@@ -11,7 +11,7 @@ pub(super) fn get_model(
     context: &RequestContext,
     request: &v1::GetModelRequest,
 ) -> Result<v1::GetModelResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     Ok(v1::GetModelResponse { model: Some(served.describe()) })
 }
@@ -20,9 +20,9 @@ pub(super) fn get_model(
 pub(super) fn list_models(registry: &Registry, context: &RequestContext) -> v1::ListModelsResponse {
     // With one model its load says it all; with several there is no one load to send.
     if let Ok(only) = registry.get("") {
-        context.note_model(only);
+        context.note_model(&only);
     }
-    v1::ListModelsResponse { models: registry.all().map(|served| served.describe()).collect() }
+    v1::ListModelsResponse { models: registry.all().iter().map(|served| served.describe()).collect() }
 }
 
 /// A model's load now.
@@ -31,7 +31,7 @@ pub(super) fn probe(
     context: &RequestContext,
     request: &v1::ProbeRequest,
 ) -> Result<v1::ProbeResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     Ok(v1::ProbeResponse { report: Some(served.load_report()), replica: served.replica.to_string() })
 }

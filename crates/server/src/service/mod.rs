@@ -10,6 +10,7 @@ mod similarity;
 mod sparse;
 mod tag;
 mod tokenize;
+mod work;
 
 use prost::Message;
 use sortie_proto::v1::{self, encoder_service_server::EncoderService};

@@ -11,12 +11,13 @@ use sortie_proto::v1::{self, input::Kind};
 use super::{
     convert::{activation, asked, never_cut},
     similarity::cosines,
+    work::run,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::{Registry, Served},
-    pipeline::{Asked, Reading, TextRules, Work, check_list, item_info, make_query, run, text_rules},
+    pipeline::{Asked, Reading, TextRules, Work, check_list, item_info, make_query, text_rules},
     ranking::best,
 };
 
@@ -26,7 +27,7 @@ pub(super) async fn rerank(
     context: &RequestContext,
     request: v1::RerankRequest,
 ) -> Result<v1::RerankResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     let cosine = match &served.info().task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => false,

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use sortie_engine::{Task, Want, cosine};
 use sortie_proto::v1;
 
-use super::convert::{asked, never_cut, vector};
+use super::{
+    convert::{asked, never_cut, vector},
+    work::run,
+};
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::{Registry, Served},
-    pipeline::{Asked, Reading, Work, check_list, item_info, run, text_rules},
+    pipeline::{Asked, Reading, Work, check_list, item_info, text_rules},
 };
 
 /// Compares one text with many.
@@ -21,7 +24,7 @@ pub(super) async fn similarity(
     context: &RequestContext,
     request: v1::SimilarityRequest,
 ) -> Result<v1::SimilarityResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     if served.info().task != Task::Embedding {
         return Err(served.wrong_task("Similarity"));

@@ -3,12 +3,12 @@
 use sortie_engine::{Output, Task, Want};
 use sortie_proto::v1;
 
-use super::convert::asked;
+use super::{convert::asked, work::run};
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_list, item_info, run, text_rules},
+    pipeline::{Item, Reading, Work, check_list, item_info, text_rules},
 };
 
 /// Turns inputs into sparse vectors.
@@ -17,7 +17,7 @@ pub(super) async fn embed_sparse(
     context: &RequestContext,
     request: v1::EmbedSparseRequest,
 ) -> Result<v1::EmbedSparseResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     if served.info().task != Task::SparseEmbedding {
         return Err(served.wrong_task("EmbedSparse"));

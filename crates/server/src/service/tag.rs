@@ -3,12 +3,15 @@
 use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
-use super::convert::{activation, asked, own_activation};
+use super::{
+    convert::{activation, asked, own_activation},
+    work::run,
+};
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_list, enum_value, item_info, run, text_rules},
+    pipeline::{Item, Reading, Work, check_list, enum_value, item_info, text_rules},
     spans::{Joining, Labels, spans},
 };
 
@@ -18,7 +21,7 @@ pub(super) async fn tag_tokens(
     context: &RequestContext,
     request: v1::TagTokensRequest,
 ) -> Result<v1::TagTokensResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     let task = &served.info().task;
     let Task::TokenClassification { labels } = task else {

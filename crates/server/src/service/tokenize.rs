@@ -16,7 +16,7 @@ pub(super) async fn tokenize(
     context: &RequestContext,
     request: v1::TokenizeRequest,
 ) -> Result<v1::TokenizeResponse, ServeError> {
-    let served = registry.get(&request.model)?;
+    let served = &registry.get(&request.model)?;
     context.note_model(served);
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;

@@ -4,9 +4,12 @@
 
 #![cfg(test)]
 
+mod admin;
 mod answers;
 mod items;
+mod life;
 mod lifecycle;
+mod metrics;
 mod oracle;
 mod overload;
 mod refusals;

@@ -1,6 +1,7 @@
 //! Shared by the server's tests: a real server on a free loopback port, a client
 //! of it, tiny models from the project's oracle, and spoilt copies of them.
 
+pub(crate) mod admin;
 pub(crate) mod cases;
 pub(crate) mod folder;
 pub(crate) mod raw;

@@ -1,0 +1,90 @@
+//! What settings may be. The first that makes no sense is named.
+
+use super::{Config, ConfigError, defaults};
+
+impl Config {
+    /// Fills in names of models and checks every field.
+    ///
+    /// # Errors
+    /// Names the first field that makes no sense.
+    pub fn validate(&mut self) -> Result<(), ConfigError> {
+        if self.device != defaults::DEVICE {
+            return Err(ConfigError::invalid(
+                "device",
+                format!("{:?} is not served, only {:?}", self.device, defaults::DEVICE),
+            ));
+        }
+        let above_zero = [
+            ("max_batch_tokens", u64::from(self.max_batch_tokens)),
+            ("max_queue_tokens", self.max_queue_tokens),
+            ("max_items", u64::from(self.max_items)),
+            ("max_message_bytes", self.max_message_bytes),
+            ("max_text_bytes", self.max_text_bytes),
+            ("max_concurrent_requests", u64::from(self.max_concurrent_requests)),
+            ("max_connections", u64::from(self.max_connections)),
+            ("max_concurrent_streams", u64::from(self.max_concurrent_streams)),
+            ("max_header_bytes", u64::from(self.max_header_bytes)),
+        ];
+        for (field, value) in above_zero {
+            if value == 0 {
+                return Err(ConfigError::invalid(field, "must be above 0"));
+            }
+        }
+        // gRPC frames carry their length in 32 bits.
+        if self.max_message_bytes > u64::from(u32::MAX) {
+            return Err(ConfigError::invalid("max_message_bytes", format!("must be at most {}", u32::MAX)));
+        }
+        if self.max_text_bytes > self.max_message_bytes {
+            return Err(ConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
+        }
+        if self.max_queue_tokens < u64::from(self.max_batch_tokens) {
+            return Err(ConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
+        }
+        if self.replica.chars().any(char::is_control) {
+            return Err(ConfigError::invalid("replica", "must have no control characters"));
+        }
+        for (field, time) in [
+            ("reload_interval", self.reload_interval),
+            ("keepalive_timeout", self.keepalive_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+        ] {
+            if time.some().is_none() {
+                return Err(ConfigError::invalid(field, "must be above 0s"));
+            }
+        }
+        self.check_security()?;
+        for (i, model) in self.models.iter_mut().enumerate() {
+            model.finish().map_err(|message| ConfigError::invalid(format!("model[{i}]"), message))?;
+        }
+        for (i, model) in self.models.iter().enumerate() {
+            if self.models[..i].iter().any(|other| other.name == model.name) {
+                return Err(ConfigError::invalid(
+                    format!("model[{i}]"),
+                    format!("the name {:?} is given twice; say name=path", model.name),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings of TLS and keys that need one another.
+    fn check_security(&self) -> Result<(), ConfigError> {
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(ConfigError::invalid("tls_cert", "goes together with tls_key; give both or neither"));
+        }
+        if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
+            return Err(ConfigError::invalid("tls_client_ca", "needs tls_cert and tls_key"));
+        }
+        if self.admin_models && self.admin.is_none() {
+            return Err(ConfigError::invalid("admin_models", "needs admin, the port it is about"));
+        }
+        let open = self.admin.is_some_and(|address| !address.ip().is_loopback());
+        if self.admin_models && open && self.admin_keys.is_none() {
+            return Err(ConfigError::invalid(
+                "admin_models",
+                "needs admin_keys where admin is no loopback address: whoever reaches the port could change models",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! A socket whose bytes are counted, and answers whose unsent bytes are: from the
+//! two one can tell a peer that takes nothing from one that has nothing to take.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::body::Body;
+
+/// Bytes of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    read: AtomicU64,
+    written: AtomicU64,
+    unsent: AtomicU64,
+}
+
+impl Flow {
+    /// Bytes that came.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that went.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of answers that wait for the peer to take them.
+    pub(super) fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+}
+
+/// A socket whose bytes are counted.
+#[derive(Debug)]
+pub(super) struct Counted<T> {
+    inner: T,
+    flow: Arc<Flow>,
+}
+
+impl<T> Counted<T> {
+    pub(super) fn new(inner: T, flow: Arc<Flow>) -> Self {
+        Self { inner, flow }
+    }
+
+    fn wrote(&self, outcome: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(n) = outcome {
+            self.flow.written.fetch_add(n as u64, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer));
+        let came = buffer.filled().len().saturating_sub(before);
+        self.flow.read.fetch_add(came as u64, Ordering::Relaxed);
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+        Poll::Ready(self.wrote(outcome))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bytes));
+        Poll::Ready(self.wrote(outcome))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Bytes of an answer, unsent until dropped.
+struct Unsent {
+    bytes: Bytes,
+    flow: Arc<Flow>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.flow.unsent.fetch_sub(self.bytes.remaining() as u64, Ordering::Relaxed);
+    }
+}
+
+/// The body, with its bytes counted as unsent until the transport lets go of them.
+pub(super) fn counted(body: Body, flow: Arc<Flow>) -> Body {
+    Body::new(body.map_frame(move |frame| match frame.into_data() {
+        Ok(bytes) => {
+            flow.unsent.fetch_add(bytes.remaining() as u64, Ordering::Relaxed);
+            Frame::data(Bytes::from_owner(Unsent { bytes, flow: Arc::clone(&flow) }))
+        }
+        Err(frame) => frame,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_are_counted_both_ways() {
+        let flow = Arc::new(Flow::default());
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = Counted::new(near, Arc::clone(&flow));
+        near.write_all(b"12345").await.unwrap();
+        far.write_all(b"123").await.unwrap();
+        let mut three = [0; 3];
+        near.read_exact(&mut three).await.unwrap();
+        assert_eq!((flow.read(), flow.written()), (3, 5));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_unsent_until_the_transport_drops_it() {
+        let flow = Arc::new(Flow::default());
+        let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"answer")));
+        let mut body = counted(body, Arc::clone(&flow));
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(flow.unsent(), 6);
+        let held = frame.into_data().unwrap();
+        let half = held.slice(3..);
+        drop(held);
+        assert_eq!((flow.unsent(), &half[..]), (6, &b"wer"[..]));
+        drop(half);
+        assert_eq!(flow.unsent(), 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection's life after its handshake.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::{Service, ServiceExt as _};
+
+use super::{
+    Limits, Peer,
+    io::{Counted, Flow, counted},
+};
+
+/// Bytes that open every HTTP/2 connection (RFC 9113 §3.4).
+const PREFACE_BYTES: u64 = 24;
+
+/// A peer that takes fewer bytes than this in the time for writing takes none: pings alone are
+/// fewer, any window update lets more through.
+const LEAST_TAKEN_BYTES: u64 = 1 << 10;
+
+/// Serves one connection until it ends, and says why it did: one of
+/// [`ENDINGS`](crate::metrics::ENDINGS).
+pub(super) async fn serve<T, S>(
+    io: T,
+    peer: Peer,
+    service: S,
+    limits: &Limits,
+    drain: &CancellationToken,
+) -> &'static str
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let flow = Arc::new(Flow::default());
+    let of_answers = Arc::clone(&flow);
+    let service = service
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request.map(Body::new)
+        })
+        .map_response(move |response: Response<Body>| response.map(|body| counted(body, Arc::clone(&of_answers))));
+    let io = TokioIo::new(Counted::new(io, Arc::clone(&flow)));
+    let mut connection = pin!(builder(limits).serve_connection(io, TowerToHyperService::new(service)));
+
+    let begun = Instant::now();
+    let far = begun + FAR;
+    let mut preface = pin!(sleep_until(begun + limits.handshake_timeout));
+    let mut old = pin!(sleep_until(limits.jittered_age(rand::random()).map_or(far, |age| begun + age)));
+    let mut too_old = pin!(sleep_until(far));
+    let mut look = pin!(sleep_until(limits.stall_timeout.map_or(far, |time| begun + time)));
+    let (mut opened, mut aged, mut draining) = (false, false, false);
+    let mut seen = Seen::default();
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                return match ended {
+                    Ok(()) if draining => "drain",
+                    Ok(()) if aged => "age",
+                    Ok(()) => "peer",
+                    Err(error) => {
+                        tracing::debug!(%error, peer = %peer.0, "connection failed");
+                        "error"
+                    }
+                };
+            }
+            () = preface.as_mut(), if !opened => {
+                opened = true;
+                if flow.read() < PREFACE_BYTES {
+                    return "stalled";
+                }
+            }
+            () = old.as_mut(), if !aged => {
+                aged = true;
+                too_old.as_mut().reset(Instant::now() + limits.age_grace);
+                connection.as_mut().graceful_shutdown();
+            }
+            () = too_old.as_mut(), if aged => return "age",
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = look.as_mut() => {
+                let Some(time) = limits.stall_timeout else { continue };
+                if seen.stalled(&flow) {
+                    return "stalled";
+                }
+                look.as_mut().reset(Instant::now() + time);
+            }
+        }
+    }
+}
+
+/// As good as never, and within what a timer takes.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// A connection at the last look.
+#[derive(Debug, Default)]
+struct Seen {
+    written: u64,
+    waiting: bool,
+}
+
+impl Seen {
+    /// Whether an answer waited at both looks and hardly a byte went between them.
+    fn stalled(&mut self, flow: &Flow) -> bool {
+        let now = Seen { written: flow.written(), waiting: flow.unsent() > 0 };
+        let stalled = self.waiting && now.waiting && now.written - self.written < LEAST_TAKEN_BYTES;
+        *self = now;
+        stalled
+    }
+}
+
+fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout)
+        // Losers of hedges are reset in bursts; more of them than there can be streams is an attack.
+        .max_pending_accept_reset_streams(usize::try_from(limits.max_streams).ok());
+    builder
+}

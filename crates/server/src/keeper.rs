@@ -1,0 +1,103 @@
+//! Models as the process keeps them: what must follow when one comes or goes.
+//!
+//! Each served model has an entry in health, its metrics and a watcher that says
+//! NOT_SERVING when its thread ends unasked. The watcher holds the model's
+//! scheduler; it is ended before the model goes, or the model would never end.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use sortie_proto::v1::ModelState;
+use tokio::task::AbortHandle;
+
+use crate::{
+    config::ModelSpec,
+    health::Health,
+    metrics::Metrics,
+    models::{Change, ChangeError, Registry, Served},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    registry: Registry,
+    health: Health,
+    metrics: Arc<Metrics>,
+    watchers: Mutex<HashMap<String, AbortHandle>>,
+}
+
+impl Keeper {
+    /// Keeps the models that were loaded at the start.
+    pub(crate) async fn new(registry: Registry, health: Health, metrics: Arc<Metrics>) -> Self {
+        let keeper = Self { registry, health, metrics, watchers: Mutex::default() };
+        for served in keeper.registry.all() {
+            keeper.welcome(&served).await;
+        }
+        keeper
+    }
+
+    /// The models.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Loads a model of a new name.
+    pub(crate) async fn load(&self, spec: &ModelSpec) -> Result<Arc<Served>, ChangeError> {
+        self.settle(self.registry.add(spec).await?).await
+    }
+
+    /// Puts a model in the place of the one of its name.
+    pub(crate) async fn swap(&self, spec: &ModelSpec) -> Result<Arc<Served>, ChangeError> {
+        self.settle(self.registry.swap(spec).await?).await
+    }
+
+    /// Serves a model no longer.
+    pub(crate) async fn unload(&self, name: &str) -> Result<(), ChangeError> {
+        let gone = self.registry.remove(name).await?;
+        self.farewell(name);
+        self.health.forget(name).await;
+        drop(gone);
+        tracing::info!(name, "model unloaded");
+        Ok(())
+    }
+
+    async fn settle(&self, change: Change) -> Result<Arc<Served>, ChangeError> {
+        let Change { new, old } = change;
+        self.farewell(&new.name);
+        self.welcome(&new).await;
+        if let Some(old) = old {
+            tracing::info!(name = new.name, from = old.revision, to = new.revision, "model swapped");
+        }
+        Ok(new)
+    }
+
+    async fn welcome(&self, served: &Arc<Served>) {
+        self.metrics.expect(&served.name);
+        self.health.greet(&served.name).await;
+        let watcher = tokio::spawn(watch(Arc::clone(served), self.health.clone())).abort_handle();
+        self.watchers.lock().insert(served.name.clone(), watcher);
+    }
+
+    fn farewell(&self, name: &str) {
+        if let Some(watcher) = self.watchers.lock().remove(name) {
+            watcher.abort();
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        for watcher in self.watchers.get_mut().values() {
+            watcher.abort();
+        }
+    }
+}
+
+/// Says NOT_SERVING for a model whose thread ended though nobody asked for it.
+async fn watch(served: Arc<Served>, health: Health) {
+    served.scheduler.drained().await;
+    if served.state() == ModelState::Failed {
+        tracing::error!(model = served.name, "the model's thread ended");
+        health.failed(&served.name).await;
+    }
+}

@@ -1,0 +1,173 @@
+//! Queue and device: figures of each model's scheduler, copied at a scrape, and
+//! its batches, counted as they run.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use prometheus::{GaugeVec, HistogramVec};
+use sortie_proto::v1::ModelState;
+
+use super::{buckets, counts::CountMetrics, make::Make};
+use crate::models::Served;
+
+/// Figures copied at a scrape.
+#[derive(Debug)]
+pub(super) struct LoadMetrics {
+    queue_tokens: GaugeVec,
+    queue_limit: GaugeVec,
+    running_tokens: GaugeVec,
+    drain: GaugeVec,
+    busy: GaugeVec,
+    overdue: GaugeVec,
+    batch_cost: GaugeVec,
+    token_cost: GaugeVec,
+    rate: GaugeVec,
+    batch_limit: GaugeVec,
+    devices: GaugeVec,
+    model_ready: GaugeVec,
+    info: GaugeVec,
+    counts: CountMetrics,
+    /// Models of the last scrape, with their revisions.
+    known: BTreeSet<Labels>,
+}
+
+/// What tells a served model apart from one that was there before.
+type Labels = [String; 6];
+
+impl LoadMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+        let of_model = |name, help| make.gauges(name, help, &["model"]);
+        Ok(Self {
+            queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted and not yet in a batch")?,
+            queue_limit: of_model("sortie_queue_limit_tokens", "Most tokens that may wait")?,
+            running_tokens: of_model("sortie_running_tokens", "Tokens in the batch that runs")?,
+            drain: of_model("sortie_queue_drain_seconds", "Time until a request that arrives now would start")?,
+            busy: of_model("sortie_device_busy_ratio", "Share of the last second a batch was running")?,
+            overdue: of_model(
+                "sortie_batch_overdue_ratio",
+                "Age of the running batch over its predicted duration; above 1 it is overdue",
+            )?,
+            batch_cost: of_model("sortie_batch_cost_seconds", "Fitted fixed cost of a batch")?,
+            token_cost: of_model("sortie_token_cost_seconds", "Fitted cost of one token")?,
+            rate: of_model("sortie_device_tokens_per_second", "Tokens a second that full batches give")?,
+            batch_limit: of_model(
+                "sortie_batch_limit_tokens",
+                "Most tokens of a batch; less than configured after a device ran out of memory",
+            )?,
+            devices: of_model("sortie_devices", "Devices of the model that take work")?,
+            model_ready: of_model("sortie_model_ready", "1 while the model takes work")?,
+            info: make.gauges(
+                "sortie_model_info",
+                "1; what is served is in the labels",
+                &["model", "revision", "task", "engine", "device", "precision"],
+            )?,
+            counts: CountMetrics::new(make)?,
+            known: BTreeSet::new(),
+        })
+    }
+
+    /// Copies the figures of the models served now, and forgets those of others.
+    pub(super) fn copy(&mut self, models: &[Arc<Served>]) {
+        let now: BTreeSet<Labels> = models.iter().map(|served| labels(served)).collect();
+        for gone in self.known.difference(&now) {
+            self.forget(gone);
+        }
+        for (served, labels) in models.iter().zip(models.iter().map(|served| labels(served))) {
+            let model = [served.name.as_str()];
+            let load = served.scheduler.load();
+            let ready = f64::from(u8::from(served.state() == ModelState::Ready));
+            for (gauge, value) in [
+                (&self.queue_tokens, load.queued_tok as f64),
+                (&self.queue_limit, served.limits.max_queue_tokens as f64),
+                (&self.running_tokens, load.running_tok as f64),
+                (&self.drain, f64::from(load.drain_ms) / 1e3),
+                (&self.busy, f64::from(load.busy)),
+                (&self.overdue, f64::from(load.overdue)),
+                (&self.batch_cost, f64::from(load.a_ms) / 1e3),
+                (&self.token_cost, f64::from(load.b_us) / 1e6),
+                (&self.rate, f64::from(load.rate_tok_s)),
+                (&self.batch_limit, f64::from(load.max_batch_tok)),
+                (&self.devices, f64::from(load.devices)),
+                (&self.model_ready, ready),
+            ] {
+                gauge.with_label_values(&model).set(value);
+            }
+            self.info.with_label_values(&labels).set(1.0);
+            self.counts.copy(&served.name, load.epoch, served.scheduler.counts());
+        }
+        self.known = now;
+    }
+
+    fn forget(&self, labels: &Labels) {
+        // An error means that it was never set.
+        drop(self.info.remove_label_values(labels));
+        let [model, ..] = labels;
+        for gauge in [
+            &self.queue_tokens,
+            &self.queue_limit,
+            &self.running_tokens,
+            &self.drain,
+            &self.busy,
+            &self.overdue,
+            &self.batch_cost,
+            &self.token_cost,
+            &self.rate,
+            &self.batch_limit,
+            &self.devices,
+            &self.model_ready,
+        ] {
+            drop(gauge.remove_label_values(&[model]));
+        }
+    }
+}
+
+fn labels(served: &Served) -> Labels {
+    let info = served.info();
+    let task = served.describe().task().as_str_name();
+    let task = task.strip_prefix("TASK_").unwrap_or(task).to_lowercase();
+    let words = [&info.engine.to_string(), &info.device, &info.precision.to_string()].map(Clone::clone);
+    let [engine, device, precision] = words;
+    [served.name.clone(), served.revision.clone(), task, engine, device, precision]
+}
+
+/// Batches, counted on the device's own thread as they run.
+#[derive(Debug)]
+pub(crate) struct BatchMetrics {
+    duration: HistogramVec,
+    tokens: HistogramVec,
+    fill: HistogramVec,
+}
+
+impl BatchMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+        let model = &["model"];
+        Ok(Self {
+            duration: make.histograms(
+                "sortie_batch_duration_seconds",
+                "Time of one batch on the device",
+                model,
+                buckets::STAGE_SECONDS,
+            )?,
+            tokens: make.histograms("sortie_batch_tokens", "Tokens of one batch", model, buckets::BATCH_TOKENS)?,
+            fill: make.histograms(
+                "sortie_batch_fill_ratio",
+                "Tokens of one batch over the most it may have",
+                model,
+                buckets::FILL,
+            )?,
+        })
+    }
+
+    pub(super) fn expect(&self, model: &str) {
+        for histogram in [&self.duration, &self.tokens, &self.fill] {
+            histogram.with_label_values(&[model]);
+        }
+    }
+
+    /// A batch of `tokens`, of at most `limit`, ran for `took`.
+    pub(crate) fn ran(&self, model: &str, tokens: usize, limit: u32, took: Duration) {
+        let label = [model];
+        self.duration.with_label_values(&label).observe(took.as_secs_f64());
+        self.tokens.with_label_values(&label).observe(tokens as f64);
+        self.fill.with_label_values(&label).observe(tokens as f64 / f64::from(limit.max(1)));
+    }
+}

@@ -1,0 +1,48 @@
+//! Makes metrics and registers them: name, help, labels, and nothing forgotten.
+
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+};
+
+/// Registers what it makes.
+pub(super) struct Make<'r>(pub(super) &'r Registry);
+
+type Made<T> = Result<T, prometheus::Error>;
+
+impl Make<'_> {
+    fn keep<T: Collector + Clone + 'static>(&self, metric: T) -> Made<T> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    /// A counter without labels.
+    pub(super) fn counter(&self, name: &str, help: &str) -> Made<IntCounter> {
+        self.keep(IntCounter::new(name, help)?)
+    }
+
+    /// A counter by labels.
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntCounterVec> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A counter of seconds or the like, by labels.
+    pub(super) fn real_counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<prometheus::CounterVec> {
+        self.keep(prometheus::CounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A whole number that goes up and down.
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Made<IntGauge> {
+        self.keep(IntGauge::new(name, help)?)
+    }
+
+    /// A number that goes up and down, by labels.
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Made<GaugeVec> {
+        self.keep(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A histogram by labels.
+    pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Made<HistogramVec> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep(HistogramVec::new(options, labels)?)
+    }
+}

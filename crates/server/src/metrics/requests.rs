@@ -1,0 +1,121 @@
+//! Requests: how many, how long, how they ended, and what their parts took in
+//! each stage.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use sortie_proto::v1::PartInfo;
+use tonic::Code;
+
+use super::{buckets, make::Make};
+
+/// Stages a part goes through, as labels.
+const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
+
+/// Ends of an item, as labels.
+const ITEM_ENDS: [&str; 2] = ["ok", "error"];
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct RequestMetrics {
+    total: IntCounterVec,
+    duration: HistogramVec,
+    pub(crate) in_flight: IntGauge,
+    refusals: IntCounterVec,
+    items: IntCounterVec,
+    truncated: IntCounterVec,
+    tokens: IntCounterVec,
+    stage: HistogramVec,
+}
+
+impl RequestMetrics {
+    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            total: make.counters(
+                "sortie_requests_total",
+                "Requests that ended, by gRPC code; CANCELLED are those whose caller went away",
+                &["rpc", "model", "code"],
+            )?,
+            duration: make.histograms(
+                "sortie_request_duration_seconds",
+                "From a request's headers to its answer",
+                &["rpc", "model"],
+                buckets::REQUEST_SECONDS,
+            )?,
+            in_flight: make.gauge("sortie_requests_in_flight", "Requests worked on now")?,
+            refusals: make.counters(
+                "sortie_refusals_total",
+                "Requests refused or failed, by reason as in docs/errors.md",
+                &["model", "reason"],
+            )?,
+            items: make.counters("sortie_items_total", "Items answered, by how", &["model", "result"])?,
+            truncated: make.counters("sortie_items_truncated_total", "Items cut to fit the model", &["model"])?,
+            tokens: make.counters("sortie_tokens_total", "Tokens of items answered", &["model"])?,
+            stage: make.histograms(
+                "sortie_stage_duration_seconds",
+                "Time of a request's part in one stage",
+                &["model", "stage"],
+                buckets::STAGE_SECONDS,
+            )?,
+        })
+    }
+
+    pub(super) fn expect(&self, model: &str) {
+        for end in ITEM_ENDS {
+            self.items.with_label_values(&[model, end]);
+        }
+        self.truncated.with_label_values(&[model]);
+        self.tokens.with_label_values(&[model]);
+        for stage in STAGES {
+            self.stage.with_label_values(&[model, stage]);
+        }
+    }
+
+    /// A request ended.
+    pub(crate) fn ended(&self, rpc: &str, model: &str, code: Code, took: Duration) {
+        self.total.with_label_values(&[rpc, model, code_name(code)]).inc();
+        self.duration.with_label_values(&[rpc, model]).observe(took.as_secs_f64());
+    }
+
+    /// A request was refused.
+    pub(crate) fn refused(&self, model: &str, reason: &str) {
+        self.refusals.with_label_values(&[model, reason]).inc();
+    }
+
+    /// A part was answered: where its time went, and how many items failed or were cut.
+    pub(crate) fn part(&self, part: &PartInfo, items: usize, failed: usize, truncated: usize) {
+        let model = part.model.as_str();
+        for (stage, us) in STAGES.into_iter().zip([part.tokenize_us, part.queue_us, part.compute_us]) {
+            self.stage.with_label_values(&[model, stage]).observe(us as f64 / 1e6);
+        }
+        let ok = items.saturating_sub(failed) as u64;
+        for (end, n) in ITEM_ENDS.into_iter().zip([ok, failed as u64]) {
+            self.items.with_label_values(&[model, end]).inc_by(n);
+        }
+        self.truncated.with_label_values(&[model]).inc_by(truncated as u64);
+        self.tokens.with_label_values(&[model]).inc_by(part.tokens);
+    }
+}
+
+/// The code as gRPC's documents spell it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

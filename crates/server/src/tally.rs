@@ -1,0 +1,49 @@
+//! One request's count, from its headers to its end, whatever the end: answered,
+//! refused, or dropped because the caller went away.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{context::RequestContext, logs};
+
+/// The reason of refusals that are not ours: tonic's own, such as an RPC that is not known.
+const NO_REASON: &str = "TRANSPORT";
+
+/// Counts a request when it ends; CANCELLED when dropped before.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    rpc: &'static str,
+    context: RequestContext,
+    code: Code,
+}
+
+impl Tally {
+    /// A request begins.
+    pub(crate) fn begin(rpc: &'static str, context: RequestContext) -> Self {
+        context.metrics.requests.in_flight.inc();
+        Self { rpc, context, code: Code::Cancelled }
+    }
+
+    /// It ended with this refusal, or none.
+    pub(crate) fn end(mut self, refusal: Option<&Status>) {
+        self.code = refusal.map_or(Code::Ok, Status::code);
+        let Some(status) = refusal else { return };
+        let details = status.get_error_details();
+        let reason = details.error_info().map_or(NO_REASON, |info| info.reason.as_str());
+        self.context.metrics.requests.refused(self.model(), reason);
+    }
+
+    /// The model's name, empty where the request did not get as far as naming one that is served.
+    fn model(&self) -> &str {
+        self.context.served().map_or("", |served| served.name.as_str())
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let requests = &self.context.metrics.requests;
+        requests.ended(self.rpc, self.model(), self.code, self.context.arrived.elapsed());
+        requests.in_flight.dec();
+        logs::request(self.rpc, &self.context, self.code);
+    }
+}
