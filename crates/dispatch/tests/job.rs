@@ -110,7 +110,7 @@ fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
 }
 
 #[test]
-fn a_lost_server_gets_nothing_until_its_time_is_over() {
+fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
     let mut bench = Bench::new(3, Config::default());
     bench.fleet.handle(at(0), FleetEvent::Disconnected(EndpointId(1)));
     let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
@@ -119,7 +119,9 @@ fn a_lost_server_gets_nothing_until_its_time_is_over() {
         plan.chunks.iter().filter_map(|chunk| chunk.target).collect::<Vec<_>>()
     };
     assert!(!targets(&mut bench, at(50)).contains(&EndpointId(1)));
-    assert!(targets(&mut bench, at(150)).contains(&EndpointId(1)));
+    assert!(!targets(&mut bench, at(20_000)).contains(&EndpointId(1)));
+    bench.fleet.handle(at(20_000), FleetEvent::Connected(EndpointId(1)));
+    assert!(targets(&mut bench, at(20_000)).contains(&EndpointId(1)));
 }
 
 #[test]

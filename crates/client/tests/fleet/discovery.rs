@@ -1,13 +1,9 @@
 //! Servers that come and go: names that are looked up, and lists that the program feeds.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex as StdMutex},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::common::{fleet, until};
+use parking_lot::Mutex;
 use sortie_client::{Client, Discovery, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of, texts};
 use tokio::sync::watch;
@@ -15,21 +11,21 @@ use tokio::sync::watch;
 /// A name service of one name.
 #[derive(Clone, Default)]
 struct Names {
-    answer: Arc<StdMutex<Option<Vec<SocketAddr>>>>,
-    asked: Arc<StdMutex<Vec<String>>>,
+    answer: Arc<Mutex<Option<Vec<SocketAddr>>>>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Names {
     fn set(&self, servers: &[&TestServer]) {
-        *self.answer.lock().expect("unpoisoned") = Some(servers.iter().map(|server| server.socket()).collect());
+        *self.answer.lock() = Some(servers.iter().map(|server| server.socket()).collect());
     }
 
     fn fail(&self) {
-        *self.answer.lock().expect("unpoisoned") = None;
+        *self.answer.lock() = None;
     }
 
     fn rounds(&self) -> usize {
-        self.asked.lock().expect("unpoisoned").len()
+        self.asked.lock().len()
     }
 
     fn discovery(&self) -> Discovery {
@@ -37,8 +33,8 @@ impl Names {
         let lookup = move |name: String| {
             let names = names.clone();
             async move {
-                names.asked.lock().expect("unpoisoned").push(name);
-                let answer = names.answer.lock().expect("unpoisoned").clone();
+                names.asked.lock().push(name);
+                let answer = names.answer.lock().clone();
                 answer.ok_or_else(|| io::Error::other("no such name"))
             }
         };
@@ -63,7 +59,7 @@ async fn a_name_that_changes_moves_the_work_and_drains_what_left() {
     let client = client(names.discovery());
     client.rerank("q", ["d"]).await.unwrap();
     assert_eq!(client.endpoints(), [servers[0].address()]);
-    assert_eq!(names.asked.lock().unwrap()[0], "models.internal:50051");
+    assert_eq!(names.asked.lock()[0], "models.internal:50051");
 
     // A call is under way while the name moves on: it ends where it is.
     let gate = Gate::new();
