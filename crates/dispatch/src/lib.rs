@@ -14,6 +14,7 @@
 //! | `latency` | when is an attempt late? |
 //! | `reach`, `suspect`, `eject` | is that server to be picked at all? |
 //! | `budget` | may this be tried again? |
+//! | `subset` | which servers of a very large fleet at all? |
 //! | `job` | what happens next? |
 //! | `fleet`, `endpoint` | what do all jobs know together? |
 //! | `config` | which numbers steer it all, and why those? |
@@ -39,6 +40,7 @@ mod plan;
 mod prior;
 mod reach;
 mod report;
+pub mod subset;
 mod suspect;
 mod time;
 

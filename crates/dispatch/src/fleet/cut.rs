@@ -68,7 +68,8 @@ impl Fleet {
             ),
             None => (1.0, false),
         };
-        let servers = self.members.len().saturating_sub(self.out + self.suspects).max(1);
+        let suspects = if self.suspicion_counts() { self.suspects } else { 0 };
+        let servers = self.members.len().saturating_sub(self.out + suspects).max(1);
         let hedging = options.hedging && self.config.hedge.enabled;
         Outlook { load, high: self.load.is_high(), servers, crowding, proven, hedging, lane: options.lane }
     }

@@ -114,7 +114,7 @@ impl Fleet {
     }
 
     /// Whether suspicion counts: not where most of the fleet is suspect.
-    fn suspicion_counts(&self) -> bool {
+    pub(super) fn suspicion_counts(&self) -> bool {
         self.suspects as f64 <= self.config.health.max_suspects * self.members.len() as f64
     }
 

@@ -5,71 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::prelude::*;
 use sortie_dispatch::{
     Action, Answer, AttemptId, Config, EndpointId, Event, FailReason, Failure, Fleet, FleetEvent, Item, Job,
-    JobOptions, Kind, ModelId, Plan, Report, Send, Shared, Time, Work,
+    JobOptions, Kind, Limits, Plan, Report, Send, Shared, Work,
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
-
-fn at(ms: u64) -> Time {
-    Time::from_start(Duration::from_millis(ms))
-}
-
-struct Bench {
-    fleet: Fleet,
-    model: ModelId,
-    job: Job,
-    chunks: usize,
-}
-
-fn answered(attempt: AttemptId) -> Event {
-    Event::Answered { attempt, answer: Answer::default() }
-}
-
-fn failed(attempt: AttemptId, failure: Failure) -> Event {
-    Event::Failed { attempt, failure, report: None }
-}
-
-/// How a job failed, if it did.
-fn failure(actions: &[Action]) -> Option<(FailReason, Option<AttemptId>)> {
-    actions.iter().find_map(|action| match action {
-        Action::Fail { reason, cause, .. } => Some((*reason, *cause)),
-        _ => None,
-    })
-}
-
-fn is_finished(actions: &[Action]) -> bool {
-    actions.iter().any(|action| matches!(action, Action::Finish(_)))
-}
-
-impl Bench {
-    /// A job of 200 items for a fresh fleet.
-    fn new(servers: usize, mut config: Config) -> Self {
-        // Costs count as known.
-        config.plan.trusted_samples = 0;
-        let mut fleet = Fleet::new(config, servers, 7);
-        let model = fleet.model("m", Work::Device);
-        let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
-        let options = JobOptions::by(at(0) + DEADLINE);
-        let plan = fleet.plan(model, &items, Shared::default(), &options, at(0));
-        let chunks = plan.chunks.len();
-        Self { fleet, model, job: Job::new(model, plan, options), chunks }
-    }
-
-    fn handle(&mut self, now: Time, event: Event) -> (Vec<Send>, Vec<Action>) {
-        let (mut sends, mut rest) = (Vec::new(), Vec::new());
-        for action in self.job.handle(&mut self.fleet, now, event) {
-            match action {
-                Action::Send(send) => sends.push(send),
-                other => rest.push(other),
-            }
-        }
-        (sends, rest)
-    }
-
-    fn in_flight(&self) -> u64 {
-        self.fleet.stats(at(0)).map(|server| server.in_flight_tokens).sum()
-    }
-}
+use crate::bench::{Bench, DEADLINE, answered, at, failed, failure, is_finished};
 
 #[test]
 fn chunks_go_to_different_servers_and_the_last_answer_ends_the_job() {
@@ -280,7 +219,7 @@ proptest! {
         let mut fleet = Fleet::new(Config::default(), servers, 3);
         let model = fleet.model("m", Work::Device);
         for id in 0..servers {
-            let limits = sortie_dispatch::Limits { max_items, ..Default::default() };
+            let limits = Limits { max_items, ..Default::default() };
             fleet.set_limits(EndpointId(id as u32), model, limits, 512);
         }
         let items = vec![Item { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];

@@ -1,0 +1,34 @@
+//! Rules of dispatch, each as a named test.
+//!
+//! | module | of |
+//! |---|---|
+//! | `job` | jobs from their first event to their last |
+//! | `plan` | plans for fleets people have |
+//! | `races` | late attempts and their hedges |
+//! | `probing` | servers asked before a job is cut |
+//! | `joins` | jobs that need not be whole, and jobs nobody wants any more |
+//! | `health` | suspects, ejected servers, servers that come and go |
+//! | `pitfalls` | what others fell into |
+//! | `latches` | states that must not be entered for good, in virtual time |
+//! | `bench`, `world` | one job by hand; a small fleet in virtual time |
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
+mod job;
+#[cfg(test)]
+mod joins;
+#[cfg(test)]
+mod latches;
+#[cfg(test)]
+mod pitfalls;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod probing;
+#[cfg(test)]
+mod races;
+#[cfg(test)]
+mod world;
