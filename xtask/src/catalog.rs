@@ -83,6 +83,82 @@ pub(crate) static ORT: &[PerPlatform] = &[
     },
 ];
 
+/// One wheel and the files taken from it: (name in the wheel, name in the folder).
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The wheel.
+    pub wheel: Wheel,
+    /// What is taken from it.
+    pub members: &'static [(&'static str, &'static str)],
+}
+
+/// Folder of the CUDA build within `ort/`; the engine looks for this name.
+pub(crate) const ORT_CUDA_SUFFIX: &str = "-cuda13";
+
+/// Machine that the CUDA build is fetched for.
+pub(crate) const ORT_CUDA_MACHINE: (&str, &str) = ("linux", "x86_64");
+
+/// ONNX Runtime's CUDA build and what its CUDA provider links (`readelf -d`), all in
+/// one folder. CUDA 13.0's libraries: every driver that serves CUDA 13 serves them. No encoder operator
+/// needs cuDNN, which the provider opens by itself only where one does.
+pub(crate) static ORT_CUDA: &[Parts] = &[
+    Parts {
+        wheel: Wheel {
+            package: "onnxruntime-gpu",
+            version: ORT_VERSION,
+            platform: Some("manylinux_2_28_x86_64"),
+            sha256: "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
+            megabytes: 255.6,
+        },
+        members: &[
+            ("onnxruntime/capi/libonnxruntime.so.1.31.1", "libonnxruntime.so"),
+            ("onnxruntime/capi/libonnxruntime_providers_shared.so", "libonnxruntime_providers_shared.so"),
+            ("onnxruntime/capi/libonnxruntime_providers_cuda.so", "libonnxruntime_providers_cuda.so"),
+            ("onnxruntime/LICENSE", "LICENSE"),
+        ],
+    },
+    Parts {
+        wheel: Wheel {
+            package: "nvidia-cuda-runtime",
+            version: "13.0.96",
+            platform: Some("manylinux_2_17_x86_64"),
+            sha256: "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+            megabytes: 2.2,
+        },
+        members: &[
+            ("nvidia/cu13/lib/libcudart.so.13", "libcudart.so.13"),
+            ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/License.txt", "LICENSE-cuda-runtime.txt"),
+        ],
+    },
+    Parts {
+        wheel: Wheel {
+            package: "nvidia-cublas",
+            version: "13.0.2.14",
+            platform: Some("manylinux_2_27_x86_64"),
+            sha256: "0cf238ffdbe46c00cb9aa98e7bca745c223a5ca5a53e686ac8b3e5a08fe80d6c",
+            megabytes: 420.9,
+        },
+        members: &[
+            ("nvidia/cu13/lib/libcublas.so.13", "libcublas.so.13"),
+            ("nvidia/cu13/lib/libcublasLt.so.13", "libcublasLt.so.13"),
+            ("nvidia_cublas-13.0.2.14.dist-info/licenses/License.txt", "LICENSE-cublas.txt"),
+        ],
+    },
+    Parts {
+        wheel: Wheel {
+            package: "nvidia-curand",
+            version: "10.4.0.35",
+            platform: Some("manylinux_2_27_x86_64"),
+            sha256: "1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc",
+            megabytes: 59.5,
+        },
+        members: &[
+            ("nvidia/cu13/lib/libcurand.so.10", "libcurand.so.10"),
+            ("nvidia_curand-10.4.0.35.dist-info/licenses/License.txt", "LICENSE-curand.txt"),
+        ],
+    },
+];
+
 const BUF_MEMBER: &str = "buf_bin-1.75.0.data/scripts/buf";
 
 const fn buf_wheel(platform: &'static str, sha256: &'static str, megabytes: f32) -> Wheel {

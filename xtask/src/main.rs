@@ -48,7 +48,7 @@ enum Command {
     /// Formatting, lints, docs, dependency direction and the contract
     Check,
     /// Fetch the ONNX Runtime library for this machine
-    Ort,
+    Ort(ort::Args),
     /// Fetch the models the tests and the demo use
     Models(models::Args),
     /// Run a benchmark
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Check => check::run(),
-        Command::Ort => ort::run(),
+        Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Bench(args) => bench::run(&args),
     });

@@ -111,7 +111,7 @@ fn failure(stderr: &str) -> Failure {
     let (what, passing) = if any(&["DO NOT MATCH THE HASHES"]) {
         ("the file offered is not the one pinned: its digest differs", false)
     } else if any(&["No space left on device", "Disk quota exceeded"]) {
-        ("the disk is full; the cache needs about 600 MB free", false)
+        ("the disk is full; the cache needs about 600 MB free, for --cuda 2 GB", false)
     } else if any(&["Permission denied"]) {
         ("no right to write there", false)
     } else if any(&[

@@ -50,7 +50,7 @@ fn copy(from: &mut impl Read, to: &Path) -> anyhow::Result<()> {
 fn explain(error: io::Error) -> anyhow::Error {
     let full = error.kind() == io::ErrorKind::StorageFull;
     let error = anyhow::Error::from(error);
-    if full { error.context("the disk is full; the cache needs about 600 MB free") } else { error }
+    if full { error.context("the disk is full; the cache needs about 600 MB free, for --cuda 2 GB") } else { error }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::{cuda::CudaError, device::Device};
+
 /// Why a model folder cannot be served. It always names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,14 @@ pub enum LoadError {
     /// The ONNX Runtime library was not found or does not fit.
     #[error("{0}")]
     Runtime(String),
+    /// The device asked for cannot be had.
+    #[error("{device} cannot be used")]
+    Device {
+        /// The device.
+        device: Device,
+        /// What is missing, and what to do.
+        source: CudaError,
+    },
     /// ONNX Runtime refused the model.
     #[error("{}: ONNX Runtime refused the model", .path.display())]
     Session {

@@ -1,19 +1,36 @@
 //! Runs batches of one model on one device.
 //!
 //! An [`Executor`] is made, used and dropped on one thread: `Session::run` takes
-//! `&mut self`, and later device graphs are bound to their thread.
+//! `&mut self`, and graphs captured on a GPU are bound to their thread. Its [`Host`]
+//! is shared by threads: it lays batches out and reads answers beside the device.
+//!
+//! ```text
+//! Host::prepare → Executor::run_batch → Host::finish
+//! ```
+//! [`Executor::run`] does all three in turn and halves what fails.
+
+use std::{sync::Arc, time::Instant};
 
 use crate::{
+    clock::DeviceClock,
+    cuda::{self, RunFault},
+    device::Device,
     error::LoadError,
-    generic::GenericExecutor,
+    generic::{GenericBatch, GenericExecutor, GenericHost, GenericRaw},
+    halve::halving,
     item::{ItemFault, Output, WorkItem},
     model::{Model, Source},
-    native::NativeExecutor,
+    native::{GraphFacts, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
 };
 
-/// A loaded session and what it needs to fill and read it.
+/// A loaded session and what it needs to run.
 #[derive(Debug)]
-pub struct Executor(Inner);
+pub struct Executor {
+    device: Device,
+    inner: Inner,
+    host: Arc<Host>,
+    clock: Arc<DeviceClock>,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -23,28 +40,162 @@ enum Inner {
     Timed(crate::timed::TimedExecutor),
 }
 
+/// The host's side of an executor: no device state, shared by threads.
+#[derive(Debug)]
+pub struct Host(HostInner);
+
+#[derive(Debug)]
+enum HostInner {
+    Native(Arc<NativeHost>),
+    Generic(Arc<GenericHost>),
+    #[cfg(feature = "timed")]
+    Timed,
+}
+
+/// A batch laid out for the device.
+#[derive(Debug)]
+pub struct Batch(BatchInner);
+
+#[derive(Debug)]
+enum BatchInner {
+    Native(NativeBatch),
+    Generic(GenericBatch),
+    #[cfg(feature = "timed")]
+    Timed(Vec<WorkItem>),
+}
+
+/// What the device gave for a batch.
+#[derive(Debug)]
+pub struct Raw(RawInner);
+
+#[derive(Debug)]
+enum RawInner {
+    Native(NativeRaw),
+    Generic(GenericRaw),
+    #[cfg(feature = "timed")]
+    Timed(Vec<Result<Output, ItemFault>>),
+}
+
+impl Host {
+    /// Lays a batch out: packs, pads, fills tensors. Faults of single items are kept
+    /// inside and come out of [`finish`](Self::finish).
+    #[must_use]
+    pub fn prepare(&self, items: &[&WorkItem]) -> Batch {
+        Batch(match &self.0 {
+            HostInner::Native(h) => BatchInner::Native(h.prepare(items)),
+            HostInner::Generic(h) => BatchInner::Generic(h.prepare(items)),
+            #[cfg(feature = "timed")]
+            HostInner::Timed => BatchInner::Timed(items.iter().map(|&item| item.clone()).collect()),
+        })
+    }
+
+    /// Turns what the device gave for `items` into one answer each, in order.
+    #[must_use]
+    pub fn finish(&self, items: &[&WorkItem], raw: Raw) -> Vec<Result<Output, ItemFault>> {
+        match (&self.0, raw.0) {
+            (HostInner::Native(h), RawInner::Native(raw)) => h.finish(items, raw),
+            (HostInner::Generic(h), RawInner::Generic(raw)) => h.finish(items, raw),
+            #[cfg(feature = "timed")]
+            (HostInner::Timed, RawInner::Timed(answers)) if answers.len() == items.len() => answers,
+            _ => fail(items, "the answers are another model's"),
+        }
+    }
+}
+
 impl Executor {
-    /// Loads `model` into a session of its own. Call it on the thread that will run it.
+    /// Loads `model` into a session of its own on the device of its options. Call it on
+    /// the thread that will run it.
     ///
     /// # Errors
-    /// When ONNX Runtime cannot be found or refuses the model.
+    /// When ONNX Runtime or the device cannot be had, or ONNX Runtime refuses the model.
     pub fn new(model: &Model) -> Result<Self, LoadError> {
-        Ok(Self(match model.source() {
-            Source::Native(native) => Inner::Native(Box::new(NativeExecutor::new(native, model.options())?)),
-            Source::Generic(generic) => Inner::Generic(Box::new(GenericExecutor::new(generic, model.options())?)),
+        Self::on(model, model.options().device)
+    }
+
+    /// [`new`](Self::new) on another device than that of the model's options.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(model: &Model, device: Device) -> Result<Self, LoadError> {
+        let _using = on_gpu(device).then(cuda::using);
+        let (inner, host) = match model.source() {
+            Source::Native(native) => {
+                let e = NativeExecutor::new(native, model.options(), device)?;
+                let host = HostInner::Native(e.host());
+                (Inner::Native(Box::new(e)), host)
+            }
+            Source::Generic(generic) => {
+                let e = GenericExecutor::new(generic, model.options(), device)?;
+                let host = HostInner::Generic(e.host());
+                (Inner::Generic(Box::new(e)), host)
+            }
             #[cfg(feature = "timed")]
-            Source::Timed(spec) => Inner::Timed(crate::timed::TimedExecutor::new(spec)),
-        }))
+            Source::Timed(spec) => (Inner::Timed(crate::timed::TimedExecutor::new(spec)), HostInner::Timed),
+        };
+        Ok(Self { device, inner, host: Arc::new(Host(host)), clock: Arc::default() })
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The host's side.
+    #[must_use]
+    pub fn host(&self) -> Arc<Host> {
+        Arc::clone(&self.host)
+    }
+
+    /// What the device did with its time.
+    #[must_use]
+    pub fn clock(&self) -> Arc<DeviceClock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// Captures what small batches replay; nothing where the device or the model has no
+    /// graphs. Seconds at most; for warm-up, on the thread that runs it.
+    pub fn capture(&mut self) -> GraphFacts {
+        match &mut self.inner {
+            Inner::Native(e) => e.capture(),
+            _ => GraphFacts::default(),
+        }
+    }
+
+    /// Runs a batch that this executor's host laid out.
+    ///
+    /// # Errors
+    /// Sorted by what the next run may hope for; see [`RunFault`].
+    pub fn run_batch(&mut self, batch: Batch) -> Result<Raw, RunFault> {
+        let started = Instant::now();
+        let _using = on_gpu(self.device).then(cuda::using);
+        let given = match (&mut self.inner, batch.0) {
+            (Inner::Native(e), BatchInner::Native(batch)) => e.run(batch).map(RawInner::Native),
+            (Inner::Generic(e), BatchInner::Generic(batch)) => e.run(batch).map(RawInner::Generic),
+            #[cfg(feature = "timed")]
+            (Inner::Timed(e), BatchInner::Timed(items)) => {
+                Ok(RawInner::Timed(e.run(&items.iter().collect::<Vec<_>>())))
+            }
+            _ => Err(RunFault::Failed("the batch was laid out for another model".to_owned())),
+        };
+        self.clock.ran(started, Instant::now());
+        given.map(Raw)
     }
 
     /// Runs one batch; one answer an item, in order. Never panics, and a fault of
-    /// one item never costs another its answer where the device got to run.
+    /// one item never costs another its answer where the device got to run: what fails
+    /// as a whole is halved, down to the item at fault; so is what is too much for the
+    /// device's memory.
     pub fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
-        match &mut self.0 {
-            Inner::Native(e) => e.run(items),
-            Inner::Generic(e) => e.run(items),
-            #[cfg(feature = "timed")]
-            Inner::Timed(e) => e.run(items),
-        }
+        let host = self.host();
+        halving(items, &mut |part| self.run_batch(host.prepare(part)).map(|raw| host.finish(part, raw)))
     }
+}
+
+fn on_gpu(device: Device) -> bool {
+    matches!(device, Device::Cuda(_))
+}
+
+fn fail(items: &[&WorkItem], why: &str) -> Vec<Result<Output, ItemFault>> {
+    items.iter().map(|_| Err(ItemFault::Run(why.to_owned()))).collect()
 }

@@ -7,7 +7,7 @@
 //!
 //! A [`Model`] is what the files say: task, limits, tokenizer, weights. It is
 //! cheap to share between threads. An [`Executor`] is a session on a device; it
-//! belongs to one thread.
+//! belongs to one thread, while its [`Host`] lays batches out and reads answers on others.
 //!
 //! Two paths lead to a session. The *native* one writes the graph itself and
 //! packs sequences end to end, so nothing is ever padded. The *generic* one runs
@@ -16,26 +16,35 @@
 //! This is the only crate that names `ort` or a tokenizer crate, or writes
 //! `unsafe`.
 
+mod clock;
+mod cuda;
+mod device;
 mod error;
 mod executor;
 mod folder;
 mod generic;
+mod halve;
 mod item;
 mod model;
 mod native;
 mod onnx;
 mod post;
 mod runtime;
+mod session;
 mod task;
 #[cfg(feature = "timed")]
 mod timed;
 mod tokenize;
 
+pub use clock::{DeviceClock, DeviceTime, IDLE_AFTER};
+pub use cuda::{CudaError, GpuFacts, RunFault};
+pub use device::{Device, DeviceError, DeviceSet, Precision};
 pub use error::{InputError, LoadError};
-pub use executor::Executor;
+pub use executor::{Batch, Executor, Host, Raw};
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
-pub use model::{LoadOptions, Model, ModelInfo};
+pub use model::{CudaOptions, DEFAULT_GRAPHS, LoadOptions, Model, ModelInfo};
+pub use native::GraphFacts;
 pub use post::{Activation, activate, cosine};
-pub use runtime::{ORT_VERSION, Runtime, library_candidates};
+pub use runtime::{ORT_VERSION, Runtime, library_candidates, library_candidates_for};
 pub use task::{Pooling, Task};
 pub use tokenize::{EncodeOptions, Query, TokenDetail, Tokenized, Tokenizer, Truncation};

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::{
+    device::{Device, Precision},
     error::LoadError,
     folder::{config::Config, revision, sentence::Sentence, weights::Weights},
     generic::{self, GenericModel},
@@ -29,12 +30,46 @@ pub struct LoadOptions {
     pub pooling: Option<Pooling>,
     /// Take the folder's ONNX export even where the native path would serve it.
     pub prefer_onnx: bool,
+    /// Device of [`crate::Executor::new`].
+    pub device: Device,
+    /// Number format on the device; `None` is f16 on GPUs and f32 on processors, which have no other.
+    pub precision: Option<Precision>,
+    /// What only GPUs have.
+    pub cuda: CudaOptions,
 }
+
+/// How a GPU is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CudaOptions {
+    /// Most bytes of device memory for a session's arena; `None` is all there is.
+    pub memory_limit: Option<u64>,
+    /// Small batches by CUDA graphs (see [`GraphFacts`](crate::GraphFacts)).
+    pub graphs: bool,
+    /// Attention kernels ONNX Runtime may choose from, as the bits of its `sdpa_kernel`; `None` is all.
+    pub attention: Option<u32>,
+}
+
+impl Default for CudaOptions {
+    fn default() -> Self {
+        Self { memory_limit: None, graphs: DEFAULT_GRAPHS, attention: None }
+    }
+}
+
+/// CUDA graphs halve the time of a small batch: launches, not kernels, are what it waits for.
+pub const DEFAULT_GRAPHS: bool = true;
 
 impl LoadOptions {
     /// The library to run on: the one given, else the one found.
     pub(crate) fn runtime(&self) -> Result<Runtime, LoadError> {
-        self.runtime.clone().map_or_else(|| Runtime::find(None), Ok)
+        self.runtime.clone().map_or_else(|| Runtime::find_for(None, self.device), Ok)
+    }
+
+    /// Number format of a native model on `device`.
+    pub(crate) fn precision_on(&self, device: Device) -> Precision {
+        match device {
+            Device::Cpu => Precision::F32,
+            Device::Cuda(_) => self.precision.unwrap_or(Precision::F16),
+        }
     }
 }
 
@@ -111,6 +146,7 @@ impl Model {
         let native = has_weights && !(options.prefer_onnx && onnx.is_some());
         let config = if config_there || (native && onnx.is_none()) { Config::read(folder)? } else { Config::default() };
         let said = task(folder, &config, &sentence)?;
+        let pooling = options.pooling.unwrap_or(sentence.pooling);
 
         let (source, task, longest, vocab, dimensions) = if native && (native::serves(&config) || onnx.is_none()) {
             let task = said.ok_or_else(|| {
@@ -122,7 +158,7 @@ impl Model {
                     ),
                 )
             })?;
-            let m = NativeModel::open(folder, &config, &sentence, task.clone())?;
+            let m = NativeModel::open(folder, &config, &sentence, task.clone(), pooling)?;
             let (longest, vocab, dimensions) = (m.longest(), m.vocab(), m.dimensions());
             (Source::Native(m), task, longest, vocab, dimensions)
         } else if let Some(path) = onnx {
@@ -144,7 +180,6 @@ impl Model {
             Source::Timed(_) => 1,
         };
         let tokenizer = Tokenizer::load(folder, max_length, vocab)?.with_type_vocab(segments);
-        let pooling = options.pooling.unwrap_or(sentence.pooling);
         let info = ModelInfo {
             model_type: config.model_type.clone(),
             architecture: config.architecture().to_owned(),
@@ -163,12 +198,12 @@ impl Model {
                 Source::Timed(_) => "timed",
             },
             precision: match source {
-                Source::Native(_) => "f32",
+                Source::Native(_) => options.precision_on(options.device).name(),
                 Source::Generic(_) => "as exported",
                 #[cfg(feature = "timed")]
                 Source::Timed(_) => "none",
             },
-            device: "cpu".to_owned(),
+            device: options.device.to_string(),
         };
         Ok(Self { info, tokenizer, source, options: options.clone() })
     }

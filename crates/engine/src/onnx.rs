@@ -13,6 +13,9 @@ pub(crate) const EXTERNAL: i32 = 1;
 pub(crate) enum Elem {
     F32 = 1,
     I32 = 6,
+    I64 = 7,
+    F16 = 10,
+    BF16 = 16,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -91,6 +94,10 @@ pub(crate) struct TensorProto {
     pub(crate) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(crate) data_type: i32,
+    #[prost(int32, repeated, tag = "5")]
+    pub(crate) int32_data: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    pub(crate) int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     #[prost(message, repeated, tag = "13")]

@@ -1,7 +1,8 @@
 //! Finds and loads the ONNX Runtime library, once a process.
 //!
 //! Looked for, in order: the path asked for, `ORT_DYLIB_PATH`, beside the
-//! running binary, the set-up's cache. The error lists every place tried.
+//! running binary, the set-up's cache. The error lists every place tried. For a GPU
+//! the build with CUDA is looked for first; it runs on processors as well.
 
 use std::{
     env,
@@ -12,10 +13,17 @@ use std::{
 use ort::environment::Environment;
 use parking_lot::Mutex;
 
-use crate::error::LoadError;
+use crate::{
+    cuda::{self, Cuda, CudaError, GpuFacts},
+    device::Device,
+    error::LoadError,
+};
 
 /// The release the bindings are made for; the set-up fetches it into a folder of this name.
 pub const ORT_VERSION: &str = "1.31.1";
+
+/// What the set-up adds to the folder's name for the build with CUDA 13.
+const CUDA_SUFFIX: &str = "-cuda13";
 
 /// The loaded library. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +48,14 @@ impl Runtime {
     /// When none is found (the error lists the places tried), when it does not
     /// load or is too old, or when another path is asked for than the one loaded.
     pub fn find(asked: Option<&Path>) -> Result<Self, LoadError> {
+        Self::find_for(asked, Device::Cpu)
+    }
+
+    /// [`find`](Self::find) for sessions on `device`: for a GPU the build with CUDA comes first.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find). Whether the device can be had is not looked at here.
+    pub fn find_for(asked: Option<&Path>, device: Device) -> Result<Self, LoadError> {
         let _one_at_a_time = LOADING.lock();
         if let Some(loaded) = LOADED.get() {
             return match asked {
@@ -51,11 +67,12 @@ impl Runtime {
                 _ => Ok(loaded.clone()),
             };
         }
-        let candidates = library_candidates(asked);
+        let candidates = library_candidates_for(asked, device);
         let Some((library, _)) = candidates.iter().find(|(path, _)| path.is_file()) else {
             let tried: String = candidates.iter().map(|(p, why)| format!("\n  {} ({why})", p.display())).collect();
             return Err(LoadError::Runtime(format!(
-                "the ONNX Runtime library was not found; tried{tried}\nfetch it with `cargo xtask ort`, or point ORT_DYLIB_PATH at version {ORT_VERSION}"
+                "the ONNX Runtime library was not found; tried{tried}\nfetch it with `cargo xtask ort{}`, or point ORT_DYLIB_PATH at version {ORT_VERSION}",
+                if device == Device::Cpu { "" } else { " --cuda" }
             )));
         };
         let fail = |e: &dyn std::error::Error| {
@@ -65,6 +82,29 @@ impl Runtime {
             ort::init_from(library).map_err(|e| fail(&e))?.with_name("sortie").build().map_err(|e| fail(&e))?;
         let runtime = Runtime { environment, library: library.clone() };
         Ok(LOADED.get_or_init(|| runtime).clone())
+    }
+
+    /// CUDA beside this library, opened at the first call.
+    pub(crate) fn cuda(&self) -> Result<Cuda, CudaError> {
+        cuda::open(&self.library)
+    }
+
+    /// The GPUs that can be used with this library, in CUDA's order.
+    ///
+    /// # Errors
+    /// Says what is missing: the provider, the driver, a library, a newer driver, a GPU.
+    pub fn gpus(&self) -> Result<Vec<GpuFacts>, CudaError> {
+        let cuda = self.cuda()?;
+        (0..cuda.count()?).map(|number| cuda.facts(number)).collect()
+    }
+
+    /// Versions of CUDA that the driver serves and that the libraries are, `(major, minor)`.
+    ///
+    /// # Errors
+    /// As [`gpus`](Self::gpus).
+    pub fn cuda_versions(&self) -> Result<[(i32, i32); 2], CudaError> {
+        let (driver, runtime) = self.cuda()?.versions()?;
+        Ok([driver, runtime].map(|v| (v / 1000, v % 1000 / 10)))
     }
 
     /// The environment sessions are made in.
@@ -88,6 +128,12 @@ impl Runtime {
 /// Places the library is looked for, each with the reason it is looked for there.
 #[must_use]
 pub fn library_candidates(asked: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
+    library_candidates_for(asked, Device::Cpu)
+}
+
+/// [`library_candidates`] for sessions on `device`.
+#[must_use]
+pub fn library_candidates_for(asked: Option<&Path>, device: Device) -> Vec<(PathBuf, &'static str)> {
     let name = if cfg!(target_os = "macos") {
         "libonnxruntime.dylib"
     } else if cfg!(windows) {
@@ -107,7 +153,10 @@ pub fn library_candidates(asked: Option<&Path>) -> Vec<(PathBuf, &'static str)> 
         places.push((dir.join(name), "beside the binary"));
     }
     if let Some(cache) = cache_dir() {
-        places.push((cache.join("ort").join(ORT_VERSION).join(name), "the cache that `cargo xtask ort` fills"));
+        let plain = (ORT_VERSION.to_owned(), "the cache that `cargo xtask ort` fills");
+        let cuda = (format!("{ORT_VERSION}{CUDA_SUFFIX}"), "the cache that `cargo xtask ort --cuda` fills");
+        let order = if device == Device::Cpu { [plain, cuda] } else { [cuda, plain] };
+        places.extend(order.map(|(folder, why)| (cache.join("ort").join(folder).join(name), why)));
     }
     places
 }

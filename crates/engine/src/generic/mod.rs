@@ -17,6 +17,7 @@ mod batches;
 mod executor;
 mod facts;
 mod header;
+mod host;
 mod inputs;
 mod locate;
 mod model;
@@ -26,6 +27,7 @@ mod read;
 mod tensors;
 
 pub(crate) use executor::GenericExecutor;
+pub(crate) use host::{GenericBatch, GenericHost, GenericRaw};
 pub(crate) use locate::find;
 pub(crate) use model::GenericModel;
 

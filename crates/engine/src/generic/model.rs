@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    batches::Limits,
+    batches::{GPU_RUN_COST_TOKENS, Limits, RUN_COST_TOKENS},
     facts::GraphFacts,
     inputs::Inputs,
     outputs::{choose, guess_task},
     pad::pad_id,
 };
 use crate::{
+    device::Device,
     error::LoadError,
     folder::{config::Config, sentence::Sentence},
     item::{ItemFault, Want, WorkItem},
@@ -21,6 +22,9 @@ use crate::{
 /// Most padded tokens in one run. On two cores batches of one to two thousand
 /// tokens run faster than larger ones: their activations stay in cache.
 const MAX_PADDED_TOKENS: usize = 2048;
+
+/// The same on a GPU, which is the faster a token the more there are of them.
+const GPU_MAX_PADDED_TOKENS: usize = 32_768;
 
 /// Most numbers a run may give back: 64 Mi, 256 MB as f32. It matters to masked-LM
 /// heads, which give a whole vocabulary a token.
@@ -106,12 +110,16 @@ impl GenericModel {
             Task::Embedding => dimensions(hidden, &dense, folder, path)?,
             _ => 0,
         };
-        let tokens = match (pools_inside, output.width().or(hidden)) {
-            (false, Some(width)) => MAX_PADDED_TOKENS.min(MAX_OUTPUT_NUMBERS / width),
-            _ => MAX_PADDED_TOKENS,
+        let (most, run_cost) = match options.device {
+            Device::Cpu => (MAX_PADDED_TOKENS, RUN_COST_TOKENS),
+            Device::Cuda(_) => (GPU_MAX_PADDED_TOKENS, GPU_RUN_COST_TOKENS),
         };
-        let limits =
-            Limits { tokens, rows: inputs.rows.unwrap_or(usize::MAX), equal_lengths: inputs.equal_lengths_only() };
+        let tokens = match (pools_inside, output.width().or(hidden)) {
+            (false, Some(width)) => most.min(MAX_OUTPUT_NUMBERS / width),
+            _ => most,
+        };
+        let rows = inputs.rows.unwrap_or(usize::MAX);
+        let limits = Limits { tokens, rows, run_cost, equal_lengths: inputs.equal_lengths_only() };
         Ok(Self {
             path: path.to_owned(),
             output: output.name.clone(),

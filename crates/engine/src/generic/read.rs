@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// A float tensor as f32, with its shape.
-pub(super) struct Read {
+#[derive(Debug)]
+pub(crate) struct Read {
     dims: Vec<usize>,
     data: Vec<f32>,
 }

@@ -17,27 +17,48 @@ pub(super) struct Shape {
     pub(super) length: usize,
 }
 
+/// One input of a run, filled.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    name: String,
+    shape: Shape,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+}
+
+impl Filled {
+    /// As ONNX Runtime takes it.
+    pub(super) fn into_value(self) -> ort::Result<(String, SessionInputValue<'static>)> {
+        let dims = [self.shape.rows, self.shape.length];
+        let value = match self.values {
+            Values::I32(v) => Tensor::from_array((dims, v))?.into(),
+            Values::I64(v) => Tensor::from_array((dims, v))?.into(),
+        };
+        Ok((self.name, value))
+    }
+}
+
 impl GenericModel {
-    /// Shape of the run that holds `sequences`.
-    pub(super) fn shape_of(&self, sequences: &[&Sequence]) -> Shape {
+    /// Shape of the run that holds `sequences`, its length a multiple of `step` as far as
+    /// the model's positions go.
+    pub(super) fn shape_of(&self, sequences: &[&Sequence], step: usize) -> Shape {
         let longest = sequences.iter().map(|s| s.len()).max().unwrap_or(0);
-        Shape { rows: self.inputs.rows.unwrap_or(sequences.len()), length: self.inputs.length.unwrap_or(longest) }
+        let rounded = longest.next_multiple_of(step.max(1)).min(self.longest().max(longest));
+        Shape { rows: self.inputs.rows.unwrap_or(sequences.len()), length: self.inputs.length.unwrap_or(rounded) }
     }
 
-    /// The tensors of a run, by input name.
-    pub(super) fn tensors(
-        &self,
-        sequences: &[&Sequence],
-        shape: Shape,
-    ) -> ort::Result<Vec<(String, SessionInputValue<'static>)>> {
-        self.inputs
-            .bound
-            .iter()
-            .map(|input| {
-                let values = self.values(input.role, sequences, shape);
-                Ok((input.name.clone(), tensor(input, values, shape)?))
-            })
-            .collect()
+    /// The tensors of a run.
+    pub(super) fn fill(&self, sequences: &[&Sequence], shape: Shape) -> Vec<Filled> {
+        let fill = |input: &Bound| {
+            let values = self.values(input.role, sequences, shape);
+            Filled { name: input.name.clone(), shape, values: Values::of(input, values) }
+        };
+        self.inputs.bound.iter().map(fill).collect()
     }
 
     /// One input's values, row-major. Rows beyond the sequences are copies of the last one.
@@ -62,13 +83,12 @@ impl GenericModel {
     }
 }
 
-fn tensor(input: &Bound, values: Vec<u32>, shape: Shape) -> ort::Result<SessionInputValue<'static>> {
-    let dims = [shape.rows, shape.length];
-    if input.narrow {
-        // Ids are below the vocabulary, which no int32 graph can have beyond 2^31.
-        let values: Vec<i32> = values.into_iter().map(|v| i32::try_from(v).unwrap_or(i32::MAX)).collect();
-        return Ok(Tensor::from_array((dims, values))?.into());
+impl Values {
+    fn of(input: &Bound, values: Vec<u32>) -> Self {
+        if input.narrow {
+            // Ids are below the vocabulary, which no int32 graph can have beyond 2^31.
+            return Values::I32(values.into_iter().map(|v| i32::try_from(v).unwrap_or(i32::MAX)).collect());
+        }
+        Values::I64(values.into_iter().map(i64::from).collect())
     }
-    let values: Vec<i64> = values.into_iter().map(i64::from).collect();
-    Ok(Tensor::from_array((dims, values))?.into())
 }

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    device::Device,
     error::LoadError,
     folder::{config::Config, sentence::Sentence},
+    halve::halving,
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
     model::LoadOptions,
     task::{Pooling, Task},
@@ -37,7 +39,7 @@ fn open(name: &str) -> GenericModel {
 
 fn start(model: &GenericModel) -> GenericExecutor {
     let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
-    GenericExecutor::new(model, &options).unwrap()
+    GenericExecutor::new(model, &options, Device::Cpu).unwrap()
 }
 
 fn item(ids: &[u32], want: Want) -> WorkItem {
@@ -45,7 +47,10 @@ fn item(ids: &[u32], want: Want) -> WorkItem {
 }
 
 fn run(executor: &mut GenericExecutor, items: &[WorkItem]) -> Vec<Result<Output, ItemFault>> {
-    executor.run(&items.iter().collect::<Vec<_>>())
+    let host = executor.host();
+    halving(&items.iter().collect::<Vec<_>>(), &mut |part| {
+        executor.run(host.prepare(part)).map(|raw| host.finish(part, raw))
+    })
 }
 
 /// The mean of the states of `ids`: what the graphs pool to.

@@ -52,6 +52,22 @@ impl Bounds {
 }
 
 impl Flat {
+    /// Tokens of each sequence.
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        let after = self.cumulative.iter().skip(1);
+        self.cumulative.iter().zip(after).map(|(&a, &b)| usize::try_from(b - a).unwrap_or(0))
+    }
+
+    /// Adds a sequence of `tokens` that nobody asked for, to fill a shape.
+    pub(crate) fn fill(&mut self, tokens: usize, first_position: usize) {
+        let start = self.ids.len();
+        self.first.push(start as i32);
+        self.ids.resize(start + tokens, 0);
+        self.segments.resize(start + tokens, 0);
+        self.positions.extend((0..tokens).map(|i| (first_position + i) as i32));
+        self.cumulative.push(self.ids.len() as i32);
+    }
+
     /// Packs sequences that passed [`Bounds::check`].
     pub(crate) fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, first_position: usize) -> Self {
         let mut f = Flat { cumulative: vec![0], ..Flat::default() };

@@ -1,210 +1,148 @@
-//! Runs packed batches of a native model on the CPU.
+//! Runs laid-out batches of a native model on its device.
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use ort::{
-    session::{Session, builder::GraphOptimizationLevel},
-    value::{DynValue, Tensor},
+    logging::LogLevel,
+    session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue},
+    value::Tensor,
 };
-use parking_lot::Mutex;
-use prost::Message;
 
 use super::{
     NativeModel,
-    batch::{Bounds, Flat},
-    builder::Builder,
-    graph::{self, input},
-    head::{self, OUTPUT},
-    operators,
+    graphs::{GraphFacts, Graphs},
+    head::{OUTPUT, PICKED, POOLED},
+    host::{Group, NativeBatch, NativeHost, NativeRaw, Numbers, Outputs},
+    layout::{HostTensor, Values},
+    session,
+    target::Target,
 };
 use crate::{
+    cuda::RunFault,
+    device::Device,
     error::LoadError,
-    item::{ItemFault, Output, Want, WorkItem},
     model::LoadOptions,
-    post::{self, Dense},
-    task::Task,
+    session::{Ready, run_eagerly},
 };
 
-/// Bytes that the (tokens × vocabulary) logits of a masked-LM head may take in one
-/// run: they are reduced to a row a sequence at once, but must exist before.
-const MAX_SPARSE_BYTES: usize = 256 << 20;
-
-/// Held while a session is made. ONNX Runtime keeps the versions of operator
-/// domains in one table a process, and looks before it adds without a lock: two
-/// sessions with our operators, made at once, can both find the domain missing.
-static REGISTERING: Mutex<()> = Mutex::new(());
-
 /// A session over a graph of ours.
-#[derive(Debug)]
 pub(crate) struct NativeExecutor {
+    // Dropped first: it runs on the stream that `graphs` holds.
     session: Session,
-    bounds: Bounds,
-    first_position: usize,
-    /// Names the graph takes beside ids, positions and boundaries.
-    has_segments: bool,
-    has_first: bool,
-    /// Numbers in an output row.
-    width: usize,
-    task: Task,
-    dense: Vec<Dense>,
+    host: Arc<NativeHost>,
+    /// By what is copied back.
+    run_options: HashMap<Outputs, RunOptions<HasSelectedOutputs>>,
+    graphs: Option<Graphs>,
+}
+
+impl fmt::Debug for NativeExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RunOptions with selected outputs has no Debug.
+        f.debug_struct("NativeExecutor").field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 impl NativeExecutor {
-    /// Writes the graph, hands the weights over and loads a session.
-    pub(crate) fn new(model: &NativeModel, options: &LoadOptions) -> Result<Self, LoadError> {
-        let mut b = Builder::default();
-        let hidden = graph::encoder(&mut b, &model.encoder, &model.weights)?;
-        let width = head::head(&mut b, &model.encoder, &model.weights, &model.task, &hidden)?;
-        let (proto, weights) = b.finish();
-
-        let path: &PathBuf = &model.folder;
-        let runtime = options.runtime()?;
-        let refused = |e: ort::Error| LoadError::Session { path: path.clone(), source: e };
-        let mut builder = Session::builder(runtime.environment())
-            .map_err(refused)?
-            .with_optimization_level(GraphOptimizationLevel::All)
-            .map_err(|e| refused(e.into()))?
-            .with_operators(operators::domain().map_err(refused)?)
-            .map_err(|e| refused(e.into()))?
-            // Batches differ in size each time: plans made for one size serve no other.
-            .with_memory_pattern(false)
-            .map_err(|e| refused(e.into()))?
-            // Spinning threads take the cores that tokenizing and other servers need.
-            .with_intra_op_spinning(false)
-            .map_err(|e| refused(e.into()))?;
-        if let Some(threads) = options.threads {
-            builder = builder.with_intra_threads(threads).map_err(|e| refused(e.into()))?;
-        }
-        for w in weights {
-            let value: Arc<DynValue> = Arc::new(Tensor::from_array((w.shape, w.data)).map_err(refused)?.into_dyn());
-            builder = builder.with_external_initializer(&w.name, value).map_err(|e| refused(e.into()))?;
-        }
-        let session = {
-            let _one_at_a_time = REGISTERING.lock();
-            builder.commit_from_memory(&proto.encode_to_vec()).map_err(refused)?
+    /// Writes the graph, hands the weights over and loads a session on `device`.
+    pub(crate) fn new(model: &NativeModel, options: &LoadOptions, device: Device) -> Result<Self, LoadError> {
+        let target = match device {
+            Device::Cpu => Target::Cpu,
+            Device::Cuda(_) => Target::Cuda(options.precision_on(device)),
         };
-        let takes = |name: &str| session.inputs().iter().any(|i| i.name() == name);
-        Ok(Self {
-            has_segments: takes(input::SEGMENTS),
-            has_first: takes(input::FIRST),
-            bounds: Bounds {
-                vocab: model.encoder.vocab,
-                segments: model.encoder.segments,
-                longest: model.encoder.longest(),
-            },
-            first_position: model.encoder.first_position,
-            width,
-            task: model.task.clone(),
-            dense: model.dense.clone(),
-            session,
-        })
+        Self::load(model, options, device, target)
     }
 
-    /// See [`crate::Executor::run`].
-    pub(crate) fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
-        let mut answers: Vec<Option<Result<Output, ItemFault>>> =
-            items.iter().map(|i| self.refuse(i).map(Err)).collect();
-        let ready: Vec<usize> = (0..items.len()).filter(|&i| answers[i].is_none()).collect();
-        for group in self.groups(items, &ready) {
-            self.run_group(items, &ready[group], &mut answers);
+    /// [`Self::new`] for a given target.
+    pub(super) fn load(
+        model: &NativeModel,
+        options: &LoadOptions,
+        device: Device,
+        target: Target,
+    ) -> Result<Self, LoadError> {
+        let mut ready = Ready::new(options, device, &model.folder, true)?;
+        let memory = ready.memory.take();
+        let (session, host) = session::load(model, target, ready, options)?;
+        let graphs = memory.map(Graphs::new);
+        Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs })
+    }
+
+    /// Captures the graphs of small batches. Slow; for warm-up.
+    pub(crate) fn capture(&mut self) -> GraphFacts {
+        let (Some(graphs), Some(grid)) = (&mut self.graphs, &self.host.grid) else { return GraphFacts::default() };
+        graphs.capture(&mut self.session, &self.host, grid);
+        graphs.facts()
+    }
+
+    /// Brings small batches to the shapes of `grid` and runs them by `graphs`.
+    #[cfg(test)]
+    pub(super) fn use_graphs(&mut self, graphs: Graphs, grid: super::buckets::Grid) {
+        self.graphs = Some(graphs);
+        if let Some(host) = Arc::get_mut(&mut self.host) {
+            host.grid = Some(grid);
         }
-        answers.into_iter().map(|a| a.unwrap_or_else(|| Err(ItemFault::Run("the item was not run".into())))).collect()
     }
 
-    /// Why an item cannot run at all.
-    fn refuse(&self, item: &WorkItem) -> Option<ItemFault> {
-        let suits = matches!(
-            (&self.task, item.want),
-            (Task::SequenceClassification { .. }, Want::Logits)
-                | (Task::TokenClassification { .. }, Want::TokenLogits)
-                | (Task::Embedding, Want::Embedding(_))
-                | (Task::SparseEmbedding, Want::Sparse)
-        );
-        if !suits {
-            return Some(ItemFault::WrongWant(item.want.name()));
+    /// The host's side.
+    pub(crate) fn host(&self) -> Arc<NativeHost> {
+        Arc::clone(&self.host)
+    }
+
+    /// Runs a batch that [`NativeHost::prepare`] laid out.
+    pub(crate) fn run(&mut self, batch: NativeBatch) -> Result<NativeRaw, RunFault> {
+        let (mut raw, groups) = NativeRaw::of(batch);
+        for mut group in groups {
+            let numbers = self.run_group(&mut group)?;
+            raw.put(group, numbers);
         }
-        self.bounds.check(&item.sequence).err().map(ItemFault::BadSequence)
+        Ok(raw)
     }
 
-    /// Cuts work where one run would need too much memory.
-    fn groups(&self, items: &[&WorkItem], ready: &[usize]) -> Vec<Range<usize>> {
-        let most = match self.task {
-            Task::SparseEmbedding => MAX_SPARSE_BYTES / (self.width * size_of::<f32>()).max(1),
-            _ => usize::MAX,
+    fn run_group(&mut self, group: &mut Group) -> Result<Numbers, RunFault> {
+        if let (Some(graphs), Some((number, _))) = (&mut self.graphs, group.bucket)
+            && let Some(numbers) = graphs.run(&mut self.session, number, group)?
+        {
+            return Ok(numbers);
+        }
+        let inputs = std::mem::take(&mut group.inputs);
+        self.forward(inputs, group.outputs).map_err(|e| RunFault::of(e.to_string()))
+    }
+
+    fn forward(&mut self, inputs: Vec<HostTensor>, outputs: Outputs) -> ort::Result<Numbers> {
+        let options = match self.run_options.entry(outputs) {
+            std::collections::hash_map::Entry::Occupied(there) => there.into_mut(),
+            std::collections::hash_map::Entry::Vacant(empty) => empty.insert(options_for(outputs, &self.graphs)?),
         };
-        let mut groups = Vec::new();
-        let (mut start, mut tokens) = (0, 0);
-        for (k, &i) in ready.iter().enumerate() {
-            let n = items[i].sequence.len();
-            if k > start && tokens + n > most {
-                groups.push(start..k);
-                (start, tokens) = (k, 0);
+        let inputs = inputs.into_iter().map(value).collect::<ort::Result<Vec<_>>>()?;
+        let given = self.session.run_with_options(inputs, options)?;
+        let read = |wanted: bool, name: &str| -> ort::Result<Vec<f32>> {
+            if !wanted {
+                return Ok(Vec::new());
             }
-            tokens += n;
-        }
-        if start < ready.len() {
-            groups.push(start..ready.len());
-        }
-        groups
-    }
-
-    /// Runs some items as one batch; where it fails, halves find the one at fault.
-    fn run_group(&mut self, items: &[&WorkItem], group: &[usize], answers: &mut [Option<Result<Output, ItemFault>>]) {
-        let flat = Flat::pack(group.iter().map(|&i| &items[i].sequence), self.first_position);
-        let numbers = match self.forward(&flat) {
-            Ok(numbers) => numbers,
-            Err(e) => {
-                let (left, right) = group.split_at(group.len() / 2);
-                if left.is_empty() {
-                    answers[group[0]] = Some(Err(ItemFault::Run(e.to_string())));
-                } else {
-                    tracing::warn!(items = group.len(), error = %e, "a batch failed; trying its halves");
-                    self.run_group(items, left, answers);
-                    self.run_group(items, right, answers);
-                }
-                return;
-            }
+            Ok(given[name].try_extract_tensor::<f32>()?.1.to_vec())
         };
-        for (k, &i) in group.iter().enumerate() {
-            let rows = match items[i].want {
-                Want::TokenLogits | Want::Embedding(_) => flat.cumulative[k] as usize..flat.cumulative[k + 1] as usize,
-                Want::Logits | Want::Sparse => k..k + 1,
-            };
-            let part = &numbers[rows.start * self.width..rows.end * self.width];
-            answers[i] = Some(self.finish(items[i].want, part));
-        }
-    }
-
-    /// Turns an item's rows into what it wants.
-    fn finish(&self, want: Want, rows: &[f32]) -> Result<Output, ItemFault> {
-        Ok(match want {
-            Want::Logits => Output::Logits(finite(rows)?),
-            Want::TokenLogits => Output::TokenLogits(finite(rows)?),
-            Want::Embedding(spec) => Output::Embedding(post::embed(rows, self.width, &spec, &self.dense)?),
-            Want::Sparse => Output::Sparse(post::sparse_weights(rows)?),
+        Ok(Numbers {
+            whole: read(outputs.whole, OUTPUT)?,
+            picked: read(outputs.picked, PICKED)?,
+            pooled: read(outputs.pooled, POOLED)?,
         })
-    }
-
-    fn forward(&mut self, flat: &Flat) -> ort::Result<Vec<f32>> {
-        let vector = |v: &[i32]| Tensor::from_array(([v.len()], v.to_vec()));
-        let mut inputs = vec![
-            (input::IDS, vector(&flat.ids)?),
-            (input::POSITIONS, vector(&flat.positions)?),
-            (input::CUMULATIVE, vector(&flat.cumulative)?),
-        ];
-        if self.has_segments {
-            inputs.push((input::SEGMENTS, vector(&flat.segments)?));
-        }
-        if self.has_first {
-            inputs.push((input::FIRST, vector(&flat.first)?));
-        }
-        let outputs = self.session.run(inputs)?;
-        let (_, numbers) = outputs[OUTPUT].try_extract_tensor::<f32>()?;
-        Ok(numbers.to_vec())
     }
 }
 
-fn finite(rows: &[f32]) -> Result<Vec<f32>, ItemFault> {
-    post::all_finite(rows)?;
-    Ok(rows.to_vec())
+fn options_for(outputs: Outputs, graphs: &Option<Graphs>) -> ort::Result<RunOptions<HasSelectedOutputs>> {
+    let selector = outputs.names().fold(OutputSelector::no_default(), OutputSelector::with);
+    let mut options = RunOptions::new()?.with_outputs(selector);
+    // A failed run comes back as an error and is told from there; ONNX Runtime need not print it too.
+    options.set_log_level(LogLevel::Fatal)?;
+    if graphs.is_some() {
+        run_eagerly(&mut options)?;
+    }
+    Ok(options)
+}
+
+fn value(input: HostTensor) -> ort::Result<(&'static str, SessionInputValue<'static>)> {
+    let value = match input.values {
+        Values::I32(v) => Tensor::from_array((input.shape, v))?.into(),
+        Values::F32(v) => Tensor::from_array((input.shape, v))?.into(),
+    };
+    Ok((input.name, value))
 }

@@ -9,11 +9,12 @@
 //! starts, `first` is the row of each sequence's first token. Only the attention
 //! node knows of sequences. Its projection is one product whose columns are
 //! ordered (head, q·k·v, size), the order of ONNX Runtime's
-//! PackedMultiHeadAttention, so devices differ in that node alone.
+//! PackedMultiHeadAttention. CUDA's takes its bias in another order, (q·k·v, head,
+//! size), and wants `token_offset[B, longest]` besides: see [`super::target`].
 
 use super::{
     arch::{Encoder, LayerNames, Pointwise},
-    builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
+    builder::{Attr, Builder, Edge, MICROSOFT, ONNX, Size},
     operators::{ATTENTION, NUM_HEADS},
 };
 use crate::{
@@ -29,7 +30,12 @@ pub(crate) mod input {
     pub(crate) const SEGMENTS: &str = "token_type_ids";
     pub(crate) const CUMULATIVE: &str = "cumulative";
     pub(crate) const FIRST: &str = "first";
+    /// CUDA only: (sequences × longest) i32, places of a padded batch, those of tokens first.
+    pub(crate) const TOKEN_OFFSET: &str = "token_offset";
 }
+
+/// Name of ONNX Runtime's packed attention, on CUDA alone.
+pub(crate) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
 /// Writes the encoder and returns the edge of its last hidden states (T × H).
 pub(crate) fn encoder(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
@@ -90,17 +96,10 @@ fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result
     let at = |part: &str| format!("layer{i}/{part}");
     let eps = [Attr::Float("epsilon", e.eps)];
 
-    let (weight, bias) = projection(e, w, &names)?;
+    let (weight, bias) = projection(e, w, &names, b.target().is_cpu())?;
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
-    let bias = b.weight(at("qkv_bias"), &[3 * e.hidden], bias);
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
-    let attended = b.node(
-        SORTIE,
-        ATTENTION,
-        &at("attended"),
-        &[&qkv, &bias, input::CUMULATIVE],
-        &[Attr::Int(NUM_HEADS, e.heads as i64)],
-    );
+    let attended = attention(b, e, &at("attended"), &at("qkv"), &qkv, bias);
 
     let (weight, bias) = weight_and_bias(b, w, &at("attended_out"), &names.attended, e.hidden, e.hidden)?;
     let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
@@ -116,8 +115,39 @@ fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result
     Ok(b.node(MICROSOFT, "SkipLayerNormalization", &at("normed"), &[&down, &y, &gamma, &beta, &bias], &eps))
 }
 
-/// Query, key and value weights as one (H × 3H) matrix, columns ordered (head, q·k·v, size).
-fn projection(e: &Encoder, w: &Weights, names: &LayerNames) -> Result<(Matrix, Vec<f32>), LoadError> {
+/// The attention node over a projection `qkv` (T × 3H) of this name.
+fn attention(b: &mut Builder, e: &Encoder, edge: &str, name: &str, qkv: &str, bias: Vec<f32>) -> Edge {
+    let domain = b.target().attention_domain();
+    let heads = [Attr::Int(NUM_HEADS, e.heads as i64)];
+    let bias_name = format!("{name}_bias");
+    if b.target().is_cpu() {
+        let bias = b.weight(bias_name, &[3 * e.hidden], bias);
+        return b.node(domain, ATTENTION, edge, &[qkv, &bias, input::CUMULATIVE], &heads);
+    }
+    let offset = b.input(input::TOKEN_OFFSET, Elem::I32, &[Size::Named("sequences"), Size::Named("longest")]);
+    // The operator has no bf16 kernel; what goes in has been through a norm and a product, and fits f16.
+    let elem = if b.elem() == Elem::BF16 { Elem::F16 } else { b.elem() };
+    let qkv = b.cast(elem, &format!("{name}_{elem:?}"), qkv);
+    let bias = b.weight_in(elem, bias_name, &[3 * e.hidden], bias);
+    let shape = b.integers("attention/shape", &[-1, e.heads as i64, 3, (e.hidden / e.heads) as i64]);
+    let packed = b.node(ONNX, "Reshape", &format!("{name}_packed"), &[&qkv, &shape], &[]);
+    let inputs = [packed.as_str(), "", "", bias.as_str(), offset.as_str(), input::CUMULATIVE];
+    if elem == b.elem() {
+        return b.node(domain, PACKED_ATTENTION, edge, &inputs, &heads);
+    }
+    let narrow = b.node(domain, PACKED_ATTENTION, &format!("{edge}_{elem:?}"), &inputs, &heads);
+    let back = Attr::Int("to", b.elem() as i64);
+    b.node(ONNX, "Cast", edge, &[&narrow], &[back])
+}
+
+/// Query, key and value weights as one (H × 3H) matrix, columns ordered (head, q·k·v,
+/// size), and their biases: in the same order where `bias_by_head`, else (q·k·v, head, size).
+fn projection(
+    e: &Encoder,
+    w: &Weights,
+    names: &LayerNames,
+    bias_by_head: bool,
+) -> Result<(Matrix, Vec<f32>), LoadError> {
     let (h, size) = (e.hidden, e.hidden / e.heads);
     let mut weight = Matrix { shape: vec![3 * h, h], data: vec![0.0; 3 * h * h] };
     let mut bias = vec![0.0; 3 * h];
@@ -127,7 +157,7 @@ fn projection(e: &Encoder, w: &Weights, names: &LayerNames) -> Result<(Matrix, V
         for row in 0..h {
             let to = (row / size) * 3 * size + part * size + row % size;
             weight.data[to * h..][..h].copy_from_slice(&m.data[row * h..][..h]);
-            bias[to] = v.data[row];
+            bias[if bias_by_head { to } else { part * h + row }] = v.data[row];
         }
     }
     Ok((weight.transposed(), bias))
@@ -176,7 +206,8 @@ pub(crate) fn linear(
 /// `act(x + bias)`.
 fn biased(b: &mut Builder, edge: &str, act: Pointwise, x: &str, bias: &str) -> Edge {
     match act {
-        Pointwise::Gelu => b.node(MICROSOFT, "BiasGelu", edge, &[x, bias], &[]),
+        // The fused operator is not known to have a bf16 kernel on CUDA; Gelu has one.
+        Pointwise::Gelu if b.elem() != Elem::BF16 => b.node(MICROSOFT, "BiasGelu", edge, &[x, bias], &[]),
         Pointwise::GeluTanh => b.node(MICROSOFT, "FastGelu", edge, &[x, bias], &[]),
         _ => {
             let sum = b.node(ONNX, "Add", &format!("{edge}_sum"), &[x, bias], &[]);

@@ -2,30 +2,49 @@
 //!
 //! | task | output | rows |
 //! | --- | --- | --- |
-//! | sequence classification | `logits` | one a sequence |
-//! | token classification | `logits` | one a token |
-//! | embedding | `hidden` | one a token; pooled on the host |
-//! | sparse embedding | `logits` | one a sequence: the largest of its tokens' |
+//! | sequence classification | `output`: logits | one a sequence |
+//! | token classification | `output`: logits | one a token |
+//! | embedding | `output`: states | one a token; pooled on the host |
+//! | … on a GPU, besides | `picked`: one row of each sequence that the host names | one a sequence |
+//! | … where mean or largest is the model's own | `pooled` | one a sequence |
+//! | sparse embedding | `output`: logits | one a sequence: the largest of its tokens' |
+//!
+//! What a run does not ask for is not copied back. Past the encoder all is f32, but
+//! for the product with the vocabulary, which is most of a sparse model's work.
 
 use super::{
     arch::{Encoder, Family, Pointwise},
     builder::{Attr, Builder, ONNX, SORTIE, Size},
     graph::{WORDS, input, linear, norm, pointwise},
     operators::SEGMENT_MAX,
+    pool,
 };
-use crate::{error::LoadError, folder::weights::Weights, onnx::Elem, task::Task};
+use crate::{
+    error::LoadError,
+    folder::weights::Weights,
+    onnx::Elem,
+    task::{Pooling, Task},
+};
 
-/// Writes the head over the hidden states `x` and declares the graph's output.
-/// Returns the width of an output row.
-pub(crate) fn head(b: &mut Builder, e: &Encoder, w: &Weights, task: &Task, x: &str) -> Result<usize, LoadError> {
+/// Writes the head over the hidden states `x` and declares the graph's outputs.
+/// `pooling` is the model's own. Returns the width of an output row.
+pub(crate) fn head(
+    b: &mut Builder,
+    e: &Encoder,
+    w: &Weights,
+    task: &Task,
+    pooling: Pooling,
+    x: &str,
+) -> Result<usize, LoadError> {
     let width = match task {
         Task::SequenceClassification { labels, .. } => sequence(b, e, w, labels.len(), x)?,
         Task::TokenClassification { labels } => {
-            linear(b, w, OUTPUT, "classifier", e.hidden, labels.len(), x)?;
+            let x = b.go_on_in(Elem::F32, "head/states", x);
+            linear(b, w, OUTPUT, "classifier", e.hidden, labels.len(), &x)?;
             labels.len()
         }
         Task::Embedding => {
-            b.node(ONNX, "Identity", OUTPUT, &[x], &[]);
+            embedding(b, e, pooling, x);
             e.hidden
         }
         Task::SparseEmbedding => sparse(b, e, w, x)?,
@@ -38,12 +57,48 @@ pub(crate) fn head(b: &mut Builder, e: &Encoder, w: &Weights, task: &Task, x: &s
     Ok(width)
 }
 
-/// Name of the graph's one output.
+/// Name of the output that every graph has.
 pub(crate) const OUTPUT: &str = "output";
+/// Name of an embedding graph's rows, one a sequence, that input `picked_row` names.
+pub(crate) const PICKED: &str = "picked";
+/// Name of an embedding graph's pooled rows.
+pub(crate) const POOLED: &str = "pooled";
+/// Input of an embedding graph: (sequences) i32, the row of each that is wanted.
+pub(crate) const PICKED_ROW: &str = "picked_row";
+
+/// The states, and on a GPU one row a sequence.
+fn embedding(b: &mut Builder, e: &Encoder, pooling: Pooling, x: &str) {
+    if b.target().is_cpu() || b.elem() == Elem::F32 {
+        b.node(ONNX, "Identity", OUTPUT, &[x], &[]);
+    } else {
+        b.go_on_in(Elem::F32, OUTPUT, x);
+    }
+    if b.target().is_cpu() {
+        return;
+    }
+    let rows = [Size::Named("sequences"), Size::Of(e.hidden)];
+    let row = b.input(PICKED_ROW, Elem::I32, &[Size::Named("sequences")]);
+    b.node(ONNX, "Gather", PICKED, &[OUTPUT, &row], &[]);
+    match pooling {
+        Pooling::Mean => {
+            pool::mean(b, POOLED, OUTPUT);
+        }
+        Pooling::Max => {
+            pool::largest(b, POOLED, OUTPUT, e.longest());
+        }
+        Pooling::Cls | Pooling::Last => {
+            b.output(PICKED, Elem::F32, &rows);
+            return;
+        }
+    }
+    b.output(PICKED, Elem::F32, &rows);
+    b.output(POOLED, Elem::F32, &rows);
+}
 
 fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -> Result<usize, LoadError> {
     let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
     let cls = b.node(ONNX, "Gather", "head/first", &[x, &first], &[]);
+    let cls = b.go_on_in(Elem::F32, "head/first_f32", &cls);
     let h = e.hidden;
     let pooler = e.tensor("pooler.dense");
     let (dense, act, out) = match e.family {
@@ -94,8 +149,19 @@ fn sparse(b: &mut Builder, e: &Encoder, w: &Weights, x: &str) -> Result<usize, L
     };
     let bias_name = if w.has(bias) { bias.to_owned() } else { decoder.replace(".weight", ".bias") };
     let bias = w.get(&bias_name, &[e.vocab])?;
+    if b.target().is_cpu() {
+        let bias = b.weight(bias_name, &[e.vocab], bias.data);
+        let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
+        b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]);
+        return Ok(e.vocab);
+    }
+    let t = pool::chunked(b, "head/chunked", &t);
+    let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table], &[Attr::Int("transB", 1)]);
+    let most = pool::largest_of_chunks(b, "head/chunk", &logits);
+    let most = pool::largest(b, "head/largest", &most, pool::chunks(e.longest()));
+    // The bias is one for all tokens of a column: it may as well come after the maximum, in f32.
+    let most = b.go_on_in(Elem::F32, "head/largest_f32", &most);
     let bias = b.weight(bias_name, &[e.vocab], bias.data);
-    let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
-    b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]);
+    b.node(ONNX, "Add", OUTPUT, &[&most, &bias], &[]);
     Ok(e.vocab)
 }

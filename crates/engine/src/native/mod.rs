@@ -4,23 +4,35 @@
 mod arch;
 mod attention;
 mod batch;
+mod buckets;
 mod builder;
 mod executor;
 mod graph;
+mod graphs;
 mod head;
-
+mod host;
+mod layout;
 mod operators;
+mod pool;
+mod session;
+#[cfg(test)]
+mod stand_in;
+mod target;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use executor::NativeExecutor;
+pub use graphs::GraphFacts;
+pub(crate) use host::{NativeBatch, NativeHost, NativeRaw};
 
 use self::arch::Encoder;
 use crate::{
     error::LoadError,
     folder::{config::Config, sentence::Sentence, weights::Weights},
     post::Dense,
-    task::Task,
+    task::{Pooling, Task},
 };
 
 /// Whether a model type is one the native path knows.
@@ -36,11 +48,19 @@ pub(crate) struct NativeModel {
     weights: Weights,
     task: Task,
     dense: Vec<Dense>,
+    /// How its states are pooled where a caller says nothing.
+    pooling: Pooling,
 }
 
 impl NativeModel {
     /// Reads dimensions and headers; tensors are read when an executor is made.
-    pub(crate) fn open(folder: &Path, config: &Config, sentence: &Sentence, task: Task) -> Result<Self, LoadError> {
+    pub(crate) fn open(
+        folder: &Path,
+        config: &Config,
+        sentence: &Sentence,
+        task: Task,
+        pooling: Pooling,
+    ) -> Result<Self, LoadError> {
         let weights = Weights::open(folder)?;
         let encoder = Encoder::read(folder, config, &weights)?;
         if let Some(first) = sentence.dense.first()
@@ -51,7 +71,7 @@ impl NativeModel {
                 format!("the Dense module takes {} numbers, the model makes {}", first.inputs, encoder.hidden),
             ));
         }
-        Ok(Self { folder: folder.to_owned(), encoder, weights, task, dense: sentence.dense.clone() })
+        Ok(Self { folder: folder.to_owned(), encoder, weights, task, dense: sentence.dense.clone(), pooling })
     }
 
     /// Tokens in the longest sequence its positions allow.

@@ -1,0 +1,188 @@
+//! Where a model runs, and in which number format.
+//!
+//! ```text
+//! cpu | cuda | cuda:N[,cuda:M…] | cuda:all
+//! ```
+//! `cuda` is `cuda:0`. A device asked for is the device used: what cannot be had is
+//! an error, never another device.
+
+use std::{fmt, str::FromStr};
+
+/// One device of this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, by its number as CUDA counts them (`CUDA_VISIBLE_DEVICES` applies).
+    Cuda(u32),
+}
+
+/// The devices a model is to run on, one session each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceSet {
+    /// These, in this order; none twice.
+    Listed(Vec<Device>),
+    /// Every NVIDIA GPU that CUDA shows.
+    AllCuda,
+}
+
+/// A device that cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No device is written so.
+    #[error("{0:?} is no device; cpu, cuda:N and cuda:all are")]
+    Unknown(String),
+    /// A device stands there twice.
+    #[error("{0} is given twice")]
+    Twice(Device),
+    /// Processor and GPU in one list: one queue cannot serve two speeds well.
+    #[error("cpu cannot be listed together with cuda devices")]
+    Mixed,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let unknown = || DeviceError::Unknown(text.to_owned());
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => {
+                let number = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                // `parse` takes a sign too.
+                let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+                if digits { number.parse().map(Device::Cuda).map_err(|_| unknown()) } else { Err(unknown()) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSet::AllCuda => f.write_str("cuda:all"),
+            DeviceSet::Listed(devices) => {
+                for (i, device) in devices.iter().enumerate() {
+                    write!(f, "{}{device}", if i > 0 { "," } else { "" })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FromStr for DeviceSet {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        if text == "cuda:all" {
+            return Ok(DeviceSet::AllCuda);
+        }
+        let devices = text.split(',').map(|d| d.trim().parse()).collect::<Result<Vec<Device>, _>>()?;
+        for (i, device) in devices.iter().enumerate() {
+            if devices.iter().take(i).any(|other| other == device) {
+                return Err(DeviceError::Twice(*device));
+            }
+        }
+        if devices.len() > 1 && devices.contains(&Device::Cpu) {
+            return Err(DeviceError::Mixed);
+        }
+        Ok(DeviceSet::Listed(devices))
+    }
+}
+
+/// Number format of weights and activations on the device. Sums inside norms and
+/// softmax, and everything past the encoder, are f32 whatever this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32 bits: the reference; the only one on processors.
+    F32,
+    /// 16 bits, 11 of them significant, up to 65,504: the default on GPUs.
+    F16,
+    /// 16 bits, 8 of them significant, with the range of f32: for models whose
+    /// activations leave f16's range. Attention still runs in f16, since ONNX
+    /// Runtime's packed attention has no bf16 kernel.
+    Bf16,
+}
+
+impl Precision {
+    /// Short name, as in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Precision::F32, Precision::F16, Precision::Bf16]
+            .into_iter()
+            .find(|p| p.name() == text)
+            .ok_or_else(|| format!("{text:?} is no precision; f32, f16 and bf16 are"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(text: &str) -> Result<DeviceSet, DeviceError> {
+        text.parse()
+    }
+
+    #[test]
+    fn devices_are_read() {
+        assert_eq!(set("cpu"), Ok(DeviceSet::Listed(vec![Device::Cpu])));
+        assert_eq!(set("cuda"), Ok(DeviceSet::Listed(vec![Device::Cuda(0)])));
+        assert_eq!(set("cuda:1, cuda:0"), Ok(DeviceSet::Listed(vec![Device::Cuda(1), Device::Cuda(0)])));
+        assert_eq!(set("cuda:all"), Ok(DeviceSet::AllCuda));
+    }
+
+    #[test]
+    fn slips_are_named() {
+        for text in ["", "gpu", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "CPU", "cuda:99999999999", "cuda:0,"] {
+            assert!(matches!(set(text), Err(DeviceError::Unknown(_))), "{text}");
+        }
+        assert_eq!(set("cuda,cuda:0"), Err(DeviceError::Twice(Device::Cuda(0))));
+        assert_eq!(set("cpu,cuda:0"), Err(DeviceError::Mixed));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(numbers in prop::collection::btree_set(0u32..64, 1..8)) {
+            let devices = DeviceSet::Listed(numbers.into_iter().map(Device::Cuda).collect());
+            prop_assert_eq!(set(&devices.to_string()), Ok(devices));
+        }
+    }
+
+    #[test]
+    fn precisions_read_back() {
+        for p in [Precision::F32, Precision::F16, Precision::Bf16] {
+            assert_eq!(p.name().parse(), Ok(p));
+        }
+        assert!("fp8".parse::<Precision>().is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! The host's side of an ONNX export: items to padded tensors, outputs to answers.
+
+use super::{
+    batches::plan,
+    model::GenericModel,
+    read::Read,
+    tensors::{Filled, Shape},
+};
+use crate::{
+    device::Device,
+    item::{ItemFault, Output, WorkItem},
+};
+
+type Answer = Result<Output, ItemFault>;
+
+/// On a GPU lengths are rounded up to a multiple of this: fewer shapes to choose
+/// kernels for and to hold memory for, and rows that its matrix units divide evenly.
+const GPU_LENGTH_STEP: usize = 16;
+
+/// One run, laid out.
+#[derive(Debug)]
+pub(crate) struct GenericRun {
+    /// Places of its items in the batch.
+    places: Vec<usize>,
+    shape: Shape,
+    pub(super) inputs: Vec<Filled>,
+}
+
+/// A batch, laid out.
+#[derive(Debug)]
+pub(crate) struct GenericBatch {
+    faults: Vec<Option<ItemFault>>,
+    runs: Vec<GenericRun>,
+}
+
+/// What the device gave for a batch.
+#[derive(Debug)]
+pub(crate) struct GenericRaw {
+    faults: Vec<Option<ItemFault>>,
+    runs: Vec<(Vec<usize>, Shape, Read)>,
+}
+
+impl GenericRaw {
+    /// Nothing yet; the runs of `batch` come apart.
+    pub(super) fn of(batch: GenericBatch) -> (Self, Vec<GenericRun>) {
+        (Self { faults: batch.faults, runs: Vec::with_capacity(batch.runs.len()) }, batch.runs)
+    }
+
+    /// Adds what one run gave.
+    pub(super) fn put(&mut self, run: GenericRun, read: Read) {
+        self.runs.push((run.places, run.shape, read));
+    }
+}
+
+/// What the host knows of a loaded export.
+#[derive(Debug)]
+pub(crate) struct GenericHost {
+    model: GenericModel,
+    /// Lengths are rounded up to a multiple of this.
+    length_step: usize,
+}
+
+impl GenericHost {
+    pub(super) fn new(model: GenericModel, device: Device) -> Self {
+        let rounds = device != Device::Cpu && model.inputs.has_mask;
+        Self { model, length_step: if rounds { GPU_LENGTH_STEP } else { 1 } }
+    }
+
+    /// Name of the output that is read.
+    pub(super) fn output(&self) -> &str {
+        &self.model.output
+    }
+
+    /// Lays a batch out.
+    pub(crate) fn prepare(&self, items: &[&WorkItem]) -> GenericBatch {
+        let faults: Vec<_> = items.iter().map(|i| self.model.check(i).err()).collect();
+        let ready: Vec<usize> = (0..items.len()).filter(|&i| faults[i].is_none()).collect();
+        let lengths: Vec<usize> =
+            ready.iter().map(|&i| self.model.inputs.length.unwrap_or(items[i].sequence.len())).collect();
+        let lay_out = |batch: super::batches::Batch| {
+            let places: Vec<usize> = batch.items.iter().map(|&at| ready[at]).collect();
+            let sequences: Vec<_> = places.iter().map(|&p| &items[p].sequence).collect();
+            let shape = self.model.shape_of(&sequences, self.length_step);
+            GenericRun { inputs: self.model.fill(&sequences, shape), places, shape }
+        };
+        GenericBatch { faults, runs: plan(&lengths, self.model.limits).into_iter().map(lay_out).collect() }
+    }
+
+    /// Turns what the device gave into one answer an item, in order.
+    pub(crate) fn finish(&self, items: &[&WorkItem], raw: GenericRaw) -> Vec<Answer> {
+        let missing = || Err(ItemFault::Run("the item was left out of every batch".to_owned()));
+        let mut answers: Vec<Answer> = raw.faults.into_iter().map(|f| f.map_or_else(missing, Err)).collect();
+        for (places, shape, read) in raw.runs {
+            let batch: Vec<&WorkItem> = places.iter().filter_map(|&p| items.get(p).copied()).collect();
+            for (&place, given) in places.iter().zip(read.answers(&self.model, &batch, shape)) {
+                if let Some(answer) = answers.get_mut(place) {
+                    *answer = given;
+                }
+            }
+        }
+        answers.resize_with(items.len(), missing);
+        answers
+    }
+}

@@ -1,0 +1,57 @@
+//! What a graph is written for.
+//!
+//! | | CPU | CUDA |
+//! | --- | --- | --- |
+//! | weights | f32 | f16, bf16 or f32 |
+//! | attention | our operator | `com.microsoft.PackedMultiHeadAttention` |
+//! | its bias | ordered as the projection: (head, q·k·v, size) | (q·k·v, head, size) |
+//! | head | f32 | f32 past a cast; a vocabulary projection stays narrow |
+//! | pooling, largest logits | on the host, by an operator of ours | by standard operators on the device |
+
+use super::builder::{MICROSOFT, SORTIE};
+use crate::{device::Precision, onnx::Elem};
+
+/// What a graph is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// ONNX Runtime's CPU provider and our operators.
+    Cpu,
+    /// ONNX Runtime's CUDA provider and its operators alone.
+    Cuda(Precision),
+    /// CUDA's graph, with an operator of ours in the place of CUDA's attention, so
+    /// that everything else of it can be proven on a machine without a GPU.
+    #[cfg(test)]
+    StandIn(Precision),
+}
+
+impl Target {
+    /// Whether this is the CPU's graph.
+    pub(crate) fn is_cpu(self) -> bool {
+        self == Target::Cpu
+    }
+
+    /// Number format of weights and activations inside the encoder.
+    pub(crate) fn elem(self) -> Elem {
+        let precision = match self {
+            Target::Cpu => Precision::F32,
+            Target::Cuda(p) => p,
+            #[cfg(test)]
+            Target::StandIn(p) => p,
+        };
+        match precision {
+            Precision::F32 => Elem::F32,
+            Precision::F16 => Elem::F16,
+            Precision::Bf16 => Elem::BF16,
+        }
+    }
+
+    /// Where the attention operator comes from.
+    pub(crate) fn attention_domain(self) -> &'static str {
+        match self {
+            Target::Cpu => SORTIE,
+            Target::Cuda(_) => MICROSOFT,
+            #[cfg(test)]
+            Target::StandIn(_) => SORTIE,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! CUDA's graph run on the processor, with an operator of ours in the place of
+//! CUDA's attention: order of columns and biases, `token_offset`, casts, poolings on
+//! the device, heads, and batches brought to a bucket's shape, against PyTorch.
+
+use serde::Deserialize;
+
+use super::{masked_lm, native, open, oracle};
+use crate::{
+    cuda::Memory,
+    device::{Device, Precision},
+    item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
+    model::LoadOptions,
+    native::{NativeExecutor, buckets::Grid, graphs::Graphs, target::Target},
+    task::Pooling,
+};
+
+#[derive(Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    input_ids: Vec<u32>,
+    #[serde(default)]
+    token_type_ids: Vec<u32>,
+    cls: Option<Vec<f32>>,
+    mean: Option<Vec<f32>>,
+    logits: Option<Logits>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Logits {
+    Sequence(Vec<f32>),
+    Tokens(Vec<Vec<f32>>),
+}
+
+fn embed(pooling: Pooling) -> Want {
+    Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None })
+}
+
+fn item(case: &Case, want: Want) -> WorkItem {
+    let sequence = Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), truncated: false };
+    WorkItem { sequence, want }
+}
+
+/// Every case of an oracle with each thing it expects.
+fn cases(name: &str) -> Vec<(WorkItem, Vec<f32>)> {
+    let text = std::fs::read_to_string(oracle(name).join("expected.json")).unwrap();
+    let expected: Expected = serde_json::from_str(&text).unwrap();
+    let mut all = Vec::new();
+    for c in &expected.cases {
+        all.extend(c.cls.clone().map(|v| (item(c, embed(Pooling::Cls)), v)));
+        all.extend(c.mean.clone().map(|v| (item(c, embed(Pooling::Mean)), v)));
+        match &c.logits {
+            Some(Logits::Sequence(v)) => all.push((item(c, Want::Logits), v.clone())),
+            Some(Logits::Tokens(rows)) => all.push((item(c, Want::TokenLogits), rows.concat())),
+            None => {}
+        }
+    }
+    assert!(!all.is_empty(), "{name} expects nothing");
+    all
+}
+
+fn numbers(output: &Result<Output, ItemFault>) -> Vec<f32> {
+    match output.as_ref().unwrap() {
+        Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v.clone(),
+        Output::Sparse(v) => v.iter().map(|&(_, w)| w).collect(),
+    }
+}
+
+fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: how many numbers");
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= tolerance * w.abs().max(1.0), "{what}: number {i} is {g}, not {w}");
+    }
+}
+
+fn options(pooling: Option<Pooling>) -> LoadOptions {
+    LoadOptions { threads: Some(1), pooling, ..LoadOptions::default() }
+}
+
+fn start(name: &str, target: Target, pooling: Option<Pooling>) -> NativeExecutor {
+    let options = options(pooling);
+    let model = open(name, &options);
+    NativeExecutor::load(native(&model), &options, Device::Cpu, target).unwrap()
+}
+
+fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
+    let host = executor.host();
+    let raw = executor.run(host.prepare(items)).unwrap();
+    host.finish(items, raw)
+}
+
+/// All cases in one batch and each alone.
+fn agrees(name: &str, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
+    let mut executor = start(name, Target::StandIn(precision), pooling);
+    let all = cases(name);
+    let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
+    let together = run(&mut executor, &items);
+    for (k, ((item, want), got)) in all.iter().zip(&together).enumerate() {
+        let what = format!("{name} {}, case {k}", precision.name());
+        close(&numbers(got), want, tolerance, &what);
+        let alone = run(&mut executor, &[item]).remove(0);
+        close(&numbers(&alone), &numbers(got), tolerance / 2.0, &format!("{what}, alone against batched"));
+    }
+}
+
+/// f32 is exact but for the order of sums; f16 is held to the bound of design row "batch-mates".
+const EXACT: f32 = 1e-4;
+const HALF: f32 = 5e-3;
+/// bf16 keeps eight bits.
+const BRAIN: f32 = 5e-2;
+
+macro_rules! oracles {
+    ($($test:ident $folder:literal)*) => { $(
+        mod $test {
+            use super::*;
+
+            #[test]
+            fn exact() {
+                agrees($folder, Precision::F32, None, EXACT);
+            }
+
+            #[test]
+            fn half() {
+                agrees($folder, Precision::F16, None, HALF);
+            }
+        }
+    )* };
+}
+
+oracles! {
+    bert_base "bert-base"
+    bert_classify "bert-classify3"
+    bert_multi_label "bert-multilabel4"
+    bert_rerank "bert-rerank"
+    bert_relu "bert-rerank-relu"
+    bert_tokens "bert-tokens5"
+    distilbert_base "distilbert-base"
+    distilbert_classify "distilbert-classify3"
+    distilbert_rerank "distilbert-rerank"
+    distilbert_tokens "distilbert-tokens5"
+    electra_base "electra-base"
+    electra_rerank "electra-rerank"
+    roberta_base "roberta-base"
+    roberta_rerank "roberta-rerank"
+    xlm_roberta_base "xlm-roberta-base"
+    xlm_roberta_rerank "xlm-roberta-rerank"
+}
+
+#[test]
+fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
+    let all = cases("bert-base");
+    for own in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
+        let mut here = start("bert-base", Target::Cpu, Some(own));
+        let mut there = start("bert-base", Target::StandIn(Precision::F32), Some(own));
+        for want in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
+            let items: Vec<WorkItem> =
+                all.iter().map(|(i, _)| WorkItem { sequence: i.sequence.clone(), want: embed(want) }).collect();
+            let items: Vec<&WorkItem> = items.iter().collect();
+            let (a, b) = (run(&mut here, &items), run(&mut there, &items));
+            for (a, b) in a.iter().zip(&b) {
+                close(&numbers(b), &numbers(a), 1e-5, &format!("own {own:?}, wanted {want:?}"));
+            }
+        }
+    }
+}
+
+/// Items of many lengths, so that fillers and shapes matter.
+fn mixed(name: &str) -> Vec<WorkItem> {
+    let (first, _) = cases(name).remove(0);
+    (1..30usize)
+        .map(|n| {
+            let ids = first.sequence.ids.iter().copied().cycle().take(n).collect();
+            WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want: first.want }
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_brought_to_a_bucket_gives_what_it_gave_before() {
+    for name in ["bert-rerank", "bert-tokens5", "roberta-rerank", "bert-base"] {
+        let target = Target::StandIn(Precision::F32);
+        let mut plain = start(name, target, None);
+        let mut bucketed = start(name, target, None);
+        let grid = Grid::new(plain.host().bounds.longest);
+        bucketed.use_graphs(Graphs::new(Memory::host()), grid);
+        let facts = bucketed.capture();
+        assert!(facts.captured > 0 && facts.left_out == 0, "{name}: {facts:?}");
+        let items = mixed(name);
+        let mut fitted = 0;
+        for count in [1, 2, 3, 7] {
+            for batch in items.chunks(count) {
+                let batch: Vec<&WorkItem> = batch.iter().collect();
+                fitted += usize::from(bucketed.host().prepare(&batch).groups.iter().any(|g| g.bucket.is_some()));
+                let (a, b) = (run(&mut plain, &batch), run(&mut bucketed, &batch));
+                for (a, b) in a.iter().zip(&b) {
+                    close(&numbers(b), &numbers(a), 1e-5, &format!("{name}, {count} at once"));
+                }
+            }
+        }
+        assert!(fitted > 20, "{name}: {fitted} batches were brought to a bucket");
+    }
+}
+
+#[test]
+fn the_brain_format_runs_its_attention_in_f16() {
+    // ONNX Runtime has no bf16 kernels for processors: the graph must load, which checks every type in it.
+    let options = options(None);
+    let model = open("bert-rerank", &options);
+    match NativeExecutor::load(native(&model), &options, Device::Cpu, Target::StandIn(Precision::Bf16)) {
+        Ok(mut executor) => {
+            let all = cases("bert-rerank");
+            let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
+            for ((_, want), got) in all.iter().zip(run(&mut executor, &items)) {
+                close(&numbers(&got), want, BRAIN, "bf16");
+            }
+        }
+        Err(e) => {
+            let why = format!("{:?}", e);
+            assert!(why.contains("NOT_IMPLEMENTED") || why.contains("Could not find an implementation"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_sparse_model_gives_the_same_by_chunks() {
+    let (_dir, model) = masked_lm();
+    let options = options(None);
+    let load = |target| NativeExecutor::load(&model, &options, Device::Cpu, target).unwrap();
+    let (mut here, mut exact, mut half) =
+        (load(Target::Cpu), load(Target::StandIn(Precision::F32)), load(Target::StandIn(Precision::F16)));
+    // One token, a whole chunk, one more, several.
+    let items: Vec<WorkItem> = [1usize, 31, 32, 33, 64, 100, 2, 191]
+        .iter()
+        .map(|&n| {
+            let ids = (0..n as u32).map(|i| 4 + (i * 37 + n as u32) % 290).collect();
+            WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want: Want::Sparse }
+        })
+        .collect();
+    let items: Vec<&WorkItem> = items.iter().collect();
+    let dense = |answers: Vec<Result<Output, ItemFault>>| -> Vec<Vec<f32>> {
+        let spread = |answer: Result<Output, ItemFault>| {
+            let Ok(Output::Sparse(entries)) = answer else { panic!("{answer:?}") };
+            let mut row = vec![0.0; 300];
+            entries.iter().for_each(|&(id, w)| row[id as usize] = w);
+            row
+        };
+        answers.into_iter().map(spread).collect()
+    };
+    let want = dense(run(&mut here, &items));
+    assert!(want.iter().all(|row| row.iter().filter(|w| **w > 0.0).count() > 20), "the head gives nothing");
+    let (exact, half) = (dense(run(&mut exact, &items)), dense(run(&mut half, &items)));
+    for (i, want) in want.iter().enumerate() {
+        close(&exact[i], want, 1e-5, &format!("item {i}"));
+        close(&half[i], want, HALF, &format!("item {i} in f16"));
+    }
+}

@@ -1,0 +1,98 @@
+//! What every session's builder has set, by device.
+//!
+//! On CUDA: the device's memory arena grows by what is asked and no more, is capped
+//! where a limit is set, and TF32 is off, so that f32 means f32. A CUDA session that
+//! cannot be had is an error; nothing of a graph of ours may fall back to the CPU.
+
+use std::path::Path;
+
+use ort::{
+    ep::{self, ArenaExtendStrategy, cuda::AttentionBackend},
+    session::{RunOptions, Session, builder::SessionBuilder},
+};
+
+use crate::{
+    cuda::{self, Memory},
+    device::Device,
+    error::LoadError,
+    model::LoadOptions,
+};
+
+/// Run option that names the CUDA graph to replay or capture; −1 runs kernel by kernel.
+pub(crate) const GRAPH_ID: &str = "gpu_graph_id";
+
+/// A session's builder with its device set, and what goes with it.
+pub(crate) struct Ready {
+    pub(crate) builder: SessionBuilder,
+    /// Whether CUDA graphs may be captured.
+    pub(crate) graphs: bool,
+    /// The stream the session runs on and the way to its memory, where graphs are.
+    pub(crate) memory: Option<Memory>,
+}
+
+impl Ready {
+    /// A builder for `device`. `ours` says that the graph was written here: then all of
+    /// it must run on the device, and its small batches may be captured.
+    pub(crate) fn new(options: &LoadOptions, device: Device, path: &Path, ours: bool) -> Result<Self, LoadError> {
+        let runtime = options.runtime()?;
+        let bad = refused(path);
+        let builder = Session::builder(runtime.environment()).map_err(&bad)?;
+        let Device::Cuda(number) = device else {
+            return Ok(Self { builder, graphs: false, memory: None });
+        };
+        let lost = |source| LoadError::Device { device, source };
+        let cuda = runtime.cuda().map_err(lost)?;
+        cuda::device(&cuda, number).map_err(lost)?;
+        let graphs = ours && options.cuda.graphs;
+        let memory = if graphs { Some(Memory::cuda(cuda, number).map_err(lost)?) } else { None };
+        let mut provider = ep::CUDA::default()
+            .with_device_id(i32::try_from(number).unwrap_or(i32::MAX))
+            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+            .with_tf32(false)
+            .with_cuda_graph(graphs);
+        if let Some(bytes) = options.cuda.memory_limit {
+            provider = provider.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        if let Some(backends) = options.cuda.attention {
+            provider = provider.with_attention_backend(attention(backends));
+        }
+        if let Some(memory) = &memory {
+            // SAFETY: the stream lives in `memory`, which is dropped after the session that runs on it.
+            #[expect(unsafe_code, reason = "the stream is a raw pointer to ONNX Runtime")]
+            let on_stream = unsafe { provider.with_compute_stream(memory.stream()) };
+            provider = on_stream;
+        }
+        let mut builder =
+            builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|e| bad(e.into()))?;
+        if ours {
+            builder = builder.with_disable_cpu_fallback().map_err(|e| bad(e.into()))?;
+        }
+        Ok(Self { builder, graphs, memory })
+    }
+}
+
+/// ONNX Runtime's attention kernels, as the bits of its `sdpa_kernel` option.
+fn attention(bits: u32) -> AttentionBackend {
+    [
+        AttentionBackend::FLASH_ATTENTION,
+        AttentionBackend::EFFICIENT_ATTENTION,
+        AttentionBackend::TRT_FUSED_ATTENTION,
+        AttentionBackend::CUDNN_FLASH_ATTENTION,
+        AttentionBackend::MATH,
+        AttentionBackend::TRT_FLASH_ATTENTION,
+    ]
+    .into_iter()
+    .enumerate()
+    .filter(|(bit, _)| bits >> bit & 1 == 1)
+    .fold(AttentionBackend::none(), |all, (_, one)| all | one)
+}
+
+/// An error of ONNX Runtime about the model at `path`.
+pub(crate) fn refused(path: &Path) -> impl Fn(ort::Error) -> LoadError + '_ {
+    move |source| LoadError::Session { path: path.to_owned(), source }
+}
+
+/// Makes runs under `options` go kernel by kernel in a session that captures graphs.
+pub(crate) fn run_eagerly<T: ort::session::SelectedOutputMarker>(options: &mut RunOptions<T>) -> ort::Result<()> {
+    options.set(GRAPH_ID, "-1")
+}
