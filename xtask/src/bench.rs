@@ -39,12 +39,19 @@ enum Which {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// The engine and a server on a GPU: parity, speed, serving, memory; `--help` after `--` lists what it takes
+    Gpu {
+        /// Passed on; without any, `all`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 /// Runs one.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    match args.which {
-        Which::Cpu { threads, rounds } => cpu(threads, rounds),
+    match &args.which {
+        Which::Cpu { threads, rounds } => cpu(*threads, *rounds),
+        Which::Gpu { args } => crate::gpu::run(args),
     }
 }
 

@@ -14,6 +14,7 @@ mod catalog;
 mod check;
 mod demo;
 mod digest;
+mod gpu;
 mod interrupt;
 mod merge;
 mod models;

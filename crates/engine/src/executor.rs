@@ -9,7 +9,11 @@
 //! ```
 //! [`Executor::run`] does all three in turn and halves what fails.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     clock::DeviceClock,
@@ -21,6 +25,7 @@ use crate::{
     item::{ItemFault, Output, WorkItem},
     model::{Model, Source},
     native::{GraphFacts, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
+    profile::{self, NodeTime},
 };
 
 /// A loaded session and what it needs to run.
@@ -74,6 +79,19 @@ enum RawInner {
     Generic(GenericRaw),
     #[cfg(feature = "timed")]
     Timed(Vec<Result<Output, ItemFault>>),
+}
+
+impl Batch {
+    /// Tokens that the device is given, those that fill a shape included.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        match &self.0 {
+            BatchInner::Native(b) => b.tokens(),
+            BatchInner::Generic(b) => b.tokens(),
+            #[cfg(feature = "timed")]
+            BatchInner::Timed(items) => items.iter().map(|item| item.sequence.len()).sum(),
+        }
+    }
 }
 
 impl Host {
@@ -160,6 +178,24 @@ impl Executor {
             Inner::Native(e) => e.capture(),
             _ => GraphFacts::default(),
         }
+    }
+
+    /// Ends the profile that the model's options asked for: which provider ran which
+    /// operators, longest first.
+    ///
+    /// # Errors
+    /// When no profile was asked for, or its file cannot be read.
+    pub fn profile(&mut self) -> Result<Vec<NodeTime>, LoadError> {
+        let file = match &mut self.inner {
+            Inner::Native(e) => e.end_profile(),
+            Inner::Generic(e) => e.end_profile(),
+            #[cfg(feature = "timed")]
+            Inner::Timed(_) => return Ok(Vec::new()),
+        };
+        let path = PathBuf::from(file.map_err(LoadError::session(Path::new("profile")))?);
+        let nodes = profile::read(&path)?;
+        std::fs::remove_file(&path).map_err(LoadError::io(&path))?;
+        Ok(nodes)
     }
 
     /// Runs a batch that this executor's host laid out.

@@ -29,7 +29,9 @@ mod model;
 mod native;
 mod onnx;
 mod post;
+mod profile;
 mod runtime;
+mod sample;
 mod session;
 mod task;
 #[cfg(feature = "timed")]
@@ -45,6 +47,8 @@ pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
 pub use model::{CudaOptions, DEFAULT_GRAPHS, LoadOptions, Model, ModelInfo};
 pub use native::GraphFacts;
 pub use post::{Activation, activate, cosine};
+pub use profile::NodeTime;
 pub use runtime::{ORT_VERSION, Runtime, library_candidates, library_candidates_for};
+pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Task};
 pub use tokenize::{EncodeOptions, Query, TokenDetail, Tokenized, Tokenizer, Truncation};

@@ -3,7 +3,7 @@
 //! Safetensors of a known family take the native path; anything else with an
 //! ONNX export takes the generic one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     device::{Device, Precision},
@@ -36,6 +36,8 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// What only GPUs have.
     pub cuda: CudaOptions,
+    /// Keep a profile of every run, for [`crate::Executor::profile`], in files of this prefix.
+    pub profile: Option<PathBuf>,
 }
 
 /// How a GPU is used.

@@ -36,7 +36,10 @@ impl Ready {
     pub(crate) fn new(options: &LoadOptions, device: Device, path: &Path, ours: bool) -> Result<Self, LoadError> {
         let runtime = options.runtime()?;
         let bad = refused(path);
-        let builder = Session::builder(runtime.environment()).map_err(&bad)?;
+        let mut builder = Session::builder(runtime.environment()).map_err(&bad)?;
+        if let Some(prefix) = &options.profile {
+            builder = builder.with_profiling(prefix).map_err(|e| bad(e.into()))?;
+        }
         let Device::Cuda(number) = device else {
             return Ok(Self { builder, graphs: false, memory: None });
         };

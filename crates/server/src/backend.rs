@@ -1,4 +1,5 @@
-//! The engine as the scheduler sees it, with each batch counted.
+//! The engine as the scheduler sees it: a batch is packed and its answers are read
+//! beside the device, which does nothing but run. Each batch is counted.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -6,12 +7,12 @@ use std::{
     time::Instant,
 };
 
-use sortie_engine::{Executor, ItemFault, Output, WorkItem};
+use sortie_engine::{Batch, Executor, ItemFault, Output, Raw, RunFault, WorkItem};
 use sortie_scheduler::{Backend, Host, RunError};
 
 use crate::metrics::BatchMetrics;
 
-/// One session on its device, owned by the scheduler's thread.
+/// One session on its device, owned by one of the scheduler's threads.
 #[derive(Debug)]
 pub(crate) struct EngineBackend {
     executor: Executor,
@@ -36,23 +37,23 @@ impl EngineBackend {
     }
 }
 
-/// The engine's host side. The executor packs and reads on the device's thread.
+/// The engine's host side.
 #[derive(Debug)]
-pub(crate) struct EngineHost;
+pub(crate) struct EngineHost(Arc<sortie_engine::Host>);
 
 impl Host for EngineHost {
     type Item = Arc<WorkItem>;
-    type Prepared = Vec<Arc<WorkItem>>;
-    type Raw = Vec<Result<Output, ItemFault>>;
+    type Prepared = Batch;
+    type Raw = Raw;
     type Output = Output;
     type Fault = ItemFault;
 
-    fn prepare(&self, items: &[&Arc<WorkItem>]) -> Self::Prepared {
-        items.iter().map(|item| Arc::clone(item)).collect()
+    fn prepare(&self, items: &[&Arc<WorkItem>]) -> Batch {
+        self.0.prepare(&plain(items))
     }
 
-    fn finish(&self, _items: &[&Arc<WorkItem>], raw: Self::Raw) -> Self::Raw {
-        raw
+    fn finish(&self, items: &[&Arc<WorkItem>], raw: Raw) -> Vec<Result<Output, ItemFault>> {
+        self.0.finish(&plain(items), raw)
     }
 
     fn give_up(&self, why: String) -> ItemFault {
@@ -67,20 +68,27 @@ impl Host for EngineHost {
     }
 }
 
+fn plain<'a>(items: &[&'a Arc<WorkItem>]) -> Vec<&'a WorkItem> {
+    items.iter().map(|&item| Arc::as_ref(item)).collect()
+}
+
 impl Backend for EngineBackend {
     type Host = EngineHost;
 
     fn host(&self) -> Arc<EngineHost> {
-        Arc::new(EngineHost)
+        Arc::new(EngineHost(self.executor.host()))
     }
 
-    fn run(&mut self, prepared: Vec<Arc<WorkItem>>) -> Result<Vec<Result<Output, ItemFault>>, RunError> {
-        let items: Vec<&WorkItem> = prepared.iter().map(AsRef::as_ref).collect();
+    fn run(&mut self, prepared: Batch) -> Result<Raw, RunError> {
+        let tokens = prepared.tokens();
         let begun = Instant::now();
-        let outputs = self.executor.run(&items);
-        let tokens = items.iter().map(|item| item.sequence.len()).sum();
+        let given = self.executor.run_batch(prepared).map_err(|fault| match fault {
+            RunFault::OutOfMemory(why) => RunError::OutOfMemory(why),
+            RunFault::DeviceLost(why) => RunError::DeviceLost(why),
+            other => RunError::Failed(other.to_string()),
+        });
         let Meter { model, limit, metrics } = &self.meter;
         metrics.ran(model, tokens, *limit, begun.elapsed());
-        Ok(outputs)
+        given
     }
 }

@@ -7,8 +7,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use sortie_engine::Device;
 use sortie_proto::v1::ModelState;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ModelSpec,
@@ -24,12 +26,19 @@ pub(crate) struct Keeper {
     health: Health,
     metrics: Arc<Metrics>,
     watchers: Mutex<HashMap<String, AbortHandle>>,
+    /// Cancelled where a GPU is lost for good: only a new process can use it again.
+    gpu_lost: CancellationToken,
 }
 
 impl Keeper {
     /// Keeps the models that were loaded at the start.
-    pub(crate) async fn new(registry: Registry, health: Health, metrics: Arc<Metrics>) -> Self {
-        let keeper = Self { registry, health, metrics, watchers: Mutex::default() };
+    pub(crate) async fn new(
+        registry: Registry,
+        health: Health,
+        metrics: Arc<Metrics>,
+        gpu_lost: CancellationToken,
+    ) -> Self {
+        let keeper = Self { registry, health, metrics, watchers: Mutex::default(), gpu_lost };
         for served in keeper.registry.all() {
             keeper.welcome(&served).await;
         }
@@ -74,7 +83,7 @@ impl Keeper {
     async fn welcome(&self, served: &Arc<Served>) {
         self.metrics.expect(&served.name);
         self.health.greet(&served.name).await;
-        let watcher = tokio::spawn(watch(Arc::clone(served), self.health.clone())).abort_handle();
+        let watcher = tokio::spawn(watch(Arc::clone(served), self.health.clone(), self.gpu_lost.clone())).abort_handle();
         self.watchers.lock().insert(served.name.clone(), watcher);
     }
 
@@ -93,11 +102,15 @@ impl Drop for Keeper {
     }
 }
 
-/// Says NOT_SERVING for a model whose thread ended though nobody asked for it.
-async fn watch(served: Arc<Served>, health: Health) {
+/// Says NOT_SERVING for a model whose thread ended though nobody asked for it. Where it ran on
+/// a GPU the process must end too: what CUDA lost it gives to no later session of this process.
+async fn watch(served: Arc<Served>, health: Health, gpu_lost: CancellationToken) {
     served.scheduler.drained().await;
     if served.state() == ModelState::Failed {
         tracing::error!(model = served.name, "the model's thread ended");
         health.failed(&served.name).await;
+        if served.info().device != Device::Cpu.to_string() {
+            gpu_lost.cancel();
+        }
     }
 }

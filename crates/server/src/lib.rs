@@ -19,6 +19,7 @@ mod backend;
 mod connection;
 mod context;
 mod deadline;
+pub mod doctor;
 mod errors;
 mod health;
 mod hub;

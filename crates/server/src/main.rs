@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use sortie_server::{
     Config, Signals,
     config::{self, ConfigError, Invocation},
+    doctor,
 };
 
 /// Exit code after a second stop signal: as a shell reports SIGINT.
@@ -20,6 +21,10 @@ const USAGE: u8 = 2;
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) fn main() -> ExitCode {
+    let mut line = std::env::args_os();
+    if line.nth(1).is_some_and(|first| first == "doctor") {
+        return examine(line);
+    }
     match config::read(std::env::args_os()) {
         Ok(Invocation::Print(text)) => match writeln!(std::io::stdout(), "{}", text.trim_end()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -33,6 +38,28 @@ pub(crate) fn main() -> ExitCode {
         Err(e) => {
             eprintln!("sortie-server: {:#}", anyhow::Error::from(e));
             ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// `sortie-server doctor …`.
+fn examine(rest: impl Iterator<Item = OsString>) -> ExitCode {
+    let found = match doctor::args(rest) {
+        Ok(args) => doctor::examine(&args),
+        Err(e) => {
+            // Help and version are no errors: clap knows which stream and code are due.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match found {
+        Ok(found) => match writeln!(std::io::stdout(), "{}", found.text.trim_end()) {
+            Ok(()) if found.well => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
+        Err(e) => {
+            eprintln!("sortie-server: {e:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -73,6 +73,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// A model's GPU was lost and could not be had again in this process.
+    #[error("a model's gpu was lost; a new process may have it again")]
+    GpuLost,
     /// Metrics do not fit together.
     #[error("cannot build metrics")]
     Metrics(#[from] prometheus::Error),
@@ -224,7 +227,9 @@ impl Process {
         let layer = RequestLayer::new(&config, registry.clone(), Arc::clone(&metrics), callers);
         let service = layer.layer(routes.routes().prepare());
 
-        let keeper = Arc::new(Keeper::new(registry.clone(), health.clone(), Arc::clone(&metrics)).await);
+        let gpu_lost = CancellationToken::new();
+        let keeper = Keeper::new(registry.clone(), health.clone(), Arc::clone(&metrics), gpu_lost.clone()).await;
+        let keeper = Arc::new(keeper);
         write_address("addr_file", config.addr_file.as_deref(), bound)?;
         health.serving().await;
         phase.serving();
@@ -239,6 +244,7 @@ impl Process {
         tokio::select! {
             () = &mut server => return Ok(()),
             () = shutdown => {}
+            () = gpu_lost.cancelled() => tracing::error!("a gpu is lost; other models finish, then the process ends"),
         }
 
         tracing::info!(drain_grace = %config.drain_grace, drain_timeout = %config.drain_timeout, "stopping");
@@ -258,7 +264,7 @@ impl Process {
             tracing::warn!("requests were still in flight after {}", config.drain_timeout);
         }
         tracing::info!("stopped");
-        Ok(())
+        if gpu_lost.is_cancelled() { Err(RunError::GpuLost) } else { Ok(()) }
     }
 }
 

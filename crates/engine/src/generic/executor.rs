@@ -61,6 +61,11 @@ impl GenericExecutor {
         Arc::clone(&self.host)
     }
 
+    /// Ends ONNX Runtime's profile and names its file.
+    pub(crate) fn end_profile(&mut self) -> ort::Result<String> {
+        self.session.end_profiling()
+    }
+
     /// Runs a batch that [`GenericHost::prepare`] laid out.
     pub(crate) fn run(&mut self, batch: GenericBatch) -> Result<GenericRaw, RunFault> {
         let (mut raw, runs) = GenericRaw::of(batch);

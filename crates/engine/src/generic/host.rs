@@ -33,6 +33,13 @@ pub(crate) struct GenericBatch {
     runs: Vec<GenericRun>,
 }
 
+impl GenericBatch {
+    /// Tokens that the device is given, padding included.
+    pub(crate) fn tokens(&self) -> usize {
+        self.runs.iter().map(|run| run.shape.rows * run.shape.length).sum()
+    }
+}
+
 /// What the device gave for a batch.
 #[derive(Debug)]
 pub(crate) struct GenericRaw {

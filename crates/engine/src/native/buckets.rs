@@ -40,6 +40,7 @@ impl Grid {
     pub(crate) fn new(longest: usize) -> Self {
         let mut lengths: Vec<usize> = LONGEST.iter().copied().filter(|&l| l < longest).collect();
         lengths.push(longest.min(LONGEST[LONGEST.len() - 1]));
+        lengths.dedup();
         let mut all = Vec::new();
         for tokens in TOKENS {
             for &longest in &lengths {
@@ -55,6 +56,13 @@ impl Grid {
         // The smallest batches gain most; what is cut off runs eagerly.
         all.truncate(MOST_BUCKETS);
         Self(all)
+    }
+
+    /// Without buckets of more than `tokens`.
+    #[cfg(test)]
+    pub(crate) fn up_to(mut self, tokens: usize) -> Self {
+        self.0.retain(|b| b.tokens <= tokens);
+        self
     }
 
     /// Every bucket, with the number its graph is known by.

@@ -87,6 +87,11 @@ impl NativeExecutor {
         Arc::clone(&self.host)
     }
 
+    /// Ends ONNX Runtime's profile and names its file.
+    pub(crate) fn end_profile(&mut self) -> ort::Result<String> {
+        self.session.end_profiling()
+    }
+
     /// Runs a batch that [`NativeHost::prepare`] laid out.
     pub(crate) fn run(&mut self, batch: NativeBatch) -> Result<NativeRaw, RunFault> {
         let (mut raw, groups) = NativeRaw::of(batch);

@@ -64,6 +64,17 @@ pub(crate) struct NativeBatch {
     pub(crate) groups: Vec<Group>,
 }
 
+impl NativeBatch {
+    /// Tokens that the device is given.
+    pub(crate) fn tokens(&self) -> usize {
+        let of = |group: &Group| match group.bucket {
+            Some((_, bucket)) => bucket.tokens,
+            None => group.cumulative.last().and_then(|&t| usize::try_from(t).ok()).unwrap_or(0),
+        };
+        self.groups.iter().map(of).sum()
+    }
+}
+
 /// What the device gave for one group, by output.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {

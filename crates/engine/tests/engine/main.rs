@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod device;
 mod faults;
 mod generic;
 mod invariance;

@@ -10,7 +10,7 @@ pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 
 /// Who reaches the admin port may look; who may change what is served is decided on purpose.
 pub const ADMIN_MODELS: bool = false;
 
-/// The one device of this version.
+/// Every machine has one. A GPU is asked for by name, since a server must not be slow by surprise.
 pub const DEVICE: &str = "cpu";
 
 /// 0 lets ONNX Runtime take one thread a core.
@@ -19,9 +19,16 @@ pub const THREADS: usize = 0;
 /// 0 takes one tokenizing thread a core: tokenizing runs ahead of the device and the two share the machine.
 pub const TOKENIZE_THREADS: usize = 0;
 
-/// Tokens in one batch. On a CPU batches of about a thousand tokens did better than larger ones
+/// Tokens in one batch; 0 is what suits the device: [`CPU_BATCH_TOKENS`] or [`GPU_BATCH_TOKENS`].
+pub const MAX_BATCH_TOKENS: u32 = 0;
+
+/// On a CPU batches of about a thousand tokens did better than larger ones
 /// (`cargo xtask bench cpu`), as good as smaller ones, and make a new caller wait less.
-pub const MAX_BATCH_TOKENS: u32 = 1_024;
+pub const CPU_BATCH_TOKENS: u32 = 1_024;
+
+/// On a GPU a token costs less the more there are; past this the gain is small and a new
+/// caller waits longer for the batch that runs (a few milliseconds for a small model).
+pub const GPU_BATCH_TOKENS: u32 = 16_384;
 
 /// Tokens that may wait: about two minutes of a small CPU's work, or forty jobs of 200 pairs. A
 /// caller with a deadline is refused long before.

@@ -96,7 +96,7 @@ pub struct Config {
     /// How long a connection with an answer to take may take nothing before it is cut; 0s is for ever
     #[arg(long, env = "SORTIE_RESPONSE_WRITE_TIMEOUT", value_name = "TIME")]
     pub response_write_timeout: Span,
-    /// Device to run on
+    /// Devices to run on: cpu, cuda:N, several separated by commas, or cuda:all
     #[arg(long, env = "SORTIE_DEVICE")]
     pub device: String,
     /// Threads ONNX Runtime uses inside one batch, per model; 0 is one a core
@@ -109,7 +109,7 @@ pub struct Config {
     #[arg(long, env = "SORTIE_ORT_LIBRARY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_library: Option<PathBuf>,
-    /// Tokens in one batch on the device
+    /// Tokens in one batch on the device; 0 is 1,024 on processors and 16,384 on GPUs
     #[arg(long, env = "SORTIE_MAX_BATCH_TOKENS", value_name = "N")]
     pub max_batch_tokens: u32,
     /// Tokens that may wait in a model's queue

@@ -1,5 +1,7 @@
 //! What settings may be. The first that makes no sense is named.
 
+use sortie_engine::{Device, DeviceError, DeviceSet};
+
 use super::{Config, ConfigError, defaults};
 
 impl Config {
@@ -8,14 +10,8 @@ impl Config {
     /// # Errors
     /// Names the first field that makes no sense.
     pub fn validate(&mut self) -> Result<(), ConfigError> {
-        if self.device != defaults::DEVICE {
-            return Err(ConfigError::invalid(
-                "device",
-                format!("{:?} is not served, only {:?}", self.device, defaults::DEVICE),
-            ));
-        }
+        let devices = self.devices()?;
         let above_zero = [
-            ("max_batch_tokens", u64::from(self.max_batch_tokens)),
             ("max_queue_tokens", self.max_queue_tokens),
             ("max_items", u64::from(self.max_items)),
             ("max_message_bytes", self.max_message_bytes),
@@ -37,7 +33,7 @@ impl Config {
         if self.max_text_bytes > self.max_message_bytes {
             return Err(ConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
         }
-        if self.max_queue_tokens < u64::from(self.max_batch_tokens) {
+        if self.max_queue_tokens < u64::from(self.batch_tokens(&devices)) {
             return Err(ConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
         }
         if self.replica.chars().any(char::is_control) {
@@ -65,6 +61,20 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The devices that models run on.
+    pub(crate) fn devices(&self) -> Result<DeviceSet, ConfigError> {
+        self.device.parse().map_err(|e: DeviceError| ConfigError::invalid("device", e.to_string()))
+    }
+
+    /// Tokens in one batch: those set, else what suits the devices.
+    pub(crate) fn batch_tokens(&self, devices: &DeviceSet) -> u32 {
+        match (self.max_batch_tokens, devices) {
+            (0, DeviceSet::Listed(all)) if all.contains(&Device::Cpu) => defaults::CPU_BATCH_TOKENS,
+            (0, _) => defaults::GPU_BATCH_TOKENS,
+            (set, _) => set,
+        }
     }
 
     /// Settings of TLS and keys that need one another.

@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use sortie_engine::{Executor, LoadOptions, Model, ModelInfo, Pooling, Runtime};
+use sortie_engine::{Device, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime};
 use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
 use tokio::sync::Semaphore;
 
-use super::{Served, StartupError, facts::made_for, warm_up::warm_up};
+use super::{Served, StartupError, facts::made_for, warm_up::{prime, warm_up}};
 use crate::{
     backend::{EngineBackend, Meter},
     config::{Config, ModelSpec, PoolingName, Source},
@@ -28,6 +28,10 @@ pub(super) struct Shared {
     pub(super) tokenize_threads: usize,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) batches: Arc<BatchMetrics>,
+    /// Devices of every model, at least one.
+    pub(super) devices: Vec<Device>,
+    /// Tokens in one batch on any of them.
+    pub(super) batch_tokens: u32,
 }
 
 /// Loads one model; nothing of it is served yet.
@@ -50,6 +54,8 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         max_length: spec.max_length,
         pooling: spec.pooling.map(engine_pooling),
         prefer_onnx: spec.prefer_onnx,
+        device: shared.devices.first().copied().unwrap_or_default(),
+        ..LoadOptions::default()
     };
     let path = folder.clone();
     let model = tokio::task::spawn_blocking(move || Model::open(&path, &options))
@@ -57,20 +63,30 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
-    let for_owner = Arc::clone(&model);
     let meter =
-        Meter { model: name.as_str().into(), limit: config.max_batch_tokens, metrics: Arc::clone(&shared.batches) };
+        Meter { model: name.as_str().into(), limit: shared.batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {
-        max_batch_tokens: usize::try_from(config.max_batch_tokens).unwrap_or(usize::MAX),
+        max_batch_tokens: usize::try_from(shared.batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
         ..SchedulerConfig::default()
     };
-    let make = move || Executor::new(&for_owner).map(|executor| EngineBackend::new(executor, meter.clone()));
-    let scheduler = Scheduler::start(&name, limits, vec![make])
+    let warm = config.warm_up;
+    let maker = |&device: &Device| {
+        let (model, meter) = (Arc::clone(&model), meter.clone());
+        // Called again where the device was lost.
+        move || {
+            let mut executor = Executor::on(&model, device)?;
+            if warm {
+                prime(&meter.model, &model, &mut executor, meter.limit);
+            }
+            Ok::<_, LoadError>(EngineBackend::new(executor, meter.clone()))
+        }
+    };
+    let scheduler = Scheduler::start(&name, limits, shared.devices.iter().map(maker).collect())
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;
     if config.warm_up {
-        warm_up(&name, &model, &scheduler).await;
+        warm_up(&name, &model, &scheduler, shared.devices.len(), shared.batch_tokens).await;
     }
     let revision = commit.unwrap_or_else(|| model.info().revision.clone());
     announce(&name, &folder, &revision, model.info());
@@ -80,7 +96,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         model,
         scheduler,
         limits: v1::Limits {
-            max_batch_tokens: config.max_batch_tokens,
+            max_batch_tokens: shared.batch_tokens,
             max_items: config.max_items,
             max_message_bytes: config.max_message_bytes,
             max_text_bytes: config.max_text_bytes,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sortie_engine::{LoadError, ORT_VERSION, Runtime};
+use sortie_engine::{CudaError, Device, DeviceSet, LoadError, ORT_VERSION, Runtime};
 use sortie_scheduler::StartError;
 use tokio::sync::Semaphore;
 
@@ -23,7 +23,12 @@ pub(crate) use self::{
     life::{Change, ChangeError},
     served::Served,
 };
-use crate::{config::Config, errors::ServeError, hub::HubError, metrics::BatchMetrics};
+use crate::{
+    config::{Config, ConfigError},
+    errors::ServeError,
+    hub::HubError,
+    metrics::BatchMetrics,
+};
 
 /// Why the models did not load.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,12 @@ pub enum StartupError {
     /// ONNX Runtime cannot be loaded.
     #[error("cannot load ONNX Runtime")]
     Runtime(#[source] LoadError),
+    /// The devices cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No GPU can be used, and all were asked for.
+    #[error("device: cuda:all cannot be used")]
+    NoGpu(#[source] Option<CudaError>),
     /// A model's files are not fit.
     #[error("cannot load the model {name}")]
     Load {
@@ -88,7 +99,8 @@ impl Registry {
         replica: &str,
         batches: &Arc<BatchMetrics>,
     ) -> Result<Self, StartupError> {
-        let runtime = Runtime::find(config.ort_library.as_deref()).map_err(StartupError::Runtime)?;
+        let set = config.devices()?;
+        let (runtime, devices) = devices(config, &set)?;
         tracing::info!(
             library = %runtime.library().display(),
             version = ORT_VERSION,
@@ -104,6 +116,8 @@ impl Registry {
             tokenize_threads: threads,
             draining: Arc::default(),
             batches: Arc::clone(batches),
+            devices,
+            batch_tokens: config.batch_tokens(&set),
         };
         let mut by_name = Models::new();
         for spec in &config.models {
@@ -160,4 +174,33 @@ impl Registry {
             served.scheduler.drain();
         }
     }
+}
+
+/// The library for the devices asked for, and those devices one by one.
+fn devices(config: &Config, set: &DeviceSet) -> Result<(Runtime, Vec<Device>), StartupError> {
+    let first = match set {
+        DeviceSet::Listed(all) => all.first().copied().unwrap_or_default(),
+        _ => Device::Cuda(0),
+    };
+    let runtime = Runtime::find_for(config.ort_library.as_deref(), first).map_err(StartupError::Runtime)?;
+    let devices = match set {
+        DeviceSet::Listed(all) => all.clone(),
+        _ => {
+            let gpus = runtime.gpus().map_err(|why| StartupError::NoGpu(Some(why)))?;
+            gpus.iter().map(|gpu| Device::Cuda(gpu.number)).collect()
+        }
+    };
+    if devices.is_empty() {
+        return Err(StartupError::NoGpu(None));
+    }
+    for device in &devices {
+        if let Device::Cuda(number) = device
+            && let Ok(gpus) = runtime.gpus()
+            && let Some(gpu) = gpus.iter().find(|gpu| gpu.number == *number)
+        {
+            let mib = |bytes: u64| bytes >> 20;
+            tracing::info!(%device, name = gpu.name, free_mib = mib(gpu.free), total_mib = mib(gpu.total), "gpu");
+        }
+    }
+    Ok((runtime, devices))
 }

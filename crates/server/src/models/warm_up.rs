@@ -1,10 +1,11 @@
-//! A few batches before the first caller's: the runtime makes its buffers, and
-//! the scheduler learns what a batch and a token cost here. Without them the
-//! first estimates of waiting would be guesses, and refusals with them.
+//! A few batches before the first caller's: the runtime makes its buffers, a GPU
+//! captures its graphs, and the scheduler learns what a batch and a token cost here.
+//! Without them the first estimates of waiting would be guesses, and refusals with them.
 
 use std::sync::Arc;
 
-use sortie_engine::{EncodeOptions, Model, Output, Sequence, Task, Want, WorkItem};
+use futures::future::join_all;
+use sortie_engine::{EncodeOptions, Executor, Model, Output, Sequence, Task, Want, WorkItem};
 use sortie_scheduler::{PartResult, Request, Scheduler, Unit};
 
 use crate::backend::EngineBackend;
@@ -12,31 +13,74 @@ use crate::backend::EngineBackend;
 /// Tokens of one sequence: a usual passage.
 const TOKENS: usize = 128;
 
-/// Sequences of each batch. Two sizes tell the cost of a batch from that of a token; each twice,
-/// for the first of a kind is slow.
-const BATCHES: [usize; 4] = [1, 4, 1, 4];
+/// Batches that are measured, as shares of a full one; zero is one sequence. Sizes far apart tell
+/// the cost of a batch from that of a token; each twice, for the first of a size may be slow.
+const SHARES: [f32; 8] = [0.0, 0.25, 0.5, 1.0, 0.0, 0.25, 0.5, 1.0];
 
 /// Any text will do.
 const TEXT: &str = "warm up";
 
-/// Runs the batches. A fault is logged and no more: requests will say what is wrong.
-pub(super) async fn warm_up(name: &str, model: &Model, scheduler: &Scheduler<EngineBackend>) {
+/// On the device's own thread, before it takes work: captures its graphs, and runs a full batch and a
+/// small one that nobody counts. The first of each is many times slower than the next.
+pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_tokens: u32) {
+    let graphs = executor.capture();
+    if graphs.captured + graphs.left_out > 0 {
+        let (captured, left_out, mib) = (graphs.captured, graphs.left_out, graphs.bytes >> 20);
+        tracing::info!(name, device = %executor.device(), captured, left_out, mib, "CUDA graphs of small batches");
+    }
     let Some(item) = item(model) else { return };
-    let tokens = item.sequence.len();
+    for count in [full(&item, batch_tokens), 1] {
+        let batch: Vec<&WorkItem> = std::iter::repeat_n(&item, count).collect();
+        if let Some(fault) = executor.run(&batch).into_iter().find_map(Result::err) {
+            tracing::warn!(name, device = %executor.device(), %fault, "warming up failed");
+            return;
+        }
+    }
+}
+
+/// Sequences in a full batch.
+fn full(item: &WorkItem, batch_tokens: u32) -> usize {
+    let budget = usize::try_from(batch_tokens).unwrap_or(usize::MAX);
+    (budget / item.sequence.len().max(1)).max(1)
+}
+
+/// Runs the measured batches, each on as many devices as there are. A fault is logged and no
+/// more: requests will say what is wrong.
+pub(super) async fn warm_up(
+    name: &str,
+    model: &Model,
+    scheduler: &Scheduler<EngineBackend>,
+    devices: usize,
+    batch_tokens: u32,
+) {
+    let Some(item) = item(model) else { return };
+    let (tokens, full) = (item.sequence.len(), full(&item, batch_tokens));
     let item = Arc::new(item);
-    for count in BATCHES {
-        let units = vec![Unit { item: Arc::clone(&item), tokens }; count];
-        let fault = match scheduler.admit(Request::of((tokens * count) as u64)) {
-            Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
-            Err(refusal) => Some(refusal.to_string()),
+    for share in SHARES {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
+        let count = ((full as f32 * share) as usize).max(1);
+        let part = async || {
+            let units = vec![Unit { item: Arc::clone(&item), tokens }; count];
+            match scheduler.admit(Request::of((tokens * count) as u64)) {
+                Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
+                Err(refusal) => Some(refusal.to_string()),
+            }
         };
-        if let Some(fault) = fault {
+        let faults = join_all((0..devices.max(1)).map(|_| part())).await;
+        if let Some(fault) = faults.into_iter().flatten().next() {
             tracing::warn!(name, fault, "warming up failed");
             return;
         }
     }
     let load = scheduler.load();
-    tracing::info!(name, batch_ms = load.a_ms, token_us = load.b_us, tokens_per_second = load.rate_tok_s, "warmed up");
+    tracing::info!(
+        name,
+        batch_ms = load.a_ms,
+        token_us = load.b_us,
+        knee_tokens = load.knee_tok,
+        tokens_per_second = load.rate_tok_s,
+        "warmed up"
+    );
 }
 
 fn fault(result: &PartResult<Output, sortie_engine::ItemFault>) -> Option<String> {

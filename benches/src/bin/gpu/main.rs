@@ -1,0 +1,173 @@
+//! What the engine and a server do on a GPU, in one program that needs nothing but
+//! ONNX Runtime's CUDA build beside it: it is built elsewhere and carried to the host.
+//!
+//! ```text
+//! gpu parity   numbers against PyTorch's, alone and in batches
+//! gpu speed    200 pairs and one pair, beside padded ONNX Runtime and PyTorch
+//! gpu serve    text in, scores out over gRPC on loopback, beside sentence-transformers
+//! gpu memory   random batches, and what they leave behind
+//! gpu all      all of it
+//! ```
+//! Tables are Markdown. The exit code says whether parity held. Rivals run in Python
+//! (`gpu_rivals.py`) where `--python` names one that has torch; without it their rows are left out.
+
+#![forbid(unsafe_code)]
+
+mod memory;
+mod parity;
+mod rivals;
+mod serve;
+mod speed;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use sortie_engine::{CudaOptions, Device, LoadOptions, Precision, Runtime, SampleShape};
+
+#[derive(Parser)]
+#[command(about = "Parity, speed and memory of the engine and a server on one device")]
+struct Cli {
+    #[command(subcommand)]
+    which: Which,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand, Clone, Copy)]
+enum Which {
+    /// Numbers against PyTorch's
+    Parity,
+    /// 200 pairs and one pair, engine only
+    Speed,
+    /// Text in, scores out over gRPC
+    Serve,
+    /// Random batches, and what they leave behind
+    Memory,
+    /// All of it
+    All,
+}
+
+/// What every part takes.
+#[derive(Args)]
+struct Common {
+    /// Device
+    #[arg(long, global = true, default_value = "cuda:0")]
+    device: Device,
+    /// Number format on a GPU
+    #[arg(long, global = true, default_value = "f16")]
+    precision: Precision,
+    /// The ONNX Runtime library
+    #[arg(long, global = true)]
+    ort_library: Option<PathBuf>,
+    /// Without CUDA graphs
+    #[arg(long, global = true)]
+    no_graphs: bool,
+    /// Attention kernels, as the bits of ONNX Runtime's `sdpa_kernel`
+    #[arg(long, global = true)]
+    attention: Option<u32>,
+    /// Folder with `tiny/` and `minilm.json`
+    #[arg(long, global = true, default_value = "tests/oracle")]
+    oracle: PathBuf,
+    /// Folder with the real models `minilm` and `reranker`; their rows and tokenizer are left out without it
+    #[arg(long, global = true)]
+    models: Option<PathBuf>,
+    /// Shapes to time: minilm, base, large
+    #[arg(long, global = true, value_delimiter = ',', default_value = "minilm,base,large")]
+    shapes: Vec<Shape>,
+    /// Times each way runs; the median counts
+    #[arg(long, global = true, default_value_t = 20)]
+    rounds: usize,
+    /// Random batches of the memory part
+    #[arg(long, global = true, default_value_t = 10_000)]
+    batches: usize,
+    /// A Python with torch, transformers and sentence-transformers
+    #[arg(long, global = true)]
+    python: Option<PathBuf>,
+    /// The script with the rivals
+    #[arg(long, global = true, default_value = "benches/gpu_rivals.py")]
+    rivals: PathBuf,
+    /// The server's program
+    #[arg(long, global = true, default_value = "sortie-server")]
+    server: PathBuf,
+    /// Seconds of full load
+    #[arg(long, global = true, default_value_t = 20)]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shape {
+    Tiny,
+    Minilm,
+    Base,
+    Large,
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Shape::Tiny => "tiny",
+            Shape::Minilm => "minilm",
+            Shape::Base => "base",
+            Shape::Large => "large",
+        }
+    }
+
+    fn sample(self) -> SampleShape {
+        match self {
+            // The vocabulary of the others: the work's ids are the same.
+            Shape::Tiny => SampleShape { vocab: SampleShape::MINILM.vocab, ..SampleShape::TINY },
+            Shape::Minilm => SampleShape::MINILM,
+            Shape::Base => SampleShape::BASE,
+            Shape::Large => SampleShape::LARGE,
+        }
+    }
+}
+
+impl Common {
+    fn runtime(&self) -> anyhow::Result<Runtime> {
+        Ok(Runtime::find_for(self.ort_library.as_deref(), self.device)?)
+    }
+
+    fn options(&self) -> anyhow::Result<LoadOptions> {
+        Ok(LoadOptions {
+            runtime: Some(self.runtime()?),
+            max_length: None,
+            device: self.device,
+            precision: Some(self.precision),
+            cuda: CudaOptions { graphs: !self.no_graphs, attention: self.attention, ..CudaOptions::default() },
+            ..LoadOptions::default()
+        })
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Cli { which, common } = Cli::parse();
+    let runtime = common.runtime()?;
+    println!("{}", runtime.build_info());
+    match runtime.gpus() {
+        Ok(gpus) => gpus.iter().for_each(|g| {
+            println!("cuda:{} {} {}.{}, {} MiB", g.number, g.name, g.capability.0, g.capability.1, g.total >> 20);
+        }),
+        Err(why) => println!("no GPU: {why}"),
+    }
+    let mut held = true;
+    if matches!(which, Which::Parity | Which::All) {
+        held &= parity::run(&common)?;
+    }
+    if matches!(which, Which::Speed | Which::All) {
+        speed::run(&common)?;
+    }
+    if matches!(which, Which::Serve | Which::All) {
+        serve::run(&common)?;
+    }
+    if matches!(which, Which::Memory | Which::All) {
+        memory::run(&common)?;
+    }
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The middle of several times.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}

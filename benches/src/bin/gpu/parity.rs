@@ -1,0 +1,197 @@
+//! Every tiny oracle that the native path serves, and the real models where they are:
+//! all cases in one batch, and each alone. Bounds are those of the f16 design row.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use sortie_engine::{
+    EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Pooling, Sequence, Truncation, Want, WorkItem,
+    cosine,
+};
+
+use crate::Common;
+
+/// Most difference of a logit, over max(1, |logit|).
+const LOGIT: f32 = 5e-3;
+/// Least cosine of a vector.
+const COSINE: f32 = 0.9999;
+
+#[derive(Deserialize)]
+struct Expected {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    input_ids: Vec<u32>,
+    #[serde(default)]
+    token_type_ids: Vec<u32>,
+    cls: Option<Vec<f32>>,
+    mean: Option<Vec<f32>>,
+    logits: Option<Logits>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Logits {
+    Sequence(Vec<f32>),
+    Tokens(Vec<Vec<f32>>),
+}
+
+#[derive(Deserialize)]
+struct Real {
+    embed: Vec<Embedded>,
+    rerank: Vec<Scored>,
+}
+
+#[derive(Deserialize)]
+struct Embedded {
+    text: String,
+    embedding: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    query: String,
+    document: String,
+    logit: f32,
+}
+
+/// What one model's cases came to.
+struct Row {
+    name: String,
+    cases: usize,
+    /// Largest logit difference over max(1, |logit|).
+    logit: f32,
+    /// Least cosine.
+    cosine: f32,
+    /// Largest difference between alone and batched, over max(1, |number|).
+    mates: f32,
+}
+
+impl Row {
+    fn holds(&self) -> bool {
+        self.logit <= LOGIT && self.cosine >= COSINE && self.mates <= LOGIT
+    }
+}
+
+/// Prints the table; true where all bounds hold.
+pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
+    let options = common.options()?;
+    let tiny = common.oracle.join("tiny");
+    let mut names: Vec<String> = std::fs::read_dir(&tiny)
+        .with_context(|| format!("cannot list {}", tiny.display()))?
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let mut rows = Vec::new();
+    for name in names {
+        let folder = tiny.join(&name);
+        // Families that are served from an ONNX export have none here.
+        let Ok(model) = Model::open(&folder, &options) else { continue };
+        let expected: Expected = read(&folder.join("expected.json"))?;
+        let cases = expected.cases.iter().flat_map(wanted).collect();
+        rows.push(compare(&name, &model, cases)?);
+    }
+    if let Some(models) = &common.models {
+        rows.extend(real(common, models, &options)?);
+    }
+    println!("\n## Parity with PyTorch, {} on {}\n", common.precision.name(), common.device);
+    println!("| model | cases | largest logit difference | least cosine | alone against batched | |");
+    println!("| --- | ---: | ---: | ---: | ---: | --- |");
+    for r in &rows {
+        let verdict = if r.holds() { "holds" } else { "**fails**" };
+        println!("| {} | {} | {:.1e} | {:.6} | {:.1e} | {verdict} |", r.name, r.cases, r.logit, r.cosine, r.mates);
+    }
+    println!("\nBounds: {LOGIT:.0e}·max(1, |logit|), cosine {COSINE}.");
+    Ok(rows.iter().all(Row::holds) && !rows.is_empty())
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
+    let sequence = Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), truncated: false };
+    let item = |want| WorkItem { sequence: sequence.clone(), want };
+    let embed = |pooling| Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+    let mut all = Vec::new();
+    all.extend(case.cls.clone().map(|v| (item(embed(Pooling::Cls)), v)));
+    all.extend(case.mean.clone().map(|v| (item(embed(Pooling::Mean)), v)));
+    match &case.logits {
+        Some(Logits::Sequence(v)) => all.push((item(Want::Logits), v.clone())),
+        Some(Logits::Tokens(rows)) => all.push((item(Want::TokenLogits), rows.concat())),
+        None => {}
+    }
+    all
+}
+
+/// The real models, where their folders are.
+fn real(common: &Common, models: &Path, options: &LoadOptions) -> anyhow::Result<Vec<Row>> {
+    let expected: Real = read(&common.oracle.join("minilm.json"))?;
+    // The oracle cuts at 512 tokens; the folders intend fewer.
+    let options = LoadOptions { max_length: Some(512), ..options.clone() };
+    let mut rows = Vec::new();
+    let minilm = models.join("minilm");
+    if minilm.is_dir() {
+        let model = Model::open(&minilm, &options)?;
+        let want = Want::Embedding(model.info().embed);
+        let encode = |text: &str| model.tokenizer().encode(text, &EncodeOptions::default());
+        let cases = expected
+            .embed
+            .iter()
+            .map(|c| Ok((WorkItem { sequence: encode(&c.text)?, want }, c.embedding.clone())))
+            .collect::<anyhow::Result<_>>()?;
+        rows.push(compare("minilm (real)", &model, cases)?);
+    }
+    let reranker = models.join("reranker");
+    if reranker.is_dir() {
+        let model = Model::open(&reranker, &options)?;
+        let encode_options = EncodeOptions { truncation: Truncation::LongestFirst, ..EncodeOptions::default() };
+        let cases = expected
+            .rerank
+            .iter()
+            .map(|c| {
+                let query = model.tokenizer().query(&c.query, &encode_options)?;
+                let sequence = model.tokenizer().encode_with(&query, &c.document)?;
+                Ok((WorkItem { sequence, want: Want::Logits }, vec![c.logit]))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        rows.push(compare("reranker (real)", &model, cases)?);
+    }
+    Ok(rows)
+}
+
+fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyhow::Result<Row> {
+    let mut executor = Executor::new(model)?;
+    executor.capture();
+    let items: Vec<&WorkItem> = cases.iter().map(|(item, _)| item).collect();
+    let together = executor.run(&items);
+    let mut row = Row { name: name.to_owned(), cases: cases.len(), logit: 0.0, cosine: 1.0, mates: 0.0 };
+    for ((item, want), got) in cases.iter().zip(together) {
+        let got = numbers(got)?;
+        if got.len() != want.len() {
+            bail!("{name}: {} numbers, not {}", got.len(), want.len());
+        }
+        match item.want {
+            Want::Embedding(_) => row.cosine = row.cosine.min(cosine(&got, want)),
+            _ => row.logit = row.logit.max(difference(&got, want)),
+        }
+        let alone = numbers(executor.run(&[item]).into_iter().next().context("no answer")?)?;
+        row.mates = row.mates.max(difference(&alone, &got));
+    }
+    Ok(row)
+}
+
+fn numbers(answer: Result<Output, sortie_engine::ItemFault>) -> anyhow::Result<Vec<f32>> {
+    match answer? {
+        Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => Ok(v),
+        Output::Sparse(_) => bail!("no oracle is sparse"),
+    }
+}
+
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    got.iter().zip(want).map(|(g, w)| (g - w).abs() / w.abs().max(1.0)).fold(0.0, f32::max)
+}
