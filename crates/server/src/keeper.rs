@@ -7,7 +7,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use sortie_engine::Device;
 use sortie_proto::v1::ModelState;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,9 @@ use crate::{
     metrics::Metrics,
     models::{Change, ChangeError, Registry, Served},
 };
+
+/// How the names of GPUs begin.
+const GPU: &str = "cuda";
 
 /// See the module.
 #[derive(Debug)]
@@ -83,7 +85,8 @@ impl Keeper {
     async fn welcome(&self, served: &Arc<Served>) {
         self.metrics.expect(&served.name);
         self.health.greet(&served.name).await;
-        let watcher = tokio::spawn(watch(Arc::clone(served), self.health.clone(), self.gpu_lost.clone())).abort_handle();
+        let watcher =
+            tokio::spawn(watch(Arc::clone(served), self.health.clone(), self.gpu_lost.clone())).abort_handle();
         self.watchers.lock().insert(served.name.clone(), watcher);
     }
 
@@ -109,7 +112,7 @@ async fn watch(served: Arc<Served>, health: Health, gpu_lost: CancellationToken)
     if served.state() == ModelState::Failed {
         tracing::error!(model = served.name, "the model's thread ended");
         health.failed(&served.name).await;
-        if served.info().device != Device::Cpu.to_string() {
+        if served.info().device.starts_with(GPU) {
             gpu_lost.cancel();
         }
     }

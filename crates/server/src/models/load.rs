@@ -10,7 +10,11 @@ use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
 use tokio::sync::Semaphore;
 
-use super::{Served, StartupError, facts::made_for, warm_up::{prime, warm_up}};
+use super::{
+    Served, StartupError,
+    facts::made_for,
+    warm_up::{prime, warm_up},
+};
 use crate::{
     backend::{EngineBackend, Meter},
     config::{Config, ModelSpec, PoolingName, Source},
@@ -63,8 +67,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
-    let meter =
-        Meter { model: name.as_str().into(), limit: shared.batch_tokens, metrics: Arc::clone(&shared.batches) };
+    let meter = Meter { model: name.as_str().into(), limit: shared.batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(shared.batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
