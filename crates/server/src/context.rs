@@ -9,7 +9,7 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use crate::{metadata::CallerInfo, metrics::Metrics, models::Served};
+use crate::{metadata::CallerInfo, metrics::Metrics, models::Served, traces::Stages};
 
 /// One request's facts. Clones share what handlers note down.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct RequestContext {
     pub(crate) caller: Arc<CallerInfo>,
     /// Where it is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// The caller's span, where requests are traced.
+    pub(crate) parent: Option<opentelemetry::Context>,
     notes: Arc<Notes>,
 }
 
@@ -31,12 +33,19 @@ struct Notes {
     served: OnceLock<Arc<Served>>,
     items: AtomicU64,
     tokens: AtomicU64,
+    stages: Stages,
 }
 
 impl RequestContext {
     /// A request that arrived just now.
-    pub(crate) fn new(arrived: Instant, deadline: Option<Instant>, caller: CallerInfo, metrics: Arc<Metrics>) -> Self {
-        Self { arrived, deadline, caller: Arc::new(caller), metrics, notes: Arc::default() }
+    pub(crate) fn new(
+        arrived: Instant,
+        deadline: Option<Instant>,
+        caller: CallerInfo,
+        metrics: Arc<Metrics>,
+        parent: Option<opentelemetry::Context>,
+    ) -> Self {
+        Self { arrived, deadline, caller: Arc::new(caller), metrics, parent, notes: Arc::default() }
     }
 
     /// The model this request asks; its load goes into the trailers.
@@ -49,6 +58,11 @@ impl RequestContext {
     pub(crate) fn note_size(&self, items: usize, tokens: u64) {
         self.notes.items.store(items as u64, Ordering::Relaxed);
         self.notes.tokens.store(tokens, Ordering::Relaxed);
+    }
+
+    /// Stages of its part, for traces.
+    pub(crate) fn stages(&self) -> &Stages {
+        &self.notes.stages
     }
 
     /// The model noted.

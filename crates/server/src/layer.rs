@@ -39,6 +39,7 @@ use crate::{
     models::{Registry, Served},
     patience,
     tally::Tally,
+    traces::Traces,
     trailers,
 };
 
@@ -76,17 +77,24 @@ pub(crate) struct RequestLayer {
     metrics: Arc<Metrics>,
     /// Keys that callers must show, if they must.
     keys: Option<Arc<Keys>>,
+    traces: Option<Arc<Traces>>,
     read_timeout: Option<Duration>,
 }
 
 impl RequestLayer {
     /// A layer with its own places.
-    pub(crate) fn new(config: &Config, registry: Registry, metrics: Arc<Metrics>, keys: Option<Arc<Keys>>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        registry: Registry,
+        metrics: Arc<Metrics>,
+        keys: Option<Arc<Keys>>,
+        traces: Option<Arc<Traces>>,
+    ) -> Self {
         let Config { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
         let places = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(places));
         let read_timeout = request_read_timeout.some();
-        Self { places, max_concurrent_requests, max_message_bytes, registry, metrics, keys, read_timeout }
+        Self { places, max_concurrent_requests, max_message_bytes, registry, metrics, keys, traces, read_timeout }
     }
 
     /// Who calls: the name of the key that was shown, none where no key is asked for.
@@ -154,8 +162,9 @@ where
                 deadline(request.headers(), arrived),
                 caller.as_ref().cloned().unwrap_or_default(),
                 Arc::clone(&shared.metrics),
+                shared.traces.as_ref().map(|traces| traces.parent(request.headers())),
             );
-            let tally = Tally::begin(rpc, context.clone());
+            let tally = Tally::begin(rpc, context.clone(), shared.traces.clone());
             request.extensions_mut().insert(context.clone());
             let outcome = match caller {
                 Ok(_) => shared.guarded(rpc, &context, inner.call(request)).await,

@@ -43,6 +43,7 @@ mod signals;
 mod spans;
 mod tally;
 mod tls;
+mod traces;
 mod trailers;
 mod vectors;
 

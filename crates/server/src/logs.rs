@@ -1,5 +1,5 @@
 //! Log lines on standard error, as text or JSON. Texts sent by callers are never
-//! logged; a request's line has its sizes only.
+//! logged, nor are keys; a request's line has its sizes only.
 
 use std::io::IsTerminal as _;
 
@@ -9,7 +9,11 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 use crate::{
     config::{Config, LogFormat},
     context::RequestContext,
+    traces::trace_id,
 };
+
+/// These write headers, and with them keys, at finer levels; whatever the filter says, they do not.
+const QUIET: [&str; 3] = ["h2=info", "hyper=info", "hyper_util=info"];
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +32,10 @@ pub enum LogError {
 /// # Errors
 /// When the filter makes no sense or a log is there already.
 pub fn init(config: &Config) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.log_filter)?;
+    let mut filter = EnvFilter::try_new(&config.log_filter)?;
+    for quiet in QUIET {
+        filter = filter.add_directive(quiet.parse()?);
+    }
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
@@ -54,6 +61,7 @@ pub(crate) fn request(rpc: &str, context: &RequestContext, code: Code) {
         job = caller.job_id,
         tenant = caller.tenant,
         attempt = caller.priority.attempt,
+        trace = context.parent.as_ref().and_then(trace_id).map(tracing::field::display),
         "request"
     );
 }

@@ -38,6 +38,7 @@ use crate::{
     reload::FileError,
     service::Service,
     tls::Tls,
+    traces::Traces,
 };
 
 /// Connections that wait to be accepted.
@@ -79,6 +80,9 @@ pub enum RunError {
     /// Metrics do not fit together.
     #[error("cannot build metrics")]
     Metrics(#[from] prometheus::Error),
+    /// Traces cannot be sent as asked.
+    #[error("otlp_endpoint: cannot send traces")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     /// A file of keys or certificates cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -135,6 +139,7 @@ struct Process {
     /// Keys that callers must show, if they must.
     callers: Option<Arc<Keys>>,
     tls: Option<Arc<Tls>>,
+    traces: Option<Arc<Traces>>,
     admin: Arc<Admin>,
     /// The admin port's task; ends with this.
     _admin: Option<AbortOnDropHandle<()>>,
@@ -157,6 +162,7 @@ impl Process {
         let callers = keys("api_keys", config.api_keys.as_deref()).await?;
         let operators = keys("admin_keys", config.admin_keys.as_deref()).await?;
         let tls = Tls::start(&config, &metrics.wire).await?.map(Arc::new);
+        let traces = Traces::start(&config)?.map(Arc::new);
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&metrics),
             phase: Arc::clone(&phase),
@@ -178,7 +184,7 @@ impl Process {
                 }
             })));
         }
-        Ok(Self { config, metrics, phase, callers, tls, admin, _admin: task })
+        Ok(Self { config, metrics, phase, callers, tls, traces, admin, _admin: task })
     }
 
     /// Loads the models, or gives none when `shutdown` resolves first.
@@ -205,7 +211,7 @@ impl Process {
         registry: Registry,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), RunError> {
-        let Self { config, metrics, phase, callers, tls, admin, _admin } = self;
+        let Self { config, metrics, phase, callers, tls, traces, admin, _admin } = self;
         let address = config.listen;
         let bound = listener.local_addr().map_err(|source| RunError::Listen { setting: "listen", address, source })?;
         let (health, health_service) = Health::new(registry.names()).await;
@@ -224,7 +230,7 @@ impl Process {
         if config.reflection {
             routes.add_service(reflection::current()?).add_service(reflection::alpha()?);
         }
-        let layer = RequestLayer::new(&config, registry.clone(), Arc::clone(&metrics), callers);
+        let layer = RequestLayer::new(&config, registry.clone(), Arc::clone(&metrics), callers, traces.clone());
         let service = layer.layer(routes.routes().prepare());
 
         let gpu_lost = CancellationToken::new();
@@ -262,6 +268,9 @@ impl Process {
         stop.cancel();
         if tokio::time::timeout(config.drain_timeout.0, server).await.is_err() {
             tracing::warn!("requests were still in flight after {}", config.drain_timeout);
+        }
+        if let Some(traces) = traces {
+            traces.finish().await;
         }
         tracing::info!("stopped");
         if gpu_lost.is_cancelled() { Err(RunError::GpuLost) } else { Ok(()) }

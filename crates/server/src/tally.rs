@@ -1,10 +1,12 @@
-//! One request's count, from its headers to its end, whatever the end: answered,
+//! One request's count, spans and log line, from its headers to its end, whatever the end: answered,
 //! refused, or dropped because the caller went away.
+
+use std::sync::Arc;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{context::RequestContext, logs};
+use crate::{context::RequestContext, logs, traces::Traces};
 
 /// The reason of refusals that are not ours: tonic's own, such as an RPC that is not known.
 const NO_REASON: &str = "TRANSPORT";
@@ -14,14 +16,15 @@ const NO_REASON: &str = "TRANSPORT";
 pub(crate) struct Tally {
     rpc: &'static str,
     context: RequestContext,
+    traces: Option<Arc<Traces>>,
     code: Code,
 }
 
 impl Tally {
     /// A request begins.
-    pub(crate) fn begin(rpc: &'static str, context: RequestContext) -> Self {
+    pub(crate) fn begin(rpc: &'static str, context: RequestContext, traces: Option<Arc<Traces>>) -> Self {
         context.metrics.requests.in_flight.inc();
-        Self { rpc, context, code: Code::Cancelled }
+        Self { rpc, context, traces, code: Code::Cancelled }
     }
 
     /// It ended with this refusal, or none.
@@ -44,6 +47,9 @@ impl Drop for Tally {
         let requests = &self.context.metrics.requests;
         requests.ended(self.rpc, self.model(), self.code, self.context.arrived.elapsed());
         requests.in_flight.dec();
+        if let Some(traces) = &self.traces {
+            traces.record(self.rpc, &self.context, self.context.stages(), self.code);
+        }
         logs::request(self.rpc, &self.context, self.code);
     }
 }

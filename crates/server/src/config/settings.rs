@@ -136,6 +136,10 @@ pub struct Config {
     /// Which log lines are written, as in RUST_LOG
     #[arg(long, env = "SORTIE_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: String,
+    /// Where traces go, by OTLP over gRPC; without it the usual OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere
+    #[arg(long, env = "SORTIE_OTLP_ENDPOINT", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
     /// How long requests are still taken after a stop signal, with health already saying no
     #[arg(long, env = "SORTIE_DRAIN_GRACE", value_name = "TIME")]
     pub drain_grace: Span,
@@ -196,6 +200,7 @@ impl Default for Config {
             replica: String::new(),
             log_format: defaults::LOG_FORMAT,
             log_filter: defaults::LOG_FILTER.to_owned(),
+            otlp_endpoint: None,
             drain_grace: defaults::DRAIN_GRACE,
             drain_timeout: defaults::DRAIN_TIMEOUT,
             warm_up: defaults::WARM_UP,

@@ -23,7 +23,11 @@ use parking_lot::Mutex;
 use prometheus::{IntGauge, Registry, TextEncoder};
 use sortie_engine::ORT_VERSION;
 
-pub(crate) use self::{load::BatchMetrics, requests::RequestMetrics, wire::WireMetrics};
+pub(crate) use self::{
+    load::BatchMetrics,
+    requests::{RequestMetrics, code_name},
+    wire::WireMetrics,
+};
 use self::{load::LoadMetrics, make::Make};
 use crate::{models::Served, panics};
 

@@ -6,7 +6,9 @@
 
 mod admin;
 mod answers;
+mod connections;
 mod items;
+mod keys;
 mod life;
 mod lifecycle;
 mod metrics;
@@ -14,3 +16,5 @@ mod oracle;
 mod overload;
 mod refusals;
 mod support;
+mod tls;
+mod traces;

@@ -11,6 +11,7 @@ use super::{Client, Running};
 pub(crate) struct Admin {
     address: String,
     http: reqwest::Client,
+    key: Option<String>,
     /// Holds the address file.
     _dir: tempfile::TempDir,
 }
@@ -43,7 +44,12 @@ impl Admin {
             }
             tokio::task::yield_now().await;
         };
-        Self { address, http: reqwest::Client::builder().no_proxy().build().unwrap(), _dir: dir }
+        Self { address, http: reqwest::Client::builder().no_proxy().build().unwrap(), key: None, _dir: dir }
+    }
+
+    /// Shows a key from now on.
+    pub(crate) fn with_key(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
     }
 
     pub(crate) async fn ask(
@@ -53,6 +59,9 @@ impl Admin {
         body: Option<serde_json::Value>,
     ) -> (StatusCode, String) {
         let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }

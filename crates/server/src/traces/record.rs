@@ -1,0 +1,138 @@
+//! From what was noted of a request to its spans.
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _},
+};
+use parking_lot::Mutex;
+use sortie_proto::v1::{PartInfo, encoder_service_server};
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::Traces;
+use crate::{context::RequestContext, metrics::code_name};
+
+/// One stage of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage {
+    name: &'static str,
+    begun: Instant,
+    ended: Instant,
+}
+
+/// Stages noted of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Stages(Mutex<Vec<Stage>>);
+
+impl Stages {
+    /// Notes a part that was in the pipeline from `begun` to `ended`. Its lengths are measured; stages
+    /// that overlap, as tokenizing and waiting do, are put where they end at the latest.
+    pub(crate) fn part(&self, arrived: Instant, begun: Instant, ended: Instant, part: &PartInfo) {
+        let within =
+            |us: u64, upto: Instant| upto.checked_sub(Duration::from_micros(us)).map_or(begun, |from| from.max(begun));
+        let compute = within(part.compute_us, ended);
+        let queue = within(part.queue_us, compute);
+        let tokenized = (begun + Duration::from_micros(part.tokenize_us)).min(ended);
+        let stage = |name, begun, ended| Stage { name, begun, ended };
+        self.0.lock().extend([
+            stage("admit", arrived.min(begun), begun),
+            stage("tokenize", begun, tokenized),
+            stage("queue", queue, compute),
+            stage("compute", compute, ended),
+        ]);
+    }
+}
+
+impl Traces {
+    /// Writes the spans of a request that ended just now.
+    pub(crate) fn record(&self, rpc: &'static str, context: &RequestContext, stages: &Stages, code: Code) {
+        let Some(parent) = &context.parent else { return };
+        // Instants tell lengths, the system's clock tells when.
+        let (now, instant) = (SystemTime::now(), Instant::now());
+        let at = |then: Instant| now.checked_sub(instant.saturating_duration_since(then)).unwrap_or(now);
+        let span = self
+            .tracer
+            .span_builder(format!("{}/{rpc}", encoder_service_server::SERVICE_NAME))
+            .with_kind(SpanKind::Server)
+            .with_start_time(at(context.arrived))
+            .with_attributes(attributes(rpc, context, code));
+        let mut span = span.start_with_context(&self.tracer, parent);
+        if !span.is_recording() {
+            return;
+        }
+        if is_ours(code) {
+            span.set_status(Status::error(code_name(code)));
+        }
+        let whole = parent.with_span(span);
+        for stage in stages.0.lock().iter() {
+            let builder = self.tracer.span_builder(stage.name).with_start_time(at(stage.begun));
+            builder.start_with_context(&self.tracer, &whole).end_with_timestamp(at(stage.ended));
+        }
+        whole.span().end_with_timestamp(now);
+    }
+}
+
+/// Names of OpenTelemetry's conventions for RPCs, and ours.
+fn attributes(rpc: &'static str, context: &RequestContext, code: Code) -> Vec<KeyValue> {
+    let (items, tokens) = context.size();
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let caller = &context.caller;
+    let mut all = vec![
+        KeyValue::new("rpc.system", "grpc"),
+        KeyValue::new("rpc.service", encoder_service_server::SERVICE_NAME),
+        KeyValue::new("rpc.method", rpc),
+        KeyValue::new("rpc.grpc.status_code", code as i64),
+        KeyValue::new("sortie.attempt", i64::from(caller.priority.attempt)),
+        KeyValue::new("sortie.items", number(items)),
+        KeyValue::new("sortie.tokens", number(tokens)),
+    ];
+    if let Some(served) = context.served() {
+        all.push(KeyValue::new("sortie.model", served.name.clone()));
+        all.push(KeyValue::new("sortie.model_revision", served.revision.clone()));
+    }
+    for (key, value) in [("sortie.job_id", &caller.job_id), ("sortie.tenant", &caller.tenant)] {
+        if !value.is_empty() {
+            all.push(KeyValue::new(key, value.clone()));
+        }
+    }
+    all
+}
+
+/// Codes that make a server's span an error (OpenTelemetry's conventions for gRPC).
+fn is_ours(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn stages_lie_within_their_part_and_run_forwards(
+            us in prop::array::uniform3(0u64..2_000_000), length in 0u64..1_000_000
+        ) {
+            let arrived = Instant::now();
+            let begun = arrived + Duration::from_micros(10);
+            let ended = begun + Duration::from_micros(length);
+            let part = PartInfo { tokenize_us: us[0], queue_us: us[1], compute_us: us[2], ..PartInfo::default() };
+            let stages = Stages::default();
+            stages.part(arrived, begun, ended, &part);
+            let stages = stages.0.into_inner();
+            prop_assert_eq!(stages.iter().map(|s| s.name).collect::<Vec<_>>(), ["admit", "tokenize", "queue", "compute"]);
+            prop_assert!(stages.iter().all(|s| s.begun <= s.ended && s.begun >= arrived && s.ended <= ended));
+        }
+    }
+}
