@@ -8,20 +8,22 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 /// The clock of a simulation and what is still to happen.
 #[derive(Debug)]
 pub struct Clock<E> {
-    now: Duration,
+    now: u64,
     scheduled: u64,
+    happened: u64,
     events: BinaryHeap<Reverse<Entry<E>>>,
 }
 
+/// Ordered by nanoseconds since the start, then by the order of scheduling.
 #[derive(Debug)]
 struct Entry<E> {
-    key: (Duration, u64),
+    key: (u64, u64),
     event: E,
 }
 
 impl<E> Default for Clock<E> {
     fn default() -> Self {
-        Self { now: Duration::ZERO, scheduled: 0, events: BinaryHeap::new() }
+        Self { now: 0, scheduled: 0, happened: 0, events: BinaryHeap::new() }
     }
 }
 
@@ -29,16 +31,23 @@ impl<E> Clock<E> {
     /// Time since the start.
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.now
+        Duration::from_nanos(self.now)
+    }
+
+    /// Events that have happened.
+    #[must_use]
+    pub fn happened(&self) -> u64 {
+        self.happened
     }
 
     /// Lets `event` happen `after` from now.
     pub fn after(&mut self, after: Duration, event: E) {
-        self.at(self.now.saturating_add(after), event);
+        self.at(self.now().saturating_add(after), event);
     }
 
     /// Lets `event` happen at `when`, or now if that is past.
     pub fn at(&mut self, when: Duration, event: E) {
+        let when = u64::try_from(when.as_nanos()).unwrap_or(u64::MAX);
         let key = (when.max(self.now), self.scheduled);
         self.scheduled += 1;
         self.events.push(Reverse(Entry { key, event }));
@@ -48,6 +57,7 @@ impl<E> Clock<E> {
     pub fn advance(&mut self) -> Option<E> {
         let Reverse(entry) = self.events.pop()?;
         self.now = entry.key.0;
+        self.happened += 1;
         Some(entry.event)
     }
 }
@@ -88,7 +98,7 @@ mod tests {
         assert_eq!((clock.advance(), clock.now()), (Some('x'), ms(2)));
         clock.after(ms(3), 'd');
         assert_eq!([clock.advance(), clock.advance(), clock.advance()], [Some('b'), Some('c'), Some('d')]);
-        assert_eq!(clock.now(), ms(5));
+        assert_eq!((clock.now(), clock.happened()), (ms(5), 5));
         assert_eq!(clock.advance(), None);
     }
 }

@@ -1,30 +1,39 @@
-//! A fleet in virtual time: simulated servers and networks, and clients that are
-//! the real [`sortie_dispatch`] code, line for line what runs under gRPC.
+//! A fleet in virtual time: simulated devices, networks and faults, servers that queue and batch with the
+//! real [`sortie_scheduler`] code, and clients that are the real [`sortie_dispatch`] code, line for line
+//! what runs under gRPC.
 //!
 //! | module | part |
 //! |---|---|
 //! | `clock` | the event heap |
-//! | `scenario` | what is simulated |
+//! | `scenario`, `fault` | what is simulated |
 //! | `load` | jobs and when they come |
-//! | `server` | batches of `T = a + b · tokens` and the queue before them |
-//! | `client` | a client's fleet and its jobs under way |
+//! | `chance` | everything else that is random |
+//! | `server` | the real queue before a device of `T = a + b · tokens` |
+//! | `client` | clients: dispatch, and what others do |
 //! | `world` | the events between them |
-//! | `stats` | latencies by rank |
+//! | `stats` | what came of a run |
+//! | `study` | tables of many runs |
 //!
 //! Invariant: a run depends on its [`Scenario`] alone, seed included.
 
 #![forbid(unsafe_code)]
 
+mod chance;
 mod client;
 mod clock;
+mod fault;
 mod load;
 mod scenario;
 mod server;
 mod stats;
+pub mod study;
 mod world;
 
 pub use clock::Clock;
-pub use scenario::{Scenario, ScenarioError, Strategy};
-pub use server::{Part, Server};
-pub use stats::Latencies;
-pub use world::{Outcome, run};
+pub use fault::{Fault, Incident, Stalls};
+pub use scenario::{
+    DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,
+    DEFAULT_NOISE, DEFAULT_ONE_WAY, Network, Scenario, ScenarioError, Sizes, Strategy,
+};
+pub use stats::{Latencies, Outcome, SLICE, ServerStats, Slice, Spent};
+pub use world::run;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use sortie_dispatch::Item;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Sizes};
 
 /// Bytes of a token: English in a BERT vocabulary.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -13,13 +14,21 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Bytes of an item's answer: a score.
 const ANSWER_BYTES: u64 = 4;
 
+/// σ of the logarithm of an item's tokens: passages of one corpus.
+const SPREAD: f64 = 0.6;
+
+/// Least and most tokens of a log-normal item.
+const BOUNDS: (f64, f64) = (16.0, 512.0);
+
+/// Rounds in which the middle passage is found: each leaves a fraction of the error.
+const ROUNDS: usize = 12;
+
 /// The jobs of a run, the same whatever the clients do with them.
 #[derive(Debug)]
 pub(crate) struct Load {
     rng: StdRng,
     mean_gap: Duration,
-    mean_tokens: u64,
-    items: usize,
+    sizes: Sizes,
     clients: usize,
 }
 
@@ -28,16 +37,15 @@ impl Load {
         Self {
             rng: StdRng::seed_from_u64(scenario.seed),
             mean_gap: scenario.mean_gap(),
-            mean_tokens: scenario.job_tokens / scenario.items as u64,
-            items: scenario.items,
+            sizes: scenario.sizes.clone(),
             clients: scenario.clients,
         }
     }
 
-    /// Time to the next job: `−mean · ln(1 − u)`.
+    /// Time to the next job.
     pub(crate) fn gap(&mut self) -> Duration {
-        let u: f64 = self.rng.random();
-        self.mean_gap.mul_f64(-(1.0 - u).ln())
+        let times: f64 = Exp1.sample(&mut self.rng);
+        self.mean_gap.mul_f64(times)
     }
 
     /// The client that has it.
@@ -47,13 +55,49 @@ impl Load {
 
     /// Its items.
     pub(crate) fn job(&mut self) -> Vec<Item> {
-        let (least, most) = (self.mean_tokens - self.mean_tokens / 2, self.mean_tokens + self.mean_tokens / 2);
-        let item = |_| {
-            let tokens = self.rng.random_range(least..=most).max(1);
-            Item { tokens, bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
-        };
-        (0..self.items).map(item).collect()
+        let mut sizes = &self.sizes;
+        while let Sizes::Mixed(all) = sizes {
+            let place = self.rng.random_range(0..all.len());
+            let Some(one) = all.get(place) else { return Vec::new() };
+            sizes = one;
+        }
+        match *sizes {
+            Sizes::Even { job_tokens, items } => {
+                let mean = job_tokens / items as u64;
+                let (least, most) = (mean - mean / 2, mean + mean / 2);
+                (0..items).map(|_| item(self.rng.random_range(least..=most))).collect()
+            }
+            Sizes::LogNormal { job_tokens, items } => {
+                let middle = middle(job_tokens as f64 / items as f64);
+                let size = |_| passage(middle, StandardNormal.sample(&mut self.rng));
+                (0..items).map(size).map(|tokens| item(tokens as u64)).collect()
+            }
+            Sizes::Mixed(_) => Vec::new(),
+        }
     }
+}
+
+/// Tokens of a passage: `middle · e^(σ·z)`, within bounds.
+fn passage(middle: f64, z: f64) -> f64 {
+    (middle * (SPREAD * z).exp()).clamp(BOUNDS.0, BOUNDS.1)
+}
+
+/// The middle passage of those whose mean, within bounds, is `mean`.
+fn middle(mean: f64) -> f64 {
+    // Each step of the standard normal distribution counts by its density.
+    let grid = || (-40..=40).map(|step| f64::from(step) / 10.0).map(|z| (z, (-z * z / 2.0).exp()));
+    let weight: f64 = grid().map(|(_, weight)| weight).sum();
+    let mut middle = mean;
+    for _ in 0..ROUNDS {
+        let reached = grid().map(|(z, weight)| weight * passage(middle, z)).sum::<f64>() / weight;
+        middle *= mean / reached;
+    }
+    middle
+}
+
+fn item(tokens: u64) -> Item {
+    let tokens = tokens.max(1);
+    Item { tokens, bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
 }
 
 #[cfg(test)]
@@ -62,13 +106,17 @@ mod tests {
 
     #[test]
     fn gaps_and_sizes_have_their_means() {
-        let scenario = Scenario::default();
-        let mut load = Load::new(&scenario);
-        let total: Duration = (0..20_000).map(|_| load.gap()).sum();
-        let ratio = total.as_secs_f64() / 20_000.0 / scenario.mean_gap().as_secs_f64();
-        assert!((0.97..1.03).contains(&ratio), "{ratio}");
-        let tokens: u64 = (0..100).flat_map(|_| load.job()).map(|item| item.tokens).sum();
-        let ratio = tokens as f64 / 100.0 / scenario.job_tokens as f64;
-        assert!((0.98..1.02).contains(&ratio), "{ratio}");
+        let even = Sizes::Even { job_tokens: 32_000, items: 200 };
+        let passages = Sizes::LogNormal { job_tokens: 51_200, items: 200 };
+        for sizes in [even.clone(), passages.clone(), Sizes::Mixed(vec![even, passages])] {
+            let scenario = Scenario { sizes, ..Scenario::default() };
+            let mut load = Load::new(&scenario);
+            let total: Duration = (0..20_000).map(|_| load.gap()).sum();
+            let ratio = total.as_secs_f64() / 20_000.0 / scenario.mean_gap().as_secs_f64();
+            assert!((0.97..1.03).contains(&ratio), "{ratio}");
+            let tokens: u64 = (0..400).flat_map(|_| load.job()).map(|item| item.tokens).sum();
+            let ratio = tokens as f64 / 400.0 / scenario.sizes.mean();
+            assert!((0.97..1.03).contains(&ratio), "{ratio} {:?}", scenario.sizes);
+        }
     }
 }

@@ -1,75 +1,62 @@
-//! `sortie-sim`: whole jobs against sortie's chunks, on one simulated fleet.
+//! `sortie-sim`: questions about fleets, answered in virtual time as markdown tables.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use clap::Parser;
-use comfy_table::{CellAlignment, Table, presets};
-use sortie_dispatch::{Cost, config::PRIOR};
-use sortie_sim::{Outcome, Scenario, ScenarioError, Strategy, run};
+use clap::{Parser, Subcommand};
+use sortie_sim::study::{self, Effort, HEADER, Measured, markdown, row};
 
-/// Simulate a fleet and print job latencies for two ways to send jobs.
+/// Simulates fleets with the real dispatch and scheduler code and prints tables.
 #[derive(Debug, Parser)]
 #[command(name = "sortie-sim", version)]
 struct Args {
-    /// Servers
-    #[arg(long, default_value_t = 8)]
-    servers: usize,
-    /// Clients that know nothing of each other
-    #[arg(long, default_value_t = 1)]
-    clients: usize,
-    /// Tokens that arrive over tokens that the fleet could run
-    #[arg(long, default_value_t = 0.5)]
-    load: f64,
-    /// Milliseconds of a batch, whatever its size
-    #[arg(long, default_value_t = PRIOR.a_us / 1e3)]
-    a_ms: f64,
-    /// Microseconds of a token
-    #[arg(long, default_value_t = PRIOR.b_us)]
-    b_us: f64,
-    /// Tokens in a batch
-    #[arg(long, default_value_t = Scenario::default().budget)]
-    budget: u64,
-    /// Tokens of a job
-    #[arg(long, default_value_t = Scenario::default().job_tokens)]
-    job_tokens: u64,
-    /// Items of a job
-    #[arg(long, default_value_t = Scenario::default().items)]
-    items: usize,
-    /// Jobs to count
-    #[arg(long, default_value_t = Scenario::default().jobs)]
-    jobs: usize,
-    /// Time to a server and back
-    #[arg(long, default_value = "500us", value_parser = humantime::parse_duration)]
-    round_trip: Duration,
-    /// Where all chance comes from
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The question
+    #[command(subcommand)]
+    question: Question,
+    /// Seeds of each cell, from 1
+    #[arg(long, global = true, default_value_t = 1)]
+    seeds: u64,
+    /// Virtual seconds that are counted of each run
+    #[arg(long, global = true, default_value_t = 2.0)]
+    seconds: f64,
+    /// Jobs that are counted of each run of `small`
+    #[arg(long, global = true, default_value_t = 3_000)]
+    jobs: u64,
+    /// Runs at a time
+    #[arg(long, global = true, default_value_t = 1)]
+    threads: usize,
+    /// Draw the answer into this SVG file, where there is a picture of it
+    #[arg(long, global = true)]
+    plot: Option<PathBuf>,
 }
 
-impl Args {
-    fn scenario(&self) -> Scenario {
-        Scenario {
-            servers: self.servers,
-            clients: self.clients,
-            load: self.load,
-            cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
-            budget: self.budget,
-            job_tokens: self.job_tokens,
-            items: self.items,
-            jobs: self.jobs,
-            round_trip: self.round_trip,
-            seed: self.seed,
-            ..Scenario::default()
-        }
-    }
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Question {
+    /// 1,000 servers: random, p2c, p2c with hedges, whole jobs and sortie
+    Large,
+    /// 1,000 servers: sortie with one rule less at a time
+    Ablations,
+    /// 1,000 servers: noise, load, stalls, lost probes, sizes
+    Sensitivity,
+    /// 1,000 servers at loads from 0.2 to 0.8
+    Loads,
+    /// 1,000 servers with 1 to 200 clients
+    Clients,
+    /// 1 to 16 servers against sending jobs whole
+    Small {
+        /// Clients of each fleet
+        #[arg(long, default_value_t = 1)]
+        clients: usize,
+    },
+    /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
+    Faults,
 }
+
+/// What can go wrong: a study, or the drawing of it.
+type Wrong = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    match table(&Args::parse().scenario()) {
-        Ok(table) => {
-            println!("{table}");
-            ExitCode::SUCCESS
-        }
+    match answer(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
@@ -77,29 +64,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn table(scenario: &Scenario) -> Result<Table, ScenarioError> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["jobs sent as", "p50", "p99", "chunks", "extra tokens", "failed"]);
-    for (name, strategy) in [("whole, least loaded", Strategy::WholeJob), ("sortie chunks", Strategy::Chunks)] {
-        table.add_row(row(name, scenario, &run(scenario, strategy)?));
-    }
-    for column in 1..6 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+fn answer(args: &Args) -> Result<(), Wrong> {
+    let &Args { seeds, seconds, jobs, threads, .. } = args;
+    let effort = Effort { seeds, seconds, jobs, threads };
+    let began = Instant::now();
+    let measured = match args.question {
+        Question::Small { clients } => {
+            let (table, missed) = study::small(clients, effort)?;
+            println!("{table}");
+            println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
+            missed.iter().for_each(|cell| println!("- {cell}"));
+            return Ok(());
         }
+        Question::Large => study::strategies(effort)?,
+        Question::Ablations => study::ablations(effort)?,
+        Question::Sensitivity => study::sensitivity(effort)?,
+        Question::Loads => study::loads(effort)?,
+        Question::Clients => study::clients(effort)?,
+        Question::Faults => study::faults(effort)?,
+    };
+    println!("{}", markdown(&HEADER, measured.iter().map(row)));
+    if let Some(path) = &args.plot {
+        draw(args.question, &measured, path)?;
     }
-    Ok(table)
+    let events: u64 = measured.iter().map(|cell| cell.events).sum();
+    let per_second = events as f64 / began.elapsed().as_secs_f64();
+    eprintln!("{events} events, {per_second:.0} a second");
+    Ok(())
 }
 
-fn row(name: &str, scenario: &Scenario, outcome: &Outcome) -> [String; 6] {
-    let ms = |q| format!("{:.2} ms", outcome.latencies.quantile(q).as_secs_f64() * 1e3);
-    let jobs = scenario.jobs + scenario.jobs.div_ceil(10);
-    [
-        name.to_owned(),
-        ms(0.5),
-        ms(0.99),
-        format!("{:.1}", outcome.chunks_per_job(jobs)),
-        format!("{:.1}%", 100.0 * outcome.extra_tokens()),
-        outcome.failed.to_string(),
-    ]
+fn draw(question: Question, measured: &[Measured], path: &std::path::Path) -> Result<(), Wrong> {
+    match question {
+        Question::Loads => study::plot_loads(measured, path),
+        _ => study::plot_tails(measured, path),
+    }
 }

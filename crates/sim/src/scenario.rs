@@ -1,37 +1,126 @@
-//! What is simulated.
+//! What is simulated: fleet, network, load, faults and how clients send.
 
 use std::time::Duration;
 
 use sortie_dispatch::{Config, Cost, config::PRIOR};
 
+use crate::fault::{Incident, Stalls};
+
 /// Tokens in a batch: what a server on a GPU would be set to.
-pub(crate) const DEFAULT_BUDGET: u64 = 16_384;
+pub const DEFAULT_BUDGET: u64 = 16_384;
 
 /// Tokens of a job: 200 pairs of 160.
-pub(crate) const DEFAULT_JOB_TOKENS: u64 = 32_000;
+pub const DEFAULT_JOB_TOKENS: u64 = 32_000;
 
 /// Items of a job.
-pub(crate) const DEFAULT_ITEMS: usize = 200;
+pub const DEFAULT_ITEMS: usize = 200;
 
-/// Jobs of a run: enough for a p99 of some twenty.
-pub(crate) const DEFAULT_JOBS: usize = 2_000;
+/// Relative standard deviation of service times (design's figure; GPUs at fixed clocks do better).
+pub const DEFAULT_NOISE: f64 = 0.08;
 
-/// Round trip between a client and a server of one data centre, gRPC included.
-pub(crate) const DEFAULT_ROUND_TRIP: Duration = Duration::from_micros(500);
+/// One way between a client and a server of one data centre, gRPC's own work included: the fixed part.
+pub const DEFAULT_ONE_WAY: Duration = Duration::from_micros(250);
 
-/// How clients cut jobs.
+/// Mean of the exponential part on top of [`DEFAULT_ONE_WAY`].
+pub const DEFAULT_NETWORK_TAIL: Duration = Duration::from_micros(50);
+
+/// Longest a job may take: far beyond what a stable fleet needs, so that only a drowned one fails.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Chunks that strategies without a planner cut a job into.
+pub const DEFAULT_FIXED_CHUNKS: usize = 16;
+
+/// How clients send jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// The whole job to the server that would finish it first.
+    /// A fixed number of chunks to servers drawn at random: a channel that balances without load.
+    Random,
+    /// A fixed number of chunks, each to the one of two random servers with fewer own requests in flight.
+    P2c,
+    /// The same, with a hedge at the same quantile and from the same budget as `Sortie`'s.
+    P2cHedge,
+    /// The whole job to the server that would finish it first, by all that dispatch knows.
     WholeJob,
-    /// As sortie's planner says.
-    Chunks,
+    /// The real thing: as dispatch decides.
+    Sortie,
+}
+
+impl Strategy {
+    /// The word for it in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::P2c => "p2c",
+            Self::P2cHedge => "p2c + hedge",
+            Self::WholeJob => "whole job",
+            Self::Sortie => "sortie",
+        }
+    }
+}
+
+/// The way between clients and servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// One way, the fixed part.
+    pub one_way: Duration,
+    /// Mean of the exponential part on top.
+    pub tail: Duration,
+    /// Share of probes whose answer never comes.
+    pub probe_loss: f64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { one_way: DEFAULT_ONE_WAY, tail: DEFAULT_NETWORK_TAIL, probe_loss: 0.0 }
+    }
+}
+
+/// Sizes of jobs and of their items.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sizes {
+    /// Jobs of so many items; item sizes vary evenly from half to one and a half times the mean.
+    Even {
+        /// Tokens of a job.
+        job_tokens: u64,
+        /// Items of a job.
+        items: usize,
+    },
+    /// Items of log-normal size within bounds: what passages look like.
+    LogNormal {
+        /// Tokens of a job, about.
+        job_tokens: u64,
+        /// Items of a job.
+        items: usize,
+    },
+    /// One of these at random, evenly.
+    Mixed(Vec<Sizes>),
+}
+
+impl Sizes {
+    /// Mean tokens of a job.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        match self {
+            Self::Even { job_tokens, .. } | Self::LogNormal { job_tokens, .. } => *job_tokens as f64,
+            Self::Mixed(all) => all.iter().map(Self::mean).sum::<f64>() / all.len().max(1) as f64,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Even { job_tokens, items } | Self::LogNormal { job_tokens, items } => {
+                *items > 0 && *job_tokens >= *items as u64
+            }
+            Self::Mixed(all) => !all.is_empty() && all.iter().all(Self::is_sound),
+        }
+    }
 }
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// Servers.
+    /// Servers at the start.
     pub servers: usize,
     /// Clients; each has a brain of its own and sees only its own work and what servers report.
     pub clients: usize,
@@ -39,19 +128,40 @@ pub struct Scenario {
     pub load: f64,
     /// What a batch costs on every server.
     pub cost: Cost,
+    /// Tokens below which a batch takes no less time.
+    pub knee: u64,
     /// Tokens in a batch.
     pub budget: u64,
-    /// Tokens of a job.
-    pub job_tokens: u64,
-    /// Items of a job; their sizes vary evenly from half to one and a half times the mean.
-    pub items: usize,
-    /// Jobs that are counted; a tenth as many before them are not.
-    pub jobs: usize,
-    /// Time to a server and back.
-    pub round_trip: Duration,
+    /// Relative standard deviation of service times.
+    pub noise: f64,
+    /// Sizes of jobs.
+    pub sizes: Sizes,
+    /// The way to servers and back.
+    pub network: Network,
+    /// Stops of whole processes, now and then.
+    pub stalls: Option<Stalls>,
+    /// What befalls servers, and when.
+    pub incidents: Vec<Incident>,
+    /// How long a server counts the tokens of a probe as queued. The server does not, today.
+    pub reserve: Duration,
+    /// Jobs that arrive before this are not counted.
+    pub warm_up: Duration,
+    /// No job arrives after this.
+    pub end: Duration,
+    /// Longest a job may take.
+    pub deadline: Duration,
     /// Where all chance comes from.
     pub seed: u64,
-    /// The clients' settings, but for what [`Strategy`] sets.
+    /// How clients send.
+    pub strategy: Strategy,
+    /// Chunks of a job under strategies without a planner.
+    pub fixed_chunks: usize,
+    /// Whether jobs are hedged.
+    pub hedging: bool,
+    /// Whether strategies without a planner hedge on a server that the chunk was not sent to. (Dispatch
+    /// always does.)
+    pub exclusion: bool,
+    /// The clients' settings.
     pub dispatch: Config,
 }
 
@@ -62,12 +172,22 @@ impl Default for Scenario {
             clients: 1,
             load: 0.5,
             cost: PRIOR,
+            knee: 0,
             budget: DEFAULT_BUDGET,
-            job_tokens: DEFAULT_JOB_TOKENS,
-            items: DEFAULT_ITEMS,
-            jobs: DEFAULT_JOBS,
-            round_trip: DEFAULT_ROUND_TRIP,
+            noise: DEFAULT_NOISE,
+            sizes: Sizes::Even { job_tokens: DEFAULT_JOB_TOKENS, items: DEFAULT_ITEMS },
+            network: Network::default(),
+            stalls: None,
+            incidents: Vec::new(),
+            reserve: Duration::ZERO,
+            warm_up: Duration::from_secs(1),
+            end: Duration::from_secs(5),
+            deadline: DEFAULT_DEADLINE,
             seed: 1,
+            strategy: Strategy::Sortie,
+            fixed_chunks: DEFAULT_FIXED_CHUNKS,
+            hedging: true,
+            exclusion: true,
             dispatch: Config::default(),
         }
     }
@@ -91,16 +211,20 @@ impl Scenario {
     ///
     /// Names the first that makes no sense.
     pub fn validate(&self) -> Result<(), ScenarioError> {
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let budget = self.budget > 0 && u32::try_from(self.budget).is_ok();
         let checks = [
             ("servers", self.servers > 0, "must be above zero"),
             ("clients", self.clients > 0, "must be above zero"),
             ("load", self.load.is_finite() && self.load > 0.0, "must be above zero"),
             ("cost", self.cost.is_usable(), "must be finite, with b above zero"),
-            ("budget", self.budget > 0, "must be above zero"),
-            ("items", self.items > 0, "must be above zero"),
-            ("job_tokens", self.job_tokens >= self.items as u64, "must be at least one an item"),
-            ("jobs", self.jobs > 0, "must be above zero"),
-            ("dispatch", self.dispatch.validate().is_ok(), "is refused by the planner"),
+            ("budget", budget, "must be above zero and below 2^32"),
+            ("noise", share(self.noise), "must be from 0 to below 1"),
+            ("sizes", self.sizes.is_sound(), "must be at least one token an item"),
+            ("network.probe_loss", share(self.network.probe_loss), "must be from 0 to below 1"),
+            ("end", self.end > self.warm_up, "must be after the warm-up"),
+            ("fixed_chunks", self.fixed_chunks > 0, "must be above zero"),
+            ("dispatch", self.dispatch.validate().is_ok(), "is refused by dispatch"),
         ];
         match checks.into_iter().find(|(_, holds, _)| !holds) {
             Some((field, _, problem)) => Err(ScenarioError { field, problem }),
@@ -111,19 +235,25 @@ impl Scenario {
     /// Mean time between two jobs: `b · tokens / (load · servers)`.
     #[must_use]
     pub fn mean_gap(&self) -> Duration {
-        let us = self.cost.b_us * self.job_tokens as f64 / (self.load * self.servers as f64);
-        crate::server::micros(us)
+        let us = self.cost.b_us * self.sizes.mean() / (self.load * self.servers as f64);
+        micros(us)
     }
 
-    /// The clients' settings under a strategy.
+    /// The clients' settings under the strategy.
     #[must_use]
-    pub fn config(&self, strategy: Strategy) -> Config {
+    pub fn config(&self) -> Config {
         let mut config = self.dispatch.clone();
-        if strategy == Strategy::WholeJob {
+        if self.strategy == Strategy::WholeJob {
             config.plan.max_chunks = 1;
         }
         config
     }
+}
+
+/// Whole nanoseconds; nonsense is none.
+#[must_use]
+pub(crate) fn micros(us: f64) -> Duration {
+    Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]
@@ -135,7 +265,14 @@ mod tests {
         assert_eq!(Scenario::default().validate(), Ok(()));
         let wrong = Scenario { load: f64::NAN, ..Scenario::default() };
         assert_eq!(wrong.validate().unwrap_err().to_string(), "load must be above zero");
-        let wrong = Scenario { job_tokens: 3, ..Scenario::default() };
-        assert_eq!(wrong.validate().unwrap_err().field, "job_tokens");
+        let wrong = Scenario { sizes: Sizes::Even { job_tokens: 3, items: 4 }, ..Scenario::default() };
+        assert_eq!(wrong.validate().unwrap_err().field, "sizes");
+    }
+
+    #[test]
+    fn load_is_against_endless_batches() {
+        let cost = Cost { a_us: 1_000.0, b_us: 1.0 };
+        let scenario = Scenario { servers: 4, load: 0.5, cost, ..Scenario::default() };
+        assert_eq!(scenario.mean_gap(), Duration::from_millis(16));
     }
 }

@@ -1,147 +1,350 @@
-//! A server: one device that runs batches in `T = a + b · tokens`, and its queue.
+//! A server: the real queue and batch former ([`sortie_scheduler::Core`]) before a
+//! device that takes `T = (a + b · max(tokens, knee)) · pace · noise` for a batch.
 //!
-//! A batch is formed when the device frees, oldest chunk first, of up to
-//! `budget` tokens; chunks are merged, and one that does not fit whole goes on in
-//! the next batch, as the scheduler cuts parts at their items.
+//! What it says of itself is what the real one says: costs fitted from its own batches, drain
+//! and busy share as [`Core::load`] has them. It knows no more than that of its device.
 //!
-//! Invariants: a batch never exceeds the budget; the device is never idle while
-//! something waits; every chunk is answered exactly once, with its last token.
+//! Invariants: at most one batch runs and one is sealed behind it; a part is answered once, with the
+//! batches it rode in, or is given up and forgotten.
 
 use std::{collections::VecDeque, time::Duration};
 
-use sortie_dispatch::{Batch, Cost};
+use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Report, config::LIMITS};
+use sortie_scheduler::{Core, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Turn, Unit};
 
-/// A chunk on its way through a server.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part<K> {
-    /// Whose it is.
-    pub key: K,
-    /// Tokens of it, specials and shared ones included.
-    pub tokens: u64,
-    /// The batches it rode in so far, strangers' tokens included.
-    pub batches: Vec<Batch>,
-    left: u64,
+use crate::scenario::micros;
+
+/// Batches that a server runs before its first caller's, as tokens of a full one: those that the real one
+/// warms up with, two sizes each twice.
+const WARM_UP: [u64; 4] = [4, 1, 4, 1];
+
+/// Whose chunk it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) client: u32,
+    pub(crate) job: u32,
+    pub(crate) attempt: AttemptId,
 }
 
-/// One simulated server.
+/// A chunk as it arrives.
 #[derive(Debug)]
-pub struct Server<K> {
-    cost: Cost,
-    budget: u64,
-    queue: VecDeque<Part<K>>,
-    running: Option<Running<K>>,
+pub(crate) struct Part {
+    pub(crate) key: Key,
+    /// Tokens of each item.
+    pub(crate) units: Box<[u32]>,
+    /// Which attempt of its chunk it is, from 1.
+    pub(crate) number: u32,
+    pub(crate) deadline: Duration,
+}
+
+/// What a device is and what the queue before it may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Device {
+    pub(crate) cost: Cost,
+    pub(crate) knee: u64,
+    pub(crate) budget: u64,
+}
+
+impl Device {
+    fn batch_us(&self, tokens: u64) -> f64 {
+        self.cost.batch_us(tokens.max(self.knee) as f64)
+    }
+}
+
+/// A chunk that is admitted.
+#[derive(Debug)]
+struct Held {
+    id: PartId,
+    key: Key,
+    /// Items that have not run.
+    left: usize,
+    batches: Vec<Batch>,
 }
 
 #[derive(Debug)]
-struct Running<K> {
-    batch: Batch,
-    ends: Duration,
-    parts: Vec<Part<K>>,
+struct Running {
+    units: Vec<Taken<()>>,
+    tokens: u64,
+    began: Duration,
 }
 
-impl<K> Server<K> {
-    /// An idle server of this cost, with batches of at most `budget` tokens.
-    #[must_use]
-    pub fn new(cost: Cost, budget: u64) -> Self {
-        Self { cost, budget: budget.max(1), queue: VecDeque::new(), running: None }
+/// A chunk's answer.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) key: Key,
+    pub(crate) batches: Vec<Batch>,
+}
+
+/// What a poll of the queue comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// A batch was started and takes so long, but for noise.
+    pub(crate) started_us: Option<f64>,
+    /// The queue wants to be polled then.
+    pub(crate) poll_at: Option<Duration>,
+    /// Chunks whose deadline came.
+    pub(crate) expired: Vec<Key>,
+}
+
+/// One server's process.
+#[derive(Debug)]
+pub(crate) struct Server {
+    device: Device,
+    core: Core<Key, ()>,
+    held: Vec<Held>,
+    sealed: Option<Vec<Taken<()>>>,
+    running: Option<Running>,
+    /// What batches take against what the device is.
+    pub(crate) pace: f64,
+    pub(crate) draining: bool,
+    /// Tokens of probes that count as queued until then.
+    reserved: VecDeque<(Duration, u64)>,
+    /// Tokens that ran, and how long the device was at work.
+    pub(crate) served_tokens: u64,
+    pub(crate) busy: Duration,
+}
+
+impl Server {
+    /// A process that has warmed up. `epoch` grows with each.
+    pub(crate) fn new(device: Device, pace: f64, epoch: u64, now: Duration) -> Self {
+        let config = SchedulerConfig { max_batch_tokens: device.budget as usize, ..SchedulerConfig::default() };
+        let mut server = Self {
+            device,
+            core: Core::new(config, 1, epoch),
+            held: Vec::new(),
+            sealed: None,
+            running: None,
+            pace,
+            draining: false,
+            reserved: VecDeque::new(),
+            served_tokens: 0,
+            busy: Duration::ZERO,
+        };
+        server.warm_up(now);
+        server
     }
 
-    /// A chunk arrives.
-    pub fn push(&mut self, key: K, tokens: u64) {
-        let tokens = tokens.max(1);
-        self.queue.push_back(Part { key, tokens, left: tokens, batches: Vec::new() });
-    }
-
-    /// Starts the next batch if the device is free and something waits; says when it will end.
-    pub fn start(&mut self, now: Duration) -> Option<Duration> {
-        if self.running.is_some() || self.queue.is_empty() {
-            return None;
+    /// Runs batches that nobody asked for, so that the cost is measured, as of `now`.
+    fn warm_up(&mut self, now: Duration) {
+        let key = Key { client: u32::MAX, job: u32::MAX, attempt: AttemptId(u32::MAX) };
+        for share in WARM_UP {
+            let tokens = (self.device.budget / share).max(1);
+            let unit = Unit { item: (), tokens: tokens as usize };
+            let Ok(id) = self.core.admit(now, Request::of(tokens), key) else { continue };
+            self.core.push(id, 0, vec![unit]);
+            self.core.close(id);
+            if let Turn::Batch(_) = self.core.poll(now, 0).turn {
+                self.core.started(now, 0, Duration::ZERO);
+                self.core.finished(now, 0, Ran::Whole(micros(self.device.batch_us(tokens) * self.pace)));
+            }
         }
-        let (mut room, mut parts) = (self.budget, Vec::new());
-        while room > 0
-            && let Some(mut part) = self.queue.pop_front()
-        {
-            let taken = part.left.min(room);
-            part.left -= taken;
-            room -= taken;
-            parts.push(part);
+    }
+
+    /// A chunk arrives: it waits, or is refused.
+    pub(crate) fn admit(&mut self, part: &Part, now: Duration) -> Result<(), Failure> {
+        let tokens = part.units.iter().map(|&tokens| u64::from(tokens)).sum();
+        let priority = Priority { attempt: part.number, ..Priority::default() };
+        let request = Request { deadline: Some(part.deadline), priority, ..Request::of(tokens) };
+        let id = self.core.admit(now, request, part.key).map_err(failure)?;
+        let units: Vec<_> = part.units.iter().map(|&tokens| Unit { item: (), tokens: tokens as usize }).collect();
+        self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new() });
+        self.core.push(id, 0, units);
+        self.core.close(id);
+        Ok(())
+    }
+
+    /// A chunk's stream is reset: its items leave the queue; those in a batch run for nobody.
+    pub(crate) fn cancel(&mut self, key: Key) {
+        if let Some(place) = self.held.iter().position(|held| held.key == key) {
+            let held = self.held.swap_remove(place);
+            self.core.cancel(held.id);
         }
-        let tokens = (self.budget - room) as f64;
-        let batch = Batch { us: self.cost.batch_us(tokens), tokens };
-        let ends = now + micros(batch.us);
-        self.running = Some(Running { batch, ends, parts });
-        Some(ends)
     }
 
-    /// The running batch ends: its chunks that are complete leave, the rest of another waits in front.
-    pub fn finish(&mut self) -> Vec<Part<K>> {
-        let Some(Running { batch, parts, .. }) = self.running.take() else { return Vec::new() };
-        let mut done = Vec::with_capacity(parts.len());
-        for mut part in parts {
-            part.batches.push(batch);
-            if part.left == 0 { done.push(part) } else { self.queue.push_front(part) }
+    /// Whether the queue is to be polled after an event, and not only when it asked for it.
+    pub(crate) fn is_attentive(&self) -> bool {
+        self.core.is_attentive()
+    }
+
+    /// Seals and starts what can be.
+    pub(crate) fn poll(&mut self, now: Duration) -> Step {
+        let mut step = Step::default();
+        let polled = self.core.poll(now, 0);
+        for gone in polled.expired {
+            self.held.retain(|held| held.id != gone.id);
+            step.expired.push(gone.key);
         }
-        done
+        match polled.turn {
+            Turn::Batch(units) => {
+                self.sealed = Some(units);
+                if self.running.is_none() {
+                    step.started_us = self.start(now);
+                }
+            }
+            Turn::Wait(at) => step.poll_at = at,
+        }
+        step
     }
 
-    /// Time until a request that arrives now would start.
-    #[must_use]
-    pub fn drain(&self, now: Duration) -> Duration {
-        let running = self.running.as_ref().map_or(Duration::ZERO, |running| running.ends.saturating_sub(now));
-        // The rest of a chunk in the running batch waits again when that ends.
-        let rest = self.running.iter().flat_map(|running| &running.parts).map(|part| part.left).sum::<u64>();
-        let waiting = rest + self.queue.iter().map(|part| part.left).sum::<u64>();
-        let batches = waiting.div_ceil(self.budget) as f64;
-        running + micros(self.cost.a_us * batches + self.cost.b_us * waiting as f64)
+    /// Starts the sealed batch: what it takes, but for noise.
+    fn start(&mut self, now: Duration) -> Option<f64> {
+        let units = self.sealed.take()?;
+        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
+        self.core.started(now, 0, Duration::ZERO);
+        self.running = Some(Running { units, tokens, began: now });
+        Some(self.device.batch_us(tokens) * self.pace)
     }
 
-    /// What its batches cost.
-    #[must_use]
-    pub fn cost(&self) -> Cost {
-        self.cost
+    /// The running batch is over: chunks that are complete, and what the sealed one takes that starts now.
+    pub(crate) fn finish(&mut self, now: Duration) -> (Vec<Done>, Option<f64>) {
+        let Some(Running { units, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
+        let took = now.saturating_sub(began);
+        self.core.finished(now, 0, Ran::Whole(took));
+        self.served_tokens += tokens;
+        self.busy += took;
+        let batch = Batch { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
+        let mut done = Vec::new();
+        for held in &mut self.held {
+            let ran = units.iter().filter(|unit| unit.part == held.id).count();
+            if ran > 0 {
+                held.left -= ran.min(held.left);
+                held.batches.push(batch);
+            }
+        }
+        self.held.retain_mut(|held| {
+            if held.left == 0 {
+                done.push(Done { key: held.key, batches: std::mem::take(&mut held.batches) });
+            }
+            held.left > 0
+        });
+        (done, self.start(now))
     }
 
-    /// Tokens of its largest batch.
-    #[must_use]
-    pub fn budget(&self) -> u64 {
-        self.budget
+    /// Reserves tokens until then: a probe asks on behalf of a chunk.
+    pub(crate) fn reserve(&mut self, tokens: u64, until: Duration) {
+        self.reserved.push_back((until, tokens));
+    }
+
+    /// What it says of itself, as it reads after the wire.
+    pub(crate) fn report(&mut self, now: Duration) -> Report {
+        while self.reserved.front().is_some_and(|(until, _)| *until <= now) {
+            self.reserved.pop_front();
+        }
+        let reserved: u64 = self.reserved.iter().map(|(_, tokens)| tokens).sum();
+        let load = self.core.load(now);
+        let cost = Cost { a_us: f64::from(load.a_ms) * 1e3, b_us: f64::from(load.b_us) };
+        Report {
+            epoch: load.epoch,
+            drain: micros(f64::from(load.drain_ms) * 1e3 + cost.b_us * reserved as f64),
+            cost,
+            limits: Limits {
+                max_batch_tokens: u64::from(load.max_batch_tok),
+                max_queue_tokens: SchedulerConfig::default().max_queue_tokens,
+                ..LIMITS
+            },
+            draining: self.draining,
+            busy: f64::from(load.busy),
+            served_tok_s: 0.0,
+            rate_tok_s: f64::from(load.rate_tok_s),
+            overdue: f64::from(load.overdue),
+        }
+    }
+
+    /// Takes no more from now on.
+    pub(crate) fn drain(&mut self) {
+        self.core.drain();
+        self.draining = true;
+    }
+
+    /// Whose chunks it has.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.held.iter().map(|held| held.key)
+    }
+
+    /// Tokens that wait.
+    pub(crate) fn queued(&self) -> u64 {
+        self.core.queued_tokens()
     }
 }
 
-/// Whole nanoseconds.
-#[must_use]
-pub(crate) fn micros(us: f64) -> Duration {
-    Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::ZERO)
+/// A refusal as it reads after the wire.
+fn failure(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::QueueFull { retry_after, .. }
+        | Refusal::TooLate { retry_after, .. }
+        | Refusal::TooManyParts { retry_after, .. } => Failure::Overloaded { pushback: Some(retry_after) },
+        Refusal::TooLarge { .. } => Failure::Fatal,
+        _ => Failure::Unavailable,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const COST: Cost = Cost { a_us: 1_000.0, b_us: 1.0 };
+    const DEVICE: Device = Device { cost: Cost { a_us: 1_000.0, b_us: 1.0 }, knee: 0, budget: 1_000 };
+
+    fn part(attempt: u32, units: &[u32]) -> Part {
+        let key = Key { client: 0, job: 0, attempt: AttemptId(attempt) };
+        Part { key, units: units.into(), number: 1, deadline: Duration::from_secs(60) }
+    }
+
+    fn at(us: u64) -> Duration {
+        Duration::from_secs(1) + Duration::from_micros(us)
+    }
 
     #[test]
-    fn waiting_chunks_are_merged_up_to_the_budget() {
-        let mut server = Server::new(COST, 1_000);
-        server.push('a', 100);
-        assert_eq!(server.start(Duration::ZERO), Some(Duration::from_micros(1_100)));
-        assert_eq!(server.start(Duration::ZERO), None);
-        server.push('b', 700);
-        server.push('c', 700);
-        // 100 µs into the first batch: 1,000 of it are left, then two batches of 1,400 tokens.
-        assert_eq!(server.drain(Duration::from_micros(100)), Duration::from_micros(1_000 + 2_000 + 1_400));
-        let answered: Vec<_> = server.finish().into_iter().map(|part| part.key).collect();
-        assert_eq!(answered, ['a']);
+    fn chunks_are_merged_and_answered_with_the_batches_they_rode_in() {
+        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        let told = server.report(at(0)).cost;
+        assert!((told.a_us - 1_000.0).abs() < 2.0 && (told.b_us - 1.0).abs() < 0.01, "{told:?}");
+        server.admit(&part(0, &[100]), at(0)).unwrap();
+        let us = server.poll(at(0)).started_us.unwrap();
+        assert!((us - 1_100.0).abs() < 1e-6);
+        server.admit(&part(1, &[100; 7]), at(10)).unwrap();
+        server.admit(&part(2, &[100; 7]), at(20)).unwrap();
+        // Sealed only shortly before the running batch ends.
+        let step = server.poll(at(20));
+        assert!(step.started_us.is_none() && step.poll_at.is_some_and(|then| then > at(20)));
+        let (done, next) = server.finish(at(1_100));
+        assert_eq!(done.iter().map(|done| done.key.attempt.0).collect::<Vec<_>>(), [0]);
+        assert!(next.is_none(), "nothing was sealed");
+        assert!(server.poll(at(1_100)).started_us.is_some());
+        let mut answered = server.finish(at(3_000)).0;
+        assert!(server.poll(at(3_000)).started_us.is_some());
+        answered.extend(server.finish(at(5_000)).0);
+        assert_eq!(answered.len(), 2);
+        assert!(answered.iter().any(|done| done.batches.len() == 2), "one of them was cut");
+        assert_eq!((server.served_tokens, server.queued(), server.keys().count()), (1_500, 0, 0));
+    }
 
-        let now = Duration::from_micros(1_100);
-        assert_eq!(server.start(now), Some(now + Duration::from_micros(2_000)));
-        let answered: Vec<_> = server.finish().into_iter().map(|part| part.key).collect();
-        assert_eq!(answered, ['b']);
-        assert!(server.start(now).is_some());
-        let answered = server.finish();
-        assert_eq!((answered[0].key, answered[0].batches.len()), ('c', 2));
-        assert_eq!(answered[0].batches[1].tokens, 400.0);
-        assert_eq!(server.drain(now), Duration::ZERO);
-        assert!(server.finish().is_empty());
+    #[test]
+    fn a_cancelled_chunk_leaves_the_queue() {
+        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        server.admit(&part(0, &[900]), at(0)).unwrap();
+        assert!(server.poll(at(0)).started_us.is_some());
+        let waiting = part(1, &[900]);
+        server.admit(&waiting, at(1)).unwrap();
+        assert_eq!(server.queued(), 900);
+        server.cancel(waiting.key);
+        server.cancel(waiting.key);
+        assert_eq!(server.queued(), 0);
+        server.drain();
+        assert_eq!(server.admit(&part(2, &[1]), at(2)), Err(Failure::Unavailable));
+    }
+
+    #[test]
+    fn a_slow_device_says_so_once_it_has_measured_it() {
+        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        server.pace = 4.0;
+        let mut now = at(0);
+        for attempt in 0..100 {
+            server.admit(&part(attempt, &[200 + 7 * (attempt % 50)]), now).unwrap();
+            let us = server.poll(now).started_us.unwrap();
+            now += micros(us);
+            assert_eq!(server.finish(now).0.len(), 1);
+        }
+        let told = server.report(now).cost;
+        assert!((told.batch_us(400.0) / DEVICE.batch_us(400) - 4.0).abs() < 0.5, "{told:?}");
     }
 }

@@ -1,0 +1,276 @@
+//! What others do: a job is cut into a fixed number of chunks of even work, each to a random server or to
+//! the one of two random servers that has fewer of this client's requests in flight (power of two choices
+//! on local counts, as in tower, gRFC A48 and Envoy). With `p2c + hedge` an attempt past the quantile gets
+//! one more on another server, within the budget. A failed attempt is tried on another server, up to
+//! [`MOST_ATTEMPTS`] times.
+//!
+//! It is given what it could not know: the true cost of a batch, for the prediction.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use sortie_dispatch::{AttemptId, Config, Cost, Item};
+
+use super::{
+    Effect, JobId, News, Tally,
+    tail::{Purse, Tail},
+};
+use crate::scenario::{Scenario, Strategy, micros};
+
+/// Attempts of one chunk, hedges not counted (gRFC A6).
+const MOST_ATTEMPTS: u32 = 5;
+
+/// Draws for a server that a chunk was not sent to.
+const DRAWS: usize = 32;
+
+/// A client with fixed rules.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    strategy: Strategy,
+    chunks: usize,
+    exclusion: bool,
+    cost: Cost,
+    round_trip: Duration,
+    config: Config,
+    /// Servers and this client's requests in flight there.
+    servers: Vec<usize>,
+    in_flight: Vec<u32>,
+    jobs: BTreeMap<JobId, Open>,
+    tail: Tail,
+    purse: Purse,
+    rng: StdRng,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+struct Open {
+    began: Duration,
+    chunks: Vec<Chunk>,
+    attempts: Vec<Attempt>,
+    left: usize,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    units: Box<[u32]>,
+    tokens: u64,
+    done: bool,
+    tries: u32,
+    hedged: bool,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    chunk: usize,
+    server: usize,
+    sent: Duration,
+    live: bool,
+    hedge: bool,
+    late_at: Duration,
+}
+
+/// Why an attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    First,
+    Retry,
+    Hedge,
+}
+
+impl Fixed {
+    pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
+        let config = scenario.config();
+        let network = &scenario.network;
+        Self {
+            strategy: scenario.strategy,
+            chunks: scenario.fixed_chunks,
+            exclusion: scenario.exclusion,
+            cost: scenario.cost,
+            round_trip: (network.one_way + network.tail) * 2,
+            servers: (0..scenario.servers).collect(),
+            in_flight: vec![0; scenario.servers],
+            jobs: BTreeMap::new(),
+            tail: Tail::new(),
+            purse: Purse::new(&config.budget),
+            config,
+            rng: StdRng::seed_from_u64(seed),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(super) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+        let chunks = cut(items, self.chunks);
+        let left = chunks.len();
+        self.jobs.insert(id, Open { began: now, chunks, attempts: Vec::new(), left });
+        for chunk in 0..left {
+            self.send(id, chunk, Why::First, now, out);
+        }
+        self.wake(id, out);
+    }
+
+    pub(super) fn reply(&mut self, id: JobId, attempt: AttemptId, ok: bool, now: Duration, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get_mut(&id) else { return };
+        let Some(ended) = open.attempts.get_mut(attempt.0 as usize).filter(|attempt| attempt.live) else { return };
+        ended.live = false;
+        let (number, hedge, took) = (ended.chunk, ended.hedge, now.saturating_sub(ended.sent));
+        give_back(&mut self.in_flight, ended.server);
+        let Some(chunk) = open.chunks.get_mut(number) else { return };
+        let predicted = micros(self.cost.batch_us(chunk.tokens as f64)) + self.round_trip;
+        self.tail.saw(took.as_secs_f64() / predicted.as_secs_f64());
+        if chunk.done {
+            return;
+        }
+        if !ok {
+            let racing = open.attempts.iter().any(|attempt| attempt.live && attempt.chunk == number);
+            if !racing && chunk.tries >= MOST_ATTEMPTS {
+                return self.end(id, now, false, out);
+            }
+            if !racing {
+                self.send(id, number, Why::Retry, now, out);
+            }
+            return self.wake(id, out);
+        }
+        chunk.done = true;
+        open.left -= 1;
+        self.tally.hedges_won += u64::from(hedge);
+        for (place, other) in open.attempts.iter_mut().enumerate() {
+            if other.live && other.chunk == number {
+                other.live = false;
+                give_back(&mut self.in_flight, other.server);
+                self.tail.saw(now.saturating_sub(other.sent).as_secs_f64() / predicted.as_secs_f64());
+                let attempt = AttemptId(u32::try_from(place).unwrap_or(u32::MAX));
+                out.push(Effect::Cancel { job: id, attempt, server: other.server });
+            }
+        }
+        if open.left == 0 {
+            self.end(id, now, true, out);
+        }
+    }
+
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get_mut(&id) else { return };
+        let mut late = Vec::new();
+        for attempt in &mut open.attempts {
+            if attempt.live && attempt.late_at <= now {
+                attempt.late_at = Duration::MAX;
+                late.push(attempt.chunk);
+            }
+        }
+        for number in late {
+            let chunk = self.jobs.get(&id).and_then(|open| open.chunks.get(number));
+            let Some(tokens) = chunk.filter(|chunk| !chunk.done && !chunk.hedged).map(|chunk| chunk.tokens) else {
+                continue;
+            };
+            if self.purse.pay(tokens) {
+                self.send(id, number, Why::Hedge, now, out);
+            }
+        }
+        self.wake(id, out);
+    }
+
+    pub(super) fn news(&mut self, server: usize, news: News) {
+        match news {
+            News::Joined => {
+                self.servers.push(server);
+                self.in_flight.resize(self.in_flight.len().max(server + 1), 0);
+            }
+            News::Removed => self.servers.retain(|&other| other != server),
+            News::Connected | News::Disconnected => {}
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        Tally { in_flight: self.in_flight.iter().map(|&count| u64::from(count)).sum(), ..self.tally }
+    }
+
+    fn send(&mut self, id: JobId, number: usize, why: Why, now: Duration, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get(&id) else { return };
+        let tried = open.attempts.iter().filter(|attempt| attempt.chunk == number).map(|attempt| attempt.server);
+        let tried: Vec<usize> = tried.collect();
+        let excluded: &[usize] = if self.exclusion || why != Why::Hedge { &tried } else { &[] };
+        let Some(server) = self.pick(excluded) else { return };
+        let Some(open) = self.jobs.get_mut(&id) else { return };
+        let attempt = AttemptId(u32::try_from(open.attempts.len()).unwrap_or(u32::MAX));
+        let Some(chunk) = open.chunks.get_mut(number) else { return };
+        let (tokens, units) = (chunk.tokens, chunk.units.clone());
+        let spent = &mut self.tally.spent;
+        match why {
+            Why::First => {
+                self.purse.deposit(tokens);
+                spent.first += tokens;
+            }
+            Why::Retry => spent.free += tokens,
+            Why::Hedge => {
+                spent.hedges += tokens;
+                self.tally.hedges += 1;
+                chunk.hedged = true;
+            }
+        }
+        chunk.tries += u32::from(why != Why::Hedge);
+        let predicted = micros(self.cost.batch_us(tokens as f64)) + self.round_trip;
+        let trigger = predicted.mul_f64(self.tail.trigger(&self.config.hedge)).max(self.config.hedge.floor);
+        let late_at = if self.strategy == Strategy::P2cHedge { now + trigger } else { Duration::MAX };
+        let hedge = why == Why::Hedge;
+        open.attempts.push(Attempt { chunk: number, server, sent: now, live: true, hedge, late_at });
+        if let Some(count) = self.in_flight.get_mut(server) {
+            *count += 1;
+        }
+        let number = tried.len() as u32 + 1;
+        out.push(Effect::Send { job: id, attempt, server, units, number, first: why == Why::First });
+    }
+
+    fn pick(&mut self, tried: &[usize]) -> Option<usize> {
+        let mut draw = || {
+            let place = self.rng.random_range(0..self.servers.len().max(1));
+            self.servers.get(place).copied()
+        };
+        let mut fresh = || (0..DRAWS).filter_map(|_| draw()).find(|server| !tried.contains(server));
+        let first = fresh();
+        if self.strategy == Strategy::Random {
+            return first.or_else(draw);
+        }
+        let second = fresh();
+        let count = |server: &usize| self.in_flight.get(*server).copied().unwrap_or(u32::MAX);
+        let best = [first, second].into_iter().flatten().min_by_key(count);
+        best.or_else(|| self.servers.first().copied())
+    }
+
+    fn wake(&self, id: JobId, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get(&id) else { return };
+        let late = open.attempts.iter().filter(|attempt| attempt.live).map(|attempt| attempt.late_at);
+        if let Some(at) = late.min().filter(|&at| at < Duration::MAX) {
+            out.push(Effect::Wake { job: id, at });
+        }
+    }
+
+    fn end(&mut self, id: JobId, _now: Duration, ok: bool, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.remove(&id) else { return };
+        for attempt in open.attempts.iter().filter(|attempt| attempt.live) {
+            give_back(&mut self.in_flight, attempt.server);
+        }
+        let began = open.began;
+        out.push(if ok { Effect::Finished { began } } else { Effect::GaveUp { began } });
+    }
+}
+
+fn give_back(in_flight: &mut [u32], server: usize) {
+    if let Some(count) = in_flight.get_mut(server) {
+        *count = count.saturating_sub(1);
+    }
+}
+
+/// Longest item first, each to the chunk with the fewest tokens.
+fn cut(items: &[Item], chunks: usize) -> Vec<Chunk> {
+    let mut sizes: Vec<u32> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let mut bins: Vec<(u64, Vec<u32>)> = vec![(0, Vec::new()); chunks.min(items.len())];
+    for size in sizes {
+        if let Some(bin) = bins.iter_mut().min_by_key(|bin| bin.0) {
+            bin.0 += u64::from(size);
+            bin.1.push(size);
+        }
+    }
+    let chunk =
+        |(tokens, units): (u64, Vec<u32>)| Chunk { units: units.into(), tokens, done: false, tries: 0, hedged: false };
+    bins.into_iter().map(chunk).collect()
+}

@@ -1,0 +1,295 @@
+//! The real thing: a [`Fleet`] and its [`Job`]s, driven as the client library drives them.
+//!
+//! Invariant: every action that dispatch asks for is carried out, in its order; of several wakes that
+//! a job asks for the last one counts.
+
+use std::{collections::HashMap, time::Duration};
+
+use sortie_dispatch::{
+    Action, Answer, AttemptId, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, Item, Job, JobOptions, Kind,
+    ModelId, ProbeId, Report, Shared, Time, Work,
+};
+
+use super::{Effect, JobId, News, Tally};
+use crate::{scenario::Scenario, stats::Spent};
+
+/// The one model of the simulated fleet.
+const MODEL: &str = "model";
+
+/// A client that dispatch thinks for.
+#[derive(Debug)]
+pub(crate) struct Sortie {
+    fleet: Fleet,
+    model: ModelId,
+    jobs: HashMap<JobId, Open>,
+    /// Servers by the fleet's numbers, and the other way round.
+    servers: Vec<usize>,
+    endpoints: HashMap<usize, EndpointId>,
+    fleet_wake: Wake,
+    deadline: Duration,
+    hedging: bool,
+    largest_job: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    job: Job,
+    began: Duration,
+    /// Tokens of each item.
+    items: Box<[u32]>,
+    /// Server of each attempt.
+    sent: Vec<usize>,
+    wake: Wake,
+}
+
+/// A timer of which only the last setting counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wake {
+    wanted: Option<Duration>,
+    scheduled: Option<Duration>,
+}
+
+impl Wake {
+    /// Sets it; when an event is to be scheduled for it, if one is.
+    fn set(&mut self, at: Duration) -> Option<Duration> {
+        self.wanted = Some(at);
+        let needed = self.scheduled.is_none_or(|scheduled| at < scheduled);
+        if needed {
+            self.scheduled = Some(at);
+        }
+        needed.then_some(at)
+    }
+
+    /// An event scheduled for it happens: whether it is time, or when to come back.
+    fn ring(&mut self, now: Duration) -> Result<(), Option<Duration>> {
+        if self.scheduled.is_some_and(|scheduled| scheduled <= now) {
+            self.scheduled = None;
+        }
+        match self.wanted {
+            Some(at) if at <= now => {
+                self.wanted = None;
+                Ok(())
+            }
+            Some(at) => Err(self.set(at)),
+            None => Err(None),
+        }
+    }
+}
+
+impl Sortie {
+    pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
+        let mut fleet = Fleet::new(scenario.config(), scenario.servers, seed);
+        let model = fleet.model(MODEL, Work::Device);
+        let number = |server: usize| EndpointId(u32::try_from(server).unwrap_or(u32::MAX));
+        Self {
+            fleet,
+            model,
+            jobs: HashMap::new(),
+            servers: (0..scenario.servers).collect(),
+            endpoints: (0..scenario.servers).map(|server| (server, number(server))).collect(),
+            fleet_wake: Wake::default(),
+            deadline: scenario.deadline,
+            hedging: scenario.hedging,
+            largest_job: 0,
+        }
+    }
+
+    pub(super) fn meet(&mut self, server: usize, report: Report, now: Duration) {
+        if let Some(&endpoint) = self.endpoints.get(&server) {
+            self.fleet.report(endpoint, self.model, report, Time::from_start(now));
+        }
+    }
+
+    pub(super) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+        let time = Time::from_start(now);
+        self.largest_job = self.largest_job.max(items.iter().map(|item| item.tokens).sum());
+        let options = JobOptions::by(time + self.deadline).hedging(self.hedging);
+        let plan = self.fleet.plan(self.model, items, Shared::default(), &options, time);
+        let job = Job::new(self.model, plan, options);
+        let items = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
+        self.jobs.insert(id, Open { job, began: now, items, sent: Vec::new(), wake: Wake::default() });
+        self.handle(id, Event::Start, now, out);
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        id: JobId,
+        attempt: AttemptId,
+        reply: Result<Answer, Failure>,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        let event = match reply {
+            Ok(answer) => Event::Answered { attempt, answer },
+            Err(failure) => Event::Failed { attempt, failure, report: None },
+        };
+        self.handle(id, event, now, out);
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        job: Option<JobId>,
+        probe: ProbeId,
+        reply: Result<Report, Failure>,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        match (job, reply) {
+            (Some(id), Ok(report)) => self.handle(id, Event::ProbeAnswered { probe, report }, now, out),
+            (Some(id), Err(failure)) => self.handle(id, Event::ProbeFailed { probe, failure }, now, out),
+            (None, Ok(report)) => self.handle_fleet(FleetEvent::ProbeAnswered { probe, report }, now, out),
+            (None, Err(failure)) => self.handle_fleet(FleetEvent::ProbeFailed { probe, failure }, now, out),
+        }
+    }
+
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get_mut(&id) else { return };
+        match open.wake.ring(now) {
+            Ok(()) => self.handle(id, Event::Tick, now, out),
+            Err(later) => out.extend(later.map(|at| Effect::Wake { job: id, at })),
+        }
+    }
+
+    pub(super) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        match self.fleet_wake.ring(now) {
+            Ok(()) => self.handle_fleet(FleetEvent::Tick, now, out),
+            Err(later) => out.extend(later.map(|at| Effect::WakeFleet { at })),
+        }
+    }
+
+    pub(super) fn news(&mut self, server: usize, news: News, now: Duration, out: &mut Vec<Effect>) {
+        if news == News::Joined {
+            let endpoint = self.fleet.add(Time::from_start(now));
+            // Numbers are given in order.
+            self.servers.resize(endpoint.0 as usize, usize::MAX);
+            self.servers.push(server);
+            self.endpoints.insert(server, endpoint);
+            return self.handle_fleet(FleetEvent::Tick, now, out);
+        }
+        let Some(&endpoint) = self.endpoints.get(&server) else { return };
+        let event = match news {
+            News::Connected => FleetEvent::Connected(endpoint),
+            News::Disconnected => FleetEvent::Disconnected(endpoint),
+            News::Removed | News::Joined => FleetEvent::Removed(endpoint),
+        };
+        self.handle_fleet(event, now, out);
+    }
+
+    fn handle(&mut self, id: JobId, event: Event, now: Duration, out: &mut Vec<Effect>) {
+        let Some(open) = self.jobs.get_mut(&id) else { return };
+        let actions = open.job.handle(&mut self.fleet, Time::from_start(now), event);
+        let (mut over, mut poll) = (false, false);
+        for action in actions {
+            match action {
+                Action::Send(send) => {
+                    let Some(chunk) = open.job.chunk(send.chunk) else { continue };
+                    let units = chunk.items.iter().filter_map(|&place| open.items.get(place)).copied().collect();
+                    let server = self.servers.get(send.endpoint.0 as usize).copied().unwrap_or(usize::MAX);
+                    open.sent.resize(send.attempt.0 as usize, usize::MAX);
+                    open.sent.push(server);
+                    let (attempt, number, first) = (send.attempt, send.number, send.kind == Kind::First);
+                    out.push(Effect::Send { job: id, attempt, server, units, number, first });
+                }
+                Action::Cancel { attempt, .. } => {
+                    let server = open.sent.get(attempt.0 as usize).copied().unwrap_or(usize::MAX);
+                    out.push(Effect::Cancel { job: id, attempt, server });
+                }
+                Action::Probe { probe, endpoint, tokens, .. } => {
+                    let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
+                    out.push(Effect::Probe { job: Some(id), probe, server, tokens });
+                }
+                Action::WakeAt(at) => {
+                    let at = open.wake.set(at.since_start());
+                    out.extend(at.map(|at| Effect::Wake { job: id, at }));
+                }
+                Action::PollFleet => poll = true,
+                Action::Finish(_) => {
+                    over = true;
+                    out.push(Effect::Finished { began: open.began });
+                }
+                Action::Fail { .. } => {
+                    over = true;
+                    out.push(Effect::GaveUp { began: open.began });
+                }
+                // Words for traces.
+                _ => {}
+            }
+        }
+        if over {
+            self.jobs.remove(&id);
+        }
+        if poll {
+            self.handle_fleet(FleetEvent::Tick, now, out);
+        }
+    }
+
+    fn handle_fleet(&mut self, event: FleetEvent, now: Duration, out: &mut Vec<Effect>) {
+        for action in self.fleet.handle(Time::from_start(now), event) {
+            match action {
+                FleetAction::Probe { probe, endpoint, .. } => {
+                    let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
+                    out.push(Effect::Probe { job: None, probe, server, tokens: 0 });
+                }
+                FleetAction::WakeAt(at) => {
+                    let at = self.fleet_wake.set(at.since_start());
+                    out.extend(at.map(|at| Effect::WakeFleet { at }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn shunned(&self, now: Duration) -> (usize, usize) {
+        let stats = self.fleet.stats(Time::from_start(now));
+        stats.fold((0, 0), |(suspects, out), server| {
+            (suspects + usize::from(server.suspect), out + usize::from(server.ejected))
+        })
+    }
+
+    pub(super) fn tally(&self, now: Duration) -> Tally {
+        let counters = self.fleet.counters();
+        let config = &self.fleet.config().budget;
+        let spent = Spent {
+            first: counters.tokens,
+            hedges: counters.hedge_tokens,
+            retries: counters.retry_tokens,
+            free: counters.free_retry_tokens,
+        };
+        // The burst is in jobs of median size, as the client knows it; the largest one is no less.
+        let burst = config.burst_jobs * config.median_job.max(self.largest_job) as f64;
+        // However little there is, one retry a while is let through.
+        let floor = (now.as_secs_f64() / config.floor.as_secs_f64() + 1.0) * self.largest_job as f64;
+        let over = |spent: u64, allowed: f64| spent.saturating_sub(allowed as u64);
+        let hedges = over(spent.hedges, burst / 2.0 + config.hedge_share * spent.first as f64);
+        let shares = config.hedge_share + config.retry_share;
+        let both = over(spent.hedges + spent.retries, burst + floor + shares * spent.first as f64);
+        Tally {
+            spent,
+            overspent: hedges + both,
+            hedges: counters.hedges,
+            hedges_won: counters.hedges_won,
+            probes: counters.probes,
+            suspicions: counters.suspicions,
+            ejections: counters.ejected_failing + counters.ejected_slow,
+            in_flight: self.fleet.stats(Time::from_start(now)).map(|stats| stats.in_flight_tokens).sum(),
+            rho: self.fleet.load(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_setting_of_a_timer_counts() {
+        let ms = Duration::from_millis;
+        let mut wake = Wake::default();
+        assert_eq!(wake.set(ms(10)), Some(ms(10)));
+        assert_eq!(wake.set(ms(20)), None, "the event at 10 is enough");
+        assert_eq!(wake.ring(ms(10)), Err(Some(ms(20))));
+        assert_eq!(wake.set(ms(15)), Some(ms(15)));
+        assert_eq!(wake.ring(ms(15)), Ok(()));
+        assert_eq!(wake.ring(ms(20)), Err(None));
+    }
+}

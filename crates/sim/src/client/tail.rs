@@ -1,0 +1,115 @@
+//! The quantile and the budget of clients that hedge without dispatch: the same rules with the
+//! same numbers, in their simplest form.
+//!
+//! Invariants: the quantile is of latency over predicted service, in steps of 3%; the purse never goes
+//! below zero.
+
+use sortie_dispatch::config::{BudgetConfig, HedgeConfig};
+
+/// Width of a step: latencies within 3% are one.
+const STEP: f64 = 1.03;
+
+/// Steps: up to 1.03^400, beyond any latency.
+const STEPS: usize = 400;
+
+/// Attempts after which old ones count half: some ten seconds of a busy client.
+const HALVE_AFTER: f64 = 20_000.0;
+
+/// A histogram of latency over predicted service.
+#[derive(Debug)]
+pub(super) struct Tail {
+    counts: Vec<f64>,
+    total: f64,
+    seen: u64,
+}
+
+impl Tail {
+    pub(super) fn new() -> Self {
+        Self { counts: vec![0.0; STEPS], total: 0.0, seen: 0 }
+    }
+
+    /// An attempt took so many times what was predicted, or was given up then.
+    pub(super) fn saw(&mut self, ratio: f64) {
+        let step = (ratio.max(1e-3).ln() / STEP.ln()).max(0.0) as usize;
+        if let Some(count) = self.counts.get_mut(step.min(STEPS - 1)) {
+            *count += 1.0;
+            self.total += 1.0;
+            self.seen += 1;
+        }
+        if self.total > HALVE_AFTER {
+            self.counts.iter_mut().for_each(|count| *count /= 2.0);
+            self.total /= 2.0;
+        }
+    }
+
+    /// What counts as late: so many times what was predicted.
+    pub(super) fn trigger(&self, config: &HedgeConfig) -> f64 {
+        if self.seen < config.min_samples {
+            return config.cold_trigger;
+        }
+        let mut left = self.total * (1.0 - config.quantile);
+        for (step, count) in self.counts.iter().enumerate().rev() {
+            left -= count;
+            if left < 0.0 {
+                return STEP.powi(step as i32 + 1);
+            }
+        }
+        1.0
+    }
+}
+
+/// Tokens that hedges may take.
+#[derive(Debug)]
+pub(super) struct Purse {
+    tokens: f64,
+    most: f64,
+    share: f64,
+}
+
+impl Purse {
+    /// Half of the burst is the hedges'.
+    pub(super) fn new(config: &BudgetConfig) -> Self {
+        let most = config.burst_jobs * config.median_job as f64 / 2.0;
+        Self { tokens: most, most, share: config.hedge_share }
+    }
+
+    /// Tokens were sent for the first time.
+    pub(super) fn deposit(&mut self, tokens: u64) {
+        self.tokens = (self.tokens + self.share * tokens as f64).min(self.most);
+    }
+
+    /// Asks for the tokens of a hedge.
+    pub(super) fn pay(&mut self, tokens: u64) -> bool {
+        let enough = self.tokens >= tokens as f64;
+        if enough {
+            self.tokens -= tokens as f64;
+        }
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trigger_is_the_quantile_within_a_step() {
+        let config = HedgeConfig::default();
+        let mut tail = Tail::new();
+        assert!(tail.trigger(&config) >= config.cold_trigger);
+        for i in 0..100_000u32 {
+            tail.saw(1.0 + f64::from(i % 1_000) / 100.0);
+        }
+        let trigger = tail.trigger(&config);
+        assert!((10.6..11.2).contains(&trigger), "{trigger}");
+    }
+
+    #[test]
+    fn a_purse_gives_what_was_put_in() {
+        let mut purse = Purse::new(&BudgetConfig::default());
+        let burst = 160_000;
+        assert!(purse.pay(burst) && !purse.pay(1_000));
+        purse.deposit(20_000);
+        assert!(purse.pay(1_000) && !purse.pay(1_000));
+    }
+}

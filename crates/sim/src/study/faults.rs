@@ -1,0 +1,69 @@
+//! Each fault on fleets of several sizes: latencies, failed jobs, tokens.
+
+use std::time::Duration;
+
+use sortie_dispatch::Cost;
+
+use super::{Cell, Effort, Measured, StudyError, measure};
+use crate::{Fault, Incident, Scenario, Sizes, Stalls, Strategy};
+
+/// Fleets.
+const FLEETS: [usize; 3] = [4, 16, 100];
+
+/// When a fault begins.
+const AT: Duration = Duration::from_secs(3);
+
+/// A fleet of mid-sized encoders at load 0.5, four clients.
+fn base(servers: usize, effort: Effort) -> Scenario {
+    Scenario {
+        servers,
+        clients: 4,
+        load: 0.5,
+        cost: Cost { a_us: 1_000.0, b_us: 0.46 },
+        sizes: Sizes::LogNormal { job_tokens: 32_000, items: 200 },
+        warm_up: Duration::from_secs(2),
+        end: AT + Duration::from_secs_f64(effort.seconds.max(1.0)),
+        ..Scenario::default()
+    }
+}
+
+fn every(servers: usize, effort: Effort) -> Vec<(&'static str, Scenario)> {
+    let base = base(servers, effort);
+    let hit = |fault: Fault| Scenario { incidents: vec![Incident::one(AT, 0, fault)], ..base.clone() };
+    let steps = |fault: Fault, count: usize, pause: Duration| {
+        let incident = |step: usize| Incident::one(AT + pause * u32::try_from(step).unwrap_or(0), step, fault);
+        Scenario { incidents: (0..count).map(incident).collect(), ..base.clone() }
+    };
+    let pause = Duration::from_secs_f64(effort.seconds.max(1.0) / servers.min(20) as f64 / 2.0);
+    let stalls = Stalls { every: Duration::from_secs(4), length: Duration::from_millis(150), together: 1 };
+    vec![
+        ("none", base.clone()),
+        ("processes stop for 150 ms", Scenario { stalls: Some(stalls), ..base.clone() }),
+        ("one 4× slow", hit(Fault::Pace(4.0))),
+        ("one dies, back after 2 s", hit(Fault::Crash(Some(Duration::from_secs(2))))),
+        ("one dies for good", hit(Fault::Crash(None))),
+        ("one is a black hole", hit(Fault::BlackHole(None))),
+        ("one fails everything at once", hit(Fault::Failing(true))),
+        ("rolling restart", steps(Fault::Replace, servers.min(20), pause)),
+        ("a quarter more servers join", steps(Fault::Join, servers.div_ceil(4), Duration::ZERO)),
+    ]
+}
+
+/// Every fault, on every fleet, for dispatch and for its nearest rival.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn faults(effort: Effort) -> Result<Vec<Measured>, StudyError> {
+    let mut cells = Vec::new();
+    for servers in FLEETS {
+        for (name, scenario) in every(servers, effort) {
+            for strategy in [Strategy::P2cHedge, Strategy::Sortie] {
+                let fixed_chunks = scenario.fixed_chunks.min(servers);
+                let name = format!("N {servers}, {name}: {}", strategy.as_str());
+                cells.push(Cell::new(name, Scenario { strategy, fixed_chunks, ..scenario.clone() }));
+            }
+        }
+    }
+    measure(cells, effort)
+}

@@ -1,0 +1,77 @@
+//! Tables of many runs: one function a question.
+//!
+//! | module | question |
+//! |---|---|
+//! | `large` | 1,000 servers: strategies, ablations, sensitivity, loads, client counts |
+//! | `small` | 1 to 16 servers against sending the job whole |
+//! | `faults` | each fault, on fleets of several sizes |
+//! | `measure` | runs over seeds, pooled; no cell may pass its budget |
+//! | `plot` | the pictures |
+//!
+//! Invariant: what a table shows depends on its arguments alone, whatever threads ran it.
+
+mod faults;
+mod large;
+mod measure;
+mod plot;
+mod small;
+
+pub use faults::faults;
+pub use large::{ablations, clients, large_fleet, loads, sensitivity, strategies};
+pub use measure::{Cell, Effort, Measured, StudyError, measure};
+pub use plot::{plot_loads, plot_tails};
+pub use small::{small, small_fleet};
+
+use comfy_table::{CellAlignment, Table, presets};
+
+/// A markdown table with numbers to the right.
+#[must_use]
+pub fn markdown(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The columns that most tables have.
+pub const HEADER: [&str; 10] =
+    ["", "jobs", "p50 ms", "p99 ms", "p99.9 ms", "chunks", "extra sent", "extra run", "busy", "failed"];
+
+/// The row of a cell.
+#[must_use]
+pub fn row(measured: &Measured) -> Vec<String> {
+    let latencies = &measured.latencies;
+    vec![
+        measured.name.clone(),
+        latencies.len().to_string(),
+        ms(latencies.ms(0.5)),
+        ms(latencies.ms(0.99)),
+        ms(latencies.ms(0.999)),
+        format!("{:.1}", measured.chunks_per_job),
+        percent(measured.spent.extra()),
+        percent(measured.extra_run),
+        format!("{:.0}%", 100.0 * measured.busy),
+        measured.failed.to_string(),
+    ]
+}
+
+/// Milliseconds with three figures.
+#[must_use]
+pub fn ms(ms: f64) -> String {
+    match ms {
+        x if x < 10.0 => format!("{x:.2}"),
+        x if x < 100.0 => format!("{x:.1}"),
+        x => format!("{x:.0}"),
+    }
+}
+
+/// A share as a percentage.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:.2}%", 100.0 * share)
+}

@@ -1,0 +1,282 @@
+//! The events between clients and servers, and what came of them.
+//!
+//! ```text
+//! Arrive → client plans → Reach (one way) → the server's queue → BatchEnds
+//!        → Answer (one way) → client goes on, or finishes
+//! ```
+//!
+//! | module | part |
+//! |---|---|
+//! | `serve` | what happens at servers |
+//! | `befall` | faults: what stops, slows, kills and replaces them |
+//!
+//! Invariant: a run depends on its scenario alone, and ends when its last job has.
+
+mod befall;
+mod serve;
+
+use std::time::Duration;
+
+use sortie_dispatch::{Answer, Failure, Report};
+
+use crate::{
+    chance::Chance,
+    client::{Asker, Client, Effect, JobId, News},
+    clock::Clock,
+    load::Load,
+    scenario::{Scenario, ScenarioError},
+    server::{Device, Key, Part},
+    stats::{Outcome, SLICE},
+};
+use serve::Host;
+
+/// Seeds of chance and of clients are taken apart from the load's by this, so that strategies meet the same jobs.
+const APART: u64 = 0x9E37_79B9_7F4A_7C15;
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Arrive,
+    /// Something arrives at or happens in a server's process.
+    At(usize, Arrival),
+    /// A server's process goes on.
+    Resume(usize),
+    /// A stall of this server and its neighbours.
+    StallNext(usize),
+    /// An incident of the scenario, by its number.
+    Incident(usize),
+    /// The next step of a server's coming back or going away.
+    Later(usize, befall::Later),
+    Answer(Key, Box<Result<Answer, Failure>>),
+    Probed(Asker, Box<Result<Report, Failure>>),
+    Wake(u32, JobId),
+    WakeFleet(u32),
+    News(u32, usize, News),
+    Look,
+}
+
+/// What a server's process deals with; while it is stopped all of it waits.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Part(Box<Part>),
+    Cancel(Key),
+    Probe(Asker, u64),
+    /// Its running batch ends, of this life of the process.
+    BatchEnds(u32),
+    /// The queue wanted to be polled.
+    Poll(u32),
+}
+
+pub(crate) struct World<'a> {
+    scenario: &'a Scenario,
+    device: Device,
+    clock: Clock<Event>,
+    load: Load,
+    chance: Chance,
+    clients: Vec<Client>,
+    hosts: Vec<Host>,
+    /// Jobs that came in, and those of them that are not over.
+    jobs: JobId,
+    open: usize,
+    arriving: bool,
+    effects: Vec<Effect>,
+    outcome: Outcome,
+}
+
+/// Runs a scenario to its last job.
+///
+/// # Errors
+///
+/// If the scenario makes no sense.
+pub fn run(scenario: &Scenario) -> Result<Outcome, ScenarioError> {
+    scenario.validate()?;
+    let mut world = World::new(scenario);
+    while (world.arriving || world.open > 0)
+        && let Some(event) = world.clock.advance()
+    {
+        world.happen(event);
+    }
+    Ok(world.sum_up())
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let device = Device { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
+        let client = |number: u64| Client::new(scenario, scenario.seed.wrapping_add(number.wrapping_mul(APART)));
+        let mut world = Self {
+            scenario,
+            device,
+            clock: Clock::default(),
+            load: Load::new(scenario),
+            chance: Chance::new(scenario.seed ^ APART),
+            clients: (1..=scenario.clients as u64).map(client).collect(),
+            hosts: (0..scenario.servers).map(|_| Host::new(device, Duration::ZERO)).collect(),
+            jobs: 0,
+            open: 0,
+            arriving: true,
+            effects: Vec::new(),
+            outcome: Outcome::default(),
+        };
+        world.outcome.servers.resize_with(scenario.servers, Default::default);
+        world.meet();
+        world.schedule_faults();
+        world
+    }
+
+    /// Clients ask every server for its report before their first job, as the client library does.
+    fn meet(&mut self) {
+        for (place, host) in self.hosts.iter_mut().enumerate() {
+            let report = host.server.report(Duration::ZERO);
+            for client in &mut self.clients {
+                client.meet(place, report, Duration::ZERO);
+            }
+        }
+        let first = self.load.gap();
+        self.clock.after(first, Event::Arrive);
+        self.clock.after(SLICE, Event::Look);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive => self.arrive(),
+            Event::At(server, arrival) => self.at_server(server, arrival),
+            Event::Resume(server) => self.resume(server),
+            Event::StallNext(server) => self.stall_next(server),
+            Event::Incident(number) => self.incident(number),
+            Event::Later(server, later) => self.later(server, later),
+            Event::Answer(key, reply) => {
+                let now = self.clock.now();
+                self.with(key.client, |client, out| client.reply(key.job, key.attempt, *reply, now, out));
+            }
+            Event::Probed(Asker { client, job, probe }, reply) => {
+                let now = self.clock.now();
+                self.with(client, |client, out| client.probed(job, probe, *reply, now, out));
+            }
+            Event::Wake(client, job) => {
+                let now = self.clock.now();
+                self.with(client, |client, out| client.tick(job, now, out));
+            }
+            Event::WakeFleet(client) => {
+                let now = self.clock.now();
+                self.with(client, |client, out| client.tick_fleet(now, out));
+            }
+            Event::News(client, server, news) => {
+                let now = self.clock.now();
+                self.with(client, |client, out| client.news(server, news, now, out));
+            }
+            Event::Look => self.look(),
+        }
+    }
+
+    fn arrive(&mut self) {
+        let now = self.clock.now();
+        let (client, items) = (self.load.client(), self.load.job());
+        let id = self.jobs;
+        self.jobs += 1;
+        self.open += 1;
+        self.outcome.job_tokens += items.iter().map(|item| item.tokens).sum::<u64>();
+        self.outcome.slice(now).jobs += 1;
+        let gap = self.load.gap();
+        self.arriving = now + gap < self.scenario.end;
+        if self.arriving {
+            self.clock.after(gap, Event::Arrive);
+        }
+        let client = u32::try_from(client).unwrap_or(u32::MAX);
+        self.with(client, |client, out| client.submit(id, &items, now, out));
+    }
+
+    /// Lets a client act, and its effects happen.
+    fn with(&mut self, number: u32, act: impl FnOnce(&mut Client, &mut Vec<Effect>)) {
+        let Some(client) = self.clients.get_mut(number as usize) else { return };
+        let mut effects = std::mem::take(&mut self.effects);
+        act(client, &mut effects);
+        for effect in effects.drain(..) {
+            self.apply(number, effect);
+        }
+        self.effects = effects;
+    }
+
+    fn apply(&mut self, client: u32, effect: Effect) {
+        let now = self.clock.now();
+        let one_way = self.chance.one_way(&self.scenario.network);
+        match effect {
+            Effect::Send { job, attempt, server, units, number, first } => {
+                self.outcome.slice(now).chunks += u64::from(first);
+                let key = Key { client, job, attempt };
+                let deadline = now + self.scenario.deadline;
+                let part = Box::new(Part { key, units, number, deadline });
+                self.clock.after(one_way, Event::At(server, Arrival::Part(part)));
+            }
+            Effect::Cancel { job, attempt, server } => {
+                let key = Key { client, job, attempt };
+                self.clock.after(one_way, Event::At(server, Arrival::Cancel(key)));
+            }
+            Effect::Probe { job, probe, server, tokens } => {
+                let asker = Asker { client, job, probe };
+                if job.is_none() {
+                    // Whoever asks for the fleet waits so long; a job has its own patience.
+                    let timeout = self.scenario.dispatch.health.probe_timeout;
+                    self.clock.after(timeout, Event::Probed(asker, Box::new(Err(Failure::Deadline))));
+                }
+                if !self.chance.loses(&self.scenario.network) {
+                    self.clock.after(one_way, Event::At(server, Arrival::Probe(asker, tokens)));
+                }
+            }
+            Effect::Wake { job, at } => self.clock.at(at, Event::Wake(client, job)),
+            Effect::WakeFleet { at } => self.clock.at(at, Event::WakeFleet(client)),
+            Effect::Finished { began } => self.job_over(began, now),
+            Effect::GaveUp { began } => {
+                self.outcome.failed += 1;
+                self.job_over(began, began + self.scenario.deadline);
+            }
+        }
+    }
+
+    fn job_over(&mut self, began: Duration, ended: Duration) {
+        self.open -= 1;
+        if began >= self.scenario.warm_up {
+            self.outcome.latencies.push(ended.saturating_sub(began));
+        }
+    }
+
+    /// Looks at some clients now and then: whom they shun.
+    fn look(&mut self) {
+        let now = self.clock.now();
+        for client in self.clients.iter().take(LOOKED_AT) {
+            let (suspects, ejected) = client.shunned(now);
+            let slice = self.outcome.slice(now);
+            slice.suspects = slice.suspects.max(suspects);
+            slice.ejected = slice.ejected.max(ejected);
+        }
+        self.clock.after(SLICE, Event::Look);
+    }
+
+    fn sum_up(mut self) -> Outcome {
+        let now = self.clock.now();
+        let outcome = &mut self.outcome;
+        for client in &self.clients {
+            let tally = client.tally(now);
+            outcome.spent.add(tally.spent);
+            outcome.overspent += tally.overspent;
+            outcome.hedges += tally.hedges;
+            outcome.hedges_won += tally.hedges_won;
+            outcome.probes += tally.probes;
+            outcome.suspicions += tally.suspicions;
+            outcome.ejections += tally.ejections;
+            outcome.in_flight += tally.in_flight;
+        }
+        let rho = self.clients.first().map_or(0.0, |client| client.tally(now).rho);
+        outcome.rho_milli = (rho * 1e3) as u64;
+        for (host, stats) in self.hosts.iter().zip(&mut outcome.servers) {
+            stats.served_tokens += host.server.served_tokens;
+            stats.busy += host.server.busy;
+        }
+        outcome.served_tokens = outcome.servers.iter().map(|server| server.served_tokens).sum();
+        outcome.jobs = self.jobs as usize;
+        outcome.took = now;
+        outcome.events = self.clock.happened();
+        self.outcome
+    }
+}
+
+/// Clients that are looked at: enough to see a cascade.
+const LOOKED_AT: usize = 2;

@@ -1,0 +1,212 @@
+//! What happens at servers: chunks, resets and probes arrive, batches start and end.
+//!
+//! Invariant: while a process is stopped nothing happens in it, and nothing of what arrives is lost.
+
+use std::time::Duration;
+
+use sortie_dispatch::{Answer, Failure};
+
+use super::{Arrival, Event, World};
+use crate::{
+    client::Asker,
+    scenario::micros,
+    server::{Device, Key, Part, Server, Step},
+};
+
+/// A poll that is set for later than this is for a deadline.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Whether a server can be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It can.
+    Up,
+    /// Connections are refused.
+    Down,
+    /// Packets vanish.
+    Hole,
+}
+
+/// A server and what it stands on.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) server: Server,
+    pub(super) line: Line,
+    /// Fails every chunk.
+    pub(super) failing: bool,
+    /// Stopped until then; what arrived meanwhile.
+    pub(super) stopped_until: Duration,
+    pub(super) waiting: Vec<Arrival>,
+    /// Grows with every process: events of a dead one are void.
+    pub(super) life: u32,
+    poll_at: Option<Duration>,
+    /// Attempts that vanished in a black hole.
+    pub(super) vanished: Vec<Key>,
+    pub(super) gone: bool,
+}
+
+impl Host {
+    pub(super) fn new(device: Device, now: Duration) -> Self {
+        Self {
+            server: Server::new(device, 1.0, 1, now),
+            line: Line::Up,
+            failing: false,
+            stopped_until: Duration::ZERO,
+            waiting: Vec::new(),
+            life: 1,
+            poll_at: None,
+            vanished: Vec::new(),
+            gone: false,
+        }
+    }
+
+    /// No poll is scheduled for the process that is new.
+    pub(super) fn forget_poll(&mut self) {
+        self.poll_at = None;
+    }
+}
+
+impl World<'_> {
+    pub(super) fn at_server(&mut self, place: usize, arrival: Arrival) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place) else { return };
+        if host.stopped_until > now && host.line == Line::Up {
+            if let Arrival::Cancel(key) = &arrival {
+                // Frames are read in order: the reset is there before work on the chunk begins.
+                host.waiting.retain(|held| !matches!(held, Arrival::Part(part) if part.key == *key));
+            }
+            host.waiting.push(arrival);
+            return;
+        }
+        match arrival {
+            Arrival::Part(part) => self.part(place, *part),
+            Arrival::Cancel(key) => {
+                if host.line == Line::Up {
+                    host.server.cancel(key);
+                }
+            }
+            Arrival::Probe(asker, tokens) => self.probe(place, asker, tokens),
+            Arrival::BatchEnds(life) => self.batch_ends(place, life),
+            Arrival::Poll(life) => {
+                if host.life == life {
+                    host.poll_at = host.poll_at.filter(|&at| at > now);
+                    self.poll(place);
+                }
+            }
+        }
+    }
+
+    /// A stopped process goes on: what arrived meanwhile happens, in its order.
+    pub(super) fn resume(&mut self, place: usize) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place).filter(|host| host.stopped_until <= now) else { return };
+        for arrival in std::mem::take(&mut host.waiting) {
+            self.at_server(place, arrival);
+        }
+    }
+
+    fn part(&mut self, place: usize, part: Part) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place) else { return };
+        let Some(stats) = self.outcome.servers.get_mut(place) else { return };
+        let refused = match host.line {
+            Line::Hole => {
+                host.vanished.push(part.key);
+                return;
+            }
+            Line::Down => Err(Failure::Transport),
+            Line::Up if host.failing => Err(Failure::Internal),
+            Line::Up => host.server.admit(&part, now),
+        };
+        stats.attempts += 1;
+        stats.most_queued = stats.most_queued.max(host.server.queued());
+        let attentive = host.server.is_attentive();
+        match refused {
+            Err(failure) => self.answer(part.key, Err(failure)),
+            Ok(()) if attentive => self.poll(place),
+            Ok(()) => self.poll_if_unset(place),
+        }
+    }
+
+    fn probe(&mut self, place: usize, asker: Asker, tokens: u64) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place) else { return };
+        let reply = match host.line {
+            Line::Hole => return,
+            Line::Down => Err(Failure::Transport),
+            Line::Up => {
+                let report = host.server.report(now);
+                if !self.scenario.reserve.is_zero() && tokens > 0 {
+                    host.server.reserve(tokens, now + self.scenario.reserve);
+                }
+                Ok(report)
+            }
+        };
+        let one_way = self.chance.one_way(&self.scenario.network);
+        self.clock.after(one_way, Event::Probed(asker, Box::new(reply)));
+    }
+
+    fn batch_ends(&mut self, place: usize, life: u32) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place).filter(|host| host.life == life) else { return };
+        let (done, next) = host.server.finish(now);
+        let hole = host.line == Line::Hole;
+        if hole {
+            host.vanished.extend(done.iter().map(|done| done.key));
+        }
+        let mut answers = Vec::with_capacity(done.len());
+        if !hole {
+            let report = host.server.report(now);
+            answers.extend(
+                done.into_iter().map(|done| {
+                    (done.key, Answer { batches: done.batches, report: Some(report), ..Answer::default() })
+                }),
+            );
+        }
+        for (key, answer) in answers {
+            self.answer(key, Ok(answer));
+        }
+        if let Some(us) = next {
+            self.batch_starts(place, us);
+        }
+        self.poll(place);
+    }
+
+    fn batch_starts(&mut self, place: usize, us: f64) {
+        let Some(life) = self.hosts.get(place).map(|host| host.life) else { return };
+        let takes = micros(us * self.chance.service(self.scenario.noise));
+        self.clock.after(takes, Event::At(place, Arrival::BatchEnds(life)));
+    }
+
+    fn poll(&mut self, place: usize) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(place) else { return };
+        let Step { started_us, poll_at, expired } = host.server.poll(now);
+        if let Some(at) = poll_at.filter(|at| host.poll_at.is_none_or(|set| *at < set)) {
+            host.poll_at = Some(at);
+            let life = host.life;
+            self.clock.at(at, Event::At(place, Arrival::Poll(life)));
+        }
+        for key in expired {
+            self.answer(key, Err(Failure::Deadline));
+        }
+        if let Some(us) = started_us {
+            self.batch_starts(place, us);
+            // The next batch may be sealed behind it.
+            self.poll(place);
+        }
+    }
+
+    /// A chunk came while the device runs: the queue is polled when the next batch is to be sealed.
+    fn poll_if_unset(&mut self, place: usize) {
+        let soon = self.clock.now() + SOON;
+        if self.hosts.get(place).is_some_and(|host| host.poll_at.is_none_or(|at| at > soon)) {
+            self.poll(place);
+        }
+    }
+
+    pub(super) fn answer(&mut self, key: Key, reply: Result<Answer, Failure>) {
+        let one_way = self.chance.one_way(&self.scenario.network);
+        self.clock.after(one_way, Event::Answer(key, Box::new(reply)));
+    }
+}
