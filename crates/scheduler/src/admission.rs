@@ -45,9 +45,9 @@ impl<B: Backend> Admission<B> {
     /// ticket of a part of no units is ready at once.
     #[must_use = "a dropped ticket cancels its part"]
     pub fn submit(self, units: Vec<Unit<Item<B>>>) -> Ticket<B> {
-        let (feed, ticket) = self.stream();
-        feed.push(0, units);
-        feed.close();
+        let (mut feed, ticket) = self.stream();
+        feed.closed = true;
+        feed.handle.shared.push(feed.id, &feed.part, 0, units, true);
         ticket
     }
 
@@ -81,7 +81,7 @@ impl<B: Backend> Feed<B> {
     /// come in any order, each index once. Units of a part that is over are dropped.
     pub fn push(&self, at: usize, units: Vec<Unit<Item<B>>>) {
         if !units.is_empty() {
-            self.handle.shared.push(self.id, &self.part, at, units);
+            self.handle.shared.push(self.id, &self.part, at, units, false);
         }
     }
 
@@ -94,10 +94,7 @@ impl<B: Backend> Feed<B> {
     /// Every unit was pushed; what is reserved beyond them is given back.
     pub fn close(mut self) {
         self.closed = true;
-        self.handle.shared.close(self.id);
-        if self.part.close() {
-            self.handle.shared.counters.answered.one();
-        }
+        self.handle.shared.push(self.id, &self.part, 0, Vec::new(), true);
     }
 }
 

@@ -153,6 +153,12 @@ impl<B: Backend> Scheduler<B> {
         self.handle.shared.health()
     }
 
+    /// Forgets what batches cost: the first ones of a device, which allocate and
+    /// compile, tell nothing of the later ones.
+    pub fn relearn(&self) {
+        self.handle.shared.relearn();
+    }
+
     /// Admits no more; what was admitted is finished, then the backends are dropped.
     pub fn drain(&self) {
         self.handle.shared.drain();

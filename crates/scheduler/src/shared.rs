@@ -147,9 +147,15 @@ impl<B: Backend> Shared<B> {
         let (part, answer) = Part::new(priority.attempt);
         let now = self.now();
         let mut core = self.core.lock();
+        let next = core.next_deadline();
         let admitted = core.admit(now, asked, Arc::clone(&part));
+        let sooner = core.next_deadline() != next;
         self.load.publish_queued(core.queued_tokens());
         drop(core);
+        if sooner {
+            // The devices' threads keep the deadlines.
+            self.wake_all();
+        }
         match &admitted {
             Ok(_) => self.counters.admitted.one(),
             Err(Refusal::QueueFull { .. } | Refusal::TooManyParts { .. }) => self.counters.refused_full.one(),
@@ -159,16 +165,23 @@ impl<B: Backend> Shared<B> {
         Ok((admitted?, part, answer))
     }
 
-    pub(crate) fn push(&self, id: PartId, part: &Arc<Part<B>>, at: usize, units: Vec<Unit<Item<B>>>) {
+    /// Queues units; `last` if no more will follow.
+    pub(crate) fn push(&self, id: PartId, part: &Arc<Part<B>>, at: usize, units: Vec<Unit<Item<B>>>, last: bool) {
         part.expect(at, units.len());
         let wrap =
             |unit: Unit<Item<B>>| Unit { item: Work { item: unit.item, part: Arc::clone(part) }, tokens: unit.tokens };
         let units = units.into_iter().map(wrap).collect();
-        drop(self.queue(|core| core.push(id, at, units)));
-    }
-
-    pub(crate) fn close(&self, id: PartId) {
-        self.queue(|core| core.close(id));
+        let unwanted = self.queue(|core| {
+            let unwanted = core.push(id, at, units);
+            if last {
+                core.close(id);
+            }
+            unwanted
+        });
+        drop(unwanted);
+        if last && part.close() {
+            self.counters.answered.one();
+        }
     }
 
     /// Takes a part out that was failed already.
@@ -195,6 +208,11 @@ impl<B: Backend> Shared<B> {
     pub(crate) fn drain(&self) {
         self.queue(Core::drain);
         self.wake_all();
+    }
+
+    /// Forgets what batches cost.
+    pub(crate) fn relearn(&self) {
+        self.device(Core::relearn);
     }
 
     // What the stages do.

@@ -1,10 +1,15 @@
-//! What a batch costs, learnt as batches run: `T = a + b * tokens`.
+//! What a batch costs, learnt as batches run: `T = a + b * tokens`, and the knee.
 //!
 //! Exponentially weighted least squares over (tokens, seconds). With weights
 //! `w`, means `x̄`, `ȳ`: `b = cov / var`, `a = ȳ − b·x̄`. Guards: while the sizes
 //! seen vary too little to tell `a` from `b`, `a` stays what it was and `b`
-//! carries the rest; neither is ever negative; one batch counts at most
-//! [`OUTLIER`] times what was predicted, so a stall does not become a belief.
+//! carries the rest; neither is ever negative. One batch that took longer than
+//! [`OUTLIER`] times what was predicted counts as that much only, so a stall does not
+//! become a belief; [`CHANGE_AFTER`] in a row, slow or fast, are a change: what was
+//! seen before then hardly counts.
+//!
+//! The knee is read off the rates that batches of each power of two reached
+//! ([`Rates`]), and from `a` and `b` where small ones were not seen.
 //!
 //! Invariant: `a ≥ 0`, `b > 0`, both finite.
 
@@ -35,7 +40,16 @@ const MIN_SPREAD: f64 = 0.1;
 const OUTLIER_AFTER: u32 = 8;
 
 /// Most that one batch may count, as a multiple of its prediction.
-const OUTLIER: f64 = 4.0;
+const OUTLIER: f64 = 1.5;
+
+/// And beside that multiple: waking a thread late is no outlier of a tiny batch.
+const OUTLIER_SECONDS: f64 = 100e-6;
+
+/// Outliers in a row, all slow or all fast, that are taken for a change of the device.
+const CHANGE_AFTER: i32 = 4;
+
+/// What was seen before a change counts this share from then on.
+const FORGET: f64 = 0.01;
 
 /// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
 const MIN_TOKEN_SECONDS: f64 = 1e-9;
@@ -80,7 +94,10 @@ impl Cost {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CostFit {
     cost: Cost,
+    rates: Rates,
     seen: u32,
+    /// Outliers in a row: slow ones count up, fast ones down.
+    streak: i32,
     weight: f64,
     x: f64,
     y: f64,
@@ -105,31 +122,45 @@ impl CostFit {
         if self.seen == 0 {
             return DEFAULT_KNEE_TOKENS.min(limit);
         }
-        let tokens = self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
-        tokens.clamp(1.0, f64::from(limit)) as u32
+        let fitted = self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
+        self.rates.knee(fitted).clamp(1.0, f64::from(limit)) as u32
     }
 
     /// Takes one batch in.
     pub(crate) fn observe(&mut self, tokens: u64, took: Duration) {
-        let x = tokens as f64;
-        let mut y = took.as_secs_f64();
-        if self.seen >= OUTLIER_AFTER {
-            y = y.min(OUTLIER * self.cost.batch_seconds(tokens));
-        }
+        let x = tokens.max(1) as f64;
+        let y = self.believable(tokens, took.as_secs_f64());
         self.seen = self.seen.saturating_add(1);
-        self.weight = self.weight * KEEP + 1.0;
-        self.x = self.x * KEEP + x;
-        self.y = self.y * KEEP + y;
-        self.xx = self.xx * KEEP + x * x;
-        self.xy = self.xy * KEEP + x * y;
+        self.rates.observe(x, y);
+        let keep = if self.streak.abs() == CHANGE_AFTER { FORGET } else { KEEP };
+        self.weight = self.weight * keep + 1.0;
+        self.x = self.x * keep + x;
+        self.y = self.y * keep + y;
+        self.xx = self.xx * keep + x * x;
+        self.xy = self.xy * keep + x * y;
         self.solve();
+    }
+
+    /// Seconds that a batch counts as.
+    fn believable(&mut self, tokens: u64, seconds: f64) -> f64 {
+        if self.seen < OUTLIER_AFTER {
+            return seconds;
+        }
+        let predicted = self.cost.batch_seconds(tokens);
+        let most = predicted * OUTLIER + OUTLIER_SECONDS;
+        let least = predicted / OUTLIER - OUTLIER_SECONDS;
+        self.streak = if seconds > most {
+            self.streak.max(0).saturating_add(1)
+        } else if seconds < least {
+            self.streak.min(0).saturating_sub(1)
+        } else {
+            0
+        };
+        if self.streak < CHANGE_AFTER { seconds.min(most) } else { seconds }
     }
 
     fn solve(&mut self) {
         let (x, y) = (self.x / self.weight, self.y / self.weight);
-        if x <= 0.0 {
-            return;
-        }
         let spread = self.xx / self.weight - x * x;
         let (mut a, mut b) = if spread > (MIN_SPREAD * x).powi(2) {
             let b = (self.xy / self.weight - x * y) / spread;
@@ -148,6 +179,59 @@ impl CostFit {
         if a.is_finite() && b.is_finite() {
             self.cost = Cost { a, b };
         }
+    }
+}
+
+/// Weight of a new batch in its size's rate.
+const RATE_WEIGHT: f64 = 0.1;
+
+/// Powers of two of batch sizes: up to 2³² tokens.
+const SIZES: usize = 33;
+
+/// Seconds of a token by size of batch; sizes by powers of two.
+#[derive(Clone, Debug)]
+struct Rates([Rate; SIZES]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    /// Mean size; zero while none was seen.
+    tokens: f64,
+    seconds: f64,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self([Rate::default(); SIZES])
+    }
+}
+
+impl Rates {
+    fn observe(&mut self, tokens: f64, seconds: f64) {
+        let size = (tokens.max(1.0).log2() as usize).min(SIZES - 1);
+        let Some(rate) = self.0.get_mut(size) else { return };
+        let per_token = seconds / tokens;
+        if rate.tokens == 0.0 {
+            *rate = Rate { tokens, seconds: per_token };
+        } else {
+            rate.tokens += RATE_WEIGHT * (tokens - rate.tokens);
+            rate.seconds += RATE_WEIGHT * (per_token - rate.seconds);
+        }
+    }
+
+    /// The smallest size seen from which on every larger one reaches [`KNEE_SHARE`] of
+    /// the best rate. If all do, the knee lies below them: `fitted` then, if that is less.
+    fn knee(&self, fitted: f64) -> f64 {
+        let seen = || self.0.iter().filter(|rate| rate.tokens > 0.0);
+        let best = seen().map(|rate| rate.seconds).fold(f64::INFINITY, f64::min);
+        let mut knee = f64::INFINITY;
+        for rate in seen().rev() {
+            if rate.seconds * KNEE_SHARE > best {
+                // A single size that is slower than a smaller one says nothing of a knee.
+                return if knee.is_finite() { knee } else { fitted };
+            }
+            knee = rate.tokens;
+        }
+        fitted.min(knee)
     }
 }
 
@@ -171,7 +255,8 @@ mod tests {
         let cost = fit.cost();
         assert!((cost.a - 0.003).abs() < 1e-4, "{cost:?}");
         assert!((cost.b - 5e-6).abs() < 1e-7, "{cost:?}");
-        assert_eq!(fit.knee(16_384), (0.8f64 / 0.2 * cost.a / cost.b) as u32);
+        let knee = fit.knee(16_384);
+        assert!((1_200..4_096).contains(&knee), "{knee}");
         assert!(cost.rate(16_384) > 150_000.0);
     }
 
@@ -196,7 +281,37 @@ mod tests {
         let before = fit.cost().batch_seconds(4_000);
         fit.observe(4_000, Duration::from_secs(60));
         let after = fit.cost().batch_seconds(4_000);
-        assert!(after < before * 1.5, "{before} -> {after}");
+        assert!(after < before * 1.03, "{before} -> {after}");
+    }
+
+    #[test]
+    fn a_lasting_change_is_followed_at_once() {
+        for factor in [4.0, 0.25] {
+            let mut fit = CostFit::default();
+            let run = |fit: &mut CostFit, n: u64, factor: f64| {
+                for i in 0..n {
+                    let tokens = 500 + (i % 10) * 500;
+                    fit.observe(tokens, took(0.001, 1e-6, tokens).mul_f64(factor));
+                }
+            };
+            run(&mut fit, 100, 1.0);
+            run(&mut fit, 12, factor);
+            let ratio = fit.cost().batch_seconds(4_000) / (0.005 * factor);
+            assert!((0.8..1.25).contains(&ratio), "{factor}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn the_knee_is_where_throughput_flattens_not_where_a_line_would_say() {
+        // Flat up to 2,048 tokens, as on a device that is not filled before.
+        let mut fit = CostFit::default();
+        for i in 0..200u64 {
+            let tokens = 128 << (i % 8);
+            fit.observe(tokens, Duration::from_micros(100 + tokens.max(2_048)));
+        }
+        let knee = fit.knee(16_384);
+        assert!((1_800..=4_096).contains(&knee), "{knee}");
+        assert_eq!(fit.knee(1_000), 1_000);
     }
 
     #[test]

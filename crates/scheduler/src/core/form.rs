@@ -166,7 +166,14 @@ impl<K, I> Queue<K, I> {
             let mut rest = self.urgent.range((lower(from), std::ops::Bound::Included((after, PartId::MAX))));
             let Some(order) = rest.next().copied() else { return };
             from = Some(order);
-            passed += usize::from(self.ride(order.1, usize::MAX, fill) == 0);
+            // The index knows the work it came with; what was served since gave it slack.
+            let rest = |id| self.part(id).map_or((None, 0), |part| (part.deadline, part.left()));
+            let (deadline, left) = rest(order.1);
+            let work = secs(cost.queue_seconds(left, fill.sealing.budget));
+            let critical = deadline.is_some_and(|at| at.saturating_sub(work) <= after);
+            if !critical || self.ride(order.1, usize::MAX, fill) == 0 {
+                passed += 1;
+            }
         }
     }
 

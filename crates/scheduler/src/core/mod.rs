@@ -206,6 +206,14 @@ impl<K, I> Core<K, I> {
         }
     }
 
+    /// Forgets what batches cost, for warming up: the first batches of a device tell
+    /// nothing of the later ones.
+    pub fn relearn(&mut self) {
+        for dev in &mut self.devices {
+            dev.fit = cost::CostFit::default();
+        }
+    }
+
     /// `device` takes no batch until [`device_back`](Self::device_back).
     pub fn device_lost(&mut self, now: At, device: usize) {
         if let Some(dev) = self.devices.get_mut(device) {
@@ -252,6 +260,12 @@ impl<K, I> Core<K, I> {
     #[must_use]
     pub fn is_attentive(&self) -> bool {
         self.queue.tokens() == 0 || self.devices.iter().any(Device::is_free)
+    }
+
+    /// The next deadline of any part that is known.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<At> {
+        self.queue.next_deadline()
     }
 
     /// Refuses what comes from now on; what was admitted is finished.

@@ -65,6 +65,8 @@ pub(super) struct Part<K, I> {
     pub(super) tenant: Tenant,
     pub(super) deadline: Option<At>,
     order: At,
+    /// Deadline less the work it was admitted with.
+    latest: Option<At>,
     small: bool,
     reserved: u64,
     open: bool,
@@ -77,6 +79,11 @@ impl<K, I> Part<K, I> {
     /// Position of the largest unit of at most `limit` tokens.
     pub(super) fn largest(&self, limit: usize) -> Option<usize> {
         self.units.partition_point(|(tokens, ..)| *tokens <= limit).checked_sub(1)
+    }
+
+    /// Tokens that wait or are still to come.
+    pub(super) fn left(&self) -> u64 {
+        self.tokens + self.reserved
     }
 
     /// Tokens of the largest unit.
@@ -164,12 +171,14 @@ impl<K, I> Queue<K, I> {
         self.next += 1;
         let Request { tokens, deadline, priority, tenant } = request;
         let patient = now.saturating_add(PATIENCE);
+        let latest = deadline.map(|at| at.saturating_sub(work));
         let part = Part {
             key,
             class: class_of(priority),
             tenant,
             deadline,
-            order: deadline.map_or(patient, |at| at.saturating_sub(work).min(patient)),
+            order: latest.map_or(patient, |at| at.min(patient)),
+            latest,
             small: tokens <= small as u64,
             reserved: tokens,
             open: true,
@@ -210,9 +219,7 @@ impl<K, I> Queue<K, I> {
         if !waited {
             class.enter(part.tenant, (part.order, id), part.small);
             self.waiting.insert(id);
-            if part.deadline.is_some() {
-                self.urgent.insert((part.order, id));
-            }
+            self.urgent.extend(part.latest.map(|at| (at, id)));
         }
         Vec::new()
     }
@@ -239,7 +246,9 @@ impl<K, I> Queue<K, I> {
         if !part.units.is_empty() {
             class.exit(part.tenant, (part.order, id), part.small);
             self.waiting.remove(&id);
-            self.urgent.remove(&(part.order, id));
+            if let Some(latest) = part.latest {
+                self.urgent.remove(&(latest, id));
+            }
         }
         class.leave(part.tenant);
         if let Some(at) = part.deadline {
@@ -299,7 +308,9 @@ impl<K, I> Queue<K, I> {
         if part.units.is_empty() {
             class.exit(part.tenant, (part.order, id), part.small);
             self.waiting.remove(&id);
-            self.urgent.remove(&(part.order, id));
+            if let Some(latest) = part.latest {
+                self.urgent.remove(&(latest, id));
+            }
             if !part.open {
                 class.leave(part.tenant);
                 if let Some(at) = part.deadline {

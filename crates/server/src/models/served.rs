@@ -7,7 +7,7 @@ use std::sync::{
 
 use sortie_engine::{Model, ModelInfo, Task};
 use sortie_proto::v1;
-use sortie_scheduler::Scheduler;
+use sortie_scheduler::{Health, Scheduler};
 use tokio::sync::Semaphore;
 
 use super::facts::{made_for, proto_pooling, proto_task, rpcs};
@@ -38,20 +38,25 @@ impl Served {
         self.model.info()
     }
 
-    /// READY; DRAINING once a stop was asked for; FAILED if its thread ended before that.
+    /// READY; DRAINING once a stop was asked for; LOADING while a lost device's session is
+    /// made anew; FAILED if no device is left.
     pub(crate) fn state(&self) -> v1::ModelState {
         if self.draining.load(Ordering::Relaxed) {
-            v1::ModelState::Draining
-        } else if self.scheduler.is_drained() {
-            v1::ModelState::Failed
-        } else {
-            v1::ModelState::Ready
+            return v1::ModelState::Draining;
+        }
+        let health = *self.scheduler.health().borrow();
+        match health {
+            Health::Ready if !self.scheduler.is_drained() => v1::ModelState::Ready,
+            Health::Rebuilding => v1::ModelState::Loading,
+            _ => v1::ModelState::Failed,
         }
     }
 
     /// Its load now; no lock is taken.
     pub(crate) fn load_report(&self) -> v1::LoadReport {
         let load = self.scheduler.load();
+        // Memory may have cut it.
+        let max_batch_tokens = load.max_batch_tok.min(self.limits.max_batch_tokens);
         v1::LoadReport {
             epoch: load.epoch,
             drain_ms: load.drain_ms,
@@ -62,7 +67,7 @@ impl Served {
             b_us: load.b_us,
             knee_tok: load.knee_tok,
             rate_tok_s: load.rate_tok_s,
-            limits: Some(self.limits),
+            limits: Some(v1::Limits { max_batch_tokens, ..self.limits }),
             state: self.state().into(),
             overdue: load.overdue,
         }

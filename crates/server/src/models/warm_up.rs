@@ -1,8 +1,15 @@
-//! A few batches before the first caller's: the runtime makes its buffers, a GPU
-//! captures its graphs, and the scheduler learns what a batch and a token cost here.
-//! Without them the first estimates of waiting would be guesses, and refusals with them.
+//! Batches before the first caller's: the runtime makes its buffers, a GPU captures
+//! its graphs, and the scheduler learns what a batch and a token cost here, and from
+//! which size on throughput is flat (the knee). Without them the first estimates of
+//! waiting would be guesses, and refusals with them.
+//!
+//! Measured sizes double from one sequence to a full batch. A first round of them is
+//! thrown away: the first batch of a size may be slow.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use sortie_engine::{EncodeOptions, Executor, Model, Output, Sequence, Task, Want, WorkItem};
@@ -13,9 +20,12 @@ use crate::backend::EngineBackend;
 /// Tokens of one sequence: a usual passage.
 const TOKENS: usize = 128;
 
-/// Batches that are measured, as shares of a full one; zero is one sequence. Sizes far apart tell
-/// the cost of a batch from that of a token; each twice, for the first of a size may be slow.
-const SHARES: [f32; 8] = [0.0, 0.25, 0.5, 1.0, 0.0, 0.25, 0.5, 1.0];
+/// Rounds that are learnt from: an outlier among three of a size does not decide.
+const ROUNDS: u32 = 3;
+
+/// Time for all rounds. Enough for every size on a GPU; on a slow processor the largest are
+/// left out, and `a` and `b` tell of them.
+const TIME: Duration = Duration::from_secs(2);
 
 /// Any text will do.
 const TEXT: &str = "warm up";
@@ -54,23 +64,11 @@ pub(super) async fn warm_up(
     batch_tokens: u32,
 ) {
     let Some(item) = item(model) else { return };
-    let (tokens, full) = (item.sequence.len(), full(&item, batch_tokens));
+    let full = full(&item, batch_tokens);
     let item = Arc::new(item);
-    for share in SHARES {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
-        let count = ((full as f32 * share) as usize).max(1);
-        let part = async || {
-            let units = vec![Unit { item: Arc::clone(&item), tokens }; count];
-            match scheduler.admit(Request::of((tokens * count) as u64)) {
-                Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
-                Err(refusal) => Some(refusal.to_string()),
-            }
-        };
-        let faults = join_all((0..devices.max(1)).map(|_| part())).await;
-        if let Some(fault) = faults.into_iter().flatten().next() {
-            tracing::warn!(name, fault, "warming up failed");
-            return;
-        }
+    if let Err(fault) = rounds(&item, scheduler, devices, full).await {
+        tracing::warn!(name, fault, "warming up failed");
+        return;
     }
     let load = scheduler.load();
     tracing::info!(
@@ -81,6 +79,52 @@ pub(super) async fn warm_up(
         tokens_per_second = load.rate_tok_s,
         "warmed up"
     );
+}
+
+async fn rounds(
+    item: &Arc<WorkItem>,
+    scheduler: &Scheduler<EngineBackend>,
+    devices: usize,
+    full: usize,
+) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut sizes: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < full).collect();
+    sizes.push(full);
+    let mut affordable = 0;
+    for count in &sizes {
+        batch(item, scheduler, devices, *count).await?;
+        affordable += 1;
+        // The next size costs as much as all before it; every round runs it again.
+        if begun.elapsed() * 2 * (ROUNDS + 1) > TIME {
+            break;
+        }
+    }
+    scheduler.relearn();
+    for _ in 0..ROUNDS {
+        for count in sizes.iter().take(affordable) {
+            batch(item, scheduler, devices, *count).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A batch of `count` sequences on each device.
+async fn batch(
+    item: &Arc<WorkItem>,
+    scheduler: &Scheduler<EngineBackend>,
+    devices: usize,
+    count: usize,
+) -> Result<(), String> {
+    let tokens = item.sequence.len();
+    let part = async || {
+        let units = vec![Unit { item: Arc::clone(item), tokens }; count];
+        match scheduler.admit(Request::of((tokens * count) as u64)) {
+            Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
+            Err(refusal) => Some(refusal.to_string()),
+        }
+    };
+    let faults = join_all((0..devices.max(1)).map(|_| part())).await;
+    faults.into_iter().flatten().next().map_or(Ok(()), Err)
 }
 
 fn fault(result: &PartResult<Output, sortie_engine::ItemFault>) -> Option<String> {
