@@ -8,8 +8,8 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sortie_dispatch::{
-    Action, Answer, Batch, Config, Cost, EndpointId, Event, Fleet, Item, Job, JobOptions, ModelId, Report, Shared, Time,
-    Work,
+    Action, Answer, Batch, Config, Cost, EndpointId, Event, Fleet, Item, Job, JobOptions, ModelId, Report, Shared,
+    Time, Work,
 };
 
 /// A base model on a data-centre GPU.

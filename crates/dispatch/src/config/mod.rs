@@ -144,6 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_in_the_docs() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dispatch.md");
+        let docs = std::fs::read_to_string(docs).unwrap();
+        let sections = [
+            CostConfig::NAMES,
+            LoadConfig::NAMES,
+            PlanConfig::NAMES,
+            PlaceConfig::NAMES,
+            HedgeConfig::NAMES,
+            BudgetConfig::NAMES,
+            RetryConfig::NAMES,
+            HealthConfig::NAMES,
+        ];
+        for name in sections.concat() {
+            assert!(docs.contains(&format!("| `{name}` |")), "{name} is not in docs/dispatch.md");
+        }
+    }
+
+    #[test]
     fn a_trigger_that_the_budget_cannot_pay_for_is_refused() {
         let mut wrong = Config::default();
         wrong.budget.hedge_share = 0.02;

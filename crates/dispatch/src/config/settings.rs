@@ -23,6 +23,10 @@ macro_rules! settings {
         }
 
         impl $section {
+            /// Every setting by its name.
+            #[cfg(test)]
+            pub(super) const NAMES: &'static [&'static str] = &[$(concat!($path, ".", stringify!($field)),)+];
+
             pub(super) fn validate(&self) -> Result<(), $crate::config::ConfigError> {
                 $({
                     let check: fn(&$type) -> bool = $check;
