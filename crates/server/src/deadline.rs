@@ -1,8 +1,8 @@
 //! The server's deadline: arrival + `grpc-timeout` − margin, where
 //! margin = max(2 ms, 2% of the timeout).
 //!
-//! The transport's own timer runs out at the full timeout and answers CANCELLED
-//! with nothing else. Ours runs out first, so that the caller gets
+//! The caller's own timer runs out at the full timeout and knows nothing else
+//! (tonic's says CANCELLED). Ours runs out first, so that the caller gets
 //! DEADLINE_EXCEEDED with details and a load report.
 
 use std::time::Duration;

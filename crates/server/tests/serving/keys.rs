@@ -111,6 +111,26 @@ async fn models_change_only_with_a_key_where_keys_are_set() {
     assert_eq!(admin.ask(Method::POST, "/models", Some(body)).await.0, StatusCode::CREATED);
 }
 
+/// Long before the next look at the file.
+#[cfg(unix)]
+#[tokio::test]
+async fn sighup_reads_keys_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, address) = (dir.path().join("keys"), dir.path().join("addr"));
+    std::fs::write(&keys, format!("team-a:{KEY}\n")).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sortie-server"));
+    command.args(["--listen", "127.0.0.1:0", "--reload-interval", "1h", "--addr-file"]).arg(&address);
+    command.arg("--api-keys").arg(&keys).arg("--model").arg(oracle("bert-rerank"));
+    let child = command.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut client = Client::connect(format!("http://{}", read_soon(&address).await)).await.unwrap();
+    client.rerank(bearer(OTHER)).await.unwrap_err();
+    std::fs::write(&keys, format!("team-a:{OTHER}\n")).unwrap();
+    let pid = child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    while client.rerank(bearer(OTHER)).await.is_err() {}
+    client.rerank(bearer(KEY)).await.unwrap_err();
+}
+
 /// Everything the process writes, with the finest log there is.
 #[cfg(unix)]
 #[tokio::test]

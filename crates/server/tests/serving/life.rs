@@ -123,6 +123,34 @@ async fn a_request_that_found_the_old_model_is_answered_by_it() {
     drop((send, message, server));
 }
 
+/// The old model's threads end, and with them what they hold.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_went_is_given_back() {
+    let threads = |name: &str| {
+        // The system cuts names of threads at 15 characters.
+        let start = format!("sortie-{name}-");
+        let all = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        all.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.starts_with(&start)))
+            .count()
+    };
+    let (_server, mut client, admin) = serve(&["bert-base"]).await;
+    let body = json!({ "name": "back", "path": path("bert-rerank") });
+    assert_eq!(admin.ask(Method::POST, "/models", Some(body.clone())).await.0, StatusCode::CREATED);
+    client.rerank(rerank("back")).await.unwrap();
+    let one = threads("back");
+    assert!(one > 0);
+    assert_eq!(admin.ask(Method::PUT, "/models/back", Some(body)).await.0, StatusCode::OK);
+    while threads("back") > one {
+        tokio::task::yield_now().await;
+    }
+    client.rerank(rerank("back")).await.unwrap();
+    assert_eq!(admin.ask(Method::DELETE, "/models/back", None).await.0, StatusCode::NO_CONTENT);
+    while threads("back") > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_model_that_does_not_load_leaves_the_old_one_alone() {
     let (_server, mut client, admin) = serve(&["bert-rerank"]).await;

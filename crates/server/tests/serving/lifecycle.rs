@@ -247,6 +247,59 @@ async fn the_process_serves_and_ends_on_sigterm() {
     assert!(!log.contains("never-in-the-log"));
 }
 
+/// Callers that keep calling: each request is answered, or refused in words that send it elsewhere.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_no_accepted_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("addr");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sortie-server"))
+        .args(["--listen", "127.0.0.1:0", "--addr-file"])
+        .arg(&file)
+        .arg("--model")
+        .arg(crate::support::oracle("bert-rerank"))
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    while !file.exists() {
+        tokio::task::yield_now().await;
+    }
+    let address = std::fs::read_to_string(&file).unwrap();
+    let address = format!("http://{}", address.trim());
+    let answered = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (address, answered) = (address.clone(), std::sync::Arc::clone(&answered));
+            tokio::spawn(async move {
+                let mut client = crate::support::Client::connect(address).await.unwrap();
+                loop {
+                    let documents = vec![text("w6 ".repeat(100)); 20];
+                    let request = v1::RerankRequest { query: Some(text("w5")), documents, ..Default::default() };
+                    match client.rerank(request).await {
+                        Ok(answer) => assert_eq!(answer.into_inner().scores.len(), 20),
+                        Err(status) => return status,
+                    }
+                    answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    while answered.load(std::sync::atomic::Ordering::Relaxed) < 50 {
+        assert!(callers.iter().all(|c| !c.is_finished()), "a caller was refused before the stop");
+        tokio::task::yield_now().await;
+    }
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(&pid).status().await.unwrap().success());
+    for caller in callers {
+        let status = caller.await.unwrap();
+        // In words, by a port that is closed, or by the client's own transport before anything was sent.
+        let unsent = format!("{status:?}").contains("hyper::Error(Canceled, \"connection closed\")");
+        assert!(status.code() == Code::Unavailable || unsent, "{status:?}");
+    }
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
 /// A first signal waits for the request in flight, a second one for nothing.
 #[cfg(unix)]
 #[tokio::test]
