@@ -6,12 +6,15 @@
 
 use std::{fs, future::Future, path::Path};
 
-use sortie_client::{Client, ClientBuilder, Tls};
+use sortie_client::{Client, ClientBuilder, Discovery, Tls};
 
 use crate::{
     args::{ConnectionArgs, OutputArgs},
     exit::{Exit, Failure},
 };
+
+/// What an endpoint begins with whose name stands for all the addresses it has.
+const DNS: &str = "dns:///";
 
 /// What every command needs.
 #[derive(Debug)]
@@ -26,12 +29,16 @@ pub(crate) struct Session {
 impl Session {
     /// Sets the client up; nothing is connected yet.
     pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, Failure> {
+        let (names, addresses): (Vec<&str>, Vec<&str>) = endpoints(connection).partition(|e| e.starts_with(DNS));
         let mut builder = Client::builder()
-            .endpoints(endpoints(connection))
+            .endpoints(addresses)
             .model(&connection.model)
             .default_deadline(connection.deadline)
             .lane(connection.lane.into())
             .user_agent(concat!("sortie-cli/", env!("CARGO_PKG_VERSION")));
+        for name in names {
+            builder = builder.discovery(Discovery::dns(name.trim_start_matches(DNS)));
+        }
         if let Some(tenant) = &connection.tenant {
             builder = builder.tenant(tenant);
         }

@@ -45,6 +45,30 @@ pub(crate) struct Spent {
     pub(crate) hedges: u64,
     /// In retries.
     pub(crate) retries: u64,
+    /// Sent again because a connection died with them.
+    pub(crate) free: u64,
+}
+
+impl Spent {
+    /// What was spent since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            first: self.first.saturating_sub(before.first),
+            hedges: self.hedges.saturating_sub(before.hedges),
+            retries: self.retries.saturating_sub(before.retries),
+            free: self.free.saturating_sub(before.free),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(self, more: Self) -> Self {
+        Self {
+            first: self.first + more.first,
+            hedges: self.hedges + more.hedges,
+            retries: self.retries + more.retries,
+            free: self.free + more.free,
+        }
+    }
 }
 
 /// Everything counted while measuring.
@@ -52,14 +76,12 @@ pub(crate) struct Spent {
 pub(crate) struct Record {
     /// Answered jobs, from their intended start.
     pub(crate) answered: Histogram<u64>,
-    /// Failed jobs, from the moment they were sent.
-    pub(crate) failed: Histogram<u64>,
     /// Answered and failed jobs, a failed one as if it had taken its whole deadline at least.
     pub(crate) all: Histogram<u64>,
     /// How late jobs were sent: the generator's own fault.
     pub(crate) late: Histogram<u64>,
-    /// Failures by reason.
-    pub(crate) reasons: BTreeMap<String, u64>,
+    /// Failed jobs by reason, from the moment they were sent.
+    pub(crate) reasons: BTreeMap<String, Histogram<u64>>,
     /// Jobs given up on purpose.
     pub(crate) cancelled: u64,
     /// Tokens of answered jobs.
@@ -82,7 +104,6 @@ impl Record {
         let histogram = || Histogram::new_with_bounds(1, LONGEST_US, DIGITS);
         Ok(Self {
             answered: histogram()?,
-            failed: histogram()?,
             all: histogram()?,
             late: histogram()?,
             reasons: BTreeMap::new(),
@@ -117,14 +138,16 @@ impl Record {
             }
             Ended::Failed(reason) => reason,
         };
-        *self.reasons.entry(failed.to_owned()).or_default() += 1;
-        self.failed.saturating_record(micros(latency.saturating_sub(late)));
+        // A histogram of the same bounds.
+        let none = || Histogram::new_from(&self.all);
+        let failures = self.reasons.entry(failed.to_owned()).or_insert_with(none);
+        failures.saturating_record(micros(latency.saturating_sub(late)));
         self.all.saturating_record(micros(latency.max(deadline)));
     }
 
     /// Jobs that failed.
     pub(crate) fn failures(&self) -> u64 {
-        self.failed.len()
+        self.reasons.values().map(Histogram::len).sum()
     }
 
     /// Jobs that ended by themselves.
@@ -164,7 +187,8 @@ mod tests {
         assert_eq!(record.tokens, 10, "a job that lacks a score is no good put");
         assert!((millis(&record.answered, 1.0) - 30.0).abs() < 0.1);
         assert!(millis(&record.all, 0.5) >= 99.9, "{}", millis(&record.all, 0.5));
-        assert!((millis(&record.failed, 0.01) - 1.0).abs() < 0.01, "a refusal counts from its sending");
-        assert_eq!(record.reasons.get("MISSING_SCORE"), Some(&1));
+        let refused = record.reasons.get("UNAVAILABLE").unwrap();
+        assert!((millis(refused, 1.0) - 1.0).abs() < 0.01, "a refusal counts from its sending");
+        assert_eq!(record.reasons.get("MISSING_SCORE").unwrap().len(), 1);
     }
 }

@@ -63,6 +63,21 @@ impl Latency {
     }
 }
 
+/// Jobs that failed for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Failures {
+    /// How many.
+    pub(crate) jobs: u64,
+    /// From their sending.
+    pub(crate) after_ms: Latency,
+}
+
+impl Failures {
+    fn new(times: &Histogram<u64>) -> Self {
+        Self { jobs: times.len(), after_ms: Latency::new(times) }
+    }
+}
+
 /// What came of one strategy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct StrategyRow {
@@ -72,23 +87,24 @@ pub(crate) struct StrategyRow {
     /// Of them, those without a whole answer.
     pub(crate) failed: u64,
     /// Failures by reason.
-    pub(crate) reasons: BTreeMap<String, u64>,
+    pub(crate) reasons: BTreeMap<String, Failures>,
     /// Jobs given up on purpose.
     pub(crate) cancelled: u64,
     /// Answered jobs, from their intended start.
     pub(crate) latency_ms: Latency,
     /// All jobs, a failed one as late as its deadline at least.
     pub(crate) all_ms: Latency,
-    /// Failed jobs, from their sending.
-    pub(crate) failure_ms: Latency,
     /// Tokens a second in whole answers.
     pub(crate) goodput_tok_s: f64,
     /// Tokens of hedges over tokens of first attempts.
     #[serde(serialize_with = "number")]
     pub(crate) hedge_share: f64,
-    /// Tokens of retries over tokens of first attempts.
+    /// Tokens of retries, free ones left out, over tokens of first attempts.
     #[serde(serialize_with = "number")]
     pub(crate) retry_share: f64,
+    /// Tokens sent again because a connection died with them, over tokens of first attempts.
+    #[serde(serialize_with = "number")]
+    pub(crate) free_share: f64,
     /// Processor time of this process per job, in microseconds, generating arrivals and checking answers included.
     #[serde(serialize_with = "number")]
     pub(crate) cpu_us_per_job: f64,
@@ -108,14 +124,14 @@ impl StrategyRow {
             strategy: strategy.to_owned(),
             jobs: record.jobs(),
             failed: record.failures(),
-            reasons: record.reasons.clone(),
+            reasons: record.reasons.iter().map(|(reason, times)| (reason.clone(), Failures::new(times))).collect(),
             cancelled: record.cancelled,
             latency_ms: Latency::new(&record.answered),
             all_ms: Latency::new(&record.all),
-            failure_ms: Latency::new(&record.failed),
             goodput_tok_s: record.tokens as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE),
             hedge_share: share(spent.hedges, spent.first),
             retry_share: share(spent.retries, spent.first),
+            free_share: share(spent.free, spent.first),
             cpu_us_per_job: record.cpu.as_secs_f64() * 1e6 / (record.jobs() + record.cancelled) as f64,
             late_ms: Latency::new(&record.late),
             curve: curve.map(|&quantile| (quantile, millis(&record.answered, quantile))).collect(),
@@ -149,7 +165,8 @@ impl Answer for Bench {
         let ms = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{value:.1}") };
         let percent = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{:.2}", value * 100.0) };
         let rows = self.results.iter().map(|row| {
-            let reasons: Vec<String> = row.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let reasons: Vec<String> =
+                row.reasons.iter().map(|(reason, failures)| format!("{reason} {}", failures.jobs)).collect();
             [
                 row.strategy.clone(),
                 row.jobs.to_string(),
@@ -243,6 +260,6 @@ mod tests {
         let json = serde_json::to_value(bench()).unwrap();
         assert!(json["setting"]["load"].is_null());
         assert!(json["results"][0]["hedge_share"].is_null());
-        assert_eq!(json["results"][0]["reasons"]["UNAVAILABLE"], 1);
+        assert_eq!(json["results"][0]["reasons"]["UNAVAILABLE"]["jobs"], 1);
     }
 }

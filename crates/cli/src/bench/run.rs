@@ -138,9 +138,7 @@ async fn one_round(
     let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
     record.measured += window;
     record.cpu += after.0.saturating_sub(before.0);
-    record.spent.first += after.1.first.saturating_sub(before.1.first);
-    record.spent.hedges += after.1.hedges.saturating_sub(before.1.hedges);
-    record.spent.retries += after.1.retries.saturating_sub(before.1.retries);
+    record.spent = record.spent.plus(after.1.since(before.1));
     Ok(())
 }
 

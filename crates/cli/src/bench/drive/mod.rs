@@ -32,6 +32,8 @@ pub(crate) enum Strategy {
     P2cHedge,
     /// The whole job to the server with the least of ours in flight
     Whole,
+    /// The client library without hedges and suspicion: what those are worth
+    SortieNoHedge,
     /// The client library
     Sortie,
 }
@@ -44,6 +46,7 @@ impl Strategy {
             Self::P2c => "p2c",
             Self::P2cHedge => "p2c+hedge",
             Self::Whole => "whole",
+            Self::SortieNoHedge => "sortie-no-hedge",
             Self::Sortie => "sortie",
         }
     }
@@ -72,7 +75,8 @@ impl Driver {
             Strategy::P2c => plain(Rule::TwoChoices, false),
             Strategy::P2cHedge => plain(Rule::TwoChoices, true),
             Strategy::Whole => plain(Rule::Whole, false),
-            Strategy::Sortie => Ok(Self::Own(Arc::new(Own::start(session, pool).await?))),
+            Strategy::Sortie => Ok(Self::Own(Arc::new(Own::start(session, pool, true).await?))),
+            Strategy::SortieNoHedge => Ok(Self::Own(Arc::new(Own::start(session, pool, false).await?))),
         }
     }
 

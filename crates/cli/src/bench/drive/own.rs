@@ -1,11 +1,13 @@
 //! The strategy `sortie`: the client library, set up as every other command sets it up.
+//!
+//! `sortie-no-hedge` is the same without hedges and without suspicion of silent servers.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use sortie_client::{Client, Report};
+use sortie_client::{Client, DispatchConfig, Report};
 
 use crate::{
     bench::{
@@ -23,19 +25,35 @@ pub(crate) struct Own {
     client: Client,
     pool: Arc<Pool>,
     first: AtomicU64,
+    hedges: AtomicU64,
     retries: AtomicU64,
+    free: AtomicU64,
 }
 
 impl Own {
     /// Connects and meets the servers.
-    pub(super) async fn start(session: &Session, pool: &Arc<Pool>) -> Result<Self, Failure> {
-        let client = session.builder().connect().await?;
-        Ok(Self { client, pool: Arc::clone(pool), first: AtomicU64::new(0), retries: AtomicU64::new(0) })
+    pub(super) async fn start(session: &Session, pool: &Arc<Pool>, hedging: bool) -> Result<Self, Failure> {
+        let mut builder = session.builder();
+        if !hedging {
+            let mut dispatch = DispatchConfig::default();
+            dispatch.hedge.enabled = false;
+            dispatch.health.suspicion = false;
+            builder = builder.dispatch(dispatch);
+        }
+        let client = builder.connect().await?;
+        let [first, hedges, retries, free] = [const { AtomicU64::new(0) }; 4];
+        Ok(Self { client, pool: Arc::clone(pool), first, hedges, retries, free })
     }
 
     /// Tokens sent so far.
     pub(super) fn spent(&self) -> Spent {
-        Spent { first: self.first.load(Ordering::Relaxed), hedges: 0, retries: self.retries.load(Ordering::Relaxed) }
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Spent {
+            first: read(&self.first),
+            hedges: read(&self.hedges),
+            retries: read(&self.retries),
+            free: read(&self.free),
+        }
     }
 
     /// Runs one job.
@@ -60,9 +78,16 @@ impl Own {
         Ended::Answered(Answered { tokens: answer.report.total_tokens(), missing, wrong })
     }
 
+    /// The report has hedges and paid retries in one sum; where a job had both, it is shared out by their numbers.
     fn count(&self, report: &Report) {
+        let paid = report.wasted_tokens.saturating_sub(report.free_tokens);
+        let hedges = match u64::from(report.hedges) + u64::from(report.retries) {
+            0 => 0,
+            both => paid * u64::from(report.hedges) / both,
+        };
         self.first.fetch_add(report.total_tokens(), Ordering::Relaxed);
-        let again: u64 = report.parts.iter().map(|part| part.tokens * u64::from(part.attempt.saturating_sub(1))).sum();
-        self.retries.fetch_add(again, Ordering::Relaxed);
+        self.hedges.fetch_add(hedges, Ordering::Relaxed);
+        self.retries.fetch_add(paid - hedges, Ordering::Relaxed);
+        self.free.fetch_add(report.free_tokens, Ordering::Relaxed);
     }
 }

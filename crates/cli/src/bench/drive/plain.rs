@@ -128,6 +128,7 @@ impl Plain {
             first: self.first.load(Ordering::Relaxed),
             hedges: self.hedges.load(Ordering::Relaxed),
             retries: self.retried.load(Ordering::Relaxed),
+            free: 0,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: benchmarks whose ratios are taken in one run on one machine.
+//! `cargo xtask bench cpu`: the engine without padding against ONNX Runtime with padding, from Python.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -21,38 +21,15 @@ const NUMPY: &str = "numpy>=1.26,<3";
 /// order of summing differs.
 const TOLERANCE: f32 = 1e-4;
 
-/// `cargo xtask bench`.
+/// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(subcommand)]
-    which: Which,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Which {
-    /// 200 pairs of mixed lengths on the CPU, against padded ONNX Runtime from Python
-    Cpu {
-        /// Threads on both sides
-        #[arg(long, default_value_t = 2)]
-        threads: usize,
-        /// Times each side runs, taking turns; the best of each counts
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: u32,
-    },
-    /// The engine and a server on a GPU: parity, speed, serving, memory; `--help` after `--` lists what it takes
-    Gpu {
-        /// Passed on; without any, `all`
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
-}
-
-/// Runs one.
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.which {
-        Which::Cpu { threads, rounds } => cpu(*threads, *rounds),
-        Which::Gpu { args } => crate::gpu::run(args),
-    }
+    /// Threads on both sides
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Times each side runs, taking turns; the best of each counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 /// What both sides print.
@@ -68,7 +45,9 @@ struct Timed {
     seconds: f64,
 }
 
-fn cpu(threads: usize, rounds: u32) -> anyhow::Result<()> {
+/// Runs it.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let Args { threads, rounds } = *args;
     let cache = Cache::open()?;
     let library = ort::ensure(&cache)?;
     let [reranker, minilm, export] = ["reranker", "minilm", "minilm-onnx"].map(|name| models::ensure(&cache, name));

@@ -1,0 +1,111 @@
+//! Runs `sortie bench` and reads what it prints.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use crate::process::{self, Keep};
+
+/// Milliseconds; `None` where there was no job.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Latency {
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+    pub(super) p999: Option<f64>,
+}
+
+/// Jobs that failed for one reason.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Failures {
+    pub(super) jobs: u64,
+    pub(super) after_ms: Latency,
+}
+
+/// One strategy's row.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Row {
+    pub(super) strategy: String,
+    pub(super) jobs: u64,
+    pub(super) failed: u64,
+    pub(super) cancelled: u64,
+    pub(super) reasons: BTreeMap<String, Failures>,
+    pub(super) latency_ms: Latency,
+    pub(super) all_ms: Latency,
+    pub(super) goodput_tok_s: f64,
+    pub(super) hedge_share: Option<f64>,
+    pub(super) retry_share: Option<f64>,
+    pub(super) free_share: Option<f64>,
+    pub(super) cpu_us_per_job: Option<f64>,
+    pub(super) late_ms: Latency,
+}
+
+impl Row {
+    /// Failures by reason, in words.
+    pub(super) fn failures(&self) -> String {
+        let all: Vec<String> =
+            self.reasons.iter().filter(|(_, f)| f.jobs > 0).map(|(reason, f)| format!("{reason} {}", f.jobs)).collect();
+        if all.is_empty() { "0".to_owned() } else { all.join(", ") }
+    }
+}
+
+/// What was asked for and what it came to.
+#[derive(Debug, Deserialize)]
+pub(super) struct Setting {
+    pub(super) rate: f64,
+    pub(super) load: Option<f64>,
+    pub(super) tokens_per_job: f64,
+}
+
+/// What `sortie bench --json` prints.
+#[derive(Debug, Deserialize)]
+pub(super) struct Report {
+    pub(super) setting: Setting,
+    /// One a strategy.
+    pub(super) results: Vec<Row>,
+}
+
+/// Runs `sortie bench` with these arguments; its progress goes to standard error.
+pub(super) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Report> {
+    let mut command = Command::new(sortie);
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
+        command.env_remove(key);
+    }
+    run(command.args(["bench", "--json"]).args(arguments))
+}
+
+/// Runs a command that ends in `sortie bench --json`.
+pub(super) fn run(command: &mut Command) -> anyhow::Result<Report> {
+    let out = process::output(command.stderr(Stdio::inherit()), "sortie bench", Keep::Stdout)?;
+    if !out.status.success() {
+        bail!("sortie bench failed ({})", out.status);
+    }
+    serde_json::from_str(&out.stdout).context("cannot read what sortie bench printed")
+}
+
+/// A number of a table; a dash where there is none.
+pub(super) fn cell(value: Option<f64>, digits: usize) -> String {
+    value.filter(|v| v.is_finite()).map_or_else(|| "–".to_owned(), |v| format!("{v:.digits$}"))
+}
+
+/// One number over another; `None` where one of them is missing.
+pub(super) fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
+    of.zip(to).map(|(of, to)| of / to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_a_dash() {
+        assert_eq!(cell(Some(1.25), 1), "1.2");
+        assert_eq!(cell(None, 1), "–");
+        assert_eq!(cell(ratio(Some(3.0), Some(2.0)), 1), "1.5");
+        assert_eq!(ratio(None, Some(2.0)), None);
+    }
+}
