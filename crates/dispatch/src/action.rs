@@ -185,7 +185,7 @@ reasons! {
     Kind {
         /// The first attempt.
         First = "first",
-        /// After a failure, free: the attempt before provably died in transport.
+        /// After a failure, free: the attempt before provably died in transport, or was refused unread.
         FreeRetry = "free_retry",
         /// After a failure, paid from the budget.
         Retry = "retry",

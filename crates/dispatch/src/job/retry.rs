@@ -6,15 +6,16 @@
 //!   it at once. Others take their tokens out of the budget.
 //! * Only where every server has had it there is a wait: what the server asked for, else
 //!   exponential backoff with full jitter.
+//! * A server that refused for having too much work has done none. The chunk goes elsewhere at once
+//!   while the budget pays for that, and else waits; either way the attempt does not count, and the
+//!   deadline alone ends it. Full queues are a matter of waiting, not of failing.
 //! * A chunk that servers fail one after the other, or die of, may hold a poisoned item: it is
 //!   split once, and each half tried once.
 //! * What every server would say ends the job.
 
-use std::time::Duration;
-
 use super::{Action, AttemptId, FailReason, Failure, Fleet, Job, Join, Phase, Report, Time, state::ChunkState};
 use crate::{
-    action::{Kind, Missing},
+    action::{Kind, Missing, PlaceReason},
     fleet::Wish,
     plan::Chunk,
 };
@@ -69,33 +70,40 @@ impl Job {
         if state.attempts >= fleet.config().retry.max_attempts {
             return self.lose(number, FailReason::Attempts, actions);
         }
-        let free = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
-        if !free && !fleet.pay_retry(state.chunk.tokens, now) {
+        let refused = matches!(failure, Failure::Overloaded { .. });
+        let died = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
+        if refused {
+            state.attempts = state.attempts.saturating_sub(1);
+        }
+        let (tokens, numbers) = (state.chunk.tokens, state.numbers);
+        let elsewhere = self.has_other(fleet, now, number);
+        let paid = !died && (elsewhere || !refused) && fleet.pay_retry(tokens, now);
+        if !(died || paid || refused) {
             return self.lose(number, FailReason::Budget, actions);
         }
-        state.next = if free { Kind::FreeRetry } else { Kind::Retry };
-        let not_before = now + self.wait(fleet, now, number, failure);
+        let not_before = match failure {
+            _ if elsewhere && (died || paid) => now,
+            Failure::Overloaded { pushback: Some(wait) } => now + wait,
+            _ => now + fleet.backoff(numbers),
+        };
         if not_before >= self.options.deadline {
             return self.lose(number, FailReason::NoTime, actions);
         }
         if let Some(state) = self.chunks.get_mut(number) {
+            state.next = if paid { Kind::Retry } else { Kind::FreeRetry };
             state.phase = Phase::Waiting { not_before };
         }
         Ok(())
     }
 
-    /// How long a chunk waits before it is tried again: not at all where there is a server that has not
-    /// had it and can be reached.
-    fn wait(&self, fleet: &mut Fleet, now: Time, number: usize, failure: Failure) -> Duration {
-        let Some(state) = self.chunks.get(number) else { return Duration::ZERO };
-        let (kind, tokens) = (state.next, state.chunk.tokens);
+    /// Whether there is a server that has not had the chunk and can be reached.
+    fn has_other(&self, fleet: &mut Fleet, now: Time, number: usize) -> bool {
+        let Some(state) = self.chunks.get(number) else { return false };
+        let (kind, tokens) = (Kind::Retry, state.chunk.tokens);
         let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &[] };
-        let other = fleet.pick(&wish, now).is_some_and(|(other, _)| !state.tried.contains(&other.endpoint));
-        match failure {
-            _ if other => Duration::ZERO,
-            Failure::Overloaded { pushback: Some(wait) } => wait,
-            _ => fleet.backoff(state.attempts),
-        }
+        fleet
+            .pick(&wish, now)
+            .is_some_and(|(other, reason)| !state.tried.contains(&other.endpoint) && reason != PlaceReason::NotReady)
     }
 
     /// A chunk that may hold a poisoned item goes on as two halves, once.

@@ -148,6 +148,34 @@ fn a_chunk_waits_as_long_as_its_only_server_asked() {
     assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
 }
 
+/// A full queue is waited for: refusals use up neither attempts nor budget, for they are no work.
+#[test]
+fn refusals_are_waited_out_until_the_deadline() {
+    let mut config = Config::default();
+    (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
+    let mut bench = Bench::new(2, config);
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    for send in &sends[1..] {
+        bench.handle(at(0), answered(send.attempt));
+    }
+    let (mut attempt, mut now) = (sends[0].attempt, at(0));
+    for _ in 0..50 {
+        let overloaded = Failure::Overloaded { pushback: Some(Duration::from_millis(40)) };
+        let (again, rest) = bench.handle(now, failed(attempt, overloaded));
+        assert!(failure(&rest).is_none(), "{rest:?}");
+        let again = if again.is_empty() {
+            assert_eq!(crate::bench::wake(&rest), now + Duration::from_millis(40));
+            now = crate::bench::wake(&rest);
+            bench.handle(now, Event::Tick).0
+        } else {
+            again
+        };
+        assert_eq!(again.len(), 1);
+        attempt = again[0].attempt;
+    }
+    assert!(is_finished(&bench.handle(now, answered(attempt)).1));
+}
+
 #[test]
 fn what_no_server_would_answer_ends_the_job() {
     for (met, reason) in [(Failure::Fatal, FailReason::Refused), (Failure::Deadline, FailReason::Deadline)] {
