@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use sortie_proto::v1::ModelState;
+use sortie_scheduler::Health as Devices;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -105,10 +106,28 @@ impl Drop for Keeper {
     }
 }
 
-/// Says NOT_SERVING for a model whose thread ended though nobody asked for it. Where it ran on
-/// a GPU the process must end too: what CUDA lost it gives to no later session of this process.
+/// Says NOT_SERVING for a model while its lost session is made anew, and once its thread ended
+/// though nobody asked for it. Where it ran on a GPU the process must end then: what CUDA lost
+/// it gives to no later session of this process.
 async fn watch(served: Arc<Served>, health: Health, gpu_lost: CancellationToken) {
-    served.scheduler.drained().await;
+    let mut devices = served.scheduler.health();
+    loop {
+        tokio::select! {
+            biased;
+            () = served.scheduler.drained() => break,
+            // The sender lives as long as the scheduler.
+            _ = devices.changed() => {}
+        }
+        let now = *devices.borrow_and_update();
+        match now {
+            Devices::Rebuilding => {
+                tracing::warn!(model = served.name, "the model's device was lost; its session is made anew");
+                health.failed(&served.name).await;
+            }
+            Devices::Ready => health.greet(&served.name).await,
+            _ => {}
+        }
+    }
     if served.state() == ModelState::Failed {
         tracing::error!(model = served.name, "the model's thread ended");
         health.failed(&served.name).await;

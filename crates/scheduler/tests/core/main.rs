@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test driver")]
 
 mod drive;
+mod overload;
 mod properties;
 mod rules;
