@@ -1,5 +1,9 @@
 //! The table, row by row, as it leaves the server.
 
+use sortie_proto::metadata::PUSHBACK;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
 use super::*;
 
 const S: Duration = Duration::from_millis(1500);

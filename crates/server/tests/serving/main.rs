@@ -14,6 +14,7 @@ mod lifecycle;
 mod metrics;
 mod oracle;
 mod overload;
+mod process;
 mod refusals;
 mod support;
 mod tls;
