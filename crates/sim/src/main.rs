@@ -1,9 +1,17 @@
 //! `sortie-sim`: questions about fleets, answered in virtual time as markdown tables.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::{Parser, Subcommand};
-use sortie_sim::study::{self, Effort, HEADER, Measured, markdown, row};
+use sortie_dispatch::{Cost, config::PRIOR};
+use sortie_sim::{
+    DEFAULT_BUDGET, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, Scenario, Sizes, Stalls,
+    study::{self, Effort, HEADER, Measured, markdown, row},
+};
 
 /// Simulates fleets with the real dispatch and scheduler code and prints tables.
 #[derive(Debug, Parser)]
@@ -29,8 +37,10 @@ struct Args {
     plot: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Question {
+    /// One fleet of your own: every way to send
+    Fleet(Fleet),
     /// 1,000 servers: random, p2c, p2c with hedges, whole jobs and sortie
     Large,
     /// 1,000 servers: sortie with one rule less at a time
@@ -47,8 +57,62 @@ enum Question {
         #[arg(long, default_value_t = 1)]
         clients: usize,
     },
-    /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
+    /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 40
     Faults,
+}
+
+/// A fleet by its numbers.
+#[derive(Clone, Debug, clap::Args)]
+struct Fleet {
+    /// Servers
+    #[arg(long, default_value_t = 8)]
+    servers: usize,
+    /// Clients that know nothing of each other
+    #[arg(long, default_value_t = 4)]
+    clients: usize,
+    /// Tokens that arrive over tokens that the fleet could run
+    #[arg(long, default_value_t = 0.5)]
+    load: f64,
+    /// Milliseconds of a batch, whatever its size
+    #[arg(long, default_value_t = PRIOR.a_us / 1e3)]
+    a_ms: f64,
+    /// Microseconds of a token
+    #[arg(long, default_value_t = PRIOR.b_us)]
+    b_us: f64,
+    /// Tokens in a batch
+    #[arg(long, default_value_t = DEFAULT_BUDGET)]
+    budget: u64,
+    /// Tokens of a job
+    #[arg(long, default_value_t = DEFAULT_JOB_TOKENS)]
+    job_tokens: u64,
+    /// Items of a job
+    #[arg(long, default_value_t = DEFAULT_ITEMS)]
+    items: usize,
+    /// Mean pause between stops of one process; none without it
+    #[arg(long, value_parser = humantime::parse_duration)]
+    stall_every: Option<Duration>,
+    /// Mean length of a stop
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "150ms")]
+    stall: Duration,
+}
+
+impl Fleet {
+    fn scenario(&self, effort: Effort) -> Scenario {
+        let warm_up = Duration::from_secs(1);
+        Scenario {
+            servers: self.servers,
+            clients: self.clients,
+            load: self.load,
+            cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
+            budget: self.budget,
+            sizes: Sizes::Even { job_tokens: self.job_tokens, items: self.items },
+            stalls: self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 }),
+            fixed_chunks: DEFAULT_FIXED_CHUNKS.min(self.servers),
+            warm_up,
+            end: warm_up + Duration::from_secs_f64(effort.seconds.max(0.1)),
+            ..Scenario::default()
+        }
+    }
 }
 
 /// What can go wrong: a study, or the drawing of it.
@@ -68,14 +132,15 @@ fn answer(args: &Args) -> Result<(), Wrong> {
     let &Args { seeds, seconds, jobs, threads, .. } = args;
     let effort = Effort { seeds, seconds, jobs, threads };
     let began = Instant::now();
-    let measured = match args.question {
-        Question::Small { clients } => {
+    let measured = match &args.question {
+        &Question::Small { clients } => {
             let (table, missed) = study::small(clients, effort)?;
             println!("{table}");
             println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
             missed.iter().for_each(|cell| println!("- {cell}"));
             return Ok(());
         }
+        Question::Fleet(fleet) => study::every_way(&fleet.scenario(effort), effort)?,
         Question::Large => study::strategies(effort)?,
         Question::Ablations => study::ablations(effort)?,
         Question::Sensitivity => study::sensitivity(effort)?,
@@ -85,7 +150,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
     };
     println!("{}", markdown(&HEADER, measured.iter().map(row)));
     if let Some(path) = &args.plot {
-        draw(args.question, &measured, path)?;
+        draw(&args.question, &measured, path)?;
     }
     let events: u64 = measured.iter().map(|cell| cell.events).sum();
     let per_second = events as f64 / began.elapsed().as_secs_f64();
@@ -93,7 +158,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn draw(question: Question, measured: &[Measured], path: &std::path::Path) -> Result<(), Wrong> {
+fn draw(question: &Question, measured: &[Measured], path: &std::path::Path) -> Result<(), Wrong> {
     match question {
         Question::Loads => study::plot_loads(measured, path),
         _ => study::plot_tails(measured, path),

@@ -1,6 +1,6 @@
 //! What came of a run: latencies by rank, tokens by kind, what clients and servers went through.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Latencies of jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,6 +114,10 @@ pub struct Outcome {
     pub latencies: Latencies,
     /// Jobs that failed, counted or not.
     pub failed: usize,
+    /// Why they failed.
+    pub reasons: BTreeMap<&'static str, usize>,
+    /// Refusals and failures of attempts.
+    pub refused: u64,
     /// Jobs that came in.
     pub jobs: usize,
     /// Tokens of all jobs.

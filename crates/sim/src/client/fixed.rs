@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use sortie_dispatch::{AttemptId, Config, Cost, Item};
+use sortie_dispatch::{AttemptId, Config, Cost, FailReason, Item};
 
 use super::{
     Effect, JobId, News, Tally,
@@ -249,7 +249,11 @@ impl Fixed {
             give_back(&mut self.in_flight, attempt.server);
         }
         let began = open.began;
-        out.push(if ok { Effect::Finished { began } } else { Effect::GaveUp { began } });
+        out.push(if ok {
+            Effect::Finished { began }
+        } else {
+            Effect::GaveUp { began, why: FailReason::Attempts.as_str() }
+        });
     }
 }
 

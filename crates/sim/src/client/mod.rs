@@ -52,7 +52,7 @@ pub(crate) enum Effect {
     /// Has every answer of a job that came in then.
     Finished { began: Duration },
     /// Gave a job up that came in then.
-    GaveUp { began: Duration },
+    GaveUp { began: Duration, why: &'static str },
 }
 
 /// News of a server.

@@ -207,9 +207,9 @@ impl Sortie {
                     over = true;
                     out.push(Effect::Finished { began: open.began });
                 }
-                Action::Fail { .. } => {
+                Action::Fail { reason, .. } => {
                     over = true;
-                    out.push(Effect::GaveUp { began: open.began });
+                    out.push(Effect::GaveUp { began: open.began, why: reason.as_str() });
                 }
                 // Words for traces.
                 _ => {}

@@ -62,7 +62,15 @@ fn with(base: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
 ///
 /// As [`measure`].
 pub fn strategies(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let base = large_fleet(effort);
+    every_way(&large_fleet(effort), effort)
+}
+
+/// Every way to send, on one fleet.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn every_way(base: &Scenario, effort: Effort) -> Result<Vec<Measured>, StudyError> {
     let all = [Strategy::Random, Strategy::P2c, Strategy::P2cHedge, Strategy::WholeJob, Strategy::Sortie];
     let cell = |strategy: Strategy| Cell::new(strategy.as_str(), Scenario { strategy, ..base.clone() });
     measure(all.map(cell).into(), effort)

@@ -17,7 +17,7 @@ mod plot;
 mod small;
 
 pub use faults::faults;
-pub use large::{ablations, clients, large_fleet, loads, sensitivity, strategies};
+pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
 pub use measure::{Cell, Effort, Measured, StudyError, measure};
 pub use plot::{plot_loads, plot_tails};
 pub use small::{small, small_fleet};
@@ -56,8 +56,18 @@ pub fn row(measured: &Measured) -> Vec<String> {
         percent(measured.spent.extra()),
         percent(measured.extra_run),
         format!("{:.0}%", 100.0 * measured.busy),
-        measured.failed.to_string(),
+        failed(measured),
     ]
+}
+
+/// Failed jobs, and why.
+fn failed(measured: &Measured) -> String {
+    let mut reasons = std::collections::BTreeMap::<&str, usize>::new();
+    for (reason, count) in measured.runs.iter().flat_map(|run| &run.reasons) {
+        *reasons.entry(reason).or_default() += count;
+    }
+    let words: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    if words.is_empty() { "0".to_owned() } else { words.join(", ") }
 }
 
 /// Milliseconds with three figures.

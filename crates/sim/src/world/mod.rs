@@ -224,8 +224,9 @@ impl<'a> World<'a> {
             Effect::Wake { job, at } => self.clock.at(at, Event::Wake(client, job)),
             Effect::WakeFleet { at } => self.clock.at(at, Event::WakeFleet(client)),
             Effect::Finished { began } => self.job_over(began, now),
-            Effect::GaveUp { began } => {
+            Effect::GaveUp { began, why } => {
                 self.outcome.failed += 1;
+                *self.outcome.reasons.entry(why).or_default() += 1;
                 self.job_over(began, began + self.scenario.deadline);
             }
         }

@@ -122,7 +122,10 @@ impl World<'_> {
         stats.most_queued = stats.most_queued.max(host.server.queued());
         let attentive = host.server.is_attentive();
         match refused {
-            Err(failure) => self.answer(part.key, Err(failure)),
+            Err(failure) => {
+                self.outcome.refused += 1;
+                self.answer(part.key, Err(failure));
+            }
             Ok(()) if attentive => self.poll(place),
             Ok(()) => self.poll_if_unset(place),
         }
