@@ -86,24 +86,24 @@ fn the_number_of_chunks_does_not_swing_at_constant_load() {
 #[test]
 fn a_new_server_is_neither_flooded_nor_starved() {
     let incidents = vec![Incident { at: secs(2.0), servers: vec![0], fault: Fault::Join }];
-    let scenario = Scenario { incidents, end: secs(8.0), ..fleet(40, 20, 0.6) };
+    let scenario = Scenario { incidents, end: secs(6.0), ..fleet(40, 10, 0.6) };
     let outcome = run(&scenario).unwrap();
     assert_eq!((outcome.failed, outcome.overspent), (0, 0));
     let (old, new) = outcome.servers.split_at(40);
     let most_old = old.iter().map(|server| server.most_queued).max().unwrap();
     assert!(new[0].most_queued <= 2 * most_old, "flooded: {} against {most_old}", new[0].most_queued);
     let usual = old.iter().map(|server| server.served_tokens).sum::<u64>() as f64 / 40.0;
-    // It was there for three quarters of the time, the first seconds of them a newcomer.
+    // It was there for two thirds of the time, the first seconds of them a newcomer.
     let share = new[0].served_tokens as f64 / usual;
-    assert!((0.35..1.1).contains(&share), "{share} of another's work");
+    assert!((0.3..1.0).contains(&share), "{share} of another's work");
 }
 
 /// Many clients that see the same reports must not all go to the same best server.
 #[test]
 fn a_herd_is_bounded() {
-    for servers in [16, 100] {
-        let outcome = run(&Scenario { end: secs(4.0), ..fleet(servers, 50, 0.6) }).unwrap();
-        let alone = run(&Scenario { end: secs(4.0), ..fleet(servers, 1, 0.6) }).unwrap();
+    for servers in [16, 40] {
+        let outcome = run(&Scenario { end: secs(2.0), ..fleet(servers, 50, 0.6) }).unwrap();
+        let alone = run(&Scenario { end: secs(2.0), ..fleet(servers, 1, 0.6) }).unwrap();
         let most = |outcome: &Outcome| outcome.servers.iter().map(|server| server.most_queued).max().unwrap();
         // The one client that knows all there is to know is the measure.
         assert!(most(&outcome) < 4 * most(&alone), "{servers}: {} {}", most(&outcome), most(&alone));
