@@ -51,11 +51,21 @@ impl Client {
     /// Asks every server about its model, and fails where none says anything useful.
     pub(crate) async fn greet(&self) -> Result<(), Error> {
         let model = self.model_of(&CallOptions::default()).to_owned();
-        self.introduce(&model, self.patience().connecting()).await.or_else(|error| {
+        match self.introduce(&model, self.patience().connecting()).await {
+            Ok(()) => {
+                // The first job need not ask again.
+                let known = Arc::new(OnceCell::new_with(Some(())));
+                self.acquainted().models.lock().insert(model, known);
+                Ok(())
+            }
             // Servers of several models want a name, which each call may give.
-            let nameless = model.is_empty() && matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::NotFound);
-            if nameless { Ok(()) } else { Err(error) }
-        })
+            Err(error)
+                if model.is_empty() && matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::NotFound) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes sure that the servers of a model were asked about it. No answer is no failure: the job

@@ -24,7 +24,10 @@ const ASSUMED_BATCH_TOKENS: u64 = 2_048;
 /// Items of a slice where no server says how many a request holds: the server's own default.
 const ASSUMED_MAX_ITEMS: usize = 10_000;
 
-/// First wait before a slice is sent again; doubles each time.
+/// Shortest wait before a slice is sent again, whatever a server asks for.
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+
+/// First wait before a slice is sent again where no server says how long; doubles each time.
 const BACKOFF: Duration = Duration::from_millis(250);
 
 /// Longest such wait.
@@ -152,7 +155,7 @@ pub(super) async fn answer<R: Scatter>(
             }
             let patient = now.saturating_duration_since(shared.success) < patience;
             let passing = error.is_retryable() || error.kind() == ErrorKind::DeadlineExceeded;
-            (patient && passing).then(|| error.retry_after().unwrap_or_default().max(wait).min(MAX_BACKOFF))
+            (patient && passing).then(|| error.retry_after().unwrap_or(wait).clamp(MIN_BACKOFF, MAX_BACKOFF))
         };
         let Some(pause) = pause else { return Answered { start, items, outcome: Err(error), again } };
         tracing::debug!(start, items, %error, ?pause, "slice failed; it is sent again");
