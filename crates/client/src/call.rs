@@ -152,8 +152,11 @@ impl<R: Scatter> Call<R> {
     /// at the deadline with what is there. Items without an answer are `None`, with a reason in
     /// [`crate::Report::errors`].
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// use std::time::Duration;
     /// use sortie_client::Join;
     /// let join = Join::Coverage { min: 0.9, soft_wait: Duration::from_millis(5) };
@@ -177,8 +180,11 @@ impl<R: Scatter> Call<R> {
     /// Makes the call and gives its answers as they come, a piece for each chunk, in the order the
     /// chunks finish.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// use futures::TryStreamExt as _;
     /// let mut pieces = client.embed(["one text", "another"]).stream();
     /// while let Some(piece) = pieces.try_next().await? {

@@ -50,7 +50,7 @@ async fn scatter<R: Scatter>(
     rpc.check()?;
     check(&options)?;
     let model = client.model_of(&options).to_owned();
-    let job_id = options.job_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let job_id = options.job_id.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let job_value = metadata::value("job_id", &job_id)?;
     let span = info_span!(
         "job",

@@ -5,10 +5,14 @@
 //! another server, and the answers come back as one, in request order. A chunk
 //! whose server dies goes to another at once. One deadline holds for all of it.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), sortie_client::Error> {
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (first, second) = (sortie_testkit::TestServer::start().await?, sortie_testkit::TestServer::start().await?);
+//! # let (first, second) = (first.address(), second.address());
 //! let client = sortie_client::Client::builder()
-//!     .endpoints(["http://10.0.0.1:50051", "http://10.0.0.2:50051"])
+//!     // For example "http://10.0.0.1:50051".
+//!     .endpoints([first, second])
 //!     .connect()
 //!     .await?;
 //! let answer = client.rerank("parse command line arguments", ["clap", "serde", "tokio"]).await?;
@@ -19,10 +23,20 @@
 //! # }
 //! ```
 //!
+//! | to | see |
+//! |---|---|
+//! | score, embed, classify, tag, compare, tokenize | [`Client::rerank`], [`Client::embed`], [`Client::embed_sparse`], [`Client::classify`], [`Client::tag`], [`Client::similarity`], [`Client::tokenize`] |
+//! | take answers before the last one | [`Call::join`], [`Call::stream`] |
+//! | work through millions of texts | [`Client::bulk`] |
+//! | find servers by name, or follow a list | [`Discovery`] |
+//! | set certificates, tokens, trace context | [`Tls`], [`ClientBuilder::bearer_token_file`], [`ClientBuilder::trace_context`] |
+//! | see what it knows and does | [`Client::stats`], [`Report`], the `metrics` and `tracing` facades |
+//!
 //! # What holds
 //!
 //! * A score that is missing is `None`, with a reason in [`Report::errors`]. It is never made up.
 //! * Dropping a call's future cancels it, in the servers' queues too.
+//! * A part that is late goes to another server as well, within a budget; the first success counts.
 //! * Answers of two revisions of a model are never mixed without saying so ([`RevisionPolicy`]).
 //! * No call takes longer than its deadline.
 

@@ -72,10 +72,13 @@ impl Client {
     /// Does the same with every input of a stream, however long, in bounded memory and in the bulk
     /// lane.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// use futures::{TryStreamExt as _, stream};
-    /// let texts = stream::iter((0..1_000_000).map(|i| format!("text {i}")));
+    /// let texts = stream::iter((0..2_000).map(|i| format!("text {i}")));
     /// let mut run = client.bulk(texts).embed(|call| call.normalize(true));
     /// while let Some(piece) = run.try_next().await? {
     ///     println!("{} vectors from {}", piece.answer.vectors.len(), piece.start);

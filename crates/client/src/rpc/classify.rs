@@ -50,8 +50,11 @@ impl Classified {
 impl Client {
     /// Scores inputs against the model's labels. Works on heads of one label too.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.classify(["what a day"]).await?;
     /// if let Some((label, score)) = answer.best(0) {
     ///     println!("{label} {score}");

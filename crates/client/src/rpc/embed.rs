@@ -92,8 +92,11 @@ pub struct Embedded {
 impl Client {
     /// Turns inputs into dense vectors.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.embed(["one text", "another"]).normalize(true).await?;
     /// assert_eq!(answer.vectors.len(), 2);
     /// # Ok(())

@@ -53,8 +53,11 @@ impl Client {
     /// Asks every server for the load of the model, in the order of [`Client::endpoints`]. No
     /// server's queue is touched.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// for answer in client.probe().await? {
     ///     match answer.result {
     ///         Ok(load) => println!("{} starts in {:?}", answer.endpoint, load.drain),

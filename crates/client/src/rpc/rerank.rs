@@ -70,8 +70,11 @@ impl Client {
     ///
     /// An embedding model answers with cosines, and [`Reranked::scoring`] says so.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.rerank("parse arguments", ["a parser", "a clock"]).top_n(1).await?;
     /// for best in answer.ranking() {
     ///     println!("{} {}", best.index, best.score);

@@ -35,8 +35,11 @@ impl Client {
     ///
     /// Each part of the call encodes the source once more.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.similarity("a cat", ["a kitten", "a bus"]).await?;
     /// println!("{:?}", answer.scores);
     /// # Ok(())

@@ -50,8 +50,11 @@ pub struct SparseEmbedded {
 impl Client {
     /// Turns inputs into sparse vectors.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.embed_sparse(["one text"]).top_k(64).await?;
     /// assert_eq!(answer.vectors.len(), 1);
     /// # Ok(())

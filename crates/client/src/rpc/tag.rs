@@ -76,8 +76,11 @@ pub struct Tagged {
 impl Client {
     /// Finds labelled stretches of texts.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let text = "Ada lives in Paris";
     /// let answer = client.tag([text]).await?;
     /// for span in answer.texts.iter().flatten().flat_map(|found| &found.spans) {

@@ -51,8 +51,11 @@ pub struct Tokenized {
 impl Client {
     /// Shows how the model's tokenizer reads inputs.
     ///
-    /// ```no_run
-    /// # async fn example(client: sortie_client::Client) -> Result<(), sortie_client::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// let answer = client.tokenize(["unaffable"]).special_tokens(false).await?;
     /// println!("{:?}", answer.inputs);
     /// # Ok(())
