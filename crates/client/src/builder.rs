@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt, future::Future, path::PathBuf, sync::Arc, t
 use sortie_dispatch::Config as DispatchConfig;
 
 use crate::{
-    client::{Client, Defaults, Setup},
+    client::{Client, Defaults, Peers, Setup},
     compression::Compression,
     credentials::Credentials,
     discovery::Discovery,
@@ -80,6 +80,7 @@ pub struct ClientBuilder {
     token: Token,
     propagator: Option<Propagator>,
     discoveries: Vec<Discovery>,
+    peers: Option<Peers>,
     greeting: Duration,
     transport: Transport,
     dispatch: DispatchConfig,
@@ -117,6 +118,7 @@ impl Default for ClientBuilder {
             token: Token::Source(Credentials::None),
             propagator: None,
             discoveries: Vec::new(),
+            peers: None,
             greeting: DEFAULT_GREETING,
             transport: Transport {
                 tls: None,
@@ -162,6 +164,28 @@ impl ClientBuilder {
     /// first. Fixed endpoints never leave.
     pub fn discovery(mut self, discovery: Discovery) -> Self {
         self.discoveries.push(discovery);
+        self
+    }
+
+    /// Tells this client from its likes, and how many there are: of a source with more than
+    /// a hundred servers it then uses a part, the same each time, chosen
+    /// so that together the clients use all servers evenly. That keeps connections few; without it
+    /// every client connects to every server.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sortie_client::Error> {
+    /// let fleet = (0..1_000).map(|i| format!("http://10.0.{}.{}:50051", i / 250, i % 250));
+    /// let client = sortie_client::Client::builder().endpoints(fleet).peers("search-api-7", 50).build()?;
+    /// assert_eq!(client.endpoints().len(), 120);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Notes
+    ///
+    /// A pod's name serves well. The number may be rough.
+    pub fn peers(mut self, name: impl Into<String>, clients: usize) -> Self {
+        self.peers = Some(Peers { name: name.into(), clients });
         self
     }
 
@@ -420,6 +444,7 @@ impl ClientBuilder {
             transport: self.transport,
             dispatch,
             discoveries: self.discoveries,
+            peers: self.peers,
         };
         Client::new(setup, addresses)
     }

@@ -1,10 +1,15 @@
 //! The client: servers, defaults, and the fleet's state that all jobs share.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
-use sortie_dispatch::{Config as DispatchConfig, EndpointId, Fleet, FleetEvent, Time};
+use sortie_dispatch::{Config as DispatchConfig, EndpointId, Fleet, FleetEvent, Time, subset::subset};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +70,25 @@ pub(crate) struct Setup {
     pub(crate) patience: Patience,
     pub(crate) dispatch: DispatchConfig,
     pub(crate) discoveries: Vec<Discovery>,
+    /// This client among its likes.
+    pub(crate) peers: Option<Peers>,
+}
+
+/// A client's name among its likes, and how many there are.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    pub(crate) name: String,
+    pub(crate) clients: usize,
+}
+
+impl Setup {
+    /// The servers of a large fleet that this client uses; all of a small one.
+    pub(crate) fn choose(&self, addresses: Vec<Address>) -> Vec<Address> {
+        let Some(Peers { name, clients }) = &self.peers else { return addresses };
+        let names: Vec<&str> = addresses.iter().map(Address::as_str).collect();
+        let chosen: HashSet<usize> = subset(name, *clients, &names).into_iter().collect();
+        addresses.into_iter().enumerate().filter(|(place, _)| chosen.contains(place)).map(|(_, a)| a).collect()
+    }
 }
 
 /// What clones share. Background tasks hold it weakly.
@@ -110,7 +134,7 @@ impl Client {
             stop: CancellationToken::new(),
         });
         let client = Self { inner };
-        for address in addresses {
+        for address in client.setup().choose(addresses) {
             client.add(address)?;
         }
         Ok(client)

@@ -171,6 +171,7 @@ impl Members {
     /// Makes the members these; `None` once the client is gone.
     fn become_these(&mut self, addresses: Vec<Address>) -> Option<()> {
         let client = self.client.upgrade().map(Client::of)?;
+        let addresses = client.setup().choose(addresses);
         let named: BTreeSet<&str> = addresses.iter().map(Address::as_str).collect();
         self.known.retain(|address, id| {
             let stays = named.contains(address.as_str());
