@@ -47,18 +47,23 @@ pub struct CudaOptions {
     pub memory_limit: Option<u64>,
     /// Small batches by CUDA graphs (see [`GraphFacts`](crate::GraphFacts)).
     pub graphs: bool,
+    /// Every batch's numbers go up and down through page-locked memory, on a stream of ours.
+    pub pinned: bool,
     /// Attention kernels ONNX Runtime may choose from, as the bits of its `sdpa_kernel`; `None` is all.
     pub attention: Option<u32>,
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { memory_limit: None, graphs: DEFAULT_GRAPHS, attention: None }
+        Self { memory_limit: None, graphs: DEFAULT_GRAPHS, pinned: DEFAULT_PINNED, attention: None }
     }
 }
 
 /// CUDA graphs halve the time of a small batch: launches, not kernels, are what it waits for.
 pub const DEFAULT_GRAPHS: bool = true;
+
+/// Off until measured to pay: a batch's numbers are a few hundred kilobytes.
+pub const DEFAULT_PINNED: bool = false;
 
 impl LoadOptions {
     /// The library to run on: the one given, else the one found.

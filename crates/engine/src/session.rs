@@ -26,7 +26,7 @@ pub(crate) struct Ready {
     pub(crate) builder: SessionBuilder,
     /// Whether CUDA graphs may be captured.
     pub(crate) graphs: bool,
-    /// The stream the session runs on and the way to its memory, where graphs are.
+    /// The stream the session runs on and the way to its memory, where either is used.
     pub(crate) memory: Option<Memory>,
 }
 
@@ -47,7 +47,11 @@ impl Ready {
         let cuda = runtime.cuda().map_err(lost)?;
         cuda::device(&cuda, number).map_err(lost)?;
         let graphs = ours && options.cuda.graphs;
-        let memory = if graphs { Some(Memory::cuda(cuda, number).map_err(lost)?) } else { None };
+        let memory = if ours && (graphs || options.cuda.pinned) {
+            Some(Memory::cuda(cuda, number).map_err(lost)?)
+        } else {
+            None
+        };
         let mut provider = ep::CUDA::default()
             .with_device_id(i32::try_from(number).unwrap_or(i32::MAX))
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)

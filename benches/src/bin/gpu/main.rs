@@ -62,6 +62,9 @@ struct Common {
     /// Without CUDA graphs
     #[arg(long, global = true)]
     no_graphs: bool,
+    /// Every batch through page-locked memory
+    #[arg(long, global = true)]
+    pinned: bool,
     /// Attention kernels, as the bits of ONNX Runtime's `sdpa_kernel`
     #[arg(long, global = true)]
     attention: Option<u32>,
@@ -134,7 +137,12 @@ impl Common {
             max_length: None,
             device: self.device,
             precision: Some(self.precision),
-            cuda: CudaOptions { graphs: !self.no_graphs, attention: self.attention, ..CudaOptions::default() },
+            cuda: CudaOptions {
+                graphs: !self.no_graphs,
+                pinned: self.pinned,
+                attention: self.attention,
+                ..CudaOptions::default()
+            },
             ..LoadOptions::default()
         })
     }

@@ -5,16 +5,18 @@
 //! ONNX Runtime's CUDA provider beside its library → the driver → CUDA's runtime
 //! libraries → a driver new enough → the device → an architecture that is served.
 
+mod error;
 mod fault;
 mod libraries;
 mod memory;
 mod runtime;
 
+pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{Memory, Piece};
+pub use runtime::GpuFacts;
 pub(crate) use runtime::{Cuda, Pinned};
-pub use runtime::{CudaError, GpuFacts};
 
 use std::path::Path;
 

@@ -29,7 +29,7 @@ const LONGEST: [usize; 4] = [64, 128, 256, 512];
 const SEQUENCES: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
 /// Most buckets of a grid: each costs a capture at warm-up and its nodes in device memory.
-pub(crate) const MOST_BUCKETS: usize = 96;
+pub(crate) const MOST_BUCKETS: usize = 128;
 
 /// The buckets that are captured, in the order they are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

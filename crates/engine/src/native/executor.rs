@@ -49,7 +49,16 @@ impl NativeExecutor {
             Device::Cpu => Target::Cpu,
             Device::Cuda(_) => Target::Cuda(options.precision_on(device)),
         };
-        Self::load(model, options, device, target)
+        match Self::load(model, options, device, target) {
+            // The device is fine and the model may be: graphs are worth less than serving.
+            Err(LoadError::Session { source, .. }) if device != Device::Cpu && options.cuda.graphs => {
+                tracing::warn!(%device, error = %source, "no session with CUDA graphs; trying one without");
+                let mut plain = options.clone();
+                plain.cuda.graphs = false;
+                Self::load(model, &plain, device, target)
+            }
+            done => done,
+        }
     }
 
     /// [`Self::new`] for a given target.
@@ -62,7 +71,7 @@ impl NativeExecutor {
         let mut ready = Ready::new(options, device, &model.folder, true)?;
         let memory = ready.memory.take();
         let (session, host) = session::load(model, target, ready, options)?;
-        let graphs = memory.map(Graphs::new);
+        let graphs = memory.map(|memory| Graphs::new(memory, options.cuda.pinned));
         Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs })
     }
 
@@ -75,10 +84,10 @@ impl NativeExecutor {
 
     /// Brings small batches to the shapes of `grid` and runs them by `graphs`.
     #[cfg(test)]
-    pub(super) fn use_graphs(&mut self, graphs: Graphs, grid: super::buckets::Grid) {
+    pub(super) fn use_graphs(&mut self, graphs: Graphs, grid: Option<super::buckets::Grid>) {
         self.graphs = Some(graphs);
         if let Some(host) = Arc::get_mut(&mut self.host) {
-            host.grid = Some(grid);
+            host.grid = grid;
         }
     }
 
@@ -103,8 +112,8 @@ impl NativeExecutor {
     }
 
     fn run_group(&mut self, group: &mut Group) -> Result<Numbers, RunFault> {
-        if let (Some(graphs), Some((number, _))) = (&mut self.graphs, group.bucket)
-            && let Some(numbers) = graphs.run(&mut self.session, number, group)?
+        if let Some(graphs) = &mut self.graphs
+            && let Some(numbers) = graphs.run(&mut self.session, &self.host, group)?
         {
             return Ok(numbers);
         }

@@ -1,11 +1,16 @@
-//! Small batches by CUDA graphs: one captured graph a bucket, replayed with new
+//! Runs with tensors in the device's own memory.
+//!
+//! *Small batches* by CUDA graphs: one captured graph a bucket, replayed with new
 //! numbers in the same memory. Launching a hundred kernels one by one costs more
 //! than a small batch takes to compute.
 //!
-//! A graph is captured by running its bucket's shape twice at warm-up; from then on
+//! A graph is captured by running its bucket's shape a few times at warm-up; from then on
 //! a run under its number replays it. Inputs and outputs are tensors that stay where
 //! they are. What was not captured (no memory left for it, or it failed) runs eagerly,
 //! brought to the bucket's shape all the same.
+//!
+//! *Any batch*, where it is asked for: inputs go up through page-locked memory on the
+//! session's own stream, instead of by ONNX Runtime from pageable memory, one by one.
 
 use std::collections::HashMap;
 
@@ -21,7 +26,7 @@ use super::{
     buckets::{Bucket, Grid},
     head::{OUTPUT, PICKED, POOLED},
     host::{Group, NativeHost, Numbers, Outputs},
-    layout::{self, HostTensor, Rows, Values},
+    layout::{self, HostTensor, Values},
 };
 use crate::{
     cuda::{self, Memory, Piece, RunFault},
@@ -33,9 +38,10 @@ use crate::{
 /// its kernels' parameters and its tensors, a few megabytes; activations are shared.
 const MAX_GRAPH_BYTES: u64 = 1 << 30;
 
-/// Runs of a bucket before it counts as captured: one to reserve memory, one that
-/// captures, one that replays.
-const CAPTURE_RUNS: usize = 3;
+/// Runs of a bucket before it counts as captured: ONNX Runtime takes up to two to reserve
+/// memory, then one that captures; the last replays. None may be left for later, when
+/// other threads use the device and would spoil the capture.
+const CAPTURE_RUNS: usize = 4;
 
 /// What became of the grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,16 +54,18 @@ pub struct GraphFacts {
     pub bytes: u64,
 }
 
-/// The captured graphs of a session.
+/// The captured graphs of a session, and its device's memory.
 pub(crate) struct Graphs {
     // Dropped before the stream and the memory that they use.
-    captured: HashMap<usize, Captured>,
+    captured: HashMap<usize, Bound>,
     memory: Memory,
+    /// Whether batches without a graph are bound too.
+    pinned: bool,
     facts: GraphFacts,
 }
 
-/// One bucket's fixed tensors.
-struct Captured {
+/// Tensors of one shape in the device's memory, bound to the session.
+struct Bound {
     binding: IoBinding,
     options: RunOptions,
     inputs: Vec<(&'static str, Piece)>,
@@ -65,9 +73,9 @@ struct Captured {
 }
 
 impl Graphs {
-    /// No graph yet, in `memory`.
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self { captured: HashMap::new(), memory, facts: GraphFacts::default() }
+    /// No graph yet, in `memory`. `pinned`: batches without a graph go through page-locked memory too.
+    pub(crate) fn new(memory: Memory, pinned: bool) -> Self {
+        Self { captured: HashMap::new(), memory, pinned, facts: GraphFacts::default() }
     }
 
     /// What became of the grid.
@@ -109,7 +117,9 @@ impl Graphs {
         let _alone = cuda::capturing();
         let failed = |e: ort::Error| RunFault::of(e.to_string());
         let inputs = idle(host, bucket);
-        let captured = Captured::new(session, host, &self.memory, number, bucket, &inputs).map_err(failed)?;
+        let rows = Rows { tokens: bucket.tokens, sequences: bucket.sequences };
+        let id = i64::try_from(number + 1).unwrap_or(EAGER);
+        let captured = Bound::new(session, host, &self.memory, id, rows, outputs(host), &inputs).map_err(failed)?;
         let captured = self.captured.entry(number).insert_entry(captured).into_mut();
         for _ in 0..CAPTURE_RUNS {
             captured.run(session, &mut self.memory, &inputs)?;
@@ -117,19 +127,35 @@ impl Graphs {
         Ok(())
     }
 
-    /// Replays the graph of bucket `number`; `None` where there is none for this work.
+    /// Runs a group by its bucket's graph, or bound where that is asked for; `None` where it is neither.
     pub(crate) fn run(
         &mut self,
         session: &mut Session,
-        number: usize,
+        host: &NativeHost,
         group: &Group,
     ) -> Result<Option<Numbers>, RunFault> {
-        let Some(captured) = self.captured.get_mut(&number) else { return Ok(None) };
-        if !captured.gives(group.outputs) {
+        let captured = group.bucket.and_then(|(number, _)| self.captured.get_mut(&number));
+        if let Some(captured) = captured.filter(|c| c.gives(group.outputs)) {
+            return captured.run(session, &mut self.memory, &group.inputs).map(Some);
+        }
+        if !self.pinned {
             return Ok(None);
         }
-        captured.run(session, &mut self.memory, &group.inputs).map(Some)
+        let rows = Rows { tokens: group.tokens(), sequences: group.sequences() };
+        let bound = Bound::new(session, host, &self.memory, EAGER, rows, group.outputs, &group.inputs);
+        let mut bound = bound.map_err(|e| RunFault::of(e.to_string()))?;
+        bound.run(session, &mut self.memory, &group.inputs).map(Some)
     }
+}
+
+/// ONNX Runtime's number for a run without a graph.
+const EAGER: i64 = -1;
+
+/// Rows that outputs of each kind have.
+#[derive(Clone, Copy)]
+struct Rows {
+    tokens: usize,
+    sequences: usize,
 }
 
 /// Which outputs a graph computes for: rows of sequences where the head has them.
@@ -147,16 +173,17 @@ fn idle(host: &NativeHost, bucket: Bucket) -> Vec<HostTensor> {
         let more = usize::from(i < bucket.tokens % bucket.sequences);
         flat.fill(bucket.tokens / bucket.sequences + more, host.first_position);
     }
-    layout::tensors(flat, &host.inputs, bucket.longest, &[], Rows::Tokens)
+    layout::tensors(flat, &host.inputs, bucket.longest, &[], layout::Rows::Tokens)
 }
 
-impl Captured {
+impl Bound {
     fn new(
         session: &Session,
         host: &NativeHost,
         memory: &Memory,
-        number: usize,
-        bucket: Bucket,
+        id: i64,
+        rows: Rows,
+        wanted: Outputs,
         shapes: &[HostTensor],
     ) -> ort::Result<Self> {
         let allocator = memory.allocator(session)?;
@@ -171,10 +198,10 @@ impl Captured {
             inputs.push((input.name, piece));
         }
         let mut given = Vec::new();
-        for name in outputs(host).names() {
+        for name in wanted.names() {
             let rows = match (&host.task, name) {
-                (Task::TokenClassification { .. }, _) => bucket.tokens,
-                _ => bucket.sequences,
+                (Task::TokenClassification { .. } | Task::Embedding, OUTPUT) => rows.tokens,
+                _ => rows.sequences,
             };
             let mut tensor = Tensor::<f32>::new(&allocator, [rows as i64, host.width as i64])?;
             let piece = Piece { address: tensor.data_ptr_mut(), bytes: rows * host.width * size_of::<f32>() };
@@ -183,7 +210,7 @@ impl Captured {
         }
         let mut options = RunOptions::new()?;
         options.set_log_level(LogLevel::Fatal)?;
-        options.set(GRAPH_ID, (number + 1).to_string())?;
+        options.set(GRAPH_ID, id.to_string())?;
         Ok(Self { binding, options, inputs, outputs: given })
     }
 

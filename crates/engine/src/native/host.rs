@@ -64,14 +64,25 @@ pub(crate) struct NativeBatch {
     pub(crate) groups: Vec<Group>,
 }
 
+impl Group {
+    /// Tokens that the device is given.
+    pub(crate) fn tokens(&self) -> usize {
+        match self.bucket {
+            Some((_, bucket)) => bucket.tokens,
+            None => self.cumulative.last().and_then(|&t| usize::try_from(t).ok()).unwrap_or(0),
+        }
+    }
+
+    /// Sequences that the device is given.
+    pub(crate) fn sequences(&self) -> usize {
+        self.bucket.map_or(self.places.len(), |(_, bucket)| bucket.sequences)
+    }
+}
+
 impl NativeBatch {
     /// Tokens that the device is given.
     pub(crate) fn tokens(&self) -> usize {
-        let of = |group: &Group| match group.bucket {
-            Some((_, bucket)) => bucket.tokens,
-            None => group.cumulative.last().and_then(|&t| usize::try_from(t).ok()).unwrap_or(0),
-        };
-        self.groups.iter().map(of).sum()
+        self.groups.iter().map(Group::tokens).sum()
     }
 }
 

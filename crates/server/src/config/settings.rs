@@ -99,6 +99,15 @@ pub struct Config {
     /// Devices to run on: cpu, cuda:N, several separated by commas, or cuda:all
     #[arg(long, env = "SORTIE_DEVICE")]
     pub device: String,
+    /// Number format of native models on GPUs: f16, bf16 or f32
+    #[arg(long, env = "SORTIE_PRECISION", value_name = "FORMAT")]
+    pub precision: String,
+    /// Most MiB of a GPU's memory for each model's work; 0 is all there is
+    #[arg(long, env = "SORTIE_GPU_MEMORY_MIB", value_name = "MIB")]
+    pub gpu_memory_mib: u64,
+    /// Run small batches on GPUs by CUDA graphs, captured at start-up
+    #[arg(long, env = "SORTIE_CUDA_GRAPHS", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub cuda_graphs: bool,
     /// Threads ONNX Runtime uses inside one batch, per model; 0 is one a core
     #[arg(long, env = "SORTIE_THREADS", value_name = "N")]
     pub threads: usize,
@@ -188,6 +197,9 @@ impl Default for Config {
             request_read_timeout: defaults::REQUEST_READ_TIMEOUT,
             response_write_timeout: defaults::RESPONSE_WRITE_TIMEOUT,
             device: defaults::DEVICE.to_owned(),
+            precision: defaults::PRECISION.to_owned(),
+            gpu_memory_mib: defaults::GPU_MEMORY_MIB,
+            cuda_graphs: defaults::CUDA_GRAPHS,
             threads: defaults::THREADS,
             tokenize_threads: defaults::TOKENIZE_THREADS,
             ort_library: None,

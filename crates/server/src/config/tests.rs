@@ -79,10 +79,24 @@ fn help_shows_defaults() {
 }
 
 #[test]
+fn a_batch_is_as_large_as_suits_the_device_unless_it_is_set() {
+    let tokens = |args: &[&str]| {
+        let c = serve(args);
+        c.batch_tokens(&c.devices().unwrap())
+    };
+    assert_eq!(tokens(&["--model", "m=/x"]), defaults::CPU_BATCH_TOKENS);
+    assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:1"]), defaults::GPU_BATCH_TOKENS);
+    assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:all"]), defaults::GPU_BATCH_TOKENS);
+    assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:0", "--max-batch-tokens", "99"]), 99);
+}
+
+#[test]
 fn the_field_that_is_wrong_is_named() {
     for (args, field) in [
         (vec!["--max-items", "0"], "max_items"),
         (vec!["--device", "tpu"], "device"),
+        (vec!["--device", "cuda:0,cuda:0"], "device"),
+        (vec!["--precision", "fp8"], "precision"),
         (vec!["--max-message-bytes", "99999999999"], "max_message_bytes"),
         (vec!["--max-message-bytes", "10"], "max_text_bytes"),
         (vec!["--max-queue-tokens", "10"], "max_queue_tokens"),

@@ -1,6 +1,6 @@
 //! What settings may be. The first that makes no sense is named.
 
-use sortie_engine::{Device, DeviceError, DeviceSet};
+use sortie_engine::{Device, DeviceError, DeviceSet, Precision};
 
 use super::{Config, ConfigError, defaults};
 
@@ -11,6 +11,7 @@ impl Config {
     /// Names the first field that makes no sense.
     pub fn validate(&mut self) -> Result<(), ConfigError> {
         let devices = self.devices()?;
+        self.precision()?;
         let above_zero = [
             ("max_queue_tokens", self.max_queue_tokens),
             ("max_items", u64::from(self.max_items)),
@@ -66,6 +67,11 @@ impl Config {
     /// The devices that models run on.
     pub(crate) fn devices(&self) -> Result<DeviceSet, ConfigError> {
         self.device.parse().map_err(|e: DeviceError| ConfigError::invalid("device", e.to_string()))
+    }
+
+    /// Number format of native models on GPUs.
+    pub(crate) fn precision(&self) -> Result<Precision, ConfigError> {
+        self.precision.parse().map_err(|e: String| ConfigError::invalid("precision", e))
     }
 
     /// Tokens in one batch: those set, else what suits the devices.

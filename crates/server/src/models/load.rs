@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use sortie_engine::{Device, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime};
+use sortie_engine::{CudaOptions, Device, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime};
 use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
 use tokio::sync::Semaphore;
@@ -59,6 +59,12 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         pooling: spec.pooling.map(engine_pooling),
         prefer_onnx: spec.prefer_onnx,
         device: shared.devices.first().copied().unwrap_or_default(),
+        precision: Some(config.precision()?),
+        cuda: CudaOptions {
+            memory_limit: (config.gpu_memory_mib > 0).then_some(config.gpu_memory_mib << 20),
+            graphs: config.cuda_graphs,
+            ..CudaOptions::default()
+        },
         ..LoadOptions::default()
     };
     let path = folder.clone();
