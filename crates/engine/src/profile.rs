@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<Vec<NodeTime>, serde_json::Error> {
             time: Duration::from_micros(micros),
         })
         .collect();
-    all.sort_by(|a, b| b.time.cmp(&a.time));
+    all.sort_by_key(|n| std::cmp::Reverse(n.time));
     Ok(all)
 }
 

@@ -12,16 +12,19 @@ use super::{Cuda, CudaError, Pinned, runtime::Stream};
 pub(crate) struct Memory(Kind);
 
 enum Kind {
-    Cuda {
-        cuda: Cuda,
-        number: u32,
-        stream: Stream,
-        up: Staging,
-        down: Staging,
-    },
+    Cuda(Box<Gpu>),
     /// The processor's own, to run the same code without a GPU.
     #[cfg(test)]
     Host,
+}
+
+/// A GPU, its stream, and page-locked memory for either direction.
+struct Gpu {
+    cuda: Cuda,
+    number: u32,
+    stream: Stream,
+    up: Staging,
+    down: Staging,
 }
 
 /// Page-locked memory that grows to the largest batch seen.
@@ -71,7 +74,8 @@ impl Memory {
     pub(crate) fn cuda(cuda: Cuda, number: u32) -> Result<Self, CudaError> {
         cuda.select(number)?;
         let stream = cuda.stream()?;
-        Ok(Self(Kind::Cuda { cuda, number, stream, up: Staging::default(), down: Staging::default() }))
+        let gpu = Gpu { cuda, number, stream, up: Staging::default(), down: Staging::default() };
+        Ok(Self(Kind::Cuda(Box::new(gpu))))
     }
 
     /// The processor's memory.
@@ -83,7 +87,7 @@ impl Memory {
     /// The stream that the session runs on.
     pub(crate) fn stream(&self) -> *mut () {
         match &self.0 {
-            Kind::Cuda { stream, .. } => stream.as_ptr(),
+            Kind::Cuda(gpu) => gpu.stream.as_ptr(),
             #[cfg(test)]
             Kind::Host => std::ptr::null_mut(),
         }
@@ -92,8 +96,8 @@ impl Memory {
     /// ONNX Runtime's allocator of it.
     pub(crate) fn allocator(&self, session: &Session) -> ort::Result<Allocator> {
         match &self.0 {
-            Kind::Cuda { number, .. } => {
-                let ordinal = i32::try_from(*number).unwrap_or(i32::MAX);
+            Kind::Cuda(gpu) => {
+                let ordinal = i32::try_from(gpu.number).unwrap_or(i32::MAX);
                 let info =
                     MemoryInfo::new(AllocationDevice::CUDA, ordinal, AllocatorType::Device, MemoryType::Default)?;
                 Allocator::new(session, info)
@@ -106,7 +110,7 @@ impl Memory {
     /// Bytes of the device that are free; `None` where nobody counts.
     pub(crate) fn free(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Cuda { cuda, number, .. } => cuda.memory(*number).ok().map(|(free, _)| free),
+            Kind::Cuda(gpu) => gpu.cuda.memory(gpu.number).ok().map(|(free, _)| free),
             #[cfg(test)]
             Kind::Host => None,
         }
@@ -119,7 +123,8 @@ impl Memory {
     #[expect(unsafe_code, reason = "device memory is known by address alone")]
     pub(crate) unsafe fn upload(&mut self, parts: &[(&[u8], Piece)]) -> Result<(), CudaError> {
         match &mut self.0 {
-            Kind::Cuda { cuda, number, stream, up, .. } => {
+            Kind::Cuda(gpu) => {
+                let Gpu { cuda, number, stream, up, .. } = &mut **gpu;
                 cuda.select(*number)?;
                 // What was sent before may still be read from the staging memory.
                 stream.wait()?;
@@ -156,7 +161,8 @@ impl Memory {
             bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
         };
         match &mut self.0 {
-            Kind::Cuda { cuda, stream, down, .. } => {
+            Kind::Cuda(gpu) => {
+                let Gpu { cuda, stream, down, .. } = &mut **gpu;
                 down.reset(cuda, pieces.iter().map(|p| p.bytes).sum(), pieces.len())?;
                 let mut ranges = Vec::with_capacity(pieces.len());
                 for piece in pieces {

@@ -55,9 +55,9 @@ macro_rules! calls {
         impl $library {
             fn of(library: &Library) -> Result<Self, CudaError> {
                 Ok(Self { $( $field: {
-                    // SAFETY: the signature is that of CUDA's headers for this name, and the library is never closed.
                     #[expect(unsafe_code, reason = "foreign calls")]
                     let symbol: Symbol<'_, unsafe extern "C" fn($($arg),*) -> Status> =
+                        // SAFETY: the signature is that of CUDA's headers for this name; the library is never closed.
                         unsafe { library.get($symbol) }.map_err(|_| CudaError::NoCall(stringify!($field)))?;
                     *symbol
                 }, )* })

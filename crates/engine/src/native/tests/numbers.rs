@@ -265,7 +265,7 @@ fn the_brain_format_runs_its_attention_in_f16() {
             }
         }
         Err(e) => {
-            let why = format!("{:?}", e);
+            let why = format!("{e:?}");
             assert!(why.contains("NOT_IMPLEMENTED") || why.contains("Could not find an implementation"), "{why}");
         }
     }
