@@ -111,7 +111,7 @@ impl Job {
             self.ask_or_cut(fleet, now, &mut actions);
             self.hedge(fleet, now, &mut actions);
             self.place(fleet, now, &mut actions);
-            actions.push(Action::WakeAt(self.wake(now)));
+            actions.push(Action::WakeAt(self.wake(fleet, now)));
         }
         if fleet.take_restless() {
             // Before the last action, which may end the job.
@@ -188,8 +188,12 @@ impl Job {
     }
 
     /// The next moment at which something may be to do. What is waited for without a time comes with
-    /// an event.
-    fn wake(&self, now: Time) -> Time {
+    /// an event; where none can come, for nothing is under way and there is no server, another look is
+    /// taken after a pause.
+    fn wake(&self, fleet: &Fleet, now: Time) -> Time {
+        let waits = |state: &ChunkState| matches!(state.phase, Phase::Waiting { not_before } if not_before <= now);
+        let stranded = self.live.is_empty() && self.chunks.iter().any(waits);
+        let look = stranded.then(|| now + fleet.config().retry.max_backoff);
         let waiting = self.chunks.iter().filter_map(|state| match state.phase {
             Phase::Waiting { not_before } => Some(not_before),
             _ => None,
@@ -197,7 +201,7 @@ impl Job {
         let late = self.live.values().filter_map(|attempt| attempt.check_at);
         let asking = self.round.as_ref().filter(|_| self.draft.is_some());
         let rounds = self.chunks.iter().filter_map(|state| state.round.as_ref()).chain(asking);
-        let all = waiting.chain(late).chain(rounds.map(|round| round.until)).chain(self.soft_end);
+        let all = waiting.chain(late).chain(rounds.map(|round| round.until)).chain(self.soft_end).chain(look);
         all.filter(|&time| time > now).min().unwrap_or(self.options.deadline).min(self.options.deadline)
     }
 }

@@ -148,6 +148,18 @@ fn a_chunk_waits_as_long_as_its_only_server_asked() {
     assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
 }
 
+/// Discovery may be later than the first job.
+#[test]
+fn a_job_without_any_server_goes_out_once_there_is_one() {
+    let mut bench = Bench::new(0, Config::default());
+    let (sends, rest) = bench.handle(at(0), Event::Start);
+    assert!(sends.is_empty());
+    let then = crate::bench::wake(&rest);
+    assert!(then <= at(1_000), "{then:?}");
+    bench.fleet.add(at(1));
+    assert!(!bench.handle(then, Event::Tick).0.is_empty());
+}
+
 /// A full queue is waited for: refusals use up neither attempts nor budget, for they are no work.
 #[test]
 fn refusals_are_waited_out_until_the_deadline() {
