@@ -111,3 +111,80 @@ fn half<T>(piece: &[Taken<T>]) -> usize {
 pub(super) fn wanted<B: crate::backend::Backend>(batch: &Batch<B>) -> usize {
     batch.iter().filter(|unit| !unit.item.part.is_over()).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn units(sizes: &[usize]) -> Vec<Taken<usize>> {
+        sizes.iter().enumerate().map(|(i, tokens)| Taken { part: 0, index: i, tokens: *tokens, item: i }).collect()
+    }
+
+    fn failed() -> RunError {
+        RunError::Failed("bad".to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn every_unit_ends_in_one_group_and_only_the_poison_fails(
+            sizes in prop::collection::vec(1usize..100, 2..64), poison in any::<prop::sample::Index>(),
+        ) {
+            let poison = poison.index(sizes.len());
+            let mut runs = 0;
+            let run = |piece: &Vec<Taken<usize>>| {
+                runs += 1;
+                if piece.iter().any(|unit| unit.item == poison) { Err(failed()) } else { Ok(()) }
+            };
+            let pieces = isolate(units(&sizes), failed(), run, |_| {});
+            prop_assert!(pieces.lost.is_none());
+            let mut seen: Vec<usize> = Vec::new();
+            for (group, given) in &pieces.groups {
+                seen.extend(group.iter().map(|unit| unit.item));
+                if let Err(given) = given {
+                    prop_assert_eq!(given, &Given::Alone("bad".to_owned()));
+                    prop_assert!(group.len() == 1 && group[0].item == poison);
+                }
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..sizes.len()).collect::<Vec<_>>());
+            // Halves of tokens, not of units: the depth is bounded by the units all the same.
+            prop_assert!(runs <= 2 * sizes.len(), "{runs} runs");
+        }
+
+        #[test]
+        fn a_device_that_fails_everything_is_not_tried_for_ever(n in 32usize..500) {
+            let mut runs = 0;
+            let pieces = isolate::<usize, ()>(units(&vec![1; n]), failed(), |_| { runs += 1; Err(failed()) }, |_| {});
+            prop_assert!(runs <= patience(n) + 2, "{runs} runs");
+            prop_assert_eq!(pieces.groups.iter().map(|(group, _)| group.len()).sum::<usize>(), n);
+        }
+
+        #[test]
+        fn a_loss_on_the_way_returns_what_was_not_answered(n in 2usize..64, at in 0usize..8) {
+            let mut runs = 0;
+            let run = |_: &Vec<Taken<usize>>| {
+                runs += 1;
+                if runs > at { Err(RunError::DeviceLost("gone".to_owned())) } else if runs % 2 == 0 { Ok(()) } else { Err(failed()) }
+            };
+            let pieces = isolate(units(&vec![1; n]), failed(), run, |_| {});
+            let answered: usize = pieces.groups.iter().map(|(group, _)| group.len()).sum();
+            let lost = pieces.lost.map_or(0, |(units, _)| units.len());
+            prop_assert_eq!(answered + lost, n);
+        }
+
+        #[test]
+        fn memory_is_told_of_every_piece_that_did_not_fit(sizes in prop::collection::vec(1usize..50, 2..40)) {
+            const FITS: u64 = 60;
+            let mut told = Vec::new();
+            let run = |piece: &Vec<Taken<usize>>| {
+                if tokens(piece) > FITS { Err(RunError::OutOfMemory("full".to_owned())) } else { Ok(()) }
+            };
+            let first = RunError::OutOfMemory("full".to_owned());
+            let pieces = isolate(units(&sizes), first, run, |tokens| told.push(tokens));
+            prop_assert!(pieces.groups.iter().all(|(_, given)| given.is_ok()));
+            prop_assert!(told.iter().skip(1).all(|tokens| *tokens > FITS));
+        }
+    }
+}
