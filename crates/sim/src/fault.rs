@@ -8,7 +8,7 @@
 //! | failing | every chunk fails within microseconds; probes show an idle server |
 //! | black hole | nothing, for ever or for a time; keepalive ends the connections in the end |
 //! | join | discovery names another server, to each client a little later or sooner |
-//! | replace | the server drains and goes, another takes its place: a step of a rolling restart |
+//! | replace | another server joins; then the server drains and goes: a step of a rolling restart |
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub enum Fault {
     BlackHole(Option<Duration>),
     /// A server that is new joins the fleet.
     Join,
-    /// It is told to stop, finishes what it has, and another takes its place.
+    /// Another joins in its place; once clients can know that, it is told to stop and finishes what it has.
     Replace,
 }
 

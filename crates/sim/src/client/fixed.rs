@@ -29,6 +29,7 @@ pub(crate) struct Fixed {
     strategy: Strategy,
     chunks: usize,
     exclusion: bool,
+    deadline: Duration,
     cost: Cost,
     round_trip: Duration,
     config: Config,
@@ -85,6 +86,7 @@ impl Fixed {
             strategy: scenario.strategy,
             chunks: scenario.fixed_chunks,
             exclusion: scenario.exclusion,
+            deadline: scenario.deadline,
             cost: scenario.cost,
             round_trip: (network.one_way + network.tail) * 2,
             servers: (0..scenario.servers).collect(),
@@ -106,6 +108,7 @@ impl Fixed {
             self.send(id, chunk, Why::First, now, out);
         }
         self.wake(id, out);
+        out.push(Effect::Wake { job: id, at: now + self.deadline });
     }
 
     pub(super) fn reply(&mut self, id: JobId, attempt: AttemptId, ok: bool, now: Duration, out: &mut Vec<Effect>) {
@@ -123,7 +126,7 @@ impl Fixed {
         if !ok {
             let racing = open.attempts.iter().any(|attempt| attempt.live && attempt.chunk == number);
             if !racing && chunk.tries >= MOST_ATTEMPTS {
-                return self.end(id, now, false, out);
+                return self.end(id, Some(FailReason::Attempts), out);
             }
             if !racing {
                 self.send(id, number, Why::Retry, now, out);
@@ -143,12 +146,15 @@ impl Fixed {
             }
         }
         if open.left == 0 {
-            self.end(id, now, true, out);
+            self.end(id, None, out);
         }
     }
 
     pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
+        if now >= open.began + self.deadline {
+            return self.end(id, Some(FailReason::Deadline), out);
+        }
         let mut late = Vec::new();
         for attempt in &mut open.attempts {
             if attempt.live && attempt.late_at <= now {
@@ -174,8 +180,13 @@ impl Fixed {
                 self.servers.push(server);
                 self.in_flight.resize(self.in_flight.len().max(server + 1), 0);
             }
-            News::Removed => self.servers.retain(|&other| other != server),
-            News::Connected | News::Disconnected => {}
+            // A channel without a connection is not ready.
+            News::Removed | News::Disconnected => self.servers.retain(|&other| other != server),
+            News::Connected => {
+                if !self.servers.contains(&server) {
+                    self.servers.push(server);
+                }
+            }
         }
     }
 
@@ -243,16 +254,15 @@ impl Fixed {
         }
     }
 
-    fn end(&mut self, id: JobId, _now: Duration, ok: bool, out: &mut Vec<Effect>) {
+    fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<Effect>) {
         let Some(open) = self.jobs.remove(&id) else { return };
         for attempt in open.attempts.iter().filter(|attempt| attempt.live) {
             give_back(&mut self.in_flight, attempt.server);
         }
         let began = open.began;
-        out.push(if ok {
-            Effect::Finished { began }
-        } else {
-            Effect::GaveUp { began, why: FailReason::Attempts.as_str() }
+        out.push(match failure {
+            None => Effect::Finished { began },
+            Some(reason) => Effect::GaveUp { began, why: reason.as_str() },
         });
     }
 }

@@ -13,6 +13,9 @@ const FLEETS: [usize; 3] = [4, 16, 40];
 /// When a fault begins.
 const AT: Duration = Duration::from_secs(3);
 
+/// Pause between two steps of a rolling restart: replacements are there, and those that went are gone.
+const STEP: Duration = Duration::from_secs(4);
+
 /// A fleet of mid-sized encoders at load 0.5, four clients.
 fn base(servers: usize, effort: Effort) -> Scenario {
     Scenario {
@@ -30,11 +33,6 @@ fn base(servers: usize, effort: Effort) -> Scenario {
 fn every(servers: usize, effort: Effort) -> Vec<(&'static str, Scenario)> {
     let base = base(servers, effort);
     let hit = |fault: Fault| Scenario { incidents: vec![Incident::one(AT, 0, fault)], ..base.clone() };
-    let steps = |fault: Fault, count: usize, pause: Duration| {
-        let incident = |step: usize| Incident::one(AT + pause * u32::try_from(step).unwrap_or(0), step, fault);
-        Scenario { incidents: (0..count).map(incident).collect(), ..base.clone() }
-    };
-    let pause = Duration::from_secs_f64(effort.seconds.max(1.0) / servers.min(20) as f64 / 2.0);
     let stalls = Stalls { every: Duration::from_secs(4), length: Duration::from_millis(150), together: 1 };
     vec![
         ("none", base.clone()),
@@ -44,9 +42,29 @@ fn every(servers: usize, effort: Effort) -> Vec<(&'static str, Scenario)> {
         ("one dies for good", hit(Fault::Crash(None))),
         ("one is a black hole", hit(Fault::BlackHole(None))),
         ("one fails everything at once", hit(Fault::Failing(true))),
-        ("rolling restart", steps(Fault::Replace, servers.min(20), pause)),
-        ("a quarter more servers join", steps(Fault::Join, servers.div_ceil(4), Duration::ZERO)),
+        ("rolling restart, a quarter at a time", rolling(&base)),
+        (
+            "a quarter more servers join",
+            Scenario {
+                incidents: vec![Incident { at: AT, servers: (0..servers.div_ceil(4)).collect(), fault: Fault::Join }],
+                ..base.clone()
+            },
+        ),
     ]
+}
+
+/// Every server is replaced, a quarter of them at a time.
+fn rolling(base: &Scenario) -> Scenario {
+    let quarter = base.servers.div_ceil(4);
+    let servers: Vec<usize> = (0..base.servers).collect();
+    let step = |(number, servers): (u32, &[usize])| Incident {
+        at: AT + STEP * number,
+        servers: servers.to_vec(),
+        fault: Fault::Replace,
+    };
+    let incidents: Vec<Incident> = (0..).zip(servers.chunks(quarter)).map(step).collect();
+    let end = AT + STEP * u32::try_from(incidents.len() + 1).unwrap_or(1);
+    Scenario { incidents, end: end.max(base.end), ..base.clone() }
 }
 
 /// Every fault, on every fleet, for dispatch and for its nearest rival.

@@ -41,6 +41,8 @@ pub(crate) enum Later {
     Clear,
     /// Keepalive ends the connections of a black hole that began then.
     Dead(Duration),
+    /// A server whose replacement is there is told to stop.
+    Drain,
     /// A drained process ends.
     Stop,
     /// Its replacement is there.
@@ -112,10 +114,8 @@ impl World<'_> {
                 }
             }
             Fault::Replace => {
-                host.server.drain();
-                self.tell_all(place, News::Removed, DISCOVERY);
-                self.clock.after(GRACE, Event::Later(place, Later::Stop));
                 self.clock.after(START, Event::Later(place, Later::Replacement));
+                self.clock.after(START + DISCOVERY, Event::Later(place, Later::Drain));
             }
         }
     }
@@ -128,17 +128,24 @@ impl World<'_> {
                 self.tell_all(place, News::Connected, RECONNECT);
             }
             Later::Clear => {
-                if host.line == Line::Hole {
+                if host.line != Line::Up {
                     host.line = Line::Up;
                     // What is in the queue is answered; what vanished is not, until keepalive or a reset.
                     self.tell_all(place, News::Connected, RECONNECT);
                 }
             }
             Later::Dead(_) => {
-                if host.line == Line::Hole {
+                self.fail_vanished(place);
+                // Who connects anew is told soon that nobody is there.
+                if let Some(host) = self.hosts.get_mut(place).filter(|host| host.line == Line::Hole) {
+                    host.line = Line::Down;
                     self.tell_all(place, News::Disconnected, Duration::ZERO);
                 }
-                self.fail_vanished(place);
+            }
+            Later::Drain => {
+                host.server.drain();
+                self.tell_all(place, News::Removed, DISCOVERY);
+                self.clock.after(GRACE, Event::Later(place, Later::Stop));
             }
             Later::Stop => {
                 host.gone = true;

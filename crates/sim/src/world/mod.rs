@@ -90,7 +90,9 @@ pub(crate) struct World<'a> {
 pub fn run(scenario: &Scenario) -> Result<Outcome, ScenarioError> {
     scenario.validate()?;
     let mut world = World::new(scenario);
+    let last = scenario.end + scenario.deadline + GRACE;
     while (world.arriving || world.open > 0)
+        && world.clock.now() < last
         && let Some(event) = world.clock.advance()
     {
         world.happen(event);
@@ -272,12 +274,19 @@ impl<'a> World<'a> {
             stats.busy += host.server.busy;
         }
         outcome.served_tokens = outcome.servers.iter().map(|server| server.served_tokens).sum();
+        if self.open > 0 {
+            outcome.failed += self.open;
+            *outcome.reasons.entry("never ended").or_default() += self.open;
+        }
         outcome.jobs = self.jobs as usize;
         outcome.took = now;
         outcome.events = self.clock.happened();
         self.outcome
     }
 }
+
+/// Time after the last job's deadline in which it must have ended: timers fire late by less.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Clients that are looked at: enough to see a cascade.
 const LOOKED_AT: usize = 2;
