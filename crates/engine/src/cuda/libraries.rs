@@ -5,7 +5,10 @@
 //! full path from beside ONNX Runtime (where the set-up puts them), else from where
 //! the system looks. Dependencies come before dependents. None is ever unloaded.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+};
 
 use super::CudaError;
 
@@ -42,7 +45,8 @@ pub(super) fn preload(ort_library: &Path) -> Result<(), CudaError> {
 }
 
 fn load(path: &Path) -> Result<(), String> {
-    ort::util::preload_dylib(path).map_err(|e| e.to_string())
+    // The loader's own words are the cause of the error, not the error.
+    ort::util::preload_dylib(path).map_err(|e| e.source().map_or_else(|| e.to_string(), ToString::to_string))
 }
 
 #[cfg(test)]
