@@ -51,4 +51,4 @@ pub use profile::NodeTime;
 pub use runtime::{ORT_VERSION, Runtime, library_candidates, library_candidates_for};
 pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Task};
-pub use tokenize::{EncodeOptions, Query, TokenDetail, Tokenized, Tokenizer, Truncation};
+pub use tokenize::{EncodeOptions, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation};

@@ -2,9 +2,12 @@
 //! [`crate::layer`], read by the handlers, and read back for the trailers and the
 //! log line.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -34,6 +37,7 @@ struct Notes {
     items: AtomicU64,
     tokens: AtomicU64,
     stages: Stages,
+    query_us: AtomicU64,
 }
 
 impl RequestContext {
@@ -63,6 +67,16 @@ impl RequestContext {
     /// Stages of its part, for traces.
     pub(crate) fn stages(&self) -> &Stages {
         &self.notes.stages
+    }
+
+    /// How long the shared query took to become tokens, waiting for a thread included.
+    pub(crate) fn note_query(&self, took: Duration) {
+        self.notes.query_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What [`Self::note_query`] noted; zero where there is no such query.
+    pub(crate) fn query_took(&self) -> Duration {
+        Duration::from_micros(self.notes.query_us.load(Ordering::Relaxed))
     }
 
     /// The model noted.

@@ -56,7 +56,7 @@ impl Tokenizer {
         let added = if specials { self.specials(pair.is_some()) } else { 0 };
         let limit = self.limit(options, added)?;
         let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
-            self.piece(text, self.stop(text, must_fit, limit), Form::Encoding { segment })
+            self.piece(text, self.stop(text, must_fit, limit), Form::Encoding { segment }, true)
         };
         let whole_first = rule == Truncation::Error || (pair.is_some() && rule == Truncation::DocumentOnly);
         let first = piece(text, whole_first, 0)?;

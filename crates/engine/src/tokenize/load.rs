@@ -8,6 +8,7 @@ use tokenizers::models::ModelWrapper;
 
 use super::{
     DEFAULT_TYPE_VOCAB, EncodeOptions, Tokenizer,
+    fast::Fast,
     piece::contained,
     template::{self, Template},
 };
@@ -48,7 +49,7 @@ impl Tokenizer {
         let path = folder.join(FILE);
         let path = path.as_path();
         let invalid = |e: InputError| LoadError::invalid(path, e.to_string());
-        let mut inner = read(path)?;
+        let (mut inner, bytes) = read(path)?;
 
         let baked_pad = inner.get_padding().map(|padding| padding.pad_id);
         let pad_id = baked_pad.or_else(|| PAD_TOKENS.iter().find_map(|token| inner.token_to_id(token)));
@@ -84,9 +85,14 @@ impl Tokenizer {
                 None
             }
         };
+        let fast = contained(|| Fast::load(&bytes, &inner).map_err(Into::into)).map_err(|e| Arc::from(e.to_string()));
+        if let Err(why) = &fast {
+            tracing::warn!(file = %path.display(), %why, "no fast path: the reference tokenizer does every text");
+        }
         let inner = Arc::new(inner);
         let mut this = Tokenizer {
             inner,
+            fast,
             template,
             max_length,
             model_vocab,
@@ -110,7 +116,7 @@ impl Tokenizer {
             return Err(LoadError::unsupported(path, "its steps one by one do not give what it encodes as a whole"));
         }
         tracing::info!(
-            file = %path.display(), vocab = this.vocab_size(), max_length, template = this.template_is_derived(), "tokenizer loaded"
+            file = %path.display(), vocab = this.vocab_size(), max_length, template = this.template_is_derived(), fast = this.fast.is_ok(), "tokenizer loaded"
         );
         Ok(this)
     }
@@ -124,6 +130,7 @@ impl Tokenizer {
         let (inner, template) = made.map_err(|error| LoadError::invalid(path, error.to_string()))?;
         Ok(Tokenizer {
             inner: Arc::new(inner),
+            fast: Err("its tokens are counted, not made".into()),
             template: Some(template),
             max_length,
             model_vocab: usize::MAX,
@@ -164,17 +171,18 @@ fn same(ours: Result<Sequence, InputError>, truth: Result<tokenizers::Encoding, 
     }
 }
 
-/// Reads and parses the file.
-fn read(path: &Path) -> Result<tokenizers::Tokenizer, LoadError> {
+/// Reads and parses the file; its bytes are for the fast path to read too.
+fn read(path: &Path) -> Result<(tokenizers::Tokenizer, Vec<u8>), LoadError> {
     let size = fs::metadata(path).map_err(LoadError::io(path))?.len();
     if size > MAX_FILE_BYTES {
         return Err(LoadError::invalid(path, format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
     }
     let bytes = fs::read(path).map_err(LoadError::io(path))?;
-    contained(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|e| match e {
+    let tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|e| match e {
         InputError::Tokenizer(message) => LoadError::invalid(path, format!("not a tokenizer: {message}")),
         other => LoadError::invalid(path, other.to_string()),
-    })
+    })?;
+    Ok((tokenizer, bytes))
 }
 
 /// Largest id the tokenizer can make: of its vocabulary, its added tokens or its post-processor.

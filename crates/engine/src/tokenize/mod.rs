@@ -1,7 +1,8 @@
 //! Text to token ids, special tokens in place, cut to fit.
 //!
 //! The `tokenizers` crate is the reference: whatever this module returns equals
-//! what that crate's `encode` and truncation give. What is ours is the order of
+//! what that crate's `encode` and truncation give. Ids alone come from a faster
+//! one where it is proven to give the same ([`fast`]). What is ours is the order of
 //! work. A query becomes ids once a job ([`Query`]), each document alone, and the
 //! file's *template* (`[CLS] a [SEP] b [SEP]` and the like) is worked out once at
 //! load and filled in by copying ids:
@@ -17,6 +18,7 @@
 //! `TOKENIZERS_PARALLELISM`, and no text makes it panic.
 
 mod detail;
+mod fast;
 mod guard;
 mod load;
 mod piece;
@@ -30,9 +32,11 @@ use std::{fmt, sync::Arc};
 
 pub use self::{
     detail::{TokenDetail, Tokenized},
+    fast::{TextCounts, TokenizerPath},
     query::Query,
 };
 use self::{
+    fast::Fast,
     piece::{Piece, contained},
     template::Template,
 };
@@ -67,6 +71,8 @@ pub struct EncodeOptions {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
+    /// Makes ids where nothing else is asked for, or why it does not.
+    fast: Result<Fast, Arc<str>>,
     /// `None` where the post-processor does not fit the form.
     template: Option<Template>,
     max_length: usize,
@@ -87,6 +93,7 @@ impl fmt::Debug for Tokenizer {
             .field("max_length", &self.max_length)
             .field("pad_id", &self.pad_id)
             .field("template", &self.template)
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }
@@ -116,6 +123,21 @@ impl Tokenizer {
         self.template.is_some()
     }
 
+    /// Which way its texts go.
+    #[must_use]
+    pub fn path(&self) -> TokenizerPath {
+        match &self.fast {
+            Ok(_) => TokenizerPath::Fast,
+            Err(why) => TokenizerPath::Reference { why: why.to_string() },
+        }
+    }
+
+    /// Texts by the way they went since it was loaded; all zero where there is no fast path. Clones count together.
+    #[must_use]
+    pub fn text_counts(&self) -> TextCounts {
+        self.fast.as_ref().map_or_else(|_| TextCounts::default(), Fast::counts)
+    }
+
     /// Tells how many segments the model knows (`type_vocab_size`), for [`Tokenizer::from_ids`]. Two unless told.
     #[must_use]
     pub fn with_type_vocab(mut self, rows: usize) -> Self {
@@ -129,7 +151,8 @@ impl Tokenizer {
     /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::BadMaxLength`], [`InputError::Tokenizer`].
     pub fn encode(&self, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
         let limit = self.limit(options, self.specials(false))?;
-        let piece = self.piece(text, self.stop(text, options.truncation == Truncation::Error, limit), self.form(0))?;
+        let stop = self.stop(text, options.truncation == Truncation::Error, limit);
+        let piece = self.piece(text, stop, self.form(0), false)?;
         self.join(&piece, None, limit, options.truncation)
     }
 
@@ -209,12 +232,18 @@ impl Tokenizer {
         if self.template.is_some() { piece::Form::Ids } else { piece::Form::Encoding { segment } }
     }
 
-    /// Tokens of `text` without specials, the first `stop` of them at least.
-    fn piece(&self, text: &str, stop: usize, form: piece::Form) -> Result<Piece, InputError> {
+    /// Tokens of `text` without specials, the first `stop` of them at least; with `words`, up to the end of the word
+    /// that reaches `stop`.
+    fn piece(&self, text: &str, stop: usize, form: piece::Form, words: bool) -> Result<Piece, InputError> {
         #[cfg(feature = "timed")]
         if self.counting {
             let (ids, more) = crate::timed::first_ids(text, stop);
             return Ok(Piece { ids, more, encoding: None });
+        }
+        if let (Ok(fast), piece::Form::Ids) = (&self.fast, form)
+            && let Some(piece) = fast.piece(text, stop, words)
+        {
+            return Ok(piece);
         }
         contained(|| Piece::of_text(&self.inner, text, stop, form))
     }

@@ -113,7 +113,7 @@ impl Piece {
 }
 
 /// Tokens at the end of a head that are not trusted, for this model.
-fn spare(tokenizer: &tokenizers::Tokenizer) -> usize {
+pub(super) fn spare(tokenizer: &tokenizers::Tokenizer) -> usize {
     match tokenizer.get_model() {
         ModelWrapper::WordPiece(model) => guard::SPARE_TOKENS.max(model.max_input_chars_per_word.saturating_add(1)),
         _ => guard::SPARE_TOKENS,

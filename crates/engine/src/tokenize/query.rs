@@ -55,7 +55,7 @@ impl Tokenizer {
     /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::Tokenizer`].
     pub fn encode_with(&self, query: &Query, document: &str) -> Result<Sequence, InputError> {
         let stop = self.stop(document, query.truncation == Truncation::Error, query.limit);
-        let second = self.piece(document, stop, self.form(1))?;
+        let second = self.piece(document, stop, self.form(1), query.truncation == Truncation::LongestFirst)?;
         self.join(&query.piece, Some(&second), query.limit, query.truncation)
     }
 
@@ -85,7 +85,8 @@ impl Tokenizer {
     pub(super) fn first_text(&self, text: &str, options: &EncodeOptions) -> Result<Query, InputError> {
         let limit = self.limit(options, self.specials(true))?;
         let stop = self.stop(text, options.truncation != Truncation::LongestFirst, limit);
-        let piece = Arc::new(self.piece(text, stop, self.form(0))?);
+        let words = options.truncation == Truncation::LongestFirst;
+        let piece = Arc::new(self.piece(text, stop, self.form(0), words)?);
         Ok(Query { piece, limit, truncation: options.truncation })
     }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use prometheus::{GaugeVec, HistogramVec};
 use sortie_proto::v1::ModelState;
 
-use super::{buckets, counts::CountMetrics, make::Make};
+use super::{buckets, counts::CountMetrics, make::Make, tokenizing::TokenizeMetrics};
 use crate::models::Served;
 
 /// Figures copied at a scrape.
@@ -26,6 +26,7 @@ pub(super) struct LoadMetrics {
     model_ready: GaugeVec,
     info: GaugeVec,
     counts: CountMetrics,
+    tokenizing: TokenizeMetrics,
     /// Models of the last scrape, with their revisions.
     known: BTreeSet<Labels>,
 }
@@ -61,6 +62,7 @@ impl LoadMetrics {
                 &["model", "revision", "task", "engine", "device", "precision"],
             )?,
             counts: CountMetrics::new(make)?,
+            tokenizing: TokenizeMetrics::new(make)?,
             known: BTreeSet::new(),
         })
     }
@@ -93,6 +95,7 @@ impl LoadMetrics {
             }
             self.info.with_label_values(&labels).set(1.0);
             self.counts.copy(&served.name, load.epoch, served.scheduler.counts());
+            self.tokenizing.copy(served, load.epoch);
         }
         self.known = now;
     }
@@ -101,6 +104,7 @@ impl LoadMetrics {
         // An error means that it was never set.
         drop(self.info.remove_label_values(labels));
         let [model, ..] = labels;
+        self.tokenizing.forget(model);
         for gauge in [
             &self.queue_tokens,
             &self.queue_limit,

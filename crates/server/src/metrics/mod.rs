@@ -15,6 +15,7 @@ mod counts;
 mod load;
 mod make;
 mod requests;
+mod tokenizing;
 mod wire;
 
 use std::sync::Arc;

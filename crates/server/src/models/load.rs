@@ -8,7 +8,6 @@ use std::{
 use sortie_engine::{CudaOptions, Device, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime};
 use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
-use tokio::sync::Semaphore;
 
 use super::{
     Served, StartupError,
@@ -20,7 +19,7 @@ use crate::{
     config::{Config, ModelSpec, PoolingName, Source},
     hub::{self, HubOptions},
     metrics::BatchMetrics,
-    pipeline::TokenRatio,
+    pipeline::{TokenRatio, TokenizeTally, TokenizerPool},
 };
 
 /// What all models of the process share.
@@ -28,8 +27,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) runtime: Runtime,
     pub(super) replica: Arc<str>,
-    pub(super) tokenizers: Arc<Semaphore>,
-    pub(super) tokenize_threads: usize,
+    pub(super) tokenizers: Arc<TokenizerPool>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) batches: Arc<BatchMetrics>,
     /// Devices of every model, at least one.
@@ -113,7 +111,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         },
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
-        tokenize_threads: shared.tokenize_threads,
+        tokenizing: TokenizeTally::default(),
         ratio: TokenRatio::default(),
         draining: Arc::clone(&shared.draining),
     })

@@ -16,7 +16,6 @@ use std::{
 use arc_swap::ArcSwap;
 use sortie_engine::{CudaError, Device, DeviceSet, LoadError, ORT_VERSION, Runtime};
 use sortie_scheduler::StartError;
-use tokio::sync::Semaphore;
 
 use self::load::{Shared, load};
 pub(crate) use self::{
@@ -28,6 +27,7 @@ use crate::{
     errors::ServeError,
     hub::HubError,
     metrics::BatchMetrics,
+    pipeline::TokenizerPool,
 };
 
 /// Why the models did not load.
@@ -43,6 +43,9 @@ pub enum StartupError {
     /// No GPU can be used, and all were asked for.
     #[error("device: cuda:all cannot be used")]
     NoGpu(#[source] Option<CudaError>),
+    /// The system gives no threads to tokenize with.
+    #[error("cannot start the tokenizing threads")]
+    TokenizerThreads(#[source] rayon::ThreadPoolBuildError),
     /// A model's files are not fit.
     #[error("cannot load the model {name}")]
     Load {
@@ -107,13 +110,11 @@ impl Registry {
             build = runtime.build_info(),
             "onnx runtime"
         );
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if config.tokenize_threads == 0 { cores } else { config.tokenize_threads };
+        let tokenizers = TokenizerPool::start(config.tokenize_threads).map_err(StartupError::TokenizerThreads)?;
         let shared = Shared {
             runtime,
             replica: replica.into(),
-            tokenizers: Arc::new(Semaphore::new(threads)),
-            tokenize_threads: threads,
+            tokenizers: Arc::new(tokenizers),
             draining: Arc::default(),
             batches: Arc::clone(batches),
             devices,

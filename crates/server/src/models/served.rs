@@ -8,10 +8,13 @@ use std::sync::{
 use sortie_engine::{Model, ModelInfo, Task};
 use sortie_proto::v1;
 use sortie_scheduler::{Health, Scheduler};
-use tokio::sync::Semaphore;
 
 use super::facts::{made_for, proto_pooling, proto_task, rpcs};
-use crate::{backend::EngineBackend, errors::ServeError, pipeline::TokenRatio};
+use crate::{
+    backend::EngineBackend,
+    errors::ServeError,
+    pipeline::{TokenRatio, TokenizeTally, TokenizerPool},
+};
 
 /// One model as it is served.
 #[derive(Debug)]
@@ -23,10 +26,10 @@ pub(crate) struct Served {
     pub(crate) scheduler: Scheduler<EngineBackend>,
     pub(crate) limits: v1::Limits,
     pub(crate) replica: Arc<str>,
-    /// Places for tokenizing work, shared by all models of the process.
-    pub(crate) tokenizers: Arc<Semaphore>,
-    /// Threads behind `tokenizers`.
-    pub(crate) tokenize_threads: usize,
+    /// Threads that tokenize, shared by all models of the process.
+    pub(crate) tokenizers: Arc<TokenizerPool>,
+    /// What they did for this model.
+    pub(crate) tokenizing: TokenizeTally,
     /// Tokens a byte of text makes, learned from requests.
     pub(crate) ratio: TokenRatio,
     pub(super) draining: Arc<AtomicBool>,

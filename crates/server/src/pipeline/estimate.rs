@@ -50,10 +50,7 @@ impl TokenRatio {
 /// Estimated tokens of all inputs.
 pub(crate) fn tokens(asked: &[Asked], reading: &Reading, ratio: &TokenRatio, max_length: usize) -> u64 {
     let ratio = ratio.get();
-    let query = match reading {
-        Reading::Documents(query) => query.tokens() as f64,
-        Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0.0,
-    };
+    let query = reading.shared_tokens() as f64;
     let longest = max_length as f64;
     let sum: f64 = asked
         .iter()

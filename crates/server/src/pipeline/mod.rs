@@ -1,27 +1,35 @@
 //! The one way of a request through the server:
 //!
 //! ```text
-//! validate → admit (estimated tokens) → tokenize (blocking threads) → submit → await → assemble
+//! validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await → assemble
 //! ```
 //!
 //! The services differ in how inputs are read ([`Reading`]), what is wanted of
-//! them and what the outputs become; the rest is here. Each item ends as an
-//! [`Item`] or an [`ItemRefusal`], in request order. Dropping the future anywhere
-//! cancels what was begun: the admission, the tokenizing, the queued part.
+//! them and what the outputs become; the rest is here. Items go into the queue as
+//! they are tokenized, a piece at a time. Each ends as an [`Item`] or an
+//! [`ItemRefusal`], in request order. Dropping the future anywhere cancels what was
+//! begun: the admission, the tokenizing, the queued part.
 
 mod estimate;
+mod pool;
 mod read;
+mod reader;
+mod tally;
 mod tokenize;
 mod validate;
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
-use sortie_engine::{InputError, ItemFault, Output, TokenDetail, Want, WorkItem};
+use parking_lot::RwLock;
+use sortie_engine::{InputError, ItemFault, Output, TokenDetail, Want};
 use sortie_proto::v1;
-use sortie_scheduler::{PartError, Refusal, Request, Tenant, Unit};
+use sortie_scheduler::{PartError, Refusal, Request, Tenant};
 
 pub(crate) use estimate::TokenRatio;
+pub(crate) use pool::TokenizerPool;
 pub(crate) use read::{Asked, Reading, Tokens};
+use reader::{Reader, Sink, Slot};
+pub(crate) use tally::TokenizeTally;
 pub(crate) use tokenize::{make_query, tokenize};
 pub(crate) use validate::{TextRules, check_answer_size, check_list, enum_value, text_rules};
 
@@ -72,50 +80,35 @@ pub(crate) async fn run(
     };
     let admission = served.scheduler.admit(request).map_err(refused)?;
 
-    let begun = Instant::now();
-    let read = tokenize(served, asked, reading).await?;
-    let tokenize_us = micros(begun.elapsed());
-
-    let mut units = Vec::with_capacity(read.len());
-    let mut slots = Vec::with_capacity(read.len());
-    let mut total = 0;
-    for item in read {
-        slots.push(match item {
-            Ok(tokens) => {
-                let n = tokens.sequence.len();
-                total += n;
-                let truncated = tokens.sequence.truncated;
-                units.push(Unit { item: Arc::new(WorkItem { sequence: tokens.sequence, want }), tokens: n });
-                Ok((n, truncated, tokens.details))
-            }
-            Err(refusal) => Err(refusal),
-        });
-    }
-    context.note_size(slots.len(), total as u64);
-
-    let mut part = part_info(served, context, tokenize_us, total as u64);
-    let outputs = if units.is_empty() {
-        drop(admission);
-        Vec::new()
-    } else {
-        let result = admission.submit(units).await.map_err(|e| match e {
-            PartError::Expired => ServeError::DeadlineExceeded,
-            _ => ServeError::BackendGone,
-        })?;
-        part.queue_us = micros(result.queued);
-        part.compute_us = result.batches.iter().map(|b| micros(b.duration)).sum();
-        part.batch_ms = result.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
-        part.batch_tok = result.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
-        result.outputs
+    let (feed, ticket) = admission.stream();
+    let sink = Sink::Feed { feed: RwLock::new(Some(feed)), want };
+    let reads = Reader::start(served, context, asked, reading, sink);
+    // All pieces ended before the part could be answered, unless the request failed.
+    let result = match ticket.await {
+        Ok(result) => result,
+        Err(error) => return Err(reads.failure().unwrap_or_else(|| part_failed(error))),
     };
-    let items = merge(slots, outputs)?;
+    let (slots, took) = reads.ended().await?;
+    let total = slots.iter().flatten().map(|made| made.tokens as u64).sum();
+    context.note_size(slots.len(), total);
+    let mut part = part_info(served, context, took + context.query_took(), total);
+    part.queue_us = micros(result.queued);
+    part.compute_us = result.batches.iter().map(|b| micros(b.duration)).sum();
+    part.batch_ms = result.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
+    part.batch_tok = result.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
+    let items = merge(slots, result.outputs)?;
     part.total_us = micros(context.arrived.elapsed());
     Ok((items, part))
 }
 
-type Slot = Result<(usize, bool, Vec<TokenDetail>), ItemRefusal>;
+fn part_failed(error: PartError) -> ServeError {
+    match error {
+        PartError::Expired => ServeError::DeadlineExceeded,
+        _ => ServeError::BackendGone,
+    }
+}
 
-/// Puts outputs back among the items that were refused before the device.
+/// Puts outputs, one a unit, back among the items that were refused before the device.
 fn merge(slots: Vec<Slot>, outputs: Vec<Result<Output, ItemFault>>) -> Result<Items, ServeError> {
     // A run that failed for everything is the server's fault, not the items'.
     if let Some(Err(ItemFault::Run(message))) = outputs.first()
@@ -123,13 +116,15 @@ fn merge(slots: Vec<Slot>, outputs: Vec<Result<Output, ItemFault>>) -> Result<It
     {
         return Err(ServeError::RunFailed(message.clone()));
     }
-    let mut outputs = outputs.into_iter();
+    let mut outputs: Vec<_> = outputs.into_iter().map(Some).collect();
     let mut items = Vec::with_capacity(slots.len());
     for slot in slots {
         items.push(match slot {
             Err(refusal) => Err(refusal),
-            Ok((tokens, truncated, details)) => match outputs.next() {
-                Some(Ok(output)) => Ok(Item { output, tokens, truncated, details }),
+            Ok(made) => match outputs.get_mut(made.unit).and_then(Option::take) {
+                Some(Ok(output)) => {
+                    Ok(Item { output, tokens: made.tokens, truncated: made.truncated, details: made.details })
+                }
                 Some(Err(fault)) => Err(ItemRefusal::from(&fault)),
                 None => return Err(ServeError::Internal("the scheduler gave too few answers".to_owned())),
             },
@@ -147,13 +142,13 @@ pub(crate) fn item_info(items: &[Result<Item, ItemRefusal>]) -> v1::ItemInfo {
     }
 }
 
-fn part_info(served: &Served, context: &RequestContext, tokenize_us: u64, tokens: u64) -> v1::PartInfo {
+fn part_info(served: &Served, context: &RequestContext, tokenize: Duration, tokens: u64) -> v1::PartInfo {
     v1::PartInfo {
         model: served.name.clone(),
         model_revision: served.revision.clone(),
         replica: served.replica.to_string(),
         job_id: context.caller.job_id.clone(),
-        tokenize_us,
+        tokenize_us: micros(tokenize),
         tokens,
         ..v1::PartInfo::default()
     }
@@ -187,18 +182,22 @@ pub(crate) fn whole_request(field: &'static str, error: &InputError) -> ServeErr
 }
 
 /// Microseconds, as the contract counts.
-fn micros(duration: std::time::Duration) -> u64 {
+fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{reader::Made, *};
+
+    fn made(unit: usize, tokens: usize, truncated: bool) -> Slot {
+        Ok(Made { tokens, truncated, details: vec![], unit, kept: sortie_engine::Sequence::default() })
+    }
 
     #[test]
     fn outputs_go_back_to_their_places() {
-        let slots: Vec<Slot> = vec![Ok((3, false, vec![])), Err(ItemRefusal::unsupported("x")), Ok((4, true, vec![]))];
-        let outputs = vec![Ok(Output::Logits(vec![1.0])), Err(ItemFault::NonFinite)];
+        let slots = vec![made(1, 3, false), Err(ItemRefusal::unsupported("x")), made(0, 4, true)];
+        let outputs = vec![Err(ItemFault::NonFinite), Ok(Output::Logits(vec![1.0]))];
         let items = merge(slots, outputs).unwrap();
         let info = item_info(&items);
         assert_eq!((info.tokens, info.truncated), (vec![3, 0, 0], vec![false, false, false]));
@@ -208,13 +207,13 @@ mod tests {
 
     #[test]
     fn a_run_that_failed_for_everything_is_the_jobs_error() {
-        let slots: Vec<Slot> = vec![Ok((3, false, vec![])), Ok((4, true, vec![]))];
+        let slots = vec![made(0, 3, false), made(1, 4, true)];
         let outputs = vec![Err(ItemFault::Run("a".into())), Err(ItemFault::Run("b".into()))];
         assert_eq!(merge(slots, outputs).unwrap_err(), ServeError::RunFailed("a".into()));
     }
 
     #[test]
     fn too_few_outputs_are_noticed() {
-        assert!(matches!(merge(vec![Ok((1, false, vec![]))], vec![]), Err(ServeError::Internal(_))));
+        assert!(matches!(merge(vec![made(0, 1, false)], vec![]), Err(ServeError::Internal(_))));
     }
 }

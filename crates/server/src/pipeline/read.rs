@@ -37,6 +37,16 @@ pub(crate) enum Reading {
     Documents(Query),
 }
 
+impl Reading {
+    /// Tokens that every sequence has from elsewhere: the query's.
+    pub(crate) fn shared_tokens(&self) -> usize {
+        match self {
+            Reading::Documents(query) => query.tokens(),
+            Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0,
+        }
+    }
+}
+
 /// An input as tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {

@@ -70,7 +70,7 @@ async fn by_pairs(
     rules: &TextRules,
     activation: Activation,
 ) -> Result<Scored, ServeError> {
-    let query = make_query(served, query, rules.prompt.clone(), rules.fit).await?;
+    let query = make_query(served, context, query, rules.prompt.clone(), rules.fit).await?;
     let asked = documents.into_iter().map(|input| Asked { input, prompt: None, fit: rules.fit }).collect();
     let work = Work { asked, reading: Reading::Documents(query), want: Want::Logits };
     let (items, part) = run(served, context, work).await?;

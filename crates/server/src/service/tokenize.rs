@@ -22,7 +22,7 @@ pub(super) async fn tokenize(
     let rules = text_rules(served, request.options)?;
     let reading = Reading::Detailed { specials: !request.without_special_tokens };
     let are_ids: Vec<bool> = request.inputs.iter().map(|i| matches!(i.kind, Some(Kind::Tokens(_)))).collect();
-    let read = pipeline::tokenize(served, asked(request.inputs, &rules), reading).await?;
+    let read = pipeline::tokenize(served, context, asked(request.inputs, &rules), reading).await?;
     let mut answer = v1::TokenizeResponse::default();
     let mut facts = v1::ItemInfo::default();
     for (index, (item, is_ids)) in read.into_iter().zip(are_ids).enumerate() {

@@ -33,17 +33,22 @@ fn folder_of(bytes: &[u8]) -> TempDir {
     dir
 }
 
-fn load(file: &Value, max_length: usize) -> Tokenizer {
+pub(super) fn load(file: &Value, max_length: usize) -> Tokenizer {
     Tokenizer::load(folder(file).path(), max_length, VOCAB).unwrap()
 }
 
 /// The oracles' folder.
-fn oracles() -> PathBuf {
+pub(super) fn oracles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle")
 }
 
-/// The real MiniLM. It is fetched by the set-up; a test without it fails rather than passing unseen.
+/// The real MiniLM.
 fn minilm() -> Tokenizer {
+    Tokenizer::load(&minilm_folder(), 512, 30_522).unwrap()
+}
+
+/// Its folder. It is fetched by the set-up; a test without it fails rather than passing unseen.
+pub(super) fn minilm_folder() -> PathBuf {
     let var = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || var("HOME").expect("HOME is set");
     let user_cache = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
@@ -51,7 +56,7 @@ fn minilm() -> Tokenizer {
         .unwrap_or_else(|| var("XDG_CACHE_HOME").unwrap_or_else(|| home().join(user_cache)).join("sortie"));
     let folder = cache.join("models/minilm");
     assert!(folder.is_dir(), "{} is missing: run `cargo xtask models` first", folder.display());
-    Tokenizer::load(&folder, 512, 30_522).unwrap()
+    folder
 }
 
 fn options(truncation: Truncation, max_length: usize) -> EncodeOptions {
@@ -69,7 +74,7 @@ fn added(id: u32, content: &str, lstrip: bool) -> Value {
 }
 
 /// BERT's pieces: `BertNormalizer`, `BertPreTokenizer`, WordPiece, `BertProcessing`.
-fn bert() -> Value {
+pub(super) fn bert() -> Value {
     let letters = ('a'..='z').chain('0'..='9').map(String::from);
     let inner = ('a'..='z').chain('0'..='9').map(|c| format!("##{c}"));
     let more = ["the", "##ing", "##er", "漢", "字", ".", ",", "'", "-", "un", "##able"].map(str::to_owned);
@@ -91,7 +96,7 @@ fn bert() -> Value {
 }
 
 /// RoBERTa's pieces: byte-level BPE with a few merges, `RobertaProcessing`.
-fn roberta() -> Value {
+pub(super) fn roberta() -> Value {
     let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     alphabet.sort_unstable();
     let merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("in", "g"), ("Ã", "¼")];
@@ -112,7 +117,7 @@ fn roberta() -> Value {
 }
 
 /// XLM-RoBERTa's pieces: Unigram with Metaspace and a template whose pair has a double separator.
-fn unigram() -> Value {
+pub(super) fn unigram() -> Value {
     let words = ["▁", "▁the", "the", "▁a", "ing", "ü", "漢", "▁un", "able"].iter().enumerate();
     let words = words.map(|(i, w)| json!([w, -2.0 - i as f64]));
     let letters = ('a'..='z').chain(['.', ',', '\'', 'é']).enumerate().map(|(i, c)| json!([c, -6.0 - i as f64 / 10.0]));

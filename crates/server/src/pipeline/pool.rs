@@ -1,0 +1,228 @@
+//! The threads that tokenize, one a core, shared by all models of the process.
+//!
+//! Work comes in *pieces*. Each turn takes one piece of the work that is next and
+//! puts that work behind the others of its lane, so that a short request never
+//! waits for the whole of a long one. Interactive work goes before bulk work, but
+//! for one turn in [`BULK_TURN`], so that bulk work is never starved.
+//!
+//! Invariants: there is exactly one turn for each piece; a piece that panics ends
+//! its own turn only; what waits is bounded by what was admitted, since only
+//! admitted requests have work here.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use sortie_scheduler::Lane;
+
+/// Turns in a row that interactive work may have while bulk work waits: bulk work gets 3% of the threads at the least.
+const BULK_TURN: u32 = 32;
+
+/// Something done in pieces. Pieces may run at once and in any order.
+pub(super) trait Work: Send + Sync {
+    /// Does one piece.
+    fn run(&self, piece: usize);
+}
+
+/// The threads.
+pub(crate) struct TokenizerPool {
+    threads: rayon::ThreadPool,
+    lanes: Arc<Mutex<Lanes>>,
+    running: Arc<AtomicUsize>,
+}
+
+/// Work that waits, by lane.
+#[derive(Default)]
+struct Lanes {
+    interactive: VecDeque<Waiting>,
+    bulk: VecDeque<Waiting>,
+    /// Interactive turns in a row while bulk work waited.
+    passed: u32,
+}
+
+struct Waiting {
+    work: Arc<dyn Work>,
+    next: usize,
+    pieces: usize,
+}
+
+impl TokenizerPool {
+    /// Starts `threads` threads, or one a core where that is 0.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("sortie-tokenize-{n}"))
+            .panic_handler(|_| tracing::error!("a tokenizing thread panicked outside of any item"))
+            .build()?;
+        Ok(Self { threads, lanes: Arc::default(), running: Arc::default() })
+    }
+
+    /// How many there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
+    /// Pieces that wait and threads that are at work.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.lanes.lock().pieces(), self.running.load(Ordering::Relaxed))
+    }
+
+    /// Has `pieces` pieces of `work` done.
+    pub(super) fn queue(&self, lane: Lane, work: &Arc<impl Work + 'static>, pieces: usize) {
+        if pieces == 0 {
+            return;
+        }
+        let work = Arc::clone(work) as Arc<dyn Work>;
+        self.lanes.lock().of(lane).push_back(Waiting { work, next: 0, pieces });
+        for _ in 0..pieces {
+            let (lanes, running) = (Arc::clone(&self.lanes), Arc::clone(&self.running));
+            self.threads.spawn_fifo(move || {
+                // In a statement of its own: the lock is not held while the piece runs.
+                let turn = lanes.lock().take();
+                if let Some((work, piece)) = turn {
+                    let _running = Running::begin(&running);
+                    work.run(piece);
+                }
+            });
+        }
+    }
+}
+
+impl fmt::Debug for TokenizerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (waiting, running) = self.load();
+        f.debug_struct("TokenizerPool")
+            .field("threads", &self.threads())
+            .field("waiting", &waiting)
+            .field("running", &running)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    fn of(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
+        match lane {
+            Lane::Interactive => &mut self.interactive,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn pieces(&self) -> usize {
+        self.interactive.iter().chain(&self.bulk).map(|w| w.pieces - w.next).sum()
+    }
+
+    /// The next piece.
+    fn take(&mut self) -> Option<(Arc<dyn Work>, usize)> {
+        let bulk = self.interactive.is_empty() || (!self.bulk.is_empty() && self.passed >= BULK_TURN);
+        self.passed = if bulk || self.bulk.is_empty() { 0 } else { self.passed + 1 };
+        let lane = if bulk { &mut self.bulk } else { &mut self.interactive };
+        let mut first = lane.pop_front()?;
+        let piece = first.next;
+        first.next += 1;
+        let work = Arc::clone(&first.work);
+        if first.next < first.pieces {
+            lane.push_back(first);
+        }
+        Some((work, piece))
+    }
+}
+
+/// Counts a thread at work, whatever ends its turn.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Reports its pieces; panics at those of its name.
+    struct Told {
+        name: char,
+        to: Mutex<mpsc::Sender<(char, usize)>>,
+        panics_at: Option<usize>,
+    }
+
+    impl Work for Told {
+        fn run(&self, piece: usize) {
+            self.to.lock().send((self.name, piece)).unwrap();
+            assert!(self.panics_at != Some(piece), "scripted");
+        }
+    }
+
+    fn told(name: char, to: &mpsc::Sender<(char, usize)>) -> Arc<Told> {
+        Arc::new(Told { name, to: Mutex::new(to.clone()), panics_at: None })
+    }
+
+    fn order(lanes: &mut Lanes, told: &mpsc::Receiver<(char, usize)>) -> String {
+        while let Some((work, piece)) = lanes.take() {
+            work.run(piece);
+        }
+        told.try_iter().map(|(name, piece)| format!("{name}{piece} ")).collect()
+    }
+
+    fn waiting(work: Arc<Told>, pieces: usize) -> Waiting {
+        Waiting { work, next: 0, pieces }
+    }
+
+    #[test]
+    fn works_of_a_lane_take_turns_and_interactive_goes_first() {
+        let (to, from) = mpsc::channel();
+        let mut lanes = Lanes::default();
+        lanes.bulk.push_back(waiting(told('z', &to), 2));
+        lanes.interactive.push_back(waiting(told('a', &to), 3));
+        lanes.interactive.push_back(waiting(told('b', &to), 1));
+        assert_eq!(lanes.pieces(), 6);
+        assert_eq!(order(&mut lanes, &from), "a0 b0 a1 a2 z0 z1 ");
+        assert_eq!(lanes.pieces(), 0);
+    }
+
+    #[test]
+    fn bulk_work_is_not_starved() {
+        let (to, from) = mpsc::channel();
+        let mut lanes = Lanes::default();
+        lanes.bulk.push_back(waiting(told('z', &to), 2));
+        lanes.interactive.push_back(waiting(told('a', &to), 3 * BULK_TURN as usize));
+        let order = order(&mut lanes, &from);
+        let at = |name: &str| order.split(' ').position(|turn| turn == name).unwrap();
+        assert_eq!((at("z0"), at("z1")), (BULK_TURN as usize, 2 * BULK_TURN as usize + 1));
+    }
+
+    #[test]
+    fn every_piece_is_done_once_whatever_panics() {
+        let pool = TokenizerPool::start(3).unwrap();
+        let (to, from) = mpsc::channel();
+        let panics = Arc::new(Told { name: 'p', to: Mutex::new(to.clone()), panics_at: Some(7) });
+        pool.queue(Lane::Interactive, &panics, 20);
+        pool.queue(Lane::Bulk, &told('b', &to), 20);
+        let mut seen: Vec<_> = from.iter().take(40).collect();
+        seen.sort_unstable();
+        let all: Vec<_> = ['b', 'p'].into_iter().flat_map(|name| (0..20).map(move |piece| (name, piece))).collect();
+        assert_eq!(seen, all);
+        drop(pool);
+        drop((to, panics));
+        assert_eq!(from.iter().count(), 0, "a piece was done twice");
+    }
+}

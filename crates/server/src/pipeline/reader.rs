@@ -1,0 +1,342 @@
+//! One request's inputs on their way to tokens.
+//!
+//! The inputs are cut into pieces of about equal bytes, which the pool's threads
+//! read in any order. What a piece makes goes into the scheduler's queue the
+//! moment it is ready ([`Sink::Feed`]), so that the device starts while later
+//! pieces are still being read; [`Sink::Keep`] holds it for an answer without a
+//! device.
+//!
+//! Invariants: the units of a part are numbered without gaps in the order they
+//! were fed; the feed is closed by whoever ends the last piece, unless the request
+//! failed as a whole; nothing is read for a request that is over; a panic is its
+//! item's refusal.
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use sortie_engine::{InputError, Sequence, TokenDetail, Want, WorkItem};
+use sortie_scheduler::{Feed, Unit};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    pool::Work,
+    read::{Asked, Reading, Tokens, Unread},
+    whole_request,
+};
+use crate::{
+    backend::EngineBackend,
+    context::RequestContext,
+    errors::{ItemRefusal, ServeError},
+    models::Served,
+};
+
+/// Bytes of one piece: short enough to feed the device early and to stop soon, long enough that handing it over
+/// costs nothing beside it.
+const PIECE_BYTES: usize = 8 << 10;
+
+/// Where tokens go.
+pub(super) enum Sink {
+    /// Into the queue, to have this computed of them.
+    Feed {
+        /// The part; `None` once it is closed or given up.
+        feed: RwLock<Option<Feed<EngineBackend>>>,
+        /// What is computed.
+        want: Want,
+    },
+    /// Nowhere: they are the answer.
+    Keep,
+}
+
+/// One input, read.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Tokens used, specials included.
+    pub(super) tokens: usize,
+    pub(super) truncated: bool,
+    pub(super) details: Vec<TokenDetail>,
+    /// Number of its unit in the part, where it was fed.
+    pub(super) unit: usize,
+    /// Its tokens, where they were kept.
+    pub(super) kept: Sequence,
+}
+
+/// What came of one input.
+pub(super) type Slot = Result<Made, ItemRefusal>;
+
+/// What a request holds of its [`Reader`]. Dropping it stops the reading.
+pub(super) struct Reads {
+    reader: Arc<Reader>,
+    all_done: oneshot::Receiver<()>,
+}
+
+impl Reads {
+    /// What came of each input, in order, and how long it took from the first to the last, waiting for a thread
+    /// included.
+    ///
+    /// An error is the whole request's: options that no input can meet, or a deadline that passed.
+    pub(super) async fn ended(mut self) -> Result<(Vec<Slot>, Duration), ServeError> {
+        // An error means that the pool is gone, and every piece with it.
+        let ended = (&mut self.all_done).await;
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        ended.map_err(|_| ServeError::Internal("tokenizing ended early".to_owned()))?;
+        let reader = &self.reader;
+        let mut slots = Vec::with_capacity(reader.asked.len());
+        for (piece, made) in reader.pieces.iter().zip(&reader.made) {
+            slots.append(&mut made.lock());
+            slots.resize_with(piece.end, || Err(internal("it was not read")));
+        }
+        let took = reader.ended.get().map_or(Duration::ZERO, |at| at.saturating_duration_since(reader.begun));
+        Ok((slots, took))
+    }
+
+    /// Why the request as a whole failed here, if it did.
+    pub(super) fn failure(&self) -> Option<ServeError> {
+        self.reader.failure.get().cloned()
+    }
+}
+
+impl Drop for Reads {
+    fn drop(&mut self) {
+        self.reader.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The inputs of one request and what was made of them.
+pub(super) struct Reader {
+    served: Arc<Served>,
+    asked: Vec<Asked>,
+    pieces: Vec<Range<usize>>,
+    reading: Reading,
+    deadline: Option<Instant>,
+    sink: Sink,
+    made: Vec<Mutex<Vec<Slot>>>,
+    units: AtomicUsize,
+    left: AtomicUsize,
+    /// Nobody waits any more, or the request failed.
+    over: AtomicBool,
+    failure: OnceLock<ServeError>,
+    begun: Instant,
+    ended: OnceLock<Instant>,
+    done: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Reader {
+    /// Has the model's pool read `asked`.
+    pub(super) fn start(
+        served: &Arc<Served>,
+        context: &RequestContext,
+        asked: Vec<Asked>,
+        reading: Reading,
+        sink: Sink,
+    ) -> Reads {
+        let pieces = pieces(&asked, PIECE_BYTES);
+        let count = pieces.len();
+        let (done, all_done) = oneshot::channel();
+        let reader = Self {
+            served: Arc::clone(served),
+            asked,
+            reading,
+            deadline: context.deadline,
+            sink,
+            made: pieces.iter().map(|_| Mutex::default()).collect(),
+            pieces,
+            units: AtomicUsize::new(0),
+            left: AtomicUsize::new(count),
+            over: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            begun: Instant::now(),
+            ended: OnceLock::new(),
+            done: Mutex::new(Some(done)),
+        };
+        if count == 0 {
+            reader.end();
+        }
+        let reader = Arc::new(reader);
+        served.tokenizers.queue(context.caller.priority.lane, &reader, count);
+        Reads { reader, all_done }
+    }
+
+    fn is_over(&self) -> bool {
+        if self.over.load(Ordering::Relaxed) {
+            return true;
+        }
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            self.fail(ServeError::DeadlineExceeded);
+            return true;
+        }
+        match &self.sink {
+            Sink::Feed { feed, .. } => feed.read().as_ref().is_none_or(Feed::is_over),
+            Sink::Keep => false,
+        }
+    }
+
+    fn fail(&self, error: ServeError) {
+        // The first failure stays.
+        let _ = self.failure.set(error);
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads one item; a panic is its refusal.
+    fn read(&self, asked: &Asked) -> Result<Tokens, Unread> {
+        let read = || asked.read(self.served.model.tokenizer(), &self.reading, self.served.limits.max_text_bytes);
+        catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(Unread::Refused(internal("tokenizing it panicked"))))
+    }
+
+    /// Reads the items of a piece and passes them on.
+    fn read_piece(&self, items: &[Asked]) -> Vec<Slot> {
+        let begun = std::time::Instant::now();
+        let mut slots = Vec::with_capacity(items.len());
+        let mut sequences = Vec::with_capacity(items.len());
+        let (mut seen_bytes, mut seen_tokens, mut tokens) = (0, 0, 0);
+        for asked in items {
+            if self.is_over() {
+                return slots;
+            }
+            slots.push(match self.read(asked) {
+                Ok(Tokens { sequence, details }) => {
+                    let (bytes, ids) = asked.size();
+                    if !sequence.truncated && ids == 0 {
+                        seen_bytes += bytes;
+                        seen_tokens += sequence.len().saturating_sub(self.reading.shared_tokens());
+                    }
+                    tokens += sequence.len();
+                    let (n, truncated) = (sequence.len(), sequence.truncated);
+                    let unit = sequences.len();
+                    let kept = match self.sink {
+                        Sink::Feed { .. } => {
+                            sequences.push(sequence);
+                            Sequence::default()
+                        }
+                        Sink::Keep => sequence,
+                    };
+                    Ok(Made { tokens: n, truncated, details, unit, kept })
+                }
+                Err(Unread::Refused(refusal)) => Err(refusal),
+                Err(Unread::Input(error @ InputError::BadMaxLength { .. })) => {
+                    self.fail(whole_request("options.max_length", &error));
+                    return slots;
+                }
+                Err(Unread::Input(error)) => Err(error.into()),
+            });
+        }
+        self.served.ratio.observe(seen_bytes, seen_tokens);
+        self.served.tokenizing.note(items.len(), tokens, begun.elapsed());
+        self.feed(sequences, &mut slots);
+        slots
+    }
+
+    /// Queues a piece's sequences and gives their slots the numbers of their units.
+    fn feed(&self, sequences: Vec<Sequence>, slots: &mut [Slot]) {
+        let Sink::Feed { feed, want } = &self.sink else { return };
+        let first = self.units.fetch_add(sequences.len(), Ordering::Relaxed);
+        for made in slots.iter_mut().flatten() {
+            made.unit += first;
+        }
+        let unit =
+            |sequence: Sequence| Unit { tokens: sequence.len(), item: Arc::new(WorkItem { sequence, want: *want }) };
+        if let Some(feed) = feed.read().as_ref() {
+            feed.push(first, sequences.into_iter().map(unit).collect());
+        }
+    }
+
+    /// Ends one piece, and with the last one the part.
+    fn end_piece(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        // Only the last piece comes here.
+        let _ = self.ended.set(Instant::now());
+        if let Sink::Feed { feed, .. } = &self.sink
+            && let Some(feed) = feed.write().take()
+            && !self.over.load(Ordering::Relaxed)
+        {
+            feed.close();
+        }
+        if let Some(done) = self.done.lock().take() {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Work for Reader {
+    fn run(&self, piece: usize) {
+        let _end = EndsPiece(self);
+        let items = self.pieces.get(piece).and_then(|range| self.asked.get(range.clone()));
+        if let (Some(items), Some(slot)) = (items, self.made.get(piece)) {
+            let made = self.read_piece(items);
+            *slot.lock() = made;
+        }
+    }
+}
+
+/// Ends a piece, whatever happened in it.
+struct EndsPiece<'a>(&'a Reader);
+
+impl Drop for EndsPiece<'_> {
+    fn drop(&mut self) {
+        self.0.end_piece();
+    }
+}
+
+fn internal(what: &str) -> ItemRefusal {
+    ItemRefusal { reason: "INTERNAL", message: what.to_owned() }
+}
+
+/// Cuts inputs into runs of at least `bytes`, but the last.
+fn pieces(asked: &[Asked], bytes: usize) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut from, mut filled) = (0, 0);
+    for (at, item) in asked.iter().enumerate() {
+        filled += weight(item);
+        if filled >= bytes {
+            pieces.push(from..at + 1);
+            (from, filled) = (at + 1, 0);
+        }
+    }
+    if from < asked.len() {
+        pieces.push(from..asked.len());
+    }
+    pieces
+}
+
+/// An item costs something even without a byte.
+fn weight(asked: &Asked) -> usize {
+    /// Bytes that take as long as an item's fixed work.
+    const FIXED: usize = 64;
+    asked.size().0 + FIXED
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_keep_everything_in_order(sizes in prop::collection::vec(0usize..40_000, 0..60), bytes in 1usize..50_000) {
+            let asked: Vec<_> = sizes.iter().map(|n| Asked::text("x".repeat(*n))).collect();
+            let cut = pieces(&asked, bytes);
+            let back: Vec<usize> = cut.iter().cloned().flatten().collect();
+            prop_assert_eq!(back, (0..sizes.len()).collect::<Vec<_>>());
+            let full = |range: &Range<usize>| asked[range.clone()].iter().map(weight).sum::<usize>() >= bytes;
+            prop_assert!(cut.iter().rev().skip(1).all(full));
+            prop_assert!(cut.iter().all(|range| range.len() == 1 || !full(&(range.start..range.end - 1))));
+        }
+    }
+}
