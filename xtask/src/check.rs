@@ -16,6 +16,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut cargo_steps = vec![
         ("formatting", cargo(&["fmt", "--all", "--", "--check"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        (
+            "lints of timed",
+            cargo(&["clippy", "-p", "sortie-server", "--features", "timed", "--bins", "--", "-D", "warnings"]),
+        ),
         ("documentation", cargo(&["doc", "--workspace", "--no-deps"])),
         (
             "structure",

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{cache::Cache, models, ort, process::Owned, workspace};
+use crate::{buf, cache::Cache, models, ort, process::Owned, workspace};
 
 /// `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -23,12 +23,16 @@ pub(crate) struct Args {
 /// Fetches, tests, sums up.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
+    let buf;
     {
         let cache = Cache::open()?;
         ort::ensure(&cache)?;
         models::ensure_all(&cache)?;
+        buf = buf::ensure(&cache)?;
     }
     let mut cargo = workspace::cargo();
+    // A client that is not ours looks at the server too.
+    cargo.envs(buf.map(|path| ("SORTIE_BUF", path)));
     cargo.args(["test", "--no-fail-fast"]);
     if !names_a_package(&args.rest) {
         cargo.arg("--workspace");
