@@ -20,6 +20,11 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What the cargo that runs us says of this package would make build scripts run again, and much be built anew.
+    let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+    for (key, _) in env::vars_os().filter(|(key, _)| about_us.iter().any(|p| key.to_string_lossy().starts_with(p))) {
+        command.env_remove(key);
+    }
     command
 }
 

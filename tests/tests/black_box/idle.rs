@@ -48,7 +48,8 @@ async fn two_thousand_idle_connections_cost_little() {
     server.is_well(&mut old).await;
     let grown = server.memory() - memory;
     assert!(grown * 1024.0 < KIB_EACH * IDLE as f64, "{grown:.0} MiB for {IDLE} idle connections");
-    assert!(server.files() >= files + IDLE);
+    // The clients of the looks before and after come and go.
+    assert!(server.files() + 10 >= files + IDLE, "{} open files, {files} before", server.files());
     drop(idle);
     until("their files are closed", async || (server.files() < files + 50).then_some(())).await;
 }

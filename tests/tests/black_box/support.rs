@@ -24,12 +24,19 @@ const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) type Client = EncoderServiceClient<Channel>;
 
-/// The program, built once a test run.
+/// The program: what `SORTIE_TIMED_SERVER` names, else built once a test run.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(path) = env::var_os("SORTIE_TIMED_SERVER") {
+            return path.into();
+        }
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "-p", "sortie-server", "--features", "timed", "--bin", "sortie-server-timed"]);
+        // What cargo says of this test's package would make build scripts run again, and much be built anew.
+        for (key, _) in env::vars_os().filter(|(key, _)| about_package(&key.to_string_lossy())) {
+            cargo.env_remove(key);
+        }
         cargo.args(["--message-format", "json-render-diagnostics"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let out = cargo.stderr(Stdio::inherit()).output().expect("cargo runs");
         assert!(out.status.success(), "the server cannot be built");
@@ -38,6 +45,11 @@ fn program() -> &'static PathBuf {
         let mut paths = built.filter_map(|line| line["executable"].as_str().map(PathBuf::from));
         paths.next().expect("cargo names the program")
     })
+}
+
+/// Whether cargo sets a variable for the package whose program it runs.
+fn about_package(key: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"].iter().any(|p| key.starts_with(p))
 }
 
 /// A server process; killed when dropped.
