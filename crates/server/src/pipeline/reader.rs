@@ -322,21 +322,4 @@ fn weight(asked: &Asked) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn pieces_keep_everything_in_order(sizes in prop::collection::vec(0usize..40_000, 0..60), bytes in 1usize..50_000) {
-            let asked: Vec<_> = sizes.iter().map(|n| Asked::text("x".repeat(*n))).collect();
-            let cut = pieces(&asked, bytes);
-            let back: Vec<usize> = cut.iter().cloned().flatten().collect();
-            prop_assert_eq!(back, (0..sizes.len()).collect::<Vec<_>>());
-            let full = |range: &Range<usize>| asked[range.clone()].iter().map(weight).sum::<usize>() >= bytes;
-            prop_assert!(cut.iter().rev().skip(1).all(full));
-            prop_assert!(cut.iter().all(|range| range.len() == 1 || !full(&(range.start..range.end - 1))));
-        }
-    }
-}
+mod tests;
