@@ -4,6 +4,8 @@
     python3 deploy/tests/metric_names.py                    # against docs/metrics.md
     python3 deploy/tests/metric_names.py http://HOST:9090   # against a running server's /metrics too
 
+The server must have answered one request and refused one: some counters start with the first.
+
 Needs Python 3.9, PyYAML 6 and promql-parser 0.12, which must also be able to parse every expression.
 docs/metrics.md is itself held against a live scrape by a test of the server.
 """
@@ -85,7 +87,7 @@ def problems():
 
 
 def live_problems(address, used):
-    """Metrics that are used and that a running server with a model does not show (by their # TYPE line)."""
+    """Metrics that are used and that a running server with a model, one answer and one refusal does not show (by their # TYPE line)."""
     text = urllib.request.urlopen(f"{address}/metrics", timeout=10).read().decode()
     shown = set(re.findall(r"^# TYPE (\S+) ", text, re.M))
     return [f"{n} is not on {address}/metrics" for n in sorted(used - {"up"}) if n not in shown and HISTOGRAM.sub("", n) not in shown]
