@@ -127,26 +127,25 @@ pub(crate) struct Args {
     /// Where arrivals and faults begin
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Cargo profile of the programs
-    #[arg(long, default_value = "release")]
-    profile: String,
+    #[command(flatten)]
+    build: timed::Build,
 }
 
 /// Runs it and prints a Markdown table, then whether the rows of the design hold.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let programs = timed::build(&args.profile)?;
+    let programs = timed::build(&args.build)?;
     let shape = Shape { a_ms: DEVICE.a_ms * args.slower, b_us: DEVICE.b_us * args.slower, ..DEVICE };
     let rate = args.load * f64::from(SERVERS) * shape.capacity() / Jobs::LARGE.tokens();
     println!(
         "\n{SERVERS} servers over timed devices (a {} ms, b {} µs), {rate:.1} jobs/s of 200 documents and {:.0} tokens, load \
-         {}, {} s in {} rounds for each strategy, `{}` build\n",
+         {}, {} s in {} rounds for each strategy, {}\n",
         shape.a_ms,
         shape.b_us,
         Jobs::LARGE.tokens(),
         args.load,
         args.seconds,
         args.rounds,
-        args.profile
+        args.build
     );
     println!(
         "| scenario | strategy | jobs | failed | p50 ms | p99 ms | p99.9 ms | p99 ÷ quiet | p99.9 ÷ quiet | hedges % | \

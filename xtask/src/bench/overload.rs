@@ -49,25 +49,24 @@ pub(crate) struct Args {
     /// Leave the real model on the CPU out
     #[arg(long)]
     no_model: bool,
-    /// Cargo profile of the programs
-    #[arg(long, default_value = "release")]
-    profile: String,
+    #[command(flatten)]
+    build: timed::Build,
 }
 
 /// Runs it and prints a Markdown table.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let programs = timed::build(&args.profile)?;
+    let programs = timed::build(&args.build)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let capacity = DEVICE.capacity();
     println!(
         "\nOne server over a timed device (a {} ms, b {} µs, batches of {} tokens: {capacity:.0} tokens/s), jobs of about \
-         {:.0} tokens with a deadline of {DEADLINE_MS} ms, {} s a row, `{}` build\n",
+         {:.0} tokens with a deadline of {DEADLINE_MS} ms, {} s a row, {}\n",
         DEVICE.a_ms,
         DEVICE.b_us,
         DEVICE.max_batch,
         Jobs::SMALL.tokens(),
         if args.soak { args.seconds.max(600) } else { args.seconds },
-        args.profile,
+        args.build,
     );
     println!("{HEADER}");
     let server = Server::start(&programs, &DEVICE, "overload", (Ipv4Addr::LOCALHOST, 0), scratch.path())?;

@@ -4,7 +4,7 @@
 //! send it signals across restarts. Dropping them stops them and their keepers.
 
 use std::{
-    env, fs,
+    env, fmt, fs,
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -45,11 +45,40 @@ pub(super) struct Programs {
     pub(super) ort: PathBuf,
 }
 
-/// Builds both programs.
-pub(super) fn build(profile: &str) -> anyhow::Result<Programs> {
+/// Where the programs come from.
+#[derive(Debug, clap::Args)]
+pub(super) struct Build {
+    /// Cargo profile of the programs
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Take `sortie` and `sortie-server-timed` from this folder instead of building them
+    #[arg(long, value_name = "FOLDER", conflicts_with = "profile")]
+    programs: Option<PathBuf>,
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.programs {
+            Some(folder) => write!(f, "programs of {}", folder.display()),
+            None => write!(f, "`{}` build", self.profile),
+        }
+    }
+}
+
+/// Builds both programs, or finds them.
+pub(super) fn build(build: &Build) -> anyhow::Result<Programs> {
     let cache = Cache::open()?;
     let ort = ort::ensure(&cache)?;
     drop(cache);
+    let of = |folder: &Path, ort| Programs {
+        server: folder.join("sortie-server-timed"),
+        sortie: folder.join("sortie"),
+        ort,
+    };
+    if let Some(folder) = &build.programs {
+        return Ok(of(folder, ort));
+    }
+    let profile = build.profile.as_str();
     for arguments in [
         &["-p", "sortie-server", "--features", "timed", "--bin", "sortie-server-timed"][..],
         &["-p", "sortie", "--bin", "sortie"][..],
@@ -57,7 +86,7 @@ pub(super) fn build(profile: &str) -> anyhow::Result<Programs> {
         process::run(workspace::cargo().args(["build", "--profile", profile]).args(arguments), "cargo build")?;
     }
     let folder = workspace::target()?.join(if profile == "dev" { "debug" } else { profile });
-    Ok(Programs { server: folder.join("sortie-server-timed"), sortie: folder.join("sortie"), ort })
+    Ok(of(&folder, ort))
 }
 
 /// What a timed server is like.
