@@ -1,5 +1,4 @@
-//! The whole scheduler over a backend that runs only when told to: each batch is
-//! shown to the test, which then says how it ends. No sleeps.
+//! The scheduler over a backend that shows each batch to the test, which says how it ends. No sleeps.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the script and its rig are test code")]
 
 use std::{

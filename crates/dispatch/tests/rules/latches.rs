@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use sortie_dispatch::Failure;
 
-use crate::world::{Fault, Outcome, Scenario, World};
+use crate::{
+    scenario::{Fault, Outcome, Scenario},
+    world::World,
+};
 
 fn run(scenario: Scenario, faults: &[(u64, usize, Fault)]) -> Outcome {
     let mut world = World::new(scenario);

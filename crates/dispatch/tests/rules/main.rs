@@ -10,10 +10,13 @@
 //! | `health` | suspects, ejected servers, servers that come and go |
 //! | `pitfalls` | what others fell into |
 //! | `latches` | states that must not be entered for good, in virtual time |
-//! | `bench`, `world` | one job by hand; a small fleet in virtual time |
+//! | `bench` | one job by hand |
+//! | `world`, `scenario`, `events` | a small fleet in virtual time |
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
@@ -30,5 +33,7 @@ mod plan;
 mod probing;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
+mod scenario;
 #[cfg(test)]
 mod world;

@@ -10,7 +10,8 @@ use sortie_dispatch::{
 
 use crate::{
     bench::{Bench, DEADLINE, answered, at, drains_in, failed, idle, items, wake},
-    world::{Fault, Scenario, World},
+    scenario::{Fault, Scenario},
+    world::World,
 };
 
 /// A budget counter that was tested first and lowered later passed zero and came round as without

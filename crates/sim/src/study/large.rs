@@ -154,7 +154,7 @@ pub fn sensitivity(effort: Effort) -> Result<Vec<Measured>, StudyError> {
 /// Loads at which the fleet is swept.
 pub(super) const LOADS: [f64; 7] = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 
-/// The fleet at each of [`LOADS`].
+/// The fleet at each of `LOADS`.
 ///
 /// # Errors
 ///

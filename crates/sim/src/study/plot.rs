@@ -47,7 +47,7 @@ pub fn plot_tails(measured: &[Measured], path: &Path) -> Result<(), Box<dyn Erro
     lines(measured.iter().map(curve).collect(), (0.0, place(MOST)), "share of jobs", &share, path)
 }
 
-/// Quantiles over load: `measured` has each of [`LOADS`] for every strategy, in that order.
+/// Quantiles over load: `measured` has each of `LOADS` for every strategy, in that order.
 ///
 /// # Errors
 ///
