@@ -8,7 +8,7 @@ use sortie_client::{Client, Compression, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of};
 
 #[tokio::test]
-async fn a_full_connection_gets_a_second_and_a_full_server_says_so() {
+async fn a_full_connection_gets_a_second_and_a_full_server_is_waited_for() {
     // The server takes one call at once on a connection.
     let server = TestServer::start_limited(1).await.unwrap();
     let client = builder(std::slice::from_ref(&server)).connections_per_endpoint(1, 3).hedging(false);
@@ -22,10 +22,9 @@ async fn a_full_connection_gets_a_second_and_a_full_server_says_so() {
         gate.entered(count).await;
         assert_eq!(client.stats().endpoints[0].connections, count);
     }
-    // A fourth has no stream and there is no other server: it fails, with a reason, and does not hang.
-    let error = client.rerank("q", ["d"]).await.unwrap_err();
-    assert_eq!((error.kind(), error.reason()), (ErrorKind::Overloaded, Some("STREAMS_FULL")), "{error:?}");
-    assert!(error.is_retryable());
+    // A fourth has no stream and there is no other server: it waits for one, and no longer than its deadline.
+    let error = client.rerank("q", ["d"]).deadline(Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
     gate.open();
     for job in jobs {
         job.await.unwrap().unwrap();
