@@ -12,18 +12,29 @@ use crate::support::{Client, Server, rerank, until};
 
 /// A refusal that tells a client to go elsewhere: it was not begun.
 fn never_accepted(status: &Status) -> bool {
-    status.code() == Code::Unavailable && !lost_mid_way(status)
+    (status.code() == Code::Unavailable && !lost_mid_way(status)) || never_sent(status)
+}
+
+/// The connection had closed before the client wrote the request: hyper then cancels it.
+fn never_sent(status: &Status) -> bool {
+    status.code() == Code::Cancelled && causes(status).contains("connection closed")
+}
+
+/// All that a status says, its causes included.
+fn causes(status: &Status) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
+    let mut words = status.message().to_owned();
+    while let Some(error) = cause {
+        words += &format!(": {error}");
+        cause = error.source();
+    }
+    words
 }
 
 /// The connection broke under a request. A server that leaves in order closes a connection only when nothing is in
 /// flight on it, so its clients see GOAWAY or a refused connection, never a reset.
 fn lost_mid_way(status: &Status) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
-    let mut words = status.message().to_owned();
-    while let Some(error) = cause {
-        words += &error.to_string();
-        cause = error.source();
-    }
+    let words = causes(status);
     ["reset by peer", "broken pipe", "unexpected end", "connection error received"].iter().any(|w| words.contains(w))
 }
 
