@@ -208,12 +208,14 @@ async fn admission_refuses_what_cannot_be_served() {
     let now = Instant::now();
     assert!(matches!(rig.scheduler.admit(until(now, 1)).unwrap_err(), Refusal::TooLate { .. }));
 
-    // One batch of 10 tokens that takes 1 s teaches the cost.
-    let first = rig.submit(&[(1, 10)], Lane::Interactive, None);
-    rig.batch().await;
-    tokio::time::advance(Duration::from_secs(1)).await;
-    rig.end(Verdict::Answer);
-    first.await.unwrap();
+    // Three batches of 10 tokens that take 1 s teach the cost.
+    for _ in 0..3 {
+        let first = rig.submit(&[(1, 10)], Lane::Interactive, None);
+        rig.batch().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        rig.end(Verdict::Answer);
+        first.await.unwrap();
+    }
 
     let held = rig.scheduler.admit(Request::of(90)).unwrap();
     let load = rig.scheduler.load();

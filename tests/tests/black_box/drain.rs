@@ -15,9 +15,11 @@ fn never_accepted(status: &Status) -> bool {
     (status.code() == Code::Unavailable && !lost_mid_way(status)) || never_sent(status)
 }
 
-/// The connection had closed before the client wrote the request: hyper then cancels it.
+/// The connection had closed before the client wrote the request: hyper then cancels it. Or the server's last GOAWAY
+/// names an earlier stream as the last one that it took (RFC 9113 §6.8).
 fn never_sent(status: &Status) -> bool {
-    status.code() == Code::Cancelled && causes(status).contains("connection closed")
+    let words = causes(status);
+    (status.code() == Code::Cancelled && words.contains("connection closed")) || words.contains("GoAway(b\"\", NO_ERROR")
 }
 
 /// All that a status says, its causes included.
@@ -25,7 +27,7 @@ fn causes(status: &Status) -> String {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
     let mut words = status.message().to_owned();
     while let Some(error) = cause {
-        words += &format!(": {error}");
+        words += &format!(": {error} ({error:?})");
         cause = error.source();
     }
     words

@@ -24,7 +24,12 @@ async fn every_kind_of_refusal_has_its_code_and_one_line() {
         (Code::Internal, 70, "because"),
     ] {
         let server = TestServer::start().await.unwrap();
-        server.always(Reply::refuse(move || Status::new(code, "because")));
+        // A full server is waited for, but not past the deadline.
+        let mut details = ErrorDetails::new();
+        if code == Code::ResourceExhausted {
+            details.set_retry_info(Some(Duration::from_secs(90)));
+        }
+        server.always(Reply::refuse(move || Status::with_error_details(code, "because", details.clone())));
         let run = at(&[&server], &["embed", "a"]).await;
         assert_eq!(run.code, Some(exit), "{code:?}: {run:?}");
         assert!(run.out.is_empty() && run.err.lines().count() == 1, "{code:?}: {run:?}");

@@ -1,6 +1,6 @@
 //! When a job is over, by what its caller wants.
 
-use super::{Action, AttemptId, CancelReason, FailReason, Fleet, Job, Join, Phase, Time};
+use super::{Action, AttemptId, CancelReason, ChunkState, FailReason, Fleet, Job, Join, Phase, Time};
 
 impl Job {
     /// Ends the job if it is time. Whether it is over.
@@ -29,7 +29,18 @@ impl Job {
             Join::Coverage { min, .. } => self.draft.is_none() && self.coverage.share() >= min,
             Join::Deadline => self.coverage.items > 0 || (self.draft.is_none() && self.chunks.is_empty()),
         };
-        if enough { self.finish(fleet, now, actions) } else { self.fail(fleet, now, reason, None, actions) }
+        if enough {
+            self.finish(fleet, now, actions);
+        } else {
+            self.fail(fleet, now, reason, self.waited_for(), actions);
+        }
+    }
+
+    /// The refusal after which a chunk waits for another attempt: what keeps the job from its end, where
+    /// no attempt does.
+    fn waited_for(&self) -> Option<AttemptId> {
+        let waits = |state: &&ChunkState| matches!(state.phase, Phase::Waiting { .. });
+        self.chunks.iter().filter(waits).find_map(|state| state.last_failure)
     }
 
     /// Share of the items that may still be answered.

@@ -116,6 +116,16 @@ fn pushback_past_the_deadline_ends_the_job_now() {
 }
 
 #[test]
+fn a_deadline_that_strikes_while_waiting_names_the_refusal() {
+    let mut bench = Bench::new(1, Config::default());
+    let (sends, _) = bench.handle(at(0), Event::Start);
+    let pushback = Some(DEADLINE - Duration::from_millis(10));
+    bench.handle(at(5), failed(sends[0].attempt, Failure::Overloaded { pushback }));
+    let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
+    assert_eq!(failure(&rest), Some((FailReason::Deadline, Some(sends[0].attempt))));
+}
+
+#[test]
 fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
     let mut bench = Bench::new(3, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);

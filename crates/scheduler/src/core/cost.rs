@@ -6,7 +6,8 @@
 //! carries the rest; neither is ever negative. One batch that took longer than
 //! [`OUTLIER`] times what was predicted counts as that much only, so a stall does not
 //! become a belief; [`CHANGE_AFTER`] in a row, slow or fast, are a change: what was
-//! seen before then hardly counts.
+//! seen before then hardly counts. Of the first [`OUTLIER_AFTER`] the slow ones may be a cold
+//! start: one much faster than predicted takes their place at once.
 //!
 //! The knee is read off the rates that batches of each power of two reached
 //! ([`Rates`]), and from `a` and `b` where small ones were not seen.
@@ -38,6 +39,10 @@ const MIN_SPREAD: f64 = 0.1;
 
 /// Batches before an outlier is recognised as one.
 const OUTLIER_AFTER: u32 = 8;
+
+/// Batches before the cost counts as measured: the very first may hold what a runtime does once, and
+/// a short one of them says next to nothing of a token. Warming up runs as many of each size.
+const MEASURED_AFTER: u32 = 3;
 
 /// Most that one batch may count, as a multiple of its prediction.
 const OUTLIER: f64 = 1.5;
@@ -111,9 +116,9 @@ impl CostFit {
         self.cost
     }
 
-    /// What is believed, once a batch was seen.
+    /// What is believed, once [`MEASURED_AFTER`] batches were seen.
     pub(crate) fn measured(&self) -> Option<Cost> {
-        (self.seen > 0).then_some(self.cost)
+        (self.seen >= MEASURED_AFTER).then_some(self.cost)
     }
 
     /// Tokens past which a larger batch is hardly faster per token.
@@ -129,10 +134,10 @@ impl CostFit {
     /// Takes one batch in.
     pub(crate) fn observe(&mut self, tokens: u64, took: Duration) {
         let x = tokens.max(1) as f64;
-        let y = self.believable(tokens, took.as_secs_f64());
+        let (y, changed) = self.believable(tokens, took.as_secs_f64());
         self.seen = self.seen.saturating_add(1);
         self.rates.observe(x, y);
-        let keep = if self.streak.abs() == CHANGE_AFTER { FORGET } else { KEEP };
+        let keep = if changed { FORGET } else { KEEP };
         self.weight = self.weight * keep + 1.0;
         self.x = self.x * keep + x;
         self.y = self.y * keep + y;
@@ -141,14 +146,14 @@ impl CostFit {
         self.solve();
     }
 
-    /// Seconds that a batch counts as.
-    fn believable(&mut self, tokens: u64, seconds: f64) -> f64 {
-        if self.seen < OUTLIER_AFTER {
-            return seconds;
-        }
+    /// Seconds that a batch counts as, and whether the past hardly counts beside it.
+    fn believable(&mut self, tokens: u64, seconds: f64) -> (f64, bool) {
         let predicted = self.cost.batch_seconds(tokens);
         let most = predicted * OUTLIER + OUTLIER_SECONDS;
         let least = predicted / OUTLIER - OUTLIER_SECONDS;
+        if self.seen < OUTLIER_AFTER {
+            return (seconds, seconds < least);
+        }
         self.streak = if seconds > most {
             self.streak.max(0).saturating_add(1)
         } else if seconds < least {
@@ -156,7 +161,8 @@ impl CostFit {
         } else {
             0
         };
-        if self.streak < CHANGE_AFTER { seconds.min(most) } else { seconds }
+        let held = if self.streak < CHANGE_AFTER { seconds.min(most) } else { seconds };
+        (held, self.streak.abs() == CHANGE_AFTER)
     }
 
     fn solve(&mut self) {
@@ -299,6 +305,18 @@ mod tests {
             let ratio = fit.cost().batch_seconds(4_000) / (0.005 * factor);
             assert!((0.8..1.25).contains(&ratio), "{factor}: {ratio}");
         }
+    }
+
+    #[test]
+    fn a_cold_start_is_forgotten_with_the_first_warm_batch() {
+        let mut fit = CostFit::default();
+        fit.observe(7, Duration::from_secs(2));
+        assert_eq!(fit.measured(), None);
+        for _ in 0..2 {
+            fit.observe(7, took(0.004, 1e-5, 7));
+        }
+        let cost = fit.measured().unwrap();
+        assert!(cost.batch_seconds(7) < 0.008, "{cost:?}");
     }
 
     #[test]

@@ -21,6 +21,10 @@ const LEAD_WEIGHT: f64 = 0.125;
 /// A budget that memory cut is doubled again after so long without another cut.
 const REGROW: Duration = Duration::from_secs(300);
 
+/// An idle device's cost is taken for old after this: the time constant with which clients forget a
+/// server's rate, too.
+const STALE: Duration = Duration::from_secs(5);
+
 /// Memory never cuts the budget below this share: a batch that small which still
 /// does not fit is no question of its size.
 const LEAST_SHARE: usize = 64;
@@ -29,6 +33,8 @@ const LEAST_SHARE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(super) fit: CostFit,
+    /// When a batch last ended.
+    ended: At,
     pub(super) budget: usize,
     full_budget: usize,
     cut_at: Option<At>,
@@ -49,6 +55,7 @@ impl Device {
     pub(super) fn new(budget: usize) -> Self {
         Self {
             fit: CostFit::default(),
+            ended: At::ZERO,
             budget,
             full_budget: budget,
             cut_at: None,
@@ -99,7 +106,13 @@ impl Device {
         self.running = Some(Running { tokens, started: now, predicted });
     }
 
+    /// Whether it has been idle for so long that what it is believed to cost may not hold any more.
+    pub(super) fn is_stale(&self, now: At) -> bool {
+        self.is_free() && now >= self.ended.saturating_add(STALE)
+    }
+
     pub(super) fn stop(&mut self, now: At, ran: Ran) {
+        self.ended = now;
         self.busy.settle(now, self.running.is_some());
         match (self.running.take(), ran) {
             (Some(batch), Ran::Whole(took)) => self.fit.observe(batch.tokens, took),

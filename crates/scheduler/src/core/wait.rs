@@ -4,7 +4,8 @@
 //! where *ahead* are the tokens that the forming rules serve first: more urgent
 //! classes, and of its own class what its tenant has plus the others' fair share.
 //! The share that goes by age alone is paid by everybody. While no batch was
-//! measured nothing is refused for its time, since nothing is known of it.
+//! measured nothing is refused for its time, since nothing is known of it. Nor where nothing waits for a device that
+//! has been idle for long: the belief may be of a stall that is over, and only a batch can tell.
 //!
 //! Invariant: what is admitted was predicted to be in time, so that what is
 //! refused is refused at once and not dropped later.
@@ -50,7 +51,8 @@ impl<K, I> Core<K, I> {
         let remaining = deadline.saturating_sub(now);
         let seconds = self.end_seconds(now, request);
         let wait = secs(seconds);
-        if remaining.is_zero() || (self.cost().is_some() && seconds * MARGIN > remaining.as_secs_f64()) {
+        let known = self.cost().is_some() && !(queued == 0 && self.devices.iter().any(|dev| dev.is_stale(now)));
+        if remaining.is_zero() || (known && seconds * MARGIN > remaining.as_secs_f64()) {
             let retry_after = wait.saturating_sub(remaining);
             return Err(Refusal::TooLate { wait, remaining, retry_after });
         }

@@ -190,6 +190,27 @@ fn admission_counts_what_goes_first_and_no_more() {
 }
 
 #[test]
+fn a_device_that_was_slow_gets_another_chance_once_it_has_been_idle() {
+    let mut world = World::warm(100, COST);
+    // Twenty times slower for a while.
+    world.cost = Cost { a: COST.a * 20.0, b: COST.b * 20.0 };
+    for _ in 0..6 {
+        world.whole(first(100), &[100]).unwrap();
+        world.idle();
+    }
+    // Back to what it was; but all it is known for is 40 ms a batch.
+    world.cost = COST;
+    let hurried = |world: &World| ask(100, Lane::Interactive, 1, "", Some(world.now + ms(10)));
+    assert!(world.whole(hurried(&world), &[100]).is_err());
+    for trial in 0..8 {
+        world.advance(world.now + ms(5_000));
+        assert!(world.whole(hurried(&world), &[100]).is_ok(), "trial {trial}");
+        world.idle();
+    }
+    assert!(world.whole(hurried(&world), &[100]).is_ok(), "it is known to be fast again");
+}
+
+#[test]
 fn what_is_admitted_counts_while_it_is_tokenized_and_an_overdue_batch_adds_up() {
     let mut world = World::warm(100, COST);
     let part = world.admit(first(1_000)).unwrap();
