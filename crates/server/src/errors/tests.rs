@@ -126,3 +126,11 @@ fn a_long_list_of_names_is_cut() {
     let names: Vec<_> = (0..40).map(|i| format!("m{i}")).collect();
     assert!(list(&names).ends_with("m31 and 8 more"));
 }
+
+#[test]
+fn the_reasons_that_are_counted_from_the_start_are_in_the_table() {
+    let reasons: Vec<_> = table().iter().map(|(error, ..)| error.reason()).collect();
+    for reason in crate::metrics::requests::REASONS {
+        assert!(reasons.contains(&reason), "{reason}");
+    }
+}

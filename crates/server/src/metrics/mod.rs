@@ -14,7 +14,7 @@ mod buckets;
 mod counts;
 mod load;
 mod make;
-mod requests;
+pub(crate) mod requests;
 mod tokenizing;
 mod wire;
 

@@ -15,6 +15,19 @@ const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
 /// Ends of an item, as labels.
 const ITEM_ENDS: [&str; 2] = ["ok", "error"];
 
+/// Reasons of refusals that rules and dashboards watch, so that their series are there, at zero, before the first.
+/// Others appear when they happen.
+pub(crate) const REASONS: [&str; 8] = [
+    "QUEUE_FULL",
+    "DEADLINE_TOO_SHORT",
+    "TOO_MANY_PARTS",
+    "DEADLINE_EXCEEDED",
+    "DRAINING",
+    "BACKEND_GONE",
+    "RUN_FAILED",
+    "INTERNAL",
+];
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct RequestMetrics {
@@ -66,6 +79,9 @@ impl RequestMetrics {
         }
         self.truncated.with_label_values(&[model]);
         self.tokens.with_label_values(&[model]);
+        for reason in REASONS {
+            self.refusals.with_label_values(&[model, reason]);
+        }
         for stage in STAGES {
             self.stage.with_label_values(&[model, stage]);
         }
