@@ -183,10 +183,12 @@ impl<K, I> Queue<K, I> {
         let mut skipped: BTreeSet<PartId> = BTreeSet::new();
         let mut done: BTreeSet<Tenant> = BTreeSet::new();
         while !fill.is_full() && skipped.len() < LOOK_AHEAD {
-            let Some(tenant) = self.classes[class].ready().find(|tenant| !done.contains(tenant)) else { return };
+            let small_only = large_room == 0;
+            let mut tenants = self.classes[class].ready(small_only);
+            let Some(tenant) = tenants.find(|tenant| !done.contains(tenant)) else { return };
+            drop(tenants);
             let alone = self.classes[class].ready_count() == 1;
             let quota = if alone { usize::MAX } else { (fill.sealing.budget / TURNS).max(1) };
-            let small_only = large_room == 0;
             let mut parts = self.classes[class].parts(tenant, small_only);
             let Some(id) = parts.find(|id| !skipped.contains(id)) else {
                 drop(parts);

@@ -7,7 +7,8 @@
 //! large ones kept apart.
 //!
 //! Invariants: of tenants that wait all the time, none gets more than one turn
-//! ahead of another; `ready` holds exactly the tenants with a waiting part.
+//! ahead of another; `ready` holds exactly the tenants with a waiting part, `ready_small` those with a small
+//! one, so that looking for small parts costs nothing where there are none, however many tenants wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,7 @@ impl Flow {
 pub(super) struct Class {
     flows: BTreeMap<Tenant, Flow>,
     ready: BTreeSet<(u64, Tenant)>,
+    ready_small: BTreeSet<(u64, Tenant)>,
     /// Virtual time: that of the tenant last served, before it was charged.
     now: u64,
     tokens: u64,
@@ -108,6 +110,7 @@ impl Class {
             self.ready.insert((flow.served, tenant));
         }
         if small {
+            self.ready_small.insert((flow.served, tenant));
             flow.small.insert(order)
         } else {
             flow.large.insert(order)
@@ -122,6 +125,9 @@ impl Class {
         } else {
             flow.large.remove(&order)
         };
+        if flow.small.is_empty() {
+            self.ready_small.remove(&(flow.served, tenant));
+        }
         if !flow.is_ready() {
             self.ready.remove(&(flow.served, tenant));
         }
@@ -131,11 +137,13 @@ impl Class {
     pub(super) fn charge(&mut self, tenant: Tenant, tokens: u64) {
         self.drop_tokens(tenant, tokens);
         let Some(flow) = self.flows.get_mut(&tenant) else { return };
-        let was_ready = self.ready.remove(&(flow.served, tenant));
+        let before = (flow.served, tenant);
         self.now = self.now.max(flow.served);
         flow.served += tokens;
-        if was_ready {
-            self.ready.insert((flow.served, tenant));
+        for index in [&mut self.ready, &mut self.ready_small] {
+            if index.remove(&before) {
+                index.insert((flow.served, tenant));
+            }
         }
         self.prune();
     }
@@ -148,9 +156,10 @@ impl Class {
         }
     }
 
-    /// Tenants with waiting parts, least served first.
-    pub(super) fn ready(&self) -> impl Iterator<Item = Tenant> + '_ {
-        self.ready.iter().map(|(_, tenant)| *tenant)
+    /// Tenants with waiting parts (small ones, if `small_only`), least served first.
+    pub(super) fn ready(&self, small_only: bool) -> impl Iterator<Item = Tenant> + '_ {
+        let index = if small_only { &self.ready_small } else { &self.ready };
+        index.iter().map(|(_, tenant)| *tenant)
     }
 
     /// How many tenants have waiting parts.
