@@ -31,11 +31,18 @@ impl Owned {
         self.0.try_wait().context("cannot wait for a child")
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Asks it to leave (SIGTERM) without waiting.
     pub(crate) fn ask_to_leave(&self) {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             // It may be gone already; the wait that follows tells.
             let _ = kill_process(pid, Signal::TERM);
+            // One that is stopped must go on to hear of it.
+            let _ = kill_process(pid, Signal::CONT);
         }
     }
 

@@ -73,7 +73,7 @@ fn hint(error: &Error) -> Option<String> {
         ErrorKind::InvalidArgument if error.violations().iter().any(|violation| violation.field == "model") => {
             Some("see --model".to_owned())
         }
-        ErrorKind::Unauthenticated => Some("set SORTIE_TOKEN".to_owned()),
+        ErrorKind::Unauthenticated => Some("set SORTIE_TOKEN or SORTIE_TOKEN_FILE".to_owned()),
         _ => None,
     }
 }

@@ -35,6 +35,7 @@ impl Session {
             .model(&connection.model)
             .default_deadline(connection.deadline)
             .lane(connection.lane.into())
+            .hedging(!connection.no_hedging)
             .user_agent(concat!("sortie-cli/", env!("CARGO_PKG_VERSION")));
         for name in names {
             builder = builder.discovery(Discovery::dns(name.trim_start_matches(DNS)));
@@ -42,13 +43,25 @@ impl Session {
         if let Some(tenant) = &connection.tenant {
             builder = builder.tenant(tenant);
         }
-        if let Some(token) = &connection.token {
+        if let Some(path) = &connection.token_file {
+            // A file that cannot be read is a mistake of the command line, known before anything is sent.
+            token_of(path)?;
+            builder = builder.bearer_token_file(path);
+        } else if let Some(token) = &connection.token {
             builder = builder.bearer_token(token.reveal());
         }
         if let Some(tls) = tls(connection)? {
             builder = builder.tls(tls);
         }
         Ok(Self { builder, connection: connection.clone(), output })
+    }
+
+    /// The bearer token, where one is given.
+    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
+        match (&self.connection.token_file, &self.connection.token) {
+            (Some(path), _) => token_of(path).map(Some),
+            (None, token) => Ok(token.as_ref().map(|token| token.reveal().to_owned())),
+        }
     }
 
     /// Addresses of the servers.
@@ -96,15 +109,27 @@ fn endpoints(connection: &ConnectionArgs) -> impl Iterator<Item = &str> {
     connection.endpoint.iter().map(|endpoint| endpoint.trim()).filter(|e| !e.is_empty())
 }
 
+fn token_of(path: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("--token-file {}: {error}", path.display())))?;
+    match text.trim() {
+        "" => Err(Failure::usage(format!("--token-file {}: is empty", path.display()))),
+        token => Ok(token.to_owned()),
+    }
+}
+
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         tokio::select! {
             answer = work => answer,
             _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
         }
-    })
+    });
+    // A name that is still being looked up must not keep the tool.
+    runtime.shutdown_background();
+    answer
 }
 
 fn tls(connection: &ConnectionArgs) -> Result<Option<Tls>, Failure> {

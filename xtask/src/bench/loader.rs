@@ -13,40 +13,40 @@ use crate::process::{self, Keep};
 
 /// Milliseconds; `None` where there was no job.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Latency {
-    pub(super) p50: Option<f64>,
-    pub(super) p99: Option<f64>,
-    pub(super) p999: Option<f64>,
+pub(crate) struct Latency {
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    pub(crate) p999: Option<f64>,
 }
 
 /// Jobs that failed for one reason.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Failures {
-    pub(super) jobs: u64,
-    pub(super) after_ms: Latency,
+pub(crate) struct Failures {
+    pub(crate) jobs: u64,
+    pub(crate) after_ms: Latency,
 }
 
 /// One strategy's row.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Row {
-    pub(super) strategy: String,
-    pub(super) jobs: u64,
-    pub(super) failed: u64,
-    pub(super) cancelled: u64,
-    pub(super) reasons: BTreeMap<String, Failures>,
-    pub(super) latency_ms: Latency,
-    pub(super) all_ms: Latency,
-    pub(super) goodput_tok_s: f64,
-    pub(super) hedge_share: Option<f64>,
-    pub(super) retry_share: Option<f64>,
-    pub(super) free_share: Option<f64>,
-    pub(super) cpu_us_per_job: Option<f64>,
-    pub(super) late_ms: Latency,
+pub(crate) struct Row {
+    pub(crate) strategy: String,
+    pub(crate) jobs: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) reasons: BTreeMap<String, Failures>,
+    pub(crate) latency_ms: Latency,
+    pub(crate) all_ms: Latency,
+    pub(crate) goodput_tok_s: f64,
+    pub(crate) hedge_share: Option<f64>,
+    pub(crate) retry_share: Option<f64>,
+    pub(crate) free_share: Option<f64>,
+    pub(crate) cpu_us_per_job: Option<f64>,
+    pub(crate) late_ms: Latency,
 }
 
 impl Row {
     /// Failures by reason, in words.
-    pub(super) fn failures(&self) -> String {
+    pub(crate) fn failures(&self) -> String {
         let all: Vec<String> =
             self.reasons.iter().filter(|(_, f)| f.jobs > 0).map(|(reason, f)| format!("{reason} {}", f.jobs)).collect();
         if all.is_empty() { "0".to_owned() } else { all.join(", ") }
@@ -55,22 +55,22 @@ impl Row {
 
 /// What was asked for and what it came to.
 #[derive(Debug, Deserialize)]
-pub(super) struct Setting {
-    pub(super) rate: f64,
-    pub(super) load: Option<f64>,
-    pub(super) tokens_per_job: f64,
+pub(crate) struct Setting {
+    pub(crate) rate: f64,
+    pub(crate) load: Option<f64>,
+    pub(crate) tokens_per_job: f64,
 }
 
 /// What `sortie bench --json` prints.
 #[derive(Debug, Deserialize)]
-pub(super) struct Report {
-    pub(super) setting: Setting,
+pub(crate) struct Report {
+    pub(crate) setting: Setting,
     /// One a strategy.
-    pub(super) results: Vec<Row>,
+    pub(crate) results: Vec<Row>,
 }
 
 /// Runs `sortie bench` with these arguments; its progress goes to standard error.
-pub(super) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Report> {
+pub(crate) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Report> {
     let mut command = Command::new(sortie);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
         command.env_remove(key);
@@ -79,7 +79,7 @@ pub(super) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Repor
 }
 
 /// Runs a command that ends in `sortie bench --json`.
-pub(super) fn run(command: &mut Command) -> anyhow::Result<Report> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<Report> {
     let out = process::output(command.stderr(Stdio::inherit()), "sortie bench", Keep::Stdout)?;
     if !out.status.success() {
         bail!("sortie bench failed ({})", out.status);
@@ -88,12 +88,12 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<Report> {
 }
 
 /// A number of a table; a dash where there is none.
-pub(super) fn cell(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn cell(value: Option<f64>, digits: usize) -> String {
     value.filter(|v| v.is_finite()).map_or_else(|| "–".to_owned(), |v| format!("{v:.digits$}"))
 }
 
 /// One number over another; `None` where one of them is missing.
-pub(super) fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
+pub(crate) fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
     of.zip(to).map(|(of, to)| of / to)
 }
 

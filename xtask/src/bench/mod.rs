@@ -6,7 +6,7 @@
 mod cpu;
 mod fleet;
 mod jobs;
-mod loader;
+pub(crate) mod loader;
 mod overload;
 mod samples;
 mod timed;

@@ -73,6 +73,11 @@ impl Fleet {
         self.0.iter().map(|s| (s.name.as_str(), s.address.as_str()))
     }
 
+    /// (name, address, process id) of the first server.
+    pub(super) fn first(&self) -> Option<(&str, &str, u32)> {
+        self.0.first().map(|s| (s.name.as_str(), s.address.as_str(), s.process.id()))
+    }
+
     /// An error with the end of its log if a server has died.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         for server in &mut self.0 {
@@ -141,6 +146,8 @@ impl Server {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
 
     /// A stand-in server: a shell script that gets the real flags.
@@ -171,6 +178,9 @@ echo 127.0.0.1:1234 > "$2"
 while :; do sleep 0.05; done"#;
         let fleet = start(dir.path(), body).unwrap();
         assert_eq!(fleet.addresses().collect::<Vec<_>>(), [("demo-1", "127.0.0.1:1234"), ("demo-2", "127.0.0.1:1234")]);
+        // One that is stopped leaves too.
+        let (_, _, pid) = fleet.first().unwrap();
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::STOP).unwrap();
         drop(fleet);
         for n in 1..=2 {
             assert!(dir.path().join(format!("demo-{n}.addr.gone")).is_file());

@@ -2,10 +2,13 @@
 //! server processes, from a fresh checkout.
 //!
 //! Builds the server and the command-line tool, fetches what they need, starts
-//! the servers, and does what a user would: calls `sortie rerank`.
+//! the servers, and does what a user would: calls `sortie rerank`, then
+//! `sortie bench` while one server is slow.
 
 mod corpus;
 mod fleet;
+mod outcome;
+mod race;
 mod readme;
 mod render;
 
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// What to ask
     #[arg(default_value = "parse command line arguments")]
     query: String,
+    /// Seconds each strategy is measured while a server gets slow half-way; 0 leaves that out
+    #[arg(long, default_value_t = race::SECONDS)]
+    seconds: u64,
     /// Leave the servers running until Ctrl-C, and print calls to try
     #[arg(long)]
     keep: bool,
@@ -90,6 +96,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let answer = render::Answer::read(&answer, &documents)?;
     print(&answer.best(SHOWN))?;
     print(&answer.timings(wall))?;
+    if args.seconds > 0 {
+        let race = race::Race { cli: &bin.join("sortie"), query: &args.query, seconds: args.seconds };
+        print(&race.run(&fleet, &documents, scratch.path()).or_else(|error| {
+            fleet.check()?;
+            Err(error)
+        })?)?;
+    }
     if args.keep {
         keep(&mut fleet)?;
     }

@@ -37,6 +37,9 @@ pub(crate) struct BenchArgs {
     /// Take documents from this file instead, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     pub(crate) texts: Option<PathBuf>,
+    /// Ask this instead of made-up queries; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) query: Vec<String>,
     /// Share of jobs that are cancelled at a random moment within --cancel-within
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub(crate) cancel: f64,
@@ -46,7 +49,7 @@ pub(crate) struct BenchArgs {
     /// Something that goes wrong while it is measured, for example
     /// every=1s,for=150ms,signal=STOP,pid=FILE:FILE or at=10s,signal=KILL,pid=FILE or at=5s,run=COMMAND
     ///
-    /// `at` and `every` count from when a strategy's measuring starts. `pid` holds process ids, or files that hold one,
+    /// `at` and `every` count from when a strategy's measuring starts, `every` with `from=10s` from then on. `pid` holds process ids, or files that hold one,
     /// separated by colons; one of them is picked at random each time. `signal` is STOP, CONT, TERM, KILL or HUP; with
     /// `for` a STOP is followed by a CONT. `run` is given to `sh -c` and takes the rest of the line.
     #[arg(long, value_name = "FAULT")]
@@ -60,6 +63,9 @@ pub(crate) struct BenchArgs {
     /// Where arrivals, sizes, texts and faults begin
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Write what came of each job into this file, one JSON value a line
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) log: Option<PathBuf>,
     /// Draw latencies by share of jobs into this SVG file
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,

@@ -40,6 +40,12 @@ pub(crate) struct ConnectionArgs {
     /// Bearer token; better given by the environment, where other users cannot read it
     #[arg(long, value_name = "TOKEN", env = "SORTIE_TOKEN", hide_env_values = true, global = true)]
     pub(crate) token: Option<Secret>,
+    /// File that holds the bearer token, read again while the tool runs; goes before --token
+    #[arg(long, value_name = "FILE", env = "SORTIE_TOKEN_FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Never send late work to a second server as well
+    #[arg(long, global = true)]
+    pub(crate) no_hedging: bool,
     /// Who pays for the work, where servers keep accounts
     #[arg(long, value_name = "NAME", global = true)]
     pub(crate) tenant: Option<String>,

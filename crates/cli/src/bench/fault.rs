@@ -22,7 +22,11 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     At(Duration),
-    Every(Duration),
+    /// For the first time at `from`.
+    Every {
+        every: Duration,
+        from: Duration,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,8 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (mut when, mut signal, mut lasting, mut pids, mut run) = (None, None, None, None, None);
+        let (mut at, mut every, mut from) = (None, None, None);
+        let (mut signal, mut lasting, mut pids, mut run) = (None, None, None, None);
         let mut rest = text;
         while !rest.is_empty() {
             if let Some(command) = rest.strip_prefix("run=") {
@@ -46,22 +51,27 @@ impl FromStr for Fault {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not key=value"))?;
             let time = || humantime::parse_duration(value).map_err(|error| format!("{key}={value}: {error}"));
             match key {
-                "at" => when = Some(When::At(time()?)),
+                "at" => at = Some(time()?),
                 "every" => {
-                    let every = time()?;
-                    if every.is_zero() {
+                    every = Some(time()?);
+                    if every == Some(Duration::ZERO) {
                         return Err("every=0s would never end".to_owned());
                     }
-                    when = Some(When::Every(every));
                 }
+                "from" => from = Some(time()?),
                 "for" => lasting = Some(time()?),
                 "signal" => signal = Some(named(value)?),
                 "pid" => pids = Some(value.split(':').map(str::to_owned).collect()),
-                _ => return Err(format!("{key} is not one of at, every, for, signal, pid, run")),
+                _ => return Err(format!("{key} is not one of at, every, from, for, signal, pid, run")),
             }
             rest = after;
         }
-        let when = when.ok_or("at or every must be given")?;
+        let when = match (at, every) {
+            (Some(at), None) if from.is_none() => When::At(at),
+            (None, Some(every)) => When::Every { every, from: from.unwrap_or(every) },
+            (Some(_), None) => return Err("from goes with every".to_owned()),
+            _ => return Err("either at or every must be given".to_owned()),
+        };
         let what = match (signal, pids, run) {
             (Some(signal), Some(pids), None) => {
                 if lasting.is_some() && signal != Signal::STOP {
@@ -97,7 +107,7 @@ pub(crate) fn start(faults: &[Fault], start: Instant, seed: u64) -> JoinSet<()> 
         all.spawn(async move {
             let (first, every) = match fault.when {
                 When::At(at) => (at, None),
-                When::Every(every) => (every, Some(every)),
+                When::Every { every, from } => (from, Some(every)),
             };
             let mut next = start + first;
             loop {
@@ -162,7 +172,10 @@ mod tests {
         let fault: Fault = "every=1s,for=150ms,signal=STOP,pid=12:/run/x.pid".parse().unwrap();
         let pids = vec!["12".to_owned(), "/run/x.pid".to_owned()];
         let what = What::Signal { signal: Signal::STOP, lasting: Some(Duration::from_millis(150)), pids };
-        assert_eq!(fault, Fault { when: When::Every(Duration::from_secs(1)), what });
+        let second = Duration::from_secs(1);
+        assert_eq!(fault, Fault { when: When::Every { every: second, from: second }, what });
+        let fault: Fault = "from=10s,every=1s,signal=HUP,pid=12".parse().unwrap();
+        assert_eq!(fault.when, When::Every { every: second, from: 10 * second });
         let fault: Fault = "at=5s,run=echo a=b,c".parse().unwrap();
         assert_eq!(fault.what, What::Run("echo a=b,c".to_owned()));
     }
@@ -171,6 +184,8 @@ mod tests {
     fn slips_are_named() {
         for (text, word) in [
             ("signal=KILL,pid=1", "at or every"),
+            ("at=1s,every=1s,signal=KILL,pid=1", "at or every"),
+            ("at=1s,from=1s,signal=KILL,pid=1", "from"),
             ("every=0s,run=true", "every=0s"),
             ("at=1s,signal=KILL,pid=1,for=1s", "STOP"),
             ("at=1s,signal=USR1,pid=1", "USR1"),
@@ -191,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_process_goes_on() {
-        let mut child = Command::new("sh").args(["-c", "echo up; sleep 600"]).kill_on_drop(true).spawn().unwrap();
+        let mut child = Command::new("sh").args(["-c", "exec sleep 600"]).kill_on_drop(true).spawn().unwrap();
         let id = child.id().unwrap();
         let state = move || {
             let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();

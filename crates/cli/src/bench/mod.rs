@@ -2,7 +2,7 @@
 //!
 //! `texts` (what jobs are made of) → `arrivals` (when they are meant to start) → `generate` (they start then, whatever
 //! became of earlier ones) → `drive` (a strategy spreads each over the servers) → `record` (what came of it) → `report`
-//! and `plot`. `fault` breaks things meanwhile.
+//! and `plot`; each job alone → `log`. `fault` breaks things meanwhile.
 //!
 //! Invariants: every strategy gets the same jobs at the same offsets; a latency counts from the intended start, so that
 //! no stall hides the jobs it held up (coordinated omission); what starts in the warm-up is not counted.
@@ -12,6 +12,7 @@ mod cpu;
 mod drive;
 mod fault;
 mod generate;
+mod log;
 mod plot;
 mod record;
 mod report;

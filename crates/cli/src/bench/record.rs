@@ -15,14 +15,35 @@ const LONGEST_US: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 
 /// A job that was answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Answered {
     /// Tokens of its documents as the servers counted them.
     pub(crate) tokens: u64,
+    /// Those tokens by the address of the server that answered them.
+    pub(crate) servers: BTreeMap<String, u64>,
+    /// Chunks it was cut into.
+    pub(crate) chunks: u64,
+    /// Chunks that were sent again because they were late.
+    pub(crate) hedges: u64,
+    /// Of them, those whose second attempt answered.
+    pub(crate) hedges_won: u64,
+    /// Chunks that were sent again because their attempt had failed.
+    pub(crate) retries: u64,
     /// Scores that are missing.
     pub(crate) missing: usize,
     /// Scores that are not what they were before.
     pub(crate) wrong: usize,
+}
+
+impl Answered {
+    /// Why it counts as failed, if it does.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match (self.wrong, self.missing) {
+            (0, 0) => None,
+            (0, _) => Some("MISSING_SCORE"),
+            _ => Some("WRONG_SCORE"),
+        }
+    }
 }
 
 /// How a job ended.
@@ -86,10 +107,10 @@ pub(crate) struct Record {
     pub(crate) cancelled: u64,
     /// Tokens of answered jobs.
     pub(crate) tokens: u64,
-    /// Jobs with a missing score.
-    pub(crate) missing: u64,
-    /// Jobs with a wrong score.
-    pub(crate) wrong: u64,
+    /// Hedges of answered jobs.
+    pub(crate) hedges: u64,
+    /// Of them, those that answered first.
+    pub(crate) hedges_won: u64,
     /// Time measured.
     pub(crate) measured: Duration,
     /// Processor time of this process while measuring, jobs in the warm-up left out.
@@ -109,8 +130,8 @@ impl Record {
             reasons: BTreeMap::new(),
             cancelled: 0,
             tokens: 0,
-            missing: 0,
-            wrong: 0,
+            hedges: 0,
+            hedges_won: 0,
             measured: Duration::ZERO,
             cpu: Duration::ZERO,
             spent: Spent::default(),
@@ -126,15 +147,17 @@ impl Record {
                 return;
             }
             Ended::Answered(answered) => {
-                self.missing += u64::from(answered.missing > 0);
-                self.wrong += u64::from(answered.wrong > 0);
-                if answered.missing == 0 && answered.wrong == 0 {
-                    self.tokens += answered.tokens;
-                    self.answered.saturating_record(micros(latency));
-                    self.all.saturating_record(micros(latency));
-                    return;
+                self.hedges += answered.hedges;
+                self.hedges_won += answered.hedges_won;
+                match answered.fault() {
+                    None => {
+                        self.tokens += answered.tokens;
+                        self.answered.saturating_record(micros(latency));
+                        self.all.saturating_record(micros(latency));
+                        return;
+                    }
+                    Some(fault) => fault,
                 }
-                if answered.wrong > 0 { "WRONG_SCORE" } else { "MISSING_SCORE" }
             }
             Ended::Failed(reason) => reason,
         };
@@ -173,7 +196,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn answered(missing: usize) -> Ended {
-        Ended::Answered(Answered { tokens: 10, missing, wrong: 0 })
+        Ended::Answered(Answered { tokens: 10, missing, ..Answered::default() })
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub(crate) struct StrategyRow {
     pub(crate) all_ms: Latency,
     /// Tokens a second in whole answers.
     pub(crate) goodput_tok_s: f64,
+    /// Chunks that were sent again because they were late, in answered jobs.
+    pub(crate) hedges: u64,
+    /// Of them, those whose second attempt answered first.
+    pub(crate) hedges_won: u64,
     /// Tokens of hedges over tokens of first attempts.
     #[serde(serialize_with = "number")]
     pub(crate) hedge_share: f64,
@@ -129,6 +133,8 @@ impl StrategyRow {
             latency_ms: Latency::new(&record.answered),
             all_ms: Latency::new(&record.all),
             goodput_tok_s: record.tokens as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE),
+            hedges: record.hedges,
+            hedges_won: record.hedges_won,
             hedge_share: share(spent.hedges, spent.first),
             retry_share: share(spent.retries, spent.first),
             free_share: share(spent.free, spent.first),
@@ -224,7 +230,7 @@ mod tests {
         let mut record = Record::new().unwrap();
         record.measured = Duration::from_secs(2);
         for ms in 1..=100 {
-            let ended = Ended::Answered(Answered { tokens: 20, missing: 0, wrong: 0 });
+            let ended = Ended::Answered(Answered { tokens: 20, ..Answered::default() });
             record.add(&ended, Duration::from_millis(ms), Duration::ZERO, Duration::from_secs(1));
         }
         let failed = Ended::Failed("UNAVAILABLE".to_owned());

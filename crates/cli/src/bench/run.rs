@@ -14,7 +14,8 @@ use super::{
     cpu,
     drive::Driver,
     fault,
-    generate::generate,
+    generate::{Done, generate},
+    log::Log,
     plot,
     record::{Record, Spent},
     report::{Bench, Setting, StrategyRow},
@@ -39,8 +40,8 @@ const TASTE_WITHIN: Duration = Duration::from_secs(30);
 /// Runs the benchmark and prints it.
 pub(crate) fn run(args: &BenchArgs, session: &Session) -> Result<Exit, Failure> {
     let pool = Arc::new(match &args.texts {
-        Some(path) => Pool::read(path, args.seed)?,
-        None => Pool::made(args.bytes, args.seed),
+        Some(path) => Pool::read(path, &args.query, args.seed)?,
+        None => Pool::made(args.bytes, &args.query, args.seed),
     });
     let bench = session.run(measure(args, session, &pool))?;
     if let Some(path) = &args.plot {
@@ -50,6 +51,7 @@ pub(crate) fn run(args: &BenchArgs, session: &Session) -> Result<Exit, Failure> 
 }
 
 async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Result<Bench, Failure> {
+    let mut log = Log::create(args.log.as_deref())?;
     let client = session.builder().connect().await?;
     let tokens = taste(&client, args, pool).await?;
     let capacity = capacity(&client).await?;
@@ -75,9 +77,11 @@ async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Resul
             session.say(&format!("{}: round {} of {}", strategy.name(), round + 1, args.rounds));
             let driver = Driver::start(*strategy, args, session, pool).await?;
             let seed = args.seed.wrapping_add(u64::from(round));
-            one_round(args, session, mix, seed, driver, record).await?;
+            let note = |job: &Done| log.add(strategy.name(), round + 1, args.warm_up, job);
+            one_round(args, session, mix, seed, driver, record, note).await?;
         }
     }
+    log.finish()?;
     let setting = Setting {
         rate,
         load: rate * tokens / capacity,
@@ -108,6 +112,7 @@ async fn one_round(
     seed: u64,
     driver: Driver,
     record: &mut Record,
+    mut note: impl FnMut(&Done) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let window = args.duration / args.rounds;
     let (start, end) = (Instant::now() + RUN_UP, args.warm_up + window);
@@ -129,6 +134,7 @@ async fn one_round(
             Some(_) = faults.join_next() => {}
             job = done.recv() => match job {
                 Some(job) if job.at >= args.warm_up => {
+                    note(&job)?;
                     record.add(&job.ended, job.latency, job.late, session.connection.deadline);
                 }
                 Some(_) => {}
@@ -151,7 +157,12 @@ async fn taste(client: &Client, args: &BenchArgs, pool: &Pool) -> Result<f64, Fa
     for turn in 0..TASTERS {
         let documents: Vec<&str> = (0..16).map(|n| pool.document((turn * 16 + n) % pool.len().max(1))).collect();
         bytes += documents.iter().map(|text| text.len()).sum::<usize>();
-        tokens += client.rerank(pool.query(turn), documents).deadline(TASTE_WITHIN).await?.report.total_tokens();
+        tokens += client
+            .rerank(pool.query(turn % pool.queries().max(1)), documents)
+            .deadline(TASTE_WITHIN)
+            .await?
+            .report
+            .total_tokens();
     }
     let per_byte = tokens as f64 / bytes.max(1) as f64;
     Ok(args.documents.mean() * pool.mean_bytes() * per_byte)

@@ -51,27 +51,30 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Makes documents of `bytes` bytes from `seed`.
-    pub(crate) fn made(bytes: Spread, seed: u64) -> Self {
+    /// Makes documents of `bytes` bytes from `seed`, and queries where none are given.
+    pub(crate) fn made(bytes: Spread, queries: &[String], seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let documents = (0..POOL).map(|_| text(bytes.draw(&mut rng), &mut rng)).collect();
-        Self::new(documents, &mut rng)
+        Self::new(documents, queries, &mut rng)
     }
 
-    /// Reads documents, one a line.
-    pub(crate) fn read(path: &Path, seed: u64) -> Result<Self, Failure> {
+    /// Reads documents, one a line; makes queries where none are given.
+    pub(crate) fn read(path: &Path, queries: &[String], seed: u64) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::usage(format!("--texts {}: {what}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let documents: Vec<Arc<str>> = text.lines().filter(|line| !line.trim().is_empty()).map(Arc::from).collect();
         if documents.is_empty() {
             return Err(wrong("there is no text in it".to_owned()));
         }
-        Ok(Self::new(documents, &mut StdRng::seed_from_u64(seed)))
+        Ok(Self::new(documents, queries, &mut StdRng::seed_from_u64(seed)))
     }
 
-    fn new(documents: Vec<Arc<str>>, rng: &mut StdRng) -> Self {
-        let queries = (0..QUERIES).map(|_| text(QUERY_WORDS * 6, rng)).collect();
-        let seen = (0..documents.len() * QUERIES).map(|_| AtomicU32::new(UNSEEN)).collect();
+    fn new(documents: Vec<Arc<str>>, queries: &[String], rng: &mut StdRng) -> Self {
+        let queries: Vec<Arc<str>> = match queries {
+            [] => (0..QUERIES).map(|_| text(QUERY_WORDS * 6, rng)).collect(),
+            given => given.iter().map(|text| Arc::from(text.as_str())).collect(),
+        };
+        let seen = (0..documents.len() * queries.len()).map(|_| AtomicU32::new(UNSEEN)).collect();
         Self { documents, queries, seen }
     }
 
@@ -130,16 +133,24 @@ mod tests {
 
     #[test]
     fn texts_have_the_bytes_asked_for_and_the_seed_decides() {
-        let pool = Pool::made(Spread::Uniform(1, 900), 7);
+        let pool = Pool::made(Spread::Uniform(1, 900), &[], 7);
         assert!((0..pool.len()).all(|i| (1..=900).contains(&pool.document(i).len())));
-        let again = Pool::made(Spread::Uniform(1, 900), 7);
+        let again = Pool::made(Spread::Uniform(1, 900), &[], 7);
         assert_eq!(pool.documents, again.documents);
-        assert_ne!(pool.documents, Pool::made(Spread::Uniform(1, 900), 8).documents);
+        assert_ne!(pool.documents, Pool::made(Spread::Uniform(1, 900), &[], 8).documents);
+    }
+
+    #[test]
+    fn queries_that_are_given_are_asked() {
+        let given = ["one".to_owned(), "two".to_owned()];
+        let pool = Pool::made(Spread::Fixed(10), &given, 7);
+        assert_eq!((pool.queries(), pool.query(1)), (2, "two"));
+        assert!(pool.agrees(1, pool.len() - 1, 2.0), "the last pair has its place");
     }
 
     #[test]
     fn a_score_in_the_wrong_place_shows() {
-        let pool = Pool::made(Spread::Fixed(10), 7);
+        let pool = Pool::made(Spread::Fixed(10), &[], 7);
         assert!(pool.agrees(3, 5, 2.0));
         assert!(pool.agrees(3, 5, 2.001));
         assert!(!pool.agrees(3, 5, 2.1));

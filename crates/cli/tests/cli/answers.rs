@@ -67,19 +67,6 @@ async fn rerank_prints_best_first_and_where_the_time_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_become_metadata_and_options() {
-    let server = TestServer::start().await.unwrap();
-    let flags = ["--model", "m", "--lane", "bulk", "--tenant", "t", "--token", "secret", "--deadline", "30s"];
-    let run = at(&[&server], &[&["embed", "b"], &flags[..]].concat()).await;
-    assert_eq!(run.code, Some(0), "{run:?}");
-    let call = server.calls().pop().unwrap();
-    assert_eq!((call.model.as_str(), call.lane.as_str(), call.tenant.as_str()), ("m", "bulk", "t"));
-    assert_eq!(call.authorization, "Bearer secret");
-    assert!(call.timeout.is_some_and(|left| (20..=30).contains(&left.as_secs())), "{:?}", call.timeout);
-    assert!(call.user_agent.starts_with("sortie-cli/"), "{}", call.user_agent);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn failed_items_leave_the_others_and_end_with_one() {
     let server = TestServer::start().await.unwrap();
     server.always(Reply::answer().item_error(1, "TOO_LONG", "900 tokens, at most 512"));

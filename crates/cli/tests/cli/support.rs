@@ -28,7 +28,7 @@ impl Run {
 /// The binary, without any setting from outside.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sortie"));
-    for name in ["SORTIE_ENDPOINT", "SORTIE_MODEL", "SORTIE_TOKEN", "NO_COLOR"] {
+    for name in ["SORTIE_ENDPOINT", "SORTIE_MODEL", "SORTIE_TOKEN", "SORTIE_TOKEN_FILE", "NO_COLOR"] {
         command.env_remove(name);
     }
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -45,6 +45,8 @@ fn wrong_usage_is_two_and_one_line() {
         (&["embed", "a", "--endpoint", "http://a b"], "http://a b"),
         (&["embed", "a", "--tls-ca", "/nowhere.pem"], "--tls-ca /nowhere.pem: "),
         (&["embed", "-", "--file", "-"], "once only"),
+        (&["embed", "a", "--token-file", "/nowhere/token"], "--token-file /nowhere/token: "),
+        (&["embed", "a", "--endpoint", "dns:///no port"], "no port"),
     ] {
         let run = sortie(args);
         assert_eq!(run.code, Some(2), "{args:?}: {run:?}");

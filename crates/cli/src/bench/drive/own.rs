@@ -2,9 +2,12 @@
 //!
 //! `sortie-no-hedge` is the same without hedges and without suspicion of silent servers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use sortie_client::{Client, DispatchConfig, Report};
@@ -67,15 +70,15 @@ impl Own {
             }
         };
         self.count(&answer.report);
-        let (mut missing, mut wrong) = (0, 0);
+        let mut answered = answered(&answer.report);
         for (score, &document) in answer.scores.iter().zip(&job.documents) {
             match score {
-                Some(score) => wrong += usize::from(!self.pool.agrees(job.query, document, *score)),
-                None => missing += 1,
+                Some(score) => answered.wrong += usize::from(!self.pool.agrees(job.query, document, *score)),
+                None => answered.missing += 1,
             }
         }
-        missing += job.documents.len().saturating_sub(answer.scores.len());
-        Ended::Answered(Answered { tokens: answer.report.total_tokens(), missing, wrong })
+        answered.missing += job.documents.len().saturating_sub(answer.scores.len());
+        Ended::Answered(answered)
     }
 
     /// The report has hedges and paid retries in one sum; where a job had both, it is shared out by their numbers.
@@ -89,5 +92,22 @@ impl Own {
         self.hedges.fetch_add(hedges, Ordering::Relaxed);
         self.retries.fetch_add(paid - hedges, Ordering::Relaxed);
         self.free.fetch_add(report.free_tokens, Ordering::Relaxed);
+    }
+}
+
+/// The report as every strategy has it.
+fn answered(report: &Report) -> Answered {
+    let mut servers = BTreeMap::new();
+    for part in &report.parts {
+        *servers.entry(part.endpoint.clone()).or_default() += part.tokens;
+    }
+    Answered {
+        tokens: report.total_tokens(),
+        servers,
+        chunks: report.parts.len() as u64,
+        hedges: report.hedges.into(),
+        hedges_won: report.hedges_won.into(),
+        retries: report.retries.into(),
+        ..Answered::default()
     }
 }

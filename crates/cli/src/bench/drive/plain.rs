@@ -85,6 +85,17 @@ struct Chunk<'a> {
     deadline: Instant,
 }
 
+/// A chunk that was answered.
+struct Part<'a> {
+    documents: &'a [usize],
+    response: RerankResponse,
+    /// Who answered.
+    server: usize,
+    /// Whether it was hedged, and if so, whether the hedge answered.
+    hedge: Option<bool>,
+    retries: u32,
+}
+
 impl Plain {
     /// Sets it up; connections are made when first needed.
     pub(super) fn start(
@@ -98,7 +109,7 @@ impl Plain {
         let value = |flag: &str, text: String| {
             MetadataValue::try_from(text).map_err(|_| Failure::usage(format!("{flag}: is no header value")))
         };
-        let token = connection.token.as_ref().map(|token| format!("Bearer {}", token.reveal()));
+        let token = session.token()?.map(|token| format!("Bearer {token}"));
         Ok(Self {
             rule,
             hedge,
@@ -141,11 +152,11 @@ impl Plain {
             self.budget.earn(chunk.tokens);
             self.answer(chunk)
         });
-        let mut answered = Answered { tokens: 0, missing: 0, wrong: 0 };
+        let mut answered = Answered::default();
         match future::try_join_all(chunks).await {
             Ok(parts) => {
-                for (response, documents) in parts {
-                    self.check(job, documents, &response, &mut answered);
+                for part in parts {
+                    self.check(job, &part, &mut answered);
                 }
                 Ended::Answered(answered)
             }
@@ -154,18 +165,25 @@ impl Plain {
     }
 
     /// One chunk, tried again elsewhere where that is allowed.
-    async fn answer<'a>(&self, chunk: Chunk<'a>) -> Result<(RerankResponse, &'a [usize]), Status> {
+    async fn answer<'a>(&self, chunk: Chunk<'a>) -> Result<Part<'a>, Status> {
         let mut tried = None;
-        let mut left = self.retries;
+        let mut retries = 0;
         loop {
-            let server = self.pick(tried);
-            let outcome =
-                if self.hedge { self.hedged(&chunk, server).await } else { self.attempt(&chunk, server, 1).await };
+            let first = self.pick(tried);
+            let mut hedge = None;
+            let outcome = if self.hedge {
+                self.hedged(&chunk, first, &mut hedge).await
+            } else {
+                self.attempt(&chunk, first, 1).await.map(|response| (response, first))
+            };
             match outcome {
-                Ok(response) => return Ok((response, chunk.documents)),
-                Err(status) if status.code() == Code::Unavailable && left > 0 => {
-                    left -= 1;
-                    tried = Some(server);
+                Ok((response, server)) => {
+                    let hedge = hedge.map(|hedge| hedge == server);
+                    return Ok(Part { documents: chunk.documents, response, server, hedge, retries });
+                }
+                Err(status) if status.code() == Code::Unavailable && retries < self.retries => {
+                    retries += 1;
+                    tried = Some(first);
                     self.retried.fetch_add(chunk.tokens, Ordering::Relaxed);
                 }
                 Err(status) => return Err(status),
@@ -173,10 +191,16 @@ impl Plain {
         }
     }
 
-    /// A chunk, and again elsewhere once it is later than most. The first success wins.
-    async fn hedged(&self, chunk: &Chunk<'_>, server: usize) -> Result<RerankResponse, Status> {
+    /// A chunk, and again elsewhere (`hedge`) once it is later than most. The first success wins.
+    async fn hedged(
+        &self,
+        chunk: &Chunk<'_>,
+        server: usize,
+        hedge: &mut Option<usize>,
+    ) -> Result<(RerankResponse, usize), Status> {
         let patience = self.latencies.lock().value();
-        let first = std::pin::pin!(self.attempt(chunk, server, 1));
+        let attempt = async |server, number| Ok((self.attempt(chunk, server, number).await?, server));
+        let first = std::pin::pin!(attempt(server, 1));
         let Some(patience) = patience.filter(|_| self.servers.len() > 1) else { return first.await };
         let waited = std::pin::pin!(tokio::time::sleep(patience.max(HEDGE_FLOOR)));
         let first = match future::select(first, waited).await {
@@ -187,9 +211,11 @@ impl Plain {
             return first.await;
         }
         self.hedges.fetch_add(chunk.tokens, Ordering::Relaxed);
-        let second = std::pin::pin!(self.attempt(chunk, self.pick(Some(server)), 2));
+        let other = self.pick(Some(server));
+        *hedge = Some(other);
+        let second = std::pin::pin!(attempt(other, 2));
         match future::select(first, second).await {
-            Either::Left((Ok(response), _)) | Either::Right((Ok(response), _)) => Ok(response),
+            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
             Either::Left((Err(_), second)) => second.await,
             Either::Right((Err(_), first)) => first.await,
         }
@@ -249,10 +275,18 @@ impl Plain {
         (bytes / BYTES_PER_TOKEN) as u64
     }
 
-    fn check(&self, job: &Job, documents: &[usize], response: &RerankResponse, answered: &mut Answered) {
-        answered.tokens += response.part.as_ref().map_or(0, |part| part.tokens);
-        for (place, &document) in documents.iter().enumerate() {
-            match response.scores.get(place) {
+    fn check(&self, job: &Job, part: &Part<'_>, answered: &mut Answered) {
+        let tokens = part.response.part.as_ref().map_or(0, |part| part.tokens);
+        answered.tokens += tokens;
+        if let Some(server) = self.servers.get(part.server) {
+            *answered.servers.entry(server.address().to_owned()).or_default() += tokens;
+        }
+        answered.chunks += 1;
+        answered.hedges += u64::from(part.hedge.is_some());
+        answered.hedges_won += u64::from(part.hedge == Some(true));
+        answered.retries += u64::from(part.retries);
+        for (place, &document) in part.documents.iter().enumerate() {
+            match part.response.scores.get(place) {
                 Some(score) if score.is_finite() => {
                     answered.wrong += usize::from(!self.pool.agrees(job.query, document, *score));
                 }

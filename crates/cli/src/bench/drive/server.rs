@@ -15,6 +15,7 @@ const CONNECTIONS: usize = sortie_client::DEFAULT_CONNECTIONS_PER_ENDPOINT;
 /// A server.
 #[derive(Debug)]
 pub(super) struct Server {
+    address: String,
     stubs: Vec<EncoderServiceClient<Channel>>,
     next: AtomicUsize,
     requests: AtomicU64,
@@ -29,7 +30,7 @@ impl Server {
         if !full.starts_with("http://") {
             return Err(bad("only the strategy sortie speaks anything but http"));
         }
-        let endpoint = Endpoint::from_shared(full).map_err(|_| bad("is no address of a server"))?;
+        let endpoint = Endpoint::from_shared(full.clone()).map_err(|_| bad("is no address of a server"))?;
         let endpoint = endpoint
             .connect_timeout(sortie_client::DEFAULT_CONNECT_TIMEOUT)
             .http2_keep_alive_interval(sortie_client::DEFAULT_KEEPALIVE_INTERVAL)
@@ -43,11 +44,17 @@ impl Server {
                 .max_encoding_message_size(sortie_client::DEFAULT_MAX_MESSAGE_BYTES)
         };
         Ok(Self {
+            address: full,
             stubs: (0..CONNECTIONS).map(|_| stub()).collect(),
             next: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
         })
+    }
+
+    /// Its address, with the scheme.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Requests of ours in flight.

@@ -1,0 +1,148 @@
+//! What came of the stream of jobs, before and after a server got slow, from the log of `sortie bench`.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::bench::loader::{Row, cell, ratio};
+
+/// One job, as `sortie bench --log` writes it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Job {
+    strategy: String,
+    at_ms: f64,
+    latency_ms: f64,
+    outcome: String,
+    hedges: u64,
+    hedges_won: u64,
+    /// Tokens by server.
+    servers: BTreeMap<String, u64>,
+}
+
+/// Reads the log.
+pub(super) fn read(log: &str) -> anyhow::Result<Vec<Job>> {
+    let line = |text| serde_json::from_str(text).context("cannot read the log of sortie bench");
+    log.lines().map(line).collect()
+}
+
+/// Jobs of one strategy in one half.
+#[derive(Debug, Default)]
+struct Half {
+    /// In order; a failed job took as long as its deadline at least.
+    latencies: Vec<f64>,
+    failed: usize,
+    hedges: u64,
+    won: u64,
+    tokens: u64,
+    slow_tokens: u64,
+}
+
+impl Half {
+    fn of<'a>(jobs: impl Iterator<Item = &'a Job>, slow: &str, deadline_ms: u32) -> Self {
+        let mut half = Self::default();
+        for job in jobs {
+            let failed = job.outcome != "OK";
+            half.failed += usize::from(failed);
+            half.latencies.push(if failed { job.latency_ms.max(deadline_ms.into()) } else { job.latency_ms });
+            half.hedges += job.hedges;
+            half.won += job.hedges_won;
+            half.tokens += job.servers.values().sum::<u64>();
+            half.slow_tokens +=
+                job.servers.iter().filter(|(name, _)| name.ends_with(slow)).map(|(_, n)| n).sum::<u64>();
+        }
+        half.latencies.sort_by(f64::total_cmp);
+        half
+    }
+
+    /// The least latency that this share of jobs did not exceed.
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let rank = (self.latencies.len() as f64 * share).ceil() as usize;
+        self.latencies.get(rank.saturating_sub(1)).copied()
+    }
+}
+
+/// A line for each strategy and half, then what the p99s come to. `half_ms` is when the server at the address `slow`,
+/// called `name`, got slow.
+pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: &str, deadline_ms: u32) -> String {
+    let mut out = format!(
+        "\nstrategy  servers        jobs  failed     p50 ms     p99 ms  {:>14}  hedges (won)  extra tokens\n",
+        format!("work on {name}")
+    );
+    let mut late = Vec::new();
+    for row in rows {
+        for (what, after) in [("all well", false), ("one slow", true)] {
+            let mine = jobs.iter().filter(|job| job.strategy == row.strategy && (job.at_ms >= half_ms) == after);
+            let half = Half::of(mine, slow, deadline_ms);
+            let share = (half.tokens > 0).then(|| half.slow_tokens as f64 * 100.0 / half.tokens as f64);
+            // Counted over both halves.
+            let extra = [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().sum::<f64>() * 100.0;
+            let extra = if after { format!("{extra:.1} %") } else { String::new() };
+            let _ = writeln!(
+                out,
+                "{:9} {:12} {:>6} {:>7} {:>10} {:>10}  {:>12} %  {:>12}  {extra:>12}",
+                if after { "" } else { row.strategy.as_str() },
+                what,
+                half.latencies.len(),
+                half.failed,
+                cell(half.quantile(0.5), 0),
+                cell(half.quantile(0.99), 0),
+                cell(share, 0),
+                format!("{} ({})", half.hedges, half.won),
+            );
+            if after {
+                late.push((row.strategy.as_str(), half.quantile(0.99)));
+            }
+        }
+    }
+    if let [(first, of), .., (last, to)] = late[..] {
+        let _ = writeln!(out, "\nwith one server slow, p99 of {first} ÷ p99 of {last}: {}", cell(ratio(of, to), 1));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(strategy: &str) -> Row {
+        let json = format!(
+            r#"{{"strategy":"{strategy}","jobs":4,"failed":1,"cancelled":0,"reasons":{{}},"latency_ms":{{}},
+                "all_ms":{{}},"goodput_tok_s":1,"hedge_share":0.04,"retry_share":0.01,"free_share":null,
+                "cpu_us_per_job":null,"late_ms":{{}}}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn job(strategy: &str, at_ms: u32, latency_ms: u32, outcome: &str) -> String {
+        format!(
+            r#"{{"strategy":"{strategy}","round":1,"at_ms":{at_ms},"latency_ms":{latency_ms},"outcome":"{outcome}",
+                "hedges":1,"hedges_won":1,"servers":{{"http://127.0.0.1:1":25,"http://127.0.0.1:2":75}}}}"#
+        )
+        .replace('\n', "")
+    }
+
+    #[test]
+    fn halves_are_told_apart_and_a_failed_job_is_a_late_one() {
+        let log = [
+            job("naive", 10, 100, "OK"),
+            job("naive", 600, 200, "UNAVAILABLE"),
+            job("sortie", 10, 100, "OK"),
+            job("sortie", 500, 250, "OK"),
+        ]
+        .join("\n");
+        let text = table(&read(&log).unwrap(), &[row("naive"), row("sortie")], 500.0, "demo-1", "127.0.0.1:1", 1_000);
+        let lines: Vec<Vec<&str>> = text.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["naive", "all", "well", "1", "0", "100", "100", "25", "%", "1", "(1)"], "{text}");
+        assert_eq!(lines[1], ["one", "slow", "1", "1", "1000", "1000", "25", "%", "1", "(1)", "5.0", "%"], "{text}");
+        assert_eq!(lines[3][4], "250", "{text}");
+        assert!(text.ends_with("p99 of naive ÷ p99 of sortie: 4.0\n"), "{text}");
+    }
+
+    #[test]
+    fn quantiles_are_by_rank() {
+        let half = Half { latencies: (1..=200).map(f64::from).collect(), ..Half::default() };
+        assert_eq!((half.quantile(0.5), half.quantile(0.99)), (Some(100.0), Some(198.0)));
+        assert_eq!(Half::default().quantile(0.5), None);
+    }
+}
