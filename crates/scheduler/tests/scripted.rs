@@ -223,16 +223,14 @@ async fn admission_refuses_what_cannot_be_served() {
     assert!((load.drain_ms - 9_000.0).abs() < 10.0, "{load:?}");
     assert!((load.rate_tok_s - 10.0).abs() < 0.1, "{load:?}");
     let near = Instant::now() + Duration::from_secs(5);
-    let Refusal::TooLate { wait, remaining, retry_after } = rig.scheduler.admit(until(near, 5)).unwrap_err() else {
-        panic!()
-    };
+    let refusal = rig.scheduler.admit(until(near, 5)).unwrap_err();
+    let Refusal::TooLate { wait, remaining, retry_after } = refusal else { panic!("{refusal}") };
     assert_eq!(retry_after, wait - remaining);
     assert!(wait > Duration::from_secs(8) && remaining == Duration::from_secs(5));
     let far = Instant::now() + Duration::from_secs(50);
     assert_eq!(rig.scheduler.admit(until(far, 5)).unwrap().request().tokens, 5);
-    let Refusal::QueueFull { queued, limit, retry_after } = rig.scheduler.admit(Request::of(20)).unwrap_err() else {
-        panic!()
-    };
+    let refusal = rig.scheduler.admit(Request::of(20)).unwrap_err();
+    let Refusal::QueueFull { queued, limit, retry_after } = refusal else { panic!("{refusal}") };
     assert_eq!((queued, limit), (90, 100));
     // Ten tokens too many: one second's work.
     assert!((retry_after.as_secs_f64() - 1.0).abs() < 0.01, "{retry_after:?}");
