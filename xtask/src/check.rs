@@ -4,12 +4,11 @@
 use std::{
     io::{self, IsTerminal as _},
     process::Command,
-    time::Instant,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use crate::{buf, cache::Cache, process, workspace};
+use crate::{buf, cache::Cache, steps::Steps, workspace};
 
 /// Runs every step and fails if one did.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -29,41 +28,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if let Some((_, doc)) = cargo_steps.iter_mut().find(|(name, _)| *name == "documentation") {
         doc.env("RUSTDOCFLAGS", "-D warnings");
     }
-    let mut done = Vec::new();
+    let mut steps = Steps::default();
     for (name, command) in &mut cargo_steps {
-        done.push((*name, step(name, command)?));
+        steps.run(name, command).context("is `rustup component add rustfmt clippy` missing?")?;
     }
     match buf::ensure(&Cache::open()?)? {
         Some(tool) => {
             let mut command = Command::new(tool);
             command.arg("lint").current_dir(workspace::root().join("proto"));
-            done.push(("contract", step("contract", &mut command)?));
+            steps.run("contract", &mut command)?;
         }
         None => eprintln!("contract: no buf is known for this machine; the contract is not linted here"),
     }
-
-    println!();
-    for (name, outcome) in &done {
-        println!("{:14} {} in {:.0} s", name, if outcome.passed { "ok    " } else { "FAILED" }, outcome.seconds);
-    }
-    let failed: Vec<_> = done.iter().filter(|(_, o)| !o.passed).map(|(name, _)| *name).collect();
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
-    }
-    Ok(())
-}
-
-struct Outcome {
-    passed: bool,
-    seconds: f32,
-}
-
-fn step(name: &str, command: &mut Command) -> anyhow::Result<Outcome> {
-    let start = Instant::now();
-    let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-    println!("== {name}: {}", words.join(" "));
-    let status = process::status(command, name).context("is `rustup component add rustfmt clippy` missing?")?;
-    Ok(Outcome { passed: status.success(), seconds: start.elapsed().as_secs_f32() })
+    steps.finish()
 }
 
 fn cargo(args: &[&str]) -> Command {

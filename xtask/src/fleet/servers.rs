@@ -4,7 +4,7 @@ use std::{
     env, fs,
     fs::File,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -20,22 +20,28 @@ const LOG_TAIL: usize = 20;
 
 /// What every server runs.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The server binary.
     pub server: &'a Path,
     /// The ONNX Runtime library.
     pub ort: &'a Path,
-    /// Name and folder of the model.
-    pub model: (&'a str, &'a Path),
+    /// Name and folder (or name on the model hub) of each model.
+    pub models: &'a [(String, PathBuf)],
     /// ONNX Runtime threads of each server.
     pub threads: usize,
     /// Where logs and address files go.
     pub scratch: &'a Path,
+    /// What servers are called, before their number.
+    pub name: &'a str,
+    /// Port of the first server, the next ones counting up; `None` is any free ones.
+    pub first_port: Option<u16>,
+    /// Whether they have an admin port, any free one.
+    pub admin: bool,
 }
 
 /// Running servers.
 #[derive(Debug)]
-pub(super) struct Fleet(Vec<Server>);
+pub(crate) struct Fleet(Vec<Server>);
 
 #[derive(Debug)]
 struct Server {
@@ -43,12 +49,15 @@ struct Server {
     process: Owned,
     log: PathBuf,
     addr_file: PathBuf,
+    admin_file: PathBuf,
     address: String,
+    /// Empty where there is no admin port.
+    admin: String,
 }
 
 impl Fleet {
     /// Starts `count` servers and waits until each takes requests.
-    pub(super) fn start(plan: &Plan<'_>, count: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(plan: &Plan<'_>, count: usize) -> anyhow::Result<Self> {
         let servers = (1..=count).map(|n| Server::spawn(plan, n)).collect::<anyhow::Result<_>>()?;
         let mut fleet = Self(servers);
         let ready = interrupt::poll(Some(START_LIMIT), || {
@@ -69,17 +78,38 @@ impl Fleet {
     }
 
     /// (name, address) of each server.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|s| (s.name.as_str(), s.address.as_str()))
     }
 
     /// (name, address, process id) of the first server.
-    pub(super) fn first(&self) -> Option<(&str, &str, u32)> {
+    pub(crate) fn first(&self) -> Option<(&str, &str, u32)> {
         self.0.first().map(|s| (s.name.as_str(), s.address.as_str(), s.process.id()))
     }
 
+    /// Address of each server's admin port.
+    pub(crate) fn admin_addresses(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|s| s.admin.as_str()).filter(|admin| !admin.is_empty())
+    }
+
+    /// Takes out a server that has died and tells its name, its status and the end of its log.
+    pub(crate) fn bury_one(&mut self) -> anyhow::Result<Option<(String, ExitStatus, String)>> {
+        for (n, server) in self.0.iter_mut().enumerate() {
+            if let Some(status) = server.process.ended()? {
+                let server = self.0.remove(n);
+                return Ok(Some((server.name.clone(), status, server.tail())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether no server is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// An error with the end of its log if a server has died.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         for server in &mut self.0 {
             if let Some(status) = server.process.ended()? {
                 // The terminal's Ctrl-C reaches the servers too.
@@ -100,9 +130,17 @@ impl Drop for Fleet {
 
 impl Server {
     fn spawn(plan: &Plan<'_>, n: usize) -> anyhow::Result<Self> {
-        let name = format!("demo-{n}");
+        let name = format!("{}-{n}", plan.name);
         let log = plan.scratch.join(format!("{name}.log"));
         let addr_file = plan.scratch.join(format!("{name}.addr"));
+        let admin_file = plan.scratch.join(format!("{name}.admin"));
+        let port = match plan.first_port {
+            None => 0,
+            Some(first) => {
+                let port = usize::from(first) + n - 1;
+                u16::try_from(port).with_context(|| format!("server {n} would have port {port}, above 65535"))?
+            }
+        };
         let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let err = out.try_clone().context("cannot share the log file")?;
         let mut command = Command::new(plan.server);
@@ -110,12 +148,19 @@ impl Server {
         for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
             command.env_remove(key);
         }
-        let (model, folder) = plan.model;
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--replica", &name, "--log-format", "text"]).args([
+            "--threads",
+            &plan.threads.to_string(),
+            "--tokenize-threads",
+            &plan.threads.to_string(),
+        ]);
+        for (model, folder) in plan.models {
+            command.arg("--model").arg(format!("{model}={}", folder.display()));
+        }
+        if plan.admin {
+            command.args(["--admin", "127.0.0.1:0"]).arg("--admin-addr-file").arg(&admin_file);
+        }
         command
-            .args(["--listen", "127.0.0.1:0", "--replica", &name, "--log-format", "text"])
-            .args(["--threads", &plan.threads.to_string(), "--tokenize-threads", &plan.threads.to_string()])
-            .arg("--model")
-            .arg(format!("{model}={}", folder.display()))
             .arg("--addr-file")
             .arg(&addr_file)
             .arg("--ort-library")
@@ -124,13 +169,17 @@ impl Server {
             .stdout(out)
             .stderr(err);
         let process = Owned::spawn(&mut command, "a server")?;
-        Ok(Self { name, process, log, addr_file, address: String::new() })
+        Ok(Self { name, process, log, addr_file, admin_file, address: String::new(), admin: String::new() })
     }
 
     /// The server writes its address once it takes requests.
     fn look_for_address(&mut self) -> bool {
         if let Ok(text) = fs::read_to_string(&self.addr_file) {
             text.trim().clone_into(&mut self.address);
+        }
+        if let Ok(text) = fs::read_to_string(&self.admin_file) {
+            // Written before the model loads, so there by now where it will ever be.
+            text.trim().clone_into(&mut self.admin);
         }
         !self.address.is_empty()
     }
@@ -160,8 +209,16 @@ mod tests {
 
     fn start(dir: &Path, body: &str) -> anyhow::Result<Fleet> {
         let server = script(dir, body);
-        let plan =
-            Plan { server: &server, ort: Path::new("ort"), model: ("m", Path::new("/m")), threads: 1, scratch: dir };
+        let plan = Plan {
+            server: &server,
+            ort: Path::new("ort"),
+            models: &[("m".to_owned(), "/m".into())],
+            threads: 1,
+            scratch: dir,
+            name: "demo",
+            first_port: None,
+            admin: true,
+        };
         Fleet::start(&plan, 2)
     }
 
@@ -172,7 +229,9 @@ mod tests {
         let error = start(dir.path(), "echo no such model; exit 3").unwrap_err().to_string();
         assert!(error.contains("ended by itself") && error.contains("no such model"), "{error}");
 
-        let body = r#"while [ "$1" != --addr-file ]; do shift; done
+        let body = r#"while [ "$1" != --admin-addr-file ]; do shift; done
+echo 127.0.0.1:9 > "$2"
+while [ "$1" != --addr-file ]; do shift; done
 trap 'echo gone > "$2.gone"; exit 0' TERM
 echo 127.0.0.1:1234 > "$2"
 while :; do sleep 0.05; done"#;
@@ -181,6 +240,7 @@ while :; do sleep 0.05; done"#;
         // One that is stopped leaves too.
         let (_, _, pid) = fleet.first().unwrap();
         kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::STOP).unwrap();
+        assert_eq!(fleet.admin_addresses().collect::<Vec<_>>(), ["127.0.0.1:9", "127.0.0.1:9"]);
         drop(fleet);
         for n in 1..=2 {
             assert!(dir.path().join(format!("demo-{n}.addr.gone")).is_file());

@@ -1,0 +1,50 @@
+//! What `deploy/` goes by is on the server: every metric that an alert, a panel of the
+//! dashboard or an autoscaler names has a series once one request was answered,
+//! before anything was refused or failed. A rule over a series that comes with the
+//! first fault would miss that fault.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Server, rerank};
+
+/// Files whose expressions run in Prometheus.
+const FILES: [(&str, &str); 4] = [
+    ("alerts.yaml", include_str!("../../../deploy/helm/sortie/files/alerts.yaml")),
+    ("dashboard.json", include_str!("../../../deploy/helm/sortie/files/dashboard.json")),
+    ("scaledobject.yaml", include_str!("../../../deploy/helm/sortie/templates/scaledobject.yaml")),
+    ("hpa.yaml", include_str!("../../../deploy/helm/sortie/templates/hpa.yaml")),
+];
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("sortie_") || word.starts_with("process_")).collect()
+}
+
+async fn scrape(admin: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+#[tokio::test]
+async fn metrics_of_alerts_dashboard_and_autoscalers_are_there_before_the_first_fault() {
+    let server = Server::start(1.0, 1.0, &["--admin", "127.0.0.1:0"]).await;
+    rerank(&mut server.client().await, &["one"]).await.unwrap();
+    let text = scrape(server.admin()).await;
+    let shown: BTreeSet<_> = text.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    for (file, content) in FILES {
+        let wanted = named(content);
+        assert!(!wanted.is_empty(), "{file} names no metric");
+        let missing: Vec<_> = wanted.difference(&shown).collect();
+        assert!(missing.is_empty(), "{file} names what the server does not show: {missing:?}");
+    }
+}

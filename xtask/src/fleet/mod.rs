@@ -1,0 +1,136 @@
+//! `cargo xtask fleet N`: a fleet on one machine, to try clients, alerts and
+//! dashboards on without Kubernetes.
+//!
+//! The servers share the machine's cores evenly. One that dies, or is killed to see
+//! what clients do, is told of and the others go on.
+
+pub(crate) mod programs;
+mod prometheus;
+pub(crate) mod servers;
+
+use std::{
+    fs,
+    num::{NonZeroU8, NonZeroUsize},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{cache::Cache, interrupt, models, ort, print::print, workspace};
+pub(crate) use prometheus::ALERTS;
+use servers::{Fleet, Plan};
+
+/// Name that the demo's model is served under.
+const MODEL: &str = "reranker";
+
+/// `cargo xtask fleet`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many servers
+    #[arg(default_value = "3")]
+    servers: NonZeroU8,
+    /// A model to serve, as NAME=FOLDER; repeat it for several; without it the demo's reranker
+    #[arg(long, value_parser = model)]
+    model: Vec<(String, PathBuf)>,
+    /// Port of the first server, the next ones counting up; without it any free ones
+    #[arg(long)]
+    port: Option<u16>,
+    /// Threads of each server; without it the cores are shared out
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Where logs and prometheus.yml go; without it a folder that is removed at the end
+    #[arg(long)]
+    folder: Option<PathBuf>,
+}
+
+fn model(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => Ok((name.to_owned(), folder.into())),
+        _ => Err("as NAME=FOLDER".to_owned()),
+    }
+}
+
+/// Sets up, starts, prints, watches, ends.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let (ort, models) = {
+        let cache = Cache::open()?;
+        let ort = ort::ensure(&cache)?;
+        let demo = args.model.is_empty().then(|| models::ensure(&cache, MODEL)).transpose()?;
+        (ort, demo.map_or_else(|| args.model.clone(), |folder| vec![(MODEL.to_owned(), folder)]))
+    };
+    let bin = programs::build()?;
+    let scratch =
+        tempfile::Builder::new().prefix("sortie-fleet-").tempdir().context("cannot make a temporary folder")?;
+    let folder = args.folder.as_deref().unwrap_or(scratch.path());
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let count = usize::from(args.servers.get());
+    let threads = args.threads.map_or_else(|| (workspace::cores() / count).max(1), NonZeroUsize::get);
+    print(&format!("starting {count} servers, threads each: {threads}\n"))?;
+    let plan = Plan {
+        server: &bin.join("sortie-server"),
+        ort: &ort,
+        models: &models,
+        threads,
+        scratch: folder,
+        name: "fleet",
+        first_port: args.port,
+        admin: true,
+    };
+    let mut fleet = Fleet::start(&plan, count)?;
+    let prometheus = folder.join("prometheus.yml");
+    let admin: Vec<_> = fleet.admin_addresses().collect();
+    let Some(first) = models.first() else { bail!("there is no model to serve") };
+    let text = prometheus::config(&admin, &first.0, &workspace::root());
+    fs::write(&prometheus, text).with_context(|| format!("cannot write {}", prometheus.display()))?;
+    print(&told(&fleet, &bin, folder, &prometheus))?;
+    match watch(&mut fleet) {
+        Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
+        other => other,
+    }
+}
+
+/// What is there and what to try.
+fn told(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
+    let mut text = String::new();
+    for ((name, address), admin) in fleet.addresses().zip(fleet.admin_addresses()) {
+        text += &format!("  {name} at {address}, metrics at http://{admin}/metrics\n");
+    }
+    let endpoints: Vec<_> = fleet.addresses().map(|(_, address)| format!("http://{address}")).collect();
+    text + &format!(
+        "\nthey run until Ctrl-C; logs are in {}; try\n\
+         \x20 {} --endpoint {} rerank 'a question' 'one text' 'another text'\n\
+         \x20 prometheus --config.file={} --storage.tsdb.path={}\n",
+        folder.display(),
+        bin.join("sortie").display(),
+        endpoints.join(","),
+        prometheus.display(),
+        folder.join("prometheus").display(),
+    )
+}
+
+/// Tells of servers that die; ends by the user's signal, or when none is left.
+fn watch(fleet: &mut Fleet) -> anyhow::Result<()> {
+    loop {
+        let dead = interrupt::poll(None, || fleet.bury_one())?;
+        // The terminal's Ctrl-C reaches the servers too.
+        interrupt::check()?;
+        let Some((name, status, tail)) = dead else { continue };
+        print(&format!("{name} ended ({status}); its log ends with\n{tail}\n"))?;
+        if fleet.is_empty() {
+            bail!("no server is left");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_have_a_name_and_a_folder() {
+        assert_eq!(model("m=/a=b"), Ok(("m".to_owned(), "/a=b".into())));
+        for wrong in ["m", "=/a", "m=", ""] {
+            assert!(model(wrong).is_err(), "{wrong}");
+        }
+    }
+}
