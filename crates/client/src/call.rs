@@ -25,7 +25,7 @@ use crate::{
 pub use sortie_dispatch::Join;
 
 /// What to do when parts of a job were answered by different revisions of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RevisionPolicy {
     /// Answer, and say so in [`crate::Report::mixed_revisions`].
@@ -50,8 +50,11 @@ pub struct CallOptions {
     pub(crate) text: TextOptions,
 }
 
-/// Something a [`Call`] can be of. Implemented by this crate alone.
-pub trait Rpc: Send + 'static {
+/// Keeps traits to this crate.
+pub trait Sealed {}
+
+/// Something a [`Call`] can be of. Sealed: implemented by this crate alone.
+pub trait Rpc: Sealed + Send + 'static {
     /// What the call answers.
     type Output;
 

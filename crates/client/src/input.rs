@@ -6,7 +6,7 @@
 use sortie_proto::v1;
 
 /// One thing to encode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Input {
     /// Plain text.
@@ -33,7 +33,8 @@ impl Input {
 /// Where an input stands alone the ids are used as they are, so they hold their
 /// special tokens. In rerank and similarity they are pieces without special
 /// tokens, which the server joins by the model's template.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct TokenIds {
     /// Vocabulary ids, in order.
     pub ids: Vec<u32>,
@@ -113,7 +114,7 @@ where
 }
 
 /// What gives way when a sequence is longer than the model takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Truncation {
     /// The end of the document (or of the only text); a query is never cut.
@@ -125,8 +126,14 @@ pub enum Truncation {
     Error,
 }
 
-/// How texts become tokens, the same for every input of a call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How texts become tokens, the same for every input of a call: for programs that keep it and hand it to many calls.
+///
+/// ```
+/// let mut options = sortie_client::TextOptions::default();
+/// options.max_length = Some(256);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct TextOptions {
     /// What to cut.
     pub truncation: Truncation,
@@ -155,7 +162,7 @@ impl TextOptions {
 }
 
 /// What is done to a head's logits before they leave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
     /// The model's own: none in rerank and for one label, sigmoid for several labels

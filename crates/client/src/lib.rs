@@ -39,6 +39,10 @@
 //! * A part that is late goes to another server as well, within a budget; the first success counts.
 //! * Answers of two revisions of a model are never mixed without saying so ([`RevisionPolicy`]).
 //! * No call takes longer than its deadline.
+//!
+//! # Features
+//!
+//! * `zstd`: `Compression::Zstd`; compiles C. Off by default.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]

@@ -7,7 +7,7 @@ use sortie_proto::v1;
 use crate::{metadata::millis, rpc::embed::Pooling};
 
 /// What a model was made for; it decides which calls it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Task {
     /// A relevance score for a pair.
@@ -25,7 +25,7 @@ pub enum Task {
 }
 
 /// Whether a model takes work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ModelState {
     /// Loading or warming up.

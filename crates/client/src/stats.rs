@@ -7,7 +7,7 @@ use sortie_dispatch::{Counters as DispatchCounters, EndpointId, Fleet, Time};
 use crate::transport::Server;
 
 /// What a client learned of its servers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// One a server, in the order of [`crate::Client::endpoints`].
@@ -21,7 +21,7 @@ pub struct Stats {
 }
 
 /// What a client learned of one server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EndpointStats {
     /// Its address.
@@ -41,7 +41,7 @@ pub struct EndpointStats {
 }
 
 /// What a model's work costs on one server: T = a + b · tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ModelStats {
     /// Name of the model, as calls ask for it.

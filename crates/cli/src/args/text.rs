@@ -26,16 +26,16 @@ pub(crate) struct TextArgs {
 impl TextArgs {
     /// The same for the client.
     pub(crate) fn options(&self) -> TextOptions {
-        TextOptions {
-            truncation: match self.truncation {
-                None | Some(TruncationArg::DocumentOnly) => Truncation::DocumentOnly,
-                Some(TruncationArg::LongestFirst) => Truncation::LongestFirst,
-                Some(TruncationArg::Error) => Truncation::Error,
-            },
-            max_length: self.max_length,
-            prompt_name: self.prompt_name.clone(),
-            prompt: self.prompt.clone(),
-        }
+        let mut options = TextOptions::default();
+        options.truncation = match self.truncation {
+            None | Some(TruncationArg::DocumentOnly) => Truncation::DocumentOnly,
+            Some(TruncationArg::LongestFirst) => Truncation::LongestFirst,
+            Some(TruncationArg::Error) => Truncation::Error,
+        };
+        options.max_length = self.max_length;
+        options.prompt_name.clone_from(&self.prompt_name);
+        options.prompt.clone_from(&self.prompt);
+        options
     }
 
     /// What to do about different revisions.

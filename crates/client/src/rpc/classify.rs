@@ -23,7 +23,7 @@ pub struct Classify {
 }
 
 /// Label scores.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Classified {
     /// Labels, in score order.

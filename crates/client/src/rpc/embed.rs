@@ -31,7 +31,7 @@ pub struct Embed {
 }
 
 /// How token states become one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pooling {
     /// State of the first token.
@@ -66,7 +66,7 @@ impl Pooling {
 }
 
 /// Number format of vectors on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VectorFormat {
     /// Four bytes a number, exact.
@@ -77,7 +77,7 @@ pub enum VectorFormat {
 }
 
 /// Dense vectors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Embedded {
     /// One vector an input, in request order; `None` where it failed, with its reason in

@@ -12,6 +12,8 @@ pub(crate) mod tokenize;
 /// A call that is cut over servers is run by [`crate::job`].
 macro_rules! scattered {
     ($kind:ty) => {
+        impl crate::call::Sealed for $kind {}
+
         impl crate::call::Rpc for $kind {
             type Output = <Self as crate::scatter::Scatter>::Output;
 

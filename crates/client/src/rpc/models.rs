@@ -8,14 +8,14 @@ use sortie_proto::v1;
 
 use crate::{
     ask,
-    call::{Call, CallOptions, Rpc},
+    call::{Call, CallOptions, Rpc, Sealed},
     client::Client,
     error::Error,
     model::{Load, ModelInfo},
 };
 
 /// What one server answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PerEndpoint<T> {
     /// Its address.
@@ -72,6 +72,8 @@ impl Client {
     }
 }
 
+impl Sealed for GetModel {}
+
 impl Rpc for GetModel {
     type Output = ModelInfo;
 
@@ -86,6 +88,8 @@ impl Rpc for GetModel {
     }
 }
 
+impl Sealed for ListModels {}
+
 impl Rpc for ListModels {
     type Output = Vec<PerEndpoint<Vec<ModelInfo>>>;
 
@@ -98,6 +102,8 @@ impl Rpc for ListModels {
         Ok(ask::map(answers, |list| Ok(list.models.into_iter().map(ModelInfo::from).collect())))
     }
 }
+
+impl Sealed for Probe {}
 
 impl Rpc for Probe {
     type Output = Vec<PerEndpoint<Load>>;

@@ -23,7 +23,7 @@ pub struct Rerank {
 }
 
 /// How scores came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scoring {
     /// A cross-encoder read query and document together.
@@ -33,7 +33,7 @@ pub enum Scoring {
 }
 
 /// Scores of documents.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Reranked {
     /// One score a document, in request order; `None` where it failed, with its reason in
@@ -48,6 +48,7 @@ pub struct Reranked {
 
 /// A document's place in the ranking.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Ranked {
     /// Its place in the request, from 0.
     pub index: usize,

@@ -20,7 +20,7 @@ pub struct Similarity {
 }
 
 /// Cosines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Similarities {
     /// One a text, from -1 to 1, in request order; `None` where it failed, with its reason in

@@ -37,7 +37,7 @@ pub struct SparseVector {
 }
 
 /// Sparse vectors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SparseEmbedded {
     /// One vector an input, in request order; `None` where it failed, with its reason in

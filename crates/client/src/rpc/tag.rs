@@ -29,7 +29,7 @@ pub struct Tag {
 }
 
 /// How token labels become spans.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Aggregation {
     /// Neighbouring tokens of one entity are joined.
@@ -62,7 +62,7 @@ pub struct TaggedText {
 }
 
 /// What was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tagged {
     /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`].

@@ -39,7 +39,7 @@ pub struct Token {
 }
 
 /// Tokenized inputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tokenized {
     /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`].

@@ -1,0 +1,56 @@
+//! Which servers a client has.
+
+use super::ClientBuilder;
+use crate::{client::Peers, discovery::Discovery};
+
+impl ClientBuilder {
+    /// Adds a server: `http://host:port`, `https://host:port`, or `host:port`, which is `https`
+    /// where [`ClientBuilder::tls`] is set.
+    pub fn endpoint(mut self, address: impl Into<String>) -> Self {
+        self.endpoints.push(address.into());
+        self
+    }
+
+    /// Adds several servers.
+    pub fn endpoints<I>(mut self, addresses: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.endpoints.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds the servers that a discovery finds, as it finds them.
+    ///
+    /// # Notes
+    ///
+    /// An address that several sources name is one server, and leaves with the source that named it
+    /// first. Fixed endpoints never leave.
+    pub fn discovery(mut self, discovery: Discovery) -> Self {
+        self.discoveries.push(discovery);
+        self
+    }
+
+    /// Tells this client from its likes, and how many there are: of a source with more than
+    /// a hundred servers it then uses a part, the same each time, chosen
+    /// so that together the clients use all servers evenly. That keeps connections few; without it
+    /// every client connects to every server.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sortie_client::Error> {
+    /// let fleet = (0..1_000).map(|i| format!("http://10.0.{}.{}:50051", i / 250, i % 250));
+    /// let client = sortie_client::Client::builder().endpoints(fleet).peers("search-api-7", 50).build()?;
+    /// assert_eq!(client.endpoints().len(), 120);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Notes
+    ///
+    /// A pod's name serves well. The number may be rough.
+    pub fn peers(mut self, name: impl Into<String>, clients: usize) -> Self {
+        self.peers = Some(Peers { name: name.into(), clients });
+        self
+    }
+}
