@@ -85,6 +85,11 @@ impl Fleet {
         }
     }
 
+    /// Whether a server is suspected.
+    pub(crate) fn is_suspect(&self, id: EndpointId) -> bool {
+        self.endpoint(id).is_some_and(|server| server.suspicion.is_suspect())
+    }
+
     /// Whether a server has not even answered a probe for some time.
     pub(crate) fn is_silent(&self, id: EndpointId, now: Time) -> bool {
         let health = &self.config.health;

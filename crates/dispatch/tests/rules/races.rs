@@ -170,6 +170,25 @@ fn a_second_hedge_follows_the_first_into_trouble_and_no_third() {
     assert_eq!(servers.len(), 3, "each on a server of its own");
 }
 
+/// Comparing with the time it has been overdue would wait as long again as the others need.
+#[test]
+fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others() {
+    let (mut bench, sends, then) = late(Config::default());
+    for send in &sends[1..] {
+        bench.handle(at(1), answered(send.attempt));
+    }
+    for send in &sends[1..] {
+        bench.fleet.report(send.endpoint, bench.model, drains_in(600), then);
+    }
+    let (hedges, rest) = bench.handle(then, Event::Tick);
+    assert!(hedges.is_empty());
+    assert_eq!(crate::bench::fleet_probes(&bench.tick(then)).len(), 1);
+    let silent = then + bench.fleet.config().health.silent_after;
+    assert!(wake(&rest) <= silent, "it is looked at again as soon as its silence tells");
+    let (hedges, _) = bench.handle(silent, Event::Tick);
+    assert_eq!(hedges.len(), 1);
+}
+
 /// A whole job's copy costs as much as the job: not where there is no room, unless its server is gone.
 #[test]
 fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
