@@ -62,11 +62,18 @@ def scaling_expressions():
     return [("scaledobject", re.sub(r"\{\{.*?\}\}", "", q)) for q in found]
 
 
+def adapter_expressions():
+    """Queries of the adapter, with its own templates replaced as it would for one pod."""
+    rules = yaml.safe_load((DEPLOY / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
+    filled = [r["metricsQuery"].replace("<<.GroupBy>>", "pod").replace("<<.LabelMatchers>>", 'pod="p"') for r in rules]
+    return [("adapter", q) for q in [*filled, *(r["seriesQuery"] for r in rules)]]
+
+
 def problems():
     known = documented()
     assert known, "docs/metrics.md has no tables"
     bad, used = [], set()
-    for where, expr in alert_expressions() + dashboard_expressions() + scaling_expressions():
+    for where, expr in alert_expressions() + dashboard_expressions() + scaling_expressions() + adapter_expressions():
         try:
             promql_parser.parse(expr)
         except ValueError as error:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 from conftest import CHART, DEPLOY
 
 GROUP = {"name": "g", "models": [{"name": "m", "source": "/models/m"}]}
@@ -27,6 +28,7 @@ def group(**more):
         ({"groups": []}, "groups"),
         (group(replicas=3), "replicas"),
         (group(gpu={"cout": 1}), "cout"),
+        (group(tests={"arg": []}), "arg"),
         ({"groups": [{"name": "g", "models": [{"name": "m", "path": "/x"}]}]}, "path"),
         ({"groups": [{"name": "Upper", "models": GROUP["models"]}]}, "name"),
         ({"image": {"digest": "sha256:1"}}, "digest"),
@@ -42,6 +44,7 @@ def test_a_typo_fails(refuse, values, said):
         (group(drain={"longestDeadlineSeconds": 60}), "drain needs 70 s"),
         (group(autoscaling={"enabled": True}, keda={"enabled": True, "serverAddress": "x"}), "leave one"),
         (group(keda={"enabled": True}), "keda.serverAddress"),
+        (group(autoscaling={"enabled": True, "drainMetric": ""}), "has no metric"),
         (group(autoscaling={"enabled": True, "minReplicas": 20}), "minReplicas is above"),
         (group(modelCache={"persistence": {"enabled": True, "accessModes": ["ReadWriteOnce"]}}), "ReadWriteMany"),
         (group(modelCache={"download": {"enabled": True}}), "download.image"),
@@ -121,6 +124,30 @@ def test_the_image_follows_the_device(render):
 
     assert image().endswith("-cpu") and image(gpu={"count": 1}).endswith("-cuda")
     assert image(image={"tag": "x"}) == "sortie:x"
+
+
+def test_an_autoscaler_goes_by_the_metrics_that_are_named(render):
+    def metrics(**more):
+        objects = render(group(autoscaling={"enabled": True, **more}))
+        hpa = next(o for o in objects if o["kind"] == "HorizontalPodAutoscaler")
+        return {m["pods"]["metric"]["name"]: m["pods"]["target"]["averageValue"] for m in hpa["spec"]["metrics"]}
+
+    assert metrics() == {"sortie_queue_drain_seconds": "100m"}
+    assert metrics(loadMetric="load", targetLoad="700m", drainMetric="") == {"load": "700m"}
+
+
+def test_the_adapter_serves_what_the_example_scales_by(render):
+    adapter = yaml.safe_load((DEPLOY / "prometheus-adapter.yaml").read_text())
+    example = render(yaml.safe_load((DEPLOY / "examples/hpa.yaml").read_text()))
+    hpa = next(o for o in example if o["kind"] == "HorizontalPodAutoscaler")
+    assert {m["pods"]["metric"]["name"] for m in hpa["spec"]["metrics"]} == {r["name"]["as"] for r in adapter["rules"]["custom"]}
+
+
+def test_each_group_says_how_it_is_tested(render):
+    groups = [GROUP, {**GROUP, "name": "e", "tests": {"args": ["embed", "text"]}}, {**GROUP, "name": "off", "tests": {"enabled": False}}]
+    pods = {o["metadata"]["name"]: o["spec"]["containers"][0]["args"] for o in render({"groups": groups}) if o["kind"] == "Pod"}
+    assert set(pods) == {"r-sortie-g-test", "r-sortie-e-test"}
+    assert pods["r-sortie-g-test"][0] == "rerank" and pods["r-sortie-e-test"] == ["embed", "text"]
 
 
 def test_the_schema_knows_every_setting_of_the_server():

@@ -17,7 +17,7 @@ const FILES: [(&str, &str); 4] = [
     ("alerts.yaml", include_str!("../../../deploy/helm/sortie/files/alerts.yaml")),
     ("dashboard.json", include_str!("../../../deploy/helm/sortie/files/dashboard.json")),
     ("scaledobject.yaml", include_str!("../../../deploy/helm/sortie/templates/scaledobject.yaml")),
-    ("hpa.yaml", include_str!("../../../deploy/helm/sortie/templates/hpa.yaml")),
+    ("prometheus-adapter.yaml", include_str!("../../../deploy/prometheus-adapter.yaml")),
 ];
 
 /// Names of metrics in a text.
