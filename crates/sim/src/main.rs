@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use sortie_dispatch::{Cost, config::PRIOR};
 use sortie_sim::{
     DEFAULT_BUDGET, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, Scenario, Sizes, Stalls,
-    study::{self, Effort, HEADER, Measured, markdown, row},
+    study::{self, Demand, Effort, HEADER, MOST_SERVERS, Measured, markdown, row},
 };
 
 /// Simulates fleets with the real dispatch and scheduler code and prints tables.
@@ -26,7 +26,7 @@ struct Args {
     /// Virtual seconds that are counted of each run
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
-    /// Jobs that are counted of each run of `small`
+    /// Jobs that are counted of each run of `small` and `capacity`
     #[arg(long, global = true, default_value_t = 3_000)]
     jobs: u64,
     /// Runs at a time
@@ -41,6 +41,8 @@ struct Args {
 enum Question {
     /// One fleet of your own: every way to send
     Fleet(Fleet),
+    /// How many servers a load needs for a p99
+    Capacity(Capacity),
     /// 1,000 servers: random, p2c, p2c with hedges, whole jobs and sortie
     Large,
     /// 1,000 servers: sortie with one rule less at a time
@@ -115,6 +117,70 @@ impl Fleet {
     }
 }
 
+/// A load by its numbers; `a`, `b` and the batch are those of your servers.
+#[derive(Clone, Debug, clap::Args)]
+struct Capacity {
+    /// Jobs a second, of all clients together
+    #[arg(long)]
+    jobs_per_second: f64,
+    /// 99 of 100 jobs end within this, such as 100ms
+    #[arg(long, value_parser = humantime::parse_duration)]
+    p99: Duration,
+    /// Milliseconds of a batch, whatever its size: `sortie_batch_cost_seconds` times 1,000
+    #[arg(long)]
+    a_ms: f64,
+    /// Microseconds of a token: `sortie_token_cost_seconds` times 1,000,000
+    #[arg(long)]
+    b_us: f64,
+    /// Tokens in a batch: `sortie_batch_limit_tokens`
+    #[arg(long, default_value_t = DEFAULT_BUDGET)]
+    budget: u64,
+    /// Tokens of a job
+    #[arg(long, default_value_t = DEFAULT_JOB_TOKENS)]
+    job_tokens: u64,
+    /// Items of a job
+    #[arg(long, default_value_t = DEFAULT_ITEMS)]
+    items: usize,
+    /// Clients that know nothing of each other
+    #[arg(long, default_value_t = 4)]
+    clients: usize,
+    /// Mean pause between stops of one process; none without it
+    #[arg(long, value_parser = humantime::parse_duration)]
+    stall_every: Option<Duration>,
+    /// Mean length of a stop
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "150ms")]
+    stall: Duration,
+}
+
+impl Capacity {
+    /// The table of what was tried, and the answer in words.
+    fn answer(&self, effort: Effort) -> Result<String, Wrong> {
+        let demand = Demand {
+            jobs_per_second: self.jobs_per_second,
+            sizes: Sizes::Even { job_tokens: self.job_tokens, items: self.items },
+            cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
+            budget: self.budget,
+            clients: self.clients,
+            p99: self.p99,
+            stalls: self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 }),
+        };
+        let found = study::capacity(&demand, effort)?;
+        let p99 = humantime::format_duration(self.p99);
+        let answer = match found.enough {
+            Some(enough) => format!(
+                "{enough} servers for {:.2} servers' worth of work and a p99 of {p99}; with one that is away, {}",
+                found.worth,
+                enough + 1
+            ),
+            None => format!(
+                "no number up to {MOST_SERVERS} gives a p99 of {p99}: the load is {:.2} servers' worth of work, and                  a chunk alone takes {} ms and more",
+                found.worth, self.a_ms
+            ),
+        };
+        Ok(format!("{}\n\n{answer}", markdown(&HEADER, found.tried.values().map(row))))
+    }
+}
+
 /// What can go wrong: a study, or the drawing of it.
 type Wrong = Box<dyn std::error::Error>;
 
@@ -138,6 +204,10 @@ fn answer(args: &Args) -> Result<(), Wrong> {
             println!("{table}");
             println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
             missed.iter().for_each(|cell| println!("- {cell}"));
+            return Ok(());
+        }
+        Question::Capacity(load) => {
+            println!("{}", load.answer(effort)?);
             return Ok(());
         }
         Question::Fleet(fleet) => study::every_way(&fleet.scenario(effort), effort)?,

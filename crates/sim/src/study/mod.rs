@@ -4,18 +4,21 @@
 //! |---|---|
 //! | `large` | 1,000 servers: strategies, ablations, sensitivity, loads, client counts |
 //! | `small` | 1 to 16 servers against sending the job whole |
+//! | `capacity` | how many servers a load needs for a p99 |
 //! | `faults` | each fault, on fleets of several sizes |
 //! | `measure` | runs over seeds, pooled; no cell may pass its budget |
 //! | `plot` | the pictures |
 //!
 //! Invariant: what a table shows depends on its arguments alone, whatever threads ran it.
 
+mod capacity;
 mod faults;
 mod large;
 mod measure;
 mod plot;
 mod small;
 
+pub use capacity::{Capacity, Demand, MOST_SERVERS, capacity};
 pub use faults::faults;
 pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
 pub use measure::{Cell, Effort, Measured, StudyError, measure};
