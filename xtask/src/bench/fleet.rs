@@ -29,6 +29,9 @@ const STRAGGLER: f64 = 4.0;
 /// Time a job has: hundreds of times what it needs, little enough that a lost one shows.
 const DEADLINE: &str = "5s";
 
+/// Past this (p99, milliseconds) the machine, not the fleet, was measured.
+const LATE_MS: f64 = 5.0;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
@@ -219,6 +222,12 @@ fn verdict(all: &[(Scenario, Row)]) -> String {
         .filter(|(_, row)| row.strategy == "sortie" && row.failed > 0)
         .map(|(scenario, row)| format!("{} {}", scenario.name(), row.failures()))
         .collect();
+    let late = |row: &Row| row.late_ms.p99.is_some_and(|late| late > LATE_MS);
+    let void: Vec<String> = all
+        .iter()
+        .filter(|(_, row)| late(row))
+        .map(|(scenario, row)| format!("{} {}", scenario.name(), row.strategy))
+        .collect();
     let control = over_quiet(Scenario::Stalls, "sortie-no-hedge", p99);
     [
         format!("- stalls, no hedges, p99 ÷ quiet, must be ≥ 3 or the run is void: {}", holds(control, &|x| x >= 3.0)),
@@ -236,6 +245,10 @@ fn verdict(all: &[(Scenario, Row)]) -> String {
             holds(ratio(all_p99("naive"), all_p99("sortie")), &|x| x >= 10.0)
         ),
         format!("- failed jobs of sortie: {}", if lost.is_empty() { "none".to_owned() } else { lost.join("; ") }),
+        format!(
+            "- jobs sent later than {LATE_MS} ms (p99), which makes a row void: {}",
+            if void.is_empty() { "none".to_owned() } else { void.join("; ") }
+        ),
     ]
     .join("\n")
 }
@@ -323,9 +336,10 @@ fn names(
     }
     let half = args.seconds / 2;
     arguments.extend(["--fault".to_owned(), format!("at={half}s,run=cat '{}' > /etc/hosts", next.display())]);
-    for server in servers.iter().take(2) {
-        arguments
-            .extend(["--fault".to_owned(), format!("at={}s,signal=TERM,pid={}", half + 1, server.pid_file.display())]);
+    for Server { pid_file, gone_file, .. } in servers.iter().take(2) {
+        // For good: without the new addresses too little would be left.
+        let leave = format!("touch '{}' && kill -TERM $(cat '{}')", gone_file.display(), pid_file.display());
+        arguments.extend(["--fault".to_owned(), format!("at={}s,run={leave}", half + 1)]);
     }
     arguments.extend(["--endpoint", &format!("dns:///{NAME}:{port}")].map(str::to_owned));
     let mut command = inside("mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"");
@@ -342,7 +356,9 @@ mod tests {
             r#"{{"strategy":"{strategy}","jobs":9,"failed":{failed},"cancelled":0,
                 "reasons":{{"UNAVAILABLE":{{"jobs":{failed},"after_ms":{{}}}}}},
                 "latency_ms":{{"p50":1,"p99":{p99},"p999":{p99}}},"all_ms":{{"p99":{p99}}},"goodput_tok_s":1,
-                "hedge_share":0.01,"retry_share":0.0,"free_share":0.0,"cpu_us_per_job":null,"late_ms":{{}}}}"#
+                "hedge_share":0.01,"retry_share":0.0,"free_share":0.0,"cpu_us_per_job":null,
+                "late_ms":{{"p99":{}}}}}"#,
+            if failed > 0 { 7 } else { 1 }
         );
         serde_json::from_str(&json).unwrap()
     }
@@ -363,6 +379,7 @@ mod tests {
             "extra tokens ≤ 3%: 1.00 (holds)",
             "≥ 10: not measured",
             "sortie: stalls UNAVAILABLE 2",
+            "row void: stalls sortie",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }

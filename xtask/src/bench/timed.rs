@@ -117,6 +117,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     /// Holds its process id.
     pub(super) pid_file: PathBuf,
+    /// Once this is there, it is not started again.
+    pub(super) gone_file: PathBuf,
     /// Holds the factor its batches take longer by.
     slow_file: PathBuf,
     stop: Arc<AtomicBool>,
@@ -149,7 +151,8 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let port = if port == 0 { free_port(ip)? } else { port };
         let address = SocketAddr::from((ip, port));
-        let [pid_file, slow_file, log] = ["pid", "slow", "log"].map(|end| scratch.join(format!("{name}.{end}")));
+        let [pid_file, gone_file, slow_file, log] =
+            ["pid", "gone", "slow", "log"].map(|end| scratch.join(format!("{name}.{end}")));
         let arguments: Vec<String> = [
             "--listen",
             &address.to_string(),
@@ -172,11 +175,12 @@ impl Server {
             arguments,
             log: log.clone(),
             pid_file: pid_file.clone(),
+            gone_file: gone_file.clone(),
             stop: Arc::clone(&stop),
         };
         let first = keeper.spawn()?;
         let keeper = thread::spawn(move || keeper.keep(first));
-        let server = Self { address, pid_file, slow_file, stop, keeper: Some(keeper) };
+        let server = Self { address, pid_file, gone_file, slow_file, stop, keeper: Some(keeper) };
         let up = interrupt::poll(Some(START_LIMIT), || Ok(TcpStream::connect(address).is_ok().then_some(())))?;
         if up.is_none() {
             bail!("{name} does not listen; its log says\n{}", fs::read_to_string(&log).unwrap_or_default());
@@ -215,6 +219,7 @@ struct Keeper {
     arguments: Vec<String>,
     log: PathBuf,
     pid_file: PathBuf,
+    gone_file: PathBuf,
     stop: Arc<AtomicBool>,
 }
 
@@ -244,13 +249,15 @@ impl Keeper {
                     let _ = fs::remove_file(&self.pid_file);
                     ended = Some(Instant::now());
                 }
-                (Some(since), _) if since.elapsed() >= RESTART_AFTER => match self.spawn() {
-                    Ok(next) => {
-                        child = next;
-                        ended = None;
+                (Some(since), _) if since.elapsed() >= RESTART_AFTER && !self.gone_file.exists() => {
+                    match self.spawn() {
+                        Ok(next) => {
+                            child = next;
+                            ended = None;
+                        }
+                        Err(error) => eprintln!("warning: {error:#}"),
                     }
-                    Err(error) => eprintln!("warning: {error:#}"),
-                },
+                }
                 (Some(_), _) => {}
             }
             thread::sleep(LOOK);
@@ -300,10 +307,16 @@ mod tests {
     fn a_server_that_dies_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let [pid_file, log] = ["pid", "log"].map(|end| dir.path().join(end));
+        let [pid_file, gone_file, log] = ["pid", "gone", "log"].map(|end| dir.path().join(end));
         let arguments = ["600".to_owned()].to_vec();
-        let keeper =
-            Keeper { program: "sleep".into(), arguments, log, pid_file: pid_file.clone(), stop: Arc::clone(&stop) };
+        let keeper = Keeper {
+            program: "sleep".into(),
+            arguments,
+            log,
+            pid_file: pid_file.clone(),
+            gone_file,
+            stop: Arc::clone(&stop),
+        };
         let first = keeper.spawn().unwrap();
         let old = first.id();
         let thread = thread::spawn(move || keeper.keep(first));

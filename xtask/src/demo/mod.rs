@@ -13,7 +13,7 @@ mod render;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// Seconds each strategy is measured while a server gets slow half-way; 0 leaves that out
     #[arg(long, default_value_t = race::SECONDS)]
     seconds: u64,
+    /// Take `sortie` and `sortie-server` from this folder instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Leave the servers running until Ctrl-C, and print calls to try
     #[arg(long)]
     keep: bool,
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let cache = Cache::open()?;
         (ort::ensure(&cache)?, models::ensure(&cache, MODEL)?)
     };
-    let bin = programs::build()?;
+    let bin = args.programs.clone().map_or_else(programs::build, Ok)?;
     let documents = corpus::collect(DOCUMENTS)?;
     if documents.len() < DOCUMENTS {
         println!("cargo's registry has only {} different READMEs to rank, fewer than {DOCUMENTS}", documents.len());
@@ -102,7 +105,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     print(&answer.best(SHOWN))?;
     print(&answer.timings(wall))?;
     if args.seconds > 0 {
-        let race = race::Race { cli: &bin.join("sortie"), query: &args.query, seconds: args.seconds };
+        let race = race::Race {
+            cli: &bin.join("sortie"),
+            query: &args.query,
+            seconds: args.seconds,
+            tokens_s: answer.tokens_s(),
+        };
         print(&race.run(&fleet, &documents, scratch.path()).or_else(|error| {
             fleet.check()?;
             Err(error)

@@ -17,14 +17,19 @@ pub(super) const SECONDS: u64 = 20;
 const STRATEGIES: &str = "naive,sortie";
 
 /// Documents of a job: a chunk for each server by hand.
-const DOCUMENTS: &str = "96";
+const DOCUMENTS: u32 = 96;
 
 /// Characters of a document: a title's length, so that one core has a job done in a fraction of a second.
 const LENGTH: usize = 60;
 
-/// Offered work over what the servers report. Each reports a rate measured with the others idle; where they share two
-/// cores that is half as much again as they have.
-const LOAD: &str = "0.15";
+/// Offered work over what the servers just did together: more would queue at the slow one for ever, whoever sends it.
+const LOAD: f64 = 0.3;
+
+/// Tokens a pair has beside its document's: a short query and the specials.
+const FIXED_TOKENS: f64 = 8.0;
+
+/// Bytes of English in a token of the demo's model, roughly.
+const BYTES_PER_TOKEN: f64 = 4.5;
 
 /// The slow server stands still so many milliseconds …
 const STOPPED_MS: u64 = 300;
@@ -44,6 +49,8 @@ pub(super) struct Race<'a> {
     pub query: &'a str,
     /// Seconds each strategy is measured.
     pub seconds: u64,
+    /// Tokens a second that the servers do together.
+    pub tokens_s: f64,
 }
 
 impl Race<'_> {
@@ -59,6 +66,8 @@ impl Race<'_> {
         );
         let (texts, log) = (scratch.join("texts.txt"), scratch.join("jobs.jsonl"));
         let lines: String = documents.iter().map(|d| format!("{}\n", line(&d.text))).collect();
+        let bytes = lines.len() as f64 / documents.len().max(1) as f64;
+        let rate = LOAD * self.tokens_s / (f64::from(DOCUMENTS) * (FIXED_TOKENS + bytes / BYTES_PER_TOKEN));
         fs::write(&texts, lines).with_context(|| format!("cannot write {}", texts.display()))?;
         let half_ms = self.seconds * 500;
         let fault = format!("from={half_ms}ms,every={PERIOD_MS}ms,for={STOPPED_MS}ms,signal=STOP,pid={pid}");
@@ -67,8 +76,8 @@ impl Race<'_> {
             ["--model", super::MODEL],
             ["--query", self.query],
             ["--texts", &texts.display().to_string()],
-            ["--documents", DOCUMENTS],
-            ["--load", LOAD],
+            ["--documents", &DOCUMENTS.to_string()],
+            ["--rate", &format!("{rate:.3}")],
             ["--strategies", STRATEGIES],
             ["--warm-up", "2s"],
             ["--duration", &format!("{}s", self.seconds)],
@@ -85,8 +94,8 @@ impl Race<'_> {
         let _ = writeln!(
             out,
             "\n{:.1} jobs a second at random moments, the same for both; times are from the moment a job was meant to \
-             start.\nOf fewer than a hundred jobs the p99 is the slowest one. Extra tokens are those of hedges and \
-             retries.",
+             start.\nOf fewer than a hundred jobs the p99 is the slowest one. Extra tokens are those sent twice: hedges may \
+             take\na twentieth of all, and ten jobs' worth to begin with.",
             report.setting.rate,
         );
         Ok(out)

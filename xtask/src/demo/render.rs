@@ -86,6 +86,13 @@ impl<'a> Answer<'a> {
         out
     }
 
+    /// Tokens a second that the servers did together.
+    pub(super) fn tokens_s(&self) -> f64 {
+        let Timings { total_us, parts } = &self.report.timings;
+        let tokens: u64 = parts.iter().map(|p| p.tokens).sum();
+        tokens as f64 / (*total_us as f64 / 1e6).max(f64::MIN_POSITIVE)
+    }
+
     /// Where the time went. `wall` is the whole of the `sortie` process.
     pub(super) fn timings(&self, wall: Duration) -> String {
         let Timings { total_us, parts } = &self.report.timings;
@@ -110,13 +117,12 @@ impl<'a> Answer<'a> {
             );
         }
         let tokens: u64 = parts.iter().map(|p| p.tokens).sum();
-        let seconds = *total_us as f64 / 1e6;
         let _ = writeln!(
             out,
             "\n{} documents, {tokens} tokens in {}: {:.0} tokens a second; the whole command took {}",
             self.documents.len(),
             time(*total_us),
-            tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+            self.tokens_s(),
             time(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)),
         );
         out
