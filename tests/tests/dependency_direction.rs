@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
 /// Each of our published crates and those of ours it may depend on directly.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -36,6 +36,8 @@ const HEAVY: &[&str] = &["ort", "ort-sys", "tokenizers", "tokie", "cudarc", "can
 
 struct Graph {
     names: BTreeMap<PackageId, String>,
+    /// The Rust that a package says it needs, as (major, minor).
+    rust: BTreeMap<PackageId, (u64, u64)>,
     edges: BTreeMap<PackageId, Vec<PackageId>>,
     ours: BTreeMap<String, PackageId>,
 }
@@ -55,6 +57,8 @@ impl Graph {
 
     fn of(metadata: &Metadata) -> Self {
         let names = metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
+        let needs = |p: &Package| Some((p.id.clone(), p.rust_version.as_ref().map(|v| (v.major, v.minor))?));
+        let rust = metadata.packages.iter().filter_map(needs).collect();
         let resolve = metadata.resolve.as_ref().expect("dependencies are resolved");
         let edges = resolve
             .nodes
@@ -66,7 +70,7 @@ impl Graph {
             })
             .collect();
         let ours = metadata.workspace_packages().iter().map(|p| (p.name.to_string(), p.id.clone())).collect();
-        Self { names, edges, ours }
+        Self { names, rust, edges, ours }
     }
 
     fn name(&self, id: &PackageId) -> &str {
@@ -78,6 +82,10 @@ impl Graph {
     }
 
     fn reached(&self, crate_name: &str) -> BTreeSet<&str> {
+        self.reached_ids(crate_name).into_iter().map(|id| self.name(id)).collect()
+    }
+
+    fn reached_ids(&self, crate_name: &str) -> BTreeSet<&PackageId> {
         let mut seen = BTreeSet::new();
         let mut todo = vec![&self.ours[crate_name]];
         while let Some(id) = todo.pop() {
@@ -87,7 +95,7 @@ impl Graph {
                 }
             }
         }
-        seen.into_iter().map(|id| self.name(id)).collect()
+        seen
     }
 }
 
@@ -140,4 +148,23 @@ fn the_dispatcher_has_no_sockets_and_no_runtime() {
     let wrong: Vec<_> =
         ["tokio", "tonic", "hyper", "mio", "socket2"].into_iter().filter(|d| reached.contains(d)).collect();
     assert!(wrong.is_empty(), "sortie-dispatch must not reach {wrong:?}");
+}
+
+/// A `rust-version` below a dependency's is a promise that cargo breaks with an error of its own.
+#[test]
+fn each_crate_says_the_rust_that_its_dependencies_need() {
+    let graph = Graph::read();
+    let mut newest = (0, 0);
+    for (name, id) in &graph.ours {
+        let own = *graph.rust.get(id).unwrap_or_else(|| panic!("{name} has no rust-version"));
+        newest = newest.max(own);
+        let reached = graph.reached_ids(name).into_iter();
+        let newer: Vec<_> = reached.filter(|d| graph.rust.get(d).is_some_and(|r| *r > own)).map(|d| &d.repr).collect();
+        assert!(newer.is_empty(), "{name} says Rust {}.{}, but these need a newer one: {newer:?}", own.0, own.1);
+    }
+    let said = format!("Rust {}.{} or newer", newest.0, newest.1);
+    assert!(include_str!("../../docs/setup.md").contains(&said), "docs/setup.md does not say {said:?}");
+    let image = include_str!("../../deploy/Dockerfile");
+    let image = image.lines().find_map(|l| l.strip_prefix("ARG RUST_BASE=rust:1.")?.split('-').next()?.parse().ok());
+    assert!(image.is_some_and(|minor: u64| (1, minor) >= newest), "deploy/Dockerfile builds with an older Rust");
 }

@@ -19,7 +19,8 @@ fn never_accepted(status: &Status) -> bool {
 /// names an earlier stream as the last one that it took (RFC 9113 §6.8).
 fn never_sent(status: &Status) -> bool {
     let words = causes(status);
-    (status.code() == Code::Cancelled && words.contains("connection closed")) || words.contains("GoAway(b\"\", NO_ERROR")
+    (status.code() == Code::Cancelled && words.contains("connection closed"))
+        || words.contains("GoAway(b\"\", NO_ERROR")
 }
 
 /// All that a status says, its causes included.
