@@ -8,7 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, Span};
 
-use crate::{error::Error, gather::Sent, metadata::JobMetadata, scatter::Scatter, transport::Server};
+use crate::{
+    error::Error,
+    gather::Sent,
+    metadata::{self, JobMetadata},
+    scatter::Scatter,
+    transport::Server,
+};
 
 /// How an attempt ended.
 pub(crate) enum Outcome<T> {
@@ -40,6 +46,8 @@ pub(crate) struct Attempt<R: Scatter> {
     pub(crate) sent: Sent,
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
     pub(crate) message: R::Request,
+    /// Whether nobody else works on the chunk.
+    pub(crate) rescue: bool,
     pub(crate) metadata: JobMetadata,
     pub(crate) deadline: Instant,
     pub(crate) span: Span,
@@ -54,7 +62,7 @@ impl<R: Scatter> Attempt<R> {
     }
 
     async fn run(self) -> Ended<R::Response> {
-        let Self { id, sent, server, message, metadata, deadline, span } = self;
+        let Self { id, sent, server, message, rescue, metadata, deadline, span } = self;
         let started = Instant::now();
         let number = sent.number;
         let call = async {
@@ -69,7 +77,10 @@ impl<R: Scatter> Attempt<R> {
             };
             // What is left after the wait for a connection; each attempt has less than the one before.
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let request = metadata.request(message, number, remaining);
+            let mut request = metadata.request(message, number, remaining);
+            if rescue {
+                metadata::mark_rescue(request.metadata_mut());
+            }
             match R::send(lease.stub(), request).await {
                 Ok(response) => Outcome::Response(response),
                 Err(status) => Outcome::Status(status),

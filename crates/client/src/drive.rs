@@ -178,7 +178,7 @@ impl<R: Scatter> Driver<R> {
 
     /// Sends a chunk to a server.
     fn send(&mut self, order: Order) {
-        let Order { attempt, chunk, endpoint, number, deadline, kind, reason, .. } = order;
+        let Order { attempt, chunk, endpoint, number, deadline, kind, rescue, reason, .. } = order;
         let Question { rpc, model, text, metadata, .. } = &self.question;
         let cut = self.job.chunk(chunk);
         let places = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
@@ -188,7 +188,7 @@ impl<R: Scatter> Driver<R> {
         let server = self.client.server(endpoint);
         let address = server.as_ref().map(|server| server.address().to_owned()).unwrap_or_default();
         let span = debug_span!(
-            parent: &*parent, "attempt", number, endpoint = address, %kind, %reason, outcome = Empty
+            parent: &*parent, "attempt", number, endpoint = address, %kind, rescue, %reason, outcome = Empty
         );
         meters::sent(reason);
         let items = places.iter().filter_map(|&place| rpc.items().get(place)).cloned().collect();
@@ -197,6 +197,7 @@ impl<R: Scatter> Driver<R> {
             sent: Sent { chunk, number, kind, address },
             server,
             message: rpc.request(model, text.clone(), items),
+            rescue,
             metadata: metadata.clone(),
             deadline: self.client.instant_of(deadline).min(self.deadline),
             span,

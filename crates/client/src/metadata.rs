@@ -64,6 +64,11 @@ pub(crate) fn bearer(token: &str) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// Says that every earlier attempt of the chunk is lost.
+pub(crate) fn mark_rescue(map: &mut MetadataMap) {
+    map.insert(keys::RESCUE, MetadataValue::from_static("true"));
+}
+
 /// Metadata that is the same for every attempt of a job.
 #[derive(Clone, Debug)]
 pub(crate) struct JobMetadata {

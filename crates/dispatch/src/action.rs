@@ -98,6 +98,8 @@ pub struct Send {
     pub deadline: Time,
     /// First try, retry or hedge.
     pub kind: Kind,
+    /// Whether nobody else works on the chunk: earlier attempts failed, or are with servers that do not run.
+    pub rescue: bool,
     /// Why this server.
     pub reason: PlaceReason,
 }

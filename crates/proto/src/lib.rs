@@ -24,6 +24,9 @@ pub mod metadata {
     pub const JOB_ID: &str = "sortie-job-id";
     /// Which try of a part this is, from 1.
     pub const ATTEMPT: &str = "sortie-attempt";
+    /// `true` on a later attempt where every earlier one is lost (it failed, or its server does not run): nobody else
+    /// works on the part, so it waits with first attempts and not behind them.
+    pub const RESCUE: &str = "sortie-rescue";
     /// `interactive` or `bulk`.
     pub const LANE: &str = "sortie-lane";
     /// Who pays for the work.

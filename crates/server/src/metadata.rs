@@ -1,9 +1,9 @@
-//! What callers say of themselves in request metadata: job, attempt, lane and
+//! What callers say of themselves in request metadata: job, attempt, rescue, lane and
 //! tenant. All are optional; a value that makes no sense is refused rather than
 //! read as something else.
 
 use http::HeaderMap;
-use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, TENANT};
+use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, RESCUE, TENANT};
 use sortie_scheduler::{Lane, Priority};
 
 use crate::errors::ServeError;
@@ -31,6 +31,12 @@ impl CallerInfo {
                 Ok(n) if n > 0 => n,
                 _ => return Err(bad(ATTEMPT, format!("{value:?} is not a whole number from 1"))),
             },
+        };
+        // Work that nobody else has is no speculation: it waits with first attempts.
+        let attempt = match text(headers, RESCUE)? {
+            None | Some("false") => attempt,
+            Some("true") => 1,
+            Some(other) => return Err(bad(RESCUE, format!("{other:?} is neither true nor false"))),
         };
         let lane = match text(headers, LANE)? {
             None | Some("interactive") => Lane::Interactive,
@@ -80,6 +86,8 @@ mod tests {
     #[test]
     fn everything_sent_is_read() {
         let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk")]).unwrap();
+        assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "true")]).unwrap().priority.attempt, 1);
+        assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "false")]).unwrap().priority.attempt, 3);
         assert_eq!((info.job_id.as_str(), info.tenant.as_str()), ("j1", "t"));
         assert_eq!(info.priority, Priority { lane: Lane::Bulk, attempt: 2 });
     }
@@ -94,9 +102,14 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_named() {
         let long = "x".repeat(MAX_VALUE_BYTES + 1);
-        for (key, value) in
-            [(ATTEMPT, "0"), (ATTEMPT, "-1"), (ATTEMPT, "two"), (LANE, "express"), (JOB_ID, long.as_str())]
-        {
+        for (key, value) in [
+            (ATTEMPT, "0"),
+            (ATTEMPT, "-1"),
+            (ATTEMPT, "two"),
+            (LANE, "express"),
+            (RESCUE, "yes"),
+            (JOB_ID, long.as_str()),
+        ] {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(matches!(&error, ServeError::BadMetadata { key: k, .. } if *k == key), "{error}");
         }

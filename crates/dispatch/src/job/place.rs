@@ -98,6 +98,8 @@ impl Job {
         reason: PlaceReason,
         actions: &mut Vec<Action>,
     ) {
+        let mut racing = self.live.values().filter(|attempt| attempt.chunk == number);
+        let rescue = kind != Kind::First && racing.all(|attempt| fleet.is_silent(attempt.endpoint, now));
         let Some(state) = self.chunks.get_mut(number) else { return };
         let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
         match kind {
@@ -129,6 +131,7 @@ impl Job {
             number: state.numbers,
             deadline: self.options.deadline,
             kind,
+            rescue,
             reason,
         };
         let predicted_us = candidate.service_us(tokens as f64) + candidate.round_trip_us;

@@ -25,6 +25,7 @@ fn a_late_attempt_is_hedged_on_a_server_that_has_not_had_the_chunk() {
     let before = bench.fleet.hedge_budget();
     let (hedges, _) = bench.handle(then, Event::Tick);
     assert_eq!((hedges.len(), hedges[0].kind, hedges[0].chunk), (1, Kind::Hedge, sends[0].chunk));
+    assert!(!hedges[0].rescue, "the first may still be at work");
     assert_ne!(hedges[0].endpoint, sends[0].endpoint);
     assert_eq!(hedges[0].number, 2);
     let tokens = bench.job.chunk(sends[0].chunk).unwrap().tokens;
@@ -76,6 +77,7 @@ fn a_chunk_is_tried_again_once_its_whole_race_has_failed() {
     let (again, _) = bench.handle(then, failed(hedges[0].attempt, Failure::Transport));
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].kind, Kind::FreeRetry);
+    assert!(again[0].rescue, "the others have ended");
     assert!(![sends[0].endpoint, hedges[0].endpoint].contains(&again[0].endpoint));
 }
 
@@ -187,6 +189,7 @@ fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others
     assert!(wake(&rest) <= silent, "it is looked at again as soon as its silence tells");
     let (hedges, _) = bench.handle(silent, Event::Tick);
     assert_eq!(hedges.len(), 1);
+    assert!(hedges[0].rescue, "nobody else works on it");
 }
 
 /// A whole job's copy costs as much as the job: not where there is no room, unless its server is gone.

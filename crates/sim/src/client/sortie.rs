@@ -187,7 +187,9 @@ impl Sortie {
                     let server = self.servers.get(send.endpoint.0 as usize).copied().unwrap_or(usize::MAX);
                     open.sent.resize(send.attempt.0 as usize, usize::MAX);
                     open.sent.push(server);
-                    let (attempt, number, first) = (send.attempt, send.number, send.kind == Kind::First);
+                    // As on the wire: a rescue waits with first attempts.
+                    let number = if send.rescue { 1 } else { send.number };
+                    let (attempt, first) = (send.attempt, send.kind == Kind::First);
                     out.push(Effect::Send { job: id, attempt, server, units, number, first });
                 }
                 Action::Cancel { attempt, .. } => {
