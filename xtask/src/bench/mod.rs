@@ -6,6 +6,7 @@
 mod cpu;
 mod fleet;
 mod jobs;
+mod keeper;
 pub(crate) mod loader;
 mod overload;
 mod samples;

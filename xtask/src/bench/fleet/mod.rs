@@ -1,0 +1,149 @@
+//! `cargo xtask bench fleet`: four servers over timed devices, and what goes wrong with fleets.
+//!
+//! Every scenario has the same jobs. `quiet` is what the others are compared with; `stalls` is row 7 of the design's
+//! figures, `straggler` row 7b. Jobs must not fail in any of them: capacity always remains.
+
+mod names;
+mod scenario;
+mod verdict;
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+};
+
+use anyhow::Context as _;
+
+use self::{
+    names::{NoNamespace, names},
+    scenario::Scenario,
+    verdict::{find, line, verdict},
+};
+use super::{
+    jobs::Jobs,
+    loader::{self, Row},
+    timed::{self, Programs, Server, Shape},
+};
+
+/// A mid-sized encoder on a data-centre GPU, as the design's figures have it; a job is one batch.
+const DEVICE: Shape = Shape { a_ms: 1.0, b_us: 0.46, noise: 0.0, max_batch: 32_768 };
+
+/// Servers of the fleet.
+const SERVERS: u8 = 4;
+
+/// How much slower the straggler is.
+const STRAGGLER: f64 = 4.0;
+
+/// Time a job has: hundreds of times what it needs, little enough that a lost one shows.
+const DEADLINE: &str = "5s";
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What goes wrong; everything in turn if left out
+    #[arg(long, value_enum, value_delimiter = ',')]
+    scenarios: Vec<Scenario>,
+    /// Seconds each strategy is measured in each scenario
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..))]
+    seconds: u64,
+    /// Turns the strategies of a scenario take
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Offered tokens over what four servers can do
+    #[arg(long, default_value_t = 0.6)]
+    load: f64,
+    /// Factor on the devices' cost: above 1 for machines, or builds, that cannot keep up with the real figures
+    #[arg(long, default_value_t = 1.0)]
+    slower: f64,
+    /// Where arrivals and faults begin
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    build: timed::Build,
+}
+
+/// Runs it and prints a Markdown table, then whether the rows of the design hold.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let programs = timed::build(&args.build)?;
+    let shape = Shape { a_ms: DEVICE.a_ms * args.slower, b_us: DEVICE.b_us * args.slower, ..DEVICE };
+    let rate = args.load * f64::from(SERVERS) * shape.capacity() / Jobs::LARGE.tokens();
+    println!(
+        "\n{SERVERS} servers over timed devices (a {} ms, b {} µs), {rate:.1} jobs/s of 200 documents and {:.0} tokens, load \
+         {}, {} s in {} rounds for each strategy, {}\n",
+        shape.a_ms,
+        shape.b_us,
+        Jobs::LARGE.tokens(),
+        args.load,
+        args.seconds,
+        args.rounds,
+        args.build
+    );
+    println!(
+        "| scenario | strategy | jobs | failed | p50 ms | p99 ms | p99.9 ms | p99 ÷ quiet | p99.9 ÷ quiet | hedges % | \
+         retries % | free retries % | client µs/job | sent late p99 ms |\n\
+         | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    let scenarios = if args.scenarios.is_empty() { &Scenario::ALL[..] } else { &args.scenarios };
+    let mut all: Vec<(Scenario, Row)> = Vec::new();
+    for &scenario in scenarios {
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let rows = match one(scenario, args, &shape, rate, &programs, scratch.path()) {
+            Ok(rows) => rows,
+            Err(error) if error.is::<NoNamespace>() => {
+                println!("| {} | {error} |", scenario.name());
+                continue;
+            }
+            Err(error) => return Err(error.context(scenario.name())),
+        };
+        for row in rows {
+            println!("{}", line(scenario, &row, find(&all, Scenario::Quiet, &row.strategy)));
+            all.push((scenario, row));
+        }
+    }
+    println!("\n{}", verdict(&all));
+    Ok(())
+}
+
+/// One scenario.
+fn one(
+    scenario: Scenario,
+    args: &Args,
+    shape: &Shape,
+    rate: f64,
+    programs: &Programs,
+    scratch: &Path,
+) -> anyhow::Result<Vec<Row>> {
+    let mut arguments = vec!["--rate".to_owned(), rate.to_string()];
+    arguments.extend(Jobs::LARGE.arguments());
+    let more = format!(
+        "--strategies {} --warm-up 3s --duration {}s --rounds {} --deadline {DEADLINE} --seed {}",
+        scenario.strategies(),
+        args.seconds,
+        // A name's change is made once: another round would start with the addresses of the end.
+        if scenario == Scenario::Dns { 1 } else { args.rounds },
+        args.seed
+    );
+    arguments.extend(more.split(' ').map(str::to_owned));
+    if scenario == Scenario::Dns {
+        return names(args, shape, programs, scratch, arguments);
+    }
+    let start = |n: u8| Server::start(programs, shape, &format!("server-{n}"), (Ipv4Addr::LOCALHOST, 0), scratch);
+    let servers = (1..=SERVERS).map(start).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut endpoints: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address)).collect();
+    let hole = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    match (scenario, servers.first()) {
+        (Scenario::Straggler, Some(first)) => first.slow(STRAGGLER)?,
+        (Scenario::BlackHole, _) => {
+            // The system accepts for it; nobody ever reads.
+            let address = hole.local_addr().context("a listener has no address")?;
+            endpoints.push(format!("http://{address}"));
+        }
+        _ => {}
+    }
+    let each_round = args.seconds / u64::from(args.rounds);
+    for fault in scenario.faults(&servers, each_round) {
+        arguments.extend(["--fault".to_owned(), fault]);
+    }
+    arguments.extend(["--endpoint".to_owned(), endpoints.join(",")]);
+    Ok(loader::bench(&programs.sortie, &arguments)?.results)
+}
