@@ -171,7 +171,7 @@ pub(crate) fn from_load_report(wire: &v1::LoadReport) -> Report {
         limits: from_limits(&limits),
         draining: wire.state() == v1::ModelState::Draining,
         busy: f64::from(wire.busy),
-        served_tok_s: 0.0,
+        served_tok_s: f64::from(wire.served_tok_s),
         rate_tok_s: f64::from(wire.rate_tok_s),
         overdue: f64::from(wire.overdue),
     }

@@ -4,7 +4,6 @@
 //! Invariant: in-flight tokens and attempts are those of the [`Ticket`]s that live.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -90,7 +89,8 @@ pub(crate) struct Heard {
 /// A server.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoint {
-    served: BTreeMap<ModelId, Served>,
+    /// Few: a list is the fastest map.
+    served: Vec<(ModelId, Served)>,
     pub(crate) heard: Option<Heard>,
     pub(crate) reach: Reach,
     pub(crate) suspicion: Suspicion,
@@ -108,11 +108,15 @@ impl Endpoint {
     }
 
     pub(crate) fn served(&self, model: ModelId) -> Option<&Served> {
-        self.served.get(&model)
+        self.served.iter().find(|(id, _)| *id == model).map(|(_, served)| served)
     }
 
     pub(crate) fn served_mut(&mut self, model: ModelId) -> &mut Served {
-        self.served.entry(model).or_default()
+        let place = self.served.iter().position(|(id, _)| *id == model).unwrap_or_else(|| {
+            self.served.push((model, Served::default()));
+            self.served.len() - 1
+        });
+        &mut self.served[place].1
     }
 
     pub(crate) fn models(&self) -> impl Iterator<Item = (ModelId, &Served)> {
@@ -120,11 +124,11 @@ impl Endpoint {
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        self.served.values().map(Served::in_flight).sum()
+        self.served.iter().map(|(_, served)| served.in_flight()).sum()
     }
 
     pub(crate) fn attempts(&self) -> u32 {
-        self.served.values().map(|served| served.in_flight.attempts.load(Ordering::Relaxed)).sum()
+        self.served.iter().map(|(_, served)| served.in_flight.attempts.load(Ordering::Relaxed)).sum()
     }
 
     /// Other clients' work: what the last report said, less what was done since, believed less the
@@ -145,12 +149,12 @@ impl Endpoint {
         (left > 0.0).then_some(left)
     }
 
-    /// Attempts that it may have at once: few while nothing is known of it, one on trial.
-    pub(crate) fn most_attempts(&self, unknown: u32) -> u32 {
+    /// Whether it has as many attempts as it may: few while nothing is known of it, one on trial.
+    pub(crate) fn is_full(&self, unknown: u32) -> bool {
         match self.ejection.standing() {
-            Standing::Trial => 1,
-            _ if !self.known => unknown,
-            _ => u32::MAX,
+            Standing::Trial => self.attempts() >= 1,
+            _ if !self.known => self.attempts() >= unknown,
+            _ => false,
         }
     }
 

@@ -1,5 +1,5 @@
 //! How loaded the fleet is: `ρ = served tokens/s ÷ rate`, the mean over its servers,
-//! smoothed over [`LoadConfig::window`].
+//! smoothed over [`LoadConfig::window`]. The rate is that of endless batches, `1 / b`.
 //!
 //! The busy share of a device is not ρ: it holds the overhead of batches, which grows when
 //! jobs are cut smaller. A planner that follows it cuts less, sees less, cuts more, for
@@ -82,9 +82,9 @@ impl Load {
     }
 
     /// ρ of one server by its own word: tokens served of tokens possible, or its busy share.
-    pub(crate) fn word(&self, served_tok_s: f64, rate_tok_s: f64, busy: f64) -> f64 {
+    pub(crate) fn word(&self, served_tok_s: f64, most_tok_s: f64, busy: f64) -> f64 {
         let rho =
-            if served_tok_s > 0.0 && rate_tok_s > 0.0 { served_tok_s / rate_tok_s } else { busy * self.efficiency };
+            if served_tok_s > 0.0 && most_tok_s > 0.0 { served_tok_s / most_tok_s } else { busy * self.efficiency };
         if rho.is_finite() { rho.clamp(0.0, 2.0) } else { 0.0 }
     }
 

@@ -63,8 +63,39 @@ pub struct Report {
     pub busy: f64,
     /// Tokens a second that it ran, averaged over a second; 0 where it does not say.
     pub served_tok_s: f64,
-    /// Tokens a second while full batches run back to back; 0 where it does not say.
+    /// Tokens a second while full batches run back to back, all its devices together; 0 where it does not say.
     pub rate_tok_s: f64,
     /// Age of the running batch over its predicted time; above 1 it is overdue.
     pub overdue: f64,
+}
+
+impl Report {
+    /// Tokens a second that it could run without the overhead of batches, all devices together:
+    /// `rate · (1 + a / (b · max batch))`, which is `1 / b` a device; where it does not say its rate, `1 / b`.
+    pub(crate) fn most_tok_s(&self) -> f64 {
+        let usable = self.cost.is_usable();
+        if !(self.rate_tok_s.is_finite() && self.rate_tok_s > 0.0) {
+            return if usable { 1e6 / self.cost.b_us } else { 0.0 };
+        }
+        let most = self.limits.max_batch_tokens as f64;
+        let overhead = if usable && most > 0.0 { self.cost.break_even_tokens() / most } else { 0.0 };
+        self.rate_tok_s * (1.0 + overhead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_is_without_overhead_and_of_all_devices() {
+        let cost = Cost { a_us: 500.0, b_us: 0.5 };
+        let limits = Limits { max_batch_tokens: 4_000, ..Limits::default() };
+        let full = 4_000.0 / (500.0 + 2_000.0) * 1e6;
+        let report = |rate_tok_s| Report { cost, limits, rate_tok_s, ..Report::default() };
+        assert!((report(full).most_tok_s() / 2e6 - 1.0).abs() < 1e-9);
+        assert!((report(2.0 * full).most_tok_s() / 4e6 - 1.0).abs() < 1e-9);
+        assert!((report(f64::NAN).most_tok_s() / 2e6 - 1.0).abs() < 1e-9);
+        assert!(Report::default().most_tok_s() <= 0.0);
+    }
 }

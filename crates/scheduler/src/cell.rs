@@ -20,7 +20,7 @@ use crate::{
 const IDLE: u64 = u64::MAX;
 
 /// Number of words a gauge takes.
-const WORDS: usize = 10;
+const WORDS: usize = 11;
 
 /// All that a load report is made of.
 #[derive(Debug)]
@@ -113,11 +113,12 @@ fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
         started,
         predicted,
         gauge.busy.share.to_bits(),
+        gauge.busy.tok_s.to_bits(),
         nanos(gauge.busy.at),
     ]
 }
 
-fn unpack([flags, budget, knee, a, b, tokens, started, predicted, share, at]: [u64; WORDS]) -> DeviceGauge {
+fn unpack([flags, budget, knee, a, b, tokens, started, predicted, share, tok_s, at]: [u64; WORDS]) -> DeviceGauge {
     let time = Duration::from_nanos;
     DeviceGauge {
         alive: flags & 1 != 0,
@@ -126,7 +127,7 @@ fn unpack([flags, budget, knee, a, b, tokens, started, predicted, share, at]: [u
         knee: u32::try_from(knee).unwrap_or(u32::MAX),
         cost: Cost { a: f64::from_bits(a), b: f64::from_bits(b) },
         running: (started != IDLE).then_some(Running { tokens, started: time(started), predicted: time(predicted) }),
-        busy: Busy { share: f64::from_bits(share), at: time(at) },
+        busy: Busy { share: f64::from_bits(share), tok_s: f64::from_bits(tok_s), at: time(at) },
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
             knee: i as u32,
             cost: Cost { a: i as f64, b: i as f64 },
             running: Some(Running { tokens: i, started: Duration::from_nanos(i), predicted: Duration::from_nanos(i) }),
-            busy: Busy { share: i as f64, at: Duration::from_nanos(i) },
+            busy: Busy { share: i as f64, tok_s: i as f64, at: Duration::from_nanos(i) },
         };
         let cell = GaugeCell::new(&gauge(0));
         let done = AtomicBool::new(false);

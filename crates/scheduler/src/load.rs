@@ -4,7 +4,8 @@
 //! plus the queue at the fitted cost: `rest + a·⌈q/max⌉ + b·q`. A batch past its
 //! prediction is expected to take as long again as it is late. Several devices
 //! fill up like vessels: the wait is the `t` with `Σ rate·max(0, t − rest) = q`.
-//! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`.
+//! Busy is the share of time a batch ran, and served the tokens a second that ran, both averaged with
+//! weight `e^(−age / 1 s)`; a batch's tokens are spread over the time it took.
 //!
 //! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use crate::core::{At, Cost};
 
-/// Time constant of the busy average.
+/// Time constant of the averages.
 const BUSY_SECONDS: f64 = 1.0;
 
 /// The load of one scheduler at one moment.
@@ -40,6 +41,8 @@ pub struct LoadSnapshot {
     pub drain_ms: f32,
     /// Share of the last second a batch was running, 0 to 1; the devices' mean.
     pub busy: f32,
+    /// Tokens per second that ran, the average of the last second, all devices together.
+    pub served_tok_s: f32,
     /// Age of a running batch over its predicted duration, the largest of any device; above 1 it is overdue.
     pub overdue: f32,
 }
@@ -52,23 +55,32 @@ pub(crate) struct Running {
     pub(crate) predicted: Duration,
 }
 
-/// The busy average of one device.
+impl Running {
+    /// Tokens a second that it gives if it ends as predicted, or now.
+    pub(crate) fn tok_s(self, now: At) -> f64 {
+        self.tokens as f64 / self.predicted.max(now.saturating_sub(self.started)).as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// What one device has been doing, on average.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Busy {
+    /// Share of the time that a batch ran.
     pub(crate) share: f64,
+    /// Tokens a second that ran.
+    pub(crate) tok_s: f64,
     pub(crate) at: At,
 }
 
 impl Busy {
-    /// Brings it up to `now`, over a time in which a batch did or did not run.
-    pub(crate) fn settle(&mut self, now: At, running: bool) {
-        *self = Self { share: self.share_at(now, running), at: now };
-    }
-
-    fn share_at(&self, now: At, running: bool) -> f64 {
+    /// Brings it up to `now`, over a time in which a batch did or did not run, at so many tokens a second.
+    #[must_use]
+    pub(crate) fn by(self, now: At, running: Option<f64>) -> Self {
         let keep = (-now.saturating_sub(self.at).as_secs_f64() / BUSY_SECONDS).exp();
-        let present = if running { 1.0 } else { 0.0 };
-        present + (self.share - present) * keep
+        let blend = |before: f64, present: f64| present + (before - present) * keep;
+        let share = if running.is_some() { 1.0 } else { 0.0 };
+        let tok_s = running.unwrap_or(0.0);
+        Self { share: blend(self.share, share), tok_s: blend(self.tok_s, tok_s), at: now }
     }
 }
 
@@ -89,6 +101,11 @@ impl DeviceGauge {
     fn rest(&self, now: At) -> f64 {
         let rest = |batch: Running| batch.predicted.abs_diff(now.saturating_sub(batch.started));
         self.running.map_or(0.0, |batch| rest(batch).as_secs_f64())
+    }
+
+    /// What it has been doing until `now`.
+    fn busy_by(&self, now: At) -> Busy {
+        self.busy.by(now, self.running.map(|batch| batch.tok_s(now)))
     }
 
     fn overdue(&self, now: At) -> f64 {
@@ -139,7 +156,8 @@ pub(crate) fn snapshot(
         knee_tok: mean(&|gauge| f64::from(gauge.knee)) as u32,
         rate_tok_s: alive.iter().map(|gauge| gauge.cost.rate(gauge.budget)).sum::<f64>() as f32,
         drain_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
-        busy: mean(&|gauge| gauge.busy.share_at(now, gauge.running.is_some())).clamp(0.0, 1.0) as f32,
+        busy: mean(&|gauge| gauge.busy_by(now).share).clamp(0.0, 1.0) as f32,
+        served_tok_s: alive.iter().map(|gauge| gauge.busy_by(now).tok_s).sum::<f64>().max(0.0) as f32,
         overdue: alive.iter().map(|gauge| gauge.overdue(now)).fold(0.0, f64::max) as f32,
     }
 }
@@ -157,12 +175,31 @@ mod tests {
 
     #[test]
     fn busy_follows_the_last_second() {
-        let mut busy = Busy::default();
-        busy.settle(5 * SECOND, true);
-        assert!(busy.share > 0.99);
-        let later = busy.share_at(6 * SECOND, false);
-        assert!((0.36..0.38).contains(&later), "{later}");
-        assert!(busy.share_at(15 * SECOND, false) < 0.001);
+        let busy = Busy::default().by(5 * SECOND, Some(200.0));
+        assert!(busy.share > 0.99 && busy.tok_s > 198.0);
+        let later = busy.by(6 * SECOND, None);
+        assert!((0.36..0.38).contains(&later.share), "{later:?}");
+        assert!((72.0..76.0).contains(&later.tok_s), "{later:?}");
+        assert!(busy.by(15 * SECOND, None).share < 0.001);
+    }
+
+    /// Half the time at work on 90 tokens a tenth of a second: 450 a second, whenever it is looked at.
+    #[test]
+    fn served_is_what_ran_and_not_when_it_ended() {
+        let (mut busy, batch) = (Busy::default(), SECOND / 10);
+        for i in 0..100 {
+            let started = 2 * i * batch;
+            let running = Running { tokens: 90, started, predicted: batch };
+            busy = busy.by(started, None);
+            let mid = DeviceGauge { busy, ..gauge(Some(running)) };
+            let seen = snapshot(0, started + batch / 2, 0, [mid].into_iter()).served_tok_s;
+            assert!(i < 40 || (425.0..475.0).contains(&seen), "{seen}");
+            busy = busy.by(started + batch, Some(running.tok_s(started + batch)));
+        }
+        // A batch that hangs serves nothing more.
+        let hung = Running { tokens: 90, started: 20 * SECOND, predicted: batch };
+        let hung = DeviceGauge { busy: busy.by(20 * SECOND, None), ..gauge(Some(hung)) };
+        assert!(snapshot(0, 30 * SECOND, 0, [hung].into_iter()).served_tok_s < 10.0);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(crate) fn to_orca(report: &LoadReport) -> OrcaLoadReport {
         ("knee_tok", f64::from(report.knee_tok)),
         ("rate_tok_s", f64::from(report.rate_tok_s)),
         ("overdue", f64::from(report.overdue)),
+        ("served_tok_s", f64::from(report.served_tok_s)),
         ("state", f64::from(report.state)),
         ("max_batch_tokens", f64::from(limits.max_batch_tokens)),
         ("max_items", f64::from(limits.max_items)),

@@ -33,7 +33,7 @@ pub use clock::Clock;
 pub use fault::{Fault, Incident, Stalls};
 pub use scenario::{
     DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,
-    DEFAULT_NOISE, DEFAULT_ONE_WAY, Network, Scenario, ScenarioError, Sizes, Strategy,
+    DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, Network, Scenario, ScenarioError, Sizes, Strategy,
 };
 pub use stats::{Latencies, Outcome, SLICE, ServerStats, Slice, Spent};
 pub use world::run;

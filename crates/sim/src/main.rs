@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use sortie_dispatch::{Cost, config::PRIOR};
+use sortie_dispatch::{
+    Config, Cost,
+    config::{PRIOR, plan::MAX_CHUNKS},
+};
 use sortie_sim::{
     DEFAULT_BUDGET, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, Scenario, Sizes, Stalls,
     study::{self, Demand, Effort, HEADER, MOST_SERVERS, Measured, markdown, row},
@@ -59,7 +62,7 @@ enum Question {
         #[arg(long, default_value_t = 1)]
         clients: usize,
     },
-    /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 40
+    /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
     Faults,
 }
 
@@ -96,11 +99,16 @@ struct Fleet {
     /// Mean length of a stop
     #[arg(long, value_parser = humantime::parse_duration, default_value = "150ms")]
     stall: Duration,
+    /// Most chunks that sortie cuts a job into for speed
+    #[arg(long, default_value_t = MAX_CHUNKS)]
+    max_chunks: usize,
 }
 
 impl Fleet {
     fn scenario(&self, effort: Effort) -> Scenario {
         let warm_up = Duration::from_secs(1);
+        let mut dispatch = Config::default();
+        dispatch.plan.max_chunks = self.max_chunks;
         Scenario {
             servers: self.servers,
             clients: self.clients,
@@ -110,6 +118,7 @@ impl Fleet {
             sizes: Sizes::Even { job_tokens: self.job_tokens, items: self.items },
             stalls: self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 }),
             fixed_chunks: DEFAULT_FIXED_CHUNKS.min(self.servers),
+            dispatch,
             warm_up,
             end: warm_up + Duration::from_secs_f64(effort.seconds.max(0.1)),
             ..Scenario::default()
@@ -173,13 +182,17 @@ impl Capacity {
                 enough + 1
             ),
             None => format!(
-                "no number up to {MOST_SERVERS} gives a p99 of {p99}: the load is {:.2} servers' worth of work, and                  a chunk alone takes {} ms and more",
+                "no number up to {MOST_SERVERS} gives a p99 of {p99}: the load is {:.2} servers' worth of work, and a chunk alone takes {} ms and more",
                 found.worth, self.a_ms
             ),
         };
         Ok(format!("{}\n\n{answer}", markdown(&HEADER, found.tried.values().map(row))))
     }
 }
+
+/// What every table stands for: a run that passes its budget ends in an error, see
+/// [`study::StudyError::Overspent`].
+const WITHIN_BUDGET: &str = "extra tokens within the budget in every cell";
 
 /// What can go wrong: a study, or the drawing of it.
 type Wrong = Box<dyn std::error::Error>;
@@ -202,6 +215,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
         &Question::Small { clients } => {
             let (table, missed) = study::small(clients, effort)?;
             println!("{table}");
+            println!("\n{WITHIN_BUDGET}");
             println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
             missed.iter().for_each(|cell| println!("- {cell}"));
             return Ok(());
@@ -219,6 +233,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
         Question::Faults => study::faults(effort)?,
     };
     println!("{}", markdown(&HEADER, measured.iter().map(row)));
+    println!("\n{WITHIN_BUDGET}");
     if let Some(path) = &args.plot {
         draw(&args.question, &measured, path)?;
     }

@@ -27,6 +27,9 @@ pub const DEFAULT_NETWORK_TAIL: Duration = Duration::from_micros(50);
 /// Longest a job may take: far beyond what a stable fleet needs, so that only a drowned one fails.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a server counts the tokens of a probe as queued: what the real one does.
+pub const DEFAULT_RESERVE: Duration = Duration::from_millis(2);
+
 /// Chunks that strategies without a planner cut a job into.
 pub const DEFAULT_FIXED_CHUNKS: usize = 16;
 
@@ -142,7 +145,7 @@ pub struct Scenario {
     pub stalls: Option<Stalls>,
     /// What befalls servers, and when.
     pub incidents: Vec<Incident>,
-    /// How long a server counts the tokens of a probe as queued. The server does not, today.
+    /// How long a server counts the tokens of a probe as queued.
     pub reserve: Duration,
     /// Jobs that arrive before this are not counted.
     pub warm_up: Duration,
@@ -158,8 +161,8 @@ pub struct Scenario {
     pub fixed_chunks: usize,
     /// Whether jobs are hedged.
     pub hedging: bool,
-    /// Whether strategies without a planner hedge on a server that the chunk was not sent to. (Dispatch
-    /// always does.)
+    /// Whether strategies without a planner hedge on a server that the chunk was not sent to. (Dispatch has a
+    /// setting of its own.)
     pub exclusion: bool,
     /// The clients' settings.
     pub dispatch: Config,
@@ -179,7 +182,7 @@ impl Default for Scenario {
             network: Network::default(),
             stalls: None,
             incidents: Vec::new(),
-            reserve: Duration::ZERO,
+            reserve: DEFAULT_RESERVE,
             warm_up: Duration::from_secs(1),
             end: Duration::from_secs(5),
             deadline: DEFAULT_DEADLINE,

@@ -59,6 +59,8 @@ struct Held {
     /// Items that have not run.
     left: usize,
     batches: Vec<Batch>,
+    /// Number of the last batch that it rode in.
+    rode: u64,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,8 @@ pub(crate) struct Server {
     pub(crate) draining: bool,
     /// Tokens of probes that count as queued until then.
     reserved: VecDeque<(Duration, u64)>,
-    /// Tokens that ran, and how long the device was at work.
+    /// Batches and tokens that ran, and how long the device was at work.
+    batches: u64,
     pub(crate) served_tokens: u64,
     pub(crate) busy: Duration,
 }
@@ -117,6 +120,7 @@ impl Server {
             pace,
             draining: false,
             reserved: VecDeque::new(),
+            batches: 0,
             served_tokens: 0,
             busy: Duration::ZERO,
         };
@@ -147,7 +151,7 @@ impl Server {
         let request = Request { deadline: Some(part.deadline), priority, ..Request::of(tokens) };
         let id = self.core.admit(now, request, part.key).map_err(failure)?;
         let units: Vec<_> = part.units.iter().map(|&tokens| Unit { item: (), tokens: tokens as usize }).collect();
-        self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new() });
+        self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new(), rode: 0 });
         self.core.push(id, 0, units);
         self.core.close(id);
         Ok(())
@@ -156,7 +160,7 @@ impl Server {
     /// A chunk's stream is reset: its items leave the queue; those in a batch run for nobody.
     pub(crate) fn cancel(&mut self, key: Key) {
         if let Some(place) = self.held.iter().position(|held| held.key == key) {
-            let held = self.held.swap_remove(place);
+            let held = self.held.remove(place);
             self.core.cancel(held.id);
         }
     }
@@ -201,13 +205,17 @@ impl Server {
         let took = now.saturating_sub(began);
         self.core.finished(now, 0, Ran::Whole(took));
         self.served_tokens += tokens;
+        self.batches += 1;
         self.busy += took;
         let batch = Batch { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
         let mut done = Vec::new();
-        for held in &mut self.held {
-            let ran = units.iter().filter(|unit| unit.part == held.id).count();
-            if ran > 0 {
-                held.left -= ran.min(held.left);
+        for unit in &units {
+            // In the order they were admitted, so by their numbers.
+            let Ok(place) = self.held.binary_search_by_key(&unit.part, |held| held.id) else { continue };
+            let Some(held) = self.held.get_mut(place) else { continue };
+            held.left = held.left.saturating_sub(1);
+            if held.rode != self.batches {
+                held.rode = self.batches;
                 held.batches.push(batch);
             }
         }
@@ -244,7 +252,7 @@ impl Server {
             },
             draining: self.draining,
             busy: f64::from(load.busy),
-            served_tok_s: 0.0,
+            served_tok_s: f64::from(load.served_tok_s),
             rate_tok_s: f64::from(load.rate_tok_s),
             overdue: f64::from(load.overdue),
         }

@@ -141,6 +141,59 @@ fn lost_probes_and_noise_and_mixed_sizes_stay_within_the_budget() {
     assert_eq!(outcome.failed, 0);
 }
 
+/// A load generator that waits for answers before it asks again hides the tail (ghz's default): here who comes
+/// during a stop is counted from when they came.
+#[test]
+fn a_stop_is_felt_by_all_who_come_meanwhile() {
+    let stop = Duration::from_secs(1);
+    let incidents = vec![Incident::one(Duration::from_secs(1), 0, Fault::Stall(stop))];
+    let calm = Scenario { servers: 1, load: 0.3, end: Duration::from_secs(4), ..busy() };
+    let stopped = run(&Scenario { incidents, ..calm.clone() }).unwrap();
+    let jobs = stopped.latencies.len() as f64;
+    assert_eq!(stopped.jobs, run(&calm).unwrap().jobs, "jobs come whether or not others are answered");
+    // A second of 3.5 is stopped: half of those who come in it wait for half of it or more.
+    let waited = (1..100).rev().find(|percent| stopped.latencies.quantile(f64::from(*percent) / 100.0) < stop / 2);
+    let waited = jobs * (1.0 - f64::from(waited.unwrap_or(0)) / 100.0);
+    assert!(waited > 0.5 * jobs / 3.5 * 0.6, "{waited} of {jobs} jobs");
+}
+
+/// A simulator whose work grows with the fleet cannot do a thousand servers (freenet 3126): the same jobs cost
+/// the same events.
+#[test]
+fn the_work_of_a_run_does_not_grow_with_the_fleet() {
+    let run = |servers: usize, load: f64| {
+        let mut scenario = Scenario { servers, load, end: Duration::from_secs(2), ..busy() };
+        scenario.dispatch.plan.max_chunks = 8;
+        run(&scenario).unwrap()
+    };
+    let (small, large) = (run(50, 0.4), run(1_000, 0.02));
+    assert_eq!(small.jobs, large.jobs);
+    let ratio = large.events as f64 / small.events as f64;
+    assert!((0.7..1.4).contains(&ratio), "{} {}", small.events, large.events);
+}
+
+/// Sizes of fleets, numbers of clients, loads and faults, each with each other at least once (a Latin square).
+#[test]
+fn fleets_clients_loads_and_faults_in_all_pairs() {
+    let at = Duration::from_secs(1);
+    let slow_start = Duration::from_millis(400);
+    let faults = [Fault::Pace(4.0), Fault::Stall(Duration::from_millis(300)), Fault::Crash(Some(slow_start))];
+    for (row, servers) in [4, 16, 100].into_iter().enumerate() {
+        for (column, clients) in [1, 4, 50].into_iter().enumerate() {
+            let load = [0.3, 0.5, 0.7][(row + column) % 3];
+            let fault = faults[(row + 2 * column) % 3];
+            let name = format!("{servers} servers, {clients} clients, load {load}, {fault:?}");
+            let incidents = vec![Incident::one(at, 1, fault)];
+            // Jobs of many tokens: few of them fill a large fleet.
+            let sizes = Sizes::Even { job_tokens: 2_000 * servers as u64, items: 40 * servers };
+            let end = Duration::from_millis(1_800);
+            let outcome = run(&Scenario { servers, clients, load, sizes, incidents, end, ..busy() }).unwrap();
+            sane(&name, &outcome);
+            assert_eq!(outcome.failed, 0, "{name}");
+        }
+    }
+}
+
 #[test]
 fn nonsense_is_refused() {
     assert_eq!(run(&Scenario { servers: 0, ..Scenario::default() }).unwrap_err().field, "servers");

@@ -32,6 +32,10 @@ settings! {
         /// with 1 ms more, a fifth of both with 3 ms: cap and go.
         PROBE_PATIENCE probe_patience: Duration = Duration::from_millis(3), lasting, "must be above zero";
 
+        /// Whether hedges and retries keep off servers that the chunk was sent to before. Only a measurement
+        /// of what that is worth wants it off.
+        EXCLUSION exclusion: bool = true, |_| true, "";
+
         /// Attempts that a server of which nothing is known may have at once: unknown is not idle, and a
         /// fresh server must not get what all clients have (Elasticsearch 147579).
         UNKNOWN_IN_FLIGHT unknown_in_flight: u32 = 2, |x| *x > 0, "must be above zero";

@@ -30,7 +30,7 @@ settings! {
         /// up: there a job on every server waits for the fullest one.
         SMALL_FLEET small_fleet: usize = 4, |_| true, "";
 
-        /// ρ above which chunks must also carry their own overhead at the load there is:
+        /// ρ from which chunks must more and more carry their own overhead at the load there is: at the target
         /// `c ≥ (a/b) · ρ / (ρ* − ρ)`. Below it servers merge what waits, and overhead is shared.
         BUSY busy: f64 = 0.8, proper_share, "must be above 0, at most 1";
 

@@ -55,8 +55,7 @@ impl Fleet {
             served.cost.told(config, &mut state.prior, report.cost, now);
             share = Some(state.prior.cost().batch_us(REFERENCE_TOKENS) / report.cost.batch_us(REFERENCE_TOKENS));
         }
-        let rate = if report.rate_tok_s > 0.0 { report.rate_tok_s } else { 1e6 / report.cost.b_us };
-        let rho = self.load.word(report.served_tok_s, rate, report.busy);
+        let rho = self.load.word(report.served_tok_s, report.most_tok_s(), report.busy);
         let drain_us = report.drain.as_secs_f64() * 1e6;
         let strangers_us = (drain_us - own_us).max(0.0);
         self.load.saw_strangers(strangers_us);

@@ -122,12 +122,11 @@ impl Fleet {
     fn may(&self, rule: Rule, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
         let Some(endpoint) = self.endpoint(id) else { return false };
         let asks = |of: Rule| rule >= of;
-        !(asks(Rule::Untried) && wish.tried.contains(&id))
+        !(asks(Rule::Untried) && self.config.place.exclusion && wish.tried.contains(&id))
             && !(asks(Rule::Up) && (!endpoint.reach.is_ready(now) || endpoint.ejection.is_out()))
             && !(asks(Rule::Trusted) && endpoint.suspicion.is_suspect() && self.suspicion_counts())
             && !(asks(Rule::Free) && wish.siblings.contains(&id))
-            && !(asks(Rule::Uncapped)
-                && endpoint.attempts() >= endpoint.most_attempts(self.config.place.unknown_in_flight))
+            && !(asks(Rule::Uncapped) && endpoint.is_full(self.config.place.unknown_in_flight))
     }
 
     /// Whether a server may get a chunk of a plan that was made for it.

@@ -90,7 +90,7 @@ impl Job {
     /// Asks some servers, so that the hedge goes to one that is idle now.
     fn ask_for_hedge(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, actions: &mut Vec<Action>) {
         let Some(number) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
-        let siblings = self.servers();
+        let siblings = self.siblings(fleet, number);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.round.is_none()) else { return };
         let tokens = state.chunk.tokens;
         let wish = Wish { model: self.model, tokens, kind: Kind::Hedge, tried: &state.tried, siblings: &siblings };
@@ -123,13 +123,20 @@ impl Job {
         among: Option<&[EndpointId]>,
     ) -> Option<(Candidate, PlaceReason)> {
         let state = self.chunks.get(number)?;
-        let siblings = self.servers();
+        let siblings = self.siblings(fleet, number);
         let (kind, tokens) = (Kind::Hedge, state.chunk.tokens);
         let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &siblings };
         match among {
             None => fleet.pick(&wish, now),
             Some(servers) => fleet.best_of(servers, &wish, now).map(|best| (best, PlaceReason::Probed)),
         }
+    }
+
+    /// Servers that have attempts of this job; without exclusion, those of its other chunks.
+    fn siblings(&self, fleet: &Fleet, number: usize) -> Vec<EndpointId> {
+        let exclusion = fleet.config().place.exclusion;
+        let others = self.live.values().filter(|attempt| exclusion || attempt.chunk != number);
+        others.map(|attempt| attempt.endpoint).collect()
     }
 
     fn decide(

@@ -3,11 +3,13 @@
 //! Each cut costs a batch's fixed time and is another chance to meet a straggler, so:
 //! at `ρ ≥ ρ*` none; on `N ≤ 4` servers at `ρ ≥ 0.8` half of them, rounded up; without
 //! hedging half of them; until costs are known two. A chunk has at least
-//! `crowding · a/b` tokens, where crowding is 1, or `ρ / (ρ* − ρ)` at loads above
-//! [`crate::config::PlanConfig::busy`] or where servers do not merge what waits.
+//! `crowding · a/b` tokens, where crowding is 1, or `ρ / (ρ* − ρ)` where servers do not merge what
+//! waits. Where they do it goes from 1 at [`crate::config::PlanConfig::busy`] to that formula at ρ*, as
+//! `formula^w`, `w = (ρ − busy) / (ρ* − busy)`: a step at `busy`, from 1 to 16, is a threshold about
+//! which a constant load trembles, and the number of chunks with it.
 //!
-//! Crowding follows its formula by no more than 25% in 100 ms: all clients see the same
-//! load and must not all turn at once.
+//! Crowding follows by no more than 25% in 100 ms: all clients see the same load and must not all turn
+//! at once.
 
 use crate::{config::Config, options::Lane, time::Time};
 
@@ -135,12 +137,12 @@ impl std::fmt::Display for PlanReason {
 
 /// What crowding would be at a load that lasts.
 fn crowding(config: &Config, load: f64) -> f64 {
-    if config.plan.servers_merge && load <= config.plan.busy {
-        return 1.0;
-    }
     let room = config.load.target - load;
     let formula = if room > 0.0 { load / room } else { MOST_CROWDED };
-    formula.clamp(1.0, MOST_CROWDED)
+    let way = config.load.target - config.plan.busy;
+    let merged = if way > 0.0 { ((load - config.plan.busy) / way).clamp(0.0, 1.0) } else { 0.0 };
+    let weight = if config.plan.servers_merge { merged } else { 1.0 };
+    formula.clamp(1.0, MOST_CROWDED).powf(weight)
 }
 
 /// Crowding on its slow way to where the load says.
@@ -194,10 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn crowding_is_one_while_servers_merge_and_the_formula_above() {
+    fn crowding_is_one_while_servers_merge_and_the_formula_at_the_target() {
         let mut config = Config::default();
-        assert!((crowding(&config, 0.79) - 1.0).abs() < 1e-12);
-        assert!((crowding(&config, 0.82) - 0.82 / 0.03).abs() < 1e-9);
+        assert!((crowding(&config, 0.80) - 1.0).abs() < 1e-9);
+        assert!((crowding(&config, 0.825) - (0.825f64 / 0.025).sqrt()).abs() < 1e-9);
+        assert!((crowding(&config, 0.849_999) - MOST_CROWDED).abs() < 0.1);
+        // No step anywhere: a load that trembles by 1% does not triple the least chunk below 0.82.
+        for step in 0..82 {
+            let load = f64::from(step) / 100.0;
+            assert!(crowding(&config, load + 0.01) / crowding(&config, load) < 3.0, "{load}");
+        }
         config.plan.servers_merge = false;
         assert!((crowding(&config, 0.7) - 0.7 / 0.15).abs() < 1e-9);
         assert!((crowding(&config, 0.3) - 1.0).abs() < 1e-12);
@@ -211,12 +219,12 @@ mod tests {
         let mut crowding = Crowding::default();
         let mut before = crowding.follow(&config, 0.3, at(0));
         for step in 1..200u64 {
-            let load = if step % 2 == 0 { 0.82 } else { 0.78 };
+            let load = if step % 2 == 0 { 0.83 } else { 0.78 };
             let value = crowding.follow(&config, load, at(step * 10));
             assert!((value / before - 1.0).abs() <= 0.026, "{before} {value}");
             before = value;
         }
-        let settled = (0..100u64).fold(0.0, |_, step| crowding.follow(&config, 0.82, at(2_000 + step * 100)));
-        assert!((settled / (0.82 / 0.03) - 1.0).abs() <= DEAD_BAND + 1e-9, "{settled}");
+        let settled = (0..100u64).fold(0.0, |_, step| crowding.follow(&config, 0.83, at(2_000 + step * 100)));
+        assert!((settled / super::crowding(&config, 0.83) - 1.0).abs() <= DEAD_BAND + 1e-9, "{settled}");
     }
 }

@@ -64,7 +64,7 @@ fn cancelled_attempts_return_their_tokens() {
 /// flips for ever.
 #[test]
 fn adaptive_k_does_not_oscillate_at_constant_load() {
-    for load in [0.4, 0.6, 0.7] {
+    for load in [0.4, 0.6, 0.7, 0.8] {
         let outcome = run(Scenario { servers: 8, clients: 4, load, ..seconds(12) }, &[]);
         // Means over half seconds, once warm.
         let mut means = Vec::new();

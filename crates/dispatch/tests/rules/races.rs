@@ -33,6 +33,25 @@ fn a_late_attempt_is_hedged_on_a_server_that_has_not_had_the_chunk() {
     assert_eq!(bench.in_flight(), 2 * tokens);
 }
 
+/// tower's hedge and gRPC's (A6) may land where the first attempt is. Here that takes a switch.
+#[test]
+fn no_hedge_goes_to_the_server_that_has_the_chunk_but_without_exclusion() {
+    for exclusion in [true, false] {
+        let mut config = Config::default();
+        config.health.suspicion = false;
+        config.place.exclusion = exclusion;
+        let mut bench = Bench::new(1, config);
+        let (sends, rest) = bench.handle(at(0), Event::Start);
+        let (mut then, mut hedges) = (wake(&rest), Vec::new());
+        while hedges.is_empty() && then < at(1_000) {
+            let (sent, rest) = bench.handle(then, Event::Tick);
+            (then, hedges) = (wake(&rest), sent);
+        }
+        let servers: Vec<EndpointId> = hedges.iter().map(|hedge| hedge.endpoint).collect();
+        assert_eq!(servers, if exclusion { vec![] } else { vec![sends[0].endpoint] });
+    }
+}
+
 #[test]
 fn the_first_success_wins_and_the_loser_is_cancelled_and_gives_its_tokens_back() {
     for hedge_wins in [true, false] {

@@ -102,7 +102,7 @@ impl Device {
         self.lead += LEAD_WEIGHT * (took - self.lead);
         let tokens = self.sealed.take().unwrap_or(0);
         let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
-        self.busy.settle(now, self.running.is_some());
+        self.settle(now, true);
         self.running = Some(Running { tokens, started: now, predicted });
     }
 
@@ -113,7 +113,7 @@ impl Device {
 
     pub(super) fn stop(&mut self, now: At, ran: Ran) {
         self.ended = now;
-        self.busy.settle(now, self.running.is_some());
+        self.settle(now, ran != Ran::Otherwise);
         match (self.running.take(), ran) {
             (Some(batch), Ran::Whole(took)) => self.fit.observe(batch.tokens, took),
             (Some(_), Ran::Otherwise) => {}
@@ -128,6 +128,14 @@ impl Device {
         }
     }
 
+    /// Brings the averages up to now. What ran for nothing was not served.
+    fn settle(&mut self, now: At, served: bool) {
+        // The batch is over: it took what it took, whatever was predicted.
+        let over = |batch: Running| Running { predicted: Duration::ZERO, ..batch };
+        let tok_s = |batch: Running| if served { over(batch).tok_s(now) } else { 0.0 };
+        self.busy = self.busy.by(now, self.running.map(tok_s));
+    }
+
     /// Memory did not suffice for a batch of `tokens`.
     pub(super) fn halve(&mut self, now: At, tokens: usize) {
         let floor = (self.full_budget / LEAST_SHARE).max(1);
@@ -136,7 +144,7 @@ impl Device {
     }
 
     pub(super) fn lose(&mut self, now: At) {
-        self.busy.settle(now, self.running.is_some());
+        self.settle(now, false);
         self.running = None;
         self.alive = false;
         self.fit = CostFit::default();

@@ -12,6 +12,7 @@ use sortie_scheduler::{Scheduler, SchedulerConfig};
 use super::{
     Served, StartupError,
     facts::made_for,
+    reserved::Reserved,
     warm_up::{prime, warm_up},
 };
 use crate::{
@@ -113,6 +114,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         tokenizers: Arc::clone(&shared.tokenizers),
         tokenizing: TokenizeTally::default(),
         ratio: TokenRatio::default(),
+        reserved: Reserved::default(),
         draining: Arc::clone(&shared.draining),
     })
 }

@@ -5,6 +5,7 @@
 mod facts;
 mod life;
 mod load;
+mod reserved;
 mod served;
 mod warm_up;
 

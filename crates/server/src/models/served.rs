@@ -1,15 +1,21 @@
 //! One model as it is served: what it is, its queue, its load.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use sortie_engine::{Model, ModelInfo, Task};
 use sortie_proto::v1;
 use sortie_scheduler::{Health, Scheduler};
 
-use super::facts::{made_for, proto_pooling, proto_task, rpcs};
+use super::{
+    facts::{made_for, proto_pooling, proto_task, rpcs},
+    reserved::Reserved,
+};
 use crate::{
     backend::EngineBackend,
     errors::ServeError,
@@ -32,6 +38,8 @@ pub(crate) struct Served {
     pub(crate) tokenizing: TokenizeTally,
     /// Tokens a byte of text makes, learned from requests.
     pub(crate) ratio: TokenRatio,
+    /// What probes asked about.
+    pub(super) reserved: Reserved,
     pub(super) draining: Arc<AtomicBool>,
 }
 
@@ -55,14 +63,24 @@ impl Served {
         }
     }
 
+    /// A caller thinks of sending so many tokens: they count in reports for a moment. More than the queue
+    /// takes is nonsense.
+    pub(crate) fn reserve(&self, tokens: u64) {
+        if tokens > 0 {
+            self.reserved.add(tokens.min(self.limits.max_queue_tokens), Instant::now());
+        }
+    }
+
     /// Its load now; no lock is taken.
     pub(crate) fn load_report(&self) -> v1::LoadReport {
         let load = self.scheduler.load();
+        let reserved = self.reserved.tokens(Instant::now()) as f64;
+        let reserved_ms = reserved * f64::from(load.b_us) / 1e3 / f64::from(load.devices.max(1));
         // Memory may have cut it.
         let max_batch_tokens = load.max_batch_tok.min(self.limits.max_batch_tokens);
         v1::LoadReport {
             epoch: load.epoch,
-            drain_ms: load.drain_ms,
+            drain_ms: load.drain_ms + reserved_ms as f32,
             busy: load.busy,
             queued_tok: load.queued_tok,
             running_tok: load.running_tok,
@@ -73,6 +91,7 @@ impl Served {
             limits: Some(v1::Limits { max_batch_tokens, ..self.limits }),
             state: self.state().into(),
             overdue: load.overdue,
+            served_tok_s: load.served_tok_s,
         }
     }
 

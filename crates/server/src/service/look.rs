@@ -33,5 +33,8 @@ pub(super) fn probe(
 ) -> Result<v1::ProbeResponse, ServeError> {
     let served = &registry.get(&request.model)?;
     context.note_model(served);
-    Ok(v1::ProbeResponse { report: Some(served.load_report()), replica: served.replica.to_string() })
+    let report = served.load_report();
+    // After the report: nobody waits for himself.
+    served.reserve(request.tokens);
+    Ok(v1::ProbeResponse { report: Some(report), replica: served.replica.to_string() })
 }

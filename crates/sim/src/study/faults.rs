@@ -8,7 +8,7 @@ use super::{Cell, Effort, Measured, StudyError, measure};
 use crate::{Fault, Incident, Scenario, Sizes, Stalls, Strategy};
 
 /// Fleets.
-const FLEETS: [usize; 3] = [4, 16, 40];
+const FLEETS: [usize; 3] = [4, 16, 100];
 
 /// When a fault begins.
 const AT: Duration = Duration::from_secs(3);

@@ -99,6 +99,11 @@ pub fn ablations(effort: Effort) -> Result<Vec<Measured>, StudyError> {
                 s.dispatch.budget.hedge_share = 1.0;
                 s.dispatch.budget.burst_jobs = 10_000.0;
             }),
+            without("− exclusion", |s| s.dispatch.place.exclusion = false),
+            without("− exclusion, − suspicion", |s| {
+                s.dispatch.place.exclusion = false;
+                s.dispatch.health.suspicion = false;
+            }),
             without("− adaptive chunks (always 16)", |s| {
                 s.dispatch.plan.max_chunks = s.fixed_chunks;
                 s.dispatch.plan.min_gain = 0.0;
@@ -107,7 +112,7 @@ pub fn ablations(effort: Effort) -> Result<Vec<Measured>, StudyError> {
                 s.dispatch.load.calm = 1.0;
                 s.dispatch.plan.busy = 1.0;
             }),
-            without("+ probes reserve 2 ms", |s| s.reserve = Duration::from_millis(2)),
+            without("− reserving by probes", |s| s.reserve = Duration::ZERO),
             without("p2c + hedge", |s| s.strategy = Strategy::P2cHedge),
             without("p2c + hedge − exclusion", |s| {
                 s.strategy = Strategy::P2cHedge;
