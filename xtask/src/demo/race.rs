@@ -20,16 +20,19 @@ const STRATEGIES: &str = "naive,sortie";
 const DOCUMENTS: u32 = 96;
 
 /// Characters of a document: a title's length, so that one core has a job done in a fraction of a second.
-const LENGTH: usize = 60;
+const LENGTH: usize = 40;
 
 /// Offered work over what the servers just did together: more would queue at the slow one for ever, whoever sends it.
-const LOAD: f64 = 0.3;
+const LOAD: f64 = 0.25;
 
 /// Tokens a pair has beside its document's: a short query and the specials.
 const FIXED_TOKENS: f64 = 8.0;
 
 /// Bytes of English in a token of the demo's model, roughly.
 const BYTES_PER_TOKEN: f64 = 4.5;
+
+/// Before that: the client library learns what servers cost, and cuts a job in two at most until it knows.
+const WARM_UP: &str = "4s";
 
 /// The slow server stands still so many milliseconds …
 const STOPPED_MS: u64 = 300;
@@ -79,7 +82,7 @@ impl Race<'_> {
             ["--documents", &DOCUMENTS.to_string()],
             ["--rate", &format!("{rate:.3}")],
             ["--strategies", STRATEGIES],
-            ["--warm-up", "2s"],
+            ["--warm-up", WARM_UP],
             ["--duration", &format!("{}s", self.seconds)],
             ["--deadline", &format!("{DEADLINE_MS}ms")],
             ["--fault", &fault],
