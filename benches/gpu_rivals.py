@@ -8,6 +8,7 @@ Prints one line of JSON at the end: a list of {how, seconds}. Each is the median
 """
 
 import json
+import os
 import sys
 import time
 
@@ -144,7 +145,11 @@ def packed_rows(torch, layers, hidden, heads, lengths):
         return x[starts[:-1].long()]
 
     rows = []
-    for how, f in [("eager", forward), ("compiled", torch.compile(forward))]:
+    ways = [("eager", forward)]
+    # PyTorch's own switch; compiling takes minutes.
+    if os.environ.get("TORCH_COMPILE_DISABLE") != "1":
+        ways.append(("compiled", torch.compile(forward)))
+    for how, f in ways:
         def run():
             with torch.inference_mode():
                 f(x)

@@ -180,6 +180,17 @@ impl Executor {
         }
     }
 
+    /// Takes the device memory that batches of up to `tokens` will need, so that it does not grow later. For
+    /// warm-up; nothing on processors. What cannot be had now is logged, and taken when it is needed.
+    pub fn reserve(&mut self, tokens: usize) {
+        let _using = on_gpu(self.device).then(cuda::using);
+        if let Inner::Native(e) = &mut self.inner
+            && let Err(error) = e.reserve(tokens)
+        {
+            tracing::warn!(device = %self.device, tokens, %error, "no device memory in one piece for the largest batch");
+        }
+    }
+
     /// Ends the profile that the model's options asked for: which provider ran which
     /// operators, longest first.
     ///

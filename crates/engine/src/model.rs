@@ -49,13 +49,57 @@ pub struct CudaOptions {
     pub graphs: bool,
     /// Every batch's numbers go up and down through page-locked memory, on a stream of ours.
     pub pinned: bool,
-    /// Attention kernels ONNX Runtime may choose from, as the bits of its `sdpa_kernel`; `None` is all.
-    pub attention: Option<u32>,
+    /// Attention kernels of native models, as the bits of ONNX Runtime's `sdpa_kernel`; 0 leaves it to ONNX Runtime.
+    pub attention: u32,
+    /// How the GELU of models that were trained with the exact one is computed in f16.
+    pub gelu: Gelu,
+    /// Run each f16 model once on the processor at load, to round its weights by what its activations are like.
+    pub calibrate: bool,
+}
+
+/// How GELU is computed in f16 on a GPU. Models trained with the tanh form have it inside the product always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gelu {
+    /// By the error function, after the product.
+    Exact,
+    /// In its tanh form inside the product, with the mean difference put back by the next bias.
+    #[default]
+    Fused,
+}
+
+impl Gelu {
+    /// Its name, as in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Gelu::Exact => "exact",
+            Gelu::Fused => "fused",
+        }
+    }
+}
+
+impl std::str::FromStr for Gelu {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Gelu::Exact, Gelu::Fused]
+            .into_iter()
+            .find(|g| g.name() == text)
+            .ok_or_else(|| format!("{text:?} is no way to compute GELU; exact and fused are"))
+    }
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        Self { memory_limit: None, graphs: DEFAULT_GRAPHS, pinned: DEFAULT_PINNED, attention: None }
+        Self {
+            memory_limit: None,
+            graphs: DEFAULT_GRAPHS,
+            pinned: DEFAULT_PINNED,
+            attention: DEFAULT_ATTENTION,
+            gelu: Gelu::default(),
+            calibrate: DEFAULT_CALIBRATE,
+        }
     }
 }
 
@@ -64,6 +108,14 @@ pub const DEFAULT_GRAPHS: bool = true;
 
 /// Off until measured to pay: a batch's numbers are a few hundred kilobytes.
 pub const DEFAULT_PINNED: bool = false;
+
+/// Flash (1), memory efficient (2) and plain (16) attention. Naming any makes ONNX Runtime take flash attention at every
+/// length, which is 3 to 8% faster; left to itself it waits for 513 tokens. TensorRT's kernels (4, 32) are far slower here, but
+/// not for padded graphs, which are therefore left alone.
+pub const DEFAULT_ATTENTION: u32 = 1 | 2 | 16;
+
+/// A second or two at load; without it f16 leaves the bounds of docs/gpu.md for some models.
+pub const DEFAULT_CALIBRATE: bool = true;
 
 impl LoadOptions {
     /// The library to run on: the one given, else the one found.

@@ -18,6 +18,17 @@ pub(crate) enum Elem {
     BF16 = 16,
 }
 
+impl Elem {
+    /// Bytes of one number.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Elem::F16 | Elem::BF16 => 2,
+            Elem::F32 | Elem::I32 => 4,
+            Elem::I64 => 8,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelProto {
     #[prost(int64, tag = "1")]

@@ -12,7 +12,7 @@ use ort::{
 };
 
 use crate::{
-    cuda::{self, Memory},
+    cuda::{self, Cuda, Memory},
     device::Device,
     error::LoadError,
     model::LoadOptions,
@@ -26,6 +26,8 @@ pub(crate) struct Ready {
     pub(crate) builder: SessionBuilder,
     /// Whether CUDA graphs may be captured.
     pub(crate) graphs: bool,
+    /// CUDA and the device's number, where it is a GPU.
+    pub(crate) gpu: Option<(Cuda, u32)>,
     /// The stream the session runs on and the way to its memory, where either is used.
     pub(crate) memory: Option<Memory>,
 }
@@ -41,14 +43,14 @@ impl Ready {
             builder = builder.with_profiling(prefix).map_err(|e| bad(e.into()))?;
         }
         let Device::Cuda(number) = device else {
-            return Ok(Self { builder, graphs: false, memory: None });
+            return Ok(Self { builder, graphs: false, gpu: None, memory: None });
         };
         let lost = |source| LoadError::Device { device, source };
         let cuda = runtime.cuda().map_err(lost)?;
         cuda::device(&cuda, number).map_err(lost)?;
         let graphs = ours && options.cuda.graphs;
         let memory = if ours && (graphs || options.cuda.pinned) {
-            Some(Memory::cuda(cuda, number).map_err(lost)?)
+            Some(Memory::cuda(cuda.clone(), number).map_err(lost)?)
         } else {
             None
         };
@@ -60,8 +62,8 @@ impl Ready {
         if let Some(bytes) = options.cuda.memory_limit {
             provider = provider.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
-        if let Some(backends) = options.cuda.attention {
-            provider = provider.with_attention_backend(attention(backends));
+        if ours {
+            provider = provider.with_attention_backend(attention(options.cuda.attention));
         }
         if let Some(memory) = &memory {
             // SAFETY: the stream lives in `memory`, which is dropped after the session that runs on it.
@@ -74,7 +76,7 @@ impl Ready {
         if ours {
             builder = builder.with_disable_cpu_fallback().map_err(|e| bad(e.into()))?;
         }
-        Ok(Self { builder, graphs, memory })
+        Ok(Self { builder, graphs, gpu: Some((cuda, number)), memory })
     }
 }
 

@@ -22,7 +22,7 @@ mod speed;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use sortie_engine::{CudaOptions, Device, LoadOptions, Precision, Runtime, SampleShape};
+use sortie_engine::{CudaOptions, DEFAULT_ATTENTION, Device, Gelu, LoadOptions, Precision, Runtime, SampleShape};
 
 #[derive(Parser)]
 #[command(about = "Parity, speed and memory of the engine and a server on one device")]
@@ -65,9 +65,18 @@ struct Common {
     /// Every batch through page-locked memory
     #[arg(long, global = true)]
     pinned: bool,
-    /// Attention kernels, as the bits of ONNX Runtime's `sdpa_kernel`
+    /// Attention kernels, as the bits of ONNX Runtime's `sdpa_kernel`; 0 leaves the choice to it
+    #[arg(long, global = true, default_value_t = DEFAULT_ATTENTION)]
+    attention: u32,
+    /// GELU in f16: fused or exact
+    #[arg(long, global = true, default_value = "fused")]
+    gelu: Gelu,
+    /// Weights rounded one by one, GELU exact
     #[arg(long, global = true)]
-    attention: Option<u32>,
+    no_calibration: bool,
+    /// Device memory taken as batches need it
+    #[arg(long, global = true)]
+    no_reserve: bool,
     /// Folder with `tiny/` and `minilm.json`
     #[arg(long, global = true, default_value = "tests/oracle")]
     oracle: PathBuf,
@@ -141,6 +150,8 @@ impl Common {
                 graphs: !self.no_graphs,
                 pinned: self.pinned,
                 attention: self.attention,
+                gelu: self.gelu,
+                calibrate: !self.no_calibration,
                 ..CudaOptions::default()
             },
             ..LoadOptions::default()
@@ -150,6 +161,11 @@ impl Common {
 
 fn main() -> anyhow::Result<ExitCode> {
     let Cli { which, common } = Cli::parse();
+    // What the engine does without, and why, belongs beside the figures.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = common.runtime()?;
     println!("{}", runtime.build_info());
     match runtime.gpus() {

@@ -22,6 +22,9 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     let model = Model::open(folder.path(), &common.options()?)?;
     let mut executor = Executor::new(&model)?;
     let graphs = executor.capture();
+    if !common.no_reserve {
+        executor.reserve(MOST_TOKENS);
+    }
     let mut random = 7_u64;
     let mut next = |below: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -61,6 +61,8 @@ struct Scored {
 /// What one model's cases came to.
 struct Row {
     name: String,
+    /// Number format that it ran in.
+    precision: &'static str,
     cases: usize,
     /// Largest logit difference over max(1, |logit|).
     logit: f32,
@@ -97,7 +99,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
     if let Some(models) = &common.models {
         rows.extend(real(common, models, &options)?);
     }
-    println!("\n## Parity with PyTorch, {} on {}\n", common.precision.name(), common.device);
+    println!("\n## Parity with PyTorch, {} on {}\n", rows.first().map_or("nothing", |r| r.precision), common.device);
     println!("| model | cases | largest logit difference | least cosine | alone against batched | |");
     println!("| --- | ---: | ---: | ---: | ---: | --- |");
     for r in &rows {
@@ -169,7 +171,14 @@ fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyho
     executor.capture();
     let items: Vec<&WorkItem> = cases.iter().map(|(item, _)| item).collect();
     let together = executor.run(&items);
-    let mut row = Row { name: name.to_owned(), cases: cases.len(), logit: 0.0, cosine: 1.0, mates: 0.0 };
+    let mut row = Row {
+        name: name.to_owned(),
+        precision: model.info().precision,
+        cases: cases.len(),
+        logit: 0.0,
+        cosine: 1.0,
+        mates: 0.0,
+    };
     for ((item, want), got) in cases.iter().zip(together) {
         let got = numbers(got)?;
         if got.len() != want.len() {

@@ -179,6 +179,7 @@ impl Server {
         command.args(["--listen", "127.0.0.1:0", "--device", &common.device.to_string(), "--addr-file"]).arg(&file);
         command.arg("--model").arg(format!("reranker={}", model.display())).stdin(Stdio::null());
         command.args(["--precision", common.precision.name()]);
+        command.args(["--gelu", common.gelu.name()]);
         command.arg(format!("--cuda-graphs={}", !common.no_graphs));
         if let Some(library) = &common.ort_library {
             command.arg("--ort-library").arg(library);

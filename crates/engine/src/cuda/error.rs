@@ -65,6 +65,16 @@ pub enum CudaError {
         /// CUDA's words.
         says: String,
     },
+    /// A call of cublasLt failed.
+    #[error("{call} failed: CUBLAS failure {code}: {says}")]
+    Product {
+        /// The call.
+        call: &'static str,
+        /// cuBLAS's code.
+        code: i32,
+        /// cuBLAS's name of it.
+        says: String,
+    },
 }
 
 /// 13000 to `13.0`.

@@ -9,12 +9,14 @@ mod error;
 mod fault;
 mod libraries;
 mod memory;
+mod products;
 mod runtime;
 
 pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{Memory, Piece};
+pub(crate) use products::{ALIGNED, Operands, Products, Sizes};
 pub use runtime::GpuFacts;
 pub(crate) use runtime::{Cuda, Pinned};
 

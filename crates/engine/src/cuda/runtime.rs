@@ -45,8 +45,9 @@ pub struct GpuFacts {
     pub total: u64,
 }
 
-type Status = c_int;
+pub(super) type Status = c_int;
 
+/// A table of calls that one library has, found by name.
 macro_rules! calls {
     ($library:ident: $($field:ident $symbol:literal ($($arg:ty),*))*) => {
         #[derive(Clone, Copy)]
@@ -66,6 +67,8 @@ macro_rules! calls {
     };
 }
 
+pub(super) use calls;
+
 calls! { Runtime:
     device_count c"cudaGetDeviceCount" (*mut c_int)
     runtime_version c"cudaRuntimeGetVersion" (*mut c_int)
@@ -75,6 +78,8 @@ calls! { Runtime:
     mem_info c"cudaMemGetInfo" (*mut usize, *mut usize)
     host_alloc c"cudaHostAlloc" (*mut *mut c_void, usize, c_uint)
     free_host c"cudaFreeHost" (*mut c_void)
+    malloc c"cudaMalloc" (*mut *mut c_void, usize)
+    free c"cudaFree" (*mut c_void)
     stream_create c"cudaStreamCreateWithFlags" (*mut *mut c_void, c_uint)
     stream_destroy c"cudaStreamDestroy" (*mut c_void)
     stream_sync c"cudaStreamSynchronize" (*mut c_void)
@@ -214,6 +219,15 @@ impl Cuda {
         Ok(Pinned { cuda: self.clone(), at, bytes })
     }
 
+    /// Reserves `bytes` of a device's memory; freed when dropped.
+    pub(super) fn device_memory(&self, number: u32, bytes: usize) -> Result<DeviceMemory, CudaError> {
+        self.select(number)?;
+        let mut at = ptr::null_mut();
+        // SAFETY: writes one pointer.
+        self.check("cudaMalloc", unsafe { (self.runtime.malloc)(&mut at, bytes) })?;
+        Ok(DeviceMemory { cuda: self.clone(), at })
+    }
+
     /// Makes a stream on the current device.
     pub(crate) fn stream(&self) -> Result<Stream, CudaError> {
         let mut stream = ptr::null_mut();
@@ -303,5 +317,26 @@ impl Drop for Pinned {
         // SAFETY: reserved by us and not used after.
         #[expect(unsafe_code, reason = "a foreign call")]
         let _ = unsafe { (self.cuda.runtime.free_host)(self.at.as_ptr().cast()) };
+    }
+}
+
+/// Memory of a device that is ours alone.
+pub(super) struct DeviceMemory {
+    cuda: Cuda,
+    at: *mut c_void,
+}
+
+impl DeviceMemory {
+    /// Its address on the device.
+    pub(super) fn address(&self) -> *mut c_void {
+        self.at
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: reserved by us and not used after. A lost context fails here, and nothing can be done.
+        #[expect(unsafe_code, reason = "a foreign call")]
+        let _ = unsafe { (self.cuda.runtime.free)(self.at) };
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Builder {
     target: Target,
     /// Format of the activations written now, and of the weights that meet them.
     elem: Elem,
+    /// Whether products with bias and GELU may be one operator of ours.
+    fused: bool,
     graph: GraphProto,
     weights: Vec<Initializer>,
 }
@@ -67,7 +69,18 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph for `target`, in its format.
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, elem: target.elem(), graph: GraphProto::default(), weights: Vec::new() }
+        Self { target, elem: target.elem(), fused: false, graph: GraphProto::default(), weights: Vec::new() }
+    }
+
+    /// Writes products with bias and GELU as one operator of ours, where the format is one it takes.
+    pub(crate) fn fusing(mut self, fused: bool) -> Self {
+        self.fused = fused;
+        self
+    }
+
+    /// Whether a product written now may be that operator.
+    pub(crate) fn fused(&self) -> bool {
+        self.fused && self.elem == Elem::F16
     }
 
     /// What the graph is written for.

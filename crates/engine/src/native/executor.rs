@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use ort::{
     logging::LogLevel,
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue},
     value::Tensor,
 };
@@ -25,6 +26,9 @@ use crate::{
     session::{Ready, run_eagerly},
 };
 
+/// Halves of the activations' bytes that are reserved: a half more than they are, for the gaps between them.
+const RESERVED_HALVES: usize = 3;
+
 /// A session over a graph of ours.
 pub(crate) struct NativeExecutor {
     // Dropped first: it runs on the stream that `graphs` holds.
@@ -33,6 +37,9 @@ pub(crate) struct NativeExecutor {
     /// By what is copied back.
     run_options: HashMap<Outputs, RunOptions<HasSelectedOutputs>>,
     graphs: Option<Graphs>,
+    device: Device,
+    /// Bytes that activations of one token take at most, at once.
+    token_bytes: usize,
 }
 
 impl fmt::Debug for NativeExecutor {
@@ -72,7 +79,22 @@ impl NativeExecutor {
         let memory = ready.memory.take();
         let (session, host) = session::load(model, target, ready, options)?;
         let graphs = memory.map(|memory| Graphs::new(memory, options.cuda.pinned));
-        Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs })
+        let (elem, e) = (target.elem().bytes(), &model.encoder);
+        // Widest in attention (states, projection twice, result) or between the feed-forward products; then the f32 output.
+        let token_bytes = elem * (8 * e.hidden).max(2 * e.hidden + 2 * e.inner) + size_of::<f32>() * e.hidden;
+        Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs, device, token_bytes })
+    }
+
+    /// Makes the device's arena as large as batches of up to `tokens` need, in one piece. Grown batch by batch it
+    /// comes in pieces, each as large as one tensor once was, and more are added for long as sizes differ.
+    pub(crate) fn reserve(&mut self, tokens: usize) -> ort::Result<()> {
+        let Device::Cuda(number) = self.device else { return Ok(()) };
+        let bytes = tokens.saturating_mul(self.token_bytes) / 2 * RESERVED_HALVES;
+        let ordinal = i32::try_from(number).unwrap_or(i32::MAX);
+        let info = MemoryInfo::new(AllocationDevice::CUDA, ordinal, AllocatorType::Device, MemoryType::Default)?;
+        let allocator = Allocator::new(&self.session, info)?;
+        // Given back at once: to the arena, which keeps it.
+        Tensor::<u8>::new(&allocator, [i64::try_from(bytes).unwrap_or(i64::MAX)]).map(drop)
     }
 
     /// Captures the graphs of small batches. Slow; for warm-up.
@@ -153,7 +175,8 @@ fn options_for(outputs: Outputs, graphs: &Option<Graphs>) -> ort::Result<RunOpti
     Ok(options)
 }
 
-fn value(input: HostTensor) -> ort::Result<(&'static str, SessionInputValue<'static>)> {
+/// The tensor of an input.
+pub(super) fn value(input: HostTensor) -> ort::Result<(&'static str, SessionInputValue<'static>)> {
     let value = match input.values {
         Values::I32(v) => Tensor::from_array((input.shape, v))?.into(),
         Values::F32(v) => Tensor::from_array((input.shape, v))?.into(),

@@ -14,8 +14,10 @@
 
 use super::{
     arch::{Encoder, LayerNames, Pointwise},
-    builder::{Attr, Builder, Edge, MICROSOFT, ONNX, Size},
+    builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
+    calibrate::{Calibration, LayerFacts},
     operators::{ATTENTION, NUM_HEADS},
+    product::{self, BIAS_GELU},
 };
 use crate::{
     error::LoadError,
@@ -37,12 +39,29 @@ pub(crate) mod input {
 /// Name of ONNX Runtime's packed attention, on CUDA alone.
 pub(crate) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
-/// Writes the encoder and returns the edge of its last hidden states (T × H).
-pub(crate) fn encoder(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
+/// Which rows of the last hidden states are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One a token.
+    All,
+    /// The first token's of each sequence: past its attention the last layer is written for these alone.
+    First,
+}
+
+/// Writes the encoder and returns the edge of its last hidden states (T × H, or B × H).
+/// `facts` are what is known of its activations, for rounding in f16.
+pub(crate) fn encoder(
+    b: &mut Builder,
+    e: &Encoder,
+    w: &Weights,
+    wanted: Wanted,
+    facts: Option<&Calibration>,
+) -> Result<Edge, LoadError> {
     let mut x = embeddings(b, e, w)?;
     b.input(input::CUMULATIVE, Elem::I32, &[Size::Named("sequences_and_one")]);
     for i in 0..e.layers {
-        x = layer(b, e, w, i, &x)?;
+        let wanted = if i + 1 == e.layers { wanted } else { Wanted::All };
+        x = layer(b, e, w, i, &x, (wanted, facts.and_then(|f| f.layers.get(i))))?;
     }
     Ok(x)
 }
@@ -91,7 +110,14 @@ fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadErr
     linear(b, w, "embeddings/projected", &e.tensor("embeddings_project"), e.narrow, e.hidden, &x)
 }
 
-fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result<Edge, LoadError> {
+fn layer(
+    b: &mut Builder,
+    e: &Encoder,
+    w: &Weights,
+    i: usize,
+    x: &str,
+    (wanted, facts): (Wanted, Option<&LayerFacts>),
+) -> Result<Edge, LoadError> {
     let names = e.layer(i);
     let at = |part: &str| format!("layer{i}/{part}");
     let eps = [Attr::Float("epsilon", e.eps)];
@@ -99,17 +125,40 @@ fn layer(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result
     let (weight, bias) = projection(e, w, &names, b.target().is_cpu())?;
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
-    let attended = attention(b, e, &at("attended"), &at("qkv"), &qkv, bias);
+    let mut attended = attention(b, e, &at("attended"), &at("qkv"), &qkv, bias);
+    let mut x = x.to_owned();
+    if wanted == Wanted::First {
+        let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
+        attended = b.node(ONNX, "Gather", &at("attended_first"), &[&attended, &first], &[]);
+        x = b.node(ONNX, "Gather", &at("first"), &[&x, &first], &[]);
+    }
 
     let (weight, bias) = weight_and_bias(b, w, &at("attended_out"), &names.attended, e.hidden, e.hidden)?;
     let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
     let (gamma, beta) = norm(b, w, &names.attended_norm, e.hidden)?;
-    let y = b.node(MICROSOFT, "SkipLayerNormalization", &at("attended_normed"), &[&out, x, &gamma, &beta, &bias], &eps);
+    let y =
+        b.node(MICROSOFT, "SkipLayerNormalization", &at("attended_normed"), &[&out, &x, &gamma, &beta, &bias], &eps);
 
-    let (weight, bias) = weight_and_bias(b, w, &at("up"), &names.up, e.hidden, e.inner)?;
-    let up = b.node(ONNX, "MatMul", &at("up"), &[&y, &weight], &[]);
-    let up = biased(b, &at("up_activated"), e.act, &up, &bias);
-    let (weight, bias) = weight_and_bias(b, w, &at("down"), &names.down, e.inner, e.hidden)?;
+    let (mut weight, bias) = matrix_and_bias(w, &names.up, e.hidden, e.inner)?;
+    if let Some(facts) = facts {
+        facts.up.round(&mut weight.data, e.inner);
+    }
+    let weight = b.weight(at("up_weight"), &weight.shape, weight.data);
+    let bias = b.weight(at("up_bias"), &[e.inner], bias);
+    let fused =
+        b.fused() && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh) && product::takes(e.hidden, e.inner);
+    let up = if fused {
+        b.node(SORTIE, BIAS_GELU, &at("up_activated"), &[&y, &weight, &bias], &[])
+    } else {
+        let up = b.node(ONNX, "MatMul", &at("up"), &[&y, &weight], &[]);
+        biased(b, &at("up_activated"), e.act, &up, &bias)
+    };
+    let (weight, mut bias) = matrix_and_bias(w, &names.down, e.inner, e.hidden)?;
+    if let Some(facts) = facts.filter(|_| fused) {
+        facts.put_back(&weight.data, &mut bias);
+    }
+    let weight = b.weight(at("down_weight"), &weight.shape, weight.data);
+    let bias = b.weight(at("down_bias"), &[e.hidden], bias);
     let down = b.node(ONNX, "MatMul", &at("down"), &[&up, &weight], &[]);
     let (gamma, beta) = norm(b, w, &names.down_norm, e.hidden)?;
     Ok(b.node(MICROSOFT, "SkipLayerNormalization", &at("normed"), &[&down, &y, &gamma, &beta, &bias], &eps))
@@ -173,6 +222,13 @@ pub(crate) fn norm(b: &mut Builder, w: &Weights, name: &str, width: usize) -> Re
     Ok((b.weight(gamma, &[width], g.data), b.weight(beta, &[width], s.data)))
 }
 
+/// A linear layer's weight, turned round to (from × to), and its bias.
+fn matrix_and_bias(w: &Weights, name: &str, from: usize, to: usize) -> Result<(Matrix, Vec<f32>), LoadError> {
+    let weight = w.get(&format!("{name}.weight"), &[to, from])?.transposed();
+    let bias = w.get(&format!("{name}.bias"), &[to])?;
+    Ok((weight, bias.data))
+}
+
 fn weight_and_bias(
     b: &mut Builder,
     w: &Weights,
@@ -181,12 +237,8 @@ fn weight_and_bias(
     from: usize,
     to: usize,
 ) -> Result<(Edge, Edge), LoadError> {
-    let weight = w.get(&format!("{name}.weight"), &[to, from])?.transposed();
-    let bias = w.get(&format!("{name}.bias"), &[to])?;
-    Ok((
-        b.weight(format!("{edge}_weight"), &[from, to], weight.data),
-        b.weight(format!("{edge}_bias"), &[to], bias.data),
-    ))
+    let (weight, bias) = matrix_and_bias(w, name, from, to)?;
+    Ok((b.weight(format!("{edge}_weight"), &[from, to], weight.data), b.weight(format!("{edge}_bias"), &[to], bias)))
 }
 
 /// `x·Wᵀ + b`.

@@ -15,7 +15,7 @@
 use super::{
     arch::{Encoder, Family, Pointwise},
     builder::{Attr, Builder, ONNX, SORTIE, Size},
-    graph::{WORDS, input, linear, norm, pointwise},
+    graph::{WORDS, Wanted, input, linear, norm, pointwise},
     operators::SEGMENT_MAX,
     pool,
 };
@@ -26,7 +26,15 @@ use crate::{
     task::{Pooling, Task},
 };
 
-/// Writes the head over the hidden states `x` and declares the graph's outputs.
+/// Which rows of the last hidden states the head of `task` reads.
+pub(crate) fn wanted(task: &Task) -> Wanted {
+    match task {
+        Task::SequenceClassification { .. } => Wanted::First,
+        _ => Wanted::All,
+    }
+}
+
+/// Writes the head over the hidden states `x`, of the rows that are [`wanted`], and declares the graph's outputs.
 /// `pooling` is the model's own. Returns the width of an output row.
 pub(crate) fn head(
     b: &mut Builder,
@@ -96,9 +104,7 @@ fn embedding(b: &mut Builder, e: &Encoder, pooling: Pooling, x: &str) {
 }
 
 fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -> Result<usize, LoadError> {
-    let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
-    let cls = b.node(ONNX, "Gather", "head/first", &[x, &first], &[]);
-    let cls = b.go_on_in(Elem::F32, "head/first_f32", &cls);
+    let cls = b.go_on_in(Elem::F32, "head/first_f32", x);
     let h = e.hidden;
     let pooler = e.tensor("pooler.dense");
     let (dense, act, out) = match e.family {

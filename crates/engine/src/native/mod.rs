@@ -6,6 +6,7 @@ mod attention;
 mod batch;
 mod buckets;
 mod builder;
+mod calibrate;
 mod executor;
 mod graph;
 mod graphs;
@@ -14,9 +15,13 @@ mod host;
 mod layout;
 mod operators;
 mod pool;
+mod product;
+mod rounding;
 mod session;
 #[cfg(test)]
 mod stand_in;
+#[cfg(test)]
+mod stand_in_product;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,13 @@
 //! From a model to a loaded session: graph written, weights handed over.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use ort::{
-    session::{Session, builder::GraphOptimizationLevel},
+    operator::OperatorDomain,
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::{DynValue, Tensor},
 };
 use parking_lot::Mutex;
@@ -11,18 +15,21 @@ use prost::Message;
 
 use super::{
     NativeModel,
+    arch::Pointwise,
     batch::Bounds,
     buckets::Grid,
     builder::{Builder, Initializer, Numbers},
+    calibrate::{Calibration, calibrate},
     graph, head,
     host::{NativeHost, Outputs},
-    layout, operators,
+    layout, operators, product,
     target::Target,
 };
 use crate::{
+    cuda::{Products, Sizes},
     error::LoadError,
-    model::LoadOptions,
-    onnx::ModelProto,
+    model::{Gelu, LoadOptions},
+    onnx::{Elem, ModelProto},
     session::{Ready, refused},
 };
 
@@ -31,27 +38,40 @@ use crate::{
 /// sessions with our operators, made at once, can both find the domain missing.
 static REGISTERING: Mutex<()> = Mutex::new(());
 
+/// What a graph is written with besides its target.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    /// Products with bias and GELU as one operator of ours.
+    pub(crate) fused: bool,
+    /// What is known of the activations, for rounding.
+    pub(crate) facts: Option<Calibration>,
+}
+
 /// Writes the graph of `model` for `target`. Returns it, its weights and the width of an output row.
-pub(crate) fn write(model: &NativeModel, target: Target) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
-    let mut b = Builder::new(target);
-    let hidden = graph::encoder(&mut b, &model.encoder, &model.weights)?;
+pub(crate) fn write(
+    model: &NativeModel,
+    target: Target,
+    form: &Form,
+) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
+    let mut b = Builder::new(target).fusing(form.fused);
+    let wanted = head::wanted(&model.task);
+    let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_ref())?;
     let width = head::head(&mut b, &model.encoder, &model.weights, &model.task, model.pooling, &hidden)?;
     let (proto, weights) = b.finish();
     Ok((proto, weights, width))
 }
 
-/// Loads `model` into a session for `target`. `ready` is a session's settings for the device.
-pub(crate) fn load(
-    model: &NativeModel,
+/// Loads a written graph and its weights into a session. `own` are its operators of ours on a GPU.
+pub(crate) fn commit(
+    builder: SessionBuilder,
     target: Target,
-    ready: Ready,
-    options: &LoadOptions,
-) -> Result<(Session, NativeHost), LoadError> {
-    let (proto, weights, width) = write(model, target)?;
-    let path = &model.folder;
+    own: Option<OperatorDomain>,
+    proto: &ModelProto,
+    weights: Vec<Initializer>,
+    path: &Path,
+) -> Result<Session, LoadError> {
     let bad = refused(path);
-    let mut builder = ready
-        .builder
+    let mut builder = builder
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|e| bad(e.into()))?
         // Batches differ in size each time: plans made for one size serve no other.
@@ -60,11 +80,12 @@ pub(crate) fn load(
         // Spinning threads take the cores that tokenizing and other servers need.
         .with_intra_op_spinning(false)
         .map_err(|e| bad(e.into()))?;
-    if !matches!(target, Target::Cuda(_)) {
-        builder = builder.with_operators(operators::domain().map_err(&bad)?).map_err(|e| bad(e.into()))?;
-    }
-    if let Some(threads) = options.threads {
-        builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
+    let own = match own {
+        None if !matches!(target, Target::Cuda(_)) => Some(operators::domain().map_err(&bad)?),
+        own => own,
+    };
+    if let Some(own) = own {
+        builder = builder.with_operators(own).map_err(|e| bad(e.into()))?;
     }
     for w in weights {
         let value = match w.data {
@@ -75,10 +96,66 @@ pub(crate) fn load(
         let value: Arc<DynValue> = Arc::new(value.map_err(&bad)?);
         builder = builder.with_external_initializer(&w.name, value).map_err(|e| bad(e.into()))?;
     }
-    let session = {
-        let _one_at_a_time = REGISTERING.lock();
-        builder.commit_from_memory(&proto.encode_to_vec()).map_err(&bad)?
+    let _one_at_a_time = REGISTERING.lock();
+    builder.commit_from_memory(&proto.encode_to_vec()).map_err(&bad)
+}
+
+/// Whether products with bias and GELU run as one here, and what is known of the activations.
+fn form(model: &NativeModel, target: Target, ready: &Ready, options: &LoadOptions) -> (Form, Option<Products>) {
+    let mut form = Form::default();
+    let (encoder, cuda) = (&model.encoder, &options.cuda);
+    if target.elem() != Elem::F16 {
+        return (form, None);
+    }
+    if cuda.calibrate {
+        match calibrate(model, options) {
+            Ok(facts) => form.facts = Some(facts),
+            Err(error) => {
+                tracing::warn!(%error, "no run for calibration; weights are rounded one by one, GELU is exact")
+            }
+        }
+    }
+    let wanted = match encoder.act {
+        Pointwise::GeluTanh => true,
+        Pointwise::Gelu => cuda.gelu == Gelu::Fused && form.facts.is_some(),
+        _ => false,
     };
+    if !wanted || !product::takes(encoder.hidden, encoder.inner) {
+        return (form, None);
+    }
+    let products = match (target, &ready.gpu) {
+        (Target::Cuda(_), Some((cuda, number))) => {
+            let sizes = Sizes { rows: 1, inner: encoder.hidden, columns: encoder.inner };
+            let open = Products::open(cuda, *number).and_then(|p| p.serves(sizes).map(|()| p));
+            open.map_err(
+                |error| tracing::warn!(%error, "no product with GELU inside; ONNX Runtime's two steps instead"),
+            )
+            .ok()
+        }
+        _ => None,
+    };
+    form.fused = products.is_some() || !matches!(target, Target::Cuda(_));
+    (form, products)
+}
+
+/// Loads `model` into a session for `target`. `ready` is a session's settings for the device.
+pub(crate) fn load(
+    model: &NativeModel,
+    target: Target,
+    ready: Ready,
+    options: &LoadOptions,
+) -> Result<(Session, NativeHost), LoadError> {
+    let path = &model.folder;
+    let bad = refused(path);
+    let (form, products) = form(model, target, &ready, options);
+    let (proto, weights, width) = write(model, target, &form)?;
+    drop(form);
+    let own = products.map(product::domain).transpose().map_err(&bad)?;
+    let mut builder = ready.builder;
+    if let Some(threads) = options.threads {
+        builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
+    }
+    let session = commit(builder, target, own, &proto, weights, path)?;
     let gives = |name: &str| session.outputs().iter().any(|o| o.name() == name);
     let takes = |name: &&str| session.inputs().iter().any(|i| i.name() == *name);
     let host = NativeHost {

@@ -23,7 +23,10 @@ use super::{
 
 /// Adds the stand-in for both formats that CUDA has it in.
 pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
-    domain.add(StandIn::<f32>::new(TensorElementType::Float32))?.add(StandIn::<f16>::new(TensorElementType::Float16))
+    domain
+        .add(StandIn::<f32>::new(TensorElementType::Float32))?
+        .add(StandIn::<f16>::new(TensorElementType::Float16))?
+        .add(super::stand_in_product::StandInProduct)
 }
 
 /// A format of numbers, with sums in f64.

@@ -22,6 +22,9 @@ pub const GPU_MEMORY_MIB: u64 = 0;
 /// As the engine has it.
 pub const CUDA_GRAPHS: bool = sortie_engine::DEFAULT_GRAPHS;
 
+/// As the engine has it: the faster of two that hold the same bounds.
+pub const GELU: &str = "fused";
+
 /// 0 lets ONNX Runtime take one thread a core.
 pub const THREADS: usize = 0;
 

@@ -108,6 +108,9 @@ pub struct Config {
     /// Run small batches on GPUs by CUDA graphs, captured at start-up
     #[arg(long, env = "SORTIE_CUDA_GRAPHS", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub cuda_graphs: bool,
+    /// GELU of native f16 models on GPUs: fused (inside the product, by tanh, corrected) or exact
+    #[arg(long, env = "SORTIE_GELU", value_name = "HOW")]
+    pub gelu: String,
     /// Threads ONNX Runtime uses inside one batch, per model; 0 is one a core
     #[arg(long, env = "SORTIE_THREADS", value_name = "N")]
     pub threads: usize,
@@ -200,6 +203,7 @@ impl Default for Config {
             precision: defaults::PRECISION.to_owned(),
             gpu_memory_mib: defaults::GPU_MEMORY_MIB,
             cuda_graphs: defaults::CUDA_GRAPHS,
+            gelu: defaults::GELU.to_owned(),
             threads: defaults::THREADS,
             tokenize_threads: defaults::TOKENIZE_THREADS,
             ort_library: None,

@@ -97,6 +97,7 @@ fn the_field_that_is_wrong_is_named() {
         (vec!["--device", "tpu"], "device"),
         (vec!["--device", "cuda:0,cuda:0"], "device"),
         (vec!["--precision", "fp8"], "precision"),
+        (vec!["--gelu", "tanh"], "gelu"),
         (vec!["--max-message-bytes", "99999999999"], "max_message_bytes"),
         (vec!["--max-message-bytes", "10"], "max_text_bytes"),
         (vec!["--max-queue-tokens", "10"], "max_queue_tokens"),

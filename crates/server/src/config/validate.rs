@@ -1,6 +1,6 @@
 //! What settings may be. The first that makes no sense is named.
 
-use sortie_engine::{Device, DeviceError, DeviceSet, Precision};
+use sortie_engine::{Device, DeviceError, DeviceSet, Gelu, Precision};
 
 use super::{Config, ConfigError, defaults};
 
@@ -12,6 +12,7 @@ impl Config {
     pub fn validate(&mut self) -> Result<(), ConfigError> {
         let devices = self.devices()?;
         self.precision()?;
+        self.gelu()?;
         let above_zero = [
             ("max_queue_tokens", self.max_queue_tokens),
             ("max_items", u64::from(self.max_items)),
@@ -67,6 +68,11 @@ impl Config {
     /// The devices that models run on.
     pub(crate) fn devices(&self) -> Result<DeviceSet, ConfigError> {
         self.device.parse().map_err(|e: DeviceError| ConfigError::invalid("device", e.to_string()))
+    }
+
+    /// How GELU is computed on GPUs.
+    pub(crate) fn gelu(&self) -> Result<Gelu, ConfigError> {
+        self.gelu.parse().map_err(|e: String| ConfigError::invalid("gelu", e))
     }
 
     /// Number format of native models on GPUs.

@@ -62,6 +62,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         cuda: CudaOptions {
             memory_limit: (config.gpu_memory_mib > 0).then_some(config.gpu_memory_mib << 20),
             graphs: config.cuda_graphs,
+            gelu: config.gelu()?,
             ..CudaOptions::default()
         },
         ..LoadOptions::default()

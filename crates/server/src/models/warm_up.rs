@@ -30,7 +30,7 @@ const TIME: Duration = Duration::from_secs(2);
 /// Any text will do.
 const TEXT: &str = "warm up";
 
-/// On the device's own thread, before it takes work: captures its graphs, and runs a full batch and a
+/// On the device's own thread, before it takes work: captures its graphs, takes the memory of a full batch, and runs one and a
 /// small one that nobody counts. The first of each is many times slower than the next.
 pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_tokens: u32) {
     let graphs = executor.capture();
@@ -38,6 +38,7 @@ pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_to
         let (captured, left_out, mib) = (graphs.captured, graphs.left_out, graphs.bytes >> 20);
         tracing::info!(name, device = %executor.device(), captured, left_out, mib, "CUDA graphs of small batches");
     }
+    executor.reserve(usize::try_from(batch_tokens).unwrap_or(usize::MAX));
     let Some(item) = item(model) else { return };
     for count in [full(&item, batch_tokens), 1] {
         let batch: Vec<&WorkItem> = std::iter::repeat_n(&item, count).collect();

@@ -9,7 +9,12 @@ use super::{masked_lm, native, open};
 use crate::{
     device::Precision,
     model::LoadOptions,
-    native::{NativeModel, session::write, target::Target},
+    native::{
+        NativeModel,
+        product::BIAS_GELU,
+        session::{Form, write},
+        target::Target,
+    },
     onnx::{ModelProto, NodeProto, ValueInfo},
     task::Pooling,
 };
@@ -75,14 +80,16 @@ fn text(model: &ModelProto) -> String {
 
 fn holds(file: &str, model: &str, precision: Precision, pooling: Option<Pooling>) {
     let options = LoadOptions { pooling, ..LoadOptions::default() };
-    compare(file, native(&open(model, &options)), precision);
+    compare(file, native(&open(model, &options)), precision, file.contains(".fused."));
 }
 
-fn compare(file: &str, model: &NativeModel, precision: Precision) {
-    let (proto, weights, _) = write(model, Target::Cuda(precision)).unwrap();
+fn compare(file: &str, model: &NativeModel, precision: Precision, fused: bool) {
+    let (proto, weights, _) = write(model, Target::Cuda(precision), &Form { fused, facts: None }).unwrap();
     let got = text(&proto);
-    // On a machine with CUDA nothing else may be needed: no operator of ours, no node on the processor.
-    assert!(!got.contains("sortie."), "{file}: an operator of ours has no CUDA kernel");
+    // Of our operators one alone has a CUDA kernel, and no node may be left to the processor.
+    let ours = got.replace(&format!("sortie.{BIAS_GELU}"), "");
+    assert!(!ours.contains("sortie."), "{file}: an operator of ours has no CUDA kernel");
+    assert_eq!(fused, got.contains(BIAS_GELU), "{file}");
     assert_eq!(
         weights.len(),
         proto.graph.as_ref().unwrap().initializer.iter().filter(|t| !t.external_data.is_empty()).count()
@@ -110,6 +117,9 @@ macro_rules! goldens {
 
 goldens! {
     bert_rerank "bert-rerank.f16.txt" "bert-rerank" F16 None;
+    bert_rerank_fused "bert-rerank.fused.f16.txt" "bert-rerank" F16 None;
+    distilbert_fused "distilbert-classify3.fused.f16.txt" "distilbert-classify3" F16 None;
+    bert_mean_fused "bert-base.mean.fused.f16.txt" "bert-base" F16 Some(Pooling::Mean);
     bert_rerank_bf16 "bert-rerank.bf16.txt" "bert-rerank" Bf16 None;
     bert_rerank_f32 "bert-rerank.f32.txt" "bert-rerank" F32 None;
     bert_relu "bert-rerank-relu.f16.txt" "bert-rerank-relu" F16 None;
@@ -126,5 +136,5 @@ goldens! {
 #[test]
 fn bert_masked_lm() {
     let (_dir, model) = masked_lm();
-    compare("bert-masked-lm.f16.txt", &model, Precision::F16);
+    compare("bert-masked-lm.f16.txt", &model, Precision::F16, false);
 }

@@ -9,7 +9,7 @@ use crate::{
     cuda::Memory,
     device::{Device, Precision},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
-    model::LoadOptions,
+    model::{CudaOptions, Gelu, LoadOptions},
     native::{NativeExecutor, buckets::Grid, graphs::Graphs, target::Target},
     post::cosine,
     task::Pooling,
@@ -83,9 +83,12 @@ fn options(pooling: Option<Pooling>) -> LoadOptions {
 }
 
 fn start(name: &str, target: Target, pooling: Option<Pooling>) -> NativeExecutor {
-    let options = options(pooling);
-    let model = open(name, &options);
-    NativeExecutor::load(native(&model), &options, Device::Cpu, target).unwrap()
+    start_with(name, target, &options(pooling))
+}
+
+fn start_with(name: &str, target: Target, options: &LoadOptions) -> NativeExecutor {
+    let model = open(name, options);
+    NativeExecutor::load(native(&model), options, Device::Cpu, target).unwrap()
 }
 
 fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
@@ -158,6 +161,24 @@ oracles! {
     roberta_rerank "roberta-rerank"
     xlm_roberta_base "xlm-roberta-base"
     xlm_roberta_rerank "xlm-roberta-rerank"
+}
+
+/// Each way to round and to compute GELU in f16 holds the same bounds.
+#[test]
+fn gelu_in_either_form_and_weights_rounded_either_way_hold() {
+    for name in ["bert-rerank", "distilbert-classify3", "electra-rerank", "bert-rerank-relu"] {
+        for (gelu, calibrate) in [(Gelu::Fused, true), (Gelu::Exact, true), (Gelu::Exact, false), (Gelu::Fused, false)]
+        {
+            let cuda = CudaOptions { gelu, calibrate, ..CudaOptions::default() };
+            let options = LoadOptions { cuda, ..options(None) };
+            let mut executor = start_with(name, Target::StandIn(Precision::F16), &options);
+            let all = cases(name);
+            let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
+            for ((_, want), got) in all.iter().zip(run(&mut executor, &items)) {
+                close(&numbers(&got), want, HALF, &format!("{name}, {gelu:?}, calibrated {calibrate}"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,219 @@
+//! What cublasLt is asked, with calls of ours in the place of its own.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What was asked, and what the next products answer.
+#[derive(Default)]
+struct Seen {
+    layouts: Vec<(c_int, u64, u64, i64)>,
+    set: Vec<(c_int, u64)>,
+    preferred: Vec<(c_int, u64)>,
+    choices: usize,
+    runs: Vec<(usize, usize, usize)>,
+    answers: Vec<Status>,
+    alive: i64,
+}
+
+thread_local! {
+    static SEEN: RefCell<Seen> = RefCell::default();
+}
+
+fn seen<R>(f: impl FnOnce(&mut Seen) -> R) -> R {
+    SEEN.with_borrow_mut(f)
+}
+
+/// Descriptions are numbered from one; none is ever read through.
+#[expect(unsafe_code, reason = "the caller's place for a handle")]
+unsafe fn made(at: *mut Handle) -> Status {
+    seen(|s| s.alive += 1);
+    // SAFETY: the caller's own variable.
+    unsafe { at.write(ptr::without_provenance_mut(1)) };
+    0
+}
+
+/// A value of four or eight bytes.
+#[expect(unsafe_code, reason = "the caller's value")]
+unsafe fn value(at: *const c_void, bytes: usize) -> u64 {
+    // SAFETY: the caller says how long it is.
+    unsafe {
+        match bytes {
+            4 => u64::from(at.cast::<u32>().read_unaligned()),
+            8 => at.cast::<u64>().read_unaligned(),
+            other => panic!("an attribute of {other} bytes"),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "calls of the foreign form")]
+mod calls {
+    use super::*;
+
+    pub(super) unsafe extern "C" fn create(at: *mut Handle) -> Status {
+        // SAFETY: the caller's own variable.
+        unsafe { made(at) }
+    }
+    pub(super) unsafe extern "C" fn destroy(_: Handle) -> Status {
+        seen(|s| s.alive -= 1);
+        0
+    }
+    pub(super) unsafe extern "C" fn product(at: *mut Handle, compute: c_int, scale: c_int) -> Status {
+        assert_eq!((compute, scale), (68, 0), "sums and factors in f32");
+        // SAFETY: the caller's own variable.
+        unsafe { made(at) }
+    }
+    pub(super) unsafe extern "C" fn set(_: Handle, which: c_int, at: *const c_void, bytes: usize) -> Status {
+        // SAFETY: the caller says how long it is.
+        let v = unsafe { value(at, bytes) };
+        seen(|s| s.set.push((which, v)));
+        0
+    }
+    pub(super) unsafe extern "C" fn layout(at: *mut Handle, kind: c_int, rows: u64, columns: u64, ld: i64) -> Status {
+        seen(|s| s.layouts.push((kind, rows, columns, ld)));
+        // SAFETY: the caller's own variable.
+        unsafe { made(at) }
+    }
+    pub(super) unsafe extern "C" fn prefer(_: Handle, which: c_int, at: *const c_void, bytes: usize) -> Status {
+        // SAFETY: the caller says how long it is.
+        let v = unsafe { value(at, bytes) };
+        seen(|s| s.preferred.push((which, v)));
+        0
+    }
+    pub(super) unsafe extern "C" fn heuristic(
+        _: Handle,
+        _: Handle,
+        _: Handle,
+        _: Handle,
+        _: Handle,
+        _: Handle,
+        _: Handle,
+        asked: c_int,
+        found: *mut Heuristic,
+        count: *mut c_int,
+    ) -> Status {
+        assert_eq!(asked, 1);
+        seen(|s| s.choices += 1);
+        // SAFETY: the caller's own variables.
+        unsafe {
+            found.write(Heuristic::default());
+            count.write(1);
+        }
+        0
+    }
+    pub(super) unsafe extern "C" fn run(
+        _: Handle,
+        _: Handle,
+        one: *const c_void,
+        a: *const c_void,
+        _: Handle,
+        b: *const c_void,
+        _: Handle,
+        zero: *const c_void,
+        c: *const c_void,
+        _: Handle,
+        d: *mut c_void,
+        _: Handle,
+        _: *const Algorithm,
+        _: *mut c_void,
+        workspace: usize,
+        _: *mut c_void,
+    ) -> Status {
+        // SAFETY: factors are f32 in the host's memory.
+        let factors = unsafe { (one.cast::<f32>().read(), zero.cast::<f32>().read()) };
+        assert_eq!(factors, (1.0, 0.0));
+        assert_eq!((c.addr(), workspace), (d.addr(), WORKSPACE));
+        seen(|s| {
+            s.runs.push((a.addr(), b.addr(), d.addr()));
+            s.answers.pop().unwrap_or(0)
+        })
+    }
+    pub(super) unsafe extern "C" fn name(_: Status) -> *const c_char {
+        c"CUBLAS_STATUS_NOT_SUPPORTED".as_ptr()
+    }
+}
+
+fn products() -> Products {
+    let lt = Lt {
+        create: calls::create,
+        destroy: calls::destroy,
+        product_create: calls::product,
+        product_destroy: calls::destroy,
+        product_set: calls::set,
+        layout_create: calls::layout,
+        layout_destroy: calls::destroy,
+        preference_create: calls::create,
+        preference_destroy: calls::destroy,
+        preference_set: calls::prefer,
+        heuristic: calls::heuristic,
+        run: calls::run,
+    };
+    seen(|s| *s = Seen { alive: 1, ..Seen::default() });
+    let workspace = ptr::without_provenance_mut(0x1000);
+    Products { lt, status_name: calls::name, handle: ptr::null_mut(), workspace, _memory: None, chosen: Mutex::default() }
+}
+
+fn run(products: &Products, rows: usize) -> Result<(), CudaError> {
+    let at = |n| ptr::without_provenance_mut::<c_void>(n);
+    let operands = Operands { x: at(0x10), weight: at(0x20), bias: at(0x30), y: at(0x40) };
+    // SAFETY: the calls are those above, which read nothing.
+    #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
+    unsafe {
+        products.bias_gelu(Sizes { rows, inner: 384, columns: 1536 }, operands, ptr::null_mut())
+    }
+}
+
+#[test]
+fn structures_are_as_long_as_in_the_header() {
+    assert_eq!((size_of::<Algorithm>(), size_of::<Heuristic>()), (64, 96));
+}
+
+#[test]
+fn the_product_is_asked_for_turned_round() {
+    let products = products();
+    run(&products, 128).unwrap();
+    seen(|s| {
+        // Weight, inputs, result: (columns × inner) · (inner × rows) = (columns × rows), each column without gaps.
+        assert_eq!(s.layouts[..3], [(2, 1536, 384, 1536), (2, 384, 128, 384), (2, 1536, 128, 1536)]);
+        assert_eq!(s.set[..3], [(7, 36), (26, 2), (8, 0x30)]);
+        assert_eq!(s.preferred, [(1, 32 << 20), (5, 16), (6, 16), (7, 16), (8, 16)]);
+        assert_eq!(s.runs, [(0x20, 0x10, 0x40)], "weight first, then inputs");
+    });
+    drop(products);
+    assert_eq!(seen(|s| s.alive), 0, "a description was not given back");
+}
+
+#[test]
+fn one_choice_serves_sizes_that_are_near() {
+    let products = products();
+    for rows in [16_000, 15_900, 16_000, 15_950] {
+        run(&products, rows).unwrap();
+    }
+    assert_eq!(seen(|s| (s.choices, s.runs.len())), (1, 4));
+    run(&products, 300).unwrap();
+    assert_eq!(seen(|s| s.choices), 2);
+}
+
+#[test]
+fn a_choice_that_does_not_fit_is_made_anew_for_the_very_size() {
+    const NOT_SUPPORTED: Status = 15;
+    let products = products();
+    seen(|s| s.answers = vec![NOT_SUPPORTED]);
+    run(&products, 100).unwrap();
+    assert_eq!(seen(|s| (s.choices, s.runs.len())), (2, 2));
+    // Of a size that was chosen for there is no other choice.
+    seen(|s| s.answers = vec![NOT_SUPPORTED]);
+    let why = run(&products, 128).unwrap_err().to_string();
+    assert_eq!(why, "cublasLtMatmul failed: CUBLAS failure 15: CUBLAS_STATUS_NOT_SUPPORTED");
+}
+
+proptest! {
+    #[test]
+    fn a_choice_holds_for_few_rows_more(rows in 1usize..70_000) {
+        let near = near(rows);
+        prop_assert!(near >= rows && near - rows < 64.max(rows / 8 + 1), "{rows} to {near}");
+        prop_assert_eq!(super::near(near), near);
+    }
+}
