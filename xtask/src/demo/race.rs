@@ -40,6 +40,9 @@ const STOPPED_MS: u64 = 300;
 /// … of every so many: a quarter of its speed is left.
 const PERIOD_MS: u64 = 400;
 
+/// Jobs of a strategy below which nothing can be read off them: one late one in each half decides.
+const FEW_JOBS: f64 = 20.0;
+
 /// Time a job has: dozens of times what it needs.
 const DEADLINE_MS: u32 = 10_000;
 
@@ -101,6 +104,9 @@ impl Race<'_> {
              take\na twentieth of all, and ten jobs' worth to begin with.",
             report.setting.rate,
         );
+        if report.setting.rate * (self.seconds as f64) < FEW_JOBS {
+            out += "So few jobs say little: this machine is slow or has other work. Try --seconds 120.\n";
+        }
         Ok(out)
     }
 }
