@@ -43,6 +43,8 @@ enum Inner {
     Generic(Box<GenericExecutor>),
     #[cfg(feature = "timed")]
     Timed(crate::timed::TimedExecutor),
+    /// Dropped, on its way out.
+    Closed,
 }
 
 /// The host's side of an executor: no device state, shared by threads.
@@ -202,6 +204,7 @@ impl Executor {
             Inner::Generic(e) => e.end_profile(),
             #[cfg(feature = "timed")]
             Inner::Timed(_) => return Ok(Vec::new()),
+            Inner::Closed => return Ok(Vec::new()),
         };
         let path = PathBuf::from(file.map_err(LoadError::session(Path::new("profile")))?);
         let nodes = profile::read(&path)?;
@@ -236,6 +239,14 @@ impl Executor {
     pub fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
         let host = self.host();
         halving(items, &mut |part| self.run_batch(host.prepare(part)).map(|raw| host.finish(part, raw)))
+    }
+}
+
+impl Drop for Executor {
+    /// Gives device memory back, which would spoil a capture of another thread.
+    fn drop(&mut self) {
+        let _using = on_gpu(self.device).then(cuda::using);
+        self.inner = Inner::Closed;
     }
 }
 

@@ -110,11 +110,11 @@ pub const DEFAULT_GRAPHS: bool = true;
 pub const DEFAULT_PINNED: bool = false;
 
 /// Flash (1), memory efficient (2) and plain (16) attention. Naming any makes ONNX Runtime take flash attention at every
-/// length, which is 3 to 8% faster; left to itself it waits for 513 tokens. TensorRT's kernels (4, 32) are far slower here, but
+/// length, which is 3 to 10% faster; left to itself it waits for 513 tokens. TensorRT's kernels (4, 32) are far slower here, but
 /// not for padded graphs, which are therefore left alone.
 pub const DEFAULT_ATTENTION: u32 = 1 | 2 | 16;
 
-/// A second or two at load; without it f16 leaves the bounds of docs/gpu.md for some models.
+/// Seconds at load, more for larger models; without it f16 leaves the bounds of docs/gpu.md for some models.
 pub const DEFAULT_CALIBRATE: bool = true;
 
 impl LoadOptions {

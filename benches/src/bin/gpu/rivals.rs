@@ -16,7 +16,10 @@ struct Timed {
 
 /// Runs the script; its last line of output is JSON. `None` without a Python.
 fn python(common: &Common, arguments: &[&str]) -> anyhow::Result<Option<String>> {
-    let Some(program) = &common.python else { return Ok(None) };
+    let Some(program) = &common.python else {
+        eprintln!("rivals are left out: no --python");
+        return Ok(None);
+    };
     let out = Command::new(program)
         .arg(&common.rivals)
         .args(arguments)

@@ -5,7 +5,10 @@
 //! ONNX Runtime places it on its CUDA provider, hands it device memory and the stream its
 //! own kernels run on. A session whose graph names it must be given its [`domain`].
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use half::f16;
 use ort::{
@@ -67,6 +70,14 @@ struct BiasGeluKernel {
 
 impl Kernel for BiasGeluKernel {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
+        // A panic that reached ONNX Runtime would end the process.
+        catch_unwind(AssertUnwindSafe(|| self.multiply(context)))
+            .unwrap_or_else(|_| Err(Error::new(format!("{BIAS_GELU} panicked"))))
+    }
+}
+
+impl BiasGeluKernel {
+    fn multiply(&self, context: &ComputeContext) -> Result<()> {
         let tensor = |i| input(context, i)?.downcast::<TensorValueType<f16>>();
         let (x, weight, bias) = (tensor(0)?, tensor(1)?, tensor(2)?);
         let sizes = sizes(x.shape(), weight.shape(), bias.shape()).map_err(Error::new)?;
@@ -78,7 +89,8 @@ impl Kernel for BiasGeluKernel {
         if ![at.x, at.weight, at.bias, at.y.cast_const()].into_iter().all(aligned) {
             return Err(Error::new(format!("{BIAS_GELU}: a tensor is not aligned")));
         }
-        let stream = context.stream()?.map_or(std::ptr::null_mut(), std::ptr::NonNull::as_ptr);
+        // Without one it would run on CUDA's default stream, unordered with ONNX Runtime's own kernels.
+        let stream = context.stream()?.ok_or_else(|| Error::new(format!("{BIAS_GELU}: no stream")))?.as_ptr();
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until
         // the stream is done with them, as for every kernel of ONNX Runtime; a session runs on one stream.
         #[expect(unsafe_code, reason = "device memory is known by address alone")]

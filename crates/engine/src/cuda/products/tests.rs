@@ -152,7 +152,14 @@ fn products() -> Products {
     };
     seen(|s| *s = Seen { alive: 1, ..Seen::default() });
     let workspace = ptr::without_provenance_mut(0x1000);
-    Products { lt, status_name: calls::name, handle: ptr::null_mut(), workspace, _memory: None, chosen: Mutex::default() }
+    Products {
+        lt,
+        status_name: calls::name,
+        handle: ptr::null_mut(),
+        workspace,
+        _memory: None,
+        chosen: Mutex::default(),
+    }
 }
 
 fn run(products: &Products, rows: usize) -> Result<(), CudaError> {
