@@ -61,7 +61,7 @@ pub struct Report {
     pub draining: bool,
     /// Share of the last second that the device was at work, 0 to 1.
     pub busy: f64,
-    /// Tokens a second that it ran, averaged over a second; 0 where it does not say.
+    /// Tokens a second that it ran, averaged over seconds; 0 where it does not say.
     pub served_tok_s: f64,
     /// Tokens a second while full batches run back to back, all its devices together; 0 where it does not say.
     pub rate_tok_s: f64,
