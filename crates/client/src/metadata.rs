@@ -1,6 +1,6 @@
 //! Request metadata that every attempt carries, and what trailers say back.
 //!
-//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-lane`, `sortie-tenant`,
+//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-lane`, `sortie-tenant`,
 //! `authorization`, `traceparent`, `grpc-timeout`. Read: `grpc-retry-pushback-ms`
 //! (gRFC A6) and `endpoint-load-metrics-bin` (ORCA, gRFC A51).
 

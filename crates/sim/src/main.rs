@@ -84,7 +84,17 @@ struct Fleet {
     /// Microseconds of a token
     #[arg(long, default_value_t = PRIOR.b_us)]
     b_us: f64,
-    /// Tokens in a batch
+    #[command(flatten)]
+    work: Work,
+    /// Most chunks that sortie cuts a job into for speed
+    #[arg(long, default_value_t = MAX_CHUNKS)]
+    max_chunks: usize,
+}
+
+/// What servers are given to do, and their stops.
+#[derive(Clone, Debug, clap::Args)]
+struct Work {
+    /// Tokens in a batch: `sortie_batch_limit_tokens`
     #[arg(long, default_value_t = DEFAULT_BUDGET)]
     budget: u64,
     /// Tokens of a job
@@ -99,9 +109,16 @@ struct Fleet {
     /// Mean length of a stop
     #[arg(long, value_parser = humantime::parse_duration, default_value = "150ms")]
     stall: Duration,
-    /// Most chunks that sortie cuts a job into for speed
-    #[arg(long, default_value_t = MAX_CHUNKS)]
-    max_chunks: usize,
+}
+
+impl Work {
+    fn sizes(&self) -> Sizes {
+        Sizes::Even { job_tokens: self.job_tokens, items: self.items }
+    }
+
+    fn stalls(&self) -> Option<Stalls> {
+        self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 })
+    }
 }
 
 impl Fleet {
@@ -114,9 +131,9 @@ impl Fleet {
             clients: self.clients,
             load: self.load,
             cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
-            budget: self.budget,
-            sizes: Sizes::Even { job_tokens: self.job_tokens, items: self.items },
-            stalls: self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 }),
+            budget: self.work.budget,
+            sizes: self.work.sizes(),
+            stalls: self.work.stalls(),
             fixed_chunks: DEFAULT_FIXED_CHUNKS.min(self.servers),
             dispatch,
             warm_up,
@@ -141,24 +158,11 @@ struct Capacity {
     /// Microseconds of a token: `sortie_token_cost_seconds` times 1,000,000
     #[arg(long)]
     b_us: f64,
-    /// Tokens in a batch: `sortie_batch_limit_tokens`
-    #[arg(long, default_value_t = DEFAULT_BUDGET)]
-    budget: u64,
-    /// Tokens of a job
-    #[arg(long, default_value_t = DEFAULT_JOB_TOKENS)]
-    job_tokens: u64,
-    /// Items of a job
-    #[arg(long, default_value_t = DEFAULT_ITEMS)]
-    items: usize,
+    #[command(flatten)]
+    work: Work,
     /// Clients that know nothing of each other
     #[arg(long, default_value_t = 4)]
     clients: usize,
-    /// Mean pause between stops of one process; none without it
-    #[arg(long, value_parser = humantime::parse_duration)]
-    stall_every: Option<Duration>,
-    /// Mean length of a stop
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "150ms")]
-    stall: Duration,
 }
 
 impl Capacity {
@@ -166,12 +170,12 @@ impl Capacity {
     fn answer(&self, effort: Effort) -> Result<String, Wrong> {
         let demand = Demand {
             jobs_per_second: self.jobs_per_second,
-            sizes: Sizes::Even { job_tokens: self.job_tokens, items: self.items },
+            sizes: self.work.sizes(),
             cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
-            budget: self.budget,
+            budget: self.work.budget,
             clients: self.clients,
             p99: self.p99,
-            stalls: self.stall_every.map(|every| Stalls { every, length: self.stall, together: 1 }),
+            stalls: self.work.stalls(),
         };
         let found = study::capacity(&demand, effort)?;
         let p99 = humantime::format_duration(self.p99);

@@ -57,8 +57,7 @@ impl Fleet {
     }
 
     fn remove(&mut self, id: EndpointId) {
-        let suspect = self.endpoint(id).is_some_and(|server| server.suspicion.is_suspect());
-        self.suspects = self.suspects.saturating_sub(usize::from(suspect));
+        self.suspects = self.suspects.saturating_sub(usize::from(self.is_suspect(id)));
         if let Some(place) = self.endpoints.get_mut(id.0 as usize) {
             *place = None;
         }

@@ -1,0 +1,128 @@
+//! What breaks, and what then.
+
+use sortie_scheduler::{Health, Lane, PartError, Refusal, Request, RunError, Scheduler, SchedulerConfig, StartError};
+
+use crate::rig::{Rig, Scripted, Verdict, config};
+
+#[tokio::test]
+async fn a_failed_batch_is_bisected_and_the_poison_alone_fails() {
+    let mut rig = Rig::new(40, 100).await;
+    let broken = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
+    // 3 is the poison: whatever batch holds it fails.
+    for expect in [vec![1, 2, 3, 4], vec![1, 2], vec![3, 4], vec![3], vec![4]] {
+        assert_eq!(rig.batch().await, expect);
+        let poisoned = expect.contains(&3);
+        rig.end(if poisoned { Verdict::Error(RunError::Failed("bad".to_owned())) } else { Verdict::Answer });
+    }
+    let outputs = broken.await.unwrap().outputs;
+    assert_eq!(outputs, [Ok(2), Ok(4), Err("given up: bad".to_owned()), Ok(8)]);
+    assert_eq!((rig.scheduler.counts().poisoned, rig.scheduler.counts().batches_failed), (1, 1));
+}
+
+#[tokio::test]
+async fn a_repeated_poison_is_quarantined() {
+    let mut rig = Rig::new(10, 100).await;
+    for _ in 0..2 {
+        let poison = rig.submit(&[(3, 10)], Lane::Interactive, None);
+        assert_eq!(rig.batch().await, [3]);
+        rig.end(Verdict::Panic);
+        assert!(poison.await.unwrap().outputs[0].is_err());
+    }
+    let (third, other) = {
+        let running = rig.submit(&[(1, 10)], Lane::Interactive, None);
+        assert_eq!(rig.batch().await, [1]);
+        let pair = (rig.submit(&[(3, 5)], Lane::Interactive, None), rig.submit(&[(4, 5)], Lane::Interactive, None));
+        rig.end(Verdict::Answer);
+        running.await.unwrap();
+        pair
+    };
+    assert_eq!(rig.batch().await, [4]);
+    rig.end(Verdict::Answer);
+    assert!(third.await.unwrap().outputs[0].as_ref().unwrap_err().contains("refused"));
+    assert_eq!(other.await.unwrap().outputs, [Ok(8)]);
+    let counts = rig.scheduler.counts();
+    assert_eq!((counts.panics_run, counts.poisoned, counts.quarantined), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_wrong_number_of_answers_fails_its_batch_and_no_other() {
+    let mut rig = Rig::new(10, 100).await;
+    let broken = rig.submit(&[(1, 10)], Lane::Interactive, None);
+    rig.batch().await;
+    let other = rig.submit(&[(3, 10)], Lane::Interactive, None);
+    rig.end(Verdict::Short);
+    assert!(broken.await.unwrap().outputs[0].is_err());
+    assert_eq!(rig.batch().await, [3]);
+    rig.end(Verdict::Answer);
+    assert_eq!(other.await.unwrap().outputs, [Ok(6)]);
+    assert_eq!(rig.scheduler.load().queued_tok, 0);
+}
+
+#[tokio::test]
+async fn out_of_memory_halves_the_budget_and_runs_the_work_again() {
+    let mut rig = Rig::new(40, 1_000).await;
+    let ticket = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
+    assert_eq!(rig.batch().await.len(), 4);
+    rig.end(Verdict::Error(RunError::OutOfMemory("arena".to_owned())));
+    for expect in [vec![1, 2], vec![3, 4]] {
+        assert_eq!(rig.batch().await, expect);
+        rig.end(Verdict::Answer);
+    }
+    assert_eq!(ticket.await.unwrap().outputs, [Ok(2), Ok(4), Ok(6), Ok(8)]);
+    assert_eq!(rig.scheduler.load().max_batch_tok, 20);
+    let next = rig.submit(&[(5, 10), (6, 10), (7, 10)], Lane::Interactive, None);
+    assert_eq!(rig.batch().await, [5, 6]);
+    rig.end(Verdict::Answer);
+    assert_eq!(rig.batch().await, [7]);
+    rig.end(Verdict::Answer);
+    next.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
+    let mut rig = Rig::rebuilt(10, 100, 2).await;
+    let running = rig.submit(&[(1, 10), (2, 10)], Lane::Interactive, None);
+    assert_eq!(rig.batch().await, [1]);
+    let queued = rig.submit(&[(3, 10)], Lane::Interactive, None);
+    rig.end(Verdict::Error(RunError::DeviceLost("gone".to_owned())));
+    assert_eq!(running.await, Err(PartError::BackendGone));
+    rig.dropped.recv().await.unwrap();
+    // What waited is served by the new one; the rest of the failed part is not.
+    let mut seen = rig.batch().await;
+    if seen == [2] {
+        // It was prepared before the loss.
+        rig.end(Verdict::Answer);
+        seen = rig.batch().await;
+    }
+    assert_eq!(seen, [3]);
+    rig.end(Verdict::Answer);
+    assert_eq!(queued.await.unwrap().outputs, [Ok(6)]);
+    assert_eq!(*rig.scheduler.health().borrow(), Health::Ready);
+
+    // A second loss at once is final.
+    let last = rig.submit(&[(4, 10)], Lane::Interactive, None);
+    rig.batch().await;
+    let stranded = rig.submit(&[(5, 10)], Lane::Interactive, None);
+    rig.end(Verdict::Error(RunError::DeviceLost("gone".to_owned())));
+    assert_eq!(last.await, Err(PartError::BackendGone));
+    assert_eq!(stranded.await, Err(PartError::BackendGone));
+    rig.scheduler.health().wait_for(|health| *health == Health::Dead).await.unwrap();
+    assert_eq!(rig.scheduler.admit(Request::of(1)).unwrap_err(), Refusal::NoDevice);
+    rig.scheduler.drained().await;
+    let counts = rig.scheduler.counts();
+    assert_eq!((counts.devices_lost, counts.devices_rebuilt), (2, 1));
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_be_made_says_why() {
+    type Make = Box<dyn FnMut() -> Result<Scripted, String> + Send>;
+    let start = |config, make: Make| Scheduler::start("x", config, vec![make]);
+    let failed = start(SchedulerConfig::default(), Box::new(|| Err("no weights".to_owned()))).await;
+    assert!(matches!(failed.unwrap_err(), StartError::Make(why) if why == "no weights"));
+    let panicked = start(SchedulerConfig::default(), Box::new(|| panic!("bad graph"))).await;
+    assert!(matches!(panicked.unwrap_err(), StartError::Panicked(why) if why == "bad graph"));
+    let refused = start(config(0, 1), Box::new(|| Err(String::new()))).await;
+    assert!(matches!(refused.unwrap_err(), StartError::Config(_)));
+    let none = Scheduler::start("x", SchedulerConfig::default(), Vec::<Make>::new()).await;
+    assert!(matches!(none.unwrap_err(), StartError::Config(_)));
+}
