@@ -45,8 +45,8 @@ pub use error::{InputError, LoadError};
 pub use executor::{Batch, Executor, Host, Raw};
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
 pub use model::{
-    CudaOptions, DEFAULT_ATTENTION, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions, Model,
-    ModelInfo,
+    CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
+    Model, ModelInfo,
 };
 pub use native::GraphFacts;
 pub use post::{Activation, activate, cosine};

@@ -47,6 +47,8 @@ pub struct CudaOptions {
     pub memory_limit: Option<u64>,
     /// Small batches by CUDA graphs (see [`GraphFacts`](crate::GraphFacts)).
     pub graphs: bool,
+    /// Models of the generic path: inputs and output bound, token states pooled on the device.
+    pub bind: bool,
     /// Every batch's numbers go up and down through page-locked memory, on a stream of ours.
     pub pinned: bool,
     /// Attention kernels of native models, as the bits of ONNX Runtime's `sdpa_kernel`; 0 leaves it to ONNX Runtime.
@@ -95,6 +97,7 @@ impl Default for CudaOptions {
         Self {
             memory_limit: None,
             graphs: DEFAULT_GRAPHS,
+            bind: DEFAULT_BIND,
             pinned: DEFAULT_PINNED,
             attention: DEFAULT_ATTENTION,
             gelu: Gelu::default(),
@@ -105,6 +108,9 @@ impl Default for CudaOptions {
 
 /// CUDA graphs halve the time of a small batch: launches, not kernels, are what it waits for.
 pub const DEFAULT_GRAPHS: bool = true;
+
+/// Token states of a batch are a hundred megabytes; pooled on the device a few hundred kilobytes come back.
+pub const DEFAULT_BIND: bool = true;
 
 /// Off until measured to pay: a batch's numbers are a few hundred kilobytes.
 pub const DEFAULT_PINNED: bool = false;

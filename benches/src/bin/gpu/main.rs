@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod export;
 mod memory;
 mod parity;
 mod rivals;
@@ -65,6 +66,9 @@ struct Common {
     /// Every batch through page-locked memory
     #[arg(long, global = true)]
     pinned: bool,
+    /// Exports run unbound: token states come back whole
+    #[arg(long, global = true)]
+    no_binding: bool,
     /// Attention kernels, as the bits of ONNX Runtime's `sdpa_kernel`; 0 leaves the choice to it
     #[arg(long, global = true, default_value_t = DEFAULT_ATTENTION)]
     attention: u32,
@@ -80,7 +84,7 @@ struct Common {
     /// Folder with `tiny/` and `minilm.json`
     #[arg(long, global = true, default_value = "tests/oracle")]
     oracle: PathBuf,
-    /// Folder with the real models `minilm` and `reranker`; their rows and tokenizer are left out without it
+    /// Folder with the real models `minilm`, `minilm-onnx`, `splade` and `reranker`; rows of what is not there are left out
     #[arg(long, global = true)]
     models: Option<PathBuf>,
     /// Shapes to time: minilm, base, large
@@ -149,6 +153,7 @@ impl Common {
             cuda: CudaOptions {
                 graphs: !self.no_graphs,
                 pinned: self.pinned,
+                bind: !self.no_binding,
                 attention: self.attention,
                 gelu: self.gelu,
                 calibrate: !self.no_calibration,
@@ -180,6 +185,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if matches!(which, Which::Speed | Which::All) {
         speed::run(&common)?;
+        export::run(&common)?;
     }
     if matches!(which, Which::Serve | Which::All) {
         serve::run(&common)?;

@@ -106,7 +106,7 @@ pub(crate) fn items(ids: Vec<Vec<u32>>) -> Vec<WorkItem> {
     ids.into_iter().map(item).collect()
 }
 
-fn answer(executor: &mut Executor, batch: &[&WorkItem]) -> anyhow::Result<()> {
+pub(crate) fn answer(executor: &mut Executor, batch: &[&WorkItem]) -> anyhow::Result<()> {
     for given in executor.run(batch) {
         given?;
     }

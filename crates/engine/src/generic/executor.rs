@@ -8,8 +8,10 @@ use ort::{
 };
 
 use super::{
-    host::{GenericBatch, GenericHost, GenericRaw},
+    bound::Bound,
+    host::{GenericBatch, GenericHost, GenericRaw, GenericRun},
     model::GenericModel,
+    pool::Pools,
     read::Read,
 };
 use crate::{cuda::RunFault, device::Device, error::LoadError, model::LoadOptions, session::Ready};
@@ -20,6 +22,8 @@ pub(crate) struct GenericExecutor {
     session: Session,
     /// Names the one output that is read, so that no other is copied out.
     only_output: RunOptions<HasSelectedOutputs>,
+    /// Where runs are bound to the device.
+    bound: Option<Bound>,
 }
 
 impl fmt::Debug for GenericExecutor {
@@ -35,6 +39,16 @@ impl GenericExecutor {
     /// # Errors
     /// When ONNX Runtime or the device cannot be had, or ONNX Runtime refuses the file.
     pub(crate) fn new(model: &GenericModel, options: &LoadOptions, device: Device) -> Result<Self, LoadError> {
+        Self::load(model, options, device, device != Device::Cpu && options.cuda.bind)
+    }
+
+    /// [`Self::new`], with runs bound or not.
+    pub(super) fn load(
+        model: &GenericModel,
+        options: &LoadOptions,
+        device: Device,
+        bind: bool,
+    ) -> Result<Self, LoadError> {
         let ready = Ready::new(options, device, &model.path, false)?;
         let load = || -> ort::Result<_> {
             let mut builder = ready
@@ -52,8 +66,10 @@ impl GenericExecutor {
             Ok((session, only_output))
         };
         let (session, only_output) = load().map_err(LoadError::session(&model.path))?;
-        let host = Arc::new(GenericHost::new(model.clone(), device));
-        Ok(Self { host, session, only_output })
+        let pools = if bind { Pools::of(model, options) } else { Pools::default() };
+        let bound = bind.then(|| Bound::new(model, pools, options, device)).transpose()?;
+        let host = Arc::new(GenericHost::new(model.clone(), device, pools));
+        Ok(Self { host, session, only_output, bound })
     }
 
     /// The host's side.
@@ -70,15 +86,18 @@ impl GenericExecutor {
     pub(crate) fn run(&mut self, batch: GenericBatch) -> Result<GenericRaw, RunFault> {
         let (mut raw, runs) = GenericRaw::of(batch);
         for mut run in runs {
-            let read = self.run_once(&mut run.inputs).map_err(|e| RunFault::of(e.to_string()))?;
+            let read = self.run_once(&mut run).map_err(|e| RunFault::of(e.to_string()))?;
             raw.put(run, read);
         }
         Ok(raw)
     }
 
-    fn run_once(&mut self, inputs: &mut Vec<super::tensors::Filled>) -> ort::Result<Read> {
+    fn run_once(&mut self, run: &mut GenericRun) -> ort::Result<Read> {
+        if let Some(bound) = &mut self.bound {
+            return bound.run(&mut self.session, self.host.output(), run);
+        }
         let values: HashMap<_, _> =
-            inputs.drain(..).map(super::tensors::Filled::into_value).collect::<ort::Result<_>>()?;
+            run.inputs.drain(..).map(super::tensors::Filled::into_value).collect::<ort::Result<_>>()?;
         let outputs = self.session.run_with_options(values, &self.only_output)?;
         Read::of(&outputs[self.host.output()])
     }

@@ -3,6 +3,7 @@
 use super::{
     batches::plan,
     model::GenericModel,
+    pool::{Pooled, Pools},
     read::Read,
     tensors::{Filled, Shape},
 };
@@ -22,8 +23,10 @@ const GPU_LENGTH_STEP: usize = 16;
 pub(crate) struct GenericRun {
     /// Places of its items in the batch.
     places: Vec<usize>,
-    shape: Shape,
+    pub(super) shape: Shape,
     pub(super) inputs: Vec<Filled>,
+    /// How its states are pooled on the device; `None` where they come back whole.
+    pub(super) pooled: Option<Pooled>,
 }
 
 /// A batch, laid out.
@@ -65,12 +68,14 @@ pub(crate) struct GenericHost {
     model: GenericModel,
     /// Lengths are rounded up to a multiple of this.
     length_step: usize,
+    /// What the device pools.
+    pools: Pools,
 }
 
 impl GenericHost {
-    pub(super) fn new(model: GenericModel, device: Device) -> Self {
+    pub(super) fn new(model: GenericModel, device: Device, pools: Pools) -> Self {
         let rounds = device != Device::Cpu && model.inputs.has_mask;
-        Self { model, length_step: if rounds { GPU_LENGTH_STEP } else { 1 } }
+        Self { model, length_step: if rounds { GPU_LENGTH_STEP } else { 1 }, pools }
     }
 
     /// Name of the output that is read.
@@ -88,7 +93,9 @@ impl GenericHost {
             let places: Vec<usize> = batch.items.iter().map(|&at| ready[at]).collect();
             let sequences: Vec<_> = places.iter().map(|&p| &items[p].sequence).collect();
             let shape = self.model.shape_of(&sequences, self.length_step);
-            GenericRun { inputs: self.model.fill(&sequences, shape), places, shape }
+            let riders: Vec<&WorkItem> = places.iter().map(|&p| items[p]).collect();
+            let pooled = self.pools.plan(&riders, shape);
+            GenericRun { inputs: self.model.fill(&sequences, shape), places, shape, pooled }
         };
         GenericBatch { faults, runs: plan(&lengths, self.model.limits).into_iter().map(lay_out).collect() }
     }

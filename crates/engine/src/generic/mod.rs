@@ -10,10 +10,12 @@
 //! ([`outputs`]). Items are sorted by length and cut into padded batches
 //! ([`batches`]); the mask keeps padding out of attention and only real tokens are
 //! read back, so padding never reaches a number that leaves. A graph without a mask
-//! runs in groups of one length. Quantised graphs and `com.microsoft` operators
+//! runs in groups of one length. On a GPU inputs and output are bound ([`bound`]) and token
+//! states are pooled there ([`pool`]). Quantised graphs and `com.microsoft` operators
 //! are ONNX Runtime's business and need nothing here.
 
 mod batches;
+mod bound;
 mod executor;
 mod facts;
 mod header;
@@ -23,6 +25,7 @@ mod locate;
 mod model;
 mod outputs;
 mod pad;
+mod pool;
 mod read;
 mod tensors;
 

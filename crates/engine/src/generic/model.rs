@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     batches::{GPU_RUN_COST_TOKENS, Limits, RUN_COST_TOKENS},
-    facts::GraphFacts,
+    facts::{Elem, GraphFacts},
     inputs::Inputs,
     outputs::{choose, guess_task},
     pad::pad_id,
@@ -46,6 +46,10 @@ pub(crate) struct GenericModel {
     pub(super) inputs: Inputs,
     /// Name of the output that is read.
     pub(super) output: String,
+    /// Its number format.
+    pub(super) elem: Elem,
+    /// Whether it is known to have a row a token.
+    pub(super) per_token: bool,
     /// Id on padding.
     pub(super) pad_id: u32,
     /// Position of a sequence's first token, where the graph wants positions.
@@ -123,6 +127,8 @@ impl GenericModel {
         Ok(Self {
             path: path.to_owned(),
             output: output.name.clone(),
+            elem: output.elem,
+            per_token: output.rank() == Some(3),
             pooling: sentence.pooling,
             segments: config.type_vocab_size,
             task,

@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Read {
     dims: Vec<usize>,
     data: Vec<f32>,
+    /// Whether it is the pooled rows instead of the token states that the graph gave.
+    pooled: bool,
 }
 
 impl Read {
@@ -35,7 +37,12 @@ impl Read {
                 (shape, data.to_vec())
             }
         };
-        Ok(Self { dims: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(), data })
+        Ok(Self { dims: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(), data, pooled: false })
+    }
+
+    /// The same, told to be rows that the device has pooled.
+    pub(super) fn pooled(self) -> Self {
+        Self { pooled: true, ..self }
     }
 
     /// The answer of each item, in order. The graph may have promised another shape than it gave.
@@ -46,12 +53,11 @@ impl Read {
         run: Shape,
     ) -> Vec<Result<Output, ItemFault>> {
         let per_token = match self.dims[..] {
+            [rows, 1, _] if self.pooled && rows == run.rows => false,
+            _ if self.pooled => return self.misshapen(model, items, run),
             [rows] | [rows, _] if rows == run.rows => false,
             [rows, length, _] if rows == run.rows && length == run.length => true,
-            _ => {
-                let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
-                return items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect();
-            }
+            _ => return self.misshapen(model, items, run),
         };
         let width = if let [_] = self.dims[..] { 1 } else { self.dims.last().copied().unwrap_or(0) };
         let stride = if per_token { width * run.length } else { width };
@@ -61,19 +67,26 @@ impl Read {
             .map(|(row, item)| {
                 let real = if per_token { width * item.sequence.len() } else { width };
                 let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
-                answer(model, item, values, width, per_token)
+                answer(model, item, values, width, per_token, self.pooled)
             })
             .collect()
     }
+
+    fn misshapen(&self, model: &GenericModel, items: &[&WorkItem], run: Shape) -> Vec<Result<Output, ItemFault>> {
+        let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
+        items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect()
+    }
 }
 
-/// `values` is row-major: (real tokens × width) where `per_token`, else one row of `width`.
+/// `values` is row-major: (real tokens × width) where `per_token`, else one row of `width`, which the device has
+/// `pooled` or the graph itself.
 fn answer(
     model: &GenericModel,
     item: &WorkItem,
     values: &[f32],
     width: usize,
     per_token: bool,
+    pooled: bool,
 ) -> Result<Output, ItemFault> {
     let labels = model.task.labels().len();
     let misshapen = || Err(ItemFault::Run(format!("output {:?} gives {width} numbers a row", model.output)));
@@ -83,10 +96,12 @@ fn answer(
         Want::Logits => all_finite(values).map(|()| Output::Logits(values.to_vec())),
         Want::TokenLogits => all_finite(values).map(|()| Output::TokenLogits(values.to_vec())),
         Want::Embedding(spec) if per_token => embed(values, width, &spec, &model.dense).map(Output::Embedding),
+        Want::Embedding(spec) if pooled => finish(values.to_vec(), &spec, &model.dense).map(Output::Embedding),
         Want::Embedding(spec) if spec.pooling != model.pooling => {
             Err(ItemFault::WrongWant("another pooling than the one inside its graph"))
         }
         Want::Embedding(spec) => finish(values.to_vec(), &spec, &[]).map(Output::Embedding),
+        Want::Sparse if pooled => sparse_weights(values).map(Output::Sparse),
         Want::Sparse if per_token => sparse_weights(&pool(values, width, Pooling::Max)).map(Output::Sparse),
         Want::Sparse => {
             all_finite(values)?;

@@ -1,6 +1,6 @@
 //! Sequences to the padded tensors of one run, each `[rows, length]`.
 
-use ort::{session::SessionInputValue, value::Tensor};
+use ort::value::{DynValue, Tensor};
 
 use super::{
     inputs::{Bound, Role},
@@ -33,11 +33,11 @@ enum Values {
 
 impl Filled {
     /// As ONNX Runtime takes it.
-    pub(super) fn into_value(self) -> ort::Result<(String, SessionInputValue<'static>)> {
+    pub(super) fn into_value(self) -> ort::Result<(String, DynValue)> {
         let dims = [self.shape.rows, self.shape.length];
         let value = match self.values {
-            Values::I32(v) => Tensor::from_array((dims, v))?.into(),
-            Values::I64(v) => Tensor::from_array((dims, v))?.into(),
+            Values::I32(v) => Tensor::from_array((dims, v))?.into_dyn(),
+            Values::I64(v) => Tensor::from_array((dims, v))?.into_dyn(),
         };
         Ok((self.name, value))
     }

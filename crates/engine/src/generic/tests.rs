@@ -42,6 +42,12 @@ fn start(model: &GenericModel) -> GenericExecutor {
     GenericExecutor::new(model, &options, Device::Cpu).unwrap()
 }
 
+/// The way a GPU runs it, with the processor in the GPU's place.
+fn start_bound(model: &GenericModel) -> GenericExecutor {
+    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+    GenericExecutor::load(model, &options, Device::Cpu, true).unwrap()
+}
+
 fn item(ids: &[u32], want: Want) -> WorkItem {
     WorkItem { sequence: Sequence { ids: ids.to_vec(), ..Sequence::default() }, want }
 }
@@ -75,10 +81,35 @@ proptest! {
     fn padding_and_batch_mates_change_nothing(texts in prop::collection::vec(prop::collection::vec(0u32..10, 1..40), 1..24)) {
         // Token states are table + mean, so their mean is twice the mean; a pooled one is the mean.
         for (name, times) in [("states", 2.0), ("ugly", 1.0), ("no_mask", 2.0)] {
-            let mut executor = start(&open(name));
             let items: Vec<_> = texts.iter().map(|t| item(t, MEAN)).collect();
-            for (text, answer) in texts.iter().zip(run(&mut executor, &items)) {
-                close(&answer, &mean(text).map(|x| x * times));
+            for mut executor in [start(&open(name)), start_bound(&open(name))] {
+                for (text, answer) in texts.iter().zip(run(&mut executor, &items)) {
+                    close(&answer, &mean(text).map(|x| x * times));
+                }
+            }
+        }
+    }
+
+    /// Bound to the device and pooled there, or whole states pooled here: the same answers.
+    #[test]
+    fn what_is_pooled_on_the_device_is_what_the_host_would_pool(
+        texts in prop::collection::vec((prop::collection::vec(0u32..10, 1..40), 0usize..4), 1..12),
+        alike in any::<bool>(),
+    ) {
+        let poolings = [Pooling::Mean, Pooling::Cls, Pooling::Last, Pooling::Max];
+        let own = poolings[texts[0].1];
+        let want = |at: usize| {
+            let pooling = if alike { own } else { poolings[at] };
+            Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None })
+        };
+        let items: Vec<_> = texts.iter().map(|(ids, at)| item(ids, want(*at))).collect();
+        for name in ["states", "no_mask"] {
+            let model = open(name);
+            let options = LoadOptions { threads: Some(1), pooling: Some(own), ..LoadOptions::default() };
+            let mut bound = GenericExecutor::load(&model, &options, Device::Cpu, true).unwrap();
+            for (got, want) in run(&mut bound, &items).iter().zip(run(&mut start(&model), &items)) {
+                let Ok(Output::Embedding(want)) = want else { panic!("{want:?}") };
+                close(got, &want);
             }
         }
     }
@@ -165,6 +196,7 @@ fn sparse_vectors_from_logits_and_from_finished_weights() {
     let items = [item(&[7, 9, 1], Want::Sparse), item(&[2], Want::Sparse)];
     let logits = run(&mut start(&open("masked_lm")), &items);
     assert_eq!(logits, [Ok(Output::Sparse(vec![(7, 3f32.ln()), (9, 5f32.ln())])), Ok(Output::Sparse(vec![]))]);
+    assert_eq!(run(&mut start_bound(&open("masked_lm")), &items), logits);
     let sparse = open_with("sparse", &config(), Some(Task::SparseEmbedding)).unwrap();
     let finished = run(&mut start(&sparse), &items);
     assert_eq!(finished, [Ok(Output::Sparse(vec![(7, 2.0), (9, 4.0)])), Ok(Output::Sparse(vec![]))]);

@@ -28,9 +28,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use builder::{Attr, Builder, ONNX, Size};
 pub(crate) use executor::NativeExecutor;
 pub use graphs::GraphFacts;
 pub(crate) use host::{NativeBatch, NativeHost, NativeRaw};
+pub(crate) use session::commit;
+pub(crate) use target::Target;
 
 use self::arch::Encoder;
 use crate::{

@@ -1,0 +1,73 @@
+//! Runs of an export whose inputs and output are bound to the device.
+//!
+//! Inputs go up once, as they are bound; the output stays on the device where it is pooled there ([`super::pool`]),
+//! and what comes back is a row a sequence. Other outputs are never copied.
+
+use ort::{
+    logging::LogLevel,
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+    session::{RunOptions, Session},
+};
+
+use super::{
+    host::GenericRun,
+    model::GenericModel,
+    pool::{Poolers, Pools},
+    read::Read,
+};
+use crate::{device::Device, error::LoadError, model::LoadOptions, session::refused};
+
+/// What bound runs need beside the session.
+pub(super) struct Bound {
+    device: MemoryInfo<'static>,
+    host: MemoryInfo<'static>,
+    options: RunOptions,
+    poolers: Poolers,
+}
+
+impl Bound {
+    /// Loads what pools on `device`.
+    pub(super) fn new(
+        model: &GenericModel,
+        pools: Pools,
+        options: &LoadOptions,
+        device: Device,
+    ) -> Result<Self, LoadError> {
+        let bad = refused(&model.path);
+        let memory = || place(device).and_then(|there| Ok((there, place(Device::Cpu)?, place(Device::Cpu)?)));
+        let (there, host, pooled) = memory().map_err(&bad)?;
+        let mut run_options = RunOptions::new().map_err(&bad)?;
+        // A failed run comes back as an error and is logged where it is handled; ONNX Runtime need not print it too.
+        run_options.set_log_level(LogLevel::Fatal).map_err(&bad)?;
+        let poolers = Poolers::new(model, pools, options, device, pooled)?;
+        Ok(Self { device: there, host, options: run_options, poolers })
+    }
+
+    /// Runs one padded batch; `output` is what is read.
+    pub(super) fn run(&mut self, session: &mut Session, output: &str, run: &mut GenericRun) -> ort::Result<Read> {
+        let pooled = run.pooled.take();
+        // Made anew: a binding keeps its tensors, and shapes hardly repeat.
+        let mut binding = session.create_binding()?;
+        for input in run.inputs.drain(..) {
+            let (name, value) = input.into_value()?;
+            binding.bind_input(name, &value)?;
+        }
+        binding.bind_output_to_device(output, if pooled.is_some() { &self.device } else { &self.host })?;
+        let given = session.run_binding_with_options(&binding, &self.options)?;
+        match pooled {
+            Some(pooled) => self.poolers.run(&given[output], pooled, run.shape),
+            None => Read::of(&given[output]),
+        }
+    }
+}
+
+/// A device's memory, as ONNX Runtime names it.
+fn place(device: Device) -> ort::Result<MemoryInfo<'static>> {
+    match device {
+        Device::Cpu => MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default),
+        Device::Cuda(number) => {
+            let ordinal = i32::try_from(number).unwrap_or(i32::MAX);
+            MemoryInfo::new(AllocationDevice::CUDA, ordinal, AllocatorType::Device, MemoryType::Default)
+        }
+    }
+}
