@@ -53,6 +53,14 @@ pub enum LoadError {
         /// What ONNX Runtime said.
         source: ort::Error,
     },
+    /// The model is loaded, but not even one sequence gets through.
+    #[error("the first run on {device} failed: {why}")]
+    FirstRun {
+        /// The device.
+        device: Device,
+        /// What the run failed with.
+        why: String,
+    },
 }
 
 impl LoadError {

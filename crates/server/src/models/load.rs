@@ -86,7 +86,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         move || {
             let mut executor = Executor::on(&model, device)?;
             if warm {
-                prime(&meter.model, &model, &mut executor, meter.limit);
+                prime(&meter.model, &model, &mut executor, meter.limit)?;
             }
             Ok::<_, LoadError>(EngineBackend::new(executor, meter.clone()))
         }
@@ -95,7 +95,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;
     if config.warm_up {
-        warm_up(&name, &model, &scheduler, shared.devices.len(), shared.batch_tokens).await;
+        warm_up(&name, &model, &scheduler, shared.devices.len(), shared.batch_tokens).await?;
     }
     let revision = commit.unwrap_or_else(|| model.info().revision.clone());
     announce(&name, &folder, &revision, model.info());

@@ -71,6 +71,14 @@ pub enum StartupError {
         /// Why.
         source: StartError<LoadError>,
     },
+    /// A model's session starts, and nothing gets through it.
+    #[error("the model {name} cannot be warmed up: {why}")]
+    WarmUp {
+        /// The model.
+        name: String,
+        /// What the runs failed with.
+        why: String,
+    },
     /// A thread of ours ended early.
     #[error("loading the model {name} was cut short")]
     Cut {

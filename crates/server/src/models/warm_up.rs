@@ -12,9 +12,12 @@ use std::{
 };
 
 use futures::future::join_all;
-use sortie_engine::{EncodeOptions, Executor, Model, Output, Sequence, Task, Want, WorkItem};
+use sortie_engine::{
+    EncodeOptions, Executor, ItemFault, LoadError, Model, Output, RunFault, Sequence, Task, Want, WorkItem,
+};
 use sortie_scheduler::{PartResult, Request, Scheduler, Unit};
 
+use super::StartupError;
 use crate::backend::EngineBackend;
 
 /// Tokens of one sequence: a usual passage.
@@ -32,21 +35,33 @@ const TEXT: &str = "warm up";
 
 /// On the device's own thread, before it takes work: captures its graphs, takes the memory of a full batch, and runs one and a
 /// small one that nobody counts. The first of each is many times slower than the next.
-pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_tokens: u32) {
+///
+/// # Errors
+/// When the device is lost, or not even one sequence gets through. A full batch that fails is a warning: smaller ones may
+/// fit, and the scheduler finds that out.
+pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_tokens: u32) -> Result<(), LoadError> {
     let graphs = executor.capture();
     if graphs.captured + graphs.left_out > 0 {
         let (captured, left_out, mib) = (graphs.captured, graphs.left_out, graphs.bytes >> 20);
         tracing::info!(name, device = %executor.device(), captured, left_out, mib, "CUDA graphs of small batches");
     }
     executor.reserve(usize::try_from(batch_tokens).unwrap_or(usize::MAX));
-    let Some(item) = item(model) else { return };
+    let Some(item) = item(model) else { return Ok(()) };
+    let (device, host) = (executor.device(), executor.host());
     for count in [full(&item, batch_tokens), 1] {
         let batch: Vec<&WorkItem> = std::iter::repeat_n(&item, count).collect();
-        if let Some(fault) = executor.run(&batch).into_iter().find_map(Result::err) {
-            tracing::warn!(name, device = %executor.device(), %fault, "warming up failed");
-            return;
+        let fault = match executor.run_batch(host.prepare(&batch)) {
+            Ok(raw) => host.finish(&batch, raw).into_iter().find_map(Result::err),
+            Err(RunFault::DeviceLost(why)) => return Err(LoadError::FirstRun { device, why }),
+            Err(fault) => Some(ItemFault::Run(fault.to_string())),
+        };
+        match fault {
+            Some(ItemFault::Run(why)) if count == 1 => return Err(LoadError::FirstRun { device, why }),
+            Some(fault) => tracing::warn!(name, %device, items = count, %fault, "warming up failed"),
+            None => {}
         }
     }
+    Ok(())
 }
 
 /// Sequences in a full batch.
@@ -55,21 +70,25 @@ fn full(item: &WorkItem, batch_tokens: u32) -> usize {
     (budget / item.sequence.len().max(1)).max(1)
 }
 
-/// Runs the measured batches, each on as many devices as there are. A fault is logged and no
-/// more: requests will say what is wrong.
+/// Runs the measured batches, each on as many devices as there are. A fault is logged and no more where one
+/// sequence still gets through: requests will say what is wrong.
+///
+/// # Errors
+/// When nothing gets through.
 pub(super) async fn warm_up(
     name: &str,
     model: &Model,
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     batch_tokens: u32,
-) {
-    let Some(item) = item(model) else { return };
+) -> Result<(), StartupError> {
+    let Some(item) = item(model) else { return Ok(()) };
     let full = full(&item, batch_tokens);
     let item = Arc::new(item);
     if let Err(fault) = rounds(&item, scheduler, devices, full).await {
         tracing::warn!(name, fault, "warming up failed");
-        return;
+        let one = batch(&item, scheduler, devices, 1).await;
+        return one.map_err(|why| StartupError::WarmUp { name: name.to_owned(), why });
     }
     let load = scheduler.load();
     tracing::info!(
@@ -80,6 +99,7 @@ pub(super) async fn warm_up(
         tokens_per_second = load.rate_tok_s,
         "warmed up"
     );
+    Ok(())
 }
 
 async fn rounds(
@@ -128,8 +148,10 @@ async fn batch(
     faults.into_iter().flatten().next().map_or(Ok(()), Err)
 }
 
-fn fault(result: &PartResult<Output, sortie_engine::ItemFault>) -> Option<String> {
-    result.outputs.iter().find_map(|o| o.as_ref().err().map(ToString::to_string))
+/// What went wrong with a run. A number that is not finite is a matter of this text and these weights: it took its time.
+fn fault(result: &PartResult<Output, ItemFault>) -> Option<String> {
+    let mut faults = result.outputs.iter().filter_map(|o| o.as_ref().err());
+    faults.find(|f| !matches!(f, ItemFault::NonFinite)).map(ToString::to_string)
 }
 
 /// A sequence of the usual length, made of the text's own ids.
@@ -146,4 +168,41 @@ fn item(model: &Model) -> Option<WorkItem> {
         _ => return None,
     };
     Some(WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sortie_engine::{Device, LoadOptions};
+
+    use super::*;
+
+    /// A model whose every token is `id`: 7 makes its runs fail, 8 gives what is not a number.
+    fn primed(id: u32) -> Result<(), LoadError> {
+        let folder = tempfile::tempdir().unwrap();
+        let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/data/tags.onnx");
+        std::fs::copy(graph, folder.path().join("model.onnx")).unwrap();
+        let config = r#"{"model_type": "bert", "architectures": ["BertForTokenClassification"], "vocab_size": 10, "num_labels": 3}"#;
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let tokenizer = format!(
+            r#"{{"version": "1.0", "pre_tokenizer": {{"type": "Whitespace"}}, "model": {{"type": "WordLevel", "vocab": {{"[UNK]": {id}}}, "unk_token": "[UNK]"}}}}"#
+        );
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+        let model = Model::open(folder.path(), &options).unwrap();
+        prime("m", &model, &mut Executor::on(&model, Device::Cpu).unwrap(), 512)
+    }
+
+    #[test]
+    fn a_model_that_runs_nothing_does_not_start() {
+        let error = primed(7).unwrap_err().to_string();
+        assert!(error.starts_with("the first run on cpu failed: ") && error.contains("Gather"), "{error}");
+    }
+
+    #[test]
+    fn one_that_runs_does_even_where_its_numbers_are_odd() {
+        primed(1).unwrap();
+        primed(8).unwrap();
+    }
 }
