@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bill;
 mod buf;
 mod cache;
 mod catalog;

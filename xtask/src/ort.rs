@@ -8,6 +8,7 @@ use std::{env::consts, path::PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::{
+    bill,
     cache::Cache,
     catalog::{self, ORT_VERSION},
     digest, pip, wheel,
@@ -22,12 +23,23 @@ pub(crate) struct Args {
     /// The build for NVIDIA GPUs, with the CUDA libraries it links (740 MB to fetch, 1.1 GB on disk)
     #[arg(long)]
     cuda: bool,
+    /// Also write what is in the folder, as CycloneDX, for scanners of an image (a name that ends in .cdx.json)
+    #[arg(long, value_name = "FILE")]
+    bill: Option<PathBuf>,
 }
 
 /// Fetches what is not there yet and prints the library's path.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let path = if args.cuda { ensure_cuda(&cache)? } else { ensure(&cache)? };
+    if let Some(file) = &args.bill {
+        let wheels: Vec<_> = if args.cuda {
+            catalog::ORT_CUDA.iter().map(|parts| &parts.wheel).collect()
+        } else {
+            catalog::this_machine(catalog::ORT).map(|row| &row.wheel).into_iter().collect()
+        };
+        bill::write(&wheels, file)?;
+    }
     println!("{}", path.display());
     Ok(())
 }
