@@ -137,14 +137,15 @@ impl Executor {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn on(model: &Model, device: Device) -> Result<Self, LoadError> {
-        let _using = on_gpu(device).then(cuda::using);
         let (inner, host) = match model.source() {
             Source::Native(native) => {
+                // Keeps captures away where it must, which is not all along.
                 let e = NativeExecutor::new(native, model.options(), device)?;
                 let host = HostInner::Native(e.host());
                 (Inner::Native(Box::new(e)), host)
             }
             Source::Generic(generic) => {
+                let _using = on_gpu(device).then(cuda::using);
                 let e = GenericExecutor::new(generic, model.options(), device)?;
                 let host = HostInner::Generic(e.host());
                 (Inner::Generic(Box::new(e)), host)

@@ -86,25 +86,30 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
     let (proto, weights) = b.finish();
     // A profile that is asked for is of the model's own session.
     let options = LoadOptions { profile: None, ..options.clone() };
-    let ready = Ready::new(&options, Device::Cpu, &model.folder, true)?;
+    let mut ready = Ready::new(&options, Device::Cpu, &model.folder, true)?;
+    if let Some(threads) = options.threads {
+        ready.builder = ready.builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
+    }
     let mut session = commit(ready.builder, Target::Cpu, None, &proto, weights, &model.folder)?;
     let flat = made_up(model);
     let tokens = flat.ids.len();
     let given = run(&mut session, flat).map_err(&bad)?;
     drop(session);
     let read = |name: String| given.iter().find(|(there, _)| *there == name).map_or(&[][..], |(_, v)| v.as_slice());
+    // As many as the model's own runs may use.
+    let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
     let layer = |i: usize| LayerFacts {
-        up: Plan::of(read(format!("layer{i}/{NORMED}")), e.hidden),
+        up: Plan::of(read(format!("layer{i}/{NORMED}")), e.hidden, threads),
         drift: read(format!("layer{i}/{DRIFT}")).iter().map(|d| d / tokens.max(1) as f32).collect(),
     };
     // A plan takes a core a while, and layers do not depend on each other.
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(e.layers.max(1));
+    let planners = threads.min(e.layers.max(1));
     let mut layers: Vec<(usize, LayerFacts)> = thread::scope(|scope| {
         let share = |t: usize| {
             let layer = &layer;
-            move || (t..e.layers).step_by(threads).map(|i| (i, layer(i))).collect::<Vec<_>>()
+            move || (t..e.layers).step_by(planners).map(|i| (i, layer(i))).collect::<Vec<_>>()
         };
-        let running: Vec<_> = (0..threads).map(|t| scope.spawn(share(t))).collect();
+        let running: Vec<_> = (0..planners).map(|t| scope.spawn(share(t))).collect();
         running.into_iter().filter_map(|r| r.join().ok()).flatten().collect()
     });
     layers.sort_by_key(|(i, _)| *i);
@@ -150,6 +155,8 @@ fn run(session: &mut Session, flat: Flat) -> ort::Result<Vec<(String, Vec<f32>)>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         model::{Model, Source},
@@ -187,8 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_run_once_for_all_its_sessions() {
+        let model = open("bert-rerank");
+        let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+        let of = |_| native(&model).calibration(&options).unwrap();
+        let all: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = (0..3).map(|i| scope.spawn(move || of(i))).collect();
+            running.into_iter().map(|r| r.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|one| Arc::ptr_eq(one, &all[0])));
+    }
+
+    #[test]
     fn what_is_put_back_is_what_the_next_product_makes_of_the_drift() {
-        let facts = LayerFacts { up: Plan::of(&[], 3), drift: vec![1.0, -2.0, 0.5] };
+        let facts = LayerFacts { up: Plan::of(&[], 3, 1), drift: vec![1.0, -2.0, 0.5] };
         let mut bias = vec![10.0, 20.0];
         facts.put_back(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut bias);
         assert_eq!(bias, [10.0 + 1.0 - 6.0 + 2.5, 20.0 + 2.0 - 8.0 + 3.0]);
@@ -200,7 +219,7 @@ mod tests {
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let target = Target::Cuda(crate::device::Precision::F16);
         let with = |facts| write(native(&model), target, &Form { fused: true, facts }).unwrap().1;
-        let (plain, known) = (with(None), with(Some(facts)));
+        let (plain, known) = (with(None), with(Some(Arc::new(facts))));
         for (a, b) in plain.iter().zip(&known) {
             let may = a.name.ends_with("/up_weight") || a.name.ends_with("/down_bias");
             assert!(may || format!("{:?}", a.data) == format!("{:?}", b.data), "{}", a.name);

@@ -18,13 +18,7 @@ use super::{
     session,
     target::Target,
 };
-use crate::{
-    cuda::RunFault,
-    device::Device,
-    error::LoadError,
-    model::LoadOptions,
-    session::{Ready, run_eagerly},
-};
+use crate::{cuda::RunFault, device::Device, error::LoadError, model::LoadOptions, session::run_eagerly};
 
 /// Halves of the activations' bytes that are reserved: a half more than they are, for the gaps between them.
 const RESERVED_HALVES: usize = 3;
@@ -75,9 +69,7 @@ impl NativeExecutor {
         device: Device,
         target: Target,
     ) -> Result<Self, LoadError> {
-        let mut ready = Ready::new(options, device, &model.folder, true)?;
-        let memory = ready.memory.take();
-        let (session, host) = session::load(model, target, ready, options)?;
+        let (session, host, memory) = session::load(model, options, device, target)?;
         let graphs = memory.map(|memory| Graphs::new(memory, options.cuda.pinned));
         let (elem, e) = (target.elem().bytes(), &model.encoder);
         // Widest in attention (states, projection twice, result) or between the feed-forward products; then the f32 output.

@@ -26,7 +26,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
 
 pub(crate) use builder::{Attr, Builder, ONNX, Size};
 pub(crate) use executor::NativeExecutor;
@@ -35,10 +40,14 @@ pub(crate) use host::{NativeBatch, NativeHost, NativeRaw};
 pub(crate) use session::commit;
 pub(crate) use target::Target;
 
-use self::arch::Encoder;
+use self::{
+    arch::Encoder,
+    calibrate::{Calibration, calibrate},
+};
 use crate::{
     error::LoadError,
     folder::{config::Config, sentence::Sentence, weights::Weights},
+    model::LoadOptions,
     post::Dense,
     task::{Pooling, Task},
 };
@@ -58,6 +67,8 @@ pub(crate) struct NativeModel {
     dense: Vec<Dense>,
     /// How its states are pooled where a caller says nothing.
     pooling: Pooling,
+    /// What its activations are like, once a session wanted to know.
+    calibration: Mutex<Option<Arc<Calibration>>>,
 }
 
 impl NativeModel {
@@ -79,7 +90,24 @@ impl NativeModel {
                 format!("the Dense module takes {} numbers, the model makes {}", first.inputs, encoder.hidden),
             ));
         }
-        Ok(Self { folder: folder.to_owned(), encoder, weights, task, dense: sentence.dense.clone(), pooling })
+        Ok(Self {
+            folder: folder.to_owned(),
+            encoder,
+            weights,
+            task,
+            dense: sentence.dense.clone(),
+            pooling,
+            calibration: Mutex::default(),
+        })
+    }
+
+    /// What its activations are like: run once, for all sessions on all devices. Others wait for the first.
+    fn calibration(&self, options: &LoadOptions) -> Result<Arc<Calibration>, LoadError> {
+        let mut known = self.calibration.lock();
+        if let Some(known) = &*known {
+            return Ok(Arc::clone(known));
+        }
+        Ok(Arc::clone(known.insert(Arc::new(calibrate(self, options)?))))
     }
 
     /// Tokens in the longest sequence its positions allow.

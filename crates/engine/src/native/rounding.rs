@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     order: Vec<usize>,
     /// For the `k`th in order: `Rⱼₖ/Rₖₖ` of all `j < k`.
     shares: Vec<Vec<f32>>,
+    /// Threads that round.
+    threads: usize,
 }
 
 impl std::fmt::Debug for Plan {
@@ -36,44 +38,18 @@ impl std::fmt::Debug for Plan {
 }
 
 impl Plan {
-    /// The plan for inputs like `samples` (any number × inner). Where they say nothing, each number is
-    /// rounded by itself.
-    pub(crate) fn of(samples: &[f32], inner: usize) -> Self {
-        Self::by_samples(samples, inner)
-            .unwrap_or_else(|| Self { order: (0..inner).collect(), shares: vec![Vec::new(); inner] })
-    }
-
-    fn by_samples(samples: &[f32], inner: usize) -> Option<Self> {
-        let mut squares = vec![0.0_f64; inner];
-        for row in samples.chunks_exact(inner) {
-            squares.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x) * f64::from(x));
-        }
-        let mean = squares.iter().sum::<f64>() / inner as f64;
-        if !(mean.is_finite() && mean > 0.0) {
-            return None;
-        }
-        let mut order: Vec<usize> = (0..inner).collect();
-        order.sort_by(|&a, &b| squares[b].total_cmp(&squares[a]));
-        // Turned end for end, `R·Rᵀ` with an upper R is the usual decomposition with a lower one.
-        let backwards: Vec<usize> = order.iter().rev().copied().collect();
-        let mut h = gram(samples, &backwards);
-        for (k, row) in h.iter_mut().enumerate() {
-            row[k] += DAMPING * mean;
-        }
-        decompose(&mut h)?;
-        let shares = (0..inner)
-            .map(|k| {
-                let column = inner - 1 - k;
-                (0..k).map(|j| (h[inner - 1 - j][column] / h[column][column]) as f32).collect()
-            })
-            .collect();
-        Some(Self { order, shares })
+    /// The plan for inputs like `samples` (any number × inner), to be carried out by `threads`. Where they say
+    /// nothing, each number is rounded by itself.
+    pub(crate) fn of(samples: &[f32], inner: usize, threads: usize) -> Self {
+        let (order, shares) =
+            by_samples(samples, inner).unwrap_or_else(|| ((0..inner).collect(), vec![Vec::new(); inner]));
+        Self { order, shares, threads }
     }
 
     /// Rounds `weight` (inner × columns).
     pub(crate) fn round(&self, weight: &mut [f32], columns: usize) {
         let blocks: Vec<usize> = (0..columns).step_by(BLOCK).collect();
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(blocks.len().max(1));
+        let threads = self.threads.clamp(1, blocks.len().max(1));
         let source = &*weight;
         let done: Vec<(usize, Vec<f32>)> = thread::scope(|scope| {
             let share = |t: usize| {
@@ -114,6 +90,34 @@ impl Plan {
         }
         rounded
     }
+}
+
+/// Order and shares of a plan; `None` where the samples say nothing.
+fn by_samples(samples: &[f32], inner: usize) -> Option<(Vec<usize>, Vec<Vec<f32>>)> {
+    let mut squares = vec![0.0_f64; inner];
+    for row in samples.chunks_exact(inner) {
+        squares.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x) * f64::from(x));
+    }
+    let mean = squares.iter().sum::<f64>() / inner as f64;
+    if !(mean.is_finite() && mean > 0.0) {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..inner).collect();
+    order.sort_by(|&a, &b| squares[b].total_cmp(&squares[a]));
+    // Turned end for end, `R·Rᵀ` with an upper R is the usual decomposition with a lower one.
+    let backwards: Vec<usize> = order.iter().rev().copied().collect();
+    let mut h = gram(samples, &backwards);
+    for (k, row) in h.iter_mut().enumerate() {
+        row[k] += DAMPING * mean;
+    }
+    decompose(&mut h)?;
+    let shares = (0..inner)
+        .map(|k| {
+            let column = inner - 1 - k;
+            (0..k).map(|j| (h[inner - 1 - j][column] / h[column][column]) as f32).collect()
+        })
+        .collect();
+    Some((order, shares))
 }
 
 /// The lower half of `Σ x·xᵀ` over samples, rows and columns in `order`.
@@ -198,7 +202,7 @@ mod tests {
         let weight: Vec<f32> = (0..INNER * COLUMNS).map(|_| random.random_range(-0.1..0.1)).collect();
         let plain: Vec<f32> = weight.iter().map(|&x| narrow(x)).collect();
         let mut fed = weight.clone();
-        Plan::of(known, INNER).round(&mut fed, COLUMNS);
+        Plan::of(known, INNER, 2).round(&mut fed, COLUMNS);
         assert!(fed.iter().all(|&x| narrow(x) == x), "not f16");
         let (plain, fed) = (harm(&weight, &plain, unseen), harm(&weight, &fed, unseen));
         assert!(fed < plain / 4.0, "{fed} against {plain}");
@@ -209,7 +213,7 @@ mod tests {
         let weight: Vec<f32> = (0..12).map(|i| i as f32 / 7.0).collect();
         for samples in [&[][..], &[0.0; 8], &[f32::NAN; 4]] {
             let mut rounded = weight.clone();
-            Plan::of(samples, 4).round(&mut rounded, 3);
+            Plan::of(samples, 4, 1).round(&mut rounded, 3);
             assert!(rounded.iter().zip(&weight).all(|(r, w)| *r == narrow(*w)), "{samples:?}");
         }
     }
@@ -220,7 +224,7 @@ mod tests {
         let weight = [0.100_02_f32; 64];
         let samples = [1.0_f32; 640];
         let mut rounded = weight;
-        Plan::of(&samples, 64).round(&mut rounded, 1);
+        Plan::of(&samples, 64, 1).round(&mut rounded, 1);
         let error: f32 = weight.iter().zip(&rounded).map(|(w, r)| w - r).sum();
         let plain: f32 = weight.iter().map(|&w| w - narrow(w)).sum();
         assert!(error.abs() < 1e-4 && plain.abs() > 2.0 * error.abs(), "{error} against {plain}");

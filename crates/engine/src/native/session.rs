@@ -19,14 +19,15 @@ use super::{
     batch::Bounds,
     buckets::Grid,
     builder::{Builder, Initializer, Numbers},
-    calibrate::{Calibration, calibrate},
+    calibrate::Calibration,
     graph, head,
     host::{NativeHost, Outputs},
     layout, operators, product,
     target::Target,
 };
 use crate::{
-    cuda::{Products, Sizes},
+    cuda::{self, Memory, Products, Sizes},
+    device::Device,
     error::LoadError,
     model::{Gelu, LoadOptions},
     onnx::{Elem, ModelProto},
@@ -44,7 +45,7 @@ pub(crate) struct Form {
     /// Products with bias and GELU as one operator of ours.
     pub(crate) fused: bool,
     /// What is known of the activations, for rounding.
-    pub(crate) facts: Option<Calibration>,
+    pub(crate) facts: Option<Arc<Calibration>>,
 }
 
 /// Writes the graph of `model` for `target`. Returns it, its weights and the width of an output row.
@@ -55,7 +56,7 @@ pub(crate) fn write(
 ) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
     let mut b = Builder::new(target).fusing(form.fused);
     let wanted = head::wanted(&model.task);
-    let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_ref())?;
+    let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
     let width = head::head(&mut b, &model.encoder, &model.weights, &model.task, model.pooling, &hidden)?;
     let (proto, weights) = b.finish();
     Ok((proto, weights, width))
@@ -100,20 +101,29 @@ pub(crate) fn commit(
     builder.commit_from_memory(&proto.encode_to_vec()).map_err(&bad)
 }
 
-/// Whether products with bias and GELU run as one here, and what is known of the activations.
-fn form(model: &NativeModel, target: Target, ready: &Ready, options: &LoadOptions) -> (Form, Option<Products>) {
-    let mut form = Form::default();
+/// What is known of the activations, where the target rounds by it.
+fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<Arc<Calibration>> {
+    if target.elem() != Elem::F16 || !options.cuda.calibrate {
+        return None;
+    }
+    let warn = |error: &LoadError| {
+        tracing::warn!(%error, "no run for calibration; weights are rounded one by one, GELU is exact");
+    };
+    model.calibration(options).inspect_err(warn).ok()
+}
+
+/// Whether products with bias and GELU run as one here, with what is known of the activations.
+fn form(
+    model: &NativeModel,
+    target: Target,
+    ready: &Ready,
+    options: &LoadOptions,
+    facts: Option<Arc<Calibration>>,
+) -> (Form, Option<Products>) {
+    let mut form = Form { fused: false, facts };
     let (encoder, cuda) = (&model.encoder, &options.cuda);
     if target.elem() != Elem::F16 {
         return (form, None);
-    }
-    if cuda.calibrate {
-        match calibrate(model, options) {
-            Ok(facts) => form.facts = Some(facts),
-            Err(error) => {
-                tracing::warn!(%error, "no run for calibration; weights are rounded one by one, GELU is exact")
-            }
-        }
     }
     let wanted = match encoder.act {
         Pointwise::GeluTanh => true,
@@ -138,18 +148,33 @@ fn form(model: &NativeModel, target: Target, ready: &Ready, options: &LoadOption
     (form, products)
 }
 
-/// Loads `model` into a session for `target`. `ready` is a session's settings for the device.
+/// Loads `model` into a session for `target` on `device`; the memory is the session's stream, where it has one of ours.
+///
+/// What the processor does for it, the run for calibration and the writing of weights, takes seconds: only what touches the
+/// GPU keeps captures of other sessions waiting.
 pub(crate) fn load(
     model: &NativeModel,
-    target: Target,
-    ready: Ready,
     options: &LoadOptions,
-) -> Result<(Session, NativeHost), LoadError> {
+    device: Device,
+    target: Target,
+) -> Result<(Session, NativeHost, Option<Memory>), LoadError> {
     let path = &model.folder;
     let bad = refused(path);
-    let (form, products) = form(model, target, &ready, options);
+    let using = || (device != Device::Cpu).then(cuda::using);
+    // First of all: where the device cannot be had, nobody waits for the rest.
+    let mut ready = {
+        let _using = using();
+        Ready::new(options, device, path, true)?
+    };
+    let facts = facts(model, target, options);
+    let (form, products) = {
+        let _using = using();
+        form(model, target, &ready, options, facts)
+    };
+    let memory = ready.memory.take();
     let (proto, weights, width) = write(model, target, &form)?;
     drop(form);
+    let _using = using();
     let own = products.map(product::domain).transpose().map_err(&bad)?;
     let mut builder = ready.builder;
     if let Some(threads) = options.threads {
@@ -174,5 +199,5 @@ pub(crate) fn load(
         // Numbers of chunks differ within a bucket: such a graph has no fixed shape.
         grid: (ready.graphs && !takes(&super::pool::input::CHUNKED)).then(|| Grid::new(model.encoder.longest())),
     };
-    Ok((session, host))
+    Ok((session, host, memory))
 }
