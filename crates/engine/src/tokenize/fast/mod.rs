@@ -9,9 +9,11 @@
 //! - every character of the text is [`settled`](drift::settled): both crates'
 //!   Unicode tables agree on it.
 //!
+//! Plain ASCII takes a short way through BERT files ([`ascii`]).
 //! Whatever is left goes to the reference: an unsettled text, a text the fast
 //! path fails on, and everything that needs offsets or word boundaries.
 
+mod ascii;
 mod drift;
 mod probe;
 mod suits;
@@ -27,6 +29,7 @@ use tokenizers_rc::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTo
 
 pub(super) use drift::settled;
 
+use self::ascii::Short;
 use super::{
     guard,
     piece::{Piece, contained, spare},
@@ -66,6 +69,8 @@ pub(super) struct Fast {
 
 struct Inner {
     pipeline: PipelineTokenizer,
+    /// The short way of plain ASCII, where the file has one.
+    short: Option<Short>,
     options: EncodeOptions,
     /// Tokens at the end of a head that are not trusted.
     spare: usize,
@@ -97,12 +102,9 @@ impl Fast {
     }
 
     /// The fast path of any file that it can read.
-    fn unchecked(mut file: Value, spare: usize) -> Result<Self, String> {
-        let read = || {
-            tokenizers_rc::canonicalize_value(&mut file)?;
-            tokenizers_rc::from_json(&file.to_string())
-        };
-        let pipeline = contained(read).map_err(|e| e.to_string())?;
+    fn unchecked(file: Value, spare: usize) -> Result<Self, String> {
+        let short = Short::of(&file, pipeline)?;
+        let pipeline = pipeline(file)?;
         let options = EncodeOptions {
             add_special_tokens: false,
             encode_special_tokens: false,
@@ -110,15 +112,26 @@ impl Fast {
             truncation: Override::Off,
         };
         let [fast, reference, failed] = Default::default();
-        Ok(Self { inner: Arc::new(Inner { pipeline, options, spare, fast, reference, failed }) })
+        Ok(Self { inner: Arc::new(Inner { pipeline, short, options, spare, fast, reference, failed }) })
     }
 
     /// Ids of all of `text` without specials, whatever its characters.
     fn raw(&self, text: &str) -> Result<Vec<u32>, String> {
         let mut tokens = Vec::with_capacity(text.len() / 4);
-        contained(|| self.inner.pipeline.encode_into(text, &self.inner.options, &mut tokens))
-            .map_err(|e| e.to_string())?;
+        contained(|| self.encode(text, &mut tokens)).map_err(|e| e.to_string())?;
         Ok(PipelineToken::cast_slice(&tokens).to_vec())
+    }
+
+    fn encode(&self, text: &str, tokens: &mut Vec<PipelineToken>) -> tokenizers_rc::Result<()> {
+        let Inner { pipeline, short, options, .. } = &*self.inner;
+        let Some(short) = short else { return pipeline.encode_into(text, options, tokens) };
+        for segment in short.segments(text) {
+            match short.normalized(segment) {
+                Some(plain) => short.pipeline.encode_into(&plain, options, tokens)?,
+                None => pipeline.encode_into(segment, options, tokens)?,
+            }
+        }
+        Ok(())
     }
 
     /// The first tokens of `text` as [`Piece::of_text`] has them, without its word boundaries: exactly `stop` ids where
@@ -163,6 +176,14 @@ impl Fast {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TextCounts { fast: read(fast), reference: read(reference), failed: read(failed) }
     }
+}
+
+fn pipeline(mut file: Value) -> Result<PipelineTokenizer, String> {
+    let read = || {
+        tokenizers_rc::canonicalize_value(&mut file)?;
+        tokenizers_rc::from_json(&file.to_string())
+    };
+    contained(read).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Random texts of eleven kinds, the same for the same seed: words of a
+//! Random texts of twelve kinds, the same for the same seed: words of a
 //! vocabulary, every script, emoji, controls, marks, endless words, whitespace,
-//! specials spelled out, digits and punctuation, and mixtures of all.
+//! specials spelled out, digits and punctuation, prose with a few words of other
+//! characters, and mixtures of all.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 /// Kinds of text.
-pub(super) const KINDS: usize = 11;
+pub(super) const KINDS: usize = 12;
 
 /// Blocks of characters: every script, and what is no script.
 #[rustfmt::skip]
@@ -59,6 +60,7 @@ const SPECIALS: [&str; 18] = [
     "<s></s>",
 ];
 const ENDINGS: [&str; 9] = ["'s", "'t", "'re", "'VE", "'m", "'ll", "'D", "''", "n't"];
+const QUOTES: [char; 8] = ['’', '“', '”', '–', '—', '…', 'é', 'ü'];
 const JOINTS: [char; 10] = [' ', ' ', ' ', '\n', '.', ',', '-', '\'', '/', '_'];
 
 /// Makes texts.
@@ -177,6 +179,26 @@ impl Corpus {
                 4 => s.push(c.any()),
                 5 => s.push(c.pick(&SPACES)),
                 _ => c.word(s),
+            }),
+            10 => self.repeat(50, &mut s, |c, s| {
+                let from = s.len();
+                c.word(s);
+                if c.one_in(6) {
+                    let upper = s.split_off(from).to_uppercase();
+                    s.push_str(&upper);
+                }
+                if c.one_in(12) {
+                    match c.below(4) {
+                        0 => s.push(c.pick(&QUOTES)),
+                        1 => {
+                            let marks = c.pick(&MARKS);
+                            s.push(c.of(marks));
+                        }
+                        2 => s.push_str(c.pick(&SPECIALS)),
+                        _ => s.push(c.any()),
+                    }
+                }
+                s.push(c.pick(&JOINTS));
             }),
             _ => self.repeat(3, &mut s, |c, s| {
                 let kind = c.below(KINDS - 1);

@@ -131,6 +131,15 @@ fn made() -> Vec<Pair> {
     let xlmr = json!({"type": "Sequence", "pretokenizers": [
         kind("WhitespaceSplit"), {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]});
     let first = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+    let mut tokens = bert();
+    for (at, (content, normalized)) in
+        [("of the", true), ("the", true), ("Of", false), ("caf", true)].into_iter().enumerate()
+    {
+        let id = 400 + at;
+        tokens["added_tokens"].as_array_mut().unwrap().push(json!({
+            "id": id, "content": content, "single_word": content != "caf", "lstrip": true, "rstrip": true,
+            "normalized": normalized, "special": false}));
+    }
     let mut modernbert = with(roberta(), "normalizer", kind("NFC"));
     for (at, content) in ["  ", "   ", "|||IP|||", "the"].into_iter().enumerate() {
         let id = 400 + at;
@@ -140,6 +149,7 @@ fn made() -> Vec<Pair> {
     }
     let files = [
         ("bert uncased", bert()),
+        ("bert with tokens of its own", tokens),
         ("bert cased", with(bert(), "normalizer", cased)),
         ("split words", with(bert(), "pre_tokenizer", words)),
         ("roberta", roberta()),
