@@ -11,6 +11,11 @@ use sortie_server::{
     doctor,
 };
 
+/// A request of 200 texts is thousands of small pieces of memory, made on one thread and freed on another, which is what
+/// the system's allocator is slow at: with this one a job on an idle GPU server takes 0.4 ms less of 7.5.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code after a second stop signal: as a shell reports SIGINT.
 const INTERRUPTED: u8 = 130;
 
