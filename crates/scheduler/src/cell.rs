@@ -20,7 +20,7 @@ use crate::{
 const IDLE: u64 = u64::MAX;
 
 /// Number of words a gauge takes.
-const WORDS: usize = 11;
+const WORDS: usize = 13;
 
 /// All that a load report is made of.
 #[derive(Debug)]
@@ -115,10 +115,13 @@ fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
         gauge.busy.share.to_bits(),
         gauge.busy.tok_s.to_bits(),
         nanos(gauge.busy.at),
+        gauge.usual.to_bits(),
+        nanos(gauge.ended),
     ]
 }
 
-fn unpack([flags, budget, knee, a, b, tokens, started, predicted, share, tok_s, at]: [u64; WORDS]) -> DeviceGauge {
+fn unpack(words: [u64; WORDS]) -> DeviceGauge {
+    let [flags, budget, knee, a, b, tokens, started, predicted, share, tok_s, at, usual, ended] = words;
     let time = Duration::from_nanos;
     DeviceGauge {
         alive: flags & 1 != 0,
@@ -126,6 +129,8 @@ fn unpack([flags, budget, knee, a, b, tokens, started, predicted, share, tok_s, 
         budget: usize::try_from(budget).unwrap_or(usize::MAX),
         knee: u32::try_from(knee).unwrap_or(u32::MAX),
         cost: Cost { a: f64::from_bits(a), b: f64::from_bits(b) },
+        usual: f64::from_bits(usual),
+        ended: time(ended),
         running: (started != IDLE).then_some(Running { tokens, started: time(started), predicted: time(predicted) }),
         busy: Busy { share: f64::from_bits(share), tok_s: f64::from_bits(tok_s), at: time(at) },
     }
@@ -145,6 +150,8 @@ mod tests {
             budget: i as usize,
             knee: i as u32,
             cost: Cost { a: i as f64, b: i as f64 },
+            usual: i as f64,
+            ended: Duration::from_nanos(i),
             running: Some(Running { tokens: i, started: Duration::from_nanos(i), predicted: Duration::from_nanos(i) }),
             busy: Busy { share: i as f64, tok_s: i as f64, at: Duration::from_nanos(i) },
         };

@@ -7,11 +7,14 @@
 //! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`; served is the tokens a second that ran,
 //! averaged with `e^(−age / 5 s)`, a batch's tokens spread over the time it took.
 //!
+//! While a device rests its cost fades to the one it has been known to do with, `cost · usual^(1 − e^(−rest / 5 s))`:
+//! callers keep away from a slow one, and nothing else would ever tell them that it is well again.
+//!
 //! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
 
 use std::time::Duration;
 
-use crate::core::{At, Cost};
+use crate::core::{At, Cost, STALE};
 
 /// Time constant of the busy share.
 const BUSY_SECONDS: f64 = 1.0;
@@ -99,6 +102,10 @@ pub(crate) struct DeviceGauge {
     pub(crate) budget: usize,
     pub(crate) knee: u32,
     pub(crate) cost: Cost,
+    /// The cost it has been known to do with, as a share of `cost`.
+    pub(crate) usual: f64,
+    /// When a batch last ended.
+    pub(crate) ended: At,
     pub(crate) measured: bool,
     pub(crate) running: Option<Running>,
     pub(crate) busy: Busy,
@@ -109,6 +116,16 @@ impl DeviceGauge {
     fn rest(&self, now: At) -> f64 {
         let rest = |batch: Running| batch.predicted.abs_diff(now.saturating_sub(batch.started));
         self.running.map_or(0.0, |batch| rest(batch).as_secs_f64())
+    }
+
+    /// What a batch is expected to cost that starts at `now`.
+    pub(crate) fn cost(&self, now: At) -> Cost {
+        if self.running.is_some() || self.usual >= 1.0 {
+            return self.cost;
+        }
+        let rest = now.saturating_sub(self.ended).as_secs_f64() / STALE.as_secs_f64();
+        let share = self.usual.powf(1.0 - (-rest).exp());
+        Cost { a: self.cost.a * share, b: self.cost.b * share }
     }
 
     /// What it has been doing until `now`.
@@ -126,7 +143,7 @@ impl DeviceGauge {
 pub(crate) fn wait_seconds(now: At, tokens: u64, gauges: impl Iterator<Item = DeviceGauge>) -> f64 {
     let mut alive: Vec<DeviceGauge> = gauges.filter(|gauge| gauge.alive).collect();
     if let [only] = alive.as_slice() {
-        return only.rest(now) + only.cost.queue_seconds(tokens, only.budget);
+        return only.rest(now) + only.cost(now).queue_seconds(tokens, only.budget);
     }
     alive.sort_by(|x, y| x.rest(now).total_cmp(&y.rest(now)));
     let (mut rate, mut level, mut left) = (0.0, 0.0, tokens as f64);
@@ -139,7 +156,7 @@ pub(crate) fn wait_seconds(now: At, tokens: u64, gauges: impl Iterator<Item = De
         }
         left -= done;
         level = rest;
-        rate += gauge.cost.rate(gauge.budget);
+        rate += gauge.cost(now).rate(gauge.budget);
     }
     if rate > 0.0 { level + left / rate } else { 0.0 }
 }
@@ -159,10 +176,10 @@ pub(crate) fn snapshot(
         running_tok: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
         max_batch_tok: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
         devices: u32::try_from(alive.len()).unwrap_or(u32::MAX),
-        a_ms: (mean(&|gauge| gauge.cost.a) * 1e3) as f32,
-        b_us: (mean(&|gauge| gauge.cost.b) * 1e6) as f32,
+        a_ms: (mean(&|gauge| gauge.cost(now).a) * 1e3) as f32,
+        b_us: (mean(&|gauge| gauge.cost(now).b) * 1e6) as f32,
         knee_tok: mean(&|gauge| f64::from(gauge.knee)) as u32,
-        rate_tok_s: alive.iter().map(|gauge| gauge.cost.rate(gauge.budget)).sum::<f64>() as f32,
+        rate_tok_s: alive.iter().map(|gauge| gauge.cost(now).rate(gauge.budget)).sum::<f64>() as f32,
         drain_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
         busy: mean(&|gauge| gauge.busy_by(now).share).clamp(0.0, 1.0) as f32,
         served_tok_s: alive.iter().map(|gauge| gauge.busy_by(now).tok_s).sum::<f64>().max(0.0) as f32,
@@ -178,7 +195,8 @@ mod tests {
 
     fn gauge(running: Option<Running>) -> DeviceGauge {
         let cost = Cost { a: 0.010, b: 0.001 };
-        DeviceGauge { alive: true, budget: 100, knee: 40, cost, measured: true, running, busy: Busy::default() }
+        let (usual, ended, busy) = (1.0, Duration::ZERO, Busy::default());
+        DeviceGauge { alive: true, budget: 100, knee: 40, cost, usual, ended, measured: true, running, busy }
     }
 
     #[test]
@@ -209,6 +227,20 @@ mod tests {
         let hung = Running { tokens: 90, started: 40 * SECOND, predicted: batch };
         let hung = DeviceGauge { busy: busy.by(40 * SECOND, None), ..gauge(Some(hung)) };
         assert!(snapshot(0, 70 * SECOND, 0, [hung].into_iter()).served_tok_s < 10.0);
+    }
+
+    #[test]
+    fn a_resting_device_fades_to_what_it_has_been_known_to_do() {
+        let slow = DeviceGauge { usual: 0.25, ended: 100 * SECOND, ..gauge(None) };
+        let b_us = |gauge: DeviceGauge, at: u32| snapshot(0, at * SECOND, 0, [gauge].into_iter()).b_us;
+        assert!((b_us(slow, 100) - 1000.0).abs() < 0.1);
+        let after = b_us(slow, 105);
+        assert!((405.0..430.0).contains(&after), "{after}");
+        assert!((250.0..260.0).contains(&b_us(slow, 130)));
+        // What runs is as slow as it was seen to be.
+        let running = Running { tokens: 90, started: 129 * SECOND, predicted: SECOND };
+        assert!((b_us(DeviceGauge { running: Some(running), ..slow }, 130) - 1000.0).abs() < 0.1);
+        assert!((b_us(gauge(None), 1_000) - 1000.0).abs() < 0.1);
     }
 
     #[test]

@@ -7,7 +7,11 @@
 //! [`OUTLIER`] times what was predicted counts as that much only, so a stall does not
 //! become a belief; [`CHANGE_AFTER`] in a row, slow or fast, are a change: what was
 //! seen before then hardly counts. Of the first [`OUTLIER_AFTER`] the slow ones may be a cold
-//! start: one much faster than predicted takes their place at once.
+//! start: one much faster than predicted takes their place at once. So does the first batch after a rest.
+//!
+//! A device that was slow and is given no work for it would be taken for slow for ever.
+//! [`CostFit::usual`] is the share of the present cost that it has been known to do with:
+//! reports fade to it while the device rests.
 //!
 //! The knee is read off the rates that batches of each power of two reached
 //! ([`Rates`]), and from `a` and `b` where small ones were not seen.
@@ -56,6 +60,13 @@ const CHANGE_AFTER: i32 = 4;
 /// What was seen before a change counts this share from then on.
 const FORGET: f64 = 0.01;
 
+/// Growth of the least cost with each batch: a device that is slower for good is taken for what it is after a
+/// thousand batches.
+const LEAST_GROWTH: f64 = 1.001;
+
+/// Size of the batch whose cost is compared over time.
+const COMPARED_TOKENS: u64 = DEFAULT_KNEE_TOKENS as u64;
+
 /// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
 const MIN_TOKEN_SECONDS: f64 = 1e-9;
 
@@ -103,6 +114,8 @@ pub(crate) struct CostFit {
     seen: u32,
     /// Outliers in a row: slow ones count up, fast ones down.
     streak: i32,
+    /// Least seconds that a batch of [`COMPARED_TOKENS`] was believed to take; zero while too few were seen.
+    least: f64,
     weight: f64,
     x: f64,
     y: f64,
@@ -131,10 +144,20 @@ impl CostFit {
         self.rates.knee(fitted).clamp(1.0, f64::from(limit)) as u32
     }
 
-    /// Takes one batch in.
-    pub(crate) fn observe(&mut self, tokens: u64, took: Duration) {
+    /// The cost it has been known to do with, as a share of the present one: 1 at most.
+    pub(crate) fn usual(&self) -> f64 {
+        let present = self.cost.batch_seconds(COMPARED_TOKENS);
+        if self.least > 0.0 { (self.least / present).clamp(f64::MIN_POSITIVE, 1.0) } else { 1.0 }
+    }
+
+    /// Takes one batch in. `rested`: none ran for long before it.
+    pub(crate) fn observe(&mut self, tokens: u64, took: Duration, rested: bool) {
         let x = tokens.max(1) as f64;
-        let (y, changed) = self.believable(tokens, took.as_secs_f64());
+        let seconds = took.as_secs_f64();
+        if rested {
+            self.recover(seconds / self.cost.batch_seconds(tokens));
+        }
+        let (y, changed) = self.believable(tokens, seconds);
         self.seen = self.seen.saturating_add(1);
         self.rates.observe(x, y);
         let keep = if changed { FORGET } else { KEEP };
@@ -144,6 +167,25 @@ impl CostFit {
         self.xx = self.xx * keep + x * x;
         self.xy = self.xy * keep + x * y;
         self.solve();
+        if self.seen >= OUTLIER_AFTER {
+            let present = self.cost.batch_seconds(COMPARED_TOKENS);
+            self.least = if self.least > 0.0 { present.min(self.least * LEAST_GROWTH) } else { present };
+        }
+    }
+
+    /// The first batch after a rest took this share of what was predicted: a faster device is believed at once, as far as
+    /// it has been known to go. The level of all that was seen changes, a against b does not.
+    fn recover(&mut self, share: f64) {
+        if share >= 1.0 || self.usual() >= 1.0 {
+            return;
+        }
+        let share = share.max(self.usual());
+        let Cost { a, b } = &mut self.cost;
+        for seconds in [a, b, &mut self.y, &mut self.xy] {
+            *seconds *= share;
+        }
+        self.rates.times(share);
+        self.streak = 0;
     }
 
     /// Seconds that a batch counts as, and whether the past hardly counts beside it.
@@ -224,6 +266,12 @@ impl Rates {
         }
     }
 
+    fn times(&mut self, share: f64) {
+        for rate in &mut self.0 {
+            rate.seconds *= share;
+        }
+    }
+
     /// The smallest size seen from which on every larger one reaches [`KNEE_SHARE`] of
     /// the best rate. If all do, the knee lies below them: `fitted` then, if that is less.
     fn knee(&self, fitted: f64) -> f64 {
@@ -256,7 +304,7 @@ mod tests {
         let mut fit = CostFit::default();
         for i in 0..64u64 {
             let tokens = 100 + (i * 7919) % 8000;
-            fit.observe(tokens, took(0.003, 5e-6, tokens));
+            fit.observe(tokens, took(0.003, 5e-6, tokens), false);
         }
         let cost = fit.cost();
         assert!((cost.a - 0.003).abs() < 1e-4, "{cost:?}");
@@ -270,7 +318,7 @@ mod tests {
     fn one_size_only_still_predicts_that_size() {
         let mut fit = CostFit::default();
         for _ in 0..20 {
-            fit.observe(1_000, Duration::from_millis(7));
+            fit.observe(1_000, Duration::from_millis(7), false);
         }
         let cost = fit.cost();
         assert!((cost.batch_seconds(1_000) - 0.007).abs() < 1e-6, "{cost:?}");
@@ -282,10 +330,10 @@ mod tests {
         let mut fit = CostFit::default();
         for i in 0..100u64 {
             let tokens = 500 + (i % 10) * 500;
-            fit.observe(tokens, took(0.001, 1e-6, tokens));
+            fit.observe(tokens, took(0.001, 1e-6, tokens), false);
         }
         let before = fit.cost().batch_seconds(4_000);
-        fit.observe(4_000, Duration::from_secs(60));
+        fit.observe(4_000, Duration::from_secs(60), false);
         let after = fit.cost().batch_seconds(4_000);
         assert!(after < before * 1.03, "{before} -> {after}");
     }
@@ -297,7 +345,7 @@ mod tests {
             let run = |fit: &mut CostFit, n: u64, factor: f64| {
                 for i in 0..n {
                     let tokens = 500 + (i % 10) * 500;
-                    fit.observe(tokens, took(0.001, 1e-6, tokens).mul_f64(factor));
+                    fit.observe(tokens, took(0.001, 1e-6, tokens).mul_f64(factor), false);
                 }
             };
             run(&mut fit, 100, 1.0);
@@ -310,10 +358,10 @@ mod tests {
     #[test]
     fn a_cold_start_is_forgotten_with_the_first_warm_batch() {
         let mut fit = CostFit::default();
-        fit.observe(7, Duration::from_secs(2));
+        fit.observe(7, Duration::from_secs(2), false);
         assert_eq!(fit.measured(), None);
         for _ in 0..2 {
-            fit.observe(7, took(0.004, 1e-5, 7));
+            fit.observe(7, took(0.004, 1e-5, 7), false);
         }
         let cost = fit.measured().unwrap();
         assert!(cost.batch_seconds(7) < 0.008, "{cost:?}");
@@ -325,7 +373,7 @@ mod tests {
         let mut fit = CostFit::default();
         for i in 0..200u64 {
             let tokens = 128 << (i % 8);
-            fit.observe(tokens, Duration::from_micros(100 + tokens.max(2_048)));
+            fit.observe(tokens, Duration::from_micros(100 + tokens.max(2_048)), false);
         }
         let knee = fit.knee(16_384);
         assert!((1_800..=4_096).contains(&knee), "{knee}");
@@ -340,12 +388,34 @@ mod tests {
         assert_eq!(fit.knee(100), 100);
     }
 
+    #[test]
+    fn a_device_that_is_well_again_is_believed_after_a_rest() {
+        let mut fit = CostFit::default();
+        let mut run = |slow: f64, rested: bool, times: usize| {
+            for tokens in [500, 1_000, 2_000, 4_000].into_iter().cycle().take(times) {
+                fit.observe(tokens, took(0.001, 1e-6, tokens).mul_f64(slow), rested);
+            }
+            (fit.cost().batch_seconds(2_000) / 0.003, fit.usual())
+        };
+        let (cost, usual) = run(1.0, false, 40);
+        assert!((0.99..1.01).contains(&cost) && usual > 0.99, "{cost} {usual}");
+        let (cost, usual) = run(4.0, false, 40);
+        assert!((3.6..4.1).contains(&cost) && (0.24..0.3).contains(&usual), "{cost} {usual}");
+        // Still slow after a rest: nothing new.
+        assert!(run(4.0, true, 1).0 > 3.6);
+        let (cost, usual) = run(1.0, true, 1);
+        assert!((0.9..1.2).contains(&cost) && usual > 0.85, "{cost} {usual}");
+        // Slower for good: the past is forgotten.
+        let (cost, usual) = run(4.0, false, 2_000);
+        assert!((3.9..4.1).contains(&cost) && usual > 0.9, "{cost} {usual}");
+    }
+
     proptest! {
         #[test]
         fn never_negative_never_endless(seen in prop::collection::vec((0u64..100_000, 0u64..10_000_000_000), 1..60)) {
             let mut fit = CostFit::default();
             for (tokens, nanos) in seen {
-                fit.observe(tokens, Duration::from_nanos(nanos));
+                fit.observe(tokens, Duration::from_nanos(nanos), false);
                 let cost = fit.cost();
                 prop_assert!(cost.a >= 0.0 && cost.a.is_finite());
                 prop_assert!(cost.b > 0.0 && cost.b.is_finite());

@@ -22,8 +22,8 @@ const LEAD_WEIGHT: f64 = 0.125;
 const REGROW: Duration = Duration::from_secs(300);
 
 /// An idle device's cost is taken for old after this: the time constant with which clients forget a
-/// server's rate, too.
-const STALE: Duration = Duration::from_secs(5);
+/// server's rate, too, and with which reports fade to what the device has been known to do.
+pub(crate) const STALE: Duration = Duration::from_secs(5);
 
 /// Memory never cuts the budget below this share: a batch that small which still
 /// does not fit is no question of its size.
@@ -35,6 +35,8 @@ pub(crate) struct Device {
     pub(super) fit: CostFit,
     /// When a batch last ended.
     ended: At,
+    /// Whether the running batch is the first for long.
+    rested: bool,
     pub(super) budget: usize,
     full_budget: usize,
     cut_at: Option<At>,
@@ -56,6 +58,7 @@ impl Device {
         Self {
             fit: CostFit::default(),
             ended: At::ZERO,
+            rested: false,
             budget,
             full_budget: budget,
             cut_at: None,
@@ -103,19 +106,24 @@ impl Device {
         let tokens = self.sealed.take().unwrap_or(0);
         let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
         self.settle(now, true);
+        self.rested = self.has_rested(now);
         self.running = Some(Running { tokens, started: now, predicted });
     }
 
     /// Whether it has been idle for so long that what it is believed to cost may not hold any more.
     pub(super) fn is_stale(&self, now: At) -> bool {
-        self.is_free() && now >= self.ended.saturating_add(STALE)
+        self.is_free() && self.has_rested(now)
+    }
+
+    fn has_rested(&self, now: At) -> bool {
+        now >= self.ended.saturating_add(STALE)
     }
 
     pub(super) fn stop(&mut self, now: At, ran: Ran) {
         self.ended = now;
         self.settle(now, ran != Ran::Otherwise);
         match (self.running.take(), ran) {
-            (Some(batch), Ran::Whole(took)) => self.fit.observe(batch.tokens, took),
+            (Some(batch), Ran::Whole(took)) => self.fit.observe(batch.tokens, took, self.rested),
             (Some(_), Ran::Otherwise) => {}
             // It never started.
             (None, _) => self.sealed = None,
@@ -156,6 +164,8 @@ impl Device {
             budget: self.budget,
             knee: self.fit.knee(self.budget),
             cost: self.fit.cost(),
+            usual: self.fit.usual(),
+            ended: self.ended,
             measured: self.fit.measured().is_some(),
             running: self.running,
             busy: self.busy,

@@ -26,7 +26,7 @@ mod wait;
 use std::time::Duration;
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
-pub(crate) use device::Device;
+pub(crate) use device::{Device, STALE};
 use queue::Queue;
 pub use queue::{Gone, PartId, Taken};
 
