@@ -81,6 +81,9 @@ struct Common {
     /// Device memory taken as batches need it
     #[arg(long, global = true)]
     no_reserve: bool,
+    /// Sessions side by side on the device, each on a stream of its own, beside one; 1 leaves the comparison out
+    #[arg(long, global = true, default_value_t = 1)]
+    streams: usize,
     /// Folder with `tiny/` and `minilm.json`
     #[arg(long, global = true, default_value = "tests/oracle")]
     oracle: PathBuf,

@@ -2,9 +2,13 @@
 //! scores out, on made-up weights of the three usual shapes. The gap between batches
 //! is taken with the host laying out the next batch on a thread of its own, as a server does.
 
-use std::{sync::mpsc, thread, time::Instant};
+use std::{
+    sync::{Barrier, mpsc},
+    thread,
+    time::Instant,
+};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use sortie_benches::{batches_in_order, rerank_items};
 use sortie_engine::{DeviceTime, Executor, LoadOptions, Model, Sequence, Want, WorkItem, write_sample};
 
@@ -89,7 +93,32 @@ fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
         time.mean_gap().as_secs_f64() * 1e6,
         time.busy.as_secs_f64() * 1e3 / time.batches.max(1) as f64
     );
+    drop(executor);
+    if common.streams > 1 {
+        let together = streams(common, &model, &work, &lengths)?;
+        println!(
+            "{} sessions side by side, each on a stream of its own: {together:.0} tokens/s together, {:.3} of one's.",
+            common.streams,
+            together / rate
+        );
+    }
     Ok(())
+}
+
+/// Tokens a second of several sessions on one device, each under full load on a thread of its own.
+fn streams(common: &Common, model: &Model, work: &[WorkItem], lengths: &[usize]) -> anyhow::Result<f64> {
+    let loaded = Barrier::new(common.streams);
+    thread::scope(|scope| {
+        let one = || {
+            let executor = Executor::on(model, common.device);
+            // Before the error is looked at: the others wait for this one.
+            loaded.wait();
+            Ok(pipelined(&mut executor?, work, lengths)?.0)
+        };
+        let running: Vec<_> = (0..common.streams).map(|_| scope.spawn(one)).collect();
+        let rates = running.into_iter().map(|r| r.join().unwrap_or_else(|_| bail!("a session's thread panicked")));
+        rates.sum()
+    })
 }
 
 /// The same model without captured graphs.
