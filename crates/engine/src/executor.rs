@@ -16,6 +16,7 @@ use std::{
 };
 
 use crate::{
+    arena::{self, ArenaUse},
     clock::DeviceClock,
     cuda::{self, RunFault},
     device::Device,
@@ -191,6 +192,24 @@ impl Executor {
             && let Err(error) = e.reserve(tokens)
         {
             tracing::warn!(device = %self.device, tokens, %error, "no device memory in one piece for the largest batch");
+        }
+    }
+
+    /// What its arena holds of the device's memory. A few microseconds; on the thread that runs it.
+    ///
+    /// # Errors
+    /// Where ONNX Runtime keeps no account of it.
+    pub fn arena(&self) -> ort::Result<ArenaUse> {
+        match &self.inner {
+            Inner::Native(e) => arena::of(e.session(), self.device),
+            Inner::Generic(e) => {
+                let mut all = e.sessions().map(|s| arena::of(s, self.device));
+                let first = all.next().unwrap_or_else(|| Err(ort::Error::new("there is no session")))?;
+                all.try_fold(first, |sum, one| Ok(sum + one?))
+            }
+            #[cfg(feature = "timed")]
+            Inner::Timed(_) => Err(ort::Error::new("there is no session")),
+            Inner::Closed => Err(ort::Error::new("there is no session")),
         }
     }
 

@@ -16,6 +16,7 @@
 //! This is the only crate that names `ort` or a tokenizer crate, or writes
 //! `unsafe`.
 
+mod arena;
 mod clock;
 mod cuda;
 mod device;
@@ -38,6 +39,7 @@ mod task;
 mod timed;
 mod tokenize;
 
+pub use arena::{ArenaUse, DEFAULT_SHARE_TENTHS};
 pub use clock::{DeviceClock, DeviceTime, IDLE_AFTER};
 pub use cuda::{CudaError, GpuFacts, RunFault};
 pub use device::{Device, DeviceError, DeviceSet, Precision};

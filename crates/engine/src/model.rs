@@ -43,7 +43,8 @@ pub struct LoadOptions {
 /// How a GPU is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CudaOptions {
-    /// Most bytes of device memory for a session's arena; `None` is all there is.
+    /// Most bytes of device memory for a session's arena; `None` is a share of what is free at load
+    /// ([`crate::DEFAULT_SHARE_TENTHS`]).
     pub memory_limit: Option<u64>,
     /// Small batches by CUDA graphs (see [`GraphFacts`](crate::GraphFacts)).
     pub graphs: bool,

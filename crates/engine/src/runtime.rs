@@ -6,10 +6,12 @@
 
 use std::{
     env,
+    ffi::CStr,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
+use libloading::{Library, Symbol};
 use ort::environment::Environment;
 use parking_lot::Mutex;
 
@@ -118,6 +120,24 @@ impl Runtime {
         &self.library
     }
 
+    /// The release that the library says it is, `1.31.1` for example; it may be another than [`ORT_VERSION`] where a user
+    /// brought it. `None` where it does not say.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        type Base = unsafe extern "system" fn() -> *const ort::sys::OrtApiBase;
+        // SAFETY: it is loaded already, so this runs nothing of it.
+        #[expect(unsafe_code, reason = "foreign calls")]
+        let library = unsafe { Library::new(&self.library) }.ok()?;
+        // SAFETY: the signature is that of onnxruntime_c_api.h; the library stays loaded for the process's life.
+        #[expect(unsafe_code, reason = "as above")]
+        let text = unsafe {
+            let base: Symbol<'_, Base> = library.get(c"OrtGetApiBase").ok()?;
+            let says = ((*base)().as_ref()?.GetVersionString)();
+            (!says.is_null()).then(|| CStr::from_ptr(says).to_string_lossy().into_owned())
+        };
+        text
+    }
+
     /// What the library says of its build.
     #[must_use]
     pub fn build_info(&self) -> &'static str {
@@ -173,6 +193,12 @@ fn cache_dir() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_itself_says_which_release_it_is() {
+        // The tests run on what the set-up fetched.
+        assert_eq!(Runtime::find(None).unwrap().version().as_deref(), Some(ORT_VERSION));
+    }
 
     #[test]
     fn a_path_asked_for_is_the_only_candidate() {

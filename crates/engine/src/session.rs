@@ -1,7 +1,7 @@
 //! What every session's builder has set, by device.
 //!
-//! On CUDA: the device's memory arena grows by what is asked and no more, is capped
-//! where a limit is set, and TF32 is off, so that f32 means f32. A CUDA session that
+//! On CUDA: the device's memory arena grows by what is asked and no more, is capped (at
+//! a share of what is free where no limit is set), and TF32 is off, so that f32 means f32. A CUDA session that
 //! cannot be had is an error; nothing of a graph of ours may fall back to the CPU.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ use ort::{
 };
 
 use crate::{
+    arena::default_limit,
     cuda::{self, Cuda, Memory},
     device::Device,
     error::LoadError,
@@ -47,21 +48,20 @@ impl Ready {
         };
         let lost = |source| LoadError::Device { device, source };
         let cuda = runtime.cuda().map_err(lost)?;
-        cuda::device(&cuda, number).map_err(lost)?;
+        let facts = cuda::device(&cuda, number).map_err(lost)?;
         let graphs = ours && options.cuda.graphs;
         let memory = if ours && (graphs || options.cuda.pinned) {
             Some(Memory::cuda(cuda.clone(), number).map_err(lost)?)
         } else {
             None
         };
+        let limit = options.cuda.memory_limit.unwrap_or_else(|| default_limit(facts.free));
         let mut provider = ep::CUDA::default()
             .with_device_id(i32::try_from(number).unwrap_or(i32::MAX))
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
             .with_tf32(false)
+            .with_memory_limit(usize::try_from(limit).unwrap_or(usize::MAX))
             .with_cuda_graph(graphs);
-        if let Some(bytes) = options.cuda.memory_limit {
-            provider = provider.with_memory_limit(usize::try_from(bytes).unwrap_or(usize::MAX));
-        }
         if ours {
             provider = provider.with_attention_backend(attention(options.cuda.attention));
         }

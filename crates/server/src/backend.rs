@@ -4,10 +4,10 @@
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use sortie_engine::{Batch, Executor, ItemFault, Output, Raw, RunFault, WorkItem};
+use sortie_engine::{Batch, Device, Executor, ItemFault, Output, Raw, RunFault, WorkItem};
 use sortie_scheduler::{Backend, Host, RunError};
 
 use crate::metrics::BatchMetrics;
@@ -17,7 +17,12 @@ use crate::metrics::BatchMetrics;
 pub(crate) struct EngineBackend {
     executor: Executor,
     meter: Meter,
+    /// When the device's memory was last looked at; none on processors.
+    looked: Option<Instant>,
 }
+
+/// Between two looks at the device's memory. One costs a few microseconds, and a scrape comes every few seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Counts the batches of one model.
 #[derive(Clone, Debug)]
@@ -33,7 +38,25 @@ pub(crate) struct Meter {
 impl EngineBackend {
     /// A session whose batches are counted.
     pub(crate) fn new(executor: Executor, meter: Meter) -> Self {
-        Self { executor, meter }
+        let looked = matches!(executor.device(), Device::Cuda(_)).then(Instant::now);
+        let made = Self { executor, meter, looked };
+        if looked.is_some() {
+            made.look();
+        }
+        made
+    }
+
+    /// Publishes what the arena holds of the device's memory.
+    fn look(&self) {
+        if let Ok(arena) = self.executor.arena() {
+            self.meter.metrics.holds(&self.meter.model, self.executor.device(), arena);
+        }
+    }
+}
+
+impl Drop for EngineBackend {
+    fn drop(&mut self) {
+        self.meter.metrics.released(&self.meter.model, self.executor.device());
     }
 }
 
@@ -89,6 +112,12 @@ impl Backend for EngineBackend {
         });
         let Meter { model, limit, metrics } = &self.meter;
         metrics.ran(model, tokens, *limit, begun.elapsed());
+        if let Some(looked) = &mut self.looked
+            && looked.elapsed() >= LOOK_EVERY
+        {
+            *looked = Instant::now();
+            self.look();
+        }
         given
     }
 }

@@ -79,11 +79,17 @@ pub fn examine(args: &DoctorArgs) -> anyhow::Result<Findings> {
     let runtime = match Runtime::find_for(args.ort_library.as_deref(), first) {
         Ok(runtime) => runtime,
         Err(why) => {
-            writeln!(text, "ONNX Runtime\n  {why}")?;
+            writeln!(text, "ONNX Runtime\n  {why}\nCUDA")?;
+            driver(&mut text)?;
             return Ok(Findings { text, well: false });
         }
     };
-    writeln!(text, "ONNX Runtime {ORT_VERSION}\n  library     {}", runtime.library().display())?;
+    // Asked of the library: it may be one that somebody brought.
+    let version = runtime.version().unwrap_or_else(|| "of an unknown version".to_owned());
+    writeln!(text, "ONNX Runtime {version}\n  library     {}", runtime.library().display())?;
+    if version != ORT_VERSION {
+        writeln!(text, "  made for    {ORT_VERSION}: another release may lack or change what is used here")?;
+    }
     writeln!(text, "  build       {}", runtime.build_info())?;
     for (path, why) in library_candidates_for(args.ort_library.as_deref(), first) {
         if path != runtime.library() {
@@ -108,11 +114,17 @@ pub fn examine(args: &DoctorArgs) -> anyhow::Result<Findings> {
     Ok(Findings { text, well })
 }
 
+/// The driver, whether or not anything could use it.
+fn driver(text: &mut String) -> std::fmt::Result {
+    match std::fs::read_to_string(DRIVER_VERSION) {
+        Ok(version) => writeln!(text, "  driver      {}", version.lines().next().unwrap_or_default()),
+        Err(why) => writeln!(text, "  driver      none ({DRIVER_VERSION}: {why})"),
+    }
+}
+
 fn gpus(text: &mut String, runtime: &Runtime) -> anyhow::Result<Vec<GpuFacts>> {
     writeln!(text, "CUDA")?;
-    if let Ok(version) = std::fs::read_to_string(DRIVER_VERSION) {
-        writeln!(text, "  driver      {}", version.lines().next().unwrap_or_default())?;
-    }
+    driver(text)?;
     if let Ok([driver, libraries]) = runtime.cuda_versions() {
         let [driver, libraries] = [driver, libraries].map(|(major, minor)| format!("{major}.{minor}"));
         writeln!(text, "  versions    the driver serves CUDA {driver}, the libraries are {libraries}")?;
@@ -236,7 +248,15 @@ mod tests {
     fn a_processor_is_examined_and_named() {
         let found = doctor(&["--device", "cpu"]);
         assert!(found.well, "{}", found.text);
-        for word in ["library", "build", "Self-test on cpu", "MatMul", "every operator ran on CPUExecutionProvider"] {
+        for word in [
+            ORT_VERSION,
+            "library",
+            "build",
+            "driver",
+            "Self-test on cpu",
+            "MatMul",
+            "every operator ran on CPUExecutionProvider",
+        ] {
             assert!(found.text.contains(word), "{word} is missing in\n{}", found.text);
         }
     }
@@ -246,6 +266,7 @@ mod tests {
         let found = doctor(&["--ort-library", "/nowhere/libonnxruntime.so"]);
         // Another test may have loaded the library: then that is what is said.
         assert!(!found.well && found.text.contains("/nowhere"), "{}", found.text);
+        assert!(found.text.contains("\n  driver      "), "{}", found.text);
     }
 
     #[test]

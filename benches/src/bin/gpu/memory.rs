@@ -36,7 +36,9 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
         graphs.captured,
         graphs.bytes >> 20
     );
-    println!("| batches | device MiB used | host MiB resident |\n| ---: | ---: | ---: |");
+    println!(
+        "| batches | device MiB used | arena MiB held | arena MiB in use at most | host MiB resident |\n| ---: | ---: | ---: | ---: | ---: |"
+    );
     let step = (common.batches / ROWS).max(1);
     // The largest first: what is held after it is what the cap must allow.
     let largest = batch(MOST_TOKENS, &mut |_| LONGEST - 1);
@@ -46,7 +48,9 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
             given?;
         }
         if i % step == 0 {
-            println!("| {i} | {} | {} |", device_used(common)?, resident()?);
+            let arena = executor.arena()?;
+            let used = device_used(common)?;
+            println!("| {i} | {used} | {} | {} | {} |", arena.held >> 20, arena.peak >> 20, resident()?);
         }
     }
     Ok(())

@@ -43,6 +43,11 @@ impl Bound {
         Ok(Self { device: there, host, options: run_options, poolers })
     }
 
+    /// The sessions that pool.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.poolers.sessions()
+    }
+
     /// Runs one padded batch; `output` is what is read.
     pub(super) fn run(&mut self, session: &mut Session, output: &str, run: &mut GenericRun) -> ort::Result<Read> {
         let pooled = run.pooled.take();

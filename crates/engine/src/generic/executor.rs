@@ -77,6 +77,11 @@ impl GenericExecutor {
         Arc::clone(&self.host)
     }
 
+    /// The session, and those that pool behind it.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        std::iter::once(&self.session).chain(self.bound.iter().flat_map(Bound::sessions))
+    }
+
     /// Ends ONNX Runtime's profile and names its file.
     pub(crate) fn end_profile(&mut self) -> ort::Result<String> {
         self.session.end_profiling()

@@ -156,6 +156,11 @@ impl Poolers {
         })
     }
 
+    /// All of them.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.shares.iter().chain(&self.largest)
+    }
+
     /// Pools `states`, which lie on the device.
     pub(super) fn run(&mut self, states: &DynValue, pooled: Pooled, shape: Shape) -> ort::Result<Read> {
         let Shape { rows, length } = shape;

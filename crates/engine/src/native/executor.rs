@@ -110,6 +110,11 @@ impl NativeExecutor {
         Arc::clone(&self.host)
     }
 
+    /// The session.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Ends ONNX Runtime's profile and names its file.
     pub(crate) fn end_profile(&mut self) -> ort::Result<String> {
         self.session.end_profiling()

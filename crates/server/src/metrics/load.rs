@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use prometheus::{GaugeVec, HistogramVec};
+use sortie_engine::{ArenaUse, Device};
 use sortie_proto::v1::ModelState;
 
 use super::{buckets, counts::CountMetrics, make::Make, tokenizing::TokenizeMetrics};
@@ -139,12 +140,20 @@ pub(crate) struct BatchMetrics {
     duration: HistogramVec,
     tokens: HistogramVec,
     fill: HistogramVec,
+    /// Device memory of the sessions; nothing on processors.
+    held: GaugeVec,
+    peak: GaugeVec,
+    most: GaugeVec,
 }
 
 impl BatchMetrics {
     pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
         let model = &["model"];
+        let memory = |name, help| make.gauges(name, help, &["model", "device"]);
         Ok(Self {
+            held: memory("sortie_device_memory_bytes", "Device memory that the model's arena holds")?,
+            peak: memory("sortie_device_memory_peak_bytes", "Most of the arena that was in use at once")?,
+            most: memory("sortie_device_memory_limit_bytes", "Most device memory that the arena may take")?,
             duration: make.histograms(
                 "sortie_batch_duration_seconds",
                 "Time of one batch on the device",
@@ -164,6 +173,26 @@ impl BatchMetrics {
     pub(super) fn expect(&self, model: &str) {
         for histogram in [&self.duration, &self.tokens, &self.fill] {
             histogram.with_label_values(&[model]);
+        }
+    }
+
+    /// What the model's session on `device` holds of its memory.
+    pub(crate) fn holds(&self, model: &str, device: Device, arena: ArenaUse) {
+        let device = device.to_string();
+        let labels = [model, device.as_str()];
+        self.held.with_label_values(&labels).set(arena.held as f64);
+        self.peak.with_label_values(&labels).set(arena.peak as f64);
+        if let Some(limit) = arena.limit {
+            self.most.with_label_values(&labels).set(limit as f64);
+        }
+    }
+
+    /// The model has no session on `device` any more.
+    pub(crate) fn released(&self, model: &str, device: Device) {
+        let device = device.to_string();
+        for gauge in [&self.held, &self.peak, &self.most] {
+            // An error means that it was never set.
+            drop(gauge.remove_label_values(&[model, device.as_str()]));
         }
     }
 

@@ -115,7 +115,7 @@ impl Registry {
         let (runtime, devices) = devices(config, &set)?;
         tracing::info!(
             library = %runtime.library().display(),
-            version = ORT_VERSION,
+            version = runtime.version().as_deref().unwrap_or(ORT_VERSION),
             build = runtime.build_info(),
             "onnx runtime"
         );
