@@ -13,6 +13,7 @@ use std::{
     collections::HashMap,
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
+    sync::OnceLock,
 };
 
 use libloading::{Library, Symbol};
@@ -100,14 +101,47 @@ pub(crate) struct Operands {
     pub(crate) y: *mut c_void,
 }
 
+/// cublasLt's calls, once a process: the library is never closed.
+static OPENED: OnceLock<Opened> = OnceLock::new();
+
+type StatusName = unsafe extern "C" fn(Status) -> *const c_char;
+
+#[derive(Clone, Copy)]
+struct Opened {
+    lt: Lt,
+    status_name: StatusName,
+}
+
+impl Opened {
+    fn once() -> Result<Self, CudaError> {
+        if let Some(opened) = OPENED.get() {
+            return Ok(*opened);
+        }
+        // SAFETY: NVIDIA's libraries do nothing at load that needs care of ours; it is loaded already.
+        #[expect(unsafe_code, reason = "a foreign library")]
+        let library = unsafe { Library::new(LIBRARY) }
+            .map_err(|e| CudaError::NoLibrary { path: LIBRARY.into(), says: e.to_string() })?;
+        let lt = Lt::of(&library)?;
+        // SAFETY: the signature is that of cublasLt.h.
+        #[expect(unsafe_code, reason = "a foreign call")]
+        let status_name: Symbol<'_, StatusName> =
+            unsafe { library.get(c"cublasLtGetStatusName") }.map_err(|_| CudaError::NoCall("cublasLtGetStatusName"))?;
+        let opened = Self { lt, status_name: *status_name };
+        // Its calls are kept for good, and so is it.
+        std::mem::forget(library);
+        Ok(*OPENED.get_or_init(|| opened))
+    }
+}
+
 /// cublasLt on one device, for one session, whose runs follow each other on one stream.
 pub(crate) struct Products {
     lt: Lt,
-    status_name: unsafe extern "C" fn(Status) -> *const c_char,
+    status_name: StatusName,
     handle: Handle,
     workspace: *mut c_void,
     /// What the workspace is part of; kept as long as it is used.
     _memory: Option<DeviceMemory>,
+    /// By size that was chosen for: steps of rows, and very sizes that a step's choice did not fit.
     chosen: Mutex<HashMap<Sizes, Algorithm>>,
 }
 
@@ -128,21 +162,14 @@ impl std::fmt::Debug for Products {
 impl Products {
     /// Opens cublasLt on GPU `number` and reserves its workspace.
     pub(crate) fn open(cuda: &Cuda, number: u32) -> Result<Self, CudaError> {
-        // SAFETY: NVIDIA's libraries do nothing at load that needs care of ours; it is loaded already.
-        let library = unsafe { Library::new(LIBRARY) }
-            .map(|l| &*Box::leak(Box::new(l)))
-            .map_err(|e| CudaError::NoLibrary { path: LIBRARY.into(), says: e.to_string() })?;
-        let lt = Lt::of(library)?;
-        // SAFETY: the signature is that of cublasLt.h.
-        let status_name: Symbol<'_, unsafe extern "C" fn(Status) -> *const c_char> =
-            unsafe { library.get(c"cublasLtGetStatusName") }.map_err(|_| CudaError::NoCall("cublasLtGetStatusName"))?;
+        let Opened { lt, status_name } = Opened::once()?;
         let memory = cuda.device_memory(number, WORKSPACE)?;
         let mut handle = ptr::null_mut();
         // SAFETY: writes one pointer.
-        check(*status_name, "cublasLtCreate", unsafe { (lt.create)(&mut handle) })?;
+        check(status_name, "cublasLtCreate", unsafe { (lt.create)(&mut handle) })?;
         Ok(Self {
             lt,
-            status_name: *status_name,
+            status_name,
             handle,
             workspace: memory.address(),
             _memory: Some(memory),
@@ -168,7 +195,10 @@ impl Products {
     pub(crate) unsafe fn bias_gelu(&self, sizes: Sizes, at: Operands, stream: *mut c_void) -> Result<(), CudaError> {
         let product = Product::new(self, sizes, at.bias)?;
         let near = Sizes { rows: near(sizes.rows), ..sizes };
-        let known = self.chosen.lock().get(&near).copied();
+        let known = {
+            let chosen = self.chosen.lock();
+            chosen.get(&sizes).or_else(|| chosen.get(&near)).copied()
+        };
         let algorithm = match known {
             Some(algorithm) => algorithm,
             None => {
@@ -181,7 +211,12 @@ impl Products {
         let run = |algorithm: &Algorithm| unsafe { product.run(at, algorithm, stream) };
         match run(&algorithm) {
             // A kernel chosen for a few rows more may not take exactly these.
-            Err(_) if near != sizes => run(&product.choose()?),
+            Err(_) if near != sizes => {
+                let own = product.choose()?;
+                run(&own)?;
+                self.chosen.lock().insert(sizes, own);
+                Ok(())
+            }
             done => done,
         }
     }
@@ -201,11 +236,7 @@ fn near(rows: usize) -> usize {
     rows.next_multiple_of((rows.next_power_of_two() / 16).max(LEAST))
 }
 
-fn check(
-    name: unsafe extern "C" fn(Status) -> *const c_char,
-    call: &'static str,
-    status: Status,
-) -> Result<(), CudaError> {
+fn check(name: StatusName, call: &'static str, status: Status) -> Result<(), CudaError> {
     if status == 0 {
         return Ok(());
     }

@@ -210,6 +210,9 @@ fn a_choice_that_does_not_fit_is_made_anew_for_the_very_size() {
     seen(|s| s.answers = vec![NOT_SUPPORTED]);
     run(&products, 100).unwrap();
     assert_eq!(seen(|s| (s.choices, s.runs.len())), (2, 2));
+    // It is kept.
+    run(&products, 100).unwrap();
+    assert_eq!(seen(|s| (s.choices, s.runs.len())), (2, 3));
     // Of a size that was chosen for there is no other choice.
     seen(|s| s.answers = vec![NOT_SUPPORTED]);
     let why = run(&products, 128).unwrap_err().to_string();
