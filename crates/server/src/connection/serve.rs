@@ -28,6 +28,10 @@ const PREFACE_BYTES: u64 = 24;
 /// fewer, any window update lets more through.
 const LEAST_TAKEN_BYTES: u64 = 1 << 10;
 
+/// Largest frame that callers may send: a part of 200 passages is then one frame or two instead of fifteen, each of
+/// which is read and handed on by itself; other streams of the connection wait for 0.2 ms at most at 10 Gbit/s.
+const MAX_FRAME_BYTES: u32 = 256 << 10;
+
 /// Serves one connection until it ends, and says why it did: one of
 /// [`ENDINGS`](crate::metrics::ENDINGS).
 pub(super) async fn serve<T, S>(
@@ -125,6 +129,7 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        .max_frame_size(MAX_FRAME_BYTES)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_bytes)
         .keep_alive_interval(limits.keepalive_interval)
