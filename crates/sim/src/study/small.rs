@@ -1,5 +1,8 @@
 //! 1 to 16 servers, against sending the whole job to the least loaded one: design's row 6b.
 //!
+//! Load is a share of what the fleet runs in full batches of [`DEFAULT_BUDGET`], `B ÷ (a + b·B)` tokens a second a server: what
+//! servers report as their rate. ([`Scenario::load`] leaves `a` out.)
+//!
 //! Invariant: both ways meet the same jobs at the same times.
 
 use std::time::Duration;
@@ -7,12 +10,12 @@ use std::time::Duration;
 use sortie_dispatch::Cost;
 
 use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{Scenario, Sizes, Strategy};
+use crate::{Scenario, Sizes, Strategy, scenario::DEFAULT_BUDGET};
 
 /// Fleets.
 const FLEETS: [usize; 5] = [1, 2, 4, 8, 16];
 
-/// Loads.
+/// Shares of what the fleet runs in full batches.
 const LOADS: [f64; 3] = [0.2, 0.5, 0.75];
 
 /// Tokens and items of jobs.
@@ -50,7 +53,7 @@ pub fn small(clients: usize, effort: Effort) -> Result<(String, Vec<String>), St
             for servers in FLEETS {
                 for load in LOADS {
                     for strategy in [Strategy::WholeJob, Strategy::Sortie] {
-                        let scenario = small_fleet(servers, clients, load, cost, job, effort.jobs);
+                        let scenario = small_fleet(servers, clients, load * full_batches(cost), cost, job, effort.jobs);
                         let name = format!("{name}, {} k, N {servers}, load {load}", job.0 as f64 / 1e3);
                         cells.push(Cell::new(name, Scenario { strategy, ..scenario }));
                     }
@@ -75,6 +78,12 @@ pub fn small(clients: usize, effort: Effort) -> Result<(String, Vec<String>), St
     let mut names = vec!["times sooner than the whole job"];
     names.extend(header.iter().map(String::as_str));
     Ok((super::markdown(&names, rows), missed))
+}
+
+/// The rate in full batches, as a share of a rate without any cost of a batch.
+fn full_batches(cost: Cost) -> f64 {
+    let tokens = cost.b_us * DEFAULT_BUDGET as f64;
+    tokens / (cost.a_us + tokens)
 }
 
 fn compare(whole: &Measured, sortie: &Measured, missed: &mut Vec<String>) -> String {
