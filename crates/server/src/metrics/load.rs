@@ -204,3 +204,32 @@ impl BatchMetrics {
         self.fill.with_label_values(&label).observe(tokens as f64 / f64::from(limit.max(1)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Registry, TextEncoder};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_shown_by_device_and_goes_with_its_session() {
+        let registry = Registry::new();
+        let metrics = BatchMetrics::new(&Make(&registry)).unwrap();
+        let shown = || {
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            text.lines().filter(|l| l.starts_with("sortie_device_memory")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(shown().is_empty(), "nothing on processors");
+        metrics.holds("m", Device::Cuda(0), ArenaUse { held: 7, peak: 5, limit: Some(9) });
+        metrics.holds("m", Device::Cuda(1), ArenaUse { held: 3, peak: 2, limit: None });
+        metrics.released("m", Device::Cuda(1));
+        assert_eq!(
+            shown(),
+            [
+                r#"sortie_device_memory_bytes{device="cuda:0",model="m"} 7"#,
+                r#"sortie_device_memory_limit_bytes{device="cuda:0",model="m"} 9"#,
+                r#"sortie_device_memory_peak_bytes{device="cuda:0",model="m"} 5"#,
+            ]
+        );
+    }
+}
