@@ -18,7 +18,7 @@ use super::{
     session,
     target::Target,
 };
-use crate::{cuda::RunFault, device::Device, error::LoadError, model::LoadOptions, session::run_eagerly};
+use crate::{cuda::RunFault, device::Device, error::LoadError, model::LoadOptions, session::run_eagerly, task::Task};
 
 /// Halves of the activations' bytes that are reserved: a half more than they are, for the gaps between them.
 const RESERVED_HALVES: usize = 3;
@@ -50,13 +50,15 @@ impl NativeExecutor {
             Device::Cpu => Target::Cpu,
             Device::Cuda(_) => Target::Cuda(options.precision_on(device)),
         };
-        match Self::load(model, options, device, target) {
+        let mut options = options.clone();
+        // The rows of such a graph are no function of a batch's shape, so none of it could be captured (see `session::load`).
+        options.cuda.graphs &= model.task != Task::SparseEmbedding;
+        match Self::load(model, &options, device, target) {
             // The device is fine and the model may be: graphs are worth less than serving.
             Err(LoadError::Session { source, .. }) if device != Device::Cpu && options.cuda.graphs => {
                 tracing::warn!(%device, error = %source, "no session with CUDA graphs; trying one without");
-                let mut plain = options.clone();
-                plain.cuda.graphs = false;
-                Self::load(model, &plain, device, target)
+                options.cuda.graphs = false;
+                Self::load(model, &options, device, target)
             }
             done => done,
         }
