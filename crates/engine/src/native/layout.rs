@@ -138,9 +138,14 @@ pub(crate) fn tensors(
 /// operators want it.
 fn token_offset(lengths: &[usize], longest: usize) -> Vec<i32> {
     let place = |row: usize, column: usize| i32::try_from(row * longest + column).unwrap_or(i32::MAX);
-    let real = lengths.iter().enumerate().flat_map(|(b, &n)| (0..n).map(move |s| place(b, s)));
-    let empty = lengths.iter().enumerate().flat_map(|(b, &n)| (n..longest).map(move |s| place(b, s)));
-    real.chain(empty).collect()
+    let mut places = Vec::with_capacity(lengths.len() * longest);
+    for (row, &n) in lengths.iter().enumerate() {
+        places.extend(place(row, 0)..place(row, n));
+    }
+    for (row, &n) in lengths.iter().enumerate() {
+        places.extend(place(row, n)..place(row, longest));
+    }
+    places
 }
 
 /// Rows of equal groups, one a sequence.
