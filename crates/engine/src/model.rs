@@ -160,6 +160,8 @@ pub struct ModelInfo {
     pub prompts: Vec<(String, String)>,
     /// The prompt used when a caller names none.
     pub default_prompt: Option<String>,
+    /// Weights of its layers, embedding tables not counted; `None` for an export, whose graph does not say.
+    pub layer_parameters: Option<u64>,
     /// Digest of the files it is served from (hex).
     pub revision: String,
     /// `native` or `onnx`.
@@ -256,6 +258,12 @@ impl Model {
             embed: EmbedSpec { pooling, normalize: sentence.normalize, dimensions: None },
             default_prompt: sentence.default_prompt,
             prompts: sentence.prompts,
+            layer_parameters: match &source {
+                Source::Native(m) => Some(m.layer_parameters()),
+                Source::Generic(_) => None,
+                #[cfg(feature = "timed")]
+                Source::Timed(_) => None,
+            },
             revision: revision::digest(folder)?,
             engine: match source {
                 Source::Native(_) => "native",

@@ -64,6 +64,12 @@ impl Encoder {
         self.positions - self.first_position
     }
 
+    /// Weights of its layers: four products of the attention and two of the feed-forward part each. Biases and norms are
+    /// left out, a thousandth of them.
+    pub(crate) fn layer_parameters(&self) -> u64 {
+        (self.layers * self.hidden * (4 * self.hidden + 2 * self.inner)) as u64
+    }
+
     /// Reads the dimensions, or says why this model is not served natively.
     pub(crate) fn read(folder: &Path, config: &Config, weights: &Weights) -> Result<Self, LoadError> {
         let path = folder.join("config.json");

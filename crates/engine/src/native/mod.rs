@@ -115,6 +115,11 @@ impl NativeModel {
         self.encoder.longest()
     }
 
+    /// Weights of its layers.
+    pub(crate) fn layer_parameters(&self) -> u64 {
+        self.encoder.layer_parameters()
+    }
+
     /// Rows of its embedding table.
     pub(crate) fn vocab(&self) -> usize {
         self.encoder.vocab

@@ -56,6 +56,7 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
         embed: EmbedSpec { pooling: Pooling::Mean, normalize: false, dimensions: None },
         prompts: Vec::new(),
         default_prompt: None,
+        layer_parameters: None,
         revision: spec.to_string(),
         engine: "timed",
         precision: "none",

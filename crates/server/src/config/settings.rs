@@ -121,7 +121,7 @@ pub struct Config {
     #[arg(long, env = "SORTIE_ORT_LIBRARY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_library: Option<PathBuf>,
-    /// Tokens in one batch on the device; 0 is 1,024 on processors and 16,384 on GPUs
+    /// Tokens in one batch on the device; 0 is 1,024 on processors and 16,384 on GPUs, 32,768 there for small models
     #[arg(long, env = "SORTIE_MAX_BATCH_TOKENS", value_name = "N")]
     pub max_batch_tokens: u32,
     /// Tokens that may wait in a model's queue

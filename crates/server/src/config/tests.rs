@@ -80,14 +80,19 @@ fn help_shows_defaults() {
 
 #[test]
 fn a_batch_is_as_large_as_suits_the_device_unless_it_is_set() {
-    let tokens = |args: &[&str]| {
+    let model = |args: &[&str], parameters: Option<u64>| {
         let c = serve(args);
-        c.batch_tokens(&c.devices().unwrap())
+        c.batch_tokens(&c.devices().unwrap(), parameters)
     };
+    let tokens = |args: &[&str]| model(args, None);
     assert_eq!(tokens(&["--model", "m=/x"]), defaults::CPU_BATCH_TOKENS);
     assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:1"]), defaults::GPU_BATCH_TOKENS);
     assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:all"]), defaults::GPU_BATCH_TOKENS);
     assert_eq!(tokens(&["--model", "m=/x", "--device", "cuda:0", "--max-batch-tokens", "99"]), 99);
+    let (gpu, small) = (["--model", "m=/x", "--device", "cuda:0"], Some(10_616_832));
+    assert_eq!(model(&gpu, small), defaults::SMALL_MODEL_BATCH_TOKENS);
+    assert_eq!(model(&gpu, Some(84_934_656)), defaults::GPU_BATCH_TOKENS);
+    assert_eq!(model(&["--model", "m=/x"], small), defaults::CPU_BATCH_TOKENS);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Config {
         if self.max_text_bytes > self.max_message_bytes {
             return Err(ConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
         }
-        if self.max_queue_tokens < u64::from(self.batch_tokens(&devices)) {
+        if self.max_queue_tokens < u64::from(self.batch_tokens(&devices, None)) {
             return Err(ConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
         }
         if self.replica.chars().any(char::is_control) {
@@ -80,10 +80,13 @@ impl Config {
         self.precision.parse().map_err(|e: String| ConfigError::invalid("precision", e))
     }
 
-    /// Tokens in one batch: those set, else what suits the devices.
-    pub(crate) fn batch_tokens(&self, devices: &DeviceSet) -> u32 {
+    /// Tokens in one batch: those set, else what suits the devices and a model with so many weights in its layers.
+    pub(crate) fn batch_tokens(&self, devices: &DeviceSet, layer_parameters: Option<u64>) -> u32 {
         match (self.max_batch_tokens, devices) {
             (0, DeviceSet::Listed(all)) if all.contains(&Device::Cpu) => defaults::CPU_BATCH_TOKENS,
+            (0, _) if layer_parameters.is_some_and(|n| n <= defaults::SMALL_MODEL_PARAMETERS) => {
+                defaults::SMALL_MODEL_BATCH_TOKENS
+            }
             (0, _) => defaults::GPU_BATCH_TOKENS,
             (set, _) => set,
         }

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use sortie_engine::{CudaOptions, Device, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime};
+use sortie_engine::{
+    CudaOptions, Device, DeviceSet, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime,
+};
 use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
 
@@ -33,8 +35,8 @@ pub(super) struct Shared {
     pub(super) batches: Arc<BatchMetrics>,
     /// Devices of every model, at least one.
     pub(super) devices: Vec<Device>,
-    /// Tokens in one batch on any of them.
-    pub(super) batch_tokens: u32,
+    /// As they were asked for.
+    pub(super) set: DeviceSet,
 }
 
 /// Loads one model; nothing of it is served yet.
@@ -73,9 +75,10 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
-    let meter = Meter { model: name.as_str().into(), limit: shared.batch_tokens, metrics: Arc::clone(&shared.batches) };
+    let batch_tokens = config.batch_tokens(&shared.set, model.info().layer_parameters);
+    let meter = Meter { model: name.as_str().into(), limit: batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {
-        max_batch_tokens: usize::try_from(shared.batch_tokens).unwrap_or(usize::MAX),
+        max_batch_tokens: usize::try_from(batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
         ..SchedulerConfig::default()
     };
@@ -95,7 +98,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;
     if config.warm_up {
-        warm_up(&name, &model, &scheduler, shared.devices.len(), shared.batch_tokens).await?;
+        warm_up(&name, &model, &scheduler, shared.devices.len(), batch_tokens).await?;
     }
     let revision = commit.unwrap_or_else(|| model.info().revision.clone());
     announce(&name, &folder, &revision, model.info());
@@ -105,7 +108,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         model,
         scheduler,
         limits: v1::Limits {
-            max_batch_tokens: shared.batch_tokens,
+            max_batch_tokens: batch_tokens,
             max_items: config.max_items,
             max_message_bytes: config.max_message_bytes,
             max_text_bytes: config.max_text_bytes,

@@ -127,7 +127,7 @@ impl Registry {
             draining: Arc::default(),
             batches: Arc::clone(batches),
             devices,
-            batch_tokens: config.batch_tokens(&set),
+            set,
         };
         let mut by_name = Models::new();
         for spec in &config.models {
