@@ -22,6 +22,12 @@ const INTERRUPTED: u8 = 130;
 /// Exit code of a command line or configuration that makes no sense, as clap has it.
 const USAGE: u8 = 2;
 
+/// Exit code of a server that was asked to stop and did.
+const SUCCESS: u8 = 0;
+
+/// Exit code of a server that could not start or go on.
+const FAILURE: u8 = 1;
+
 /// How long threads that still compute are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
@@ -69,7 +75,16 @@ fn examine(rest: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Serves, and leaves without the exit handlers of libraries: those of ONNX Runtime and CUDA take down what a thread that
+/// is still loading a model or running a batch works with, and the process would end by a fault instead of its code.
 fn start(config: Config) -> ExitCode {
+    let code = served(config);
+    // What cannot be written now never will be.
+    let _ = std::io::stdout().flush();
+    signal_hook::low_level::exit(i32::from(code))
+}
+
+fn served(config: Config) -> u8 {
     let served = (|| {
         sortie_server::init_logs(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
@@ -79,11 +94,11 @@ fn start(config: Config) -> ExitCode {
     })();
     served.unwrap_or_else(|e: anyhow::Error| {
         eprintln!("sortie-server: {e:#}");
-        ExitCode::FAILURE
+        FAILURE
     })
 }
 
-async fn until_stopped(config: Config) -> anyhow::Result<ExitCode> {
+async fn until_stopped(config: Config) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = sortie_server::run(config, async {
@@ -91,15 +106,15 @@ async fn until_stopped(config: Config) -> anyhow::Result<ExitCode> {
     });
     tokio::pin!(server);
     tokio::select! {
-        ended = &mut server => return Ok(ended.map(|()| ExitCode::SUCCESS)?),
+        ended = &mut server => return Ok(ended.map(|()| SUCCESS)?),
         name = signals.next() => tracing::info!("{name}: stopping; once more to stop at once"),
     }
     let _ = stop.send(());
     tokio::select! {
-        ended = server => Ok(ended.map(|()| ExitCode::SUCCESS)?),
+        ended = server => Ok(ended.map(|()| SUCCESS)?),
         name = signals.next() => {
             tracing::warn!("{name} again: stopped at once");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(INTERRUPTED)
         }
     }
 }
