@@ -19,11 +19,15 @@ pub enum Device {
     Cuda(u32),
 }
 
+/// Most sessions side by side on one GPU. Two hide what each batch costs by itself behind the other's work; more were not
+/// found to add anything, and each takes its own memory.
+pub const MAX_SESSIONS: usize = 4;
+
 /// The devices a model is to run on, one session each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceSet {
-    /// These, in this order; none twice.
+    /// These, in this order. A GPU that stands there twice has two sessions side by side.
     Listed(Vec<Device>),
     /// Every NVIDIA GPU that CUDA shows.
     AllCuda,
@@ -36,9 +40,14 @@ pub enum DeviceError {
     /// No device is written so.
     #[error("{0:?} is no device; cpu, cuda:N and cuda:all are")]
     Unknown(String),
-    /// A device stands there twice.
-    #[error("{0} is given twice")]
-    Twice(Device),
+    /// A device stands there more often than it may.
+    #[error("{device} is given more than {most} times")]
+    TooOften {
+        /// The device.
+        device: Device,
+        /// How often it may stand there.
+        most: usize,
+    },
     /// Processor and GPU in one list: one queue cannot serve two speeds well.
     #[error("cpu cannot be listed together with cuda devices")]
     Mixed,
@@ -93,9 +102,10 @@ impl FromStr for DeviceSet {
             return Ok(DeviceSet::AllCuda);
         }
         let devices = text.split(',').map(|d| d.trim().parse()).collect::<Result<Vec<Device>, _>>()?;
-        for (i, device) in devices.iter().enumerate() {
-            if devices.iter().take(i).any(|other| other == device) {
-                return Err(DeviceError::Twice(*device));
+        for &device in &devices {
+            let most = if device == Device::Cpu { 1 } else { MAX_SESSIONS };
+            if devices.iter().filter(|&&other| other == device).count() > most {
+                return Err(DeviceError::TooOften { device, most });
             }
         }
         if devices.len() > 1 && devices.contains(&Device::Cpu) {
@@ -158,6 +168,7 @@ mod tests {
         assert_eq!(set("cpu"), Ok(DeviceSet::Listed(vec![Device::Cpu])));
         assert_eq!(set("cuda"), Ok(DeviceSet::Listed(vec![Device::Cuda(0)])));
         assert_eq!(set("cuda:1, cuda:0"), Ok(DeviceSet::Listed(vec![Device::Cuda(1), Device::Cuda(0)])));
+        assert_eq!(set("cuda,cuda:0"), Ok(DeviceSet::Listed(vec![Device::Cuda(0), Device::Cuda(0)])));
         assert_eq!(set("cuda:all"), Ok(DeviceSet::AllCuda));
     }
 
@@ -166,7 +177,9 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "CPU", "cuda:99999999999", "cuda:0,"] {
             assert!(matches!(set(text), Err(DeviceError::Unknown(_))), "{text}");
         }
-        assert_eq!(set("cuda,cuda:0"), Err(DeviceError::Twice(Device::Cuda(0))));
+        assert_eq!(set("cpu,cpu"), Err(DeviceError::TooOften { device: Device::Cpu, most: 1 }));
+        let five = ["cuda:1"; MAX_SESSIONS + 1].join(",");
+        assert_eq!(set(&five), Err(DeviceError::TooOften { device: Device::Cuda(1), most: MAX_SESSIONS }));
         assert_eq!(set("cpu,cuda:0"), Err(DeviceError::Mixed));
     }
 

@@ -42,7 +42,7 @@ mod tokenize;
 pub use arena::{ArenaUse, DEFAULT_SHARE_TENTHS};
 pub use clock::{DeviceClock, DeviceTime, IDLE_AFTER};
 pub use cuda::{CudaError, GpuFacts, RunFault};
-pub use device::{Device, DeviceError, DeviceSet, Precision};
+pub use device::{Device, DeviceError, DeviceSet, MAX_SESSIONS, Precision};
 pub use error::{InputError, LoadError};
 pub use executor::{Batch, Executor, Host, Raw};
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};

@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Meter {
     /// The model's name.
     pub(crate) model: Arc<str>,
+    /// Number of the session among those of its device, from 1.
+    pub(crate) session: usize,
     /// Most tokens of a batch.
     pub(crate) limit: u32,
     /// Where they are counted.
@@ -49,14 +51,14 @@ impl EngineBackend {
     /// Publishes what the arena holds of the device's memory.
     fn look(&self) {
         if let Ok(arena) = self.executor.arena() {
-            self.meter.metrics.holds(&self.meter.model, self.executor.device(), arena);
+            self.meter.metrics.holds(&self.meter.model, self.executor.device(), self.meter.session, arena);
         }
     }
 }
 
 impl Drop for EngineBackend {
     fn drop(&mut self) {
-        self.meter.metrics.released(&self.meter.model, self.executor.device());
+        self.meter.metrics.released(&self.meter.model, self.executor.device(), self.meter.session);
     }
 }
 
@@ -110,7 +112,7 @@ impl Backend for EngineBackend {
             RunFault::DeviceLost(why) => RunError::DeviceLost(why),
             other => RunError::Failed(other.to_string()),
         });
-        let Meter { model, limit, metrics } = &self.meter;
+        let Meter { model, limit, metrics, .. } = &self.meter;
         metrics.ran(model, tokens, *limit, begun.elapsed());
         if let Some(looked) = &mut self.looked
             && looked.elapsed() >= LOOK_EVERY

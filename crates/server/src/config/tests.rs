@@ -100,7 +100,7 @@ fn the_field_that_is_wrong_is_named() {
     for (args, field) in [
         (vec!["--max-items", "0"], "max_items"),
         (vec!["--device", "tpu"], "device"),
-        (vec!["--device", "cuda:0,cuda:0"], "device"),
+        (vec!["--device", "cpu,cpu"], "device"),
         (vec!["--precision", "fp8"], "precision"),
         (vec!["--gelu", "tanh"], "gelu"),
         (vec!["--max-message-bytes", "99999999999"], "max_message_bytes"),

@@ -176,9 +176,9 @@ impl BatchMetrics {
         }
     }
 
-    /// What the model's session on `device` holds of its memory.
-    pub(crate) fn holds(&self, model: &str, device: Device, arena: ArenaUse) {
-        let device = device.to_string();
+    /// What a session of the model on `device` holds of its memory. The device's second session has a label of its own.
+    pub(crate) fn holds(&self, model: &str, device: Device, session: usize, arena: ArenaUse) {
+        let device = label(device, session);
         let labels = [model, device.as_str()];
         self.held.with_label_values(&labels).set(arena.held as f64);
         self.peak.with_label_values(&labels).set(arena.peak as f64);
@@ -187,9 +187,9 @@ impl BatchMetrics {
         }
     }
 
-    /// The model has no session on `device` any more.
-    pub(crate) fn released(&self, model: &str, device: Device) {
-        let device = device.to_string();
+    /// The session is gone.
+    pub(crate) fn released(&self, model: &str, device: Device, session: usize) {
+        let device = label(device, session);
         for gauge in [&self.held, &self.peak, &self.most] {
             // An error means that it was never set.
             drop(gauge.remove_label_values(&[model, device.as_str()]));
@@ -203,6 +203,11 @@ impl BatchMetrics {
         self.tokens.with_label_values(&label).observe(tokens as f64);
         self.fill.with_label_values(&label).observe(tokens as f64 / f64::from(limit.max(1)));
     }
+}
+
+/// `cuda:0`, and `cuda:0 2` for a second session on it.
+fn label(device: Device, session: usize) -> String {
+    if session > 1 { format!("{device} {session}") } else { device.to_string() }
 }
 
 #[cfg(test)]
@@ -220,9 +225,10 @@ mod tests {
             text.lines().filter(|l| l.starts_with("sortie_device_memory")).map(str::to_owned).collect::<Vec<_>>()
         };
         assert!(shown().is_empty(), "nothing on processors");
-        metrics.holds("m", Device::Cuda(0), ArenaUse { held: 7, peak: 5, limit: Some(9) });
-        metrics.holds("m", Device::Cuda(1), ArenaUse { held: 3, peak: 2, limit: None });
-        metrics.released("m", Device::Cuda(1));
+        metrics.holds("m", Device::Cuda(0), 1, ArenaUse { held: 7, peak: 5, limit: Some(9) });
+        metrics.holds("m", Device::Cuda(0), 2, ArenaUse { held: 3, peak: 2, limit: None });
+        assert!(shown().contains(&r#"sortie_device_memory_bytes{device="cuda:0 2",model="m"} 3"#.to_owned()));
+        metrics.released("m", Device::Cuda(0), 2);
         assert_eq!(
             shown(),
             [

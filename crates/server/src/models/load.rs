@@ -76,15 +76,17 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
     let batch_tokens = config.batch_tokens(&shared.set, model.info().layer_parameters);
-    let meter = Meter { model: name.as_str().into(), limit: batch_tokens, metrics: Arc::clone(&shared.batches) };
+    let meter =
+        Meter { model: name.as_str().into(), session: 1, limit: batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
         ..SchedulerConfig::default()
     };
     let warm = config.warm_up;
-    let maker = |&device: &Device| {
-        let (model, meter) = (Arc::clone(&model), meter.clone());
+    let maker = |(number, &device): (usize, &Device)| {
+        let session = shared.devices.iter().take(number).filter(|&&other| other == device).count() + 1;
+        let (model, meter) = (Arc::clone(&model), Meter { session, ..meter.clone() });
         // Called again where the device was lost.
         move || {
             let mut executor = Executor::on(&model, device)?;
@@ -94,7 +96,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
             Ok::<_, LoadError>(EngineBackend::new(executor, meter.clone()))
         }
     };
-    let scheduler = Scheduler::start(&name, limits, shared.devices.iter().map(maker).collect())
+    let scheduler = Scheduler::start(&name, limits, shared.devices.iter().enumerate().map(maker).collect())
         .await
         .map_err(|source| StartupError::Start { name: name.clone(), source })?;
     if config.warm_up {
