@@ -59,7 +59,7 @@ enum Question {
     /// 1 to 16 servers against sending jobs whole
     Small {
         /// Clients of each fleet
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 4)]
         clients: usize,
     },
     /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
