@@ -10,7 +10,8 @@
 //! start: one much faster than predicted takes their place at once. So does the first batch after a rest.
 //!
 //! A device that was slow and is given no work for it would be taken for slow for ever.
-//! [`CostFit::usual`] is the share of the present cost that it has been known to do with:
+//! [`CostFit::usual`] is the share of the present cost that it has been known to do with, for
+//! batches of the last one's size, since the fit says little of sizes that were not seen:
 //! reports fade to it while the device rests.
 //!
 //! The knee is read off the rates that batches of each power of two reached
@@ -19,6 +20,8 @@
 //! Invariant: `a ≥ 0`, `b > 0`, both finite.
 
 use std::time::Duration;
+
+use super::rates::{KNEE_SHARE, Rates};
 
 /// Fixed cost of a batch before any was measured; a launch and its copies.
 pub const DEFAULT_BATCH_COST: Duration = Duration::from_millis(1);
@@ -29,10 +32,6 @@ pub const DEFAULT_TOKEN_COST: Duration = Duration::from_micros(10);
 
 /// Batch size past which throughput is taken as flat before it was measured.
 pub const DEFAULT_KNEE_TOKENS: u32 = 2_048;
-
-/// Share of the best throughput that marks the knee: `(a/b)·s/(1−s)` tokens.
-/// Beyond four fifths, doubling a batch gains less than 12%.
-const KNEE_SHARE: f64 = 0.8;
 
 /// Weight that a batch keeps after each later one: half in about 34 batches,
 /// long enough to see sizes vary, short enough to follow a device that slows.
@@ -60,12 +59,8 @@ const CHANGE_AFTER: i32 = 4;
 /// What was seen before a change counts this share from then on.
 const FORGET: f64 = 0.01;
 
-/// Growth of the least cost with each batch: a device that is slower for good is taken for what it is after a
-/// thousand batches.
-const LEAST_GROWTH: f64 = 1.001;
-
-/// Size of the batch whose cost is compared over time.
-const COMPARED_TOKENS: u64 = DEFAULT_KNEE_TOKENS as u64;
+/// The usual cost is no less than this share of the present one: eight times slower than usual is as good as stopped.
+const LEAST_USUAL: f64 = 0.125;
 
 /// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
 const MIN_TOKEN_SECONDS: f64 = 1e-9;
@@ -114,8 +109,8 @@ pub(crate) struct CostFit {
     seen: u32,
     /// Outliers in a row: slow ones count up, fast ones down.
     streak: i32,
-    /// Least seconds that a batch of [`COMPARED_TOKENS`] was believed to take; zero while too few were seen.
-    least: f64,
+    /// Tokens of the last batch.
+    last: f64,
     weight: f64,
     x: f64,
     y: f64,
@@ -146,8 +141,7 @@ impl CostFit {
 
     /// The cost it has been known to do with, as a share of the present one: 1 at most.
     pub(crate) fn usual(&self) -> f64 {
-        let present = self.cost.batch_seconds(COMPARED_TOKENS);
-        if self.least > 0.0 { (self.least / present).clamp(f64::MIN_POSITIVE, 1.0) } else { 1.0 }
+        self.rates.usual(self.last).clamp(LEAST_USUAL, 1.0)
     }
 
     /// Takes one batch in. `rested`: none ran for long before it.
@@ -155,7 +149,7 @@ impl CostFit {
         let x = tokens.max(1) as f64;
         let seconds = took.as_secs_f64();
         if rested {
-            self.recover(seconds / self.cost.batch_seconds(tokens));
+            self.recover(tokens, seconds);
         }
         let (y, changed) = self.believable(tokens, seconds);
         self.seen = self.seen.saturating_add(1);
@@ -167,19 +161,17 @@ impl CostFit {
         self.xx = self.xx * keep + x * x;
         self.xy = self.xy * keep + x * y;
         self.solve();
-        if self.seen >= OUTLIER_AFTER {
-            let present = self.cost.batch_seconds(COMPARED_TOKENS);
-            self.least = if self.least > 0.0 { present.min(self.least * LEAST_GROWTH) } else { present };
-        }
+        self.last = x;
     }
 
-    /// The first batch after a rest took this share of what was predicted: a faster device is believed at once, as far as
+    /// The first batch after a rest: a device that is faster by more than batches scatter is believed at once, as far as
     /// it has been known to go. The level of all that was seen changes, a against b does not.
-    fn recover(&mut self, share: f64) {
-        if share >= 1.0 || self.usual() >= 1.0 {
+    fn recover(&mut self, tokens: u64, seconds: f64) {
+        let predicted = self.cost.batch_seconds(tokens);
+        if seconds >= predicted / OUTLIER - OUTLIER_SECONDS {
             return;
         }
-        let share = share.max(self.usual());
+        let share = (seconds / predicted).max(self.usual());
         let Cost { a, b } = &mut self.cost;
         for seconds in [a, b, &mut self.y, &mut self.xy] {
             *seconds *= share;
@@ -227,65 +219,6 @@ impl CostFit {
         if a.is_finite() && b.is_finite() {
             self.cost = Cost { a, b };
         }
-    }
-}
-
-/// Weight of a new batch in its size's rate.
-const RATE_WEIGHT: f64 = 0.1;
-
-/// Powers of two of batch sizes: up to 2³² tokens.
-const SIZES: usize = 33;
-
-/// Seconds of a token by size of batch; sizes by powers of two.
-#[derive(Clone, Debug)]
-struct Rates([Rate; SIZES]);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Rate {
-    /// Mean size; zero while none was seen.
-    tokens: f64,
-    seconds: f64,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self([Rate::default(); SIZES])
-    }
-}
-
-impl Rates {
-    fn observe(&mut self, tokens: f64, seconds: f64) {
-        let size = (tokens.max(1.0).log2() as usize).min(SIZES - 1);
-        let Some(rate) = self.0.get_mut(size) else { return };
-        let per_token = seconds / tokens;
-        if rate.tokens == 0.0 {
-            *rate = Rate { tokens, seconds: per_token };
-        } else {
-            rate.tokens += RATE_WEIGHT * (tokens - rate.tokens);
-            rate.seconds += RATE_WEIGHT * (per_token - rate.seconds);
-        }
-    }
-
-    fn times(&mut self, share: f64) {
-        for rate in &mut self.0 {
-            rate.seconds *= share;
-        }
-    }
-
-    /// The smallest size seen from which on every larger one reaches [`KNEE_SHARE`] of
-    /// the best rate. If all do, the knee lies below them: `fitted` then, if that is less.
-    fn knee(&self, fitted: f64) -> f64 {
-        let seen = || self.0.iter().filter(|rate| rate.tokens > 0.0);
-        let best = seen().map(|rate| rate.seconds).fold(f64::INFINITY, f64::min);
-        let mut knee = f64::INFINITY;
-        for rate in seen().rev() {
-            if rate.seconds * KNEE_SHARE > best {
-                // A single size that is slower than a smaller one says nothing of a knee.
-                return if knee.is_finite() { knee } else { fitted };
-            }
-            knee = rate.tokens;
-        }
-        fitted.min(knee)
     }
 }
 
@@ -388,6 +321,27 @@ mod tests {
         assert_eq!(fit.knee(100), 100);
     }
 
+    /// Of small batches the fit knows next to nothing of what a token costs.
+    #[test]
+    fn noise_of_small_batches_is_no_memory_of_better_days() {
+        let mut fit = CostFit::default();
+        let mut noise = (0..).map(|i: u64| {
+            let bits = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+            0.8 + 0.4 * bits as f64 / (1u64 << 24) as f64
+        });
+        for tokens in [128, 256, 512, 1_024].into_iter().cycle().take(12) {
+            fit.observe(tokens, took(0.002, 1e-5, tokens), false);
+        }
+        for i in 0..5_000u64 {
+            let tokens = 8 + i * 7 % 33;
+            let slow = noise.next().unwrap();
+            fit.observe(tokens, took(0.002, 1e-5, tokens).mul_f64(slow), i % 50 == 0);
+            assert!(fit.usual() > 0.7, "{} after {i}", fit.usual());
+            let level = fit.cost().batch_seconds(24) / 0.00224;
+            assert!((0.7..1.3).contains(&level), "{level} after {i}");
+        }
+    }
+
     #[test]
     fn a_device_that_is_well_again_is_believed_after_a_rest() {
         let mut fit = CostFit::default();
@@ -397,16 +351,16 @@ mod tests {
             }
             (fit.cost().batch_seconds(2_000) / 0.003, fit.usual())
         };
-        let (cost, usual) = run(1.0, false, 40);
+        let (cost, usual) = run(1.0, false, 160);
         assert!((0.99..1.01).contains(&cost) && usual > 0.99, "{cost} {usual}");
-        let (cost, usual) = run(4.0, false, 40);
+        let (cost, usual) = run(4.0, false, 160);
         assert!((3.6..4.1).contains(&cost) && (0.24..0.3).contains(&usual), "{cost} {usual}");
         // Still slow after a rest: nothing new.
         assert!(run(4.0, true, 1).0 > 3.6);
         let (cost, usual) = run(1.0, true, 1);
         assert!((0.9..1.2).contains(&cost) && usual > 0.85, "{cost} {usual}");
         // Slower for good: the past is forgotten.
-        let (cost, usual) = run(4.0, false, 2_000);
+        let (cost, usual) = run(4.0, false, 8_000);
         assert!((3.9..4.1).contains(&cost) && usual > 0.9, "{cost} {usual}");
     }
 

@@ -20,6 +20,7 @@ mod cost;
 mod device;
 mod form;
 mod queue;
+mod rates;
 mod tenants;
 mod wait;
 

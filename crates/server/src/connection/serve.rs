@@ -28,9 +28,10 @@ const PREFACE_BYTES: u64 = 24;
 /// fewer, any window update lets more through.
 const LEAST_TAKEN_BYTES: u64 = 1 << 10;
 
-/// Largest frame that callers may send: a part of 200 passages is then one frame or two instead of fifteen, each of
-/// which is read and handed on by itself; other streams of the connection wait for 0.2 ms at most at 10 Gbit/s.
-const MAX_FRAME_BYTES: u32 = 256 << 10;
+/// Largest frame that callers may send: a part of 200 passages is then four frames instead of fifteen, each of which is
+/// read and handed on by itself. No more: whoever may connect can make a connection hold some seven of them, unfinished headers among
+/// them.
+const MAX_FRAME_BYTES: u32 = 64 << 10;
 
 /// Serves one connection until it ends, and says why it did: one of
 /// [`ENDINGS`](crate::metrics::ENDINGS).

@@ -75,7 +75,9 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
     let model = Arc::new(model);
-    let batch_tokens = config.batch_tokens(&shared.set, model.info().layer_parameters);
+    // A batch is never more than what may wait for it.
+    let most = u32::try_from(config.max_queue_tokens).unwrap_or(u32::MAX);
+    let batch_tokens = config.batch_tokens(&shared.set, model.info().layer_parameters).min(most);
     let meter =
         Meter { model: name.as_str().into(), session: 1, limit: batch_tokens, metrics: Arc::clone(&shared.batches) };
     let limits = SchedulerConfig {

@@ -74,7 +74,7 @@ fn full(item: &WorkItem, batch_tokens: u32) -> usize {
 /// sequence still gets through: requests will say what is wrong.
 ///
 /// # Errors
-/// When nothing gets through.
+/// When every run of one sequence failed. A refusal by limits that are smaller than a sequence is a warning.
 pub(super) async fn warm_up(
     name: &str,
     model: &Model,
@@ -86,9 +86,15 @@ pub(super) async fn warm_up(
     let full = full(&item, batch_tokens);
     let item = Arc::new(item);
     if let Err(fault) = rounds(&item, scheduler, devices, full).await {
-        tracing::warn!(name, fault, "warming up failed");
-        let one = batch(&item, scheduler, devices, 1).await;
-        return one.map_err(|why| StartupError::WarmUp { name: name.to_owned(), why });
+        tracing::warn!(name, %fault, "warming up failed");
+        let mut failures = batches(&item, scheduler, devices, 1).await;
+        failures.retain(|failure| matches!(failure, Failure::Run(_)));
+        return match failures.pop() {
+            Some(why) if failures.len() + 1 == devices.max(1) => {
+                Err(StartupError::WarmUp { name: name.to_owned(), why: why.to_string() })
+            }
+            _ => Ok(()),
+        };
     }
     let load = scheduler.load();
     tracing::info!(
@@ -107,7 +113,7 @@ async fn rounds(
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     full: usize,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut sizes: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < full).collect();
     sizes.push(full);
@@ -135,17 +141,41 @@ async fn batch(
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     count: usize,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
+    batches(item, scheduler, devices, count).await.pop().map_or(Ok(()), Err)
+}
+
+/// Why a batch gave nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// It was not let in.
+    #[error("{0}")]
+    Refused(String),
+    /// It ran, or should have.
+    #[error("{0}")]
+    Run(String),
+}
+
+/// As [`batch`]: what went wrong, one a batch that did.
+async fn batches(
+    item: &Arc<WorkItem>,
+    scheduler: &Scheduler<EngineBackend>,
+    devices: usize,
+    count: usize,
+) -> Vec<Failure> {
     let tokens = item.sequence.len();
     let part = async || {
         let units = vec![Unit { item: Arc::clone(item), tokens }; count];
         match scheduler.admit(Request::of((tokens * count) as u64)) {
-            Ok(admission) => admission.submit(units).await.map_or_else(|e| Some(e.to_string()), |r| fault(&r)),
-            Err(refusal) => Some(refusal.to_string()),
+            Ok(admission) => {
+                let run = admission.submit(units).await;
+                run.map_or_else(|e| Some(e.to_string()), |r| fault(&r)).map(Failure::Run)
+            }
+            Err(refusal) => Some(Failure::Refused(refusal.to_string())),
         }
     };
-    let faults = join_all((0..devices.max(1)).map(|_| part())).await;
-    faults.into_iter().flatten().next().map_or(Ok(()), Err)
+    let failures = join_all((0..devices.max(1)).map(|_| part())).await;
+    failures.into_iter().flatten().collect()
 }
 
 /// What went wrong with a run. A number that is not finite is a matter of this text and these weights: it took its time.

@@ -32,13 +32,16 @@ const BULK_TURN: u32 = 32;
 /// the pieces of a job, 3 ms of work, took 1.6, 1.0, 0.6 and 0.65 ms with 2, 4, 8 and 16 threads.
 const WAKE_UP: Duration = Duration::from_micros(30);
 
+/// A turn this long is worth a thread to each: what was foreseen for the work was too little.
+const LONG_TURN: Duration = Duration::from_micros(300);
+
 /// Weight of a new turn in the mean time of one.
 const TURN_WEIGHT: f64 = 0.05;
 
 /// Something done in pieces. Pieces may run at once and in any order.
 pub(super) trait Work: Send + Sync {
-    /// Does one piece.
-    fn run(&self, piece: usize);
+    /// Does one piece. False if there was nothing to do any more.
+    fn run(&self, piece: usize) -> bool;
 }
 
 /// The threads.
@@ -106,7 +109,22 @@ impl TokenizerPool {
             // The first take one more where it does not come out even.
             let turns = pieces / workers + usize::from(worker < pieces % workers);
             let state = Arc::clone(&self.state);
-            self.threads.spawn_fifo(move || (0..turns).for_each(|_| state.turn()));
+            self.threads.spawn_fifo(move || work_through(state, turns));
+        }
+    }
+}
+
+/// Takes `turns` turns; where they take long, which nobody foresaw, another thread takes half of what is left.
+fn work_through(state: Arc<State>, mut turns: usize) {
+    while turns > 0 {
+        let begun = Instant::now();
+        state.turn();
+        turns -= 1;
+        if turns > 1 && begun.elapsed() >= LONG_TURN {
+            let given = turns / 2;
+            turns -= given;
+            let state = Arc::clone(&state);
+            rayon::spawn_fifo(move || work_through(state, given));
         }
     }
 }
@@ -129,10 +147,11 @@ impl State {
         let _running = Running::begin(&self.running);
         let begun = Instant::now();
         // Whoever waits for the work may be told when it is dropped: that may panic too.
-        if catch_unwind(AssertUnwindSafe(move || work.run(piece))).is_err() {
-            tracing::error!("a tokenizing thread panicked outside of any item");
+        match catch_unwind(AssertUnwindSafe(move || work.run(piece))) {
+            Ok(true) => self.took(begun.elapsed()),
+            Ok(false) => {}
+            Err(_) => tracing::error!("a tokenizing thread panicked outside of any item"),
         }
-        self.took(begun.elapsed());
     }
 
     fn turn_ns(&self) -> f64 {
@@ -216,9 +235,10 @@ mod tests {
     }
 
     impl Work for Told {
-        fn run(&self, piece: usize) {
+        fn run(&self, piece: usize) -> bool {
             self.to.lock().send((self.name, piece)).unwrap();
             assert!(self.panics_at != Some(piece), "scripted");
+            true
         }
     }
 
@@ -228,7 +248,7 @@ mod tests {
 
     fn order(lanes: &mut Lanes, told: &mpsc::Receiver<(char, usize)>) -> String {
         while let Some((work, piece)) = lanes.take() {
-            work.run(piece);
+            assert!(work.run(piece));
         }
         told.try_iter().map(|(name, piece)| format!("{name}{piece} ")).collect()
     }

@@ -274,13 +274,16 @@ impl Reader {
 }
 
 impl Work for Reader {
-    fn run(&self, piece: usize) {
+    fn run(&self, piece: usize) -> bool {
         let _end = EndsPiece(self);
         let items = self.pieces.get(piece).and_then(|range| self.asked.get(range.clone()));
         if let (Some(items), Some(slot)) = (items, self.made.get(piece)) {
             let made = self.read_piece(items);
+            let read = !made.is_empty();
             *slot.lock() = made;
+            return read;
         }
+        false
     }
 }
 

@@ -70,10 +70,11 @@ pub(crate) async fn make_query(
 /// A query to be made: its input, what goes before it, and how it is made to fit.
 type AskedQuery = (Input, Option<Arc<PromptText>>, EncodeOptions);
 
-/// Bytes to be read; ids cost next to nothing.
+/// Bytes to be read, four an id.
 fn bytes((input, prompt, _): &AskedQuery) -> usize {
     match &input.kind {
         Some(Kind::Text(text)) => text.len() + prompt.as_ref().map_or(0, |prompt| prompt.text.len()),
+        Some(Kind::Tokens(tokens)) => tokens.ids.len() * size_of::<u32>(),
         _ => 0,
     }
 }
@@ -98,10 +99,11 @@ struct QueryWork {
 }
 
 impl Work for QueryWork {
-    fn run(&self, _piece: usize) {
+    fn run(&self, _piece: usize) -> bool {
         // Taken first: a panic drops it, and whoever waits is told.
-        let Some(tell) = self.tell.lock().take().filter(|tell| !tell.is_closed()) else { return };
+        let Some(tell) = self.tell.lock().take().filter(|tell| !tell.is_closed()) else { return false };
         // Whoever asked may have gone.
         let _ = tell.send(query(&self.served, &self.asked));
+        true
     }
 }

@@ -15,8 +15,9 @@
 //! begins ([`Short::segments`]), since nothing that `BertNormalizer` and `BertPreTokenizer` do reaches past a space.
 //!
 //! Invariant: the ids are those of the file's own normalizer. Added tokens are looked
-//! for before the case is lowered, so a text that holds one in any case goes the long way; a file whose
-//! added tokens hold anything but printable ASCII has no short way.
+//! for before the case is lowered, so a text that holds one in any case goes the long way; a file with an
+//! added token of anything but printable ASCII has no short way, nor has one with a space in an added token,
+//! which could be found where a text has a tab or the end of a line.
 
 use std::{array, borrow::Cow};
 
@@ -35,6 +36,9 @@ const FOREIGN: u8 = 4;
 /// Bytes of ASCII words in a row that are worth a segment of their own: to start one takes as long as some twenty
 /// characters on the long way.
 const LEAST_SEGMENT: usize = 48;
+
+/// Added tokens that are looked for at each place where one may begin: BERT's files have five.
+const MOST_ADDED: usize = 64;
 
 /// The short way of one file.
 pub(super) struct Short {
@@ -59,7 +63,7 @@ impl Short {
     /// Cuts `text` where words of plain ASCII end and others begin. ASCII between others is cut out where there is
     /// enough of it.
     pub(super) fn segments<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        if self.rules.spaced_tokens || text.is_ascii() {
+        if text.is_ascii() {
             return vec![text];
         }
         segments(text)
@@ -76,8 +80,6 @@ struct Rules {
     classes: [u8; 256],
     lowercase: bool,
     added: Vec<Box<[u8]>>,
-    /// Whether an added token may reach past a space.
-    spaced_tokens: bool,
 }
 
 impl Rules {
@@ -90,6 +92,9 @@ impl Rules {
         let added = file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
         let added = added.iter().map(|token| token["content"].as_str().filter(|t| t.bytes().all(is_printable)));
         let added: Vec<Box<[u8]>> = added.map(|token| token.map(|t| t.as_bytes().into())).collect::<Option<_>>()?;
+        if added.len() > MOST_ADDED || added.iter().any(|t| t.is_empty() || t.contains(&b' ')) {
+            return None;
+        }
         let lowercase = normalizer["lowercase"] == true;
         let begins = |byte: u8| added.iter().any(|t| t.first().is_some_and(|first| first.eq_ignore_ascii_case(&byte)));
         let class = |byte: u8| match byte {
@@ -101,8 +106,7 @@ impl Rules {
             }
         };
         let classes = array::from_fn(|byte| u8::try_from(byte).map_or(FOREIGN, class));
-        let spaced_tokens = added.iter().any(|t| t.contains(&b' '));
-        Some(Self { classes, lowercase, added, spaced_tokens })
+        Some(Self { classes, lowercase, added })
     }
 
     fn class(&self, byte: u8) -> u8 {
@@ -214,11 +218,11 @@ mod tests {
 
     #[test]
     fn a_text_with_an_added_token_in_any_case_goes_the_long_way() {
-        let rules = Rules::of(&file(true, "magic word")).unwrap();
-        for text in ["a [UNK] b", "[unk]", "say the Magic Word", "magic word", "[[UNK]"] {
+        let rules = Rules::of(&file(true, "magicword")).unwrap();
+        for text in ["a [UNK] b", "[unk]", "say the MagicWord", "magicword", "[[UNK]"] {
             assert_eq!(rules.normalized(text), None, "{text:?}");
         }
-        for text in ["a [unknown b", "[un]", "magic  word", "magi", ""] {
+        for text in ["a [unknown b", "[un]", "magic word", "magi", ""] {
             assert!(rules.normalized(text).is_some(), "{text:?}");
         }
     }
@@ -227,7 +231,7 @@ mod tests {
     fn other_files_have_no_short_way() {
         assert!(Rules::of(&file(true, "[SEP]")).is_some());
         // Normalized, the first is found where plain ASCII stands.
-        for added in ["\u{e9}", "two\nlines"] {
+        for added in ["\u{e9}", "two\nlines", "two words", " ", ""] {
             assert!(Rules::of(&file(true, added)).is_none(), "{added:?}");
         }
         let mut unclean = file(true, "[SEP]");

@@ -132,12 +132,17 @@ fn made() -> Vec<Pair> {
         kind("WhitespaceSplit"), {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]});
     let first = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
     let mut tokens = bert();
-    for (at, (content, normalized)) in
-        [("of the", true), ("the", true), ("Of", false), ("caf", true)].into_iter().enumerate()
-    {
+    for (at, (content, normalized)) in [("the", true), ("Of", false), ("caf", true)].into_iter().enumerate() {
         let id = 400 + at;
         tokens["added_tokens"].as_array_mut().unwrap().push(json!({
             "id": id, "content": content, "single_word": content != "caf", "lstrip": true, "rstrip": true,
+            "normalized": normalized, "special": false}));
+    }
+    let mut spaced = bert();
+    for (at, (content, normalized)) in [("of the", false), ("The Of", true), (" ", false)].into_iter().enumerate() {
+        let id = 400 + at;
+        spaced["added_tokens"].as_array_mut().unwrap().push(json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": normalized, "special": false}));
     }
     let mut modernbert = with(roberta(), "normalizer", kind("NFC"));
@@ -150,6 +155,7 @@ fn made() -> Vec<Pair> {
     let files = [
         ("bert uncased", bert()),
         ("bert with tokens of its own", tokens),
+        ("bert with tokens that hold spaces", spaced),
         ("bert cased", with(bert(), "normalizer", cased)),
         ("split words", with(bert(), "pre_tokenizer", words)),
         ("roberta", roberta()),
