@@ -37,9 +37,10 @@ fn asked() -> Vec<Asked> {
 struct Holds(Mutex<mpsc::Receiver<()>>);
 
 impl Work for Holds {
-    fn run(&self, _piece: usize) {
+    fn run(&self, _piece: usize) -> bool {
         // Either way the thread goes on.
         let _ = self.0.lock().recv();
+        true
     }
 }
 
