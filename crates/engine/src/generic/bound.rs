@@ -1,19 +1,23 @@
 //! Runs of an export whose inputs and output are bound to the device.
 //!
 //! Inputs go up once, as they are bound; the output stays on the device where it is pooled there ([`super::pool`]),
-//! and what comes back is a row a sequence. Other outputs are never copied.
+//! and what comes back is a row a sequence. Other outputs are never copied. States are pooled only where they have the
+//! declared format and a state for each token of the run; else the items fail as they do where the host pools.
 
 use ort::{
     logging::LogLevel,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{RunOptions, Session},
+    value::DynValue,
 };
 
 use super::{
+    facts::Elem,
     host::GenericRun,
     model::GenericModel,
     pool::{Poolers, Pools},
     read::Read,
+    tensors::Shape,
 };
 use crate::{device::Device, error::LoadError, model::LoadOptions, session::refused};
 
@@ -23,6 +27,8 @@ pub(super) struct Bound {
     host: MemoryInfo<'static>,
     options: RunOptions,
     poolers: Poolers,
+    /// Declared number format of the states.
+    elem: Elem,
 }
 
 impl Bound {
@@ -40,7 +46,7 @@ impl Bound {
         // A failed run comes back as an error and is logged where it is handled; ONNX Runtime need not print it too.
         run_options.set_log_level(LogLevel::Fatal).map_err(&bad)?;
         let poolers = Poolers::new(model, pools, options, device, pooled)?;
-        Ok(Self { device: there, host, options: run_options, poolers })
+        Ok(Self { device: there, host, options: run_options, poolers, elem: model.elem })
     }
 
     /// The sessions that pool.
@@ -60,10 +66,31 @@ impl Bound {
         binding.bind_output_to_device(output, if pooled.is_some() { &self.device } else { &self.host })?;
         let given = session.run_binding_with_options(&binding, &self.options)?;
         match pooled {
-            Some(pooled) => self.poolers.run(&given[output], pooled, run.shape),
+            Some(pooled) => {
+                let states = &given[output];
+                match misshapen(states, self.elem, run.shape)? {
+                    Some(shape) => Ok(Read::refused(shape)),
+                    None => self.poolers.run(states, pooled, run.shape),
+                }
+            }
             None => Read::of(&given[output]),
         }
     }
+}
+
+/// The shape of `states` where it is not (rows × length × any width) of the run.
+///
+/// # Errors
+/// When their numbers are not of the format `elem`.
+fn misshapen(states: &DynValue, elem: Elem, run: Shape) -> ort::Result<Option<&[i64]>> {
+    let kind = states.dtype();
+    if Elem::of_ort(kind.tensor_type()) != elem {
+        return Err(ort::Error::new(format!("the token states are {kind}, not {elem:?} as declared")));
+    }
+    let shape: &[i64] = kind.tensor_shape().map_or(&[], |shape| shape);
+    let has = |size: i64, of: usize| usize::try_from(size) == Ok(of);
+    let fits = matches!(shape, &[rows, length, _] if has(rows, run.rows) && has(length, run.length));
+    Ok((!fits).then_some(shape))
 }
 
 /// A device's memory, as ONNX Runtime names it.

@@ -42,7 +42,7 @@ impl Elem {
         }
     }
 
-    fn of_ort(ty: Option<TensorElementType>) -> Self {
+    pub(super) fn of_ort(ty: Option<TensorElementType>) -> Self {
         match ty {
             Some(TensorElementType::Float32) => Elem::F32,
             Some(TensorElementType::Int32) => Elem::I32,

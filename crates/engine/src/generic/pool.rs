@@ -3,7 +3,8 @@
 //!
 //! *Mean, first, last*: `share · states`, where `share[row, token]` is one over the length for a mean, one for the one token
 //! that counts, else zero. *Largest*: `x ← max(first half, last half)` until one is left; the halves overlap where a
-//! length is odd, and a repeat changes no maximum. Padding is replaced before either, so that not even a NaN there matters.
+//! length is odd, and a repeat changes no maximum. Tokens that do not count are replaced before either, padding among them, so
+//! that not even a NaN there matters: zero times infinity would be no number.
 //! In f32 both. ONNX Runtime's own reductions would need cuDNN, which nothing else here does.
 
 use std::path::Path;
@@ -31,7 +32,7 @@ use crate::{
 const BOOL: i64 = 9;
 
 const STATES: &str = "states";
-/// (rows × length × 1) i32: 1 on real tokens.
+/// (rows × length × 1) i32: 1 on tokens that count: of a row's real ones all, or the one for first and last.
 const REAL: &str = "real";
 /// (rows × 1 × length) f32.
 const SHARE: &str = "share";
@@ -79,7 +80,7 @@ impl Pools {
         let shares = |want| matches!(want, Want::Embedding(s) if s.pooling != Pooling::Max);
         let last = items.last()?;
         let rows = || (0..shape.rows).map(|row| items.get(row).unwrap_or(last));
-        let how = if self.shares && all(shares) {
+        if self.shares && all(shares) {
             let mut share = vec![0.0; shape.rows * shape.length];
             for (item, row) in rows().zip(share.chunks_exact_mut(shape.length.max(1))) {
                 let real = row.get_mut(..item.sequence.len())?;
@@ -91,14 +92,14 @@ impl Pools {
                     _ => real.fill(1.0 / real.len() as f32),
                 }
             }
-            How::Shares(share)
+            let real = share.iter().map(|&share| i32::from(share > 0.0)).collect();
+            Some(Pooled { real, how: How::Shares(share) })
         } else if self.largest && all(largest) {
-            How::Largest
+            let real = rows().flat_map(|item| (0..shape.length).map(|t| i32::from(t < item.sequence.len()))).collect();
+            Some(Pooled { real, how: How::Largest })
         } else {
-            return None;
-        };
-        let real = rows().flat_map(|item| (0..shape.length).map(|t| i32::from(t < item.sequence.len()))).collect();
-        Some(Pooled { real, how })
+            None
+        }
     }
 }
 
@@ -161,7 +162,8 @@ impl Poolers {
         self.shares.iter().chain(&self.largest)
     }
 
-    /// Pools `states`, which lie on the device.
+    /// Pools `states`, (rows × length × width) in the format the export declares, which lie on the device. Of other shapes
+    /// ONNX Runtime would make rows too, by repeating what is short: they must not come here.
     pub(super) fn run(&mut self, states: &DynValue, pooled: Pooled, shape: Shape) -> ort::Result<Read> {
         let Shape { rows, length } = shape;
         let missing = || ort::Error::new("no session for this pooling");

@@ -16,8 +16,18 @@ use crate::{
 pub(crate) struct Read {
     dims: Vec<usize>,
     data: Vec<f32>,
-    /// Whether it is the pooled rows instead of the token states that the graph gave.
-    pooled: bool,
+    holds: Holds,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// What the graph gave: token states, or rows.
+    Given,
+    /// Rows that the device pooled from the graph's token states.
+    Pooled,
+    /// Nothing but the shape, which is not one to pool.
+    Refused,
 }
 
 impl Read {
@@ -37,12 +47,17 @@ impl Read {
                 (shape, data.to_vec())
             }
         };
-        Ok(Self { dims: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(), data, pooled: false })
+        Ok(Self { dims: dims(shape), data, holds: Holds::Given })
     }
 
     /// The same, told to be rows that the device has pooled.
     pub(super) fn pooled(self) -> Self {
-        Self { pooled: true, ..self }
+        Self { holds: Holds::Pooled, ..self }
+    }
+
+    /// Token states of a shape that cannot be pooled on the device: their items fail, as where such states are read.
+    pub(super) fn refused(shape: &[i64]) -> Self {
+        Self { dims: dims(shape), data: Vec::new(), holds: Holds::Refused }
     }
 
     /// The answer of each item, in order. The graph may have promised another shape than it gave.
@@ -52,11 +67,10 @@ impl Read {
         items: &[&WorkItem],
         run: Shape,
     ) -> Vec<Result<Output, ItemFault>> {
-        let per_token = match self.dims[..] {
-            [rows, 1, _] if self.pooled && rows == run.rows => false,
-            _ if self.pooled => return self.misshapen(model, items, run),
-            [rows] | [rows, _] if rows == run.rows => false,
-            [rows, length, _] if rows == run.rows && length == run.length => true,
+        let per_token = match (self.holds, &self.dims[..]) {
+            (Holds::Pooled, &[rows, 1, _]) if rows == run.rows => false,
+            (Holds::Given, &([rows] | [rows, _])) if rows == run.rows => false,
+            (Holds::Given, &[rows, length, _]) if rows == run.rows && length == run.length => true,
             _ => return self.misshapen(model, items, run),
         };
         let width = if let [_] = self.dims[..] { 1 } else { self.dims.last().copied().unwrap_or(0) };
@@ -67,7 +81,7 @@ impl Read {
             .map(|(row, item)| {
                 let real = if per_token { width * item.sequence.len() } else { width };
                 let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
-                answer(model, item, values, width, per_token, self.pooled)
+                answer(model, item, values, width, per_token, self.holds == Holds::Pooled)
             })
             .collect()
     }
@@ -76,6 +90,10 @@ impl Read {
         let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
         items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect()
     }
+}
+
+fn dims(shape: &[i64]) -> Vec<usize> {
+    shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
 }
 
 /// `values` is row-major: (real tokens × width) where `per_token`, else one row of `width`, which the device has

@@ -162,6 +162,34 @@ fn segments_reach_the_graph() {
 }
 
 #[test]
+fn states_of_another_shape_are_refused_wherever_they_are_pooled() {
+    for name in ["one_row", "one_token"] {
+        for pooling in [Pooling::Mean, Pooling::Last, Pooling::Max] {
+            let model = open(name);
+            let options = LoadOptions { threads: Some(1), pooling: Some(pooling), ..LoadOptions::default() };
+            let want = Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+            let items = [item(&[1; 4], want), item(&[2; 4], want), item(&[3; 4], want)];
+            let host = run(&mut start(&model), &items);
+            assert!(matches!(&host[0], Err(ItemFault::Run(why)) if why.contains("has the shape")), "{host:?}");
+            let mut bound = GenericExecutor::load(&model, &options, Device::Cpu, true).unwrap();
+            assert_eq!(run(&mut bound, &items), host, "{name} {pooling:?}");
+        }
+    }
+}
+
+#[test]
+fn tokens_that_do_not_count_need_not_be_finite() {
+    let last = Want::Embedding(EmbedSpec { pooling: Pooling::Last, normalize: false, dimensions: None });
+    let items = [item(&[1, 8, 2], CLS), item(&[8, 8, 2], last), item(&[1, 8, 2], MEAN), item(&[1, 2, 8], last)];
+    for mut executor in [start(&open("infinite")), start_bound(&open("infinite"))] {
+        let answers = run(&mut executor, &items);
+        close(&answers[0], &mean(&[1]));
+        close(&answers[1], &mean(&[2]));
+        assert_eq!(answers[2..], [Err(ItemFault::NonFinite), Err(ItemFault::NonFinite)]);
+    }
+}
+
+#[test]
 fn weights_may_lie_in_a_file_beside_it() {
     let mut executor = start(&open("external"));
     close(&run(&mut executor, &[item(&[5], MEAN)])[0], &mean(&[5]).map(|x| 2.0 * x));

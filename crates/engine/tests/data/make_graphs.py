@@ -86,6 +86,17 @@ save("open_shape", nodes, weights, inputs, [open_output])
 # The same, with an input that no text has.
 save("unknown_input", nodes, weights, inputs + [value("pixel_values", F32, ["batch", 3])], [value("last_hidden_state", F32, ["batch", "sequence", HIDDEN])])
 
+# States as a broken export gives them: those of all rows as one row, those of all tokens as one token. Then states of no
+# company, where id 8 has nothing finite.
+for name, axis in [("one_row", 0), ("one_token", 1)]:
+    nodes, weights = encoder()
+    nodes += [node("ReduceMean", ["states"], ["last_hidden_state"], axes=[axis], keepdims=1)]
+    save(name, nodes, weights, [free("input_ids"), free("attention_mask")], [value("last_hidden_state", F32, ["batch", "sequence", HIDDEN])])
+table = TABLE.copy()
+table[8] = [np.inf, -np.inf, np.nan, np.inf]
+nodes = [node("Gather", ["table", "input_ids"], ["last_hidden_state"], axis=0)]
+save("infinite", nodes, [weight("table", table)], [free("input_ids"), free("attention_mask")], [value("last_hidden_state", F32, ["batch", "sequence", HIDDEN])])
+
 # Four odd outputs as some exporters leave them, int32 inputs, pooled inside.
 nodes, weights = encoder()
 nodes += [
