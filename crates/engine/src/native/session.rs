@@ -162,7 +162,7 @@ pub(crate) fn load(
     let bad = refused(path);
     let using = || (device != Device::Cpu).then(cuda::using);
     // First of all: where the device cannot be had, nobody waits for the rest.
-    let mut ready = {
+    let ready = {
         let _using = using();
         Ready::new(options, device, path, true)?
     };
@@ -171,10 +171,13 @@ pub(crate) fn load(
         let _using = using();
         form(model, target, &ready, options, facts)
     };
-    let memory = ready.memory.take();
-    let (proto, weights, width) = write(model, target, &form)?;
+    let written = write(model, target, &form);
     drop(form);
+    // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
     let _using = using();
+    let (mut ready, products) = (ready, products);
+    let (proto, weights, width) = written?;
+    let memory = ready.memory.take();
     let own = products.map(product::domain).transpose().map_err(&bad)?;
     let mut builder = ready.builder;
     if let Some(threads) = options.threads {
