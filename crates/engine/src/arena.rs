@@ -34,14 +34,16 @@ const LIMIT: &CStr = c"Limit";
 /// Above this a limit is none: no device has so much.
 const NO_LIMIT: u64 = 1 << 50;
 
-/// Share of the memory that is free at load that an arena may take where no limit is asked for, in tenths. The rest is for
+/// Share of the memory that is free at load that arenas may take where no limit is asked for, in tenths: divided among the
+/// sessions that are to run side by side on the device ([`crate::CudaOptions::devices`]). It is a limit of each session. One
+/// that pools behind an export's has its own, of what is free when it is loaded, and so have other models. The rest is for
 /// CUDA graphs, kernels' own workspaces and whatever else is to run there: an arena that is full halves batches, which is
 /// better than a launch that fails.
 pub const DEFAULT_SHARE_TENTHS: u64 = 9;
 
-/// The limit of an arena on a device with `free` bytes where none is asked for.
-pub(crate) fn default_limit(free: u64) -> u64 {
-    free / 10 * DEFAULT_SHARE_TENTHS
+/// The limit of an arena on a device with `free` bytes, for each of `sessions`, where none is asked for.
+pub(crate) fn default_limit(free: u64, sessions: u64) -> u64 {
+    free / 10 * DEFAULT_SHARE_TENTHS / sessions.max(1)
 }
 
 /// The arena of `session` on `device`.
@@ -114,8 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_of_what_is_free_is_left() {
-        assert_eq!(default_limit(80 << 30), (80 << 30) / 10 * 9);
-        assert_eq!(default_limit(0), 0);
+    fn a_tenth_of_what_is_free_is_left_however_many_sessions_share_it() {
+        assert_eq!(default_limit(80 << 30, 1), (80 << 30) / 10 * 9);
+        assert_eq!(default_limit(0, 1), 0);
+        for sessions in 0..=4 {
+            let all = sessions.max(1) * default_limit(80 << 30, sessions);
+            assert!(all <= default_limit(80 << 30, 1) && all + 4 > default_limit(80 << 30, 1), "{sessions}");
+        }
     }
 }

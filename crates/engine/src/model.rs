@@ -46,6 +46,9 @@ pub struct CudaOptions {
     /// Most bytes of device memory for a session's arena; `None` is a share of what is free at load
     /// ([`crate::DEFAULT_SHARE_TENTHS`]).
     pub memory_limit: Option<u64>,
+    /// Devices of all sessions there are to be of the model, each as often as it has one; they divide that share. None means
+    /// one session a device.
+    pub devices: Vec<Device>,
     /// Small batches by CUDA graphs (see [`GraphFacts`](crate::GraphFacts)).
     pub graphs: bool,
     /// Models of the generic path: inputs and output bound, token states pooled on the device.
@@ -97,6 +100,7 @@ impl Default for CudaOptions {
     fn default() -> Self {
         Self {
             memory_limit: None,
+            devices: Vec::new(),
             graphs: DEFAULT_GRAPHS,
             bind: DEFAULT_BIND,
             pinned: DEFAULT_PINNED,
@@ -123,6 +127,13 @@ pub const DEFAULT_ATTENTION: u32 = 1 | 2 | 16;
 
 /// Seconds at load, more for larger models; without it f16 leaves the bounds of docs/gpu.md for some models.
 pub const DEFAULT_CALIBRATE: bool = true;
+
+impl CudaOptions {
+    /// Sessions that are to run side by side on `device`, at least one.
+    pub(crate) fn sessions_on(&self, device: Device) -> u64 {
+        self.devices.iter().filter(|&&other| other == device).fold(0, |n, _| n + 1).max(1)
+    }
+}
 
 impl LoadOptions {
     /// The library to run on: the one given, else the one found.
@@ -329,5 +340,18 @@ fn longest_input(
         )),
         Some(n) => Ok(n),
         None => Ok(sentence.max_length.map_or(positions, |n| n.min(positions))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_counted_by_device() {
+        let devices = [0, 1, 0].map(Device::Cuda).to_vec();
+        let options = CudaOptions { devices, ..CudaOptions::default() };
+        assert_eq!([0, 1, 2].map(|n| options.sessions_on(Device::Cuda(n))), [2, 1, 1]);
+        assert_eq!(CudaOptions::default().sessions_on(Device::Cuda(0)), 1);
     }
 }

@@ -55,7 +55,8 @@ impl Ready {
         } else {
             None
         };
-        let limit = options.cuda.memory_limit.unwrap_or_else(|| default_limit(facts.free));
+        let share = || default_limit(facts.free, options.cuda.sessions_on(device));
+        let limit = options.cuda.memory_limit.unwrap_or_else(share);
         let mut provider = ep::CUDA::default()
             .with_device_id(i32::try_from(number).unwrap_or(i32::MAX))
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)

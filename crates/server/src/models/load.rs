@@ -63,6 +63,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         precision: Some(config.precision()?),
         cuda: CudaOptions {
             memory_limit: (config.gpu_memory_mib > 0).then_some(config.gpu_memory_mib << 20),
+            devices: shared.devices.clone(),
             graphs: config.cuda_graphs,
             gelu: config.gelu()?,
             ..CudaOptions::default()
