@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use super::batch::Places;
 use crate::{
     error::LoadError,
     folder::{config::Config, weights::Weights},
@@ -35,6 +36,10 @@ pub(crate) enum Pointwise {
     Tanh,
 }
 
+/// Most segments of a model. Positions and segments become one table of (positions · segments) rows, made at load;
+/// models have two segments or one.
+const MOST_SEGMENTS: usize = 64;
+
 /// Dimensions and names of one encoder.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
@@ -62,6 +67,11 @@ impl Encoder {
     /// Tokens in the longest sequence its positions allow.
     pub(crate) fn longest(&self) -> usize {
         self.positions - self.first_position
+    }
+
+    /// How the places of its tokens are counted.
+    pub(crate) fn numbering(&self) -> Places {
+        Places { first: self.first_position, segments: self.segments.max(1) }
     }
 
     /// Weights of its layers: four products of the attention and two of the feed-forward part each. Biases and norms are
@@ -109,6 +119,15 @@ impl Encoder {
             Family::DistilBert => 0,
             _ => config.need(folder, "type_vocab_size", Some(config.type_vocab_size.unwrap_or(2)))?,
         };
+        if segments > MOST_SEGMENTS {
+            return Err(LoadError::unsupported(
+                &path,
+                format!(
+                    "type_vocab_size {segments} is more than {MOST_SEGMENTS}, the most that is served natively; \
+                     an ONNX export of the model will be"
+                ),
+            ));
+        }
         let eps = match family {
             // Fixed in that family's code.
             Family::DistilBert => 1e-12,

@@ -1,7 +1,9 @@
 //! Lays sequences end to end: the flat inputs of the graph.
 //!
 //! `cumulative[i]..cumulative[i + 1]` are sequence `i`'s rows; `first[i]` is its
-//! first. Positions start anew in each sequence, at the family's first position.
+//! first. A token's *place* is `position · segments + segment`, a row of the table that
+//! holds what position and segment (its type id) add together. Positions start anew in
+//! each sequence, at the family's first position.
 
 use crate::item::Sequence;
 
@@ -9,10 +11,26 @@ use crate::item::Sequence;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flat {
     pub(crate) ids: Vec<i32>,
-    pub(crate) positions: Vec<i32>,
-    pub(crate) segments: Vec<i32>,
+    pub(crate) places: Vec<i32>,
     pub(crate) cumulative: Vec<i32>,
     pub(crate) first: Vec<i32>,
+}
+
+/// How places are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Position of a sequence's first token.
+    pub(crate) first: usize,
+    /// Segments of the model, at least one.
+    pub(crate) segments: usize,
+}
+
+impl Places {
+    /// Places of a sequence's first tokens in the first segment.
+    fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
+        let (first, step) = ((self.first * self.segments) as i32, self.segments as i32);
+        (0..tokens as i32).map(move |i| first + i * step)
+    }
 }
 
 /// What a sequence may hold. Checked before packing, so that an id can never
@@ -69,39 +87,30 @@ impl Flat {
     }
 
     /// Adds a sequence of `tokens` that nobody asked for, to fill a shape.
-    pub(crate) fn fill(&mut self, tokens: usize, first_position: usize) {
+    pub(crate) fn fill(&mut self, tokens: usize, places: Places) {
         let start = self.ids.len();
         self.first.push(start as i32);
         self.ids.resize(start + tokens, 0);
-        self.segments.resize(start + tokens, 0);
-        self.positions.extend((0..tokens).map(|i| (first_position + i) as i32));
+        self.places.extend(places.run(tokens));
         self.cumulative.push(self.ids.len() as i32);
     }
 
     /// Packs sequences that passed [`Bounds::check`].
-    pub(crate) fn pack<'a>(
-        sequences: impl IntoIterator<Item = &'a Sequence, IntoIter: Clone>,
-        first_position: usize,
-    ) -> Self {
+    pub(crate) fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence, IntoIter: Clone>, places: Places) -> Self {
         let sequences = sequences.into_iter();
         let (count, tokens) = sequences.clone().fold((0, 0), |(count, tokens), s| (count + 1, tokens + s.len()));
         let room = Vec::<i32>::with_capacity;
-        let mut f = Flat {
-            ids: room(tokens),
-            positions: room(tokens),
-            segments: room(tokens),
-            cumulative: room(count + 1),
-            first: room(count),
-        };
+        let mut f = Flat { ids: room(tokens), places: room(tokens), cumulative: room(count + 1), first: room(count) };
         f.cumulative.push(0);
-        let first_position = first_position as i32;
         // A whole sequence at a time: these are copies, where a token at a time is three checked pushes.
         for s in sequences {
             f.first.push(f.ids.len() as i32);
             f.ids.extend(s.ids.iter().map(|&id| id as i32));
-            f.positions.extend(first_position..first_position + s.len() as i32);
-            f.segments.extend(s.type_ids.iter().map(|&t| t as i32));
-            f.segments.resize(f.ids.len(), 0);
+            if s.type_ids.is_empty() || places.segments < 2 {
+                f.places.extend(places.run(s.len()));
+            } else {
+                f.places.extend(places.run(s.len()).zip(&s.type_ids).map(|(place, &t)| place + t as i32));
+            }
             f.cumulative.push(f.ids.len() as i32);
         }
         f
@@ -119,17 +128,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packing_keeps_every_token_in_its_sequence(lengths in prop::collection::vec(1usize..20, 1..20), first in 0usize..3) {
-            let sequences: Vec<_> = lengths.iter().enumerate().map(|(i, &n)| sequence(vec![i as u32; n])).collect();
-            let f = Flat::pack(&sequences, first);
+        fn packing_keeps_every_token_in_its_sequence(
+            lengths in prop::collection::vec(1usize..20, 1..20),
+            first in 0usize..3,
+            segments in 1usize..4,
+        ) {
+            let mut sequences: Vec<_> = lengths.iter().enumerate().map(|(i, &n)| sequence(vec![i as u32; n])).collect();
+            // Every second sequence says its segments; a model with one has none to tell apart.
+            for s in sequences.iter_mut().step_by(2) {
+                s.type_ids = (0..s.len()).map(|k| (k % segments) as u32).collect();
+            }
+            let mut f = Flat::pack(&sequences, Places { first, segments });
             prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
             for (i, s) in sequences.iter().enumerate() {
                 let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
                 prop_assert_eq!(f.first[i] as usize, rows.start);
                 prop_assert_eq!(rows.len(), s.len());
                 prop_assert!(f.ids[rows.clone()].iter().all(|&x| x == i as i32));
-                prop_assert!(f.positions[rows].iter().enumerate().all(|(k, &p)| p as usize == first + k));
+                for (k, &place) in f.places[rows].iter().enumerate() {
+                    let segment = s.type_ids.get(k).map_or(0, |&t| t as usize);
+                    prop_assert_eq!((place as usize / segments, place as usize % segments), (first + k, segment));
+                }
             }
+            let before = f.places.len();
+            f.fill(3, Places { first, segments });
+            let filled: Vec<usize> = f.places[before..].iter().map(|&p| p as usize).collect();
+            prop_assert_eq!(filled, (first..first + 3).map(|p| p * segments).collect::<Vec<_>>());
         }
     }
 

@@ -54,14 +54,23 @@ pub(crate) struct Initializer {
     pub(crate) data: Numbers,
 }
 
+/// Operators of ours that a graph for CUDA may have, all f16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    /// The first feed-forward product with bias and GELU inside: [`super::product`].
+    pub(crate) gelu: bool,
+    /// Queries, keys and values as matrices of their own: [`super::projection`].
+    pub(crate) apart: bool,
+}
+
 /// Collects nodes in order, and weights beside them.
 #[derive(Debug)]
 pub(crate) struct Builder {
     target: Target,
     /// Format of the activations written now, and of the weights that meet them.
     elem: Elem,
-    /// Whether products with bias and GELU may be one operator of ours.
-    fused: bool,
+    /// Which operators of ours the device has.
+    own: Own,
     graph: GraphProto,
     weights: Vec<Initializer>,
 }
@@ -69,18 +78,18 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph for `target`, in its format.
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, elem: target.elem(), fused: false, graph: GraphProto::default(), weights: Vec::new() }
+        Self { target, elem: target.elem(), own: Own::default(), graph: GraphProto::default(), weights: Vec::new() }
     }
 
-    /// Writes products with bias and GELU as one operator of ours, where the format is one it takes.
-    pub(crate) fn fusing(mut self, fused: bool) -> Self {
-        self.fused = fused;
+    /// Writes with these operators of ours, where the format is the one they take.
+    pub(crate) fn with(mut self, own: Own) -> Self {
+        self.own = own;
         self
     }
 
-    /// Whether a product written now may be that operator.
-    pub(crate) fn fused(&self) -> bool {
-        self.fused && self.elem == Elem::F16
+    /// Those that may be written now.
+    pub(crate) fn own(&self) -> Own {
+        if self.elem == Elem::F16 { self.own } else { Own::default() }
     }
 
     /// What the graph is written for.

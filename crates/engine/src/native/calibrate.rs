@@ -148,7 +148,7 @@ fn made_up(model: &NativeModel) -> Flat {
             Sequence { ids, type_ids: (0..n).map(second).collect(), truncated: false }
         })
         .collect();
-    Flat::pack(&sequences, e.first_position)
+    Flat::pack(&sequences, e.numbering())
 }
 
 fn run(session: &mut Session, flat: Flat) -> ort::Result<Vec<(String, Vec<f32>)>> {
@@ -168,7 +168,10 @@ mod tests {
     use super::*;
     use crate::{
         model::{Model, Source},
-        native::session::{Form, write},
+        native::{
+            builder::Own,
+            session::{Form, write},
+        },
     };
 
     fn open(name: &str) -> Model {
@@ -226,7 +229,8 @@ mod tests {
         let model = open("bert-rerank");
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let target = Target::Cuda(crate::device::Precision::F16);
-        let with = |facts| write(native(&model), target, &Form { fused: true, facts }).unwrap().1;
+        let with =
+            |facts| write(native(&model), target, &Form { own: Own { gelu: true, apart: true }, facts }).unwrap().1;
         let (plain, known) = (with(None), with(Some(Arc::new(facts))));
         for (a, b) in plain.iter().zip(&known) {
             let may = a.name.ends_with("/up_weight") || a.name.ends_with("/down_bias");

@@ -1,23 +1,21 @@
 //! Writes an encoder as a flat, padding-free graph.
 //!
 //! ```text
-//! input_ids[T] position_ids[T] token_type_ids[T] cumulative[B+1] first[B]
+//! input_ids[T] place_ids[T] cumulative[B+1] first[B]
 //!   → hidden[T, H] → head → output
 //! ```
 //!
 //! `T` tokens of `B` sequences lie end to end; `cumulative` says where each
-//! starts, `first` is the row of each sequence's first token. Only the attention
-//! node knows of sequences. Its projection is one product whose columns are
-//! ordered (head, q·k·v, size), the order of ONNX Runtime's
-//! PackedMultiHeadAttention. CUDA's takes its bias in another order, (q·k·v, head,
-//! size), and wants `token_offset[B, longest]` besides: see [`super::target`].
+//! starts, `first` is the row of each sequence's first token. A place is a position and a
+//! segment: [`super::batch`]. Only the attention node knows of sequences:
+//! [`super::self_attention`].
 
 use super::{
-    arch::{Encoder, LayerNames, Pointwise},
+    arch::{Encoder, Pointwise},
     builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
     calibrate::{Calibration, LayerFacts},
-    operators::{ATTENTION, NUM_HEADS},
     product::{self, BIAS_GELU},
+    self_attention::self_attention,
 };
 use crate::{
     error::LoadError,
@@ -28,16 +26,13 @@ use crate::{
 /// Names of the graph's inputs.
 pub(crate) mod input {
     pub(crate) const IDS: &str = "input_ids";
-    pub(crate) const POSITIONS: &str = "position_ids";
-    pub(crate) const SEGMENTS: &str = "token_type_ids";
+    /// `position · segments + segment`.
+    pub(crate) const PLACES: &str = "place_ids";
     pub(crate) const CUMULATIVE: &str = "cumulative";
     pub(crate) const FIRST: &str = "first";
     /// CUDA only: (sequences × longest) i32, places of a padded batch, those of tokens first.
     pub(crate) const TOKEN_OFFSET: &str = "token_offset";
 }
-
-/// Name of ONNX Runtime's packed attention, on CUDA alone.
-pub(crate) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
 /// Which rows of the last hidden states are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,30 +67,16 @@ pub(crate) const WORDS: &str = "embeddings/words";
 fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
     let table = |name: &str, rows: usize| w.get(&e.tensor(&format!("embeddings.{name}.weight")), &[rows, e.narrow]);
     let words = table("word_embeddings", e.vocab)?;
-    let mut positions = table("position_embeddings", e.positions)?;
+    let positions = table("position_embeddings", e.positions)?;
     let segments = if e.segments > 0 { Some(table("token_type_embeddings", e.segments)?) } else { None };
 
     let ids = b.input(input::IDS, Elem::I32, &[Size::Named("tokens")]);
-    let at = b.input(input::POSITIONS, Elem::I32, &[Size::Named("tokens")]);
+    let at = b.input(input::PLACES, Elem::I32, &[Size::Named("tokens")]);
     let words = b.weight(WORDS, &words.shape, words.data);
-    let mut x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
-    match segments {
-        // One segment is the same for every token: it joins the positions.
-        Some(one) if e.segments == 1 => {
-            for row in positions.data.chunks_exact_mut(e.narrow) {
-                row.iter_mut().zip(&one.data).for_each(|(p, s)| *p += s);
-            }
-        }
-        Some(many) => {
-            let which = b.input(input::SEGMENTS, Elem::I32, &[Size::Named("tokens")]);
-            let table = b.weight("embeddings/segments", &many.shape, many.data);
-            let s = b.node(ONNX, "Gather", "embeddings/segment", &[&table, &which], &[]);
-            x = b.node(ONNX, "Add", "embeddings/word_segment", &[&x, &s], &[]);
-        }
-        None => {}
-    }
-    let table = b.weight("embeddings/positions", &positions.shape, positions.data);
-    let p = b.node(ONNX, "Gather", "embeddings/position", &[&table, &at], &[]);
+    let x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
+    let places = segments.map_or(positions.data.clone(), |s| sums(&positions.data, &s.data, e.narrow));
+    let table = b.weight("embeddings/places", &[e.positions * e.segments.max(1), e.narrow], places);
+    let p = b.node(ONNX, "Gather", "embeddings/place", &[&table, &at], &[]);
     let (gamma, beta) = norm(b, w, &e.tensor("embeddings.LayerNorm"), e.narrow)?;
     let x = b.node(
         MICROSOFT,
@@ -110,6 +91,12 @@ fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadErr
     linear(b, w, "embeddings/projected", &e.tensor("embeddings_project"), e.narrow, e.hidden, &x)
 }
 
+/// Every row of `positions` with every row of `segments` added, the segments of a position side by side.
+fn sums(positions: &[f32], segments: &[f32], width: usize) -> Vec<f32> {
+    let add = |p: &[f32], s: &[f32]| p.iter().zip(s).map(|(p, s)| p + s).collect::<Vec<_>>();
+    positions.chunks_exact(width).flat_map(|p| segments.chunks_exact(width).flat_map(move |s| add(p, s))).collect()
+}
+
 fn layer(
     b: &mut Builder,
     e: &Encoder,
@@ -122,10 +109,7 @@ fn layer(
     let at = |part: &str| format!("layer{i}/{part}");
     let eps = [Attr::Float("epsilon", e.eps)];
 
-    let (weight, bias) = projection(e, w, &names, b.target().is_cpu())?;
-    let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
-    let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
-    let mut attended = attention(b, e, &at("attended"), &at("qkv"), &qkv, bias);
+    let mut attended = self_attention(b, e, w, i, x)?;
     let mut x = x.to_owned();
     if wanted == Wanted::First {
         let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
@@ -146,7 +130,7 @@ fn layer(
     let weight = b.weight(at("up_weight"), &weight.shape, weight.data);
     let bias = b.weight(at("up_bias"), &[e.inner], bias);
     let fused =
-        b.fused() && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh) && product::takes(e.hidden, e.inner);
+        b.own().gelu && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh) && product::takes(e.hidden, e.inner);
     let up = if fused {
         b.node(SORTIE, BIAS_GELU, &at("up_activated"), &[&y, &weight, &bias], &[])
     } else {
@@ -162,54 +146,6 @@ fn layer(
     let down = b.node(ONNX, "MatMul", &at("down"), &[&up, &weight], &[]);
     let (gamma, beta) = norm(b, w, &names.down_norm, e.hidden)?;
     Ok(b.node(MICROSOFT, "SkipLayerNormalization", &at("normed"), &[&down, &y, &gamma, &beta, &bias], &eps))
-}
-
-/// The attention node over a projection `qkv` (T × 3H) of this name.
-fn attention(b: &mut Builder, e: &Encoder, edge: &str, name: &str, qkv: &str, bias: Vec<f32>) -> Edge {
-    let domain = b.target().attention_domain();
-    let heads = [Attr::Int(NUM_HEADS, e.heads as i64)];
-    let bias_name = format!("{name}_bias");
-    if b.target().is_cpu() {
-        let bias = b.weight(bias_name, &[3 * e.hidden], bias);
-        return b.node(domain, ATTENTION, edge, &[qkv, &bias, input::CUMULATIVE], &heads);
-    }
-    let offset = b.input(input::TOKEN_OFFSET, Elem::I32, &[Size::Named("sequences"), Size::Named("longest")]);
-    // The operator has no bf16 kernel; what goes in has been through a norm and a product, and fits f16.
-    let elem = if b.elem() == Elem::BF16 { Elem::F16 } else { b.elem() };
-    let qkv = b.cast(elem, &format!("{name}_{elem:?}"), qkv);
-    let bias = b.weight_in(elem, bias_name, &[3 * e.hidden], bias);
-    let shape = b.integers("attention/shape", &[-1, e.heads as i64, 3, (e.hidden / e.heads) as i64]);
-    let packed = b.node(ONNX, "Reshape", &format!("{name}_packed"), &[&qkv, &shape], &[]);
-    let inputs = [packed.as_str(), "", "", bias.as_str(), offset.as_str(), input::CUMULATIVE];
-    if elem == b.elem() {
-        return b.node(domain, PACKED_ATTENTION, edge, &inputs, &heads);
-    }
-    let narrow = b.node(domain, PACKED_ATTENTION, &format!("{edge}_{elem:?}"), &inputs, &heads);
-    let back = Attr::Int("to", b.elem() as i64);
-    b.node(ONNX, "Cast", edge, &[&narrow], &[back])
-}
-
-/// Query, key and value weights as one (H × 3H) matrix, columns ordered (head, q·k·v,
-/// size), and their biases: in the same order where `bias_by_head`, else (q·k·v, head, size).
-fn projection(
-    e: &Encoder,
-    w: &Weights,
-    names: &LayerNames,
-    bias_by_head: bool,
-) -> Result<(Matrix, Vec<f32>), LoadError> {
-    let (h, size) = (e.hidden, e.hidden / e.heads);
-    let mut weight = Matrix { shape: vec![3 * h, h], data: vec![0.0; 3 * h * h] };
-    let mut bias = vec![0.0; 3 * h];
-    for (part, name) in [&names.query, &names.key, &names.value].into_iter().enumerate() {
-        let m = w.get(&format!("{name}.weight"), &[h, h])?;
-        let v = w.get(&format!("{name}.bias"), &[h])?;
-        for row in 0..h {
-            let to = (row / size) * 3 * size + part * size + row % size;
-            weight.data[to * h..][..h].copy_from_slice(&m.data[row * h..][..h]);
-            bias[if bias_by_head { to } else { part * h + row }] = v.data[row];
-        }
-    }
-    Ok((weight.transposed(), bias))
 }
 
 /// Adds a layer norm's two weights.

@@ -168,10 +168,10 @@ fn outputs(host: &NativeHost) -> Outputs {
 
 /// Inputs of a bucket's shape that mean nothing.
 fn idle(host: &NativeHost, bucket: Bucket) -> Vec<HostTensor> {
-    let mut flat = Flat::pack([], host.first_position);
+    let mut flat = Flat::pack([], host.numbering);
     for i in 0..bucket.sequences {
         let more = usize::from(i < bucket.tokens % bucket.sequences);
-        flat.fill(bucket.tokens / bucket.sequences + more, host.first_position);
+        flat.fill(bucket.tokens / bucket.sequences + more, host.numbering);
     }
     layout::tensors(flat, &host.inputs, bucket.longest, &[], layout::Rows::Tokens)
 }

@@ -5,7 +5,7 @@
 //! is one run. A group that fits a bucket of the grid is brought to its shape.
 
 use super::{
-    batch::{Bounds, Flat},
+    batch::{Bounds, Flat, Places},
     buckets::{Bucket, Grid},
     head::{OUTPUT, PICKED, POOLED},
     layout::{self, HostTensor, Rows},
@@ -117,7 +117,7 @@ impl NativeRaw {
 #[derive(Debug)]
 pub(crate) struct NativeHost {
     pub(crate) bounds: Bounds,
-    pub(crate) first_position: usize,
+    pub(crate) numbering: Places,
     pub(crate) task: Task,
     pub(crate) dense: Vec<Dense>,
     /// Numbers in an output row.
@@ -182,14 +182,14 @@ impl NativeHost {
     }
 
     fn lay_out(&self, items: &[&WorkItem], places: Vec<usize>) -> Group {
-        let mut flat = Flat::pack(places.iter().map(|&i| &items[i].sequence), self.first_position);
+        let mut flat = Flat::pack(places.iter().map(|&i| &items[i].sequence), self.numbering);
         let cumulative = flat.cumulative.clone();
         let lengths: Vec<usize> = flat.lengths().collect();
         let mut longest = lengths.iter().copied().max().unwrap_or(0);
         let fit = self.grid.as_ref().and_then(|grid| grid.fit(&lengths));
         if let Some((_, bucket, fillers)) = &fit {
             longest = bucket.longest;
-            fillers.iter().for_each(|&n| flat.fill(n, self.first_position));
+            fillers.iter().for_each(|&n| flat.fill(n, self.numbering));
         }
         let mut outputs = Outputs::default();
         for &i in &places {

@@ -39,10 +39,9 @@ pub(crate) struct HostTensor {
 }
 
 /// Every name that a graph of ours may take.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 13] = [
     graph::input::IDS,
-    graph::input::POSITIONS,
-    graph::input::SEGMENTS,
+    graph::input::PLACES,
     graph::input::CUMULATIVE,
     graph::input::FIRST,
     graph::input::TOKEN_OFFSET,
@@ -121,8 +120,7 @@ pub(crate) fn tensors(
     }
     for (name, values) in [
         (graph::input::IDS, flat.ids),
-        (graph::input::POSITIONS, flat.positions),
-        (graph::input::SEGMENTS, flat.segments),
+        (graph::input::PLACES, flat.places),
         (graph::input::CUMULATIVE, flat.cumulative),
         (graph::input::FIRST, flat.first),
     ] {
@@ -189,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::native::batch::Places;
 
     fn lengths() -> impl Strategy<Value = Vec<usize>> {
         prop::collection::vec(1usize..80, 1..12)
@@ -237,7 +236,7 @@ mod tests {
         #[test]
         fn shapes_fit_their_values(lengths in lengths(), picked in prop::collection::vec(any::<bool>(), 12)) {
             let sequences: Vec<_> = lengths.iter().map(|&n| crate::item::Sequence { ids: vec![1; n], ..Default::default() }).collect();
-            let flat = Flat::pack(&sequences, 2);
+            let flat = Flat::pack(&sequences, Places { first: 2, segments: 2 });
             let longest = *lengths.iter().max().unwrap();
             let made = tensors(flat.clone(), &NAMES, longest, &picked, Rows::Tokens);
             prop_assert_eq!(made.len(), NAMES.len());

@@ -16,7 +16,9 @@ mod layout;
 mod operators;
 mod pool;
 mod product;
+mod projection;
 mod rounding;
+mod self_attention;
 mod session;
 #[cfg(test)]
 mod stand_in;

@@ -6,6 +6,7 @@
 //! own kernels run on. A session whose graph names it must be given its [`domain`].
 
 use std::{
+    ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -17,23 +18,24 @@ use ort::{
     value::{TensorElementType::Float16, TensorValueType},
 };
 
-use super::{builder::SORTIE, operators::input};
+use super::{builder::SORTIE, operators::input, projection::QueryKeyValue};
 use crate::cuda::{ALIGNED, Operands, Products, Sizes};
 
 /// Name of the operator.
 pub(crate) const BIAS_GELU: &str = "MatMulBiasGelu";
 
 /// ONNX Runtime's name for its CUDA provider.
-const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
+pub(super) const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
 
 /// Whether a product of these sizes keeps every row of its matrices aligned.
 pub(crate) fn takes(inner: usize, columns: usize) -> bool {
     [inner, columns].iter().all(|n| n % (ALIGNED / size_of::<f16>()) == 0)
 }
 
-/// The domain with this operator, running on `products`.
+/// The domain with this operator and [`super::projection`]'s, running on `products`.
 pub(crate) fn domain(products: Products) -> Result<OperatorDomain> {
-    OperatorDomain::new(SORTIE)?.add(BiasGelu { products: Arc::new(products) })
+    let products = Arc::new(products);
+    OperatorDomain::new(SORTIE)?.add(BiasGelu { products: Arc::clone(&products) })?.add(QueryKeyValue { products })
 }
 
 struct BiasGelu {
@@ -85,17 +87,30 @@ impl BiasGeluKernel {
         let y = y.downcast::<TensorValueType<f16>>()?;
         let at =
             Operands { x: x.data_ptr(), weight: weight.data_ptr(), bias: bias.data_ptr(), y: y.data_ptr().cast_mut() };
-        let aligned = |p: *const std::ffi::c_void| !p.is_null() && p.addr().is_multiple_of(ALIGNED);
-        if ![at.x, at.weight, at.bias, at.y.cast_const()].into_iter().all(aligned) {
-            return Err(Error::new(format!("{BIAS_GELU}: a tensor is not aligned")));
-        }
-        // Without one it would run on CUDA's default stream, unordered with ONNX Runtime's own kernels.
-        let stream = context.stream()?.ok_or_else(|| Error::new(format!("{BIAS_GELU}: no stream")))?.as_ptr();
+        aligned(BIAS_GELU, [at.x, at.weight, at.bias, at.y.cast_const()])?;
+        let stream = stream(BIAS_GELU, context)?;
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until
         // the stream is done with them, as for every kernel of ONNX Runtime; a session runs on one stream.
         #[expect(unsafe_code, reason = "device memory is known by address alone")]
-        unsafe { self.products.bias_gelu(sizes, at, stream.cast()) }.map_err(|e| Error::new(e.to_string()))
+        unsafe { self.products.bias_gelu(sizes, at, stream) }.map_err(|e| Error::new(e.to_string()))
     }
+}
+
+/// Whether tensors lie as kernels of cublasLt want them.
+pub(super) fn aligned(operator: &str, tensors: impl IntoIterator<Item = *const c_void>) -> Result<()> {
+    let aligned = |p: *const c_void| !p.is_null() && p.addr().is_multiple_of(ALIGNED);
+    if tensors.into_iter().all(aligned) {
+        Ok(())
+    } else {
+        Err(Error::new(format!("{operator}: a tensor is not aligned")))
+    }
+}
+
+/// The stream that ONNX Runtime's own kernels run on.
+pub(super) fn stream(operator: &str, context: &ComputeContext) -> Result<*mut c_void> {
+    // Without one it would run on CUDA's default stream, unordered with ONNX Runtime's own kernels.
+    let stream = context.stream()?.ok_or_else(|| Error::new(format!("{operator}: no stream")))?;
+    Ok(stream.as_ptr().cast())
 }
 
 /// The sizes of a product, from its operands' shapes.

@@ -18,15 +18,15 @@ use super::{
     arch::Pointwise,
     batch::Bounds,
     buckets::Grid,
-    builder::{Builder, Initializer, Numbers},
+    builder::{Builder, Initializer, Numbers, Own},
     calibrate::Calibration,
     graph, head,
     host::{NativeHost, Outputs},
-    layout, operators, product,
+    layout, operators, product, projection,
     target::Target,
 };
 use crate::{
-    cuda::{self, Memory, Products, Sizes},
+    cuda::{self, CudaError, Epilogue, Memory, Products, Sizes, TOGETHER},
     device::Device,
     error::LoadError,
     model::{Gelu, LoadOptions},
@@ -42,8 +42,8 @@ static REGISTERING: Mutex<()> = Mutex::new(());
 /// What a graph is written with besides its target.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
-    /// Products with bias and GELU as one operator of ours.
-    pub(crate) fused: bool,
+    /// Operators of ours on the GPU.
+    pub(crate) own: Own,
     /// What is known of the activations, for rounding.
     pub(crate) facts: Option<Arc<Calibration>>,
 }
@@ -54,7 +54,7 @@ pub(crate) fn write(
     target: Target,
     form: &Form,
 ) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
-    let mut b = Builder::new(target).fusing(form.fused);
+    let mut b = Builder::new(target).with(form.own);
     let wanted = head::wanted(&model.task);
     let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
     let width = head::head(&mut b, &model.encoder, &model.weights, &model.task, model.pooling, &hidden)?;
@@ -112,7 +112,7 @@ fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<A
     model.calibration(options).inspect_err(warn).ok()
 }
 
-/// Whether products with bias and GELU run as one here, with what is known of the activations.
+/// Which operators of ours run here, with what is known of the activations.
 fn form(
     model: &NativeModel,
     target: Target,
@@ -120,32 +120,36 @@ fn form(
     options: &LoadOptions,
     facts: Option<Arc<Calibration>>,
 ) -> (Form, Option<Products>) {
-    let mut form = Form { fused: false, facts };
     let (encoder, cuda) = (&model.encoder, &options.cuda);
     if target.elem() != Elem::F16 {
-        return (form, None);
+        return (Form { own: Own::default(), facts }, None);
     }
-    let wanted = match encoder.act {
+    let fused = match encoder.act {
         Pointwise::GeluTanh => true,
-        Pointwise::Gelu => cuda.gelu == Gelu::Fused && form.facts.is_some(),
+        Pointwise::Gelu => cuda.gelu == Gelu::Fused && facts.is_some(),
         _ => false,
     };
-    if !wanted || !product::takes(encoder.hidden, encoder.inner) {
-        return (form, None);
-    }
-    let products = match (target, &ready.gpu) {
-        (Target::Cuda(_), Some((cuda, number))) => {
-            let sizes = Sizes { rows: 1, inner: encoder.hidden, columns: encoder.inner };
-            let open = Products::open(cuda, *number).and_then(|p| p.serves(sizes).map(|()| p));
-            open.map_err(
-                |error| tracing::warn!(%error, "no product with GELU inside; ONNX Runtime's two steps instead"),
-            )
-            .ok()
-        }
-        _ => None,
+    let wanted =
+        Own { gelu: fused && product::takes(encoder.hidden, encoder.inner), apart: projection::takes(encoder) };
+    let none = Own::default();
+    let (gpu, number) = match (target, &ready.gpu) {
+        (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
+        (Target::Cuda(_), _) => return (Form { own: none, facts }, None),
+        // A stand-in brings its own.
+        _ => return (Form { own: wanted, facts }, None),
     };
-    form.fused = products.is_some() || !matches!(target, Target::Cuda(_));
-    (form, products)
+    let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
+    let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
+        return (Form { own: none, facts }, None);
+    };
+    let (hidden, inner) = (encoder.hidden, encoder.inner);
+    let up = Sizes { rows: 1, inner: hidden, columns: inner };
+    let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
+    let one = Sizes { rows: 1, inner: hidden, columns: hidden };
+    let each = || (1..=TOGETHER).try_for_each(|count| products.serves(one, Epilogue::Bias, count));
+    let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
+    let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
+    (Form { own, facts }, (own != none).then_some(products))
 }
 
 /// Loads `model` into a session for `target` on `device`; the memory is the session's stream, where it has one of ours.
@@ -192,7 +196,7 @@ pub(crate) fn load(
             segments: model.encoder.segments,
             longest: model.encoder.longest(),
         },
-        first_position: model.encoder.first_position,
+        numbering: model.encoder.numbering(),
         task: model.task.clone(),
         dense: model.dense.clone(),
         width,

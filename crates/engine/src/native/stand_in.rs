@@ -5,9 +5,9 @@
 //! it refuses a `token_offset` that is not exactly what the operator wants, though
 //! most of CUDA's kernels read no more of it than its shape.
 //!
-//! query (tokens × heads × 3 × size), —, —, bias (3 · heads · size; all queries, all
-//! keys, all values), token_offset (sequences × longest), cumulative (sequences + 1)
-//! → (tokens × heads · size).
+//! Either query (tokens × heads × 3 × size), —, —, bias (3 · heads · size; all queries, all
+//! keys, all values), or query, key and value (each tokens × heads · size), —; then
+//! token_offset (sequences × longest), cumulative (sequences + 1) → (tokens × heads · size).
 
 use half::f16;
 use ort::{
@@ -17,8 +17,9 @@ use ort::{
 };
 
 use super::{
-    graph::PACKED_ATTENTION,
     operators::{NUM_HEADS, boundaries, input},
+    self_attention::PACKED_ATTENTION,
+    stand_in_product::StandInProduct,
 };
 
 /// Adds the stand-in for both formats that CUDA has it in.
@@ -26,7 +27,8 @@ pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
     domain
         .add(StandIn::<f32>::new(TensorElementType::Float32))?
         .add(StandIn::<f16>::new(TensorElementType::Float16))?
-        .add(super::stand_in_product::StandInProduct)
+        .add(StandInProduct::BiasGelu)?
+        .add(StandInProduct::QueryKeyValue)
 }
 
 /// A format of numbers, with sums in f64.
@@ -99,31 +101,16 @@ struct StandInKernel<T> {
 
 impl<T: Number> Kernel for StandInKernel<T> {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
-        let (query, bias) = (input(context, 0)?, input(context, 3)?);
         let (offset, cumulative) = (input(context, 4)?, input(context, 5)?);
-        for absent in [1, 2] {
-            if context.input(absent)?.is_some() {
-                return Err(Error::new("key and value go with a query of two dimensions"));
-            }
-        }
-        let (shape, query) = query.try_extract_tensor::<T>()?;
-        let &[tokens, heads, 3, size] = &shape[..] else {
-            return Err(Error::new(format!("query has shape {shape:?}, not (tokens, heads, 3, size)")));
-        };
-        let (tokens, heads, size) = (tokens as usize, heads as usize, size as usize);
-        let (_, bias) = bias.try_extract_tensor::<T>()?;
-        if heads != self.heads || bias.len() != 3 * heads * size {
-            return Err(Error::new("heads or bias do not fit the query"));
-        }
+        let Parts { tokens, size, numbers } = Parts::read::<T>(context, self.heads)?;
+        let heads = self.heads;
         let (_, cumulative) = cumulative.try_extract_tensor::<i32>()?;
         let bounds = boundaries(cumulative, tokens)?;
         let (shape, offset) = offset.try_extract_tensor::<i32>()?;
         check_offset(&shape[..], offset, &bounds)?;
 
-        let part = |t: usize, head: usize, which: usize, d: usize| {
-            let x = query[((t * heads + head) * 3 + which) * size + d];
-            x.up() + bias[(which * heads + head) * size + d].up()
-        };
+        let part =
+            |t: usize, head: usize, which: usize, d: usize| numbers[((which * tokens + t) * heads + head) * size + d];
         let mut given = vec![0.0; tokens * heads * size];
         for rows in bounds.windows(2).map(|w| w[0]..w[1]) {
             for head in 0..heads {
@@ -144,6 +131,51 @@ impl<T: Number> Kernel for StandInKernel<T> {
         let (_, out) = out.try_extract_tensor_mut::<T>()?;
         out.iter_mut().zip(given).for_each(|(o, x)| *o = T::down(x));
         Ok(())
+    }
+}
+
+/// Queries, then keys, then values: (3 × tokens × heads × size), bias added.
+struct Parts {
+    tokens: usize,
+    size: usize,
+    numbers: Vec<f64>,
+}
+
+impl Parts {
+    fn read<T: Number>(context: &ComputeContext, heads: usize) -> Result<Self> {
+        let query = input(context, 0)?;
+        let (shape, query) = query.try_extract_tensor::<T>()?;
+        let (key, value, bias) = (context.input(1)?, context.input(2)?, context.input(3)?);
+        match (&shape[..], key, value, bias) {
+            (&[tokens, n, 3, size], None, None, Some(bias)) if n as usize == heads => {
+                let (tokens, size) = (tokens as usize, size as usize);
+                let (_, bias) = bias.try_extract_tensor::<T>()?;
+                if bias.len() != 3 * heads * size {
+                    return Err(Error::new("the bias does not fit the query"));
+                }
+                let mut numbers = Vec::with_capacity(query.len());
+                for which in 0..3 {
+                    for t in 0..tokens {
+                        for (head, d) in (0..heads).flat_map(|head| (0..size).map(move |d| (head, d))) {
+                            let x = query[((t * heads + head) * 3 + which) * size + d];
+                            numbers.push(x.up() + bias[(which * heads + head) * size + d].up());
+                        }
+                    }
+                }
+                Ok(Self { tokens, size, numbers })
+            }
+            (&[tokens, width], Some(key), Some(value), None) if width as usize % heads == 0 => {
+                let (key, value) = (key.try_extract_tensor::<T>()?, value.try_extract_tensor::<T>()?);
+                if key.0[..] != shape[..] || value.0[..] != shape[..] {
+                    return Err(Error::new("key and value are not as large as the query"));
+                }
+                let numbers = [query, key.1, value.1].concat().into_iter().map(Number::up).collect();
+                Ok(Self { tokens: tokens as usize, size: width as usize / heads, numbers })
+            }
+            (shape, key, ..) => {
+                Err(Error::new(format!("a query of shape {shape:?}, a key: {}, do not go together", key.is_some())))
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! The product with bias and GELU inside, done on the processor for tests: same name and inputs as
-//! [`super::product`]'s, so that a graph written for CUDA can be run without a GPU. Sums in f64, rounded once.
+//! Products with bias, and GELU, inside, done on the processor for tests: same names and inputs as
+//! [`super::product`]'s and [`super::projection`]'s, so that a graph written for CUDA can be run without a GPU.
+//! Sums in f64, rounded once.
 
 use half::f16;
 use ort::{
@@ -10,16 +11,32 @@ use ort::{
 
 use super::{
     operators::input,
-    product::{BIAS_GELU, sizes},
+    product::{self, BIAS_GELU},
+    projection::{self, QUERY_KEY_VALUE},
 };
+use crate::cuda::Sizes;
 
-pub(super) struct StandInProduct;
+/// One of the two operators.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum StandInProduct {
+    BiasGelu,
+    QueryKeyValue,
+}
+
+impl StandInProduct {
+    fn results(self) -> usize {
+        if self == Self::BiasGelu { 1 } else { 3 }
+    }
+}
 
 impl Operator for StandInProduct {
-    type Kernel<'attr> = StandInProductKernel;
+    type Kernel<'attr> = StandInProduct;
 
     fn name(&self) -> &str {
-        BIAS_GELU
+        match self {
+            Self::BiasGelu => BIAS_GELU,
+            Self::QueryKeyValue => QUERY_KEY_VALUE,
+        }
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -27,32 +44,38 @@ impl Operator for StandInProduct {
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float16)]
+        (0..self.results()).map(|_| OperatorOutput::required(Float16)).collect::<Vec<_>>()
     }
 
     fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
-        Ok(StandInProductKernel)
+        Ok(*self)
     }
 }
 
-pub(super) struct StandInProductKernel;
-
-impl Kernel for StandInProductKernel {
+impl Kernel for StandInProduct {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
         let (x, weight, bias) = (input(context, 0)?, input(context, 1)?, input(context, 2)?);
         let up = |numbers: &[f16]| numbers.iter().map(|n| n.to_f64()).collect::<Vec<f64>>();
         let ((xs, x), (ws, weight), (bs, bias)) =
             (x.try_extract_tensor::<f16>()?, weight.try_extract_tensor::<f16>()?, bias.try_extract_tensor::<f16>()?);
-        let sizes = sizes(xs, ws, bs).map_err(Error::new)?;
+        let sizes = match self {
+            Self::BiasGelu => product::sizes(xs, ws, bs),
+            Self::QueryKeyValue => projection::sizes(xs, ws, bs),
+        };
+        let Sizes { rows, inner, columns } = sizes.map_err(Error::new)?;
         let (x, weight, bias) = (up(x), up(weight), up(bias));
-        let mut y = context.output(0, [sizes.rows, sizes.columns])?.ok_or_else(|| Error::new("no output"))?;
-        let (_, y) = y.try_extract_tensor_mut::<f16>()?;
-        for (x, y) in x.chunks_exact(sizes.inner).zip(y.chunks_exact_mut(sizes.columns)) {
-            let mut sums = bias.clone();
-            for (x, row) in x.iter().zip(weight.chunks_exact(sizes.columns)) {
-                sums.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+        let each = weight.chunks_exact(inner * columns).zip(bias.chunks_exact(columns));
+        for (i, (weight, bias)) in each.enumerate() {
+            let mut y = context.output(i, [rows, columns])?.ok_or_else(|| Error::new("no output"))?;
+            let (_, y) = y.try_extract_tensor_mut::<f16>()?;
+            for (x, y) in x.chunks_exact(inner).zip(y.chunks_exact_mut(columns)) {
+                let mut sums = bias.to_vec();
+                for (x, row) in x.iter().zip(weight.chunks_exact(columns)) {
+                    sums.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+                }
+                let last = |z| if *self == Self::BiasGelu { tanh_gelu(z) } else { z };
+                y.iter_mut().zip(sums).for_each(|(y, z)| *y = f16::from_f64(last(z)));
             }
-            y.iter_mut().zip(sums).for_each(|(y, z)| *y = f16::from_f64(tanh_gelu(z)));
         }
         Ok(())
     }

@@ -1,8 +1,7 @@
-//! One matrix product with its bias and GELU inside, by cublasLt.
+//! Matrix products with their bias, and GELU, inside, by cublasLt.
 //!
-//! cublasLt counts by columns: a row-major matrix (rows × columns) is to it a matrix of
-//! (columns × rows). So `Y = X·W + b` is asked for as `Yᵀ = Wᵀ·Xᵀ`, nothing is
-//! turned round, and the bias lies along the rows of what cublasLt calls the result.
+//! `Y = X·W + b`, or `gelu(X·W + b)`, or several `Yᵢ = X·Wᵢ + bᵢ` of one `X` in as few
+//! launches as where the results lie allows ([`spread`]).
 //!
 //! The library is the one that ONNX Runtime's provider uses, opened by name after it was
 //! loaded. Which of its kernels serves a product is asked once a size and kept. A run
@@ -24,8 +23,12 @@ use super::{
     runtime::{DeviceMemory, Status, calls},
 };
 
+mod described;
+mod spread;
 #[cfg(test)]
 mod tests;
+
+use described::{Algorithm, Heuristic, Product};
 
 /// cublasLt, loaded before by [`super::libraries::preload`].
 const LIBRARY: &str = "libcublasLt.so.13";
@@ -33,39 +36,11 @@ const LIBRARY: &str = "libcublasLt.so.13";
 /// Memory that kernels may use for partial sums: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// `CUBLAS_COMPUTE_32F`: sums in f32.
-const COMPUTE_F32: c_int = 68;
-/// `CUDA_R_32F` and `CUDA_R_16F`.
-const F32: c_int = 0;
-const F16: c_int = 2;
-/// `CUBLASLT_MATMUL_DESC_EPILOGUE`, `…_BIAS_POINTER` and `…_BIAS_DATA_TYPE`.
-const EPILOGUE: c_int = 7;
-const BIAS_POINTER: c_int = 8;
-const BIAS_TYPE: c_int = 26;
-/// `CUBLASLT_EPILOGUE_GELU_BIAS`: the tanh form of GELU over product and bias.
-const GELU_BIAS: c_int = 36;
-/// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`, then least alignments of A, B, C and D.
-const PREFER_WORKSPACE: c_int = 1;
-const PREFER_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
+/// Bytes of a number, f16.
+const NUMBER: usize = 2;
 
 /// Tensors of the arena start on more than this; rows of a multiple of eight f16 keep it.
 pub(crate) const ALIGNED: usize = 16;
-
-/// `cublasLtMatmulAlgo_t`: opaque.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Algorithm([u64; 8]);
-
-/// `cublasLtMatmulHeuristicResult_t`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Heuristic {
-    algorithm: Algorithm,
-    workspace: usize,
-    state: c_int,
-    waves: f32,
-    reserved: [c_int; 4],
-}
 
 type Handle = *mut c_void;
 
@@ -77,6 +52,7 @@ calls! { Lt:
     product_set c"cublasLtMatmulDescSetAttribute" (Handle, c_int, *const c_void, usize)
     layout_create c"cublasLtMatrixLayoutCreate" (*mut Handle, c_int, u64, u64, i64)
     layout_destroy c"cublasLtMatrixLayoutDestroy" (Handle)
+    layout_set c"cublasLtMatrixLayoutSetAttribute" (Handle, c_int, *const c_void, usize)
     preference_create c"cublasLtMatmulPreferenceCreate" (*mut Handle)
     preference_destroy c"cublasLtMatmulPreferenceDestroy" (Handle)
     preference_set c"cublasLtMatmulPreferenceSetAttribute" (Handle, c_int, *const c_void, usize)
@@ -92,6 +68,24 @@ pub(crate) struct Sizes {
     pub(crate) columns: usize,
 }
 
+/// What is done to sums before they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Epilogue {
+    /// The bias is added.
+    Bias,
+    /// The bias is added, then GELU taken in its tanh form.
+    BiasGelu,
+}
+
+/// What kernels are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    sizes: Sizes,
+    epilogue: Epilogue,
+    /// Products of one `X` in the launch.
+    count: usize,
+}
+
 /// Where the operands of a product lie on the device, all f16 and row by row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operands {
@@ -100,6 +94,17 @@ pub(crate) struct Operands {
     pub(crate) bias: *const c_void,
     pub(crate) y: *mut c_void,
 }
+
+/// How far it is from one product's operand to the next one's, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Apart {
+    weight: usize,
+    bias: usize,
+    y: usize,
+}
+
+/// Products of one `X` that are asked for together at most: queries, keys and values.
+pub(crate) const TOGETHER: usize = 3;
 
 /// cublasLt's calls, once a process: the library is never closed.
 static OPENED: OnceLock<Opened> = OnceLock::new();
@@ -141,8 +146,8 @@ pub(crate) struct Products {
     workspace: *mut c_void,
     /// What the workspace is part of; kept as long as it is used.
     _memory: Option<DeviceMemory>,
-    /// By size that was chosen for: steps of rows, and very sizes that a step's choice did not fit.
-    chosen: Mutex<HashMap<Sizes, Algorithm>>,
+    /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
+    chosen: Mutex<HashMap<Kind, Algorithm>>,
 }
 
 // SAFETY: cublasLt's handle may be used by any thread; the memory's address is only passed on.
@@ -181,10 +186,12 @@ impl Products {
         check(self.status_name, call, status)
     }
 
-    /// Whether there is a kernel for such a product.
-    pub(crate) fn serves(&self, sizes: Sizes) -> Result<(), CudaError> {
+    /// Whether there is a kernel for such a product, and for `count` of one `X` in a launch.
+    pub(crate) fn serves(&self, sizes: Sizes, epilogue: Epilogue, count: usize) -> Result<(), CudaError> {
+        let Sizes { rows, inner, columns } = sizes;
+        let apart = Apart { weight: inner * columns, bias: columns, y: rows * columns };
         // Any address will do for the bias: nothing runs.
-        Product::new(self, sizes, self.workspace)?.choose().map(drop)
+        Product::new(self, Kind { sizes, epilogue, count }, self.workspace, apart)?.choose().map(drop)
     }
 
     /// Queues `Y = gelu(X·W + b)`, GELU in its tanh form, on `stream`.
@@ -193,16 +200,56 @@ impl Products {
     /// The operands are device memory of these sizes, starting on [`ALIGNED`] bytes, and stay as they are until the
     /// stream's work is done. No two products of one `Products` run at once on different streams.
     pub(crate) unsafe fn bias_gelu(&self, sizes: Sizes, at: Operands, stream: *mut c_void) -> Result<(), CudaError> {
-        let product = Product::new(self, sizes, at.bias)?;
-        let near = Sizes { rows: near(sizes.rows), ..sizes };
+        let kind = Kind { sizes, epilogue: Epilogue::BiasGelu, count: 1 };
+        // SAFETY: by the contract.
+        unsafe { self.run(kind, at, Apart::default(), stream) }
+    }
+
+    /// Queues `Yᵢ = X·Wᵢ + bᵢ` on `stream`: weights and biases lie end to end from those of `at` on, results where `ys` says.
+    ///
+    /// # Safety
+    /// That of [`Self::bias_gelu`], for all of them; `at.y` is not looked at.
+    pub(crate) unsafe fn bias_each(
+        &self,
+        sizes: Sizes,
+        at: Operands,
+        ys: [*mut c_void; TOGETHER],
+        stream: *mut c_void,
+    ) -> Result<(), CudaError> {
+        let (matrix, row) = (sizes.inner * sizes.columns, sizes.columns);
+        for group in spread::launches(ys.map(|y| y.addr())) {
+            let (first, step) = (group.first, group.step);
+            let Some(&y) = ys.get(first) else { continue };
+            let at = Operands {
+                weight: at.weight.wrapping_byte_add(first * matrix * NUMBER),
+                bias: at.bias.wrapping_byte_add(first * row * NUMBER),
+                y,
+                ..at
+            };
+            let apart = Apart { weight: step * matrix, bias: step * row, y: group.apart / NUMBER };
+            let kind = Kind { sizes, epilogue: Epilogue::Bias, count: group.count };
+            // SAFETY: by the contract; a step of weights, biases and results leads to those of another of the products.
+            unsafe { self.run(kind, at, apart, stream) }?;
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// That of [`Self::bias_gelu`], for every product of the launch.
+    unsafe fn run(&self, kind: Kind, at: Operands, apart: Apart, stream: *mut c_void) -> Result<(), CudaError> {
+        let product = Product::new(self, kind, at.bias, apart)?;
+        let rows = near(kind.sizes.rows);
+        let near = Kind { sizes: Sizes { rows, ..kind.sizes }, ..kind };
         let known = {
             let chosen = self.chosen.lock();
-            chosen.get(&sizes).or_else(|| chosen.get(&near)).copied()
+            chosen.get(&kind).or_else(|| chosen.get(&near)).copied()
         };
         let algorithm = match known {
             Some(algorithm) => algorithm,
             None => {
-                let algorithm = Product::new(self, near, at.bias)?.choose()?;
+                // Results of a few rows more would lie further apart; a kernel does not ask how far.
+                let apart = Apart { y: apart.y.max(rows * kind.sizes.columns), ..apart };
+                let algorithm = Product::new(self, near, at.bias, apart)?.choose()?;
                 self.chosen.lock().insert(near, algorithm);
                 algorithm
             }
@@ -211,10 +258,10 @@ impl Products {
         let run = |algorithm: &Algorithm| unsafe { product.run(at, algorithm, stream) };
         match run(&algorithm) {
             // A kernel chosen for a few rows more may not take exactly these.
-            Err(_) if near != sizes => {
+            Err(_) if near != kind => {
                 let own = product.choose()?;
                 run(&own)?;
-                self.chosen.lock().insert(sizes, own);
+                self.chosen.lock().insert(kind, own);
                 Ok(())
             }
             done => done,
@@ -251,130 +298,4 @@ fn check(name: StatusName, call: &'static str, status: Status) -> Result<(), Cud
         unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
     };
     Err(CudaError::Product { call, code: status, says })
-}
-
-/// A description that cublasLt made and takes back.
-struct Described {
-    at: Handle,
-    destroy: unsafe extern "C" fn(Handle) -> Status,
-}
-
-impl Drop for Described {
-    fn drop(&mut self) {
-        // SAFETY: made by the matching call and not used after.
-        #[expect(unsafe_code, reason = "a foreign call")]
-        let _ = unsafe { (self.destroy)(self.at) };
-    }
-}
-
-/// One product, described to cublasLt.
-struct Product<'a> {
-    of: &'a Products,
-    product: Described,
-    weight: Described,
-    x: Described,
-    y: Described,
-}
-
-#[expect(unsafe_code, reason = "foreign calls; each says what it relies on")]
-impl<'a> Product<'a> {
-    fn new(of: &'a Products, sizes: Sizes, bias: *const c_void) -> Result<Self, CudaError> {
-        let lt = &of.lt;
-        let matrix = |rows: usize, columns: usize| {
-            let mut at = ptr::null_mut();
-            // SAFETY: writes one pointer. Rows and columns as cublasLt counts them; a column is without gaps.
-            let status = unsafe { (lt.layout_create)(&mut at, F16, columns as u64, rows as u64, columns as i64) };
-            of.check("cublasLtMatrixLayoutCreate", status)?;
-            Ok(Described { at, destroy: lt.layout_destroy })
-        };
-        let Sizes { rows, inner, columns } = sizes;
-        let (weight, x, y) = (matrix(inner, columns)?, matrix(rows, inner)?, matrix(rows, columns)?);
-        let mut at = ptr::null_mut();
-        // SAFETY: writes one pointer.
-        of.check("cublasLtMatmulDescCreate", unsafe { (lt.product_create)(&mut at, COMPUTE_F32, F32) })?;
-        let product = Described { at, destroy: lt.product_destroy };
-        let made = Self { of, product, weight, x, y };
-        made.set(EPILOGUE, &GELU_BIAS)?;
-        made.set(BIAS_TYPE, &F16)?;
-        made.set(BIAS_POINTER, &bias)?;
-        Ok(made)
-    }
-
-    fn set<T>(&self, attribute: c_int, value: &T) -> Result<(), CudaError> {
-        // SAFETY: the value is read now, and is as long as is said.
-        let status = unsafe {
-            (self.of.lt.product_set)(self.product.at, attribute, ptr::from_ref(value).cast(), size_of::<T>())
-        };
-        self.of.check("cublasLtMatmulDescSetAttribute", status)
-    }
-
-    /// The kernel that cublasLt expects to be the fastest.
-    fn choose(&self) -> Result<Algorithm, CudaError> {
-        let (of, lt) = (self.of, &self.of.lt);
-        let mut at = ptr::null_mut();
-        // SAFETY: writes one pointer.
-        of.check("cublasLtMatmulPreferenceCreate", unsafe { (lt.preference_create)(&mut at) })?;
-        let preference = Described { at, destroy: lt.preference_destroy };
-        let set = |attribute: c_int, value: *const c_void, bytes: usize| {
-            // SAFETY: the value is read now, and is as long as is said.
-            let status = unsafe { (lt.preference_set)(preference.at, attribute, value, bytes) };
-            of.check("cublasLtMatmulPreferenceSetAttribute", status)
-        };
-        let (workspace, aligned) = (WORKSPACE as u64, ALIGNED as u32);
-        set(PREFER_WORKSPACE, ptr::from_ref(&workspace).cast(), size_of::<u64>())?;
-        for alignment in PREFER_ALIGNMENTS {
-            set(alignment, ptr::from_ref(&aligned).cast(), size_of::<u32>())?;
-        }
-        let (mut found, mut count) = (Heuristic::default(), 0);
-        // SAFETY: room for the one result that is asked for; all descriptions live.
-        let status = unsafe {
-            (lt.heuristic)(
-                of.handle,
-                self.product.at,
-                self.weight.at,
-                self.x.at,
-                self.y.at,
-                self.y.at,
-                preference.at,
-                1,
-                &mut found,
-                &mut count,
-            )
-        };
-        of.check("cublasLtMatmulAlgoGetHeuristic", status)?;
-        of.check("cublasLtMatmulAlgoGetHeuristic", found.state)?;
-        if count < 1 || found.workspace > WORKSPACE {
-            return Err(CudaError::NoCall("product of this size with bias and GELU"));
-        }
-        Ok(found.algorithm)
-    }
-
-    /// # Safety
-    /// That of [`Products::bias_gelu`].
-    unsafe fn run(&self, at: Operands, algorithm: &Algorithm, stream: *mut c_void) -> Result<(), CudaError> {
-        let of = self.of;
-        let (one, zero) = (1.0_f32, 0.0_f32);
-        // SAFETY: by the contract; the factors are read before the call returns.
-        let status = unsafe {
-            (of.lt.run)(
-                of.handle,
-                self.product.at,
-                ptr::from_ref(&one).cast(),
-                at.weight,
-                self.weight.at,
-                at.x,
-                self.x.at,
-                ptr::from_ref(&zero).cast(),
-                at.y.cast_const(),
-                self.y.at,
-                at.y,
-                self.y.at,
-                algorithm,
-                of.workspace,
-                WORKSPACE,
-                stream,
-            )
-        };
-        of.check("cublasLtMatmul", status)
-    }
 }

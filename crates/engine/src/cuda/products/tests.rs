@@ -10,6 +10,7 @@ use super::*;
 #[derive(Default)]
 struct Seen {
     layouts: Vec<(c_int, u64, u64, i64)>,
+    batched: Vec<(c_int, u64)>,
     set: Vec<(c_int, u64)>,
     preferred: Vec<(c_int, u64)>,
     choices: usize,
@@ -75,6 +76,12 @@ mod calls {
         seen(|s| s.layouts.push((kind, rows, columns, ld)));
         // SAFETY: the caller's own variable.
         unsafe { made(at) }
+    }
+    pub(super) unsafe extern "C" fn batch(_: Handle, which: c_int, at: *const c_void, bytes: usize) -> Status {
+        // SAFETY: the caller says how long it is.
+        let v = unsafe { value(at, bytes) };
+        seen(|s| s.batched.push((which, v)));
+        0
     }
     pub(super) unsafe extern "C" fn prefer(_: Handle, which: c_int, at: *const c_void, bytes: usize) -> Status {
         // SAFETY: the caller says how long it is.
@@ -144,6 +151,7 @@ fn products() -> Products {
         product_set: calls::set,
         layout_create: calls::layout,
         layout_destroy: calls::destroy,
+        layout_set: calls::batch,
         preference_create: calls::create,
         preference_destroy: calls::destroy,
         preference_set: calls::prefer,
@@ -190,6 +198,47 @@ fn the_product_is_asked_for_turned_round() {
     });
     drop(products);
     assert_eq!(seen(|s| s.alive), 0, "a description was not given back");
+}
+
+/// Asks for queries, keys and values with results at these addresses.
+fn run_each(products: &Products, rows: usize, ys: [usize; TOGETHER]) {
+    let at = |n| ptr::without_provenance_mut::<c_void>(n);
+    let operands = Operands { x: at(0x10), weight: at(0x1000), bias: at(0x100), y: ptr::null_mut() };
+    let sizes = Sizes { rows, inner: 16, columns: 16 };
+    // SAFETY: as in `run`.
+    #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
+    unsafe {
+        products.bias_each(sizes, operands, ys.map(at), ptr::null_mut()).unwrap();
+    }
+}
+
+#[test]
+fn three_results_at_one_distance_are_one_launch() {
+    let products = products();
+    run_each(&products, 64, [0x8000, 0x9000, 0xa000]);
+    seen(|s| {
+        assert_eq!(s.runs, [(0x1000, 0x10, 0x8000)]);
+        // Bias alone; its kind; where it lies; and how far the next one is.
+        assert_eq!(s.set[..4], [(7, 4), (26, 2), (8, 0x100), (10, 16)]);
+        // Of weights, of the one input, of results: three, and so many numbers apart.
+        assert_eq!(s.batched[..6], [(5, 3), (6, 256), (5, 3), (6, 0), (5, 3), (6, 0x800)]);
+    });
+    drop(products);
+    assert_eq!(seen(|s| s.alive), 0, "a description was not given back");
+}
+
+#[test]
+fn results_anywhere_each_get_their_own_weight_and_bias() {
+    let products = products();
+    // Keys and values follow each other; queries lie behind both.
+    run_each(&products, 64, [0xf000, 0x8000, 0x9000]);
+    seen(|s| {
+        assert_eq!(s.runs, [(0x1000 + 512, 0x10, 0x8000), (0x1000, 0x10, 0xf000)]);
+        let biases: Vec<u64> = s.set.iter().filter(|(which, _)| *which == 8).map(|(_, at)| *at).collect();
+        assert!(biases.contains(&(0x100 + 32)) && biases.contains(&0x100), "{biases:x?}");
+    });
+    // One launch of two was chosen for apart from one of one.
+    assert_eq!(seen(|s| s.choices), 2);
 }
 
 #[test]

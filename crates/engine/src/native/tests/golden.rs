@@ -11,7 +11,9 @@ use crate::{
     model::LoadOptions,
     native::{
         NativeModel,
+        builder::Own,
         product::BIAS_GELU,
+        projection::QUERY_KEY_VALUE,
         session::{Form, write},
         target::Target,
     },
@@ -80,16 +82,22 @@ fn text(model: &ModelProto) -> String {
 
 fn holds(file: &str, model: &str, precision: Precision, pooling: Option<Pooling>) {
     let options = LoadOptions { pooling, ..LoadOptions::default() };
-    compare(file, native(&open(model, &options)), precision, file.contains(".fused."));
+    compare(file, native(&open(model, &options)), precision, own(file));
 }
 
-fn compare(file: &str, model: &NativeModel, precision: Precision, fused: bool) {
-    let (proto, weights, _) = write(model, Target::Cuda(precision), &Form { fused, facts: None }).unwrap();
+/// The operators of ours that a file's graph has.
+fn own(file: &str) -> Own {
+    let fused = file.contains(".fused.");
+    Own { gelu: fused, apart: fused || file.contains(".apart.") }
+}
+
+fn compare(file: &str, model: &NativeModel, precision: Precision, own: Own) {
+    let (proto, weights, _) = write(model, Target::Cuda(precision), &Form { own, facts: None }).unwrap();
     let got = text(&proto);
-    // Of our operators one alone has a CUDA kernel, and no node may be left to the processor.
-    let ours = got.replace(&format!("sortie.{BIAS_GELU}"), "");
+    // Of our operators these alone have a CUDA kernel, and no node may be left to the processor.
+    let ours = got.replace(&format!("sortie.{BIAS_GELU}"), "").replace(&format!("sortie.{QUERY_KEY_VALUE}"), "");
     assert!(!ours.contains("sortie."), "{file}: an operator of ours has no CUDA kernel");
-    assert_eq!(fused, got.contains(BIAS_GELU), "{file}");
+    assert_eq!(own, Own { gelu: got.contains(BIAS_GELU), apart: got.contains(QUERY_KEY_VALUE) }, "{file}");
     assert_eq!(
         weights.len(),
         proto.graph.as_ref().unwrap().initializer.iter().filter(|t| !t.external_data.is_empty()).count()
@@ -122,7 +130,7 @@ goldens! {
     bert_mean_fused "bert-base.mean.fused.f16.txt" "bert-base" F16 Some(Pooling::Mean);
     bert_rerank_bf16 "bert-rerank.bf16.txt" "bert-rerank" Bf16 None;
     bert_rerank_f32 "bert-rerank.f32.txt" "bert-rerank" F32 None;
-    bert_relu "bert-rerank-relu.f16.txt" "bert-rerank-relu" F16 None;
+    bert_relu "bert-rerank-relu.apart.f16.txt" "bert-rerank-relu" F16 None;
     bert_tokens "bert-tokens5.f16.txt" "bert-tokens5" F16 None;
     bert_mean "bert-base.mean.f16.txt" "bert-base" F16 Some(Pooling::Mean);
     bert_cls "bert-base.cls.f16.txt" "bert-base" F16 Some(Pooling::Cls);
@@ -136,5 +144,5 @@ goldens! {
 #[test]
 fn bert_masked_lm() {
     let (_dir, model) = masked_lm();
-    compare("bert-masked-lm.f16.txt", &model, Precision::F16, false);
+    compare("bert-masked-lm.f16.txt", &model, Precision::F16, Own::default());
 }

@@ -1,0 +1,201 @@
+//! Products described to cublasLt.
+//!
+//! cublasLt counts by columns: a row-major matrix (rows × columns) is to it a matrix of
+//! (columns × rows). So `Y = X·W + b` is asked for as `Yᵀ = Wᵀ·Xᵀ`, nothing is
+//! turned round, and the bias lies along the rows of what cublasLt calls the result.
+//! Several products of one launch are a batch to it, whose `X` is the same throughout.
+
+use std::{
+    ffi::{c_int, c_void},
+    ptr,
+};
+
+use super::{ALIGNED, Apart, Epilogue, Handle, Kind, Operands, Products, Sizes, WORKSPACE};
+use crate::cuda::{CudaError, runtime::Status};
+
+/// `CUBLAS_COMPUTE_32F`: sums in f32.
+const COMPUTE_F32: c_int = 68;
+/// `CUDA_R_32F` and `CUDA_R_16F`.
+const F32: c_int = 0;
+const F16: c_int = 2;
+/// `CUBLASLT_MATMUL_DESC_EPILOGUE`, `…_BIAS_POINTER`, `…_BIAS_BATCH_STRIDE` and `…_BIAS_DATA_TYPE`.
+const EPILOGUE: c_int = 7;
+const BIAS_POINTER: c_int = 8;
+const BIAS_APART: c_int = 10;
+const BIAS_TYPE: c_int = 26;
+/// `CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT` and `…_STRIDED_BATCH_OFFSET`.
+const COUNT: c_int = 5;
+const APART: c_int = 6;
+/// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`, then least alignments of A, B, C and D.
+const PREFER_WORKSPACE: c_int = 1;
+const PREFER_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
+
+/// `cublasLtEpilogue_t`.
+fn number(epilogue: Epilogue) -> c_int {
+    match epilogue {
+        // CUBLASLT_EPILOGUE_BIAS
+        Epilogue::Bias => 4,
+        // CUBLASLT_EPILOGUE_GELU_BIAS: the tanh form.
+        Epilogue::BiasGelu => 36,
+    }
+}
+
+/// `cublasLtMatmulAlgo_t`: opaque.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Algorithm([u64; 8]);
+
+/// `cublasLtMatmulHeuristicResult_t`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heuristic {
+    pub(super) algorithm: Algorithm,
+    workspace: usize,
+    state: c_int,
+    waves: f32,
+    reserved: [c_int; 4],
+}
+
+/// A description that cublasLt made and takes back.
+struct Described {
+    at: Handle,
+    destroy: unsafe extern "C" fn(Handle) -> Status,
+}
+
+impl Drop for Described {
+    fn drop(&mut self) {
+        // SAFETY: made by the matching call and not used after.
+        #[expect(unsafe_code, reason = "a foreign call")]
+        let _ = unsafe { (self.destroy)(self.at) };
+    }
+}
+
+/// One product, described to cublasLt.
+pub(super) struct Product<'a> {
+    of: &'a Products,
+    product: Described,
+    weight: Described,
+    x: Described,
+    y: Described,
+}
+
+#[expect(unsafe_code, reason = "foreign calls; each says what it relies on")]
+impl<'a> Product<'a> {
+    /// Describes `kind`. `apart` counts where it is several products.
+    pub(super) fn new(of: &'a Products, kind: Kind, bias: *const c_void, apart: Apart) -> Result<Self, CudaError> {
+        let lt = &of.lt;
+        let matrix = |rows: usize, columns: usize, apart: usize| {
+            let mut at = ptr::null_mut();
+            // SAFETY: writes one pointer. Rows and columns as cublasLt counts them; a column is without gaps.
+            let status = unsafe { (lt.layout_create)(&mut at, F16, columns as u64, rows as u64, columns as i64) };
+            of.check("cublasLtMatrixLayoutCreate", status)?;
+            let made = Described { at, destroy: lt.layout_destroy };
+            if kind.count > 1 {
+                let (count, apart) = (kind.count as c_int, apart as i64);
+                let set = |which, value: *const c_void, bytes| {
+                    // SAFETY: the value is read now, and is as long as is said.
+                    let status = unsafe { (lt.layout_set)(made.at, which, value, bytes) };
+                    of.check("cublasLtMatrixLayoutSetAttribute", status)
+                };
+                set(COUNT, ptr::from_ref(&count).cast(), size_of::<c_int>())?;
+                set(APART, ptr::from_ref(&apart).cast(), size_of::<i64>())?;
+            }
+            Ok(made)
+        };
+        let Sizes { rows, inner, columns } = kind.sizes;
+        let weight = matrix(inner, columns, apart.weight)?;
+        // One for all.
+        let x = matrix(rows, inner, 0)?;
+        let y = matrix(rows, columns, apart.y)?;
+        let mut at = ptr::null_mut();
+        // SAFETY: writes one pointer.
+        of.check("cublasLtMatmulDescCreate", unsafe { (lt.product_create)(&mut at, COMPUTE_F32, F32) })?;
+        let product = Described { at, destroy: lt.product_destroy };
+        let made = Self { of, product, weight, x, y };
+        made.set(EPILOGUE, &number(kind.epilogue))?;
+        made.set(BIAS_TYPE, &F16)?;
+        made.set(BIAS_POINTER, &bias)?;
+        if kind.count > 1 {
+            made.set(BIAS_APART, &(apart.bias as i64))?;
+        }
+        Ok(made)
+    }
+
+    fn set<T>(&self, attribute: c_int, value: &T) -> Result<(), CudaError> {
+        // SAFETY: the value is read now, and is as long as is said.
+        let status = unsafe {
+            (self.of.lt.product_set)(self.product.at, attribute, ptr::from_ref(value).cast(), size_of::<T>())
+        };
+        self.of.check("cublasLtMatmulDescSetAttribute", status)
+    }
+
+    /// The kernel that cublasLt expects to be the fastest.
+    pub(super) fn choose(&self) -> Result<Algorithm, CudaError> {
+        let (of, lt) = (self.of, &self.of.lt);
+        let mut at = ptr::null_mut();
+        // SAFETY: writes one pointer.
+        of.check("cublasLtMatmulPreferenceCreate", unsafe { (lt.preference_create)(&mut at) })?;
+        let preference = Described { at, destroy: lt.preference_destroy };
+        let set = |attribute: c_int, value: *const c_void, bytes: usize| {
+            // SAFETY: the value is read now, and is as long as is said.
+            let status = unsafe { (lt.preference_set)(preference.at, attribute, value, bytes) };
+            of.check("cublasLtMatmulPreferenceSetAttribute", status)
+        };
+        let (workspace, aligned) = (WORKSPACE as u64, ALIGNED as u32);
+        set(PREFER_WORKSPACE, ptr::from_ref(&workspace).cast(), size_of::<u64>())?;
+        for alignment in PREFER_ALIGNMENTS {
+            set(alignment, ptr::from_ref(&aligned).cast(), size_of::<u32>())?;
+        }
+        let (mut found, mut count) = (Heuristic::default(), 0);
+        // SAFETY: room for the one result that is asked for; all descriptions live.
+        let status = unsafe {
+            (lt.heuristic)(
+                of.handle,
+                self.product.at,
+                self.weight.at,
+                self.x.at,
+                self.y.at,
+                self.y.at,
+                preference.at,
+                1,
+                &mut found,
+                &mut count,
+            )
+        };
+        of.check("cublasLtMatmulAlgoGetHeuristic", status)?;
+        of.check("cublasLtMatmulAlgoGetHeuristic", found.state)?;
+        if count < 1 || found.workspace > WORKSPACE {
+            return Err(CudaError::NoCall("product of this size with what follows it"));
+        }
+        Ok(found.algorithm)
+    }
+
+    /// # Safety
+    /// That of [`Products::bias_gelu`], for every product described.
+    pub(super) unsafe fn run(&self, at: Operands, algorithm: &Algorithm, stream: *mut c_void) -> Result<(), CudaError> {
+        let of = self.of;
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        // SAFETY: by the contract; the factors are read before the call returns.
+        let status = unsafe {
+            (of.lt.run)(
+                of.handle,
+                self.product.at,
+                ptr::from_ref(&one).cast(),
+                at.weight,
+                self.weight.at,
+                at.x,
+                self.x.at,
+                ptr::from_ref(&zero).cast(),
+                at.y.cast_const(),
+                self.y.at,
+                at.y,
+                self.y.at,
+                algorithm,
+                of.workspace,
+                WORKSPACE,
+                stream,
+            )
+        };
+        of.check("cublasLtMatmul", status)
+    }
+}
