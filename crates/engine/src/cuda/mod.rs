@@ -16,7 +16,7 @@ pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{Memory, Piece};
-pub(crate) use products::{ALIGNED, Epilogue, Operands, Products, Sizes, TOGETHER};
+pub(crate) use products::{ALIGNED, Epilogue, FEW_ROWS, Operands, Products, Sizes, TOGETHER};
 pub use runtime::GpuFacts;
 pub(crate) use runtime::{Cuda, Pinned};
 

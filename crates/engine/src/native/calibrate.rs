@@ -23,6 +23,7 @@ use super::{
     graph::{self, Wanted},
     layout,
     rounding::Plan,
+    self_attention::add_through,
     session::commit,
     target::Target,
 };
@@ -60,9 +61,7 @@ pub(crate) struct LayerFacts {
 impl LayerFacts {
     /// Adds the mean drift through `weight` (inner × hidden) to the bias behind it.
     pub(crate) fn put_back(&self, weight: &[f32], bias: &mut [f32]) {
-        for (drift, row) in self.drift.iter().zip(weight.chunks_exact(bias.len().max(1))) {
-            bias.iter_mut().zip(row).for_each(|(b, w)| *b += drift * w);
-        }
+        add_through(&self.drift, weight, bias);
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
     calibrate::{Calibration, LayerFacts},
     product::{self, BIAS_GELU},
-    self_attention::self_attention,
+    self_attention::{put_back, self_attention},
 };
 use crate::{
     error::LoadError,
@@ -117,7 +117,10 @@ fn layer(
         x = b.node(ONNX, "Gather", &at("first"), &[&x, &first], &[]);
     }
 
-    let (weight, bias) = weight_and_bias(b, w, &at("attended_out"), &names.attended, e.hidden, e.hidden)?;
+    let (weight, mut bias) = matrix_and_bias(w, &names.attended, e.hidden, e.hidden)?;
+    put_back(b, e, w, &names, &weight.data, &mut bias)?;
+    let weight = b.weight(at("attended_out_weight"), &weight.shape, weight.data);
+    let bias = b.weight(at("attended_out_bias"), &[e.hidden], bias);
     let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
     let (gamma, beta) = norm(b, w, &names.attended_norm, e.hidden)?;
     let y =

@@ -18,7 +18,11 @@ use ort::{
     value::{TensorElementType::Float16, TensorValueType},
 };
 
-use super::{builder::SORTIE, operators::input, projection::QueryKeyValue};
+use super::{
+    builder::SORTIE,
+    operators::input,
+    projection::{QueryKeyValue, Reserve},
+};
 use crate::cuda::{ALIGNED, Operands, Products, Sizes};
 
 /// Name of the operator.
@@ -35,7 +39,10 @@ pub(crate) fn takes(inner: usize, columns: usize) -> bool {
 /// The domain with this operator and [`super::projection`]'s, running on `products`.
 pub(crate) fn domain(products: Products) -> Result<OperatorDomain> {
     let products = Arc::new(products);
-    OperatorDomain::new(SORTIE)?.add(BiasGelu { products: Arc::clone(&products) })?.add(QueryKeyValue { products })
+    OperatorDomain::new(SORTIE)?
+        .add(BiasGelu { products: Arc::clone(&products) })?
+        .add(QueryKeyValue { products })?
+        .add(Reserve { provider: Some(CUDA_PROVIDER) })
 }
 
 struct BiasGelu {

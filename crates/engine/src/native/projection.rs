@@ -1,10 +1,17 @@
-//! The operator that makes queries, keys and values on CUDA, each a matrix of its own:
-//! x (rows × inner), weight (3 × inner × columns), bias (3 × columns), all f16
-//! → three of (rows × columns), `x·weightᵢ + biasᵢ`, sums in f32.
+//! The operators that make queries, keys and values on CUDA, each a matrix of its own.
+//!
+//! `QueryKeyValue`: x (rows × inner), weight (3 × inner × columns), bias (3 × columns) and
+//! what [`Reserve`] gives, all f16 → three of (rows × columns), `x·weightᵢ + biasᵢ`, sums in f32.
+//! The second and third bias are zeros: see [`super::self_attention`].
 //!
 //! ONNX Runtime's packed attention takes three matrices without bias as they are. One matrix
 //! with a bias, which one product would give, it first takes apart: as many bytes read and
 //! written again, a tenth of a layer's time.
+//!
+//! Three results of few rows that follow each other in memory are written by one launch. ONNX Runtime's
+//! arena gives the smallest gap that is large enough, and what ran before leaves some of just that
+//! size behind: results would lie in them, away from each other. `Reserve` takes these gaps before,
+//! and they are free again after. It computes nothing. Where results lie apart all the same it is two launches.
 
 use std::{
     ffi::c_void,
@@ -25,10 +32,14 @@ use super::{
     operators::input,
     product::{self, CUDA_PROVIDER},
 };
-use crate::cuda::{Operands, Products, Sizes, TOGETHER};
+use crate::cuda::{FEW_ROWS, Operands, Products, Sizes, TOGETHER};
 
-/// Name of the operator.
+/// Name of the operator that makes them.
 pub(crate) const QUERY_KEY_VALUE: &str = "QueryKeyValue";
+/// Name of the operator that keeps gaps in memory occupied.
+pub(crate) const RESERVE: &str = "Reserve";
+/// How many: one was seen in a warm arena, two or three where layers of other shapes had left theirs.
+pub(crate) const GAPS: usize = 4;
 
 /// Head sizes that every attention kernel of ONNX Runtime which takes three matrices as they are can do.
 const HEAD_STEP: usize = 8;
@@ -55,11 +66,11 @@ impl Operator for QueryKeyValue {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [OperatorInput::required(Float16), OperatorInput::required(Float16), OperatorInput::required(Float16)]
+        (0..3 + GAPS).map(|_| OperatorInput::required(Float16))
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float16), OperatorOutput::required(Float16), OperatorOutput::required(Float16)]
+        (0..TOGETHER).map(|_| OperatorOutput::required(Float16))
     }
 
     fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
@@ -96,7 +107,53 @@ impl QueryKeyValueKernel {
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until
         // the stream is done with them, as for every kernel of ONNX Runtime; a session runs on one stream.
         #[expect(unsafe_code, reason = "device memory is known by address alone")]
-        unsafe { self.products.bias_each(sizes, at, ys, stream) }.map_err(|e| Error::new(e.to_string()))
+        unsafe { self.products.query_key_value(sizes, at, ys, stream) }.map_err(|e| Error::new(e.to_string()))
+    }
+}
+
+/// x (rows × columns) → [`GAPS`] results of that size that nobody writes or reads; of one row where x has many.
+pub(super) struct Reserve {
+    /// Where it runs; the processor if nothing is said.
+    pub(super) provider: Option<&'static str>,
+}
+
+impl Operator for Reserve {
+    type Kernel<'attr> = ReserveKernel;
+
+    fn name(&self) -> &str {
+        RESERVE
+    }
+
+    fn execution_provider_type(&self) -> Option<&str> {
+        self.provider
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(Float16)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        (0..GAPS).map(|_| OperatorOutput::required(Float16))
+    }
+
+    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
+        Ok(ReserveKernel)
+    }
+}
+
+pub(super) struct ReserveKernel;
+
+impl Kernel for ReserveKernel {
+    fn compute(&mut self, context: &ComputeContext) -> Result<()> {
+        // A panic that reached ONNX Runtime would end the process.
+        catch_unwind(AssertUnwindSafe(|| {
+            let x = input(context, 0)?.downcast::<TensorValueType<f16>>()?;
+            let &[rows, columns] = &x.shape()[..] else { return Err(Error::new("a matrix is expected")) };
+            let rows = if rows > FEW_ROWS as i64 { 1 } else { rows };
+            (0..GAPS)
+                .try_for_each(|i| context.output(i, [rows, columns])?.map(drop).ok_or_else(|| Error::new("no output")))
+        }))
+        .unwrap_or_else(|_| Err(Error::new(format!("{RESERVE} panicked"))))
     }
 }
 

@@ -3,17 +3,21 @@
 //! | | projection | attention |
 //! | --- | --- | --- |
 //! | CPU | one product, columns (head, q·k·v, size) | ours, bias in the same order |
-//! | CUDA, f16 with cublasLt | our operator: three matrices, bias added | ONNX Runtime's PackedMultiHeadAttention |
+//! | CUDA, f16 with cublasLt | our operator: three matrices, the first with its bias | ONNX Runtime's PackedMultiHeadAttention |
 //! | CUDA else | one product, columns (head, q·k·v, size) | the same, bias in the order (q·k·v, head, size) |
 //!
 //! CUDA's wants `token_offset[B, longest]` besides: see [`super::layout`].
+//!
+//! Keys need no bias: `q·(k + b)` is `q·k` and a number that is the same for every key, which softmax
+//! does not see. Nor do values: their weights sum to one, so the bias comes out as it went in, and through
+//! the next product into that one's bias ([`put_back`]).
 
 use super::{
     arch::{Encoder, LayerNames},
     builder::{Attr, Builder, Edge, ONNX, SORTIE, Size},
     graph::input,
     operators::{ATTENTION, NUM_HEADS},
-    projection::{self, QUERY_KEY_VALUE},
+    projection::{self, GAPS, QUERY_KEY_VALUE, RESERVE},
 };
 use crate::{
     cuda::TOGETHER,
@@ -30,13 +34,17 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
     let names = e.layer(i);
     let at = |part: &str| format!("layer{i}/{part}");
     let heads = [Attr::Int(NUM_HEADS, e.heads as i64)];
-    if b.own().apart && projection::takes(e) {
+    if are_apart(b, e) {
         let (weight, bias) = apart(e, w, &names)?;
         let weight = b.weight(at("qkv_weight"), &[TOGETHER, e.hidden, e.hidden], weight);
         let bias = b.weight(at("qkv_bias"), &[TOGETHER, e.hidden], bias);
         let parts = ["query", "key", "value"].map(at);
         let [query, key, value] = parts.each_ref().map(String::as_str);
-        b.nodes(SORTIE, QUERY_KEY_VALUE, &[query, key, value], &[x, &weight, &bias], &[]);
+        let gaps: Vec<String> = (0..GAPS).map(|i| at(&format!("gap{i}"))).collect();
+        let gaps: Vec<&str> = gaps.iter().map(String::as_str).collect();
+        b.nodes(SORTIE, RESERVE, &gaps, &[x], &[]);
+        let inputs = [&[x, &weight, &bias], &gaps[..]].concat();
+        b.nodes(SORTIE, QUERY_KEY_VALUE, &[query, key, value], &inputs, &[]);
         let inputs = [query, key, value, "", &token_offset(b), input::CUMULATIVE];
         return Ok(b.node(b.target().attention_domain(), PACKED_ATTENTION, &at("attended"), &inputs, &heads));
     }
@@ -44,6 +52,33 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
     Ok(attention(b, e, &at("attended"), &at("qkv"), &qkv, bias))
+}
+
+fn are_apart(b: &Builder, e: &Encoder) -> bool {
+    b.own().apart && projection::takes(e)
+}
+
+/// Adds to `bias`, that of the product behind the attention, what its `weight` (H × H) makes of the values' bias where
+/// values go without.
+pub(crate) fn put_back(
+    b: &Builder,
+    e: &Encoder,
+    w: &Weights,
+    names: &LayerNames,
+    weight: &[f32],
+    bias: &mut [f32],
+) -> Result<(), LoadError> {
+    if are_apart(b, e) {
+        add_through(&w.get(&format!("{}.bias", names.value), &[e.hidden])?.data, weight, bias);
+    }
+    Ok(())
+}
+
+/// `sum += x·weight`, weight of (from × to).
+pub(crate) fn add_through(x: &[f32], weight: &[f32], sum: &mut [f32]) {
+    for (x, row) in x.iter().zip(weight.chunks_exact(sum.len().max(1))) {
+        sum.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+    }
 }
 
 /// Declares the input that CUDA's attention takes besides.
@@ -76,14 +111,15 @@ fn attention(b: &mut Builder, e: &Encoder, edge: &str, name: &str, qkv: &str, bi
     b.node(ONNX, "Cast", edge, &[&narrow], &[back])
 }
 
-/// Weights of queries, keys and values end to end, each turned round to (H × H), and their biases.
+/// Weights of queries, keys and values end to end, each turned round to (H × H), and the queries' bias before zeros.
 fn apart(e: &Encoder, w: &Weights, names: &LayerNames) -> Result<(Vec<f32>, Vec<f32>), LoadError> {
     let h = e.hidden;
-    let (mut weights, mut biases) = (Vec::with_capacity(3 * h * h), Vec::with_capacity(3 * h));
+    let mut weights = Vec::with_capacity(TOGETHER * h * h);
     for name in [&names.query, &names.key, &names.value] {
         weights.extend(w.get(&format!("{name}.weight"), &[h, h])?.transposed().data);
-        biases.extend(w.get(&format!("{name}.bias"), &[h])?.data);
     }
+    let mut biases = w.get(&format!("{}.bias", names.query), &[h])?.data;
+    biases.resize(TOGETHER * h, 0.0);
     Ok((weights, biases))
 }
 

@@ -146,7 +146,8 @@ fn form(
     let up = Sizes { rows: 1, inner: hidden, columns: inner };
     let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
     let one = Sizes { rows: 1, inner: hidden, columns: hidden };
-    let each = || (1..=TOGETHER).try_for_each(|count| products.serves(one, Epilogue::Bias, count));
+    let kinds = [Epilogue::Plain, Epilogue::Bias].into_iter().flat_map(|e| (1..=TOGETHER).map(move |n| (e, n)));
+    let each = || kinds.clone().try_for_each(|(epilogue, count)| products.serves(one, epilogue, count));
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
     let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
     (Form { own, facts }, (own != none).then_some(products))

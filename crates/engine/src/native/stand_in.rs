@@ -18,6 +18,7 @@ use ort::{
 
 use super::{
     operators::{NUM_HEADS, boundaries, input},
+    projection::Reserve,
     self_attention::PACKED_ATTENTION,
     stand_in_product::StandInProduct,
 };
@@ -28,7 +29,8 @@ pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
         .add(StandIn::<f32>::new(TensorElementType::Float32))?
         .add(StandIn::<f16>::new(TensorElementType::Float16))?
         .add(StandInProduct::BiasGelu)?
-        .add(StandInProduct::QueryKeyValue)
+        .add(StandInProduct::QueryKeyValue)?
+        .add(Reserve { provider: None })
 }
 
 /// A format of numbers, with sums in f64.

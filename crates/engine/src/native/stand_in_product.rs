@@ -12,7 +12,7 @@ use ort::{
 use super::{
     operators::input,
     product::{self, BIAS_GELU},
-    projection::{self, QUERY_KEY_VALUE},
+    projection::{self, GAPS, QUERY_KEY_VALUE},
 };
 use crate::cuda::Sizes;
 
@@ -24,6 +24,10 @@ pub(super) enum StandInProduct {
 }
 
 impl StandInProduct {
+    fn operands(self) -> usize {
+        if self == Self::BiasGelu { 3 } else { 3 + GAPS }
+    }
+
     fn results(self) -> usize {
         if self == Self::BiasGelu { 1 } else { 3 }
     }
@@ -40,7 +44,7 @@ impl Operator for StandInProduct {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [OperatorInput::required(Float16), OperatorInput::required(Float16), OperatorInput::required(Float16)]
+        (0..self.operands()).map(|_| OperatorInput::required(Float16)).collect::<Vec<_>>()
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {

@@ -33,6 +33,8 @@ const PREFER_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 /// `cublasLtEpilogue_t`.
 fn number(epilogue: Epilogue) -> c_int {
     match epilogue {
+        // CUBLASLT_EPILOGUE_DEFAULT
+        Epilogue::Plain => 1,
         // CUBLASLT_EPILOGUE_BIAS
         Epilogue::Bias => 4,
         // CUBLASLT_EPILOGUE_GELU_BIAS: the tanh form.
@@ -113,6 +115,9 @@ impl<'a> Product<'a> {
         let product = Described { at, destroy: lt.product_destroy };
         let made = Self { of, product, weight, x, y };
         made.set(EPILOGUE, &number(kind.epilogue))?;
+        if kind.epilogue == Epilogue::Plain {
+            return Ok(made);
+        }
         made.set(BIAS_TYPE, &F16)?;
         made.set(BIAS_POINTER, &bias)?;
         if kind.count > 1 {

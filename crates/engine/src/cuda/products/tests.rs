@@ -208,7 +208,7 @@ fn run_each(products: &Products, rows: usize, ys: [usize; TOGETHER]) {
     // SAFETY: as in `run`.
     #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
     unsafe {
-        products.bias_each(sizes, operands, ys.map(at), ptr::null_mut()).unwrap();
+        products.query_key_value(sizes, operands, ys.map(at), ptr::null_mut()).unwrap();
     }
 }
 
@@ -228,17 +228,26 @@ fn three_results_at_one_distance_are_one_launch() {
 }
 
 #[test]
-fn results_anywhere_each_get_their_own_weight_and_bias() {
+fn results_anywhere_each_get_their_own_weight_and_queries_their_bias() {
     let products = products();
     // Keys and values follow each other; queries lie behind both.
     run_each(&products, 64, [0xf000, 0x8000, 0x9000]);
     seen(|s| {
-        assert_eq!(s.runs, [(0x1000 + 512, 0x10, 0x8000), (0x1000, 0x10, 0xf000)]);
-        let biases: Vec<u64> = s.set.iter().filter(|(which, _)| *which == 8).map(|(_, at)| *at).collect();
-        assert!(biases.contains(&(0x100 + 32)) && biases.contains(&0x100), "{biases:x?}");
+        assert_eq!(s.runs, [(0x1000, 0x10, 0xf000), (0x1000 + 512, 0x10, 0x8000)]);
+        // Described twice, to be chosen for and to be run: queries with bias, then the others with nothing.
+        let epilogues: Vec<u64> = s.set.iter().filter(|(which, _)| *which == 7).map(|(_, e)| *e).collect();
+        assert_eq!(epilogues, [4, 4, 1, 1]);
+        assert!(s.set.iter().filter(|(which, _)| *which == 8).all(|(_, at)| *at == 0x100));
     });
     // One launch of two was chosen for apart from one of one.
     assert_eq!(seen(|s| s.choices), 2);
+}
+
+#[test]
+fn many_rows_are_two_launches_wherever_they_lie() {
+    let products = products();
+    run_each(&products, FEW_ROWS + 1, [0x8000, 0x9000, 0xa000]);
+    seen(|s| assert_eq!(s.runs, [(0x1000, 0x10, 0x8000), (0x1000 + 512, 0x10, 0x9000)]));
 }
 
 #[test]
