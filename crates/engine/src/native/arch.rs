@@ -36,9 +36,9 @@ pub(crate) enum Pointwise {
     Tanh,
 }
 
-/// Most segments of a model. Positions and segments become one table of (positions · segments) rows, made at load;
-/// models have two segments or one.
-const MOST_SEGMENTS: usize = 64;
+/// Most rows of the table that positions and segments become at load. Models have two segments or one, and up to 8,192
+/// positions.
+const MOST_PLACES: usize = 131_072;
 
 /// Dimensions and names of one encoder.
 #[derive(Clone, Debug)]
@@ -119,12 +119,12 @@ impl Encoder {
             Family::DistilBert => 0,
             _ => config.need(folder, "type_vocab_size", Some(config.type_vocab_size.unwrap_or(2)))?,
         };
-        if segments > MOST_SEGMENTS {
+        if segments > 1 && positions.saturating_mul(segments) > MOST_PLACES {
             return Err(LoadError::unsupported(
                 &path,
                 format!(
-                    "type_vocab_size {segments} is more than {MOST_SEGMENTS}, the most that is served natively; \
-                     an ONNX export of the model will be"
+                    "max_position_embeddings {positions} times type_vocab_size {segments} is more than {MOST_PLACES}, \
+                     the most that is served natively; an ONNX export of the model will be"
                 ),
             ));
         }

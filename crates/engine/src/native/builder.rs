@@ -57,10 +57,23 @@ pub(crate) struct Initializer {
 /// Operators of ours that a graph for CUDA may have, all f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
-    /// The first feed-forward product with bias and GELU inside: [`super::product`].
+    /// The first feed-forward product with bias and GELU inside: [`super::bias_gelu`].
     pub(crate) gelu: bool,
-    /// Queries, keys and values as matrices of their own: [`super::projection`].
+    /// Queries, keys and values as matrices of their own: [`super::query_key_value`].
     pub(crate) apart: bool,
+}
+
+#[cfg(test)]
+impl Own {
+    /// None, each alone, both.
+    pub(crate) const EVERY: [Self; 4] = [
+        Self { gelu: false, apart: false },
+        Self { gelu: true, apart: false },
+        Self { gelu: false, apart: true },
+        Self::ALL,
+    ];
+    /// All of them.
+    pub(crate) const ALL: Self = Self { gelu: true, apart: true };
 }
 
 /// Collects nodes in order, and weights beside them.

@@ -20,10 +20,9 @@ use super::{
     batch::Flat,
     builder::{Builder, MICROSOFT, ONNX, Size},
     executor::value,
-    graph::{self, Wanted},
+    graph::{self, Wanted, add_through},
     layout,
     rounding::Plan,
-    self_attention::add_through,
     session::commit,
     target::Target,
 };

@@ -12,9 +12,10 @@
 
 use super::{
     arch::{Encoder, Pointwise},
+    bias_gelu::BIAS_GELU,
     builder::{Attr, Builder, Edge, MICROSOFT, ONNX, SORTIE, Size},
     calibrate::{Calibration, LayerFacts},
-    product::{self, BIAS_GELU},
+    gpu_operators,
     self_attention::{put_back, self_attention},
 };
 use crate::{
@@ -74,7 +75,10 @@ fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadErr
     let at = b.input(input::PLACES, Elem::I32, &[Size::Named("tokens")]);
     let words = b.weight(WORDS, &words.shape, words.data);
     let x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
-    let places = segments.map_or(positions.data.clone(), |s| sums(&positions.data, &s.data, e.narrow));
+    let places = match segments {
+        Some(segments) => sums(&positions.data, &segments.data, e.narrow),
+        None => positions.data,
+    };
     let table = b.weight("embeddings/places", &[e.positions * e.segments.max(1), e.narrow], places);
     let p = b.node(ONNX, "Gather", "embeddings/place", &[&table, &at], &[]);
     let (gamma, beta) = norm(b, w, &e.tensor("embeddings.LayerNorm"), e.narrow)?;
@@ -93,8 +97,13 @@ fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadErr
 
 /// Every row of `positions` with every row of `segments` added, the segments of a position side by side.
 fn sums(positions: &[f32], segments: &[f32], width: usize) -> Vec<f32> {
-    let add = |p: &[f32], s: &[f32]| p.iter().zip(s).map(|(p, s)| p + s).collect::<Vec<_>>();
-    positions.chunks_exact(width).flat_map(|p| segments.chunks_exact(width).flat_map(move |s| add(p, s))).collect()
+    let mut all = Vec::with_capacity(positions.len() * (segments.len() / width.max(1)));
+    for p in positions.chunks_exact(width) {
+        for s in segments.chunks_exact(width) {
+            all.extend(p.iter().zip(s).map(|(p, s)| p + s));
+        }
+    }
+    all
 }
 
 fn layer(
@@ -132,8 +141,9 @@ fn layer(
     }
     let weight = b.weight(at("up_weight"), &weight.shape, weight.data);
     let bias = b.weight(at("up_bias"), &[e.inner], bias);
-    let fused =
-        b.own().gelu && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh) && product::takes(e.hidden, e.inner);
+    let fused = b.own().gelu
+        && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh)
+        && gpu_operators::takes(e.hidden, e.inner);
     let up = if fused {
         b.node(SORTIE, BIAS_GELU, &at("up_activated"), &[&y, &weight, &bias], &[])
     } else {
@@ -159,6 +169,13 @@ pub(crate) fn norm(b: &mut Builder, w: &Weights, name: &str, width: usize) -> Re
     let g = w.get(&gamma, &[width])?;
     let s = w.get(&beta, &[width])?;
     Ok((b.weight(gamma, &[width], g.data), b.weight(beta, &[width], s.data)))
+}
+
+/// `sum += x·weight`, weight of (from × to).
+pub(crate) fn add_through(x: &[f32], weight: &[f32], sum: &mut [f32]) {
+    for (x, row) in x.iter().zip(weight.chunks_exact(sum.len().max(1))) {
+        sum.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+    }
 }
 
 /// A linear layer's weight, turned round to (from × to), and its bias.

@@ -15,9 +15,10 @@
 use super::{
     arch::{Encoder, LayerNames},
     builder::{Attr, Builder, Edge, ONNX, SORTIE, Size},
-    graph::input,
+    graph::{add_through, input},
     operators::{ATTENTION, NUM_HEADS},
-    projection::{self, GAPS, QUERY_KEY_VALUE, RESERVE},
+    query_key_value::{self, QUERY_KEY_VALUE},
+    reserve::{GAPS, RESERVE},
 };
 use crate::{
     cuda::TOGETHER,
@@ -55,7 +56,7 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
 }
 
 fn are_apart(b: &Builder, e: &Encoder) -> bool {
-    b.own().apart && projection::takes(e)
+    b.own().apart && query_key_value::takes(e)
 }
 
 /// Adds to `bias`, that of the product behind the attention, what its `weight` (H × H) makes of the values' bias where
@@ -72,13 +73,6 @@ pub(crate) fn put_back(
         add_through(&w.get(&format!("{}.bias", names.value), &[e.hidden])?.data, weight, bias);
     }
     Ok(())
-}
-
-/// `sum += x·weight`, weight of (from × to).
-pub(crate) fn add_through(x: &[f32], weight: &[f32], sum: &mut [f32]) {
-    for (x, row) in x.iter().zip(weight.chunks_exact(sum.len().max(1))) {
-        sum.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
-    }
 }
 
 /// Declares the input that CUDA's attention takes besides.

@@ -20,13 +20,13 @@ use super::{
     buckets::Grid,
     builder::{Builder, Initializer, Numbers, Own},
     calibrate::Calibration,
-    graph, head,
+    gpu_operators, graph, head,
     host::{NativeHost, Outputs},
-    layout, operators, product, projection,
+    layout, operators, query_key_value,
     target::Target,
 };
 use crate::{
-    cuda::{self, CudaError, Epilogue, Memory, Products, Sizes, TOGETHER},
+    cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, Products, Sizes, TOGETHER},
     device::Device,
     error::LoadError,
     model::{Gelu, LoadOptions},
@@ -129,14 +129,20 @@ fn form(
         Pointwise::Gelu => cuda.gelu == Gelu::Fused && facts.is_some(),
         _ => false,
     };
-    let wanted =
-        Own { gelu: fused && product::takes(encoder.hidden, encoder.inner), apart: projection::takes(encoder) };
+    let wanted = Own {
+        gelu: fused && gpu_operators::takes(encoder.hidden, encoder.inner),
+        apart: query_key_value::takes(encoder),
+    };
     let none = Own::default();
     let (gpu, number) = match (target, &ready.gpu) {
         (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
         (Target::Cuda(_), _) => return (Form { own: none, facts }, None),
-        // A stand-in brings its own.
-        _ => return (Form { own: wanted, facts }, None),
+        #[cfg(test)]
+        (Target::StandIn(_, has), _) => {
+            let own = Own { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart };
+            return (Form { own, facts }, None);
+        }
+        (Target::Cpu, _) => return (Form { own: none, facts }, None),
     };
     let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
     let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
@@ -145,9 +151,20 @@ fn form(
     let (hidden, inner) = (encoder.hidden, encoder.inner);
     let up = Sizes { rows: 1, inner: hidden, columns: inner };
     let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
-    let one = Sizes { rows: 1, inner: hidden, columns: hidden };
-    let kinds = [Epilogue::Plain, Epilogue::Bias].into_iter().flat_map(|e| (1..=TOGETHER).map(move |n| (e, n)));
-    let each = || kinds.clone().try_for_each(|(epilogue, count)| products.serves(one, epilogue, count));
+    // What few rows and many may take: queries have a bias, alone or with others; the others none.
+    let kinds = [
+        (Epilogue::Bias, 1),
+        (Epilogue::Bias, 2),
+        (Epilogue::Bias, TOGETHER),
+        (Epilogue::Plain, 1),
+        (Epilogue::Plain, 2),
+    ];
+    let each = || {
+        [1, FEW_ROWS].into_iter().try_for_each(|rows| {
+            let sizes = Sizes { rows, inner: hidden, columns: hidden };
+            kinds.iter().try_for_each(|&(epilogue, count)| products.serves(sizes, epilogue, count))
+        })
+    };
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
     let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
     (Form { own, facts }, (own != none).then_some(products))
@@ -183,7 +200,7 @@ pub(crate) fn load(
     let (mut ready, products) = (ready, products);
     let (proto, weights, width) = written?;
     let memory = ready.memory.take();
-    let own = products.map(product::domain).transpose().map_err(&bad)?;
+    let own = products.map(gpu_operators::domain).transpose().map_err(&bad)?;
     let mut builder = ready.builder;
     if let Some(threads) = options.threads {
         builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;

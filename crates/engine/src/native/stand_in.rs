@@ -18,7 +18,7 @@ use ort::{
 
 use super::{
     operators::{NUM_HEADS, boundaries, input},
-    projection::Reserve,
+    reserve::Reserve,
     self_attention::PACKED_ATTENTION,
     stand_in_product::StandInProduct,
 };
@@ -166,7 +166,7 @@ impl Parts {
                 }
                 Ok(Self { tokens, size, numbers })
             }
-            (&[tokens, width], Some(key), Some(value), None) if width as usize % heads == 0 => {
+            (&[tokens, width], Some(key), Some(value), None) if (width as usize).is_multiple_of(heads) => {
                 let (key, value) = (key.try_extract_tensor::<T>()?, value.try_extract_tensor::<T>()?);
                 if key.0[..] != shape[..] || value.0[..] != shape[..] {
                     return Err(Error::new("key and value are not as large as the query"));

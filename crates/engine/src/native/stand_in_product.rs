@@ -1,5 +1,5 @@
 //! Products with bias, and GELU, inside, done on the processor for tests: same names and inputs as
-//! [`super::product`]'s and [`super::projection`]'s, so that a graph written for CUDA can be run without a GPU.
+//! [`super::bias_gelu`]'s and [`super::query_key_value`]'s, so that a graph written for CUDA can be run without a GPU.
 //! Sums in f64, rounded once.
 
 use half::f16;
@@ -10,9 +10,11 @@ use ort::{
 };
 
 use super::{
+    bias_gelu::BIAS_GELU,
+    gpu_operators,
     operators::input,
-    product::{self, BIAS_GELU},
-    projection::{self, GAPS, QUERY_KEY_VALUE},
+    query_key_value::{self, QUERY_KEY_VALUE},
+    reserve::GAPS,
 };
 use crate::cuda::Sizes;
 
@@ -63,11 +65,15 @@ impl Kernel for StandInProduct {
         let ((xs, x), (ws, weight), (bs, bias)) =
             (x.try_extract_tensor::<f16>()?, weight.try_extract_tensor::<f16>()?, bias.try_extract_tensor::<f16>()?);
         let sizes = match self {
-            Self::BiasGelu => product::sizes(xs, ws, bs),
-            Self::QueryKeyValue => projection::sizes(xs, ws, bs),
+            Self::BiasGelu => gpu_operators::sizes(BIAS_GELU, xs, ws, bs),
+            Self::QueryKeyValue => query_key_value::sizes(xs, ws, bs),
         };
         let Sizes { rows, inner, columns } = sizes.map_err(Error::new)?;
         let (x, weight, bias) = (up(x), up(weight), up(bias));
+        // CUDA's adds them or not by where results lie.
+        if *self == Self::QueryKeyValue && bias.iter().skip(columns).any(|b| *b != 0.0) {
+            return Err(Error::new("keys and values have a bias"));
+        }
         let each = weight.chunks_exact(inner * columns).zip(bias.chunks_exact(columns));
         for (i, (weight, bias)) in each.enumerate() {
             let mut y = context.output(i, [rows, columns])?.ok_or_else(|| Error::new("no output"))?;

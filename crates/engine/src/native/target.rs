@@ -4,10 +4,12 @@
 //! | --- | --- | --- |
 //! | weights | f32 | f16, bf16 or f32 |
 //! | attention | our operator | `com.microsoft.PackedMultiHeadAttention` |
-//! | its bias | ordered as the projection: (head, q·k·v, size) | (q·k·v, head, size) |
+//! | what goes into it | one projection | three in f16, one else: [`super::self_attention`] |
 //! | head | f32 | f32 past a cast; a vocabulary projection stays narrow |
 //! | pooling, largest logits | on the host, by an operator of ours | by standard operators on the device |
 
+#[cfg(test)]
+use super::builder::Own;
 use super::builder::{MICROSOFT, SORTIE};
 use crate::{device::Precision, onnx::Elem};
 
@@ -16,12 +18,12 @@ use crate::{device::Precision, onnx::Elem};
 pub(crate) enum Target {
     /// ONNX Runtime's CPU provider and our operators.
     Cpu,
-    /// ONNX Runtime's CUDA provider and its operators alone.
+    /// ONNX Runtime's CUDA provider: its operators, and ours that have a kernel there.
     Cuda(Precision),
     /// CUDA's graph, with an operator of ours in the place of CUDA's attention, so
-    /// that everything else of it can be proven on a machine without a GPU.
+    /// that everything else of it can be proven on a machine without a GPU; and with stand-ins for these of ours.
     #[cfg(test)]
-    StandIn(Precision),
+    StandIn(Precision, Own),
 }
 
 impl Target {
@@ -36,7 +38,7 @@ impl Target {
             Target::Cpu => Precision::F32,
             Target::Cuda(p) => p,
             #[cfg(test)]
-            Target::StandIn(p) => p,
+            Target::StandIn(p, _) => p,
         };
         match precision {
             Precision::F32 => Elem::F32,
@@ -51,7 +53,7 @@ impl Target {
             Target::Cpu => SORTIE,
             Target::Cuda(_) => MICROSOFT,
             #[cfg(test)]
-            Target::StandIn(_) => SORTIE,
+            Target::StandIn(..) => SORTIE,
         }
     }
 }

@@ -225,14 +225,27 @@ impl Products {
     ) -> Result<(), CudaError> {
         let (matrix, row) = (sizes.inner * sizes.columns, sizes.columns);
         for launch in spread::launches(ys.map(|y| y.addr()), sizes.rows <= FEW_ROWS) {
-            let (first, step) = (launch.first, launch.step);
-            let Some(&y) = ys.get(first) else { continue };
-            let at = Operands { weight: at.weight.wrapping_byte_add(first * matrix * NUMBER), y, ..at };
-            let apart = Apart { weight: step * matrix, bias: step * row, y: launch.apart / NUMBER };
+            let Some(&y) = ys.get(launch.first) else { continue };
+            let at = Operands { weight: at.weight.wrapping_byte_add(launch.first * matrix * NUMBER), y, ..at };
+            let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
             let kind = Kind { sizes, epilogue, count: launch.count };
-            // SAFETY: by the contract; a step of weights, biases and results leads to those of another of the products.
-            unsafe { self.run(kind, at, apart, stream) }?;
+            // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
+            let together = unsafe { self.run(kind, at, apart, stream) };
+            let Err(why) = together else { continue };
+            if launch.count == 1 {
+                return Err(why);
+            }
+            for i in 0..launch.count {
+                let at = Operands {
+                    weight: at.weight.wrapping_byte_add(i * apart.weight * NUMBER),
+                    bias: at.bias.wrapping_byte_add(i * apart.bias * NUMBER),
+                    y: at.y.wrapping_byte_add(i * apart.y * NUMBER),
+                    ..at
+                };
+                // SAFETY: as above.
+                unsafe { self.run(Kind { count: 1, ..kind }, at, Apart::default(), stream) }?;
+            }
         }
         Ok(())
     }
@@ -260,8 +273,8 @@ impl Products {
         // SAFETY: by the contract.
         let run = |algorithm: &Algorithm| unsafe { product.run(at, algorithm, stream) };
         match run(&algorithm) {
-            // A kernel chosen for a few rows more may not take exactly these.
-            Err(_) if near != kind => {
+            // A kernel chosen for a few rows more, or results that lie otherwise, may not take exactly these.
+            Err(_) => {
                 let own = product.choose()?;
                 run(&own)?;
                 self.chosen.lock().insert(kind, own);

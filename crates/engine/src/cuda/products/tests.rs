@@ -220,8 +220,9 @@ fn three_results_at_one_distance_are_one_launch() {
         assert_eq!(s.runs, [(0x1000, 0x10, 0x8000)]);
         // Bias alone; its kind; where it lies; and how far the next one is.
         assert_eq!(s.set[..4], [(7, 4), (26, 2), (8, 0x100), (10, 16)]);
-        // Of weights, of the one input, of results: three, and so many numbers apart.
-        assert_eq!(s.batched[..6], [(5, 3), (6, 256), (5, 3), (6, 0), (5, 3), (6, 0x800)]);
+        // Of weights, of the one input, of results: three, and so many numbers apart; to be chosen for and to be run.
+        let once = [(5, 3), (6, 256), (5, 3), (6, 0), (5, 3), (6, 0x800)];
+        assert_eq!(s.batched, [once, once].concat());
     });
     drop(products);
     assert_eq!(seen(|s| s.alive), 0, "a description was not given back");
@@ -243,11 +244,55 @@ fn results_anywhere_each_get_their_own_weight_and_queries_their_bias() {
     assert_eq!(seen(|s| s.choices), 2);
 }
 
+/// Bytes of one weight in `run_each`.
+const WEIGHT: usize = 512;
+
 #[test]
-fn many_rows_are_two_launches_wherever_they_lie() {
+fn whichever_lie_together_get_their_own_weights() {
+    let of = |rows, ys: [usize; TOGETHER]| {
+        let products = products();
+        run_each(&products, rows, ys);
+        // Numbers from a weight to the next, of what is run.
+        let steps: Vec<u64> = seen(|s| s.batched.chunks(6).map(|one| one[1].1).collect());
+        (seen(|s| s.runs.iter().map(|&(w, _, y)| (w - 0x1000, y)).collect::<Vec<_>>()), steps)
+    };
+    // Queries and keys; then values.
+    for ys in [[0x8000, 0xa000, 0x9000], [0x9000, 0xa000, 0x8000]] {
+        let (runs, steps) = of(64, ys);
+        assert_eq!(runs, [(0, ys[0]), (2 * WEIGHT, ys[2])]);
+        // Two of weights, inputs and results each: to be chosen for, and to be run.
+        assert_eq!(steps, [256, 256]);
+    }
+    // None follows another.
+    assert_eq!(of(64, [0xa000, 0x9000, 0x8000]).0, [(0, 0xa000), (WEIGHT, 0x9000), (2 * WEIGHT, 0x8000)]);
+    // Few rows still, and one more: queries alone.
+    assert_eq!(of(FEW_ROWS, [0x8000, 0x9000, 0xa000]).0, [(0, 0x8000)]);
+    assert_eq!(of(FEW_ROWS + 1, [0x8000, 0x9000, 0xa000]).0, [(0, 0x8000), (WEIGHT, 0x9000)]);
+    assert_eq!(of(FEW_ROWS + 1, [0x8000, 0xa000, 0x9000]).0.len(), 3);
+}
+
+#[test]
+fn a_choice_is_asked_for_as_far_apart_as_more_rows_would_lie() {
     let products = products();
-    run_each(&products, FEW_ROWS + 1, [0x8000, 0x9000, 0xa000]);
-    seen(|s| assert_eq!(s.runs, [(0x1000, 0x10, 0x8000), (0x1000 + 512, 0x10, 0x9000)]));
+    // 65 rows are chosen for as 128, whose results would overlap 65 rows apart.
+    run_each(&products, 65, [0x8000, 0x8000 + 65 * 32, 0x8000 + 2 * 65 * 32]);
+    let asked = |s: &Seen, at: usize| (s.layouts[at].2, s.batched[at / 3 * 6 + 5].1);
+    seen(|s| assert_eq!((asked(s, 2), asked(s, 5)), ((65, 65 * 16), (128, 128 * 16))));
+}
+
+#[test]
+fn a_launch_of_several_that_fails_is_made_one_by_one() {
+    const NOT_SUPPORTED: Status = 15;
+    let products = products();
+    // Both tries at all three.
+    seen(|s| s.answers = vec![NOT_SUPPORTED, NOT_SUPPORTED]);
+    run_each(&products, 64, [0x8000, 0x9000, 0xa000]);
+    seen(|s| {
+        let made: Vec<_> = s.runs.iter().skip(2).map(|&(w, _, y)| (w - 0x1000, y)).collect();
+        assert_eq!(made, [(0, 0x8000), (WEIGHT, 0x9000), (2 * WEIGHT, 0xa000)]);
+        let biases: Vec<u64> = s.set.iter().filter(|(which, _)| *which == 8).map(|(_, at)| *at).collect();
+        assert!(biases.ends_with(&[0x100 + 64]), "{biases:x?}");
+    });
 }
 
 #[test]
@@ -271,8 +316,8 @@ fn a_choice_that_does_not_fit_is_made_anew_for_the_very_size() {
     // It is kept.
     run(&products, 100).unwrap();
     assert_eq!(seen(|s| (s.choices, s.runs.len())), (2, 3));
-    // Of a size that was chosen for there is no other choice.
-    seen(|s| s.answers = vec![NOT_SUPPORTED]);
+    // Of a size that was chosen for, too; where that does not fit either, that is said.
+    seen(|s| s.answers = vec![NOT_SUPPORTED, NOT_SUPPORTED]);
     let why = run(&products, 128).unwrap_err().to_string();
     assert_eq!(why, "cublasLtMatmul failed: CUBLAS failure 15: CUBLAS_STATUS_NOT_SUPPORTED");
 }

@@ -11,9 +11,10 @@ use crate::{
     model::LoadOptions,
     native::{
         NativeModel,
+        bias_gelu::BIAS_GELU,
         builder::Own,
-        product::BIAS_GELU,
-        projection::{QUERY_KEY_VALUE, RESERVE},
+        query_key_value::QUERY_KEY_VALUE,
+        reserve::RESERVE,
         session::{Form, write},
         target::Target,
     },
@@ -80,15 +81,9 @@ fn text(model: &ModelProto) -> String {
     out
 }
 
-fn holds(file: &str, model: &str, precision: Precision, pooling: Option<Pooling>) {
+fn holds(file: &str, model: &str, precision: Precision, own: Own, pooling: Option<Pooling>) {
     let options = LoadOptions { pooling, ..LoadOptions::default() };
-    compare(file, native(&open(model, &options)), precision, own(file));
-}
-
-/// The operators of ours that a file's graph has.
-fn own(file: &str) -> Own {
-    let fused = file.contains(".fused.");
-    Own { gelu: fused, apart: fused || file.contains(".apart.") }
+    compare(file, native(&open(model, &options)), precision, own);
 }
 
 fn compare(file: &str, model: &NativeModel, precision: Precision, own: Own) {
@@ -116,30 +111,37 @@ fn compare(file: &str, model: &NativeModel, precision: Precision, own: Own) {
 }
 
 macro_rules! goldens {
-    ($($test:ident $file:literal $model:literal $precision:ident $pooling:expr;)*) => { $(
+    ($($test:ident $file:literal $model:literal $precision:ident $own:ident $pooling:expr;)*) => { $(
         #[test]
         fn $test() {
-            holds($file, $model, Precision::$precision, $pooling);
+            holds($file, $model, Precision::$precision, $own, $pooling);
         }
     )* };
 }
 
+const NONE: Own = Own { gelu: false, apart: false };
+const GELU: Own = Own { gelu: true, apart: false };
+const APART: Own = Own { gelu: false, apart: true };
+const ALL: Own = Own::ALL;
+
 goldens! {
-    bert_rerank "bert-rerank.f16.txt" "bert-rerank" F16 None;
-    bert_rerank_fused "bert-rerank.fused.f16.txt" "bert-rerank" F16 None;
-    distilbert_fused "distilbert-classify3.fused.f16.txt" "distilbert-classify3" F16 None;
-    bert_mean_fused "bert-base.mean.fused.f16.txt" "bert-base" F16 Some(Pooling::Mean);
-    bert_rerank_bf16 "bert-rerank.bf16.txt" "bert-rerank" Bf16 None;
-    bert_rerank_f32 "bert-rerank.f32.txt" "bert-rerank" F32 None;
-    bert_relu "bert-rerank-relu.apart.f16.txt" "bert-rerank-relu" F16 None;
-    bert_tokens "bert-tokens5.f16.txt" "bert-tokens5" F16 None;
-    bert_mean "bert-base.mean.f16.txt" "bert-base" F16 Some(Pooling::Mean);
-    bert_cls "bert-base.cls.f16.txt" "bert-base" F16 Some(Pooling::Cls);
-    bert_max "bert-base.max.f16.txt" "bert-base" F16 Some(Pooling::Max);
-    roberta_rerank "roberta-rerank.f16.txt" "roberta-rerank" F16 None;
-    xlm_roberta_rerank "xlm-roberta-rerank.f16.txt" "xlm-roberta-rerank" F16 None;
-    distilbert_classify "distilbert-classify3.f16.txt" "distilbert-classify3" F16 None;
-    electra_rerank "electra-rerank.f16.txt" "electra-rerank" F16 None;
+    roberta_rerank_all "roberta-rerank.fused.f16.txt" "roberta-rerank" F16 ALL None;
+    electra_rerank_gelu "electra-rerank.gelu.f16.txt" "electra-rerank" F16 GELU None;
+    bert_rerank "bert-rerank.f16.txt" "bert-rerank" F16 NONE None;
+    bert_rerank_fused "bert-rerank.fused.f16.txt" "bert-rerank" F16 ALL None;
+    distilbert_fused "distilbert-classify3.fused.f16.txt" "distilbert-classify3" F16 ALL None;
+    bert_mean_fused "bert-base.mean.fused.f16.txt" "bert-base" F16 ALL Some(Pooling::Mean);
+    bert_rerank_bf16 "bert-rerank.bf16.txt" "bert-rerank" Bf16 NONE None;
+    bert_rerank_f32 "bert-rerank.f32.txt" "bert-rerank" F32 NONE None;
+    bert_relu "bert-rerank-relu.apart.f16.txt" "bert-rerank-relu" F16 APART None;
+    bert_tokens "bert-tokens5.f16.txt" "bert-tokens5" F16 NONE None;
+    bert_mean "bert-base.mean.f16.txt" "bert-base" F16 NONE Some(Pooling::Mean);
+    bert_cls "bert-base.cls.f16.txt" "bert-base" F16 NONE Some(Pooling::Cls);
+    bert_max "bert-base.max.f16.txt" "bert-base" F16 NONE Some(Pooling::Max);
+    roberta_rerank "roberta-rerank.f16.txt" "roberta-rerank" F16 NONE None;
+    xlm_roberta_rerank "xlm-roberta-rerank.f16.txt" "xlm-roberta-rerank" F16 NONE None;
+    distilbert_classify "distilbert-classify3.f16.txt" "distilbert-classify3" F16 NONE None;
+    electra_rerank "electra-rerank.f16.txt" "electra-rerank" F16 NONE None;
 }
 
 #[test]

@@ -10,8 +10,17 @@ use crate::{
     device::{Device, Precision},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
     model::{CudaOptions, Gelu, LoadOptions},
-    native::{NativeExecutor, buckets::Grid, graphs::Graphs, target::Target},
+    native::{
+        NativeExecutor,
+        buckets::Grid,
+        builder::Own,
+        graphs::Graphs,
+        operators,
+        session::{Form, commit, write},
+        target::Target,
+    },
     post::cosine,
+    session::Ready,
     task::Pooling,
 };
 
@@ -99,7 +108,12 @@ fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output,
 
 /// All cases in one batch and each alone.
 fn agrees(name: &str, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
-    let mut executor = start(name, Target::StandIn(precision), pooling);
+    agrees_with(name, Own::ALL, precision, pooling, tolerance);
+}
+
+/// The same on a device that has these operators of ours.
+fn agrees_with(name: &str, own: Own, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
+    let mut executor = start(name, Target::StandIn(precision, own), pooling);
     let all = cases(name);
     let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
     let together = run(&mut executor, &items);
@@ -171,7 +185,7 @@ fn gelu_in_either_form_and_weights_rounded_either_way_hold() {
         {
             let cuda = CudaOptions { gelu, calibrate, ..CudaOptions::default() };
             let options = LoadOptions { cuda, ..options(None) };
-            let mut executor = start_with(name, Target::StandIn(Precision::F16), &options);
+            let mut executor = start_with(name, Target::StandIn(Precision::F16, Own::ALL), &options);
             let all = cases(name);
             let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
             for ((_, want), got) in all.iter().zip(run(&mut executor, &items)) {
@@ -186,7 +200,7 @@ fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
     let all = cases("bert-base");
     for own in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
         let mut here = start("bert-base", Target::Cpu, Some(own));
-        let mut there = start("bert-base", Target::StandIn(Precision::F32), Some(own));
+        let mut there = start("bert-base", Target::StandIn(Precision::F32, Own::ALL), Some(own));
         for want in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
             let items: Vec<WorkItem> =
                 all.iter().map(|(i, _)| WorkItem { sequence: i.sequence.clone(), want: embed(want) }).collect();
@@ -195,6 +209,15 @@ fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
             for (a, b) in a.iter().zip(&b) {
                 close(&numbers(b), &numbers(a), 1e-5, &format!("own {own:?}, wanted {want:?}"));
             }
+        }
+    }
+}
+
+#[test]
+fn every_set_of_operators_gives_the_same() {
+    for own in Own::EVERY {
+        for name in ["bert-rerank", "distilbert-tokens5", "electra-rerank", "roberta-base"] {
+            agrees_with(name, own, Precision::F16, None, HALF);
         }
     }
 }
@@ -212,10 +235,11 @@ fn mixed(name: &str) -> Vec<WorkItem> {
 
 #[test]
 fn a_batch_brought_to_a_bucket_gives_what_it_gave_before() {
-    for name in ["bert-rerank", "bert-tokens5", "roberta-rerank", "bert-base"] {
+    let exact = ["bert-rerank", "bert-tokens5", "roberta-rerank", "bert-base"].map(|name| (name, Precision::F32, 1e-5));
+    for (name, precision, tolerance) in exact.into_iter().chain([("bert-rerank", Precision::F16, HALF)]) {
         /// Enough shapes to meet every way of filling one.
         const TOKENS: usize = 64;
-        let target = Target::StandIn(Precision::F32);
+        let target = Target::StandIn(precision, Own::ALL);
         let mut plain = start(name, target, None);
         let mut bucketed = start(name, target, None);
         let grid = Grid::new(plain.host().bounds.longest).up_to(TOKENS);
@@ -230,7 +254,7 @@ fn a_batch_brought_to_a_bucket_gives_what_it_gave_before() {
                 fitted += usize::from(bucketed.host().prepare(&batch).groups.iter().any(|g| g.bucket.is_some()));
                 let (a, b) = (run(&mut plain, &batch), run(&mut bucketed, &batch));
                 for (a, b) in a.iter().zip(&b) {
-                    close(&numbers(b), &numbers(a), 1e-5, &format!("{name}, {count} at once"));
+                    close(&numbers(b), &numbers(a), tolerance, &format!("{name}, {count} at once"));
                 }
             }
         }
@@ -240,8 +264,13 @@ fn a_batch_brought_to_a_bucket_gives_what_it_gave_before() {
 
 #[test]
 fn bound_tensors_give_what_copied_ones_give() {
-    for name in ["bert-classify3", "bert-tokens5", "bert-base"] {
-        let target = Target::StandIn(Precision::F32);
+    for (name, precision) in [
+        ("bert-classify3", Precision::F32),
+        ("bert-tokens5", Precision::F32),
+        ("bert-base", Precision::F32),
+        ("bert-classify3", Precision::F16),
+    ] {
+        let target = Target::StandIn(precision, Own::ALL);
         let mut plain = start(name, target, None);
         let mut bound = start(name, target, None);
         bound.use_graphs(Graphs::new(Memory::host(), true), None);
@@ -273,11 +302,26 @@ fn onnx_runtime_takes_every_type_of_cudas_graph_and_lacks_only_its_kernels() {
 }
 
 #[test]
+fn onnx_runtime_takes_the_types_of_cudas_attention_over_three_matrices() {
+    // As above, for the form that needs a GPU to be chosen: our operators by their stand-ins, attention by its schema.
+    let options = options(None);
+    let target = Target::Cuda(Precision::F16);
+    for name in ["bert-rerank", "electra-rerank"] {
+        let model = open(name, &options);
+        let (proto, weights, _) = write(native(&model), target, &Form { own: Own::ALL, facts: None }).unwrap();
+        let builder = Ready::new(&options, Device::Cpu, &oracle(name), true).unwrap().builder;
+        let loaded = commit(builder, target, Some(operators::domain().unwrap()), &proto, weights, &oracle(name));
+        let why = format!("{:?}", loaded.expect_err("a processor has no packed attention"));
+        assert!(why.contains("PackedMultiHeadAttention") && why.contains("NotImplemented"), "{name}: {why}");
+    }
+}
+
+#[test]
 fn the_brain_format_runs_its_attention_in_f16() {
     // ONNX Runtime has no bf16 kernels for processors: the graph must load, which checks every type in it.
     let options = options(None);
     let model = open("bert-rerank", &options);
-    match NativeExecutor::load(native(&model), &options, Device::Cpu, Target::StandIn(Precision::Bf16)) {
+    match NativeExecutor::load(native(&model), &options, Device::Cpu, Target::StandIn(Precision::Bf16, Own::ALL)) {
         Ok(mut executor) => {
             let all = cases("bert-rerank");
             let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
@@ -297,8 +341,11 @@ fn a_sparse_model_gives_the_same_by_chunks() {
     let (_dir, model) = masked_lm();
     let options = options(None);
     let load = |target| NativeExecutor::load(&model, &options, Device::Cpu, target).unwrap();
-    let (mut here, mut exact, mut half) =
-        (load(Target::Cpu), load(Target::StandIn(Precision::F32)), load(Target::StandIn(Precision::F16)));
+    let (mut here, mut exact, mut half) = (
+        load(Target::Cpu),
+        load(Target::StandIn(Precision::F32, Own::ALL)),
+        load(Target::StandIn(Precision::F16, Own::ALL)),
+    );
     // One token, a whole chunk, one more, several.
     let items: Vec<WorkItem> = [1usize, 31, 32, 33, 64, 100, 2, 191]
         .iter()

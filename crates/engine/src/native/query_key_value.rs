@@ -1,17 +1,12 @@
-//! The operators that make queries, keys and values on CUDA, each a matrix of its own.
-//!
-//! `QueryKeyValue`: x (rows × inner), weight (3 × inner × columns), bias (3 × columns) and
-//! what [`Reserve`] gives, all f16 → three of (rows × columns), `x·weightᵢ + biasᵢ`, sums in f32.
-//! The second and third bias are zeros: see [`super::self_attention`].
+//! The operator that makes queries, keys and values on CUDA, each a matrix of its own:
+//! x (rows × inner), weight (3 × inner × columns), bias (3 × columns) and what
+//! [`super::reserve`] gives, all f16 → `x·weight₀ + bias₀`, `x·weight₁`, `x·weight₂`, each
+//! (rows × columns), sums in f32. The other two rows of the bias are zeros: [`super::self_attention`]
+//! says why none is needed.
 //!
 //! ONNX Runtime's packed attention takes three matrices without bias as they are. One matrix
 //! with a bias, which one product would give, it first takes apart: as many bytes read and
 //! written again, a tenth of a layer's time.
-//!
-//! Three results of few rows that follow each other in memory are written by one launch. ONNX Runtime's
-//! arena gives the smallest gap that is large enough, and what ran before leaves some of just that
-//! size behind: results would lie in them, away from each other. `Reserve` takes these gaps before,
-//! and they are free again after. It computes nothing. Where results lie apart all the same it is two launches.
 
 use std::{
     ffi::c_void,
@@ -29,24 +24,25 @@ use ort::{
 
 use super::{
     arch::Encoder,
+    gpu_operators::{self, CUDA_PROVIDER},
     operators::input,
-    product::{self, CUDA_PROVIDER},
+    reserve::GAPS,
 };
-use crate::cuda::{FEW_ROWS, Operands, Products, Sizes, TOGETHER};
+use crate::cuda::{Operands, Products, Sizes, TOGETHER};
 
-/// Name of the operator that makes them.
+/// Name of the operator.
 pub(crate) const QUERY_KEY_VALUE: &str = "QueryKeyValue";
-/// Name of the operator that keeps gaps in memory occupied.
-pub(crate) const RESERVE: &str = "Reserve";
-/// How many: one was seen in a warm arena, two or three where layers of other shapes had left theirs.
-pub(crate) const GAPS: usize = 4;
 
 /// Head sizes that every attention kernel of ONNX Runtime which takes three matrices as they are can do.
 const HEAD_STEP: usize = 8;
 
 /// Whether the layers of an encoder can have it.
 pub(crate) fn takes(e: &Encoder) -> bool {
-    product::takes(e.hidden, e.hidden) && (e.hidden / e.heads.max(1)).is_multiple_of(HEAD_STEP)
+    takes_heads(e.hidden, e.heads)
+}
+
+fn takes_heads(hidden: usize, heads: usize) -> bool {
+    gpu_operators::takes(hidden, hidden) && (hidden / heads.max(1)).is_multiple_of(HEAD_STEP)
 }
 
 /// The operator, running on `products`.
@@ -102,8 +98,8 @@ impl QueryKeyValueKernel {
         }
         let at = Operands { x: x.data_ptr(), weight: weight.data_ptr(), bias: bias.data_ptr(), y: ptr::null_mut() };
         let all = [at.x, at.weight, at.bias].into_iter().chain(ys.iter().map(|y| y.cast_const()));
-        product::aligned(QUERY_KEY_VALUE, all)?;
-        let stream = product::stream(QUERY_KEY_VALUE, context)?;
+        gpu_operators::aligned(QUERY_KEY_VALUE, all)?;
+        let stream = gpu_operators::stream(QUERY_KEY_VALUE, context)?;
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until
         // the stream is done with them, as for every kernel of ONNX Runtime; a session runs on one stream.
         #[expect(unsafe_code, reason = "device memory is known by address alone")]
@@ -111,57 +107,11 @@ impl QueryKeyValueKernel {
     }
 }
 
-/// x (rows × columns) → [`GAPS`] results of that size that nobody writes or reads; of one row where x has many.
-pub(super) struct Reserve {
-    /// Where it runs; the processor if nothing is said.
-    pub(super) provider: Option<&'static str>,
-}
-
-impl Operator for Reserve {
-    type Kernel<'attr> = ReserveKernel;
-
-    fn name(&self) -> &str {
-        RESERVE
-    }
-
-    fn execution_provider_type(&self) -> Option<&str> {
-        self.provider
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [OperatorInput::required(Float16)]
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        (0..GAPS).map(|_| OperatorOutput::required(Float16))
-    }
-
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
-        Ok(ReserveKernel)
-    }
-}
-
-pub(super) struct ReserveKernel;
-
-impl Kernel for ReserveKernel {
-    fn compute(&mut self, context: &ComputeContext) -> Result<()> {
-        // A panic that reached ONNX Runtime would end the process.
-        catch_unwind(AssertUnwindSafe(|| {
-            let x = input(context, 0)?.downcast::<TensorValueType<f16>>()?;
-            let &[rows, columns] = &x.shape()[..] else { return Err(Error::new("a matrix is expected")) };
-            let rows = if rows > FEW_ROWS as i64 { 1 } else { rows };
-            (0..GAPS)
-                .try_for_each(|i| context.output(i, [rows, columns])?.map(drop).ok_or_else(|| Error::new("no output")))
-        }))
-        .unwrap_or_else(|_| Err(Error::new(format!("{RESERVE} panicked"))))
-    }
-}
-
 /// The sizes of each product, from the operands' shapes.
 pub(super) fn sizes(x: &[i64], weight: &[i64], bias: &[i64]) -> Result<Sizes, String> {
     match (weight, bias) {
         (&[count, inner, columns], &[biases, width]) if count == TOGETHER as i64 && biases == count => {
-            product::sizes(x, &[inner, columns], &[width])
+            gpu_operators::sizes(QUERY_KEY_VALUE, x, &[inner, columns], &[width])
         }
         _ => Err(format!("{QUERY_KEY_VALUE}: weights {weight:?} and biases {bias:?} are not those of three products")),
     }
@@ -184,5 +134,12 @@ mod tests {
         ] {
             assert!(sizes(x, w, b).is_err(), "{x:?} {w:?} {b:?}");
         }
+    }
+
+    #[test]
+    fn heads_that_no_kernel_takes_apart_are_left_to_one_product() {
+        assert!(takes_heads(384, 12) && takes_heads(64, 8));
+        // Heads of 12, of 20, and rows that would not be aligned.
+        assert!(!takes_heads(48, 4) && !takes_heads(80, 4) && !takes_heads(36, 1));
     }
 }
