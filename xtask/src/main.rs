@@ -39,7 +39,12 @@ use clap::{Parser, Subcommand};
 const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set-up, demo, tests and checks", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Set-up, demo, tests and checks",
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

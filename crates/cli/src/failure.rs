@@ -63,6 +63,10 @@ fn hint(error: &Error) -> Option<String> {
         ))
     });
     match error.kind() {
+        // What HTTP/2 says of an answer in HTTP/1.
+        ErrorKind::Unavailable if error.to_string().contains("frame with invalid size") => {
+            Some("what answers there does not speak gRPC; is it the server's port? see --endpoint".to_owned())
+        }
         ErrorKind::Unavailable => Some("is a server running there? see --endpoint".to_owned()),
         ErrorKind::DeadlineExceeded => Some("give it more time with --deadline".to_owned()),
         ErrorKind::Overloaded => Some(match wait {

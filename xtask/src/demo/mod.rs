@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         })?)?;
     }
     if args.keep {
-        keep(&mut fleet)?;
+        keep(&mut fleet, &bin.join("sortie"))?;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ fn ask(
 }
 
 /// Keeps the servers until the user stops us.
-fn keep(fleet: &mut Fleet) -> anyhow::Result<()> {
+fn keep(fleet: &mut Fleet, cli: &Path) -> anyhow::Result<()> {
     let Some(address) = fleet.addresses().next().map(|(_, a)| a.to_owned()) else { return Ok(()) };
     let endpoints: Vec<_> = fleet.addresses().map(|(_, a)| format!("http://{a}")).collect();
     let body = json!({
@@ -162,7 +162,8 @@ fn keep(fleet: &mut Fleet) -> anyhow::Result<()> {
         "\nthe servers run until Ctrl-C; try\n\
          \x20 grpcurl -plaintext {address} list\n\
          \x20 grpcurl -plaintext -d '{body}' {address} sortie.v1.EncoderService/Rerank\n\
-         \x20 target/release/sortie --endpoint {} rerank 'a question' 'one text' 'another text'\n",
+         \x20 {} --endpoint {} rerank 'a question' 'one text' 'another text'\n",
+        cli.display(),
         endpoints.join(",")
     ))?;
     // Ends by the signal or by a server's death.

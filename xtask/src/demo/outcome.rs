@@ -66,7 +66,7 @@ impl Half {
 /// called `name`, got slow.
 pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: &str, deadline_ms: u32) -> String {
     let mut out = format!(
-        "\nstrategy  servers        jobs  failed     p50 ms     p99 ms  {:>14}  hedges (won)  extra tokens\n",
+        "\nstrategy  servers        jobs  failed     p50 ms     p99 ms  {:>14}  hedges (won)\n",
         format!("work on {name}")
     );
     let mut late = Vec::new();
@@ -75,12 +75,9 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
             let mine = jobs.iter().filter(|job| job.strategy == row.strategy && (job.at_ms >= half_ms) == after);
             let half = Half::of(mine, slow, deadline_ms);
             let share = (half.tokens > 0).then(|| half.slow_tokens as f64 * 100.0 / half.tokens as f64);
-            // Counted over both halves.
-            let extra = [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().sum::<f64>() * 100.0;
-            let extra = if after { format!("{extra:.1} %") } else { String::new() };
             let _ = writeln!(
                 out,
-                "{:9} {:12} {:>6} {:>7} {:>10} {:>10}  {:>12} %  {:>12}  {extra:>12}",
+                "{:9} {:12} {:>6} {:>7} {:>10} {:>10}  {:>12} %  {:>12}",
                 if after { "" } else { row.strategy.as_str() },
                 what,
                 half.latencies.len(),
@@ -95,8 +92,14 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
             }
         }
     }
+    let extra = |row: &Row| {
+        let share = [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().sum::<f64>();
+        format!("{} {:.1} %", row.strategy, share * 100.0)
+    };
+    let extra: Vec<String> = rows.iter().map(extra).collect();
+    let _ = writeln!(out, "\nextra tokens, both halves: {}", extra.join(", "));
     if let [(first, of), .., (last, to)] = late[..] {
-        let _ = writeln!(out, "\nwith one server slow, p99 of {first} ÷ p99 of {last}: {}", cell(ratio(of, to), 1));
+        let _ = writeln!(out, "with one server slow, p99 of {first} ÷ p99 of {last}: {}", cell(ratio(of, to), 1));
     }
     out
 }
@@ -134,8 +137,9 @@ mod tests {
         let text = table(&read(&log).unwrap(), &[row("naive"), row("sortie")], 500.0, "demo-1", "127.0.0.1:1", 1_000);
         let lines: Vec<Vec<&str>> = text.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["naive", "all", "well", "1", "0", "100", "100", "25", "%", "1", "(1)"], "{text}");
-        assert_eq!(lines[1], ["one", "slow", "1", "1", "1000", "1000", "25", "%", "1", "(1)", "5.0", "%"], "{text}");
+        assert_eq!(lines[1], ["one", "slow", "1", "1", "1000", "1000", "25", "%", "1", "(1)"], "{text}");
         assert_eq!(lines[3][4], "250", "{text}");
+        assert!(text.contains("extra tokens, both halves: naive 5.0 %, sortie 5.0 %\n"), "{text}");
         assert!(text.ends_with("p99 of naive ÷ p99 of sortie: 4.0\n"), "{text}");
     }
 

@@ -81,7 +81,7 @@ impl Weights {
         // is mapped would raise SIGBUS; model files are written whole and then renamed, as every downloader does.
         #[expect(unsafe_code, reason = "mapping a file has no safe form")]
         let map = unsafe { Mmap::map(&file) }.map_err(LoadError::io(path))?;
-        let tensors = SafeTensors::deserialize(&map).map_err(|e| LoadError::invalid(path, e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&map).map_err(|e| damaged(path, &e))?;
         let shard = self.shards.len();
         for name in tensors.names() {
             self.place.insert(name.to_owned(), shard);
@@ -112,7 +112,7 @@ impl Weights {
         let path = self.path_of(name);
         let missing = || LoadError::invalid(path, format!("tensor {name} is missing"));
         let shard = self.place.get(name).and_then(|&s| self.shards.get(s)).ok_or_else(missing)?;
-        let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| LoadError::invalid(path, e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| damaged(path, &e))?;
         let view = tensors.tensor(name).map_err(|_| missing())?;
         let data = to_f32(&view).ok_or_else(|| {
             LoadError::unsupported(
@@ -130,6 +130,11 @@ impl Weights {
         let shard = self.place.get(name).copied().unwrap_or(0);
         self.shards.get(shard).map_or(Path::new(ONE_FILE), |s| &s.path)
     }
+}
+
+/// A file that is no safetensors file, or not all of one.
+fn damaged(path: &Path, error: &safetensors::SafeTensorError) -> LoadError {
+    LoadError::invalid(path, format!("not a whole safetensors file; fetch it again ({error})"))
 }
 
 fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {

@@ -38,7 +38,7 @@ pub enum HubError {
     },
     /// The hub did not answer and nothing is cached.
     #[error(
-        "cannot reach the model hub at {endpoint} and {name} is not cached; check the network or HF_ENDPOINT, or give a folder"
+        "cannot reach the model hub at {endpoint} and {name} is not cached; check the network or HF_ENDPOINT, or give a folder (there is none at {name})"
     )]
     Unreachable {
         /// The repository.
