@@ -63,11 +63,7 @@ fn hint(error: &Error) -> Option<String> {
         ))
     });
     match error.kind() {
-        // What HTTP/2 says of an answer in HTTP/1.
-        ErrorKind::Unavailable if error.to_string().contains("frame with invalid size") => {
-            Some("what answers there does not speak gRPC; is it the server's port? see --endpoint".to_owned())
-        }
-        ErrorKind::Unavailable => Some("is a server running there? see --endpoint".to_owned()),
+        ErrorKind::Unavailable => Some(unreachable(&message(error)).to_owned()),
         ErrorKind::DeadlineExceeded => Some("give it more time with --deadline".to_owned()),
         ErrorKind::Overloaded => Some(match wait {
             Some(wait) => format!("try again in {wait}"),
@@ -82,9 +78,24 @@ fn hint(error: &Error) -> Option<String> {
     }
 }
 
+/// What to look at where no server was reached.
+fn unreachable(message: &str) -> &'static str {
+    // What HTTP/2 says of an answer in HTTP/1.
+    if message.contains("frame with invalid size") {
+        return "what answers there does not speak gRPC; is it the server's port? see --endpoint";
+    }
+    "is a server running there? see --endpoint"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_of_another_service_is_told_from_one_where_nobody_listens() {
+        assert!(unreachable("connection error detected: frame with invalid size (from http://a)").contains("gRPC"));
+        assert!(unreachable("Connection refused (os error 111)").contains("running there"));
+    }
 
     #[test]
     fn every_kind_has_its_code() {

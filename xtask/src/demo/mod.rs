@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         })?;
     let answer = render::Answer::read(&answer, &documents)?;
     print(&answer.best(SHOWN))?;
+    println!("the scores are those of a small model that was trained for this demo (docs/setup.md)");
     print(&answer.timings(wall))?;
     if args.seconds > 0 {
         let race = race::Race {

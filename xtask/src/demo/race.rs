@@ -65,7 +65,7 @@ impl Race<'_> {
         let (slow, address, pid) = fleet.first().context("there is no server")?;
         let times = PERIOD_MS as f64 / (PERIOD_MS - STOPPED_MS) as f64;
         println!(
-            "\nthe scores are those of a small model that was trained for this demo (docs/setup.md)\n\nnow jobs of {DOCUMENTS} shorter texts in a stream, {} s by each way to spread them; after {} s {slow} \
+            "\nnow jobs of {DOCUMENTS} shorter texts in a stream, {} s by each way to spread them; after {} s {slow} \
              gets {times} times slower: it is stopped for {STOPPED_MS} of every {PERIOD_MS} ms",
             self.seconds,
             self.seconds as f64 / 2.0,

@@ -58,7 +58,7 @@ impl Bounds {
         if let Some((at, id)) = outside(&s.ids, self.vocab) {
             return Err(format!("token id {id} at place {at} is outside the vocabulary of {}", self.vocab));
         }
-        // A model with one segment or none makes no difference by them: a template that writes them is harmless.
+        // To a model with one segment or none they make no difference: a template that writes them is harmless.
         if self.segments < 2 {
             return Ok(());
         }

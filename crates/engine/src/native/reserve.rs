@@ -1,5 +1,6 @@
 //! The operator that keeps gaps in the memory of ONNX Runtime's arena occupied:
-//! x (rows × columns) → [`GAPS`] results of that size, f16, which nobody writes or reads.
+//! x (rows × columns) → [`GAPS`] results of that size, or of one row where x has more than [`FEW_ROWS`], f16, which
+//! nobody writes or reads.
 //!
 //! Queries, keys and values of few rows are made by one launch where they follow each other in memory. The
 //! arena gives the smallest gap that is large enough, and what ran before leaves some of just that

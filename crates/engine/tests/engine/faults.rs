@@ -82,7 +82,7 @@ fn a_broken_folder_is_an_error_that_names_the_file() {
         ),
         ("no config", &["config.json"], Box::new(|d| std::fs::remove_file(d.join("config.json")).unwrap())),
         ("no tokenizer", &["tokenizer.json"], Box::new(|d| std::fs::remove_file(d.join("tokenizer.json")).unwrap())),
-        ("weights cut short", &["model.safetensors"], Box::new(cut("model.safetensors"))),
+        ("weights cut short", &["model.safetensors", "fetch it again"], Box::new(cut("model.safetensors"))),
         ("config cut short", &["config.json"], Box::new(cut("config.json"))),
         ("tokenizer cut short", &["tokenizer.json"], Box::new(cut("tokenizer.json"))),
         (
@@ -109,6 +109,11 @@ fn a_broken_folder_is_an_error_that_names_the_file() {
             "an activation nobody knows",
             &["config.json", "hidden_act snake"],
             Box::new(|d| edit(&d.join("config.json"), "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"snake\"")),
+        ),
+        (
+            "more positions and segments than one table may have",
+            &["config.json", "max_position_embeddings 192 times type_vocab_size 683", "131072"],
+            Box::new(|d| edit(&d.join("config.json"), "\"type_vocab_size\": 2", "\"type_vocab_size\": 683")),
         ),
         (
             "a vocabulary smaller than the tokenizer's",

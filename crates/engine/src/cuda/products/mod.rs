@@ -9,7 +9,7 @@
 //! Constants and signatures are those of `cublasLt.h` of CUDA 13.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
     sync::OnceLock,
@@ -154,6 +154,8 @@ pub(crate) struct Products {
     _memory: Option<DeviceMemory>,
     /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
     chosen: Mutex<HashMap<Kind, Algorithm>>,
+    /// Launches of several that failed, and are made one by one since.
+    refused: Mutex<HashSet<Kind>>,
 }
 
 // SAFETY: cublasLt's handle may be used by any thread; the memory's address is only passed on.
@@ -185,6 +187,7 @@ impl Products {
             workspace: memory.address(),
             _memory: Some(memory),
             chosen: Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -230,11 +233,16 @@ impl Products {
             let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
             let kind = Kind { sizes, epilogue, count: launch.count };
-            // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
-            let together = unsafe { self.run(kind, at, apart, stream) };
-            let Err(why) = together else { continue };
-            if launch.count == 1 {
-                return Err(why);
+            if !self.refused.lock().contains(&kind) {
+                // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
+                match unsafe { self.run(kind, at, apart, stream) } {
+                    Ok(()) => continue,
+                    Err(why) if launch.count == 1 => return Err(why),
+                    Err(error) => {
+                        tracing::warn!(?kind, %error, "a launch of several products failed; one by one from now on");
+                        self.refused.lock().insert(kind);
+                    }
+                }
             }
             for i in 0..launch.count {
                 let at = Operands {
@@ -274,8 +282,8 @@ impl Products {
         let run = |algorithm: &Algorithm| unsafe { product.run(at, algorithm, stream) };
         match run(&algorithm) {
             // A kernel chosen for a few rows more, or results that lie otherwise, may not take exactly these.
-            Err(_) => {
-                let own = product.choose()?;
+            Err(first) => {
+                let own = product.choose().map_err(|_| first)?;
                 run(&own)?;
                 self.chosen.lock().insert(kind, own);
                 Ok(())

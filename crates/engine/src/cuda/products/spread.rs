@@ -25,8 +25,8 @@ impl Launch {
 
 /// The launches for results at these addresses. `few`: of few rows.
 ///
-/// Queries and values alone never go together: keys would have to lie before the one and behind the other, and so
-/// between both, where one of the other pairs is found.
+/// Queries and values alone never go together: where values lie behind queries, keys lie behind queries or before
+/// values, and one of the other pairs rises.
 pub(super) fn launches(at: [usize; TOGETHER], few: bool) -> impl Iterator<Item = Launch> {
     let [query, key, value] = at;
     let alone = |first| Launch { first, count: 1, apart: 0 };

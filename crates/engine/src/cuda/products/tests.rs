@@ -167,6 +167,7 @@ fn products() -> Products {
         workspace,
         _memory: None,
         chosen: Mutex::default(),
+        refused: Mutex::default(),
     }
 }
 
@@ -252,7 +253,7 @@ fn whichever_lie_together_get_their_own_weights() {
     let of = |rows, ys: [usize; TOGETHER]| {
         let products = products();
         run_each(&products, rows, ys);
-        // Numbers from a weight to the next, of what is run.
+        // Numbers from a weight to the next, of what is chosen for and of what is run.
         let steps: Vec<u64> = seen(|s| s.batched.chunks(6).map(|one| one[1].1).collect());
         (seen(|s| s.runs.iter().map(|&(w, _, y)| (w - 0x1000, y)).collect::<Vec<_>>()), steps)
     };
@@ -292,7 +293,11 @@ fn a_launch_of_several_that_fails_is_made_one_by_one() {
         assert_eq!(made, [(0, 0x8000), (WEIGHT, 0x9000), (2 * WEIGHT, 0xa000)]);
         let biases: Vec<u64> = s.set.iter().filter(|(which, _)| *which == 8).map(|(_, at)| *at).collect();
         assert!(biases.ends_with(&[0x100 + 64]), "{biases:x?}");
+        s.runs.clear();
     });
+    // It is not tried again.
+    run_each(&products, 64, [0x8000, 0x9000, 0xa000]);
+    assert_eq!(seen(|s| s.runs.len()), 3);
 }
 
 #[test]
