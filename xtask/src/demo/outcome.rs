@@ -62,8 +62,8 @@ impl Half {
     }
 }
 
-/// A line for each strategy and half, then the tokens sent twice, and what the p99s come to. `half_ms` is when the server at the address `slow`,
-/// called `name`, got slow.
+/// A line for each strategy and half, then the tokens sent twice, and what the p99s come to. `half_ms` is when the
+/// server at the address `slow`, called `name`, got slow.
 pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: &str, deadline_ms: u32) -> String {
     let mut out = format!(
         "\nstrategy  servers        jobs  failed     p50 ms     p99 ms  {:>14}  hedges (won)\n",

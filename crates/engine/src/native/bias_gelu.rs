@@ -25,6 +25,7 @@ use crate::cuda::{Operands, Products};
 /// Name of the operator.
 pub(crate) const BIAS_GELU: &str = "MatMulBiasGelu";
 
+/// The operator, running on `products`.
 pub(super) struct BiasGelu {
     pub(super) products: Arc<Products>,
 }

@@ -227,8 +227,7 @@ mod tests {
         let model = open("bert-rerank");
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let target = Target::Cuda(crate::device::Precision::F16);
-        let with =
-            |facts| write(native(&model), target, &Form { own: Own { gelu: true, apart: true }, facts }).unwrap().1;
+        let with = |facts| write(native(&model), target, &Form { own: Own::ALL, facts }).unwrap().1;
         let (plain, known) = (with(None), with(Some(Arc::new(facts))));
         for (a, b) in plain.iter().zip(&known) {
             let may = a.name.ends_with("/up_weight") || a.name.ends_with("/down_bias");

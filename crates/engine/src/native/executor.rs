@@ -74,7 +74,8 @@ impl NativeExecutor {
         let (session, host, memory) = session::load(model, options, device, target)?;
         let graphs = memory.map(|memory| Graphs::new(memory, options.cuda.pinned));
         let (elem, e) = (target.elem().bytes(), &model.encoder);
-        // Widest in attention (states, projection twice, result; or states, gaps, three projections) or between the feed-forward products; then the f32 output.
+        // Widest in attention (states, projection twice, result; or states, gaps, three projections) or between the
+        // feed-forward products; then the f32 output.
         let token_bytes = elem * (8 * e.hidden).max(2 * e.hidden + 2 * e.inner) + size_of::<f32>() * e.hidden;
         Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs, device, token_bytes })
     }

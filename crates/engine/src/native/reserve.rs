@@ -30,6 +30,7 @@ fn gap(rows: i64) -> i64 {
     if rows > FEW_ROWS as i64 { 1 } else { rows }
 }
 
+/// The operator.
 pub(super) struct Reserve {
     /// Where it runs; the processor if nothing is said.
     pub(super) provider: Option<&'static str>,

@@ -112,46 +112,41 @@ fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<A
     model.calibration(options).inspect_err(warn).ok()
 }
 
-/// Which operators of ours run here, with what is known of the activations.
-fn form(
+/// Which operators of ours run here, and what they run on. `known`: something is known of the activations.
+fn own(
     model: &NativeModel,
     target: Target,
     ready: &Ready,
     options: &LoadOptions,
-    facts: Option<Arc<Calibration>>,
-) -> (Form, Option<Products>) {
-    let (encoder, cuda) = (&model.encoder, &options.cuda);
+    known: bool,
+) -> (Own, Option<Products>) {
+    let none = Own::default();
     if target.elem() != Elem::F16 {
-        return (Form { own: Own::default(), facts }, None);
+        return (none, None);
     }
-    let fused = match encoder.act {
+    let (hidden, inner) = (model.encoder.hidden, model.encoder.inner);
+    let fused = match model.encoder.act {
         Pointwise::GeluTanh => true,
-        Pointwise::Gelu => cuda.gelu == Gelu::Fused && facts.is_some(),
+        Pointwise::Gelu => options.cuda.gelu == Gelu::Fused && known,
         _ => false,
     };
-    let wanted = Own {
-        gelu: fused && gpu_operators::takes(encoder.hidden, encoder.inner),
-        apart: query_key_value::takes(encoder),
-    };
-    let none = Own::default();
+    let wanted =
+        Own { gelu: fused && gpu_operators::takes(hidden, inner), apart: query_key_value::takes(&model.encoder) };
     let (gpu, number) = match (target, &ready.gpu) {
         (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
-        (Target::Cuda(_), _) => return (Form { own: none, facts }, None),
         #[cfg(test)]
         (Target::StandIn(_, has), _) => {
-            let own = Own { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart };
-            return (Form { own, facts }, None);
+            return (Own { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart }, None);
         }
-        (Target::Cpu, _) => return (Form { own: none, facts }, None),
+        (Target::Cuda(_) | Target::Cpu, _) => return (none, None),
     };
     let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
     let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
-        return (Form { own: none, facts }, None);
+        return (none, None);
     };
-    let (hidden, inner) = (encoder.hidden, encoder.inner);
     let up = Sizes { rows: 1, inner: hidden, columns: inner };
     let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
-    // What few rows and many may take: queries have a bias, alone or with others; the others none.
+    // What may be launched: queries with their bias, alone or with others; the others without.
     let kinds = [
         (Epilogue::Bias, 1),
         (Epilogue::Bias, 2),
@@ -167,7 +162,7 @@ fn form(
     };
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
     let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
-    (Form { own, facts }, (own != none).then_some(products))
+    (own, (own != none).then_some(products))
 }
 
 /// Loads `model` into a session for `target` on `device`; the memory is the session's stream, where it has one of ours.
@@ -189,10 +184,11 @@ pub(crate) fn load(
         Ready::new(options, device, path, true)?
     };
     let facts = facts(model, target, options);
-    let (form, products) = {
+    let (own, products) = {
         let _using = using();
-        form(model, target, &ready, options, facts)
+        own(model, target, &ready, options, facts.is_some())
     };
+    let form = Form { own, facts };
     let written = write(model, target, &form);
     drop(form);
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.

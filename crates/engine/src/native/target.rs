@@ -21,7 +21,8 @@ pub(crate) enum Target {
     /// ONNX Runtime's CUDA provider: its operators, and ours that have a kernel there.
     Cuda(Precision),
     /// CUDA's graph, with an operator of ours in the place of CUDA's attention, so
-    /// that everything else of it can be proven on a machine without a GPU; and with stand-ins for those of our operators that [`Own`] names.
+    /// that everything else of it can be proven on a machine without a GPU; and with stand-ins for those of our operators
+    /// that [`Own`] names.
     #[cfg(test)]
     StandIn(Precision, Own),
 }

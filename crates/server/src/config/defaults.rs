@@ -98,8 +98,8 @@ pub const REFLECTION: bool = true;
 /// withdrawn should not work for long.
 pub const RELOAD_INTERVAL: Span = Span::secs(10);
 
-/// Connections open at once. An idle one takes about 20 KiB, one that sent large frames or stopped within its headers up to half a MiB; a thousand services with four each
-/// fit. `ulimit -n` must allow as many; the server raises its soft limit to the hard one.
+/// Connections open at once. An idle one takes about 20 KiB, one that sent large frames or stopped within its headers up
+/// to half a MiB; a thousand services with four each fit. `ulimit -n` must allow as many; the server raises its soft limit to the hard one.
 pub const MAX_CONNECTIONS: u32 = 4_096;
 
 /// Requests under way on one connection: all that may be worked on at once, so that a single client

@@ -36,8 +36,8 @@ const LIBRARY: &str = "libcublasLt.so.13";
 /// Memory that kernels may use for partial sums: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of a number, f16.
-const NUMBER: usize = 2;
+/// Bytes of a number.
+const NUMBER: usize = size_of::<half::f16>();
 
 /// Tensors of the arena start on more than this; rows of a multiple of eight f16 keep it.
 pub(crate) const ALIGNED: usize = 16;
@@ -88,6 +88,13 @@ struct Kind {
     count: usize,
 }
 
+impl Kind {
+    /// The kind that is chosen for in its place: of as many rows as a choice holds for.
+    fn near(self) -> Self {
+        Self { sizes: Sizes { rows: near(self.sizes.rows), ..self.sizes }, ..self }
+    }
+}
+
 /// Where the operands of a product lie on the device, all f16 and row by row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operands {
@@ -108,8 +115,8 @@ struct Apart {
 /// Products of one `X` that are asked for together: queries, keys and values.
 pub(crate) const TOGETHER: usize = 3;
 
-/// Rows up to which three products in one launch pay. One launch instead of two saves 2 to 4 µs; from 4,096 to
-/// 16,384 rows on the two, one of which adds no bias, take as long or less (one H100).
+/// Rows up to which three products in one launch pay. At 2,048 rows and fewer one launch instead of two saves 2 to 4 µs;
+/// at 16,384 it saves nothing, and two leave the bias out where there is none (one H100; between them this is a guess).
 pub(crate) const FEW_ROWS: usize = 4_096;
 
 /// cublasLt's calls, once a process: the library is never closed.
@@ -154,7 +161,7 @@ pub(crate) struct Products {
     _memory: Option<DeviceMemory>,
     /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
     chosen: Mutex<HashMap<Kind, Algorithm>>,
-    /// Launches of several that failed, and are made one by one since.
+    /// Launches of several that failed, by steps of rows, and are made one by one since.
     refused: Mutex<HashSet<Kind>>,
 }
 
@@ -233,14 +240,14 @@ impl Products {
             let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
             let kind = Kind { sizes, epilogue, count: launch.count };
-            if !self.refused.lock().contains(&kind) {
+            if launch.count == 1 || !self.refused.lock().contains(&kind.near()) {
                 // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
                 match unsafe { self.run(kind, at, apart, stream) } {
                     Ok(()) => continue,
                     Err(why) if launch.count == 1 => return Err(why),
                     Err(error) => {
                         tracing::warn!(?kind, %error, "a launch of several products failed; one by one from now on");
-                        self.refused.lock().insert(kind);
+                        self.refused.lock().insert(kind.near());
                     }
                 }
             }
@@ -262,8 +269,7 @@ impl Products {
     /// That of [`Self::bias_gelu`], for every product of the launch.
     unsafe fn run(&self, kind: Kind, at: Operands, apart: Apart, stream: *mut c_void) -> Result<(), CudaError> {
         let product = Product::new(self, kind, at.bias, apart)?;
-        let rows = near(kind.sizes.rows);
-        let near = Kind { sizes: Sizes { rows, ..kind.sizes }, ..kind };
+        let near = kind.near();
         let known = {
             let chosen = self.chosen.lock();
             chosen.get(&kind).or_else(|| chosen.get(&near)).copied()
@@ -272,7 +278,7 @@ impl Products {
             Some(algorithm) => algorithm,
             None => {
                 // Results of a few rows more would lie further apart; a kernel does not ask how far.
-                let apart = Apart { y: apart.y.max(rows * kind.sizes.columns), ..apart };
+                let apart = Apart { y: apart.y.max(near.sizes.rows * near.sizes.columns), ..apart };
                 let algorithm = Product::new(self, near, at.bias, apart)?.choose()?;
                 self.chosen.lock().insert(near, algorithm);
                 algorithm

@@ -295,8 +295,8 @@ fn a_launch_of_several_that_fails_is_made_one_by_one() {
         assert!(biases.ends_with(&[0x100 + 64]), "{biases:x?}");
         s.runs.clear();
     });
-    // It is not tried again.
-    run_each(&products, 64, [0x8000, 0x9000, 0xa000]);
+    // It is not tried again, with about as many rows neither.
+    run_each(&products, 63, [0x8000, 0x9000, 0xa000]);
     assert_eq!(seen(|s| s.runs.len()), 3);
 }
 
