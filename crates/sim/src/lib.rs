@@ -5,13 +5,13 @@
 //! | module | part |
 //! |---|---|
 //! | `clock` | the event heap |
-//! | `scenario`, `fault` | what is simulated |
+//! | `scenario`, `fault`, `strategy` | what is simulated |
 //! | `load` | jobs and when they come |
 //! | `chance` | everything else that is random |
 //! | `server` | the real queue before a device of `T = a + b · tokens` |
 //! | `client` | clients: dispatch, and what others do |
 //! | `world` | the events between them |
-//! | `stats` | what came of a run |
+//! | `stats`, `ended` | what came of a run, and of each of its jobs |
 //! | `study` | tables of many runs |
 //!
 //! Invariant: a run depends on its [`Scenario`] alone, seed included.
@@ -21,19 +21,23 @@
 mod chance;
 mod client;
 mod clock;
+mod ended;
 mod fault;
 mod load;
 mod scenario;
 mod server;
 mod stats;
+mod strategy;
 pub mod study;
 mod world;
 
 pub use clock::Clock;
+pub use ended::{Ended, Fate};
 pub use fault::{Fault, Incident, Stalls};
 pub use scenario::{
     DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,
-    DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, Network, Scenario, ScenarioError, Sizes, Strategy,
+    DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, Network, Scenario, ScenarioError, Sizes, Surge,
 };
 pub use stats::{Latencies, Outcome, SLICE, ServerStats, Slice, Spent};
+pub use strategy::Strategy;
 pub use world::run;

@@ -28,6 +28,8 @@ const ROUNDS: usize = 12;
 pub(crate) struct Load {
     rng: StdRng,
     mean_gap: Duration,
+    /// The mean until then.
+    surge: Option<(Duration, Duration)>,
     sizes: Sizes,
     clients: usize,
 }
@@ -37,15 +39,17 @@ impl Load {
         Self {
             rng: StdRng::seed_from_u64(scenario.seed),
             mean_gap: scenario.mean_gap(),
+            surge: scenario.surge.map(|surge| (surge.until, scenario.gap_at(surge.load))),
             sizes: scenario.sizes.clone(),
             clients: scenario.clients,
         }
     }
 
     /// Time to the next job.
-    pub(crate) fn gap(&mut self) -> Duration {
+    pub(crate) fn gap(&mut self, now: Duration) -> Duration {
         let times: f64 = Exp1.sample(&mut self.rng);
-        self.mean_gap.mul_f64(times)
+        let mean = self.surge.filter(|(until, _)| now < *until).map_or(self.mean_gap, |(_, mean)| mean);
+        mean.mul_f64(times)
     }
 
     /// The client that has it.
@@ -111,7 +115,7 @@ mod tests {
         for sizes in [even.clone(), passages.clone(), Sizes::Mixed(vec![even, passages])] {
             let scenario = Scenario { sizes, ..Scenario::default() };
             let mut load = Load::new(&scenario);
-            let total: Duration = (0..20_000).map(|_| load.gap()).sum();
+            let total: Duration = (0..20_000).map(|_| load.gap(Duration::ZERO)).sum();
             let ratio = total.as_secs_f64() / 20_000.0 / scenario.mean_gap().as_secs_f64();
             assert!((0.97..1.03).contains(&ratio), "{ratio}");
             let tokens: u64 = (0..400).flat_map(|_| load.job()).map(|item| item.tokens).sum();

@@ -1,5 +1,7 @@
 //! `sortie-sim`: questions about fleets, answered in virtual time as markdown tables.
 
+mod pressure;
+
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -29,7 +31,7 @@ struct Args {
     /// Virtual seconds that are counted of each run
     #[arg(long, global = true, default_value_t = 2.0)]
     seconds: f64,
-    /// Jobs that are counted of each run of `small` and `capacity`
+    /// Jobs that are counted of each run of `small`, `capacity` and, at load 1, `overload`
     #[arg(long, global = true, default_value_t = 3_000)]
     jobs: u64,
     /// Runs at a time
@@ -62,6 +64,8 @@ enum Question {
         #[arg(long, default_value_t = 4)]
         clients: usize,
     },
+    /// Loads from 0.8 to 8 with deadlines, from clients that retry, do not, and are ours
+    Overload(pressure::Pressure),
     /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
     Faults,
 }
@@ -222,6 +226,10 @@ fn answer(args: &Args) -> Result<(), Wrong> {
             println!("\n{WITHIN_BUDGET}");
             println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
             missed.iter().for_each(|cell| println!("- {cell}"));
+            return Ok(());
+        }
+        Question::Overload(pressure) => {
+            println!("{}", pressure.answer(effort)?);
             return Ok(());
         }
         Question::Capacity(load) => {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use sortie_dispatch::{Config, Cost, config::PRIOR};
 
-use crate::fault::{Incident, Stalls};
+use crate::{
+    fault::{Incident, Stalls},
+    strategy::Strategy,
+};
 
 /// Tokens in a batch: what a server on a GPU would be set to.
 pub const DEFAULT_BUDGET: u64 = 16_384;
@@ -32,35 +35,6 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_millis(2);
 
 /// Chunks that strategies without a planner cut a job into.
 pub const DEFAULT_FIXED_CHUNKS: usize = 16;
-
-/// How clients send jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// A fixed number of chunks to servers drawn at random: a channel that balances without load.
-    Random,
-    /// A fixed number of chunks, each to the one of two random servers with fewer own requests in flight.
-    P2c,
-    /// The same, with a hedge at the same quantile and from the same budget as `Sortie`'s.
-    P2cHedge,
-    /// The whole job to the server that would finish it first, by all that dispatch knows.
-    WholeJob,
-    /// The real thing: as dispatch decides.
-    Sortie,
-}
-
-impl Strategy {
-    /// The word for it in tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::P2c => "p2c",
-            Self::P2cHedge => "p2c + hedge",
-            Self::WholeJob => "whole job",
-            Self::Sortie => "sortie",
-        }
-    }
-}
 
 /// The way between clients and servers.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +94,15 @@ impl Sizes {
     }
 }
 
+/// A load that lasts for a while from the start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Surge {
+    /// Until when.
+    pub until: Duration,
+    /// In the unit of [`Scenario::load`].
+    pub load: f64,
+}
+
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
@@ -129,6 +112,8 @@ pub struct Scenario {
     pub clients: usize,
     /// Tokens a second that arrive, over those that all servers could run in endless batches (1/b).
     pub load: f64,
+    /// Another load at first.
+    pub surge: Option<Surge>,
     /// What a batch costs on every server.
     pub cost: Cost,
     /// Tokens below which a batch takes no less time.
@@ -137,6 +122,9 @@ pub struct Scenario {
     pub budget: u64,
     /// Relative standard deviation of service times.
     pub noise: f64,
+    /// Time that a call takes from its server's device, whatever becomes of it: a processor that computes also
+    /// reads requests. Zero for a device of its own.
+    pub call_cost: Duration,
     /// Sizes of jobs.
     pub sizes: Sizes,
     /// The way to servers and back.
@@ -157,6 +145,10 @@ pub struct Scenario {
     pub seed: u64,
     /// How clients send.
     pub strategy: Strategy,
+    /// How they send where they differ: client `n` by the `n`-th of these, over and over. Empty: all by `strategy`.
+    pub mix: Vec<Strategy>,
+    /// Whether clients of each strategy are a tenant of their own.
+    pub apart: bool,
     /// Chunks of a job under strategies without a planner.
     pub fixed_chunks: usize,
     /// Whether jobs are hedged.
@@ -174,10 +166,12 @@ impl Default for Scenario {
             servers: 8,
             clients: 1,
             load: 0.5,
+            surge: None,
             cost: PRIOR,
             knee: 0,
             budget: DEFAULT_BUDGET,
             noise: DEFAULT_NOISE,
+            call_cost: Duration::ZERO,
             sizes: Sizes::Even { job_tokens: DEFAULT_JOB_TOKENS, items: DEFAULT_ITEMS },
             network: Network::default(),
             stalls: None,
@@ -188,6 +182,8 @@ impl Default for Scenario {
             deadline: DEFAULT_DEADLINE,
             seed: 1,
             strategy: Strategy::Sortie,
+            mix: Vec::new(),
+            apart: false,
             fixed_chunks: DEFAULT_FIXED_CHUNKS,
             hedging: true,
             exclusion: true,
@@ -215,11 +211,13 @@ impl Scenario {
     /// Names the first that makes no sense.
     pub fn validate(&self) -> Result<(), ScenarioError> {
         let share = |x: f64| (0.0..1.0).contains(&x);
+        let positive = |x: f64| x.is_finite() && x > 0.0;
         let budget = self.budget > 0 && u32::try_from(self.budget).is_ok();
         let checks = [
             ("servers", self.servers > 0, "must be above zero"),
             ("clients", self.clients > 0, "must be above zero"),
-            ("load", self.load.is_finite() && self.load > 0.0, "must be above zero"),
+            ("load", positive(self.load), "must be above zero"),
+            ("surge.load", self.surge.is_none_or(|surge| positive(surge.load)), "must be above zero"),
             ("cost", self.cost.is_usable(), "must be finite, with b above zero"),
             ("budget", budget, "must be above zero and below 2^32"),
             ("noise", share(self.noise), "must be from 0 to below 1"),
@@ -238,15 +236,25 @@ impl Scenario {
     /// Mean time between two jobs: `b · tokens / (load · servers)`.
     #[must_use]
     pub fn mean_gap(&self) -> Duration {
-        let us = self.cost.b_us * self.sizes.mean() / (self.load * self.servers as f64);
-        micros(us)
+        self.gap_at(self.load)
     }
 
-    /// The clients' settings under the strategy.
+    /// The same under a load.
+    pub(crate) fn gap_at(&self, load: f64) -> Duration {
+        micros(self.cost.b_us * self.sizes.mean() / (load * self.servers as f64))
+    }
+
+    /// How a client sends, by its number from 0.
     #[must_use]
-    pub fn config(&self) -> Config {
+    pub fn strategy_of(&self, client: usize) -> Strategy {
+        self.mix.get(client % self.mix.len().max(1)).copied().unwrap_or(self.strategy)
+    }
+
+    /// The clients' settings under a strategy.
+    #[must_use]
+    pub fn config(&self, strategy: Strategy) -> Config {
         let mut config = self.dispatch.clone();
-        if self.strategy == Strategy::WholeJob {
+        if strategy == Strategy::WholeJob {
             config.plan.max_chunks = 1;
         }
         config

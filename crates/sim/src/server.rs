@@ -10,7 +10,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Report, config::LIMITS};
-use sortie_scheduler::{Core, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Turn, Unit};
+use sortie_scheduler::{Core, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Tenant, Turn, Unit};
 
 use crate::scenario::micros;
 
@@ -35,6 +35,8 @@ pub(crate) struct Part {
     /// Which attempt of its chunk it is, from 1.
     pub(crate) number: u32,
     pub(crate) deadline: Duration,
+    /// Whose share of the server it draws on.
+    pub(crate) tenant: Tenant,
 }
 
 /// What a device is and what the queue before it may hold.
@@ -148,7 +150,8 @@ impl Server {
     pub(crate) fn admit(&mut self, part: &Part, now: Duration) -> Result<(), Failure> {
         let tokens = part.units.iter().map(|&tokens| u64::from(tokens)).sum();
         let priority = Priority { attempt: part.number, ..Priority::default() };
-        let request = Request { deadline: Some(part.deadline), priority, ..Request::of(tokens) };
+        let (deadline, tenant) = (Some(part.deadline), part.tenant);
+        let request = Request { deadline, priority, tenant, ..Request::of(tokens) };
         let id = self.core.admit(now, request, part.key).map_err(failure)?;
         let units: Vec<_> = part.units.iter().map(|&tokens| Unit { item: (), tokens: tokens as usize }).collect();
         self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new(), rode: 0 });
@@ -294,7 +297,7 @@ mod tests {
 
     fn part(attempt: u32, units: &[u32]) -> Part {
         let key = Key { client: 0, job: 0, attempt: AttemptId(attempt) };
-        Part { key, units: units.into(), number: 1, deadline: Duration::from_secs(60) }
+        Part { key, units: units.into(), number: 1, deadline: Duration::from_secs(60), tenant: Tenant::default() }
     }
 
     fn at(us: u64) -> Duration {

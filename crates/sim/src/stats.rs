@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::ended::Ended;
+
 /// Latencies of jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latencies(Vec<Duration>);
@@ -112,6 +114,8 @@ pub struct Outcome {
     /// From a job's arrival to its last answer, of the jobs that are counted. One that failed counts as its
     /// deadline.
     pub latencies: Latencies,
+    /// Every job that ended, in the order of their ends.
+    pub ended: Vec<Ended>,
     /// Jobs that failed, counted or not.
     pub failed: usize,
     /// Why they failed.

@@ -15,7 +15,10 @@ use super::{
     Effect, JobId, News, Tally,
     tail::{Purse, Tail},
 };
-use crate::scenario::{Scenario, Strategy, micros};
+use crate::{
+    scenario::{Scenario, micros},
+    strategy::Strategy,
+};
 
 /// Attempts of one chunk, hedges not counted (gRFC A6).
 const MOST_ATTEMPTS: u32 = 5;
@@ -80,7 +83,7 @@ enum Why {
 
 impl Fixed {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let config = scenario.config();
+        let config = scenario.config(scenario.strategy);
         let network = &scenario.network;
         Self {
             strategy: scenario.strategy,
@@ -226,8 +229,8 @@ impl Fixed {
         if let Some(count) = self.in_flight.get_mut(server) {
             *count += 1;
         }
-        let number = tried.len() as u32 + 1;
-        out.push(Effect::Send { job: id, attempt, server, units, number, first: why == Why::First });
+        let (number, deadline) = (tried.len() as u32 + 1, open.began + self.deadline);
+        out.push(Effect::Send { job: id, attempt, server, units, number, deadline, first: why == Why::First });
     }
 
     fn pick(&mut self, tried: &[usize]) -> Option<usize> {
@@ -256,13 +259,14 @@ impl Fixed {
 
     fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<Effect>) {
         let Some(open) = self.jobs.remove(&id) else { return };
-        for attempt in open.attempts.iter().filter(|attempt| attempt.live) {
+        for (place, attempt) in open.attempts.iter().enumerate().filter(|(_, attempt)| attempt.live) {
             give_back(&mut self.in_flight, attempt.server);
+            let number = AttemptId(u32::try_from(place).unwrap_or(u32::MAX));
+            out.push(Effect::Cancel { job: id, attempt: number, server: attempt.server });
         }
-        let began = open.began;
         out.push(match failure {
-            None => Effect::Finished { began },
-            Some(reason) => Effect::GaveUp { began, why: reason.as_str() },
+            None => Effect::Finished { job: id },
+            Some(reason) => Effect::GaveUp { job: id, why: reason.as_str() },
         });
     }
 }

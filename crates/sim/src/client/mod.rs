@@ -5,11 +5,13 @@
 //! | `sortie` | the real thing: [`sortie_dispatch`] |
 //! | `fixed` | what others do: fixed chunks, random or power of two choices, one hedge |
 //! | `tail` | the quantile and the budget of the latter |
+//! | `plain` | what a stub does: whole jobs in turn, with or without retries |
 //!
 //! Invariant: a client sees only what the wire would show: answers, failures, reports in
 //! trailers and probes, and the clock.
 
 mod fixed;
+mod plain;
 mod sortie;
 mod tail;
 
@@ -17,11 +19,9 @@ use std::time::Duration;
 
 use sortie_dispatch::{Answer, AttemptId, Failure, Item, ProbeId, Report};
 
-use crate::{
-    scenario::{Scenario, Strategy},
-    stats::Spent,
-};
+use crate::{scenario::Scenario, stats::Spent, strategy::Strategy};
 use fixed::Fixed;
+use plain::Plain;
 use sortie::Sortie;
 
 /// A job, by its number within a run.
@@ -40,7 +40,15 @@ pub(crate) struct Asker {
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Sends a chunk.
-    Send { job: JobId, attempt: AttemptId, server: usize, units: Box<[u32]>, number: u32, first: bool },
+    Send {
+        job: JobId,
+        attempt: AttemptId,
+        server: usize,
+        units: Box<[u32]>,
+        number: u32,
+        deadline: Duration,
+        first: bool,
+    },
     /// Resets an attempt's stream.
     Cancel { job: JobId, attempt: AttemptId, server: usize },
     /// Asks for a report.
@@ -49,10 +57,25 @@ pub(crate) enum Effect {
     Wake { job: JobId, at: Duration },
     /// Wants to be woken for the fleet.
     WakeFleet { at: Duration },
-    /// Has every answer of a job that came in then.
-    Finished { began: Duration },
-    /// Gave a job up that came in then.
-    GaveUp { began: Duration, why: &'static str },
+    /// Has every answer of a job.
+    Finished { job: JobId },
+    /// Gave a job up.
+    GaveUp { job: JobId, why: &'static str },
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// The server's report, which errors of its own carry as well as answers.
+    pub(crate) report: Option<Report>,
+}
+
+impl From<Failure> for Failed {
+    /// One that no server speaks of.
+    fn from(failure: Failure) -> Self {
+        Self { failure, report: None }
+    }
 }
 
 /// News of a server.
@@ -83,13 +106,17 @@ pub(crate) struct Tally {
 pub(crate) enum Client {
     Sortie(Box<Sortie>),
     Fixed(Box<Fixed>),
+    Plain(Box<Plain>),
 }
 
 impl Client {
-    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
+    /// The client of that number.
+    pub(crate) fn new(scenario: &Scenario, number: usize, seed: u64) -> Self {
+        let scenario = &Scenario { strategy: scenario.strategy_of(number), ..scenario.clone() };
         match scenario.strategy {
             Strategy::Sortie | Strategy::WholeJob => Self::Sortie(Box::new(Sortie::new(scenario, seed))),
             Strategy::Random | Strategy::P2c | Strategy::P2cHedge => Self::Fixed(Box::new(Fixed::new(scenario, seed))),
+            Strategy::Once | Strategy::Again => Self::Plain(Box::new(Plain::new(scenario, number as u64))),
         }
     }
 
@@ -105,6 +132,7 @@ impl Client {
         match self {
             Self::Sortie(client) => client.submit(id, items, now, out),
             Self::Fixed(client) => client.submit(id, items, now, out),
+            Self::Plain(client) => client.submit(id, items, now, out),
         }
     }
 
@@ -113,13 +141,14 @@ impl Client {
         &mut self,
         id: JobId,
         attempt: AttemptId,
-        reply: Result<Answer, Failure>,
+        reply: Result<Answer, Failed>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
         match self {
             Self::Sortie(client) => client.reply(id, attempt, reply, now, out),
             Self::Fixed(client) => client.reply(id, attempt, reply.is_ok(), now, out),
+            Self::Plain(client) => client.reply(id, attempt, reply.err().map(|failed| failed.failure), out),
         }
     }
 
@@ -142,6 +171,7 @@ impl Client {
         match self {
             Self::Sortie(client) => client.tick(id, now, out),
             Self::Fixed(client) => client.tick(id, now, out),
+            Self::Plain(client) => client.tick(id, now, out),
         }
     }
 
@@ -157,6 +187,7 @@ impl Client {
         match self {
             Self::Sortie(client) => client.news(server, news, now, out),
             Self::Fixed(client) => client.news(server, news),
+            Self::Plain(client) => client.news(server, news),
         }
     }
 
@@ -164,7 +195,7 @@ impl Client {
     pub(crate) fn shunned(&self, now: Duration) -> (usize, usize) {
         match self {
             Self::Sortie(client) => client.shunned(now),
-            Self::Fixed(_) => (0, 0),
+            Self::Fixed(_) | Self::Plain(_) => (0, 0),
         }
     }
 
@@ -173,6 +204,7 @@ impl Client {
         match self {
             Self::Sortie(client) => client.tally(now),
             Self::Fixed(client) => client.tally(),
+            Self::Plain(client) => client.tally(),
         }
     }
 }

@@ -10,7 +10,7 @@ use sortie_dispatch::{
     ModelId, ProbeId, Report, Shared, Time, Work,
 };
 
-use super::{Effect, JobId, News, Tally};
+use super::{Effect, Failed, JobId, News, Tally};
 use crate::{scenario::Scenario, stats::Spent};
 
 /// The one model of the simulated fleet.
@@ -34,7 +34,6 @@ pub(crate) struct Sortie {
 #[derive(Debug)]
 struct Open {
     job: Job,
-    began: Duration,
     /// Tokens of each item.
     items: Box<[u32]>,
     /// Server of each attempt.
@@ -78,7 +77,7 @@ impl Wake {
 
 impl Sortie {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let mut fleet = Fleet::new(scenario.config(), scenario.servers, seed);
+        let mut fleet = Fleet::new(scenario.config(scenario.strategy), scenario.servers, seed);
         let model = fleet.model(MODEL, Work::Device);
         let number = |server: usize| EndpointId(u32::try_from(server).unwrap_or(u32::MAX));
         Self {
@@ -107,7 +106,7 @@ impl Sortie {
         let plan = self.fleet.plan(self.model, items, Shared::default(), &options, time);
         let job = Job::new(self.model, plan, options);
         let items = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
-        self.jobs.insert(id, Open { job, began: now, items, sent: Vec::new(), wake: Wake::default() });
+        self.jobs.insert(id, Open { job, items, sent: Vec::new(), wake: Wake::default() });
         self.handle(id, Event::Start, now, out);
     }
 
@@ -115,13 +114,13 @@ impl Sortie {
         &mut self,
         id: JobId,
         attempt: AttemptId,
-        reply: Result<Answer, Failure>,
+        reply: Result<Answer, Failed>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
         let event = match reply {
             Ok(answer) => Event::Answered { attempt, answer },
-            Err(failure) => Event::Failed { attempt, failure, report: None },
+            Err(Failed { failure, report }) => Event::Failed { attempt, failure, report },
         };
         self.handle(id, event, now, out);
     }
@@ -189,8 +188,9 @@ impl Sortie {
                     open.sent.push(server);
                     // As on the wire: a rescue waits with first attempts.
                     let number = if send.rescue { 1 } else { send.number };
-                    let (attempt, first) = (send.attempt, send.kind == Kind::First);
-                    out.push(Effect::Send { job: id, attempt, server, units, number, first });
+                    let (attempt, deadline, first) =
+                        (send.attempt, send.deadline.since_start(), send.kind == Kind::First);
+                    out.push(Effect::Send { job: id, attempt, server, units, number, deadline, first });
                 }
                 Action::Cancel { attempt, .. } => {
                     let server = open.sent.get(attempt.0 as usize).copied().unwrap_or(usize::MAX);
@@ -207,11 +207,11 @@ impl Sortie {
                 Action::PollFleet => poll = true,
                 Action::Finish(_) => {
                     over = true;
-                    out.push(Effect::Finished { began: open.began });
+                    out.push(Effect::Finished { job: id });
                 }
                 Action::Fail { reason, .. } => {
                     over = true;
-                    out.push(Effect::GaveUp { began: open.began, why: reason.as_str() });
+                    out.push(Effect::GaveUp { job: id, why: reason.as_str() });
                 }
                 // Words for traces.
                 _ => {}

@@ -6,6 +6,7 @@
 //! | `small` | 1 to 16 servers against sending the job whole |
 //! | `capacity` | how many servers a load needs for a p99 |
 //! | `faults` | each fault, on fleets of several sizes |
+//! | `overload` | more work than can be done, from clients of every kind |
 //! | `measure` | runs over seeds, pooled; no cell may pass its budget |
 //! | `plot` | the pictures |
 //!
@@ -15,6 +16,7 @@ mod capacity;
 mod faults;
 mod large;
 mod measure;
+mod overload;
 mod plot;
 mod small;
 
@@ -22,6 +24,7 @@ pub use capacity::{Capacity, Demand, MOST_SERVERS, capacity};
 pub use faults::faults;
 pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
 pub use measure::{Cell, Effort, Measured, StudyError, measure};
+pub use overload::{Callers, FLEETS, LOADS, Row, Shape, Sweep, aims, fair, overload, overload_missed, overload_table};
 pub use plot::{plot_loads, plot_tails};
 pub use small::{small, small_fleet};
 

@@ -176,7 +176,7 @@ impl World<'_> {
         host.server = Server::new(device, host.server.pace, u64::from(host.life), now);
         host.forget_poll();
         for key in lost {
-            self.answer(key, Err(Failure::Transport));
+            self.answer(key, Err(Failure::Transport.into()));
         }
         self.tell_all(place, News::Disconnected, Duration::ZERO);
     }
@@ -188,7 +188,7 @@ impl World<'_> {
             lost.extend(host.server.keys());
         }
         for key in lost {
-            self.answer(key, Err(Failure::Transport));
+            self.answer(key, Err(Failure::Transport.into()));
         }
     }
 

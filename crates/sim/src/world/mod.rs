@@ -7,11 +7,13 @@
 //!
 //! | module | part |
 //! |---|---|
+//! | `act` | what clients do |
 //! | `serve` | what happens at servers |
 //! | `befall` | faults: what stops, slows, kills and replaces them |
 //!
 //! Invariant: a run depends on its scenario alone, and ends when its last job has.
 
+mod act;
 mod befall;
 mod serve;
 
@@ -21,8 +23,9 @@ use sortie_dispatch::{Answer, Failure, Report};
 
 use crate::{
     chance::Chance,
-    client::{Asker, Client, Effect, JobId, News},
+    client::{Asker, Client, Effect, Failed, JobId, News},
     clock::Clock,
+    ended::Ledger,
     load::Load,
     scenario::{Scenario, ScenarioError},
     server::{Device, Key, Part},
@@ -46,7 +49,7 @@ pub(crate) enum Event {
     Incident(usize),
     /// The next step of a server's coming back or going away.
     Later(usize, befall::Later),
-    Answer(Key, Box<Result<Answer, Failure>>),
+    Answer(Key, Box<Result<Answer, Failed>>),
     Probed(Asker, Box<Result<Report, Failure>>),
     Wake(u32, JobId),
     WakeFleet(u32),
@@ -79,6 +82,7 @@ pub(crate) struct World<'a> {
     open: usize,
     arriving: bool,
     effects: Vec<Effect>,
+    ledger: Ledger,
     outcome: Outcome,
 }
 
@@ -103,19 +107,21 @@ pub fn run(scenario: &Scenario) -> Result<Outcome, ScenarioError> {
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let device = Device { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
-        let client = |number: u64| Client::new(scenario, scenario.seed.wrapping_add(number.wrapping_mul(APART)));
+        let seed = |number: usize| scenario.seed.wrapping_add((number as u64 + 1).wrapping_mul(APART));
+        let client = |number: usize| Client::new(scenario, number, seed(number));
         let mut world = Self {
             scenario,
             device,
             clock: Clock::default(),
             load: Load::new(scenario),
             chance: Chance::new(scenario.seed ^ APART),
-            clients: (1..=scenario.clients as u64).map(client).collect(),
+            clients: (0..scenario.clients).map(client).collect(),
             hosts: (0..scenario.servers).map(|_| Host::new(device, Duration::ZERO)).collect(),
             jobs: 0,
             open: 0,
             arriving: true,
             effects: Vec::new(),
+            ledger: Ledger::new(scenario.deadline),
             outcome: Outcome::default(),
         };
         world.outcome.servers.resize_with(scenario.servers, Default::default);
@@ -132,7 +138,7 @@ impl<'a> World<'a> {
                 client.meet(place, report, Duration::ZERO);
             }
         }
-        let first = self.load.gap();
+        let first = self.load.gap(Duration::ZERO);
         self.clock.after(first, Event::Arrive);
         self.clock.after(SLICE, Event::Look);
     }
@@ -147,6 +153,7 @@ impl<'a> World<'a> {
             Event::Later(server, later) => self.later(server, later),
             Event::Answer(key, reply) => {
                 let now = self.clock.now();
+                self.ledger.replied(key);
                 self.with(key.client, |client, out| client.reply(key.job, key.attempt, *reply, now, out));
             }
             Event::Probed(Asker { client, job, probe }, reply) => {
@@ -175,70 +182,17 @@ impl<'a> World<'a> {
         let id = self.jobs;
         self.jobs += 1;
         self.open += 1;
-        self.outcome.job_tokens += items.iter().map(|item| item.tokens).sum::<u64>();
+        let tokens = items.iter().map(|item| item.tokens).sum::<u64>();
+        self.outcome.job_tokens += tokens;
         self.outcome.slice(now).jobs += 1;
-        let gap = self.load.gap();
+        let gap = self.load.gap(now);
         self.arriving = now + gap < self.scenario.end;
         if self.arriving {
             self.clock.after(gap, Event::Arrive);
         }
         let client = u32::try_from(client).unwrap_or(u32::MAX);
+        self.ledger.came(id, client, tokens, now);
         self.with(client, |client, out| client.submit(id, &items, now, out));
-    }
-
-    /// Lets a client act, and its effects happen.
-    fn with(&mut self, number: u32, act: impl FnOnce(&mut Client, &mut Vec<Effect>)) {
-        let Some(client) = self.clients.get_mut(number as usize) else { return };
-        let mut effects = std::mem::take(&mut self.effects);
-        act(client, &mut effects);
-        for effect in effects.drain(..) {
-            self.apply(number, effect);
-        }
-        self.effects = effects;
-    }
-
-    fn apply(&mut self, client: u32, effect: Effect) {
-        let now = self.clock.now();
-        let one_way = self.chance.one_way(&self.scenario.network);
-        match effect {
-            Effect::Send { job, attempt, server, units, number, first } => {
-                self.outcome.slice(now).chunks += u64::from(first);
-                let key = Key { client, job, attempt };
-                let deadline = now + self.scenario.deadline;
-                let part = Box::new(Part { key, units, number, deadline });
-                self.clock.after(one_way, Event::At(server, Arrival::Part(part)));
-            }
-            Effect::Cancel { job, attempt, server } => {
-                let key = Key { client, job, attempt };
-                self.clock.after(one_way, Event::At(server, Arrival::Cancel(key)));
-            }
-            Effect::Probe { job, probe, server, tokens } => {
-                let asker = Asker { client, job, probe };
-                if job.is_none() {
-                    // Whoever asks for the fleet waits so long; a job has its own patience.
-                    let timeout = self.scenario.dispatch.health.probe_timeout;
-                    self.clock.after(timeout, Event::Probed(asker, Box::new(Err(Failure::Deadline))));
-                }
-                if !self.chance.loses(&self.scenario.network) {
-                    self.clock.after(one_way, Event::At(server, Arrival::Probe(asker, tokens)));
-                }
-            }
-            Effect::Wake { job, at } => self.clock.at(at, Event::Wake(client, job)),
-            Effect::WakeFleet { at } => self.clock.at(at, Event::WakeFleet(client)),
-            Effect::Finished { began } => self.job_over(began, now),
-            Effect::GaveUp { began, why } => {
-                self.outcome.failed += 1;
-                *self.outcome.reasons.entry(why).or_default() += 1;
-                self.job_over(began, began + self.scenario.deadline);
-            }
-        }
-    }
-
-    fn job_over(&mut self, began: Duration, ended: Duration) {
-        self.open -= 1;
-        if began >= self.scenario.warm_up {
-            self.outcome.latencies.push(ended.saturating_sub(began));
-        }
     }
 
     /// Looks at some clients now and then: whom they shun.
@@ -278,6 +232,7 @@ impl<'a> World<'a> {
             outcome.failed += self.open;
             *outcome.reasons.entry("never ended").or_default() += self.open;
         }
+        outcome.ended = self.ledger.ended;
         outcome.jobs = self.jobs as usize;
         outcome.took = now;
         outcome.events = self.clock.happened();

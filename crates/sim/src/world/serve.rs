@@ -8,7 +8,7 @@ use sortie_dispatch::{Answer, Failure};
 
 use super::{Arrival, Event, World};
 use crate::{
-    client::Asker,
+    client::{Asker, Failed},
     scenario::micros,
     server::{Device, Key, Part, Server, Step},
 };
@@ -40,6 +40,8 @@ pub(super) struct Host {
     /// Grows with every process: events of a dead one are void.
     pub(super) life: u32,
     poll_at: Option<Duration>,
+    /// What calls took from the device since its last batch began.
+    calls: Duration,
     /// Attempts that vanished in a black hole.
     pub(super) vanished: Vec<Key>,
     pub(super) gone: bool,
@@ -55,6 +57,7 @@ impl Host {
             waiting: Vec::new(),
             life: 1,
             poll_at: None,
+            calls: Duration::ZERO,
             vanished: Vec::new(),
             gone: false,
         }
@@ -114,20 +117,25 @@ impl World<'_> {
                 host.vanished.push(part.key);
                 return;
             }
-            Line::Down => Err(Failure::Transport),
-            Line::Up if host.failing => Err(Failure::Internal),
-            Line::Up => host.server.admit(&part, now),
+            Line::Down => Err(Failure::Transport.into()),
+            Line::Up => {
+                host.calls += self.scenario.call_cost;
+                let admitted = if host.failing { Err(Failure::Internal) } else { host.server.admit(&part, now) };
+                admitted.map_err(|failure| Failed { failure, report: Some(host.server.report(now)) })
+            }
         };
         stats.attempts += 1;
         stats.most_queued = stats.most_queued.max(host.server.queued());
         let attentive = host.server.is_attentive();
         match refused {
-            Err(failure) => {
+            Err(failed) => {
                 self.outcome.refused += 1;
-                self.answer(part.key, Err(failure));
+                self.answer(part.key, Err(failed));
             }
-            Ok(()) if attentive => self.poll(place),
-            Ok(()) => self.poll_if_unset(place),
+            Ok(()) => {
+                self.ledger.admitted(part.key);
+                if attentive { self.poll(place) } else { self.poll_if_unset(place) }
+            }
         }
     }
 
@@ -176,8 +184,9 @@ impl World<'_> {
     }
 
     fn batch_starts(&mut self, place: usize, us: f64) {
-        let Some(life) = self.hosts.get(place).map(|host| host.life) else { return };
-        let takes = micros(us * self.chance.service(self.scenario.noise));
+        let Some(host) = self.hosts.get_mut(place) else { return };
+        let (life, calls) = (host.life, std::mem::take(&mut host.calls));
+        let takes = micros(us * self.chance.service(self.scenario.noise)) + calls;
         self.clock.after(takes, Event::At(place, Arrival::BatchEnds(life)));
     }
 
@@ -190,8 +199,10 @@ impl World<'_> {
             let life = host.life;
             self.clock.at(at, Event::At(place, Arrival::Poll(life)));
         }
+        let report = (!expired.is_empty()).then(|| host.server.report(now));
         for key in expired {
-            self.answer(key, Err(Failure::Deadline));
+            self.ledger.expired(key);
+            self.answer(key, Err(Failed { failure: Failure::Deadline, report }));
         }
         if let Some(us) = started_us {
             self.batch_starts(place, us);
@@ -208,7 +219,7 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn answer(&mut self, key: Key, reply: Result<Answer, Failure>) {
+    pub(super) fn answer(&mut self, key: Key, reply: Result<Answer, Failed>) {
         let one_way = self.chance.one_way(&self.scenario.network);
         self.clock.after(one_way, Event::Answer(key, Box::new(reply)));
     }
