@@ -46,6 +46,9 @@ pub(crate) struct Attempt<R: Scatter> {
     pub(crate) sent: Sent,
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
     pub(crate) message: R::Request,
+    pub(crate) model: String,
+    /// Tokens that it is thought to have.
+    pub(crate) tokens: u64,
     /// Whether nobody else works on the chunk.
     pub(crate) rescue: bool,
     pub(crate) metadata: JobMetadata,
@@ -62,7 +65,7 @@ impl<R: Scatter> Attempt<R> {
     }
 
     async fn run(self) -> Ended<R::Response> {
-        let Self { id, sent, server, message, rescue, metadata, deadline, span } = self;
+        let Self { id, sent, server, message, model, tokens, rescue, metadata, deadline, span } = self;
         let started = Instant::now();
         let number = sent.number;
         let call = async {
@@ -78,6 +81,7 @@ impl<R: Scatter> Attempt<R> {
             // What is left after the wait for a connection; each attempt has less than the one before.
             let remaining = deadline.saturating_duration_since(Instant::now());
             let mut request = metadata.request(message, number, remaining);
+            metadata::announce(request.metadata_mut(), &model, tokens);
             if rescue {
                 metadata::mark_rescue(request.metadata_mut());
             }

@@ -197,6 +197,8 @@ impl<R: Scatter> Driver<R> {
             sent: Sent { chunk, number, kind, address },
             server,
             message: rpc.request(model, text.clone(), items),
+            model: model.clone(),
+            tokens,
             rescue,
             metadata: metadata.clone(),
             deadline: self.client.instant_of(deadline).min(self.deadline),
@@ -286,6 +288,10 @@ impl<R: Scatter> Driver<R> {
         debug!(%reason, attempts, "job failed");
         let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| match reason {
             FailReason::Deadline | FailReason::NoTime => Error::deadline(),
+            FailReason::Overloaded => {
+                Error::new(ErrorKind::Overloaded, "no server has time for it before its deadline")
+                    .with_reason("DEADLINE_TOO_SHORT")
+            }
             FailReason::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled"),
             _ => Error::new(ErrorKind::Unavailable, "no server answered"),
         });

@@ -9,6 +9,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+use sortie_dispatch::Pushback;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -163,10 +164,10 @@ impl Error {
             error.0.violations = bad.field_violations.iter().map(violation).collect();
         }
         let pushback = metadata::pushback(status.metadata());
-        error.0.retryable &= pushback != Some(metadata::Pushback::Never);
+        error.0.retryable &= pushback != Some(Pushback::Never);
         error.0.retry_after = match pushback {
-            Some(metadata::Pushback::After(wait)) => Some(wait),
-            Some(metadata::Pushback::Never) => None,
+            Some(Pushback::After(wait)) => Some(wait),
+            Some(_) => None,
             None => details.retry_info().and_then(|info| info.retry_delay),
         };
         error.0.source = Some(Arc::new(status));

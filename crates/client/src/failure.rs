@@ -1,12 +1,16 @@
 //! What a failed attempt means: to the job (is it worth another server?) and to the
 //! caller.
 
-use sortie_dispatch::Failure;
+use std::time::Duration;
+
+use sortie_dispatch::{Failure, Pushback};
+use sortie_proto::metadata::WAIT_FACT;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     error::{Error, ErrorKind},
-    metadata::{self, Pushback},
+    metadata,
     scatter::Malformed,
     status::is_transport_timeout,
 };
@@ -26,21 +30,29 @@ pub(crate) fn refused(status: Status) -> (Failure, Error) {
     let failure = match (status.code(), metadata::pushback(status.metadata())) {
         (Code::DeadlineExceeded, _) => Failure::Deadline,
         _ if is_transport_timeout(&status) => Failure::Deadline,
+        // A server without time for this may say that waiting does not help there; another may have time.
+        (Code::ResourceExhausted, pushback) => {
+            Failure::Overloaded { pushback: pushback.unwrap_or_default(), wait: wait_of(&status) }
+        }
         (_, Some(Pushback::Never)) => Failure::Fatal,
         _ if died_in_transport(&status) => Failure::Transport,
         (Code::Unavailable, _) => Failure::Unavailable,
-        (Code::ResourceExhausted, Some(Pushback::After(wait))) => Failure::Overloaded { pushback: Some(wait) },
-        (Code::ResourceExhausted, None) => Failure::Overloaded { pushback: None },
         (Code::Internal | Code::Unknown | Code::DataLoss | Code::Aborted | Code::Cancelled, _) => Failure::Internal,
         _ => Failure::Fatal,
     };
     (failure, Error::from_status(status))
 }
 
+/// How long the answer would have taken, by a server that refused for its time.
+fn wait_of(status: &Status) -> Option<Duration> {
+    let facts = status.get_details_error_info()?.metadata;
+    facts.get(WAIT_FACT)?.parse().ok().map(Duration::from_millis)
+}
+
 /// The call was not sent: no connection could be had, or all their streams are taken.
 pub(crate) fn unsent(error: Error) -> (Failure, Error) {
     let failure = match error.kind() {
-        ErrorKind::Overloaded => Failure::Overloaded { pushback: None },
+        ErrorKind::Overloaded => Failure::Overloaded { pushback: Pushback::Unsaid, wait: None },
         _ => Failure::Transport,
     };
     (failure, error)
@@ -54,8 +66,6 @@ pub(crate) fn died_in_transport(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn with_pushback(code: Code, ms: &str) -> Status {
@@ -66,13 +76,15 @@ mod tests {
 
     #[test]
     fn every_code_has_its_meaning() {
-        let overloaded = |ms| Failure::Overloaded { pushback: Some(Duration::from_millis(ms)) };
+        let overloaded = |pushback| Failure::Overloaded { pushback, wait: None };
+        let after = |ms| overloaded(Pushback::After(Duration::from_millis(ms)));
         let table = [
             (Status::new(Code::Unavailable, ""), Failure::Unavailable, ErrorKind::Unavailable),
-            (Status::new(Code::ResourceExhausted, ""), Failure::Overloaded { pushback: None }, ErrorKind::Overloaded),
-            (with_pushback(Code::ResourceExhausted, "70"), overloaded(70), ErrorKind::Overloaded),
-            (with_pushback(Code::ResourceExhausted, "-1"), Failure::Fatal, ErrorKind::Overloaded),
-            (with_pushback(Code::ResourceExhausted, "soon"), Failure::Fatal, ErrorKind::Overloaded),
+            (Status::new(Code::ResourceExhausted, ""), overloaded(Pushback::Unsaid), ErrorKind::Overloaded),
+            (with_pushback(Code::ResourceExhausted, "70"), after(70), ErrorKind::Overloaded),
+            (with_pushback(Code::ResourceExhausted, "-1"), overloaded(Pushback::Never), ErrorKind::Overloaded),
+            (with_pushback(Code::OutOfRange, "-1"), Failure::Fatal, ErrorKind::TooLarge),
+            (with_pushback(Code::ResourceExhausted, "soon"), overloaded(Pushback::Never), ErrorKind::Overloaded),
             (Status::new(Code::DeadlineExceeded, ""), Failure::Deadline, ErrorKind::DeadlineExceeded),
             (Status::new(Code::Cancelled, "Timeout expired"), Failure::Deadline, ErrorKind::DeadlineExceeded),
             (Status::new(Code::Cancelled, "other"), Failure::Internal, ErrorKind::Cancelled),

@@ -69,6 +69,7 @@ async fn scatter<R: Scatter>(
         client.acquaint(&model, deadline).await?;
         let hedging = options.hedging.unwrap_or(client.setup().defaults.hedging);
         let wants = JobOptions::by(client.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
+        let wants = wants.tenant(metadata.tenant_number());
         let (model_id, sizes, plan) = cut(&client, &rpc, &model, &options, &wants)?;
         Span::current().record("chunks", plan.chunks.len());
         debug!(chunks = plan.chunks.len(), "planned");

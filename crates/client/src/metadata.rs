@@ -1,14 +1,17 @@
 //! Request metadata that every attempt carries, and what trailers say back.
 //!
-//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-lane`, `sortie-tenant`,
+//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-model`, `sortie-tokens`, `sortie-lane`, `sortie-tenant`,
 //! `authorization`, `traceparent`, `grpc-timeout`. Read: `grpc-retry-pushback-ms`
 //! (gRFC A6) and `endpoint-load-metrics-bin` (ORCA, gRFC A51).
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use prost::Message as _;
 pub use sortie_dispatch::Lane;
-use sortie_dispatch::{Cost, Limits, Report};
+use sortie_dispatch::{Cost, Limits, Pushback, Report};
 use sortie_proto::{metadata as keys, orca::OrcaLoadReport, v1};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
@@ -64,6 +67,15 @@ pub(crate) fn bearer(token: &str) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// Says which model is asked for about how many tokens, so that a server without time for them can say so before it
+/// reads the message. A name that is no metadata is not said.
+pub(crate) fn announce(map: &mut MetadataMap, model: &str, tokens: u64) {
+    if let Ok(model) = value("model", model) {
+        map.insert(keys::MODEL, model);
+    }
+    map.insert(keys::TOKENS, tokens.into());
+}
+
 /// Says that every earlier attempt of the chunk is lost.
 pub(crate) fn mark_rescue(map: &mut MetadataMap) {
     map.insert(keys::RESCUE, MetadataValue::from_static("true"));
@@ -85,6 +97,13 @@ impl JobMetadata {
     pub(crate) fn authorized(mut self, authorization: Option<Value>) -> Self {
         self.authorization = authorization;
         self
+    }
+
+    /// A number that names the tenant.
+    pub(crate) fn tenant_number(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.tenant.as_ref().map(|tenant| tenant.as_bytes()).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// A request of attempt number `attempt` that may take `remaining`, of which the way back is kept.
@@ -126,12 +145,6 @@ impl JobMetadata {
 }
 
 /// gRFC A6 pushback: a wait, or a negative or unreadable number for "do not come again".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushback {
-    After(Duration),
-    Never,
-}
-
 pub(crate) fn pushback(map: &MetadataMap) -> Option<Pushback> {
     let value = map.get(keys::PUSHBACK)?;
     let wait = value.to_str().ok().and_then(|text| text.parse().ok());

@@ -281,6 +281,8 @@ reasons! {
         Refused = "refused",
         /// A chunk has had all the attempts it gets.
         Attempts = "attempts",
+        /// No server has time for it before its deadline.
+        Overloaded = "overloaded",
         /// The budget has no tokens for another attempt.
         Budget = "budget",
         /// The wait before another attempt would outlast the deadline.

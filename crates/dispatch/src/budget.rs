@@ -1,15 +1,16 @@
 //! What retries and hedges may add to the load: one bucket of tokens of text, of which
 //! hedges may take half.
 //!
-//! Every token that is dispatched for the first time puts `hedge_share + retry_share` of a
+//! Every token that is answered for the first time puts `hedge_share + retry_share` of a
 //! token in, `hedge_share` of it for hedges too. A hedge or a paid retry takes its chunk's
 //! tokens out or is not made. Both thus add a bounded share of work however much fails or
 //! is late (gRFC A6 throttles for the same reason), counted in work and not in calls. The
-//! bucket holds `burst_jobs` jobs of median size.
+//! bucket holds `burst_jobs` jobs of median size. A refused chunk takes out what its answer would have put in: a fleet
+//! that refuses more than it answers is not retried at all.
 //!
 //! Invariants: a balance is from 0 to its capacity; over any time hedges take no more than
-//! `burst / 2 + hedge_share · dispatched`, and both together no more than
-//! `burst + (hedge_share + retry_share) · dispatched` and one retry a
+//! `burst / 2 + hedge_share · answered`, and both together no more than
+//! `burst + (hedge_share + retry_share) · answered` and one retry a
 //! [`BudgetConfig::floor`]. Taking is one checked subtraction: a balance that is tested
 //! first and lowered later passes zero when several chunks are late at once, and comes
 //! round as without limit.
@@ -69,10 +70,16 @@ impl Budget {
         self.fill(config, 0, 0);
     }
 
-    /// So many tokens were dispatched for the first time.
-    pub(crate) fn deposit(&mut self, config: &BudgetConfig, tokens: u64) {
+    /// So many tokens were answered for the first time.
+    pub(crate) fn answered(&mut self, config: &BudgetConfig, tokens: u64) {
         let share = |of: f64| tokens.saturating_mul((of * PARTS as f64) as u64);
         self.fill(config, share(config.hedge_share + config.retry_share), share(config.hedge_share));
+    }
+
+    /// So many tokens were refused.
+    pub(crate) fn refused(&mut self, config: &BudgetConfig, tokens: u64) {
+        let share = (config.hedge_share + config.retry_share) * PARTS as f64;
+        self.both = self.both.saturating_sub(tokens.saturating_mul(share as u64));
     }
 
     fn fill(&mut self, config: &BudgetConfig, both: u64, hedges: u64) {
@@ -158,6 +165,23 @@ mod tests {
         assert!((9.0..14.0).contains(&jobs), "{jobs}");
     }
 
+    #[test]
+    fn a_fleet_that_only_refuses_is_not_retried() {
+        let config = BudgetConfig { floor: std::time::Duration::MAX, ..BudgetConfig::default() };
+        let mut budget = Budget::new(&config);
+        let now = Time::default();
+        // The one that the floor lets through.
+        assert!(budget.retry(&config, u64::MAX, now));
+        let mut retried = 0;
+        for _ in 0..100 {
+            budget.refused(&config, 32_000);
+            retried += u32::from(budget.retry(&config, 32_000, now));
+        }
+        assert_eq!(retried, 9, "the burst, less what refusals took");
+        (0..20).for_each(|_| budget.answered(&config, 32_000));
+        assert!(budget.retry(&config, 32_000, now));
+    }
+
     proptest! {
         /// A hundred chunks late at once must not make the bucket bottomless.
         #[test]
@@ -173,7 +197,7 @@ mod tests {
             for (step, tokens) in steps {
                 match step {
                     0 => {
-                        budget.deposit(&config, tokens);
+                        budget.answered(&config, tokens);
                         dispatched += tokens;
                     }
                     1 if budget.retry(&config, tokens, now) => retried += tokens,

@@ -15,6 +15,7 @@ use crate::{
     cost::ServerCost,
     eject::{Ejection, Standing},
     fleet::ModelId,
+    options::Lane,
     reach::Reach,
     report::Limits,
     suspect::Suspicion,
@@ -72,6 +73,13 @@ impl Served {
     }
 }
 
+/// Work that a server queues together: what it refuses one flow it may have time for from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) lane: Lane,
+    pub(crate) tenant: u64,
+}
+
 /// A load report and when it came. The device is shared by its models: one of any says it all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
@@ -95,6 +103,8 @@ pub(crate) struct Endpoint {
     pub(crate) reach: Reach,
     pub(crate) suspicion: Suspicion,
     pub(crate) ejection: Ejection,
+    /// Until when it has work ahead of each flow, by its own last refusals.
+    busy_until: Vec<(Flow, Time)>,
     /// When it joined a fleet that was already at work.
     pub(crate) joined: Option<Time>,
     /// Whether it ever answered anything.
@@ -129,6 +139,17 @@ impl Endpoint {
 
     pub(crate) fn attempts(&self) -> u32 {
         self.served.iter().map(|(_, served)| served.in_flight.attempts.load(Ordering::Relaxed)).sum()
+    }
+
+    /// It refused a chunk of `flow`, for which it would have started at `until`.
+    pub(crate) fn refused(&mut self, flow: Flow, until: Time, now: Time) {
+        self.busy_until.retain(|(other, until)| *other != flow && *until > now);
+        self.busy_until.push((flow, until));
+    }
+
+    /// The earliest that it could start a chunk of `flow`, if it has refused one and said so.
+    pub(crate) fn busy_until(&self, flow: Flow) -> Option<Time> {
+        self.busy_until.iter().find(|(other, _)| *other == flow).map(|(_, until)| *until)
     }
 
     /// Other clients' work: what the last report said, less what was done since, believed less the

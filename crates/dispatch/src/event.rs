@@ -25,10 +25,12 @@ pub enum Failure {
     Transport,
     /// The server takes no work, and said so.
     Unavailable,
-    /// The server has too much work.
+    /// The server has too much work, and did none for this attempt.
     Overloaded {
-        /// How long it asks to wait, if it says (`grpc-retry-pushback-ms`, gRFC A6).
-        pushback: Option<Duration>,
+        /// When it may be asked again.
+        pushback: Pushback,
+        /// How long its answer would have taken from then, if it says.
+        wait: Option<Duration>,
     },
     /// The server failed in a way that another may not.
     Internal,
@@ -36,6 +38,18 @@ pub enum Failure {
     Deadline,
     /// Every server would say the same.
     Fatal,
+}
+
+/// When a server that refused may be asked again (`grpc-retry-pushback-ms`, gRFC A6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pushback {
+    /// It does not say.
+    #[default]
+    Unsaid,
+    /// After so long.
+    After(Duration),
+    /// Not again for this chunk: waiting cannot help there. Another server may take it.
+    Never,
 }
 
 /// What an answer says beside its numbers. All of it may be missing: an old server, or a proxy that

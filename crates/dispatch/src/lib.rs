@@ -49,7 +49,7 @@ pub use action::{
 };
 pub use config::{Config, ConfigError};
 pub use cost::{Batch, Cost};
-pub use event::{Answer, AttemptId, Event, Failure, FleetEvent, ProbeId, Texts};
+pub use event::{Answer, AttemptId, Event, Failure, FleetEvent, ProbeId, Pushback, Texts};
 pub use fleet::{Counters, EndpointId, EndpointStats, Fleet, ModelId, Work};
 pub use job::Job;
 pub use options::{JobOptions, Join, Lane};

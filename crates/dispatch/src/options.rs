@@ -44,6 +44,9 @@ pub struct JobOptions {
     pub join: Join,
     /// Which queue it waits in.
     pub lane: Lane,
+    /// Whose share of the servers it draws on: any number that names the tenant. What a server refuses one tenant it may
+    /// have time for from another.
+    pub tenant: u64,
     /// Whether late attempts may be hedged. Without, jobs are cut into fewer chunks: each is another
     /// chance to meet a straggler.
     pub hedging: bool,
@@ -53,7 +56,7 @@ impl JobOptions {
     /// An interactive job, hedged, that wants every answer by `deadline`.
     #[must_use]
     pub fn by(deadline: Time) -> Self {
-        Self { deadline, join: Join::All, lane: Lane::Interactive, hedging: true }
+        Self { deadline, join: Join::All, lane: Lane::Interactive, tenant: 0, hedging: true }
     }
 
     /// The same with another join policy.
@@ -67,6 +70,13 @@ impl JobOptions {
     #[must_use]
     pub fn lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
+        self
+    }
+
+    /// The same of another tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: u64) -> Self {
+        self.tenant = tenant;
         self
     }
 

@@ -27,12 +27,18 @@ pub mod metadata {
     /// `true` on a later attempt where every earlier one is lost (it failed, or its server does not run): nobody else
     /// works on the part, so it waits with first attempts and not behind them.
     pub const RESCUE: &str = "sortie-rescue";
+    /// The model that is asked, as in the message: a server that would refuse it says so before it reads the message.
+    pub const MODEL: &str = "sortie-model";
+    /// About how many tokens the request has: a server that has no time for them says so before it reads the message.
+    pub const TOKENS: &str = "sortie-tokens";
     /// `interactive` or `bulk`.
     pub const LANE: &str = "sortie-lane";
     /// Who pays for the work.
     pub const TENANT: &str = "sortie-tenant";
+    /// Key of `ErrorInfo.metadata` on refusals for time: milliseconds until the answer would have come.
+    pub const WAIT_FACT: &str = "wait_ms";
     /// gRFC A51 load report, binary.
     pub const ORCA: &str = "endpoint-load-metrics-bin";
-    /// gRFC A6 server pushback, milliseconds.
+    /// gRFC A6 server pushback, milliseconds. Negative: this server will not take the request, however long one waits.
     pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
 }

@@ -1,4 +1,6 @@
-//! What a scheduler may hold: the size of a batch and of its queue, in tokens.
+//! What a scheduler may hold: the size of a batch and of its queue, in tokens, and how long a queue may be in time.
+
+use std::time::Duration;
 
 /// Tokens of one batch. Large enough that a GPU's fixed cost is a small share of
 /// it, small enough that a late urgent part waits for milliseconds only.
@@ -12,6 +14,11 @@ pub const DEFAULT_MAX_QUEUE_TOKENS: u64 = 1 << 20;
 /// beside its tokens (under 1 KiB) stays below 64 MiB.
 pub const DEFAULT_MAX_PARTS: usize = 65_536;
 
+/// Longest that a part may wait for its start, whatever its deadline: callers that set none, or one of an hour, would
+/// otherwise queue minutes of work ahead of everybody of their tenant. Ten seconds outlast any burst that people wait
+/// for; bulk work comes back.
+pub const DEFAULT_MAX_QUEUE_WAIT: Duration = Duration::from_secs(10);
+
 /// Limits of one scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerConfig {
@@ -21,6 +28,8 @@ pub struct SchedulerConfig {
     pub max_queue_tokens: u64,
     /// Most parts admitted and not yet wholly in batches.
     pub max_parts: usize,
+    /// Longest estimated wait that a part is admitted with; a standing queue is held to a share of it.
+    pub max_queue_wait: Duration,
 }
 
 impl Default for SchedulerConfig {
@@ -29,6 +38,7 @@ impl Default for SchedulerConfig {
             max_batch_tokens: DEFAULT_MAX_BATCH_TOKENS,
             max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS,
             max_parts: DEFAULT_MAX_PARTS,
+            max_queue_wait: DEFAULT_MAX_QUEUE_WAIT,
         }
     }
 }
@@ -48,6 +58,9 @@ impl SchedulerConfig {
         if self.max_parts == 0 {
             return Err(ConfigError::Zero("max_parts"));
         }
+        if self.max_queue_wait.is_zero() {
+            return Err(ConfigError::Zero("max_queue_wait"));
+        }
         if u32::try_from(self.max_batch_tokens).is_err() {
             return Err(ConfigError::TooBig { field: "max_batch_tokens", limit: u64::from(u32::MAX) });
         }
@@ -63,7 +76,7 @@ pub enum ConfigError {
     #[error("a scheduler needs at least one device")]
     NoDevice,
     /// The named field is zero.
-    #[error("{0} must be at least 1")]
+    #[error("{0} must be above zero")]
     Zero(&'static str),
     /// The named field is past what a report can carry.
     #[error("{field} must be at most {limit}")]

@@ -30,7 +30,10 @@ mod ticket;
 
 pub use admission::{Admission, Feed};
 pub use backend::{Backend, Fault, Host, Item, Output, Outputs, Prepared, Raw, RunError};
-pub use config::{ConfigError, DEFAULT_MAX_BATCH_TOKENS, DEFAULT_MAX_PARTS, DEFAULT_MAX_QUEUE_TOKENS, SchedulerConfig};
+pub use config::{
+    ConfigError, DEFAULT_MAX_BATCH_TOKENS, DEFAULT_MAX_PARTS, DEFAULT_MAX_QUEUE_TOKENS, DEFAULT_MAX_QUEUE_WAIT,
+    SchedulerConfig,
+};
 pub use core::{
     At, Core, Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST, Gone, PartId, Polled, Ran, Taken, Turn,
 };

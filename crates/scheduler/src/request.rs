@@ -68,6 +68,12 @@ impl<T> Request<T> {
     pub fn of(tokens: u64) -> Self {
         Self { tokens, deadline: None, priority: Priority::default(), tenant: Tenant::default() }
     }
+
+    /// The same on another clock.
+    pub(crate) fn map<U>(self, clock: impl FnOnce(T) -> U) -> Request<U> {
+        let Self { tokens, deadline, priority, tenant } = self;
+        Request { tokens, deadline: deadline.map(clock), priority, tenant }
+    }
 }
 
 /// One unit of work and its size.
@@ -93,14 +99,24 @@ pub enum Refusal {
         /// When there should be room.
         retry_after: Duration,
     },
-    /// The deadline would pass before the answer.
+    /// The deadline would pass before the answer, or the wait takes too much of the time that is left.
     #[error("work would end in {} ms but its deadline is in {} ms", wait.as_millis(), remaining.as_millis())]
     TooLate {
         /// Estimated time to its end.
         wait: Duration,
         /// Time to its deadline.
         remaining: Duration,
-        /// When the same request should be admitted.
+        /// When the same request may be admitted; `None` where waiting cannot help.
+        retry_after: Option<Duration>,
+    },
+    /// A part without a deadline would wait longer than a queue may make it.
+    #[error("work would wait for {} ms, at most {} ms are allowed; retry in {} ms", wait.as_millis(), limit.as_millis(), retry_after.as_millis())]
+    WaitTooLong {
+        /// Estimated time to its start.
+        wait: Duration,
+        /// Longest that it may be now.
+        limit: Duration,
+        /// When the queue should be short enough.
         retry_after: Duration,
     },
     /// More than the queue could ever hold.

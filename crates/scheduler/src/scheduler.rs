@@ -135,6 +135,14 @@ impl<B: Backend> Scheduler<B> {
         Ok(Admission::new(Arc::clone(&self.handle), request, id, part, answer))
     }
 
+    /// Whether such a part would be refused now, so that no work is put into it before it is admitted. Reserves nothing.
+    ///
+    /// # Errors
+    /// As [`Scheduler::admit`].
+    pub fn admissible(&self, request: &Request<Instant>) -> Result<(), Refusal> {
+        self.handle.shared.admissible(request)
+    }
+
     /// The load now. Takes no lock.
     #[must_use]
     pub fn load(&self) -> LoadSnapshot {

@@ -142,9 +142,8 @@ impl<B: Backend> Shared<B> {
 
     /// Reserves room for a part, or says why not.
     pub(crate) fn admit(&self, request: Request<Instant>) -> Result<Admitted<B>, Refusal> {
-        let Request { tokens, deadline, priority, tenant } = request;
-        let asked = Request { tokens, deadline: deadline.map(|at| self.at(at)), priority, tenant };
-        let (part, answer) = Part::new(priority.attempt);
+        let asked = request.map(|at| self.at(at));
+        let (part, answer) = Part::new(request.priority.attempt);
         let now = self.now();
         let mut core = self.core.lock();
         let next = core.next_deadline();
@@ -158,11 +157,27 @@ impl<B: Backend> Shared<B> {
         }
         match &admitted {
             Ok(_) => self.counters.admitted.one(),
-            Err(Refusal::QueueFull { .. } | Refusal::TooManyParts { .. }) => self.counters.refused_full.one(),
-            Err(Refusal::TooLate { .. }) => self.counters.refused_late.one(),
-            Err(_) => self.counters.refused_other.one(),
+            Err(refusal) => self.count_refusal(refusal),
         }
         Ok((admitted?, part, answer))
+    }
+
+    /// Whether such a part would be refused now. Counts it if so; reserves nothing.
+    pub(crate) fn admissible(&self, request: &Request<Instant>) -> Result<(), Refusal> {
+        let asked = request.map(|at| self.at(at));
+        let verdict = self.core.lock().admissible(self.now(), &asked);
+        if let Err(refusal) = &verdict {
+            self.count_refusal(refusal);
+        }
+        verdict
+    }
+
+    fn count_refusal(&self, refusal: &Refusal) {
+        match refusal {
+            Refusal::QueueFull { .. } | Refusal::TooManyParts { .. } => self.counters.refused_full.one(),
+            Refusal::TooLate { .. } | Refusal::WaitTooLong { .. } => self.counters.refused_late.one(),
+            _ => self.counters.refused_other.one(),
+        }
     }
 
     /// Queues units; `last` if no more will follow.
@@ -332,7 +347,7 @@ impl<B: Backend> Shared<B> {
 
     /// Fails parts that left the queue.
     fn fail(&self, gone: Lost<B>, error: PartError) {
-        for Gone { id: _, key, units } in gone {
+        for Gone { key, units, .. } in gone {
             if key.fail(error) && error == PartError::Expired {
                 self.counters.expired.one();
                 self.counters.units_dropped_waiting.add(units.len() as u64);

@@ -4,8 +4,9 @@
 //!    ([`RequestContext`]);
 //! 2. takes one of the `max_concurrent_requests` places (not for RPCs that only
 //!    look: Probe, GetModel, ListModels);
-//! 3. runs the rest, message decoding included, under the deadline;
-//! 4. puts tonic's own refusals into our words, adds the load report to the
+//! 3. refuses what the model named has no time or room for, before its message is read;
+//! 4. runs the rest, message decoding included, under the deadline;
+//! 5. puts tonic's own refusals into our words, adds the load report to the
 //!    trailers, counts the request and writes the log line.
 //!
 //! Other services pass through: health untouched, reflection with a key where keys
@@ -34,10 +35,12 @@ use crate::{
     context::RequestContext,
     deadline::deadline,
     errors::{ServeError, refine},
+    held::{ConnectionBytes, Held},
     metadata::CallerInfo,
     metrics::Metrics,
     models::{Registry, Served},
     patience,
+    pipeline::check_admissible,
     tally::Tally,
     traces::Traces,
     trailers,
@@ -65,6 +68,9 @@ const OTHER: &str = "other";
 
 /// RPCs that touch no queue and must answer on a full server.
 const LOOKING: [&str; 3] = ["Probe", "GetModel", "ListModels"];
+
+/// RPCs whose work goes through the model's queue.
+const QUEUED: [&str; 6] = ["Rerank", "Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity"];
 
 /// Limits that hold before a handler runs.
 #[derive(Clone, Debug)]
@@ -153,9 +159,16 @@ where
             let caller = known.and_then(|name| CallerInfo::read(request.headers(), name.as_deref()));
             // Whoever gets it further on has no use for it.
             request.headers_mut().remove(AUTHORIZATION);
-            let mut request = request.map(|body| match shared.read_timeout {
-                Some(limit) => patience::within(body, arrived, limit),
-                None => body,
+            let held = request.extensions().get::<Arc<ConnectionBytes>>().map(Held::new);
+            let mut request = request.map(|body| {
+                let body = match shared.read_timeout {
+                    Some(limit) => patience::within(body, arrived, limit),
+                    None => body,
+                };
+                match &held {
+                    Some(held) => held.count(body),
+                    None => body,
+                }
             });
             let context = RequestContext::new(
                 arrived,
@@ -172,6 +185,8 @@ where
             };
             let response = outcome.unwrap_or_else(|error| Status::from(error).into_http());
             let response = shared.finish(response, &context);
+            // The message lived until here.
+            drop(held);
             tally.end(Status::from_header_map(response.headers()).as_ref());
             Ok(response)
         })
@@ -190,6 +205,12 @@ impl RequestLayer {
             let refusal = |_| ServeError::TooManyRequests { limit: self.max_concurrent_requests };
             Some(self.places.try_acquire().map_err(refusal)?)
         };
+        if QUEUED.contains(&rpc)
+            && let Ok(served) = self.registry.get(&context.caller.model)
+        {
+            context.note_model(&served);
+            check_admissible(&served, context)?;
+        }
         // A panic ends this request and nothing else.
         let call = AssertUnwindSafe(call).catch_unwind();
         let answer = match context.deadline {

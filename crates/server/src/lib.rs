@@ -22,6 +22,7 @@ mod deadline;
 pub mod doctor;
 mod errors;
 mod health;
+mod held;
 mod hub;
 mod keeper;
 mod layer;

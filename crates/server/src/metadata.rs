@@ -1,9 +1,9 @@
-//! What callers say of themselves in request metadata: job, attempt, rescue, lane and
+//! What callers say of themselves in request metadata: job, attempt, rescue, model, tokens, lane and
 //! tenant. All are optional; a value that makes no sense is refused rather than
 //! read as something else.
 
 use http::HeaderMap;
-use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, RESCUE, TENANT};
+use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, MODEL, RESCUE, TENANT, TOKENS};
 use sortie_scheduler::{Lane, Priority};
 
 use crate::errors::ServeError;
@@ -18,6 +18,10 @@ pub(crate) struct CallerInfo {
     pub(crate) job_id: String,
     /// Who pays; empty if not sent.
     pub(crate) tenant: String,
+    /// The model that the message will name; empty if not sent.
+    pub(crate) model: String,
+    /// About how many tokens it will have; zero if not sent.
+    pub(crate) tokens: u64,
     /// Place in the queue.
     pub(crate) priority: Priority,
 }
@@ -43,7 +47,15 @@ impl CallerInfo {
             Some("bulk") => Lane::Bulk,
             Some(other) => return Err(bad(LANE, format!("{other:?} is neither interactive nor bulk"))),
         };
+        let tokens = match text(headers, TOKENS)? {
+            None => 0,
+            Some(value) => {
+                value.parse().map_err(|_| bad(TOKENS, format!("{value:?} is not a whole number from 0")))?
+            }
+        };
         Ok(Self {
+            model: text(headers, MODEL)?.unwrap_or_default().to_owned(),
+            tokens,
             job_id: text(headers, JOB_ID)?.unwrap_or_default().to_owned(),
             tenant: known.map_or_else(|| text(headers, TENANT), |name| Ok(Some(name)))?.unwrap_or_default().to_owned(),
             priority: Priority { lane, attempt },
@@ -85,7 +97,8 @@ mod tests {
 
     #[test]
     fn everything_sent_is_read() {
-        let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk")]).unwrap();
+        let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk"), (MODEL, "m"), (TOKENS, "70")]).unwrap();
+        assert_eq!((info.model.as_str(), info.tokens), ("m", 70));
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "true")]).unwrap().priority.attempt, 1);
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "false")]).unwrap().priority.attempt, 3);
         assert_eq!((info.job_id.as_str(), info.tenant.as_str()), ("j1", "t"));
@@ -109,6 +122,8 @@ mod tests {
             (LANE, "express"),
             (RESCUE, "yes"),
             (JOB_ID, long.as_str()),
+            (TOKENS, "-3"),
+            (TOKENS, "many"),
         ] {
             let error = read(&[(key, value)]).unwrap_err();
             assert!(matches!(&error, ServeError::BadMetadata { key: k, .. } if *k == key), "{error}");

@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Report, config::LIMITS};
+use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Pushback, Report, config::LIMITS};
 use sortie_scheduler::{Core, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Tenant, Turn, Unit};
 
 use crate::scenario::micros;
@@ -282,8 +282,14 @@ impl Server {
 fn failure(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::QueueFull { retry_after, .. }
-        | Refusal::TooLate { retry_after, .. }
-        | Refusal::TooManyParts { retry_after, .. } => Failure::Overloaded { pushback: Some(retry_after) },
+        | Refusal::WaitTooLong { retry_after, .. }
+        | Refusal::TooManyParts { retry_after, .. } => {
+            Failure::Overloaded { pushback: Pushback::After(retry_after), wait: None }
+        }
+        Refusal::TooLate { wait, retry_after, .. } => {
+            let pushback = retry_after.map_or(Pushback::Never, Pushback::After);
+            Failure::Overloaded { pushback, wait: Some(wait) }
+        }
         Refusal::TooLarge { .. } => Failure::Fatal,
         _ => Failure::Unavailable,
     }

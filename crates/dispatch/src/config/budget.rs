@@ -7,10 +7,10 @@ use super::settings::share;
 settings! {
     /// See [the module](self).
     BudgetConfig in "budget" {
-        /// Share of the dispatched tokens that hedges may add.
+        /// Share of the answered tokens that hedges may add.
         HEDGE_SHARE hedge_share: f64 = 0.05, share, "must be from 0 to 1";
 
-        /// Share of the dispatched tokens that retries may add on top of it.
+        /// Share of the answered tokens that retries may add on top of it; as much is lost for a refused one.
         RETRY_SHARE retry_share: f64 = 0.05, share, "must be from 0 to 1";
 
         /// Jobs of median size whose tokens can be saved up: what a stall of one server needs at once.

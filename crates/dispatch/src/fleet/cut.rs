@@ -26,13 +26,13 @@ impl Fleet {
         self.refresh_load(now);
         let outlook = self.outlook(model, options, now);
         let (cap, _) = outlook.cap(&self.config);
-        let drawn = self.open_servers(2 * cap.min(items.len()).max(1), model, now);
+        let drawn = self.open_servers(2 * cap.min(items.len()).max(1), model, options, now);
         let candidates = self.candidates(&drawn, model, now);
         let plan = plan::plan(&self.config, items, shared, &candidates, &outlook);
-        let Some(probes) = self.worth_asking(&plan, &candidates, model, now) else { return plan };
+        let Some(probes) = self.worth_asking(&plan, &candidates, model, options, now) else { return plan };
         let chunks = plan.chunks.len();
         let chunk_tokens = tokens / chunks.max(1) as u64;
-        let draft = Draft { probes, chunks, chunk_tokens, items: items.to_vec(), shared, outlook };
+        let draft = Draft { probes, chunks, chunk_tokens, items: items.to_vec(), shared, outlook, options: *options };
         Plan { chunks: Vec::new(), draft: Some(draft), ..plan }
     }
 
@@ -41,12 +41,12 @@ impl Fleet {
         let mut servers = answered.to_vec();
         if servers.len() < draft.chunks {
             // Those that stayed silent are not among these, but for bad luck.
-            let others = self.open_servers(2 * draft.chunks, model, now);
+            let others = self.open_servers(2 * draft.chunks, model, &draft.options, now);
             let new: Vec<_> = others.into_iter().filter(|id| !draft.probes.contains(id)).collect();
             servers.extend(new.into_iter().take(draft.chunks - servers.len()));
         }
         if servers.is_empty() {
-            servers = self.open_servers(2 * draft.chunks, model, now);
+            servers = self.open_servers(2 * draft.chunks, model, &draft.options, now);
         }
         let candidates = self.candidates(&servers, model, now);
         let mut config = self.config.clone();
@@ -71,7 +71,8 @@ impl Fleet {
         let suspects = if self.suspicion_counts() { self.suspects } else { 0 };
         let servers = self.members.len().saturating_sub(self.out + suspects).max(1);
         let hedging = options.hedging && self.config.hedge.enabled;
-        Outlook { load, high: self.load.is_high(), servers, crowding, proven, hedging, lane: options.lane }
+        let time_us = (options.deadline - now).as_secs_f64() * 1e6;
+        Outlook { load, high: self.load.is_high(), servers, crowding, proven, hedging, lane: options.lane, time_us }
     }
 
     /// The servers to ask before a job is cut like this, if that is worth the while.
@@ -80,6 +81,7 @@ impl Fleet {
         plan: &Plan,
         candidates: &[Candidate],
         model: ModelId,
+        options: &JobOptions,
         now: Time,
     ) -> Option<Vec<EndpointId>> {
         let place = &self.config.place;
@@ -94,7 +96,7 @@ impl Fleet {
             return None;
         }
         let wanted = (place.probes_per_chunk * chunks).min(members);
-        let mut servers = self.open_servers(wanted, model, now);
+        let mut servers = self.open_servers(wanted, model, options, now);
         servers.shuffle(&mut self.rng);
         servers.truncate(wanted);
         (servers.len() > chunks).then_some(servers)

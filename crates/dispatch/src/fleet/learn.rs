@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use super::{EndpointId, Fleet, ModelId, Work};
+use super::{EndpointId, Fleet, ModelId, Wish, Work};
 use crate::{
     cost::{Batch, ServerCost},
     endpoint::Heard,
-    event::{Answer, Failure, Texts},
+    event::{Answer, Failure, Pushback, Texts},
     report::{Limits, Report},
     time::Time,
 };
@@ -128,7 +128,9 @@ impl Fleet {
                 server.reach.fail(health, now);
                 server.ejection.failed(health, now);
             }
-            Failure::Overloaded { pushback } => server.reach.push_back(health, now, pushback.unwrap_or_default()),
+            Failure::Overloaded { pushback: Pushback::After(wait), .. } => server.reach.push_back(health, now, wait),
+            // It has no time for this chunk; for a shorter or more patient one it may.
+            Failure::Overloaded { .. } => {}
             Failure::Internal => server.ejection.failed(health, now),
             // The server is well, and says so.
             Failure::Fatal => server.reach.succeed(),
@@ -138,6 +140,17 @@ impl Fleet {
             self.heard_from(endpoint, 0.0, now);
         }
         self.consider(endpoint, now);
+    }
+
+    /// A server refused a chunk whose answer would have taken `wait`: it had so much work ahead of the chunk's own. The
+    /// budget for retries shrinks by what an answer would have added: retries must not grow with refusals.
+    pub(crate) fn refused(&mut self, endpoint: EndpointId, wish: &Wish<'_>, wait: Option<Duration>, now: Time) {
+        self.budget.refused(&self.config.budget, wish.tokens);
+        let Some(wait) = wait else { return };
+        let own = self.service(endpoint, wish, now);
+        if let Some((_, server)) = self.server(endpoint) {
+            server.refused(wish.flow, now + wait.saturating_sub(own), now);
+        }
     }
 
     fn saw_texts(&mut self, model: ModelId, texts: Texts) {

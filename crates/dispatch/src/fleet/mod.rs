@@ -205,9 +205,9 @@ impl Fleet {
         }
     }
 
-    /// Tokens were dispatched for the first time.
+    /// Tokens of a chunk were answered.
     pub(crate) fn deposit(&mut self, tokens: u64) {
-        self.budget.deposit(&self.config.budget, tokens);
+        self.budget.answered(&self.config.budget, tokens);
     }
 
     /// Asks for the tokens of a retry.

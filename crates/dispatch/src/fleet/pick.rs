@@ -5,15 +5,19 @@
 //! correct own work, they never replace it; without any, own work is all there is.
 //!
 //! Excluded are servers that the chunk was tried on, that are ejected or suspect, that
-//! have a chunk of the same job, or as many attempts as they may. Where that leaves none,
-//! rules are dropped one by one, in the order of [`Rule`].
+//! have a chunk of the same job, or as many attempts as they may. Where that leaves none, rules are dropped, strictest
+//! first, as far as the kind of attempt allows ([`Rule::of`]). Never picked is a server that has said itself that it
+//! cannot answer in time.
+
+use std::time::Duration;
 
 use rand::{RngExt as _, seq::SliceRandom as _};
 
 use super::{EndpointId, Fleet, ModelId, Work};
 use crate::{
     action::{Kind, PlaceReason},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Flow},
+    options::JobOptions,
     place::{self, Candidate},
     time::Time,
 };
@@ -31,9 +35,21 @@ pub(crate) struct Wish<'a> {
     pub(crate) tried: &'a [EndpointId],
     /// Servers that have a chunk of the job.
     pub(crate) siblings: &'a [EndpointId],
+    /// When its answer is worthless.
+    pub(crate) deadline: Time,
+    /// How servers queue it.
+    pub(crate) flow: Flow,
 }
 
-/// What a server must be, each rule including the ones after it.
+impl Wish<'_> {
+    /// That of a chunk that no server has had, in a job that has no other.
+    pub(crate) fn of(model: ModelId, tokens: u64, kind: Kind, options: &JobOptions) -> Self {
+        let flow = Flow { lane: options.lane, tenant: options.tenant };
+        Self { model, tokens, kind, tried: &[], siblings: &[], deadline: options.deadline, flow }
+    }
+}
+
+/// What a server must be, each rule including the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
     /// Anything.
@@ -122,11 +138,30 @@ impl Fleet {
     fn may(&self, rule: Rule, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
         let Some(endpoint) = self.endpoint(id) else { return false };
         let asks = |of: Rule| rule >= of;
-        !(asks(Rule::Untried) && self.config.place.exclusion && wish.tried.contains(&id))
+        !self.is_too_busy(id, wish, now)
+            && !(asks(Rule::Untried) && self.config.place.exclusion && wish.tried.contains(&id))
             && !(asks(Rule::Up) && (!endpoint.reach.is_ready(now) || endpoint.ejection.is_out()))
             && !(asks(Rule::Trusted) && endpoint.suspicion.is_suspect() && self.suspicion_counts())
             && !(asks(Rule::Free) && wish.siblings.contains(&id))
             && !(asks(Rule::Uncapped) && endpoint.is_full(self.config.place.unknown_in_flight))
+    }
+
+    /// Time that a server takes for a chunk itself.
+    pub(super) fn service(&self, id: EndpointId, wish: &Wish<'_>, now: Time) -> Duration {
+        let us = self.candidate(id, wish.model, now).map_or(0.0, |server| server.service_us(wish.tokens as f64));
+        Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::MAX)
+    }
+
+    /// Whether a server cannot answer a chunk in time, by its own last refusal. Its queue may have grown since, but it
+    /// has not been served faster than time passes.
+    fn is_too_busy(&self, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
+        let until = self.endpoint(id).and_then(|endpoint| endpoint.busy_until(wish.flow)).filter(|until| *until > now);
+        until.is_some_and(|until| until + self.service(id, wish, now) > wish.deadline)
+    }
+
+    /// Whether no server can answer a chunk in time, by their own words.
+    pub(crate) fn all_too_busy(&self, wish: &Wish<'_>, now: Time) -> bool {
+        !self.members.is_empty() && self.members.iter().all(|&id| self.is_too_busy(id, wish, now))
     }
 
     /// Whether a server may get a chunk of a plan that was made for it.
@@ -160,8 +195,14 @@ impl Fleet {
 
     /// Servers for up to `wanted` chunks of a new job: all of a small fleet, two a chunk of a large one.
     /// Where the strict rules leave none, whoever there is.
-    pub(super) fn open_servers(&mut self, wanted: usize, model: ModelId, now: Time) -> Vec<EndpointId> {
-        let wish = Wish { model, tokens: 0, kind: Kind::First, tried: &[], siblings: &[] };
+    pub(super) fn open_servers(
+        &mut self,
+        wanted: usize,
+        model: ModelId,
+        options: &JobOptions,
+        now: Time,
+    ) -> Vec<EndpointId> {
+        let wish = Wish::of(model, 0, Kind::First, options);
         let drawn = Rule::of(Kind::First, true).iter().map(|&rule| self.draw(rule, wanted, &wish, now));
         drawn.into_iter().find(|drawn| !drawn.is_empty()).unwrap_or_default()
     }

@@ -93,7 +93,8 @@ impl Job {
         let siblings = self.siblings(fleet, number);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.round.is_none()) else { return };
         let tokens = state.chunk.tokens;
-        let wish = Wish { model: self.model, tokens, kind: Kind::Hedge, tried: &state.tried, siblings: &siblings };
+        let wish = Wish::of(self.model, tokens, Kind::Hedge, &self.options);
+        let wish = Wish { tried: &state.tried, siblings: &siblings, ..wish };
         let servers = fleet.draw_for_hedge(&wish, now);
         let round = ask(fleet, now, &servers, tokens, ProbePurpose::Hedge, actions);
         let until = round.until;
@@ -124,8 +125,8 @@ impl Job {
     ) -> Option<(Candidate, PlaceReason)> {
         let state = self.chunks.get(number)?;
         let siblings = self.siblings(fleet, number);
-        let (kind, tokens) = (Kind::Hedge, state.chunk.tokens);
-        let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &siblings };
+        let wish = Wish::of(self.model, state.chunk.tokens, Kind::Hedge, &self.options);
+        let wish = Wish { tried: &state.tried, siblings: &siblings, ..wish };
         match among {
             None => fleet.pick(&wish, now),
             Some(servers) => fleet.best_of(servers, &wish, now).map(|best| (best, PlaceReason::Probed)),

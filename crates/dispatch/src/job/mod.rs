@@ -110,8 +110,10 @@ impl Job {
         } else if !self.join(fleet, now, &mut actions) {
             self.ask_or_cut(fleet, now, &mut actions);
             self.hedge(fleet, now, &mut actions);
-            self.place(fleet, now, &mut actions);
-            actions.push(Action::WakeAt(self.wake(fleet, now)));
+            match self.place(fleet, now, &mut actions) {
+                Ok(()) => actions.push(Action::WakeAt(self.wake(fleet, now))),
+                Err((reason, cause)) => self.fail(fleet, now, reason, cause, &mut actions),
+            }
         }
         if fleet.take_restless() {
             // Before the last action, which may end the job.
@@ -158,6 +160,7 @@ impl Job {
         fleet.answered(endpoint, self.model, answer, took, now);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase != Phase::Done) else { return };
         state.phase = Phase::Done;
+        fleet.deposit(state.chunk.tokens);
         self.coverage.items += state.chunk.items.len();
         self.coverage.tokens += state.chunk.tokens;
         if kind == Kind::Hedge {

@@ -6,7 +6,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Action, EndpointId, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time, state::Attempt};
+use super::{
+    Action, ChunkState, EndpointId, FailReason, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time, state::Attempt,
+};
 use crate::{
     action::{Kind, PlaceReason, ProbePurpose, Send},
     event::AttemptId,
@@ -58,22 +60,33 @@ impl Job {
         }
     }
 
-    /// Sends what can be sent now, most tokens first.
-    pub(super) fn place(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
+    /// Sends what can be sent now, most tokens first. An error where a chunk that the job cannot do without has no server
+    /// that could answer it in time: it is not sent, and neither are its siblings.
+    pub(super) fn place(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), (FailReason, Option<AttemptId>)> {
         for number in 0..self.chunks.len() {
+            let waits = |state: &ChunkState| matches!(state.phase, Phase::Waiting { not_before } if not_before <= now);
+            let Some(state) = self.chunks.get(number).filter(|state| waits(state)) else { continue };
+            let cause = state.last_failure;
+            if fleet.all_too_busy(&Wish::of(self.model, state.chunk.tokens, state.next, &self.options), now) {
+                self.lose(number, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
+                continue;
+            }
             let Some((candidate, kind, reason)) = self.choose(fleet, now, number) else { continue };
             self.send(fleet, now, number, candidate, kind, reason, actions);
         }
+        Ok(())
     }
 
     fn choose(&self, fleet: &mut Fleet, now: Time, number: usize) -> Option<(Candidate, Kind, PlaceReason)> {
         let state = self.chunks.get(number)?;
-        if !matches!(state.phase, Phase::Waiting { not_before } if not_before <= now) {
-            return None;
-        }
         let siblings = self.servers();
         let (kind, tokens) = (state.next, state.chunk.tokens);
-        let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &siblings };
+        let wish = Wish { tried: &state.tried, siblings: &siblings, ..Wish::of(self.model, tokens, kind, &self.options) };
         let target = state.chunk.target.filter(|&id| kind == Kind::First && fleet.is_open(id, &wish, now));
         if let Some(candidate) = target.and_then(|id| fleet.candidate(id, self.model, now)) {
             let reason = if self.round.is_some() { PlaceReason::Probed } else { PlaceReason::Planned };
@@ -103,7 +116,7 @@ impl Job {
         let Some(state) = self.chunks.get_mut(number) else { return };
         let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
         match kind {
-            Kind::First => fleet.deposit(tokens),
+            Kind::First => {}
             Kind::FreeRetry | Kind::Retry => {
                 self.coverage.retries += 1;
                 self.coverage.extra_tokens += tokens;

@@ -6,9 +6,12 @@
 //!   it at once. Others take their tokens out of the budget.
 //! * Only where every server has had it there is a wait: what the server asked for, else
 //!   exponential backoff with full jitter.
-//! * A server that refused for having too much work has done none. The chunk goes elsewhere at once
-//!   while the budget pays for that, and else waits; either way the attempt does not count, and the
-//!   deadline alone ends it. Full queues are a matter of waiting, not of failing.
+//! * A server that refused for having too much work has done none, but calls cost it too: a refusal is an attempt like
+//!   others, and takes from the budget. The chunk goes once to another server that may have time, if the budget pays
+//!   for that; with nowhere else to go it waits for as long as the server asked, if that leaves time for the work and the
+//!   server did not say "never". Else the job ends now, with the refusal: a failure at once is worth more to its caller
+//!   than the same failure at the deadline (gRFC A6; Site Reliability Engineering, chapters 21 and 22).
+//! * Bulk work waits: its refusals neither count nor are paid for, and the deadline alone ends it.
 //! * A chunk that servers fail one after the other, or die of, may hold a poisoned item: it is
 //!   split once, and each half tried once.
 //! * What every server would say ends the job.
@@ -16,7 +19,9 @@
 use super::{Action, AttemptId, FailReason, Failure, Fleet, Job, Join, Phase, Report, Time, state::ChunkState};
 use crate::{
     action::{Kind, Missing, PlaceReason},
+    event::Pushback,
     fleet::Wish,
+    options::Lane,
     plan::Chunk,
 };
 
@@ -46,6 +51,12 @@ impl Job {
         if let Some(report) = report {
             fleet.report(endpoint, self.model, report, now);
         }
+        if let Failure::Overloaded { wait, .. } = failure
+            && let Some(state) = self.chunks.get(number)
+        {
+            let wish = Wish::of(self.model, state.chunk.tokens, Kind::Retry, &self.options);
+            fleet.refused(endpoint, &wish, wait, now);
+        }
         let racing = self.live.values().any(|attempt| attempt.chunk == number);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase == Phase::Running) else {
             return Ok(());
@@ -67,30 +78,68 @@ impl Job {
         if state.faults >= FAULTS_TO_SPLIT || state.deaths >= DEATHS_TO_SPLIT || (state.is_half && state.faults > 0) {
             return self.split(fleet, now, number, actions);
         }
+        if let Failure::Overloaded { pushback, .. } = failure {
+            return self.refused(fleet, now, number, pushback, actions);
+        }
         if state.attempts >= fleet.config().retry.max_attempts {
             return self.lose(number, FailReason::Attempts, actions);
         }
-        let refused = matches!(failure, Failure::Overloaded { .. });
         let died = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
-        if refused {
-            state.attempts = state.attempts.saturating_sub(1);
-        }
         let (tokens, numbers) = (state.chunk.tokens, state.numbers);
         let elsewhere = self.has_other(fleet, now, number);
-        let paid = !died && (elsewhere || !refused) && fleet.pay_retry(tokens, now);
-        if !(died || paid || refused) {
+        let paid = !died && fleet.pay_retry(tokens, now);
+        if !(died || paid) {
             return self.lose(number, FailReason::Budget, actions);
         }
-        let not_before = match failure {
-            _ if elsewhere && (died || paid) => now,
-            Failure::Overloaded { pushback: Some(wait) } => now + wait,
-            _ => now + fleet.backoff(numbers),
+        let not_before = if elsewhere { now } else { now + fleet.backoff(numbers) };
+        self.again(number, not_before, if paid { Kind::Retry } else { Kind::FreeRetry }, actions)
+    }
+
+    /// What follows a refusal for too much work.
+    fn refused(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        number: usize,
+        pushback: Pushback,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), FailReason> {
+        let bulk = self.options.lane == Lane::Bulk;
+        let Some(state) = self.chunks.get_mut(number) else { return Ok(()) };
+        if bulk {
+            state.attempts = state.attempts.saturating_sub(1);
+        }
+        let (tokens, numbers, attempts) = (state.chunk.tokens, state.numbers, state.attempts);
+        let elsewhere = self.has_other(fleet, now, number);
+        let not_before = match pushback {
+            _ if elsewhere => now,
+            Pushback::Never => return self.lose(number, FailReason::Overloaded, actions),
+            Pushback::After(wait) => now + wait.max(fleet.backoff(numbers)),
+            Pushback::Unsaid => now + fleet.backoff(numbers),
         };
+        if !bulk && attempts >= fleet.config().retry.max_attempts {
+            return self.lose(number, FailReason::Attempts, actions);
+        }
+        let paid = !bulk && fleet.pay_retry(tokens, now);
+        if !(bulk || paid) {
+            return self.lose(number, FailReason::Budget, actions);
+        }
+        self.again(number, not_before, if paid { Kind::Retry } else { Kind::FreeRetry }, actions)
+    }
+
+    /// The chunk is sent again, not before that moment.
+    fn again(
+        &mut self,
+        number: usize,
+        not_before: Time,
+        next: Kind,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), FailReason> {
         if not_before >= self.options.deadline {
             return self.lose(number, FailReason::NoTime, actions);
         }
         if let Some(state) = self.chunks.get_mut(number) {
-            state.next = if paid { Kind::Retry } else { Kind::FreeRetry };
+            state.next = next;
             state.phase = Phase::Waiting { not_before };
         }
         Ok(())
@@ -99,8 +148,8 @@ impl Job {
     /// Whether there is a server that has not had the chunk and can be reached.
     fn has_other(&self, fleet: &mut Fleet, now: Time, number: usize) -> bool {
         let Some(state) = self.chunks.get(number) else { return false };
-        let (kind, tokens) = (Kind::Retry, state.chunk.tokens);
-        let wish = Wish { model: self.model, tokens, kind, tried: &state.tried, siblings: &[] };
+        let wish = Wish::of(self.model, state.chunk.tokens, Kind::Retry, &self.options);
+        let wish = Wish { tried: &state.tried, ..wish };
         fleet
             .pick(&wish, now)
             .is_some_and(|(other, reason)| !state.tried.contains(&other.endpoint) && reason != PlaceReason::NotReady)
@@ -134,7 +183,7 @@ impl Job {
     }
 
     /// A chunk will have no answer: that is the job's end where all are wanted.
-    fn lose(&mut self, number: usize, reason: FailReason, actions: &mut Vec<Action>) -> Result<(), FailReason> {
+    pub(super) fn lose(&mut self, number: usize, reason: FailReason, actions: &mut Vec<Action>) -> Result<(), FailReason> {
         if self.options.join == Join::All {
             return Err(reason);
         }

@@ -6,7 +6,7 @@
 //! servers get larger chunks. A share below `crowding · a/b` tokens would be mostly
 //! overhead, so that many servers are too many. The chunks finish at
 //! `L + noise · √(2 ln k) · service`; the `k` that ends soonest is taken if it
-//! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, else the job stays whole.
+//! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, and before the deadline, else the job stays whole.
 
 use super::{Outlook, PlanReason};
 use crate::{config::Config, place::Candidate};
@@ -81,7 +81,9 @@ pub(super) fn choose<'a>(
         }
         let service = level - least_start;
         let end = level + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
-        if end > bar {
+        if end > outlook.time_us && k > least {
+            ends = PlanReason::NoTime;
+        } else if end > bar {
             ends = PlanReason::NoGain;
         } else if best.is_none_or(|(soonest, _)| end < soonest) {
             best = Some((end, k));

@@ -18,7 +18,7 @@ pub use outlook::{Outlook, PlanReason};
 
 pub(crate) use outlook::Crowding;
 
-use crate::{config::Config, fleet::EndpointId, place::Candidate};
+use crate::{config::Config, fleet::EndpointId, options::JobOptions, place::Candidate};
 use choose::{Whole, choose};
 use pack::{Bin, Bounds, pack};
 
@@ -89,6 +89,7 @@ pub struct Draft {
     pub(crate) items: Vec<Item>,
     pub(crate) shared: Shared,
     pub(crate) outlook: Outlook,
+    pub(crate) options: JobOptions,
 }
 
 /// Cuts a job for `candidates`, which are not empty.

@@ -37,6 +37,8 @@ pub struct Outlook {
     pub hedging: bool,
     /// Which queue the job waits in.
     pub lane: Lane,
+    /// Microseconds to its deadline.
+    pub time_us: f64,
 }
 
 impl Outlook {
@@ -44,7 +46,7 @@ impl Outlook {
     #[must_use]
     pub fn idle(servers: usize) -> Self {
         let lane = Lane::Interactive;
-        Self { load: 0.0, high: false, servers, crowding: 1.0, proven: true, hedging: true, lane }
+        Self { load: 0.0, high: false, servers, crowding: 1.0, proven: true, hedging: true, lane, time_us: f64::INFINITY }
     }
 
     /// The same with hedging on or off.
@@ -89,6 +91,8 @@ pub enum PlanReason {
     Soonest,
     /// Cutting would not shorten it enough.
     NoGain,
+    /// Not all of more chunks would be in time: their servers would work for nobody.
+    NoTime,
     /// More would be mostly overhead.
     Overhead,
     /// The fleet is at its target load.
@@ -116,6 +120,7 @@ impl PlanReason {
         match self {
             Self::Soonest => "soonest",
             Self::NoGain => "no_gain",
+            Self::NoTime => "no_time",
             Self::Overhead => "overhead",
             Self::Loaded => "loaded",
             Self::SmallAndLoaded => "small_and_loaded",

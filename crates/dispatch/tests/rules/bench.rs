@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sortie_dispatch::{
     Action, Answer, AttemptId, Config, Cost, EndpointId, Event, FailReason, Failure, Fleet, FleetAction, FleetEvent,
-    Item, Job, JobOptions, ModelId, ProbeId, Report, Send, Shared, Time, Work,
+    Item, Job, JobOptions, ModelId, ProbeId, Pushback, Report, Send, Shared, Time, Work,
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,6 +19,11 @@ pub(crate) fn answered(attempt: AttemptId) -> Event {
 
 pub(crate) fn failed(attempt: AttemptId, failure: Failure) -> Event {
     Event::Failed { attempt, failure, report: None }
+}
+
+/// A refusal for too much work that says nothing of the wait.
+pub(crate) fn refused(pushback: Pushback) -> Failure {
+    Failure::Overloaded { pushback, wait: None }
 }
 
 /// How a job failed, if it did.

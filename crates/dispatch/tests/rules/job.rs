@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use proptest::prelude::*;
 use sortie_dispatch::{
     Action, Answer, AttemptId, Config, EndpointId, Event, FailReason, Failure, Fleet, FleetEvent, Item, Job,
-    JobOptions, Kind, Limits, Plan, Report, Send, Shared, Work,
+    JobOptions, Kind, Limits, Plan, Pushback, Report, Send, Shared, Work,
 };
 
 use crate::bench::{Bench, DEADLINE, answered, at, failed, failure, is_finished};
@@ -93,71 +93,6 @@ fn a_report_of_strangers_work_corrects_own_work_and_ages() {
     assert!(less < even / 2, "{less} and {even}");
 }
 
-#[test]
-fn one_server_is_asked_again_after_what_it_asked_for() {
-    let mut bench = Bench::new(1, Config::default());
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let pushback = Some(Duration::from_millis(300));
-    let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, Failure::Overloaded { pushback }));
-    assert!(again.is_empty());
-    assert_eq!(rest, [Action::WakeAt(at(305))]);
-    assert!(bench.handle(at(304), Event::Tick).0.is_empty());
-    let (again, _) = bench.handle(at(305), Event::Tick);
-    assert_eq!((again.len(), again[0].number), (1, 2));
-}
-
-#[test]
-fn pushback_past_the_deadline_ends_the_job_now() {
-    let mut bench = Bench::new(1, Config::default());
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let overloaded = Failure::Overloaded { pushback: Some(DEADLINE) };
-    let (_, rest) = bench.handle(at(5), failed(sends[0].attempt, overloaded));
-    assert_eq!(failure(&rest), Some((FailReason::NoTime, Some(sends[0].attempt))));
-}
-
-#[test]
-fn a_deadline_that_strikes_while_waiting_names_the_refusal() {
-    let mut bench = Bench::new(1, Config::default());
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let pushback = Some(DEADLINE - Duration::from_millis(10));
-    bench.handle(at(5), failed(sends[0].attempt, Failure::Overloaded { pushback }));
-    let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
-    assert_eq!(failure(&rest), Some((FailReason::Deadline, Some(sends[0].attempt))));
-}
-
-#[test]
-fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
-    let mut bench = Bench::new(3, Config::default());
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(5)) };
-    let (again, _) = bench.handle(at(5), failed(sends[1].attempt, overloaded));
-    assert_eq!(again.len(), 1);
-    assert_ne!(again[0].endpoint, sends[1].endpoint);
-}
-
-#[test]
-fn one_refusal_keeps_a_server_from_other_jobs_for_a_bounded_time() {
-    let config = Config::default();
-    let limit = config.health.max_not_ready;
-    let mut bench = Bench::new(3, config);
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let refused = sends[1];
-    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_millis(u64::MAX)) };
-    bench.handle(at(5), failed(refused.attempt, overloaded));
-    let ready = |now| bench.fleet.stats(now).nth(refused.endpoint.0 as usize).unwrap().ready;
-    assert!(!ready(at(4) + limit));
-    assert!(ready(at(5) + limit));
-}
-
-#[test]
-fn a_chunk_waits_as_long_as_its_only_server_asked() {
-    let mut bench = Bench::new(1, Config::default());
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    let overloaded = Failure::Overloaded { pushback: Some(Duration::from_secs(20)) };
-    let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, overloaded));
-    assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
-}
-
 /// Discovery may be later than the first job.
 #[test]
 fn a_job_without_any_server_goes_out_once_there_is_one() {
@@ -168,34 +103,6 @@ fn a_job_without_any_server_goes_out_once_there_is_one() {
     assert!(then <= at(1_000), "{then:?}");
     bench.fleet.add(at(1));
     assert!(!bench.handle(then, Event::Tick).0.is_empty());
-}
-
-/// A full queue is waited for: refusals use up neither attempts nor budget, for they are no work.
-#[test]
-fn refusals_are_waited_out_until_the_deadline() {
-    let mut config = Config::default();
-    (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
-    let mut bench = Bench::new(2, config);
-    let (sends, _) = bench.handle(at(0), Event::Start);
-    for send in &sends[1..] {
-        bench.handle(at(0), answered(send.attempt));
-    }
-    let (mut attempt, mut now) = (sends[0].attempt, at(0));
-    for _ in 0..50 {
-        let overloaded = Failure::Overloaded { pushback: Some(Duration::from_millis(40)) };
-        let (again, rest) = bench.handle(now, failed(attempt, overloaded));
-        assert!(failure(&rest).is_none(), "{rest:?}");
-        let again = if again.is_empty() {
-            assert_eq!(crate::bench::wake(&rest), now + Duration::from_millis(40));
-            now = crate::bench::wake(&rest);
-            bench.handle(now, Event::Tick).0
-        } else {
-            again
-        };
-        assert_eq!(again.len(), 1);
-        attempt = again[0].attempt;
-    }
-    assert!(is_finished(&bench.handle(now, answered(attempt)).1));
 }
 
 #[test]
@@ -250,8 +157,12 @@ fn any_failure() -> impl Strategy<Value = Failure> {
     prop_oneof![
         4 => Just(Failure::Transport),
         2 => Just(Failure::Unavailable),
-        2 => (0u64..500).prop_map(|ms| Failure::Overloaded { pushback: Some(Duration::from_millis(ms)) }),
-        1 => Just(Failure::Overloaded { pushback: None }),
+        2 => (0u64..500, prop::option::of(0u64..500)).prop_map(|(ms, wait)| Failure::Overloaded {
+            pushback: Pushback::After(Duration::from_millis(ms)),
+            wait: wait.map(Duration::from_millis),
+        }),
+        1 => Just(Failure::Overloaded { pushback: Pushback::Unsaid, wait: None }),
+        1 => Just(Failure::Overloaded { pushback: Pushback::Never, wait: None }),
         1 => Just(Failure::Internal),
     ]
 }

@@ -8,6 +8,7 @@
 //! | `probing` | servers asked before a job is cut |
 //! | `joins` | jobs that need not be whole, and jobs nobody wants any more |
 //! | `health` | suspects, ejected servers, servers that come and go |
+//! | `overload` | servers that have too much work |
 //! | `pitfalls` | what others fell into |
 //! | `latches` | states that must not be entered for good, in virtual time |
 //! | `bench` | one job by hand |
@@ -28,6 +29,7 @@ mod latches;
 #[cfg(test)]
 mod pitfalls;
 #[cfg(test)]
+mod overload;
 mod plan;
 #[cfg(test)]
 mod probing;

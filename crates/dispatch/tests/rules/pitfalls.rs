@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Answer, Batch, Config, Cost, EndpointId, Event, Failure, Fleet, FleetEvent, Item, Job, JobOptions, Kind, Shared,
-    Work,
+    Answer, Batch, Config, Cost, EndpointId, Event, Failure, Fleet, FleetEvent, Item, Job, JobOptions, Kind, Pushback,
+    Shared, Work,
 };
 
 use crate::{
-    bench::{Bench, DEADLINE, answered, at, drains_in, failed, idle, items, wake},
+    bench::{Bench, DEADLINE, answered, at, drains_in, failed, idle, items, refused, wake},
     scenario::{Fault, Scenario},
     world::World,
 };
@@ -72,7 +72,7 @@ fn a_dead_endpoint_is_not_ready() {
 fn one_error_does_not_drop_an_endpoint_for_ever() {
     let mut bench = Bench::new(3, Config::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
-    for met in [Failure::Transport, Failure::Unavailable, Failure::Overloaded { pushback: None }] {
+    for met in [Failure::Transport, Failure::Unavailable, refused(Pushback::Unsaid)] {
         let id = sends[0].endpoint;
         bench.handle(at(0), failed(sends[0].attempt, met));
         assert!(bench.stats(id, at(60_000)).ready);

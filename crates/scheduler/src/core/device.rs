@@ -8,7 +8,7 @@
 //! Invariants: at most one batch sealed and one running; the budget is never zero
 //! and never above the configured one.
 
-use super::{At, Ran, cost::CostFit, secs};
+use super::{At, Cost, Promise, Ran, Taken, cost::CostFit, margins::Margins, secs};
 use crate::load::{Busy, DeviceGauge, Running};
 use std::time::Duration;
 
@@ -29,6 +29,13 @@ pub(crate) const STALE: Duration = Duration::from_secs(5);
 /// does not fit is no question of its size.
 const LEAST_SHARE: usize = 64;
 
+/// A batch that is prepared.
+#[derive(Debug)]
+struct Sealed {
+    tokens: u64,
+    complete: Vec<Promise>,
+}
+
 /// One device as the queue sees it.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -40,9 +47,13 @@ pub(crate) struct Device {
     pub(super) budget: usize,
     full_budget: usize,
     cut_at: Option<At>,
-    /// Tokens of the batch that is prepared.
-    pub(super) sealed: Option<u64>,
+    /// The batch that is prepared.
+    sealed: Option<Sealed>,
     running: Option<Running>,
+    /// Parts that end with the running batch.
+    complete: Vec<Promise>,
+    /// By how much predictions of batches were outlasted.
+    margins: Margins,
     busy: Busy,
     pub(super) alive: bool,
     pub(super) retired: bool,
@@ -64,6 +75,8 @@ impl Device {
             cut_at: None,
             sealed: None,
             running: None,
+            complete: Vec::new(),
+            margins: Margins::default(),
             busy: Busy::default(),
             alive: true,
             retired: false,
@@ -75,6 +88,29 @@ impl Device {
 
     pub(super) fn may_seal(&self) -> bool {
         self.alive && self.sealed.is_none()
+    }
+
+    /// A batch was formed for it.
+    pub(super) fn seal<I>(&mut self, units: &[Taken<I>], complete: Vec<Promise>) {
+        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
+        self.sealed = Some(Sealed { tokens, complete });
+    }
+
+    /// The prepared batch will not run.
+    pub(super) fn unseal(&mut self) {
+        self.sealed = None;
+    }
+
+    /// Tokens of the batch that is prepared.
+    pub(super) fn sealed_tokens(&self) -> Option<u64> {
+        self.sealed.as_ref().map(|batch| batch.tokens)
+    }
+
+    /// Cost of a batch as far as a promise may rest on it, once measured: stretched by the error of full batches.
+    pub(super) fn careful_cost(&self) -> Option<Cost> {
+        let cost = self.fit.measured()?;
+        let margin = self.margins.of(cost.batch_seconds(self.budget as u64));
+        Some(Cost { a: cost.a * margin, b: cost.b * margin })
     }
 
     pub(super) fn is_free(&self) -> bool {
@@ -103,7 +139,8 @@ impl Device {
         let took = prepared.as_secs_f64();
         self.lead_deviation += LEAD_WEIGHT * ((took - self.lead).abs() - self.lead_deviation);
         self.lead += LEAD_WEIGHT * (took - self.lead);
-        let tokens = self.sealed.take().unwrap_or(0);
+        let Sealed { tokens, complete } = self.sealed.take().unwrap_or(Sealed { tokens: 0, complete: Vec::new() });
+        self.complete = complete;
         let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
         self.settle(now, true);
         self.rested = self.has_rested(now);
@@ -119,12 +156,18 @@ impl Device {
         now >= self.ended.saturating_add(STALE)
     }
 
-    pub(super) fn stop(&mut self, now: At, ran: Ran) {
+    /// The batch ended; the promises it was to keep, if it ran whole.
+    pub(super) fn stop(&mut self, now: At, ran: Ran) -> Vec<Promise> {
         self.ended = now;
         self.settle(now, ran != Ran::Otherwise);
+        let mut kept = Vec::new();
         match (self.running.take(), ran) {
-            (Some(batch), Ran::Whole(took)) => self.fit.observe(batch.tokens, took, self.rested),
-            (Some(_), Ran::Otherwise) => {}
+            (Some(batch), Ran::Whole(took)) => {
+                self.margins.observe(batch.predicted.as_secs_f64(), took);
+                self.fit.observe(batch.tokens, took, self.rested);
+                kept = std::mem::take(&mut self.complete);
+            }
+            (Some(_), Ran::Otherwise) => self.complete.clear(),
             // It never started.
             (None, _) => self.sealed = None,
         }
@@ -134,6 +177,7 @@ impl Device {
             self.budget = self.budget.saturating_mul(2).min(self.full_budget);
             self.cut_at = (self.budget < self.full_budget).then_some(now);
         }
+        kept
     }
 
     /// Brings the averages up to now. What ran for nothing was not served.

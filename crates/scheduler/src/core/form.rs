@@ -3,13 +3,12 @@
 //! 1. **Nobody waits for ever.** One token in [`OWED_SHARE`] is owed to the part
 //!    that waits longest, whatever its lane, tenant or size; once what is owed
 //!    covers its next unit, that unit leads the batch.
-//! 2. **Nobody is late who need not be.** Parts that would miss their deadline if
-//!    they were left for the batch after this one go next, latest start first.
-//! 3. **Lanes.** Interactive first attempts, interactive hedges, bulk first
+//! 2. **Lanes.** Interactive first attempts, interactive hedges, bulk first
 //!    attempts, bulk hedges. Within each, tenants take turns of at most
 //!    1/[`TURNS`] batch by what they were served ([`tenants`](super::tenants)), and
-//!    a tenant's parts go by latest start, that is by deadline slack.
-//! 4. **Small among large.** Of a batch, 1/[`SMALL_ROOM`] is kept for parts of at
+//!    a tenant's parts go by latest start, that is by deadline slack. Slack orders nobody else: who is about to be late
+//!    must not pass other tenants for it, or the latest ones would lead under overload.
+//! 3. **Small among large.** Of a batch, 1/[`SMALL_ROOM`] is kept for parts of at
 //!    most 1/[`SMALL_SHARE`] batch while any wait, so that a small part need not
 //!    wait for a large one to end.
 //!
@@ -17,8 +16,8 @@
 //! that fits may pass one that does not, but what was passed leads in time by
 //! rule 1. Of a part the largest unit that fits goes first.
 //!
-//! A batch is cut short (not below the knee) where a longer one would make a rider
-//! miss its deadline.
+//! A batch is cut short (not below the knee) where a longer one would make a rider miss its deadline, by the cost
+//! stretched by the error it has had. Parts that would be late anyway have left before.
 //!
 //! Invariants: the sum is within the budget or there is one unit; a part that
 //! waits gets at least 1/[`OWED_SHARE`] of the device by the time it is the oldest.
@@ -26,10 +25,9 @@
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{
-    At,
+    At, Promise,
     cost::Cost,
     queue::{CLASSES, PartId, Queue, Taken},
-    secs,
 };
 use crate::request::Tenant;
 
@@ -70,12 +68,20 @@ struct Fill<I> {
     tokens: usize,
     /// Most tokens that let every rider be in time.
     cap: usize,
-    units: Vec<Taken<I>>,
+    formed: Formed<I>,
+}
+
+/// A batch, and the parts that nothing more is to come of.
+#[derive(Debug)]
+pub(crate) struct Formed<I> {
+    pub(crate) units: Vec<Taken<I>>,
+    /// What was estimated of the parts that end with this batch.
+    pub(crate) complete: Vec<Promise>,
 }
 
 impl<I> Fill<I> {
     fn room(&self) -> usize {
-        if self.units.is_empty() {
+        if self.formed.units.is_empty() {
             // The first unit goes whatever its size.
             usize::MAX
         } else {
@@ -84,7 +90,7 @@ impl<I> Fill<I> {
     }
 
     fn is_full(&self) -> bool {
-        !self.units.is_empty() && self.tokens >= self.cap
+        !self.formed.units.is_empty() && self.tokens >= self.cap
     }
 
     /// A part with this deadline rides along: the batch must not outlast it.
@@ -98,10 +104,10 @@ impl<I> Fill<I> {
 
 impl<K, I> Queue<K, I> {
     /// Takes the next batch, longest unit first. Empty when nothing waits.
-    pub(super) fn form(&mut self, sealing: Sealing) -> Vec<Taken<I>> {
-        let mut fill = Fill { sealing, tokens: 0, cap: sealing.budget, units: Vec::new() };
+    pub(super) fn form(&mut self, sealing: Sealing) -> Formed<I> {
+        let formed = Formed { units: Vec::new(), complete: Vec::new() };
+        let mut fill = Fill { sealing, tokens: 0, cap: sealing.budget, formed };
         self.take_owed(&mut fill);
-        self.take_urgent(&mut fill);
         for class in 0..CLASSES {
             if fill.is_full() {
                 break;
@@ -116,8 +122,8 @@ impl<K, I> Queue<K, I> {
         } else {
             (self.owed + fill.tokens.div_ceil(OWED_SHARE)).min(sealing.budget)
         };
-        fill.units.sort_by_key(|unit| Reverse(unit.tokens));
-        fill.units
+        fill.formed.units.sort_by_key(|unit| Reverse(unit.tokens));
+        fill.formed
     }
 
     /// Takes what fits of a part, at most `quota` tokens but at least one unit.
@@ -137,7 +143,7 @@ impl<K, I> Queue<K, I> {
         };
         // The first unit was found to fit before the cap may have fallen under it: it
         // rides all the same, being what the cap is for.
-        let taken = self.take(id, room, first, &mut fill.units);
+        let taken = self.take(id, room, first, &mut fill.formed);
         fill.tokens += taken;
         taken
     }
@@ -154,30 +160,7 @@ impl<K, I> Queue<K, I> {
         }
     }
 
-    /// Rule 2.
-    fn take_urgent(&mut self, fill: &mut Fill<I>) {
-        let Some(cost) = fill.sealing.cost else { return };
-        let next = self.tokens().min(fill.sealing.budget as u64);
-        // What starts after this batch starts then, and pays a batch's cost again.
-        let after = fill.sealing.starts.saturating_add(secs(cost.batch_seconds(next) + cost.a));
-        let mut passed = 0;
-        let mut from = None;
-        while !fill.is_full() && passed < LOOK_AHEAD {
-            let mut rest = self.urgent.range((lower(from), std::ops::Bound::Included((after, PartId::MAX))));
-            let Some(order) = rest.next().copied() else { return };
-            from = Some(order);
-            // The index knows the work it came with; what was served since gave it slack.
-            let rest = |id| self.part(id).map_or((None, 0), |part| (part.deadline, part.left()));
-            let (deadline, left) = rest(order.1);
-            let work = secs(cost.queue_seconds(left, fill.sealing.budget));
-            let critical = deadline.is_some_and(|at| at.saturating_sub(work) <= after);
-            if !critical || self.ride(order.1, usize::MAX, fill) == 0 {
-                passed += 1;
-            }
-        }
-    }
-
-    /// Rules 3 and 4: turns of the tenants of a class. Large parts may take `large_room` in all.
+    /// Rules 2 and 3: turns of the tenants of a class. Large parts may take `large_room` in all.
     fn take_turns(&mut self, class: usize, mut large_room: usize, fill: &mut Fill<I>) {
         // Parts that did not fit once do not fit later: room only shrinks.
         let mut skipped: BTreeSet<PartId> = BTreeSet::new();
@@ -205,8 +188,4 @@ impl<K, I> Queue<K, I> {
             }
         }
     }
-}
-
-fn lower(from: Option<(At, PartId)>) -> std::ops::Bound<(At, PartId)> {
-    from.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded)
 }

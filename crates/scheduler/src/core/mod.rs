@@ -19,6 +19,7 @@
 mod cost;
 mod device;
 mod form;
+mod margins;
 mod queue;
 mod rates;
 mod tenants;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::{Device, STALE};
+use margins::Margins;
 use queue::Queue;
 pub use queue::{Gone, PartId, Taken};
 
@@ -44,6 +46,9 @@ pub type At = Duration;
 /// still being tokenized. The gain is one batch's fixed cost at most, so the
 /// wait is bounded by that cost too.
 const MAX_HOLD: Duration = Duration::from_millis(5);
+
+/// Weight of a part in the running mean of their sizes.
+const SIZE_WEIGHT: f64 = 0.05;
 
 /// What a device shall do.
 #[derive(Debug)]
@@ -80,6 +85,10 @@ pub struct Core<K, I> {
     epoch: u64,
     queue: Queue<K, I>,
     devices: Vec<Device>,
+    /// By how much estimates of a part's end were outlasted.
+    margins: Margins,
+    /// Running mean of the tokens of parts.
+    usual_tokens: f64,
     draining: bool,
 }
 
@@ -94,6 +103,8 @@ impl<K, I> Core<K, I> {
             epoch,
             queue: Queue::new(),
             devices: (0..devices.max(1)).map(|_| Device::new(budget)).collect(),
+            margins: Margins::default(),
+            usual_tokens: 0.0,
             draining: false,
             config,
         }
@@ -102,13 +113,15 @@ impl<K, I> Core<K, I> {
     /// Reserves room for a part, or says why not. It counts as queued from now on.
     ///
     /// # Errors
-    /// A [`Refusal`] when draining or dead, when the queue has no room, or when the
-    /// estimated end is past the deadline.
+    /// A [`Refusal`] when draining or dead, when the queue has no room, when the estimated end is past the deadline, or
+    /// when the wait is longer than a standing queue may make it.
     pub fn admit(&mut self, now: At, request: Request<At>, key: K) -> Result<PartId, Refusal> {
+        self.usual_tokens += SIZE_WEIGHT * (request.tokens as f64 - self.usual_tokens);
         self.admissible(now, &request)?;
-        let work = self.cost().map_or(Duration::ZERO, |cost| secs(cost.queue_seconds(request.tokens, self.budget())));
+        let promise = Promise { admitted: now, seconds: self.end_seconds(now, &request) };
+        let work = secs(self.own_seconds(request.tokens));
         let small = self.budget() / form::SMALL_SHARE;
-        Ok(self.queue.open(now, request, key, work, small))
+        Ok(self.queue.open(request, key, queue::Entry { promise, work, small }))
     }
 
     /// Adds units to a part, in place of as many reserved tokens. `at` is the
@@ -118,7 +131,6 @@ impl<K, I> Core<K, I> {
     }
 
     /// No more units of this part will come; what is still reserved is given back.
-    /// The part itself where nothing of it waits.
     pub fn close(&mut self, id: PartId) {
         self.queue.close(id);
     }
@@ -130,7 +142,7 @@ impl<K, I> Core<K, I> {
 
     /// Forgets the parts whose deadline has come.
     pub fn expire(&mut self, now: At) -> Vec<Gone<K, I>> {
-        self.queue.expire(now)
+        expire(&mut self.queue, &mut self.margins, now)
     }
 
     /// Forgets everything, for a driver that has no device left.
@@ -143,13 +155,23 @@ impl<K, I> Core<K, I> {
     pub fn poll(&mut self, now: At, device: usize) -> Polled<K, I> {
         let free = self.devices.iter().filter(|d| d.is_free()).count().max(1);
         let Some(dev) = self.devices.get_mut(device).filter(|d| d.may_seal()) else {
-            let expired = self.queue.expire(now);
+            let expired = expire(&mut self.queue, &mut self.margins, now);
             return Polled { expired, turn: Turn::Wait(self.queue.next_deadline()) };
         };
-        // The batch starts when the running one ends; whose deadline comes before that is not in it.
+        // The batch starts when the running one ends; whose deadline comes before that is not in it, nor who could not
+        // be answered in time if it started with this batch.
         let starts = dev.free_at(now);
         let seal_at = dev.seal_at(now);
-        let expired = self.queue.expire(if seal_at <= now { starts } else { now });
+        let cost = dev.fit.cost();
+        let mut expired = expire(&mut self.queue, &mut self.margins, if seal_at <= now { starts } else { now });
+        if seal_at <= now
+            && let Some(cost) = dev.fit.measured().filter(|_| !dev.is_stale(now))
+        {
+            for part in self.queue.doomed(starts, cost, dev.budget) {
+                self.margins.observe(part.promise.seconds, Duration::MAX);
+                expired.push(part);
+            }
+        }
         let wake = |at: Option<At>| Turn::Wait([at, self.queue.next_deadline()].into_iter().flatten().min());
         let ready = self.queue.tokens();
         if ready == 0 {
@@ -159,7 +181,6 @@ impl<K, I> Core<K, I> {
         if seal_at > now {
             return Polled { expired, turn: wake(Some(seal_at)) };
         }
-        let cost = dev.fit.cost();
         let knee = dev.fit.knee(dev.budget);
         if ready < u64::from(knee) && self.queue.reserved() > 0 {
             // Siblings are being tokenized: a running batch hides the wait, an idle
@@ -180,9 +201,9 @@ impl<K, I> Core<K, I> {
         // Devices that are free at once share what waits, in pieces worth a batch.
         let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
         let budget = dev.budget.min(share.max(knee as usize)).max(1);
-        let units = self.queue.form(form::Sealing { starts, budget, cost: dev.fit.measured(), knee: knee as usize });
-        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
-        dev.sealed = Some(tokens);
+        let sealing = form::Sealing { starts, budget, cost: dev.careful_cost(), knee: knee as usize };
+        let form::Formed { units, complete } = self.queue.form(sealing);
+        dev.seal(&units, complete);
         Polled { expired, turn: Turn::Batch(units) }
     }
 
@@ -196,7 +217,9 @@ impl<K, I> Core<K, I> {
     /// The running batch of `device` ended (or its sealed one, if it never started).
     pub fn finished(&mut self, now: At, device: usize, ran: Ran) {
         if let Some(dev) = self.devices.get_mut(device) {
-            dev.stop(now, ran);
+            for promise in dev.stop(now, ran) {
+                self.margins.observe(promise.seconds, now.saturating_sub(promise.admitted));
+            }
         }
     }
 
@@ -234,7 +257,7 @@ impl<K, I> Core<K, I> {
         if let Some(dev) = self.devices.get_mut(device) {
             dev.alive = false;
             dev.retired = true;
-            dev.sealed = None;
+            dev.unseal();
         }
     }
 
@@ -283,7 +306,7 @@ impl<K, I> Core<K, I> {
     /// Tokens admitted and not yet in a running batch.
     #[must_use]
     pub fn queued_tokens(&self) -> u64 {
-        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed).sum();
+        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_tokens()).sum();
         self.queue.tokens() + self.queue.reserved() + sealed
     }
 
@@ -298,7 +321,7 @@ impl<K, I> Core<K, I> {
         self.devices.iter().map(Device::gauge)
     }
 
-    /// Mean cost of the devices; `None` before any batch was measured.
+    /// Cost of the first live device that has measured one; `None` before that.
     fn cost(&self) -> Option<Cost> {
         self.devices.iter().filter(|dev| dev.alive).find_map(|dev| dev.fit.measured())
     }
@@ -307,6 +330,24 @@ impl<K, I> Core<K, I> {
     fn budget(&self) -> usize {
         self.devices.iter().filter(|dev| dev.alive).map(|dev| dev.budget).max().unwrap_or(self.config.max_batch_tokens)
     }
+}
+
+/// What was estimated of a part as it was admitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promise {
+    /// When that was.
+    pub(crate) admitted: At,
+    /// Seconds from then to its answer.
+    pub(crate) seconds: f64,
+}
+
+/// Forgets the parts whose deadline has come; their estimates were outlasted.
+fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<Gone<K, I>> {
+    let gone = queue.expire(now);
+    for part in &gone {
+        margins.observe(part.promise.seconds, now.saturating_sub(part.promise.admitted));
+    }
+    gone
 }
 
 /// Seconds as a duration; nonsense is zero, too much is the most there is.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    At,
+    At, Cost, Promise, secs,
     tenants::{Class, Order},
 };
 use crate::request::{Lane, Priority, Request, Tenant, Unit};
@@ -55,6 +55,8 @@ pub struct Gone<K, I> {
     pub key: K,
     /// What waited of it.
     pub units: Vec<I>,
+    /// What was estimated of it.
+    pub(crate) promise: Promise,
 }
 
 /// A part as it is known.
@@ -71,6 +73,7 @@ pub(super) struct Part<K, I> {
     reserved: u64,
     open: bool,
     tokens: u64,
+    promise: Promise,
     /// Ascending by (tokens, index from the end): units leave from the end, longest and first first.
     units: Vec<(usize, Reverse<usize>, I)>,
 }
@@ -81,16 +84,24 @@ impl<K, I> Part<K, I> {
         self.units.partition_point(|(tokens, ..)| *tokens <= limit).checked_sub(1)
     }
 
-    /// Tokens that wait or are still to come.
-    pub(super) fn left(&self) -> u64 {
-        self.tokens + self.reserved
-    }
-
     /// Tokens of the largest unit.
     pub(super) fn longest(&self) -> Option<usize> {
         self.units.last().map(|(tokens, ..)| *tokens)
     }
 }
+
+/// What admission found out of a part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) promise: Promise,
+    /// Time of its own work.
+    pub(super) work: Duration,
+    /// It is a small one if it has at most so many tokens.
+    pub(super) small: usize,
+}
+
+/// Parts that are looked at for being too late before a batch: bounds the time under the lock.
+const DOOM_LOOK: usize = 64;
 
 /// Every part that is known.
 #[derive(Debug)]
@@ -165,12 +176,13 @@ impl<K, I> Queue<K, I> {
         self.parts.get(&id)
     }
 
-    /// A part of estimated `work`; it is a small one if it has at most `small` tokens.
-    pub(super) fn open(&mut self, now: At, request: Request<At>, key: K, work: Duration, small: usize) -> PartId {
+    /// A part that was admitted.
+    pub(super) fn open(&mut self, request: Request<At>, key: K, entry: Entry) -> PartId {
         let id = self.next;
         self.next += 1;
         let Request { tokens, deadline, priority, tenant } = request;
-        let patient = now.saturating_add(PATIENCE);
+        let Entry { promise, work, small } = entry;
+        let patient = promise.admitted.saturating_add(PATIENCE);
         let latest = deadline.map(|at| at.saturating_sub(work));
         let part = Part {
             key,
@@ -183,9 +195,10 @@ impl<K, I> Queue<K, I> {
             reserved: tokens,
             open: true,
             tokens: 0,
+            promise,
             units: Vec::new(),
         };
-        self.classes[part.class].join(tenant);
+        self.classes[part.class].join(tenant, promise.admitted);
         self.classes[part.class].add(tenant, tokens);
         self.reserved += tokens;
         self.deadlines.extend(deadline.map(|at| (at, id)));
@@ -254,7 +267,8 @@ impl<K, I> Queue<K, I> {
         if let Some(at) = part.deadline {
             self.deadlines.remove(&(at, id));
         }
-        Some(Gone { id, key: part.key, units: part.units.into_iter().map(|(_, _, item)| item).collect() })
+        let units = part.units.into_iter().map(|(_, _, item)| item).collect();
+        Some(Gone { id, key: part.key, units, promise: part.promise })
     }
 
     /// Takes out the parts whose deadline has come.
@@ -274,6 +288,21 @@ impl<K, I> Queue<K, I> {
         gone
     }
 
+    /// Takes out the parts that would be late even if all that waits of them started at `starts`: the device shall not
+    /// work for nobody.
+    pub(super) fn doomed(&mut self, starts: At, cost: Cost, budget: usize) -> Vec<Gone<K, I>> {
+        // The index knows the work a part came with; what was served since gave it slack.
+        let late = |(_, id): &&Order| {
+            self.parts.get(id).is_some_and(|part| {
+                let work = secs(cost.queue_seconds(part.tokens, budget));
+                part.deadline.is_some_and(|at| starts.saturating_add(work) > at)
+            })
+        };
+        let due = self.urgent.range(..=(starts, PartId::MAX)).take(DOOM_LOOK);
+        let late: Vec<PartId> = due.filter(late).map(|(_, id)| *id).collect();
+        late.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
     /// Takes out everything.
     pub(super) fn clear(&mut self) -> Vec<Gone<K, I>> {
         let ids: Vec<PartId> = self.parts.keys().copied().collect();
@@ -287,7 +316,7 @@ impl<K, I> Queue<K, I> {
         id: PartId,
         mut room: impl FnMut(&Taken<I>) -> usize,
         first: usize,
-        out: &mut Vec<Taken<I>>,
+        out: &mut super::form::Formed<I>,
     ) -> usize {
         let Some(part) = self.parts.get_mut(&id) else { return 0 };
         let (mut limit, mut taken) = (first, 0);
@@ -296,7 +325,7 @@ impl<K, I> Queue<K, I> {
             taken += tokens;
             let unit = Taken { part: id, index, tokens, item };
             limit = room(&unit);
-            out.push(unit);
+            out.units.push(unit);
         }
         if taken == 0 {
             return 0;
@@ -316,7 +345,9 @@ impl<K, I> Queue<K, I> {
                 if let Some(at) = part.deadline {
                     self.deadlines.remove(&(at, id));
                 }
-                self.parts.remove(&id);
+                if let Some(part) = self.parts.remove(&id) {
+                    out.complete.push(part.promise);
+                }
             }
         }
         taken

@@ -27,11 +27,20 @@ struct Flow {
     tokens: u64,
     /// Parts known, waiting or not.
     parts: usize,
+    /// When it last had none waiting.
+    empty_at: At,
+    /// Tokens of it that were refused for time since then.
+    refused: u64,
     small: BTreeSet<Order>,
     large: BTreeSet<Order>,
 }
 
 impl Flow {
+    /// Whether more of it comes than is served.
+    fn stands(&self) -> bool {
+        self.tokens > 0 && self.refused > 0
+    }
+
     fn is_ready(&self) -> bool {
         !(self.small.is_empty() && self.large.is_empty())
     }
@@ -48,6 +57,8 @@ pub(super) struct Class {
     tokens: u64,
     /// Tenants with tokens.
     holders: u64,
+    /// Of these, tenants of which work was refused.
+    standing: u64,
 }
 
 impl Class {
@@ -57,18 +68,38 @@ impl Class {
     }
 
     /// Tokens that are served before `tokens` more of `tenant`, those included:
-    /// tenants share evenly, so each other one gets at most as much as this one has.
+    /// tenants share evenly, so each other one gets at most as much as this one has. Of whom work was refused gets that
+    /// much, whatever it has now: more of its work comes while this one's waits.
     pub(super) fn ahead(&self, tenant: Tenant, tokens: u64) -> u64 {
-        let own = self.flows.get(&tenant).map_or(0, |flow| flow.tokens);
+        let flow = self.flows.get(&tenant);
+        let own = flow.map_or(0, |flow| flow.tokens);
         let others = self.holders.saturating_sub(u64::from(own > 0));
+        let standing = self.standing.saturating_sub(u64::from(flow.is_some_and(Flow::stands)));
         let mine = own.saturating_add(tokens);
-        let shared = self.tokens.saturating_sub(own).min(mine.saturating_mul(others));
-        mine.saturating_add(shared)
+        let now = self.tokens.saturating_sub(own).min(mine.saturating_mul(others));
+        mine.saturating_add(now.max(mine.saturating_mul(standing)))
+    }
+
+    /// When `tenant` last had nothing waiting, and how many of its tokens were refused for time since; `None` where it
+    /// has nothing now.
+    pub(super) fn standing(&self, tenant: Tenant) -> Option<(At, u64)> {
+        self.flows.get(&tenant).filter(|flow| flow.tokens > 0).map(|flow| (flow.empty_at, flow.refused))
+    }
+
+    /// Tokens of `tenant` were refused for time. Of one that has nothing waiting no queue stands.
+    pub(super) fn refuse(&mut self, tenant: Tenant, tokens: u64) {
+        let Some(flow) = self.flows.get_mut(&tenant).filter(|flow| flow.tokens > 0) else { return };
+        self.standing += u64::from(!flow.stands() && tokens > 0);
+        flow.refused = flow.refused.saturating_add(tokens);
     }
 
     /// A part of `tenant` is known from now on.
-    pub(super) fn join(&mut self, tenant: Tenant) {
-        self.flows.entry(tenant).or_default().parts += 1;
+    pub(super) fn join(&mut self, tenant: Tenant, now: At) {
+        let flow = self.flows.entry(tenant).or_default();
+        flow.parts += 1;
+        if flow.tokens == 0 {
+            flow.empty_at = now;
+        }
     }
 
     /// A part of `tenant` is no longer known.
@@ -97,9 +128,14 @@ impl Class {
     pub(super) fn drop_tokens(&mut self, tenant: Tenant, tokens: u64) {
         let Some(flow) = self.flows.get_mut(&tenant) else { return };
         let dropped = tokens.min(flow.tokens);
+        let stood = flow.stands();
         flow.tokens -= dropped;
         self.tokens -= dropped;
-        self.holders -= u64::from(flow.tokens == 0 && dropped > 0);
+        if flow.tokens == 0 && dropped > 0 {
+            self.holders -= 1;
+            self.standing -= u64::from(stood);
+            flow.refused = 0;
+        }
     }
 
     /// Units of a part wait from now on.

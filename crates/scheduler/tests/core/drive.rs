@@ -19,6 +19,8 @@ pub(crate) type Item = (u64, usize);
 pub(crate) struct Formed {
     pub(crate) sealed: At,
     pub(crate) started: Option<At>,
+    /// When it ends.
+    pub(crate) ends: Option<At>,
     pub(crate) device: usize,
     pub(crate) units: Vec<Taken<Item>>,
 }
@@ -52,6 +54,9 @@ pub(crate) struct World {
     pub(crate) core: Core<u64, Item>,
     pub(crate) now: At,
     pub(crate) cost: Cost,
+    /// Deviation of the logarithm of what batches take.
+    pub(crate) noise: f64,
+    dice: u64,
     devices: Vec<Device>,
     pub(crate) batches: Vec<Formed>,
     pub(crate) expired: Vec<(u64, At)>,
@@ -64,7 +69,7 @@ impl World {
         let config = SchedulerConfig { max_batch_tokens: budget, ..SchedulerConfig::default() };
         let idle = (0..devices).map(|_| Device::default()).collect();
         let core = Core::new(config, devices, 1);
-        Self { core, now: At::ZERO, cost, devices: idle, batches: vec![], expired: vec![], next: 0 }
+        Self { core, now: At::ZERO, cost, noise: 0.0, dice: 5, devices: idle, batches: vec![], expired: vec![], next: 0 }
     }
 
     /// One device whose cost the core knows: a few batches of two sizes ran.
@@ -121,7 +126,7 @@ impl World {
                     Turn::Batch(units) => {
                         assert!(!units.is_empty(), "an empty batch");
                         assert!(self.devices[device].prepared.is_none(), "two batches sealed");
-                        self.batches.push(Formed { sealed: self.now, started: None, device, units });
+                        self.batches.push(Formed { sealed: self.now, started: None, ends: None, device, units });
                         self.devices[device].prepared = Some(self.batches.len() - 1);
                         self.start(device);
                     }
@@ -136,10 +141,21 @@ impl World {
         }
         let Some(batch) = self.devices[device].prepared.take() else { return };
         let tokens = self.batches[batch].tokens();
-        let duration = Duration::from_secs_f64(self.cost.batch_seconds(tokens as u64));
+        let scatter = (self.noise * self.normal()).exp();
+        let duration = Duration::from_secs_f64(self.cost.batch_seconds(tokens as u64) * scatter);
         self.batches[batch].started = Some(self.now);
+        self.batches[batch].ends = Some(self.now + duration);
         self.core.started(self.now, device, Duration::ZERO);
         self.devices[device].running = Some((self.now + duration, BatchRecord { duration, tokens }));
+    }
+
+    /// A seeded draw, near enough to normal: the sum of twelve even ones.
+    fn normal(&mut self) -> f64 {
+        let mut even = || {
+            self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.dice >> 11) as f64 / (1u64 << 53) as f64
+        };
+        (0..12).map(|_| even()).sum::<f64>() - 6.0
     }
 
     fn next_event(&self) -> Option<At> {

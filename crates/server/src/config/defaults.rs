@@ -56,6 +56,10 @@ pub const SMALL_MODEL_PARAMETERS: u64 = 25_000_000;
 /// caller with a deadline is refused long before.
 pub const MAX_QUEUE_TOKENS: u64 = 1 << 20;
 
+/// Longest estimated wait: it outlasts any burst that people wait for. Bulk work comes back, and whoever set no deadline
+/// hears in time that the server is busy.
+pub const MAX_QUEUE_WAIT: Span = Span::secs(10);
+
 /// Items in one request: far above any rerank list, low enough that per-item bookkeeping stays in
 /// the megabytes.
 pub const MAX_ITEMS: u32 = 10_000;
@@ -63,6 +67,10 @@ pub const MAX_ITEMS: u32 = 10_000;
 /// Bytes of one message either way. Above `MAX_TEXT_BYTES`, so that one huge document is that
 /// document's error and not the request's.
 pub const MAX_MESSAGE_BYTES: u64 = 64 << 20;
+
+/// Messages of one connection's requests: two of the largest, or a thousand rerank parts of 130 kB. Whoever may connect
+/// can make the server hold as many for each connection.
+pub const MAX_CONNECTION_BYTES: u64 = 128 << 20;
 
 /// Bytes of one text: about 250,000 tokens, more than any encoder reads.
 pub const MAX_TEXT_BYTES: u64 = 1 << 20;

@@ -127,12 +127,18 @@ pub struct Config {
     /// Tokens that may wait in a model's queue
     #[arg(long, env = "SORTIE_MAX_QUEUE_TOKENS", value_name = "N")]
     pub max_queue_tokens: u64,
+    /// Longest estimated wait that a request is taken with, with or without a deadline; a queue that stands is held shorter
+    #[arg(long, env = "SORTIE_MAX_QUEUE_WAIT", value_name = "TIME")]
+    pub max_queue_wait: Span,
     /// Items in one request
     #[arg(long, env = "SORTIE_MAX_ITEMS", value_name = "N")]
     pub max_items: u32,
     /// Bytes of one message, either way
     #[arg(long, env = "SORTIE_MAX_MESSAGE_BYTES", value_name = "N")]
     pub max_message_bytes: u64,
+    /// Bytes of the messages of one connection's requests, from their first byte to their answer
+    #[arg(long, env = "SORTIE_MAX_CONNECTION_BYTES", value_name = "N")]
+    pub max_connection_bytes: u64,
     /// Bytes of one text
     #[arg(long, env = "SORTIE_MAX_TEXT_BYTES", value_name = "N")]
     pub max_text_bytes: u64,
@@ -209,8 +215,10 @@ impl Default for Config {
             ort_library: None,
             max_batch_tokens: defaults::MAX_BATCH_TOKENS,
             max_queue_tokens: defaults::MAX_QUEUE_TOKENS,
+            max_queue_wait: defaults::MAX_QUEUE_WAIT,
             max_items: defaults::MAX_ITEMS,
             max_message_bytes: defaults::MAX_MESSAGE_BYTES,
+            max_connection_bytes: defaults::MAX_CONNECTION_BYTES,
             max_text_bytes: defaults::MAX_TEXT_BYTES,
             max_concurrent_requests: defaults::MAX_CONCURRENT_REQUESTS,
             replica: String::new(),

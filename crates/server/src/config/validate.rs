@@ -18,6 +18,7 @@ impl Config {
             ("max_items", u64::from(self.max_items)),
             ("max_message_bytes", self.max_message_bytes),
             ("max_text_bytes", self.max_text_bytes),
+            ("max_connection_bytes", self.max_connection_bytes),
             ("max_concurrent_requests", u64::from(self.max_concurrent_requests)),
             ("max_connections", u64::from(self.max_connections)),
             ("max_concurrent_streams", u64::from(self.max_concurrent_streams)),
@@ -35,6 +36,9 @@ impl Config {
         if self.max_text_bytes > self.max_message_bytes {
             return Err(ConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
         }
+        if self.max_connection_bytes < self.max_message_bytes {
+            return Err(ConfigError::invalid("max_connection_bytes", "must be at least max_message_bytes"));
+        }
         if self.max_queue_tokens < u64::from(self.batch_tokens(&devices, None)) {
             return Err(ConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
         }
@@ -43,6 +47,7 @@ impl Config {
         }
         for (field, time) in [
             ("reload_interval", self.reload_interval),
+            ("max_queue_wait", self.max_queue_wait),
             ("keepalive_timeout", self.keepalive_timeout),
             ("handshake_timeout", self.handshake_timeout),
         ] {

@@ -28,6 +28,7 @@ const AGE_JITTER: f64 = 0.1;
 pub(crate) struct Limits {
     max_connections: u32,
     max_streams: u32,
+    max_bytes: u64,
     max_header_bytes: u32,
     age: Option<Duration>,
     age_grace: Duration,
@@ -43,6 +44,7 @@ impl Limits {
         Self {
             max_connections: config.max_connections,
             max_streams: config.max_concurrent_streams,
+            max_bytes: config.max_connection_bytes,
             max_header_bytes: config.max_header_bytes,
             age: config.max_connection_age.some(),
             age_grace: config.max_connection_age_grace.0,

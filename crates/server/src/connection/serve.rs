@@ -20,6 +20,7 @@ use super::{
     Limits, Peer,
     io::{Counted, Flow, counted},
 };
+use crate::held::ConnectionBytes;
 
 /// Bytes that open every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE_BYTES: u64 = 24;
@@ -32,6 +33,14 @@ const LEAST_TAKEN_BYTES: u64 = 1 << 10;
 /// read and handed on by itself. No more: whoever may connect can make a connection hold some seven of them, unfinished headers among
 /// them.
 const MAX_FRAME_BYTES: u32 = 64 << 10;
+
+/// Flow-control window of one request: bytes that may come before the server has read any. A part of 200 passages is
+/// 130 to 200 kB, so that one comes without a pause. HTTP/2's own 64 KiB would cost three round trips.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Flow-control window of all requests of a connection: what the transport holds unread at most. The price of more is
+/// memory that any peer may take, times [`max_connections`](crate::config::defaults::MAX_CONNECTIONS).
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Serves one connection until it ends, and says why it did: one of
 /// [`ENDINGS`](crate::metrics::ENDINGS).
@@ -49,9 +58,11 @@ where
 {
     let flow = Arc::new(Flow::default());
     let of_answers = Arc::clone(&flow);
+    let bytes = ConnectionBytes::new(limits.max_bytes);
     let service = service
         .map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Arc::clone(&bytes));
             request.map(Body::new)
         })
         .map_response(move |response: Response<Body>| response.map(|body| counted(body, Arc::clone(&of_answers))));
@@ -131,6 +142,8 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_frame_size(MAX_FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_bytes)
         .keep_alive_interval(limits.keepalive_interval)

@@ -160,15 +160,31 @@ pub enum ServeError {
         /// When to come again.
         retry_after: Duration,
     },
-    /// The wait is longer than the deadline allows.
-    #[error("the wait is about {} ms, the deadline leaves {} ms", .wait.as_millis(), .remaining.as_millis())]
+    /// The answer would come too late, or the wait would take too much of the time that is left.
+    #[error("the answer would take about {} ms, the deadline leaves {} ms", .wait.as_millis(), .remaining.as_millis())]
     DeadlineTooShort {
         /// The estimated wait.
         wait: Duration,
         /// What the deadline leaves.
         remaining: Duration,
+        /// When to come again; `None` where waiting cannot help here.
+        retry_after: Option<Duration>,
+    },
+    /// A request without a deadline would wait longer than a queue may make it.
+    #[error("the wait is about {} ms, at most {} ms are allowed; max_queue_wait", .wait.as_millis(), .limit.as_millis())]
+    WaitTooLong {
+        /// The estimated wait.
+        wait: Duration,
+        /// The longest that is allowed now.
+        limit: Duration,
         /// When to come again.
         retry_after: Duration,
+    },
+    /// Messages of one connection's requests hold as many bytes as they may.
+    #[error("requests of this connection hold {limit} bytes, which is all that may; max_connection_bytes")]
+    ConnectionFull {
+        /// The limit.
+        limit: u64,
     },
     /// As many requests wait for the model as may.
     #[error("{limit} requests wait for the model, which is all that may")]

@@ -8,7 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{DOMAIN, ServeError};
 
-/// Pushback that means "do not send this again" (gRFC A6: negative).
+/// Pushback that means "do not send this again" (gRFC A6: negative): never, or, where the code says that the server has
+/// too much work, not to this server.
 const NEVER_MS: i64 = -1;
 
 /// One row of the table.
@@ -27,7 +28,7 @@ struct Row {
 enum Retry {
     /// Say nothing: the code says it.
     Silent,
-    /// The same call will fail again.
+    /// The same call will fail again here.
     Never,
     /// After this long; 0 means at once, on another server.
     After(Duration),
@@ -72,10 +73,22 @@ impl ServeError {
                 .fact("queued_tokens", queued)
                 .fact("max_queue_tokens", limit)
                 .after(*retry_after),
-            E::DeadlineTooShort { wait, remaining, retry_after } => row(Code::ResourceExhausted, "DEADLINE_TOO_SHORT")
+            E::DeadlineTooShort { wait, remaining, retry_after } => {
+                let row = row(Code::ResourceExhausted, "DEADLINE_TOO_SHORT")
+                    .fact("wait_ms", wait.as_millis())
+                    .fact("remaining_ms", remaining.as_millis());
+                match retry_after {
+                    Some(pause) => row.after(*pause),
+                    None => row.never(),
+                }
+            }
+            E::WaitTooLong { wait, limit, retry_after } => row(Code::ResourceExhausted, "WAIT_TOO_LONG")
                 .fact("wait_ms", wait.as_millis())
-                .fact("remaining_ms", remaining.as_millis())
+                .fact("limit_ms", limit.as_millis())
                 .after(*retry_after),
+            E::ConnectionFull { limit } => row(Code::ResourceExhausted, "CONNECTION_FULL")
+                .fact("max_connection_bytes", limit)
+                .after(TOO_MANY_REQUESTS_WAIT),
             E::TooManyParts { limit, retry_after } => {
                 row(Code::ResourceExhausted, "TOO_MANY_PARTS").fact("limit", limit).after(*retry_after)
             }

@@ -84,6 +84,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
+        max_queue_wait: config.max_queue_wait.0,
         ..SchedulerConfig::default()
     };
     let warm = config.warm_up;

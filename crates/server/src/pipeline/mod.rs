@@ -1,7 +1,7 @@
 //! The one way of a request through the server:
 //!
 //! ```text
-//! validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await → assemble
+//! may it come in at all? → read and validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await → assemble
 //! ```
 //!
 //! The services differ in how inputs are read ([`Reading`]), what is wanted of
@@ -23,7 +23,8 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::RwLock;
 use sortie_engine::{InputError, ItemFault, Output, TokenDetail, Want};
 use sortie_proto::v1;
-use sortie_scheduler::{PartError, Refusal, Request, Tenant};
+use sortie_scheduler::{Admission, PartError, Refusal, Request, Tenant};
+use tokio::time::Instant;
 
 pub(crate) use estimate::TokenRatio;
 pub(crate) use pool::TokenizerPool;
@@ -34,12 +35,13 @@ pub(crate) use tokenize::{make_query, tokenize};
 pub(crate) use validate::{TextRules, check_answer_size, check_list, enum_value, text_rules};
 
 use crate::{
+    backend::EngineBackend,
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Served,
 };
 
-/// A request's work: validated, not yet admitted.
+/// A request's work.
 pub(crate) struct Work {
     /// The inputs, in request order.
     pub(crate) asked: Vec<Asked>,
@@ -63,23 +65,47 @@ pub(crate) struct Item {
 /// One a request item.
 pub(crate) type Items = Vec<Result<Item, ItemRefusal>>;
 
-/// Runs `work` on `served`.
-pub(crate) async fn run(
-    served: &Arc<Served>,
-    context: &RequestContext,
-    work: Work,
-) -> Result<(Items, v1::PartInfo), ServeError> {
-    let Work { asked, reading, want } = work;
-    let estimate = estimate::tokens(&asked, &reading, &served.ratio, served.info().max_length);
-    context.note_size(asked.len(), estimate);
-    let request = Request {
-        tokens: estimate,
+/// What `context` asks of the scheduler.
+fn request(context: &RequestContext, tokens: u64) -> Request<Instant> {
+    Request {
+        tokens,
         deadline: context.deadline,
         priority: context.caller.priority,
         tenant: Tenant::named(&context.caller.tenant),
-    };
-    let admission = served.scheduler.admit(request).map_err(refused)?;
+    }
+}
 
+/// Refuses a request that would be refused whatever is in it, before its message is read.
+///
+/// # Errors
+/// As [`admit`], for the tokens that the caller said it has, or for next to none.
+pub(crate) fn check_admissible(served: &Served, context: &RequestContext) -> Result<(), ServeError> {
+    served.scheduler.admissible(&request(context, context.caller.tokens.max(1))).map_err(refused)
+}
+
+/// Reserves room for inputs that all share `shared`, before any is tokenized. Dropping it gives the room back.
+///
+/// # Errors
+/// Where the queue has no room or no time for them.
+pub(crate) fn admit(
+    served: &Served,
+    context: &RequestContext,
+    asked: &[Asked],
+    shared: Option<&Asked>,
+) -> Result<Admission<EngineBackend>, ServeError> {
+    let estimate = estimate::tokens(asked, shared, &served.ratio, served.info().max_length);
+    context.note_size(asked.len(), estimate);
+    served.scheduler.admit(request(context, estimate)).map_err(refused)
+}
+
+/// Runs `work`, which was admitted, on `served`.
+pub(crate) async fn run(
+    served: &Arc<Served>,
+    context: &RequestContext,
+    admission: Admission<EngineBackend>,
+    work: Work,
+) -> Result<(Items, v1::PartInfo), ServeError> {
+    let Work { asked, reading, want } = work;
     let (feed, ticket) = admission.stream();
     let sink = Sink::Feed { feed: RwLock::new(Some(feed)), want };
     let reads = Reader::start(served, context, asked, reading, sink);
@@ -163,6 +189,7 @@ fn refused(refusal: Refusal) -> ServeError {
         Refusal::TooLate { wait, remaining, retry_after } => {
             ServeError::DeadlineTooShort { wait, remaining, retry_after }
         }
+        Refusal::WaitTooLong { wait, limit, retry_after } => ServeError::WaitTooLong { wait, limit, retry_after },
         Refusal::NoDevice => ServeError::BackendGone,
         Refusal::TooLarge { tokens, limit } => ServeError::JobTooLarge { tokens, limit },
         Refusal::Draining => ServeError::Draining,

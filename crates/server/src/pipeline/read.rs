@@ -39,7 +39,7 @@ pub(crate) enum Reading {
 
 impl Reading {
     /// Tokens that every sequence has from elsewhere: the query's.
-    pub(crate) fn shared_tokens(&self) -> usize {
+    pub(super) fn shared_tokens(&self) -> usize {
         match self {
             Reading::Documents(query) => query.tokens(),
             Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0,

@@ -7,15 +7,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sortie_engine::{EncodeOptions, InputError, Query};
-use sortie_proto::v1::{Input, input::Kind};
+use sortie_engine::{InputError, Query};
+use sortie_proto::v1::input::Kind;
 use tokio::sync::oneshot;
 
 use super::{
     pool::Work,
     read::{Asked, Reading, Tokens},
     reader::{Reader, Sink},
-    validate::PromptText,
     whole_request,
 };
 use crate::{
@@ -46,13 +45,11 @@ pub(crate) async fn tokenize(
 pub(crate) async fn make_query(
     served: &Arc<Served>,
     context: &RequestContext,
-    input: Input,
-    prompt: Option<Arc<PromptText>>,
-    fit: EncodeOptions,
+    asked: Asked,
 ) -> Result<Query, ServeError> {
     let begun = Instant::now();
-    let asked = (input, prompt, fit);
-    if bytes(&asked) <= SHORT_QUERY_BYTES {
+    let (bytes, ids) = asked.size();
+    if bytes + ids * size_of::<u32>() <= SHORT_QUERY_BYTES {
         let made = catch_unwind(AssertUnwindSafe(|| query(served, &asked)))
             .map_err(|_| ServeError::Internal("tokenizing the query panicked".to_owned()))?;
         context.note_query(begun.elapsed());
@@ -67,19 +64,7 @@ pub(crate) async fn make_query(
     made.map_err(|error| whole_request("query", &error))
 }
 
-/// A query to be made: its input, what goes before it, and how it is made to fit.
-type AskedQuery = (Input, Option<Arc<PromptText>>, EncodeOptions);
-
-/// Bytes to be read, four an id.
-fn bytes((input, prompt, _): &AskedQuery) -> usize {
-    match &input.kind {
-        Some(Kind::Text(text)) => text.len() + prompt.as_ref().map_or(0, |prompt| prompt.text.len()),
-        Some(Kind::Tokens(tokens)) => tokens.ids.len() * size_of::<u32>(),
-        _ => 0,
-    }
-}
-
-fn query(served: &Served, (input, prompt, fit): &AskedQuery) -> Result<Query, InputError> {
+fn query(served: &Served, Asked { input, prompt, fit }: &Asked) -> Result<Query, InputError> {
     let tokenizer = served.model.tokenizer();
     match &input.kind {
         Some(Kind::Text(text)) => match prompt {
@@ -94,7 +79,7 @@ fn query(served: &Served, (input, prompt, fit): &AskedQuery) -> Result<Query, In
 /// A query that a thread of the pool makes.
 struct QueryWork {
     served: Arc<Served>,
-    asked: AskedQuery,
+    asked: Asked,
     tell: Mutex<Option<oneshot::Sender<Result<Query, InputError>>>>,
 }
 

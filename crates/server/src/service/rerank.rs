@@ -11,13 +11,13 @@ use sortie_proto::v1::{self, input::Kind};
 use super::{
     convert::{activation, asked, never_cut},
     similarity::cosines,
-    work::run,
+    work::run_admitted,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::{Registry, Served},
-    pipeline::{Asked, Reading, TextRules, Work, check_list, item_info, make_query, text_rules},
+    pipeline::{Asked, Reading, TextRules, Work, admit, check_list, item_info, make_query, text_rules},
     ranking::best,
 };
 
@@ -70,10 +70,13 @@ async fn by_pairs(
     rules: &TextRules,
     activation: Activation,
 ) -> Result<Scored, ServeError> {
-    let query = make_query(served, context, query, rules.prompt.clone(), rules.fit).await?;
-    let asked = documents.into_iter().map(|input| Asked { input, prompt: None, fit: rules.fit }).collect();
+    let asked: Vec<_> = documents.into_iter().map(|input| Asked { input, prompt: None, fit: rules.fit }).collect();
+    let query = Asked { input: query, prompt: rules.prompt.clone(), fit: rules.fit };
+    // Before anything is tokenized: what is refused shall cost nothing.
+    let admission = admit(served, context, &asked, Some(&query))?;
+    let query = make_query(served, context, query).await?;
     let work = Work { asked, reading: Reading::Documents(query), want: Want::Logits };
-    let (items, part) = run(served, context, work).await?;
+    let (items, part) = run_admitted(served, context, admission, work).await?;
     let mut scores: Vec<f32> = items
         .iter()
         .map(|item| match item.as_ref().map(|i| &i.output) {

@@ -42,7 +42,7 @@ async fn flood_until(
         }
         // The client's own timer has no reason to give.
         let other = reason(&status);
-        let fine = ["QUEUE_FULL", "DEADLINE_TOO_SHORT", "DEADLINE_EXCEEDED"].contains(&other.as_str());
+        let fine = ["QUEUE_FULL", "DEADLINE_TOO_SHORT", "DEADLINE_EXCEEDED", "WAIT_TOO_LONG"].contains(&other.as_str());
         assert!(fine || status.code() == Code::Cancelled, "{other}: {}", status.message());
     }
     unreachable!("the flood does not end")
@@ -63,6 +63,77 @@ async fn queue_full() {
 async fn deadline_too_short() {
     let timeout = Duration::from_millis(60);
     let status = flood_until(config(&["bert-rerank"]), 200, Some(timeout), "DEADLINE_TOO_SHORT").await;
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    // Waiting leaves even less time.
+    assert_eq!(pushback(&status), Some(-1));
+    assert!(report(status.metadata()).is_some(), "{status:?}");
+}
+
+/// Opens a Rerank over `sender` with more headers; its message is still to come.
+async fn open(
+    sender: &h2::client::SendRequest<bytes::Bytes>,
+    address: std::net::SocketAddr,
+    headers: &[(&str, &str)],
+) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
+    let mut request = http::Request::post(format!("http://{address}/sortie.v1.EncoderService/Rerank"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    sender.clone().ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap()
+}
+
+/// What would be refused whatever it says is refused before its message is there.
+#[tokio::test]
+async fn a_request_without_a_chance_is_refused_unread() {
+    let (server, mut client) = serve_with(config(&["bert-rerank"])).await;
+    // The device has just run: what is known of it holds.
+    client.rerank(job(1)).await.unwrap();
+    let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let hint = [("grpc-timeout", "20m"), ("sortie-model", "bert-rerank"), ("sortie-tokens", "1000000")];
+    let (answer, _message) = open(&sender, server.address, &hint).await;
+    let status = Status::from_header_map(answer.await.unwrap().headers()).unwrap();
+    let status = refused::<()>(Err(status), plain(Code::ResourceExhausted, "DEADLINE_TOO_SHORT"), &[]);
+    assert_eq!(pushback(&status), Some(-1));
+    assert!(report(status.metadata()).is_some());
+    connection.abort();
+}
+
+#[tokio::test]
+async fn connection_full() {
+    let mut config = config(&["bert-rerank"]);
+    (config.max_message_bytes, config.max_connection_bytes, config.max_text_bytes) = (1 << 20, 1 << 20, 1 << 20);
+    let (server, _client) = serve_with(config).await;
+    let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // Two messages of a million bytes, of which two thirds come.
+    let mut part = vec![0, 0, 0x0f, 0x42, 0x40];
+    part.resize(660_000, b' ');
+    let mut answers = Vec::new();
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        let (answer, mut message) = open(&sender, server.address, &[]).await;
+        message.send_data(bytes::Bytes::from(part.clone()), false).unwrap();
+        answers.push(answer);
+        messages.push(message);
+    }
+    let (first, _, _) = futures::future::select_all(answers).await;
+    let status = Status::from_header_map(first.unwrap().headers()).unwrap();
+    let want = plain(Code::ResourceExhausted, "CONNECTION_FULL");
+    let status = refused::<()>(Err(status), want, &["max_connection_bytes"]);
+    assert_eq!(pushback(&status), Some(50));
+    connection.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_too_long() {
+    let mut config = config(&["bert-rerank"]);
+    config.max_queue_wait = sortie_server::config::Span(Duration::from_millis(5));
+    let status = flood_until(config, 200, None, "WAIT_TOO_LONG").await;
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(pushback(&status).unwrap() > 0 && report(status.metadata()).is_some(), "{status:?}");
 }
