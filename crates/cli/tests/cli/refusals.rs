@@ -58,7 +58,7 @@ async fn the_field_and_the_wait_are_named() {
 async fn a_slow_server_meets_the_deadline() {
     let server = TestServer::start().await.unwrap();
     server.always(Reply::answer().gated(&Gate::new()));
-    let run = at(&[&server], &["embed", "a", "--deadline", "400ms"]).await;
+    let run = at(&[&server], &["embed", "a", "--deadline", "3s"]).await;
     assert_eq!(run.code, Some(4), "{run:?}");
     assert!(run.out.is_empty() && run.err.contains("--deadline"), "{run:?}");
 }
@@ -79,11 +79,12 @@ async fn a_server_that_dies_is_replaced_by_another() {
 async fn one_revision_fails_where_parts_differ() {
     let servers = [TestServer::start().await.unwrap(), TestServer::start().await.unwrap()];
     servers[1].always(Reply::answer().revision("r2"));
-    let long = "word ".repeat(200);
-    let args = ["embed", "--json", &long, &long, &long, &long];
-    let flagged = at(&[&servers[0], &servers[1]], &args).await;
+    // So much work that it is cut, and that neither half is late and asked for of the other server.
+    let input = format!("{}\n", "word ".repeat(200)).repeat(40);
+    let embed = async |args: &[&str]| reading(&[&servers[0], &servers[1]], args, input.as_bytes()).await;
+    let flagged = embed(&["embed", "--json"]).await;
     assert_eq!(flagged.json()["mixed_revisions"], true, "{flagged:?}");
-    let run = at(&[&servers[0], &servers[1]], &[&args[..], &["--one-revision"]].concat()).await;
+    let run = embed(&["embed", "--json", "--one-revision"]).await;
     assert_eq!(run.code, Some(70), "{run:?}");
     assert!(run.out.is_empty() && run.err.contains("revision"), "{run:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::common::{builder, fleet};
+use crate::common::{builder, fleet, until};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use parking_lot::Mutex;
 use sortie_client::TraceContext;
@@ -55,6 +55,8 @@ async fn a_span_for_the_job_each_chunk_and_each_attempt_with_reasons() {
     let servers = fleet(3).await;
     let client = builder(&servers).connect().await.unwrap();
     client.rerank("q", texts(1, 90)).job_id("j1").await.unwrap();
+    // A span ends with the last task that has it, of a connection for example: the job's after those below it.
+    until(|| spans.0.lock().iter().any(|span| span.0 == "job")).await;
     let seen = spans.0.lock().clone();
     let ours = |name: &str| seen.iter().filter(|span| span.0 == name).cloned().collect::<Vec<_>>();
     let job = &ours("job")[0];
