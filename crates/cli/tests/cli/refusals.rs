@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use sortie_testkit::{Gate, Reply, TestServer};
+use sortie_testkit::{Gate, Reply, TestServer, proto::metadata::PUSHBACK};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::support::{at, reading};
+
+/// A server that has room again in a minute and a half: longer than the tool waits if nothing is said.
+fn full(message: &str) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(90)));
+    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    status.metadata_mut().insert(PUSHBACK, "90000".parse().expect("a number"));
+    status
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_refusal_has_its_code_and_one_line() {
@@ -25,11 +33,10 @@ async fn every_kind_of_refusal_has_its_code_and_one_line() {
     ] {
         let server = TestServer::start().await.unwrap();
         // A full server is waited for, but not past the deadline.
-        let mut details = ErrorDetails::new();
-        if code == Code::ResourceExhausted {
-            details.set_retry_info(Some(Duration::from_secs(90)));
-        }
-        server.always(Reply::refuse(move || Status::with_error_details(code, "because", details.clone())));
+        server.always(Reply::refuse(move || match code {
+            Code::ResourceExhausted => full("because"),
+            _ => Status::new(code, "because"),
+        }));
         let run = at(&[&server], &["embed", "a"]).await;
         assert_eq!(run.code, Some(exit), "{code:?}: {run:?}");
         assert!(run.out.is_empty() && run.err.lines().count() == 1, "{code:?}: {run:?}");
@@ -46,10 +53,7 @@ async fn the_field_and_the_wait_are_named() {
     }));
     let run = at(&[&server], &["embed", "a"]).await;
     assert!(run.err.starts_with("error: dimensions: 999 is more than 384"), "{run:?}");
-    server.always(Reply::refuse(|| {
-        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(90)));
-        Status::with_error_details(Code::ResourceExhausted, "the queue is full", details)
-    }));
+    server.always(Reply::refuse(|| full("the queue is full")));
     let run = at(&[&server], &["embed", "a"]).await;
     assert!(run.err.contains("the queue is full") && run.err.contains("try again in 1m 30s"), "{run:?}");
 }
