@@ -2,7 +2,7 @@
 //!
 //! A service that links `sortie-client` must never compile ONNX Runtime, a
 //! tokenizer or a CUDA binding. The rules are read off cargo's own resolution of
-//! normal and build dependencies, over all features and platforms.
+//! normal and build dependencies, over all features, for this machine's platform.
 
 #![cfg(test)]
 
@@ -47,11 +47,11 @@ impl Graph {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
         let mut command = MetadataCommand::new();
         command.manifest_path(manifest).features(cargo_metadata::CargoOpt::AllFeatures);
-        // The lock file and the registry are there: this test was just built from them.
+        // The crates of other platforms were never downloaded here.
         let host = std::process::Command::new("rustc").arg("-vV").output().expect("rustc runs");
         let host = String::from_utf8(host.stdout).expect("rustc prints text");
         let host = host.lines().find_map(|l| l.strip_prefix("host: ")).expect("rustc names its host").to_owned();
-        command.other_options(["--filter-platform".to_owned(), host]);
+        command.other_options(["--locked".to_owned(), "--filter-platform".to_owned(), host]);
         Self::of(&command.exec().expect("cargo metadata runs"))
     }
 

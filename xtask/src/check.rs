@@ -10,20 +10,21 @@ use anyhow::Context as _;
 
 use crate::{buf, cache::Cache, steps::Steps, workspace};
 
+/// The feature of the timed server ([`crate::bench`]), which no other build has.
+const TIMED: &str = "sortie-server/timed";
+
 /// Runs every step and fails if one did.
 pub(crate) fn run() -> anyhow::Result<()> {
+    // Of the whole workspace each: of one package alone its dependencies have other features, and are all built anew.
     let mut cargo_steps = vec![
         ("formatting", cargo(&["fmt", "--all", "--", "--check"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         (
             "lints of timed",
-            cargo(&["clippy", "-p", "sortie-server", "--features", "timed", "--bins", "--", "-D", "warnings"]),
+            cargo(&["clippy", "--workspace", "--all-targets", "--features", TIMED, "--", "-D", "warnings"]),
         ),
         ("documentation", cargo(&["doc", "--workspace", "--no-deps"])),
-        (
-            "structure",
-            cargo(&["test", "--quiet", "-p", "sortie-tests", "--test", "dependency_direction", "--test", "layout"]),
-        ),
+        ("structure", cargo(&["test", "--quiet", "--workspace", "--test", "dependency_direction", "--test", "layout"])),
     ];
     if let Some((_, doc)) = cargo_steps.iter_mut().find(|(name, _)| *name == "documentation") {
         doc.env("RUSTDOCFLAGS", "-D warnings");

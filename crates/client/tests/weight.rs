@@ -29,16 +29,21 @@ const HEAVY: &[&str] = &[
     "opentelemetry",
 ];
 
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
+/// What cargo prints.
+fn cargo(arguments: &[&str]) -> String {
+    let out = Command::new(env!("CARGO")).args(arguments).output().expect("cargo runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("cargo prints text")
+}
+
 /// Name and version of every crate that is compiled for the client alone, with its default features.
 fn compiled() -> BTreeSet<(String, String)> {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--manifest-path", manifest, "-p", "sortie-client"])
-        .args(["-e", "normal,build", "--prefix", "none", "--format", "{p}"])
-        .output()
-        .expect("cargo runs");
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-    let lines = String::from_utf8(tree.stdout).expect("cargo prints text");
+    // Of this machine's platform, where nothing else is asked for.
+    let tree = ["tree", "--locked", "--manifest-path", MANIFEST, "-p", "sortie-client"];
+    let shown = ["-e", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let lines = cargo(&[&tree[..], &shown].concat());
     let crates = lines.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         Some((words.next()?.to_owned(), words.next()?.trim_start_matches('v').to_owned()))
@@ -57,8 +62,12 @@ fn nothing_heavy_and_no_cpp() {
 
 #[test]
 fn nothing_needs_a_newer_rust_than_is_promised() {
+    // Of this machine's platform, as the tree is: the crates of others were never downloaded here.
+    let version = cargo(&["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo names its host");
     let mut command = MetadataCommand::new();
-    command.manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).other_options(["--offline".to_owned()]);
+    command.manifest_path(MANIFEST);
+    command.other_options(["--locked", "--filter-platform", host].map(str::to_owned));
     let metadata = command.exec().expect("cargo metadata runs");
     let needs: BTreeMap<(String, String), _> = metadata
         .packages
@@ -70,7 +79,7 @@ fn nothing_needs_a_newer_rust_than_is_promised() {
     let newer: Vec<_> = compiled()
         .into_iter()
         .filter_map(|key| {
-            let needed = needs.get(&key)?.clone()?;
+            let needed = needs.get(&key).unwrap_or_else(|| panic!("cargo metadata lacks {key:?}")).clone()?;
             (vec![needed.major, needed.minor] > promised[..2].to_vec()).then(|| format!("{} {} {needed}", key.0, key.1))
         })
         .collect();

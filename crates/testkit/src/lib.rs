@@ -7,12 +7,14 @@
 
 mod gate;
 mod line;
+mod nowhere;
 mod oracle;
 mod script;
 mod server;
 mod service;
 
 pub use gate::Gate;
+pub use nowhere::Nowhere;
 pub use oracle::{rng, score_of, texts, tokens_of};
 pub use script::{Call, Reply};
 pub use server::TestServer;

@@ -160,6 +160,7 @@ fn timeout(text: &str) -> Option<Duration> {
 pub(crate) struct Script {
     next: Mutex<VecDeque<Reply>>,
     always: Mutex<Option<Reply>>,
+    again: Mutex<Option<Reply>>,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -172,7 +173,17 @@ impl Script {
         *self.always.lock() = Some(reply);
     }
 
-    pub(crate) fn take(&self) -> Reply {
+    pub(crate) fn again(&self, reply: Reply) {
+        *self.again.lock() = Some(reply);
+    }
+
+    /// How a call of this attempt is met.
+    pub(crate) fn take(&self, attempt: &str) -> Reply {
+        if !matches!(attempt, "" | "1")
+            && let Some(reply) = self.again.lock().clone()
+        {
+            return reply;
+        }
         let next = self.next.lock().pop_front();
         next.or_else(|| self.always.lock().clone()).unwrap_or_else(Reply::answer)
     }

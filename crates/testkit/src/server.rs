@@ -14,6 +14,7 @@ use tonic::{
 
 use crate::{
     line::Shears,
+    nowhere::Nowhere,
     script::{Call, Reply, Script},
     service::{Scripted, default_model, default_report},
 };
@@ -25,7 +26,8 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct TestServer {
     scheme: &'static str,
-    address: SocketAddr,
+    /// Its address, which stays its own while it is dead.
+    place: Nowhere,
     service: Scripted,
     shears: Shears,
     stop: CancellationToken,
@@ -63,18 +65,18 @@ impl TestServer {
     }
 
     async fn serve(server: Server, scheme: &'static str) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
+        let place = Nowhere::new()?;
+        let listener = place.listen()?;
         let shears = Shears::default();
         let service = Scripted {
-            replica: format!("replica-{}", address.port()),
+            replica: format!("replica-{}", place.socket().port()),
             script: Arc::new(Script::default()),
             model: Arc::new(Mutex::new(default_model())),
             report: Arc::new(Mutex::new(default_report())),
             shears: shears.clone(),
         };
         let (stop, task) = (CancellationToken::new(), JoinSet::new());
-        let mut test_server = Self { scheme, address, service, shears, stop, task };
+        let mut test_server = Self { scheme, place, service, shears, stop, task };
         test_server.listen(server, listener);
         Ok(test_server)
     }
@@ -114,16 +116,16 @@ impl TestServer {
     /// Its port, `127.0.0.1:…`.
     #[must_use]
     pub fn socket(&self) -> SocketAddr {
-        self.address
+        self.place.socket()
     }
 
     /// Comes back on the same port after [`TestServer::kill`].
     ///
     /// # Errors
     ///
-    /// Where the port was taken meanwhile.
-    pub async fn revive(&mut self) -> io::Result<()> {
-        let listener = TcpListener::bind(self.address).await?;
+    /// Where it cannot listen any more.
+    pub fn revive(&mut self) -> io::Result<()> {
+        let listener = self.place.listen()?;
         self.stop = CancellationToken::new();
         self.listen(Server::builder(), listener);
         Ok(())
@@ -132,7 +134,7 @@ impl TestServer {
     /// Where it listens, as an endpoint.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("{}://{}", self.scheme, self.address)
+        format!("{}://{}", self.scheme, self.place.socket())
     }
 
     /// Its name in answers.
@@ -151,6 +153,12 @@ impl TestServer {
     /// Meets every further call with this.
     pub fn always(&self, reply: Reply) -> &Self {
         self.service.script.always(reply);
+        self
+    }
+
+    /// Meets hedges and retries, which are second attempts and later ones, with this, whatever else is scripted.
+    pub fn again(&self, reply: Reply) -> &Self {
+        self.service.script.again(reply);
         self
     }
 

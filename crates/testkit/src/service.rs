@@ -93,8 +93,8 @@ impl Scripted {
         let texts: Vec<String> = inputs.iter().map(text_of).collect();
         let call = Call::new(rpc, model, texts.clone(), request.metadata());
         let job_id = call.job_id.clone();
+        let reply = self.script.take(&call.attempt);
         self.script.record(call);
-        let reply = self.script.take();
         if let Some(gate) = &reply.gate {
             gate.pass().await;
         }

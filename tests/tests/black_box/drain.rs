@@ -43,18 +43,25 @@ fn lost_mid_way(status: &Status) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queued_requests_are_answered_after_sigterm() {
-    // Each document is a batch of its own that takes 200 ms, so that most of them wait when the signal comes.
-    let mut server = Server::start(200.0, 0.0, &["--max-batch-tokens", "64", "--warm-up=false"]).await;
+    // A batch takes three seconds: time for the others to be accepted meanwhile, on a busy machine too.
+    let mut server = Server::start(3_000.0, 0.0, &["--max-batch-tokens", "65536", "--warm-up=false"]).await;
     let document = "x".repeat(200);
     let mut looker = server.client().await;
-    let mut requests = tokio::task::JoinSet::new();
+    let mut clients = Vec::new();
     for _ in 0..8 {
-        let (mut client, document) = (server.client().await, document.clone());
-        requests.spawn(async move { rerank(&mut client, &[&document]).await });
+        clients.push(server.client().await);
     }
-    // 50 tokens of document and 2 of query each.
-    let server_ref = &server;
-    until("all are accepted", async || (server_ref.tokens(&mut looker.clone()).await >= 7 * 52).then_some(())).await;
+    let mut requests = tokio::task::JoinSet::new();
+    // 50 tokens of document and 2 of query each: one runs first, then the others wait for its end.
+    for (sent, mut client) in (1..).zip(clients) {
+        let document = document.clone();
+        requests.spawn(async move { rerank(&mut client, &[&document]).await });
+        if sent == 1 || sent == 8 {
+            let (server, looker) = (&server, looker.clone());
+            until("they are accepted", async || (server.tokens(&mut looker.clone()).await >= sent * 52).then_some(()))
+                .await;
+        }
+    }
     server.signal(Signal::TERM);
     while let Some(answer) = requests.join_next().await {
         let answer = answer.unwrap().expect("an accepted request is answered");

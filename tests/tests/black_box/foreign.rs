@@ -17,9 +17,12 @@ fn buf() -> PathBuf {
     if let Some(path) = env::var_os("SORTIE_BUF") {
         return path.into();
     }
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache"))).expect("there is a home");
-    let tools = fs::read_dir(cache.join("sortie/tools")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let var = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let user_cache = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    let cache = var("SORTIE_CACHE")
+        .or_else(|| Some(var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(user_cache)))?.join("sortie")));
+    let cache = cache.expect("there is a home");
+    let tools = fs::read_dir(cache.join("tools")).into_iter().flatten().flatten().map(|entry| entry.path());
     let found = tools.map(|folder| folder.join("buf")).find(|path| path.is_file());
     found.expect("buf is not in the cache; `cargo xtask test` or `cargo xtask check` fetches it")
 }

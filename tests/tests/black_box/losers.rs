@@ -14,7 +14,7 @@ use tonic::Request;
 use crate::support::{Client, Server, rerank, until};
 
 /// Times it is done.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 2;
 
 /// Hedges of a round.
 const LOSERS: u64 = 60;
@@ -53,9 +53,9 @@ async fn hedge(mut client: Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn losers_cancelled_in_the_queue_reach_no_batch() {
-    // A batch takes two seconds: time for all of it on a busy machine.
+    // A batch takes three seconds: time for all of it on a busy machine.
     let flags = ["--max-batch-tokens", "65536", "--warm-up=false", "--admin", "127.0.0.1:0"];
-    let server = Server::start(2_000.0, 0.0, &flags).await;
+    let server = Server::start(3_000.0, 0.0, &flags).await;
     let mut looker = server.client().await;
     let clients = [server.client().await, server.client().await];
     for _ in 0..ROUNDS {

@@ -32,7 +32,9 @@ fn program() -> &'static PathBuf {
             return path.into();
         }
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "-p", "sortie-server", "--features", "timed", "--bin", "sortie-server-timed"]);
+        // Of the whole workspace, so that what it is made of is what the tests were built with, and is not built anew.
+        let timed = ["--features", "sortie-server/timed", "--bin", "sortie-server-timed"];
+        cargo.args(["build", "--workspace"]).args(timed);
         // What cargo says of this test's package would make build scripts run again, and much be built anew.
         for (key, _) in env::vars_os().filter(|(key, _)| about_package(&key.to_string_lossy())) {
             cargo.env_remove(key);

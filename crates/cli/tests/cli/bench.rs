@@ -33,8 +33,13 @@ async fn every_strategy_has_the_same_jobs_and_each_is_a_line_of_the_log() {
         let by_server: u64 = job["servers"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
         assert_eq!(job["tokens"], by_server, "{job}");
     }
-    // Forty documents by thirty-two, in turn: two chunks, one on each server.
-    assert!(naive.iter().all(|job| job["chunks"] == 2 && job["servers"].as_object().unwrap().len() == 2), "{naive:?}");
+    // Forty documents by thirty-two are two chunks, and those of all jobs together go to the servers in turn: the two
+    // of one job may meet on one server, where another job's came in between.
+    assert!(naive.iter().all(|job| job["chunks"] == 2), "{naive:?}");
+    for server in &servers {
+        let by_hand = server.calls().iter().filter(|call| call.job_id.is_empty()).count();
+        assert_eq!(by_hand, naive.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! Where the tool finds servers, what it tells them of the caller, and how it speaks to them.
 
-use std::time::Duration;
-
 use sortie_testkit::{Gate, Reply, TestServer};
 
 use crate::support::{at, command, sortie};
@@ -70,16 +68,20 @@ async fn late_work_goes_to_a_second_server_unless_told_not_to() {
         server.always(Reply::answer().gated(&gate));
     }
     let endpoints = format!("{},{}", servers[0].address(), servers[1].address());
-    let embeds = || servers.iter().flat_map(TestServer::calls).filter(|call| call.rpc == "Embed").count();
+    let embed = ["embed", "a", "--deadline", "10m", "-e", &endpoints];
+    let calls = || servers.iter().flat_map(TestServer::calls).collect::<Vec<_>>();
 
-    let run = at(&[&servers[0], &servers[1]], &["embed", "a", "--no-hedging", "--deadline", "700ms"]).await;
-    assert_eq!((run.code, embeds()), (Some(4), 1), "{run:?}");
-
-    let child = command(&["embed", "a", "--deadline", "60s", "-e", &endpoints]).spawn().unwrap();
-    while embeds() < 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let alone = command(&[&embed[..], &["--no-hedging"]].concat()).spawn().unwrap();
+    gate.entered(1).await;
+    let alone_id = calls()[0].job_id.clone();
+    let hedging = command(&embed).spawn().unwrap();
+    gate.entered(3).await;
+    // The one that began later has its hedge out.
+    let calls = calls();
+    assert_eq!(calls.iter().filter(|call| call.job_id == alone_id).count(), 1, "{calls:?}");
     gate.open();
-    let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    for child in [alone, hedging] {
+        let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+    }
 }

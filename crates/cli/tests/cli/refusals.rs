@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use sortie_testkit::{Gate, Reply, TestServer};
+use sortie_testkit::{Gate, Reply, TestServer, proto::metadata::PUSHBACK};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::support::{at, reading};
+
+/// A server that has room again in a minute and a half: longer than the tool waits if nothing is said.
+fn full(message: &str) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(90)));
+    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    status.metadata_mut().insert(PUSHBACK, "90000".parse().expect("a number"));
+    status
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_refusal_has_its_code_and_one_line() {
@@ -25,11 +33,10 @@ async fn every_kind_of_refusal_has_its_code_and_one_line() {
     ] {
         let server = TestServer::start().await.unwrap();
         // A full server is waited for, but not past the deadline.
-        let mut details = ErrorDetails::new();
-        if code == Code::ResourceExhausted {
-            details.set_retry_info(Some(Duration::from_secs(90)));
-        }
-        server.always(Reply::refuse(move || Status::with_error_details(code, "because", details.clone())));
+        server.always(Reply::refuse(move || match code {
+            Code::ResourceExhausted => full("because"),
+            _ => Status::new(code, "because"),
+        }));
         let run = at(&[&server], &["embed", "a"]).await;
         assert_eq!(run.code, Some(exit), "{code:?}: {run:?}");
         assert!(run.out.is_empty() && run.err.lines().count() == 1, "{code:?}: {run:?}");
@@ -46,10 +53,7 @@ async fn the_field_and_the_wait_are_named() {
     }));
     let run = at(&[&server], &["embed", "a"]).await;
     assert!(run.err.starts_with("error: dimensions: 999 is more than 384"), "{run:?}");
-    server.always(Reply::refuse(|| {
-        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(90)));
-        Status::with_error_details(Code::ResourceExhausted, "the queue is full", details)
-    }));
+    server.always(Reply::refuse(|| full("the queue is full")));
     let run = at(&[&server], &["embed", "a"]).await;
     assert!(run.err.contains("the queue is full") && run.err.contains("try again in 1m 30s"), "{run:?}");
 }
@@ -58,7 +62,7 @@ async fn the_field_and_the_wait_are_named() {
 async fn a_slow_server_meets_the_deadline() {
     let server = TestServer::start().await.unwrap();
     server.always(Reply::answer().gated(&Gate::new()));
-    let run = at(&[&server], &["embed", "a", "--deadline", "400ms"]).await;
+    let run = at(&[&server], &["embed", "a", "--deadline", "3s"]).await;
     assert_eq!(run.code, Some(4), "{run:?}");
     assert!(run.out.is_empty() && run.err.contains("--deadline"), "{run:?}");
 }
@@ -79,11 +83,12 @@ async fn a_server_that_dies_is_replaced_by_another() {
 async fn one_revision_fails_where_parts_differ() {
     let servers = [TestServer::start().await.unwrap(), TestServer::start().await.unwrap()];
     servers[1].always(Reply::answer().revision("r2"));
-    let long = "word ".repeat(200);
-    let args = ["embed", "--json", &long, &long, &long, &long];
-    let flagged = at(&[&servers[0], &servers[1]], &args).await;
+    // So much work that it is cut, and that neither half is late and asked for of the other server.
+    let input = format!("{}\n", "word ".repeat(200)).repeat(40);
+    let embed = async |args: &[&str]| reading(&[&servers[0], &servers[1]], args, input.as_bytes()).await;
+    let flagged = embed(&["embed", "--json"]).await;
     assert_eq!(flagged.json()["mixed_revisions"], true, "{flagged:?}");
-    let run = at(&[&servers[0], &servers[1]], &[&args[..], &["--one-revision"]].concat()).await;
+    let run = embed(&["embed", "--json", "--one-revision"]).await;
     assert_eq!(run.code, Some(70), "{run:?}");
     assert!(run.out.is_empty() && run.err.contains("revision"), "{run:?}");
 }

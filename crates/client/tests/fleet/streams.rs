@@ -23,7 +23,7 @@ async fn a_full_connection_gets_a_second_and_a_full_server_is_waited_for() {
         assert_eq!(client.stats().endpoints[0].connections, count);
     }
     // A fourth has no stream and there is no other server: it waits for one, and no longer than its deadline.
-    let error = client.rerank("q", ["d"]).deadline(Duration::from_millis(500)).await.unwrap_err();
+    let error = client.rerank("q", ["d"]).deadline(Duration::from_secs(2)).await.unwrap_err();
     // Which of the two depends on whether another try would still have been in time.
     assert!(matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::DeadlineExceeded), "{error:?}");
     assert!(error.attempts() > 1, "{error:?}");

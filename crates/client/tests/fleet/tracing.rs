@@ -1,16 +1,17 @@
 //! What a program sees: spans, trace context, metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::common::{builder, fleet};
+use crate::common::{builder, fleet, until};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use parking_lot::Mutex;
 use sortie_client::TraceContext;
 use sortie_testkit::{TestServer, texts};
 use tracing::{
-    Subscriber,
+    Dispatch, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::DefaultGuard,
 };
 use tracing_subscriber::{Layer, Registry, layer::Context, layer::SubscriberExt as _};
 
@@ -48,13 +49,25 @@ impl<S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>> Layer
     }
 }
 
+/// Has spans of this thread go to a subscriber.
+///
+/// `tracing` takes a subscriber that is the only one for everybody's: a span that another test's thread, which has
+/// none, comes to first would be off for good. So there is always a second one.
+fn subscribe(subscriber: impl Subscriber + Send + Sync + 'static) -> DefaultGuard {
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(Registry::default()));
+    tracing::subscriber::set_default(subscriber)
+}
+
 #[tokio::test]
 async fn a_span_for_the_job_each_chunk_and_each_attempt_with_reasons() {
     let spans = Spans::default();
-    let _guard = tracing::subscriber::set_default(Registry::default().with(spans.clone()));
+    let _guard = subscribe(Registry::default().with(spans.clone()));
     let servers = fleet(3).await;
     let client = builder(&servers).connect().await.unwrap();
     client.rerank("q", texts(1, 90)).job_id("j1").await.unwrap();
+    // A span ends with the last task that has it, of a connection for example: the job's after those below it.
+    until(|| spans.0.lock().iter().any(|span| span.0 == "job")).await;
     let seen = spans.0.lock().clone();
     let ours = |name: &str| seen.iter().filter(|span| span.0 == name).cloned().collect::<Vec<_>>();
     let job = &ours("job")[0];
@@ -74,7 +87,7 @@ async fn a_span_for_the_job_each_chunk_and_each_attempt_with_reasons() {
 
 #[tokio::test]
 async fn each_attempt_carries_the_trace_context_of_its_own_span() {
-    let _guard = tracing::subscriber::set_default(Registry::default());
+    let _guard = subscribe(Registry::default());
     let servers = fleet(3).await;
     let context = |span: &tracing::Span| {
         let id = span.id()?.into_u64();

@@ -77,7 +77,7 @@ async fn probes_are_answered_while_models_load() {
 async fn nothing_on_the_admin_port_waits_behind_work() {
     let (server, client, admin) = serve_with_admin(config(&["bert-rerank"])).await;
     let mut asking = client.clone();
-    let documents = vec![text("w6 ".repeat(180)); 2_000];
+    let documents = vec![text("w6 ".repeat(180)); 5_000];
     let job = v1::RerankRequest { query: Some(text("w5")), documents, ..Default::default() };
     let job = tokio::spawn(async move { asking.rerank(job).await });
     // While this holds the queue is not empty, and everything is answered.

@@ -77,11 +77,10 @@ async fn a_swap_drops_no_request() {
         .map(|_| {
             let (mut client, done) = (client.clone(), Arc::clone(&done));
             tokio::spawn(async move {
-                let mut revisions = vec![];
                 while !done.load(Ordering::Relaxed) {
-                    revisions.push(client.rerank(rerank("")).await?.into_inner().part.unwrap().model_revision);
+                    client.rerank(rerank("")).await?;
                 }
-                Ok::<_, tonic::Status>(revisions)
+                Ok::<_, tonic::Status>(())
             })
         })
         .collect();
@@ -95,8 +94,7 @@ async fn a_swap_drops_no_request() {
     }
     done.store(true, Ordering::Relaxed);
     for caller in callers {
-        let revisions = caller.await.unwrap().unwrap();
-        assert!(!revisions.is_empty());
+        caller.await.unwrap().unwrap();
     }
     let after = asking.rerank(rerank("")).await.unwrap().into_inner();
     assert_ne!(before.part.unwrap().model_revision, after.part.unwrap().model_revision);

@@ -101,7 +101,7 @@ async fn what_happened_is_counted() {
 async fn a_caller_that_went_away_is_counted_as_cancelled() {
     let (_server, client, admin) = serve_with_admin(config(&["bert-rerank"])).await;
     let mut asking = client.clone();
-    let documents = vec![text("w6 ".repeat(180)); 2_000];
+    let documents = vec![text("w6 ".repeat(180)); 5_000];
     let job = v1::RerankRequest { query: Some(text("w5")), documents, ..Default::default() };
     let job = tokio::spawn(async move { asking.rerank(job).await });
     while admin.metric("sortie_running_tokens{model=\"bert-rerank\"}").await.unwrap() < 1.0 {

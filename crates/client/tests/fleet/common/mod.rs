@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sortie_client::{Client, ClientBuilder};
+use sortie_client::{Client, ClientBuilder, DispatchConfig};
 use sortie_testkit::{Reply, TestServer};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -32,12 +32,25 @@ pub(crate) async fn fleet(count: usize) -> Vec<TestServer> {
     servers
 }
 
-/// The beginning of a client for them, in no hurry: the machine may be busy.
-pub(crate) fn builder(servers: &[TestServer]) -> ClientBuilder {
+/// The beginning of a client that hedges, and suspects who is late: on a busy machine that may be anybody.
+pub(crate) fn hasty(servers: &[TestServer]) -> ClientBuilder {
     Client::builder().endpoints(servers.iter().map(TestServer::address)).greeting(Duration::from_secs(30))
 }
 
-/// A client that knows them.
+/// The beginning of a client to which nothing is ever late, however busy the machine: it cuts jobs as one
+/// that hedges, and sends what it would have sent in any case.
+pub(crate) fn builder(servers: &[TestServer]) -> ClientBuilder {
+    let mut dispatch = DispatchConfig::default();
+    (dispatch.hedge.min_samples, dispatch.hedge.cold_trigger) = (u64::MAX, 1e9);
+    hasty(servers).dispatch(dispatch)
+}
+
+/// A client to which nothing is ever late, and which knows them.
 pub(crate) async fn connect(servers: &[TestServer]) -> Client {
     builder(servers).connect().await.expect("the servers answer")
+}
+
+/// A client that hedges, and knows them.
+pub(crate) async fn connect_hasty(servers: &[TestServer]) -> Client {
+    hasty(servers).connect().await.expect("the servers answer")
 }
