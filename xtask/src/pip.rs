@@ -71,7 +71,7 @@ fn retried(what: &str, mut attempt: impl FnMut() -> anyhow::Result<Option<Failur
             return Err(anyhow!("{}", failure.says).context(format!("cannot fetch {what} ({})", failure.what)));
         }
         interrupt::check()?;
-        eprintln!("the download was cut; trying again ({} of {ATTEMPTS})", tried + 1);
+        eprintln!("that did not arrive whole; trying again ({} of {ATTEMPTS})", tried + 1);
     }
     Ok(())
 }
@@ -115,7 +115,8 @@ struct Failure {
 fn failure(stderr: &str) -> Failure {
     let any = |needles: &[&str]| needles.iter().any(|n| stderr.contains(n));
     let (what, passing) = if any(&["DO NOT MATCH THE HASHES"]) {
-        ("the file offered is not the one pinned: its digest differs", false)
+        // Old releases of pip tell so of a file that was cut, too.
+        ("the file that came is not the one pinned, or it was cut each time: its digest differs", true)
     } else if any(&["No space left on device", "Disk quota exceeded"]) {
         ("the disk is full; the cache needs about 600 MB free, for --cuda 2 GB", false)
     } else if any(&["Permission denied"]) {
@@ -158,7 +159,8 @@ mod tests {
             let f = failure(text);
             (f.what, f.passing)
         };
-        assert!(of("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE").0.contains("digest"));
+        let mismatch = of("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE");
+        assert!(mismatch.0.contains("digest") && mismatch.1, "a file that was cut looks so to old releases of pip");
         assert!(of("ERROR: Could not install: [Errno 28] No space left on device").0.contains("disk"));
         let no_net = "WARNING: Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'\n\
                       ERROR: No matching distribution found for x==1 (from versions: none)";
