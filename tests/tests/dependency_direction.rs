@@ -108,6 +108,26 @@ fn every_crate_has_a_rule() {
 }
 
 #[test]
+fn every_published_crate_says_what_it_is() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("cargo metadata runs");
+    let published = |p: &&Package| p.publish.as_ref().is_none_or(|registries| !registries.is_empty());
+    let packages: Vec<_> = metadata.packages.iter().filter(published).collect();
+    let names: BTreeSet<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    assert!(names.contains("sortie-client") && UNPUBLISHED.iter().all(|name| !names.contains(name)), "{names:?}");
+    for package in packages {
+        let said = package.description.is_some() && !package.keywords.is_empty() && !package.categories.is_empty();
+        assert!(said, "{} lacks a description, keywords or categories", package.name);
+        let readme = package.readme().unwrap_or_else(|| panic!("{} names no readme", package.name));
+        assert!(readme.is_file(), "{} has no {readme}", package.name);
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            let file = package.manifest_path.with_file_name(licence);
+            assert!(file.is_file(), "{} ships no {licence}", package.name);
+        }
+    }
+}
+
+#[test]
 fn our_crates_depend_one_way() {
     let graph = Graph::read();
     for (name, allowed) in ALLOWED {

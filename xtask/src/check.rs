@@ -3,12 +3,29 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    path::PathBuf,
     process::Command,
 };
 
 use anyhow::Context as _;
 
-use crate::{buf, cache::Cache, steps::Steps, workspace};
+use crate::{
+    cache::Cache,
+    packages::{self, Part},
+    steps::Steps,
+    workspace,
+};
+
+/// The `buf` tool, which lints the contract.
+const BUF: Part = Part { package: "buf-bin", files: &[("bin/buf", "buf")] };
+
+/// Path of `buf`; `None` where no package is known for this machine.
+pub(crate) fn buf(cache: &Cache) -> anyhow::Result<Option<PathBuf>> {
+    if BUF.pin().is_err() {
+        return Ok(None);
+    }
+    packages::program(cache, "buf", &BUF).map(Some)
+}
 
 /// The feature of the timed server ([`crate::bench`]), which no other build has.
 const TIMED: &str = "sortie-server/timed";
@@ -29,11 +46,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if let Some((_, doc)) = cargo_steps.iter_mut().find(|(name, _)| *name == "documentation") {
         doc.env("RUSTDOCFLAGS", "-D warnings");
     }
+    // Every file that a published crate needs is in its folder, and every crate it needs can be named. That each builds
+    // from its package takes minutes and is for the day of a release.
+    let mut packages = cargo(&["package", "--no-verify", "--allow-dirty", "--no-metadata", "--quiet", "--offline"]);
+    for name in workspace::published()? {
+        packages.args(["-p", &name]);
+    }
+    cargo_steps.push(("packages", packages));
     let mut steps = Steps::default();
     for (name, command) in &mut cargo_steps {
         steps.run(name, command).context("is `rustup component add rustfmt clippy` missing?")?;
     }
-    match buf::ensure(&Cache::open()?)? {
+    match buf(&Cache::open()?)? {
         Some(tool) => {
             let mut command = Command::new(tool);
             command.arg("lint").current_dir(workspace::root().join("proto"));

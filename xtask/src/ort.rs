@@ -3,19 +3,74 @@
 //! beside it the CUDA libraries it links, out of theirs: a host then needs the
 //! driver and nothing else of CUDA.
 
-use std::{env::consts, path::PathBuf};
+use std::{
+    env::consts,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 
 use crate::{
-    bill,
     cache::Cache,
-    catalog::{self, ORT_VERSION},
-    digest, pip, wheel,
+    packages::{self, Part},
+    pins::Pin,
 };
+
+/// Release of ONNX Runtime that the `ort` bindings are made for.
+pub(crate) const ORT_VERSION: &str = "1.31.1";
 
 /// Name the engine looks for in the cache.
 const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
+
+/// The library for processors.
+const CPU: &[Part] = &[Part {
+    package: "onnxruntime",
+    files: &[
+        if cfg!(target_os = "macos") {
+            ("onnxruntime/capi/libonnxruntime.1.31.1.dylib", LIBRARY)
+        } else {
+            ("onnxruntime/capi/libonnxruntime.so.1.31.1", LIBRARY)
+        },
+        ("onnxruntime/LICENSE", "LICENSE"),
+    ],
+}];
+
+/// ONNX Runtime's CUDA build and what its CUDA provider links, all in one folder.
+const CUDA: &[Part] = &[
+    Part {
+        package: "onnxruntime-gpu",
+        files: &[
+            ("onnxruntime/capi/libonnxruntime.so.1.31.1", "libonnxruntime.so"),
+            ("onnxruntime/capi/libonnxruntime_providers_shared.so", "libonnxruntime_providers_shared.so"),
+            ("onnxruntime/capi/libonnxruntime_providers_cuda.so", "libonnxruntime_providers_cuda.so"),
+            ("onnxruntime/LICENSE", "LICENSE"),
+        ],
+    },
+    Part {
+        package: "nvidia-cuda-runtime",
+        files: &[
+            ("nvidia/cu13/lib/libcudart.so.13", "libcudart.so.13"),
+            ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/License.txt", "LICENSE-cuda-runtime.txt"),
+        ],
+    },
+    Part {
+        package: "nvidia-cublas",
+        files: &[
+            ("nvidia/cu13/lib/libcublas.so.13", "libcublas.so.13"),
+            ("nvidia/cu13/lib/libcublasLt.so.13", "libcublasLt.so.13"),
+            ("nvidia_cublas-13.0.2.14.dist-info/licenses/License.txt", "LICENSE-cublas.txt"),
+        ],
+    },
+    Part {
+        package: "nvidia-curand",
+        files: &[
+            ("nvidia/cu13/lib/libcurand.so.10", "libcurand.so.10"),
+            ("nvidia_curand-10.4.0.35.dist-info/licenses/License.txt", "LICENSE-curand.txt"),
+        ],
+    },
+];
 
 /// `cargo xtask ort`.
 #[derive(Debug, clap::Args)]
@@ -33,66 +88,77 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let path = if args.cuda { ensure_cuda(&cache)? } else { ensure(&cache)? };
     if let Some(file) = &args.bill {
-        let wheels: Vec<_> = if args.cuda {
-            catalog::ORT_CUDA.iter().map(|parts| &parts.wheel).collect()
-        } else {
-            catalog::this_machine(catalog::ORT).map(|row| &row.wheel).into_iter().collect()
-        };
-        bill::write(&wheels, file)?;
+        write_bill(if args.cuda { CUDA } else { CPU }, file)?;
     }
     println!("{}", path.display());
     Ok(())
 }
 
-/// Path of the CUDA build's library; fetched where it is not in the cache yet.
-pub(crate) fn ensure_cuda(cache: &Cache) -> anyhow::Result<PathBuf> {
-    let (os, arch) = catalog::ORT_CUDA_MACHINE;
-    if (consts::OS, consts::ARCH) != (os, arch) || cfg!(target_env = "musl") {
-        bail!(
-            "the CUDA build of ONNX Runtime {ORT_VERSION} is fetched for {os} {arch} with glibc only, and this is {} {}; \
-             point --ort-library at one that has libonnxruntime_providers_cuda.so beside it",
-            consts::OS,
-            consts::ARCH
-        );
-    }
-    let recipe: String =
-        catalog::ORT_CUDA.iter().map(|parts| format!("{}{:?}", parts.wheel.sha256, parts.members)).collect();
-    let entry = format!("ort/{ORT_VERSION}{}", catalog::ORT_CUDA_SUFFIX);
-    let folder = cache.entry(&entry, &digest::bytes(recipe.as_bytes()), |folder| {
-        for parts in catalog::ORT_CUDA {
-            // One at a time: together they would take twice the room.
-            let scratch = cache.scratch()?;
-            let file = pip::fetch(&parts.wheel, scratch.path())?;
-            wheel::unpack(&file, parts.members.iter().copied(), folder)?;
-        }
-        Ok(())
-    })?;
-    Ok(folder.join(LIBRARY))
-}
-
 /// The library's path; fetched where it is not in the cache yet.
 pub(crate) fn ensure(cache: &Cache) -> anyhow::Result<PathBuf> {
-    let row = catalog::this_machine(catalog::ORT).with_context(unsupported)?;
-    if cfg!(target_env = "musl") {
-        bail!(
-            "ONNX Runtime {ORT_VERSION} is published for glibc, and this is a musl system; build it from source and set ORT_DYLIB_PATH"
-        );
-    }
-    let fingerprint = digest::bytes(format!("{}{}{LIBRARY}", row.wheel.sha256, row.member).as_bytes());
-    let folder = cache.entry(&format!("ort/{ORT_VERSION}"), &fingerprint, |folder| {
-        let scratch = cache.scratch()?;
-        let file = pip::fetch(&row.wheel, scratch.path())?;
-        wheel::unpack(&file, [(row.member, LIBRARY), ("onnxruntime/LICENSE", "LICENSE")], folder)
-    })?;
-    Ok(folder.join(LIBRARY))
+    // The engine looks for this folder's name.
+    fetched(cache, &format!("ort/{ORT_VERSION}"), CPU, "build it from source and set ORT_DYLIB_PATH")
 }
 
-fn unsupported() -> String {
-    let known: Vec<_> = catalog::ORT.iter().map(|r| format!("{} {}", r.os, r.arch)).collect();
-    format!(
-        "no ONNX Runtime {ORT_VERSION} package is known for {} {} (known: {}); build it from source and set ORT_DYLIB_PATH",
-        consts::OS,
-        consts::ARCH,
-        known.join(", ")
-    )
+/// Path of the CUDA build's library; fetched where it is not in the cache yet.
+pub(crate) fn ensure_cuda(cache: &Cache) -> anyhow::Result<PathBuf> {
+    // And for this one's.
+    let entry = format!("ort/{ORT_VERSION}-cuda13");
+    fetched(cache, &entry, CUDA, "point --ort-library at one that has libonnxruntime_providers_cuda.so beside it")
+}
+
+fn fetched(cache: &Cache, entry: &str, parts: &[Part], instead: &str) -> anyhow::Result<PathBuf> {
+    if cfg!(target_env = "musl") {
+        bail!("ONNX Runtime {ORT_VERSION} is published for glibc, and this is a musl system; {instead}");
+    }
+    let unknown = || format!("no ONNX Runtime {ORT_VERSION} is fetched for {} {}; {instead}", consts::OS, consts::ARCH);
+    parts.iter().try_for_each(|part| part.pin().map(drop)).with_context(unknown)?;
+    Ok(packages::entry(cache, entry, parts)?.join(LIBRARY))
+}
+
+/// Writes the bill of materials: libraries name no package by themselves, so scanners of an image would not see them. It
+/// is made of the pins by which the folder was fetched.
+fn write_bill(parts: &[Part], file: &Path) -> anyhow::Result<()> {
+    let pins = parts.iter().map(Part::pin).collect::<anyhow::Result<Vec<_>>>()?;
+    fs::write(file, format!("{:#}\n", bill(&pins))).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn bill(pins: &[Pin]) -> Value {
+    let component = |pin: &Pin| {
+        json!({
+            "type": "library",
+            "name": pin.package,
+            "version": pin.version,
+            "purl": format!("pkg:pypi/{}@{}", pin.package, pin.version),
+            "hashes": [{"alg": "SHA-256", "content": pin.sha256}],
+        })
+    };
+    let components: Vec<Value> = pins.iter().map(component).collect();
+    // A release of the format that scanners have read for years.
+    json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pins;
+
+    #[test]
+    fn the_version_is_the_pinned_one() {
+        for package in ["onnxruntime", "onnxruntime-gpu"] {
+            assert!(pins::pin(package).is_none_or(|pin| pin.version == ORT_VERSION), "{package}");
+        }
+    }
+
+    #[test]
+    fn each_package_is_a_component_with_its_digest() {
+        let pins: Vec<Pin> = CPU.iter().chain(CUDA).filter_map(|part| part.pin().ok()).collect();
+        let bill = bill(&pins);
+        let components = bill["components"].as_array().unwrap();
+        assert_eq!(components.len(), pins.len());
+        for (component, pin) in components.iter().zip(&pins) {
+            assert_eq!(component["purl"], format!("pkg:pypi/{}@{}", pin.package, pin.version));
+            assert_eq!(component["hashes"][0]["content"], pin.sha256);
+        }
+    }
 }

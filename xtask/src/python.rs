@@ -1,10 +1,13 @@
 //! Finds a Python with pip, and says what to install where there is none.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
 
 use crate::process::{self, Keep};
+
+/// Oldest pip that can be asked for wheels of several platforms at once (November 2020).
+const OLDEST_PIP: (u32, u32) = (20, 3);
 
 /// A Python 3 that has pip.
 #[derive(Debug)]
@@ -26,6 +29,15 @@ impl Python {
         }
         let pip = pip_version(&out.stdout)
             .with_context(|| format!("cannot read pip's version from {:?}", out.stdout.trim()))?;
+        if pip < OLDEST_PIP {
+            bail!(
+                "pip {}.{} is too old, {}.{} or newer is needed: {program} -m pip install --user --upgrade pip",
+                pip.0,
+                pip.1,
+                OLDEST_PIP.0,
+                OLDEST_PIP.1
+            );
+        }
         Ok(Self { program, pip })
     }
 
@@ -40,6 +52,17 @@ impl Python {
     /// A command that runs this Python.
     pub(crate) fn command(&self) -> Command {
         Command::new(self.program)
+    }
+
+    /// Unpacks an archive into `folder`; `module` is `tarfile` or `zipfile`.
+    pub(crate) fn extract(&self, module: &str, archive: &Path, folder: &Path) -> anyhow::Result<()> {
+        let mut command = self.command();
+        let out =
+            process::output(command.args(["-m", module, "-e"]).arg(archive).arg(folder), self.program, Keep::Both)?;
+        if !out.status.success() {
+            bail!("cannot unpack {}: {}", archive.display(), out.stderr.trim());
+        }
+        Ok(())
     }
 
     /// Whether pip can go on with a download that was cut (from 25.1 on).

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::{buf, cache::Cache, models, ort, process::Owned, workspace};
+use crate::{cache::Cache, check, models, ort, process::Owned, workspace};
 
 /// `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let cache = Cache::open()?;
         ort::ensure(&cache)?;
         models::ensure_all(&cache)?;
-        buf = buf::ensure(&cache)?;
+        buf = check::buf(&cache)?;
     }
     let mut cargo = workspace::cargo();
     // A client that is not ours looks at the server too.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::process::{self, Keep};
 
@@ -37,14 +38,21 @@ pub(crate) fn rustc() -> Command {
 
 /// Folder cargo builds into.
 pub(crate) fn target() -> anyhow::Result<PathBuf> {
-    let out = process::output(
-        cargo().args(["metadata", "--format-version", "1", "--no-deps"]),
-        "cargo metadata",
-        Keep::Both,
-    )?;
-    let metadata =
-        cargo_metadata::MetadataCommand::parse(&out.stdout).context("cannot read what cargo metadata printed")?;
-    Ok(metadata.target_directory.into_std_path_buf())
+    Ok(metadata()?.target_directory.into_std_path_buf())
+}
+
+/// Names of the packages that are meant for a registry.
+pub(crate) fn published() -> anyhow::Result<Vec<String>> {
+    let ours = metadata()?.packages.into_iter();
+    Ok(ours.filter(|p| p.publish.as_ref().is_none_or(|to| !to.is_empty())).map(|p| p.name.to_string()).collect())
+}
+
+/// What cargo knows of our own packages.
+fn metadata() -> anyhow::Result<Metadata> {
+    let mut cargo = cargo();
+    cargo.args(["metadata", "--format-version", "1", "--no-deps"]);
+    let out = process::output(&mut cargo, "cargo metadata", Keep::Stdout)?;
+    MetadataCommand::parse(&out.stdout).context("cannot read what cargo metadata printed")
 }
 
 /// Cores this process may use.

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     cache::Cache,
-    catalog::ORT_VERSION,
-    digest, models, ort,
+    digest, models,
+    ort::{self, ORT_VERSION},
     process::{self, Keep},
     python::Python,
     workspace,

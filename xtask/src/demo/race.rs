@@ -25,11 +25,8 @@ const LENGTH: usize = 40;
 /// Offered work over what the servers just did together: more would queue at the slow one for ever, whoever sends it.
 const LOAD: f64 = 0.25;
 
-/// Tokens a pair has beside its document's: a short query and the specials.
-const FIXED_TOKENS: f64 = 8.0;
-
-/// Bytes of English in a token of the demo's model, roughly.
-const BYTES_PER_TOKEN: f64 = 4.5;
+/// Bytes of text that a pair costs beside its document's: a short query and the specials, eight tokens of English.
+const FIXED_BYTES: f64 = 36.0;
 
 /// Before that: the client library learns what servers cost, and cuts a job in two at most until it knows.
 const WARM_UP: &str = "4s";
@@ -55,8 +52,8 @@ pub(super) struct Race<'a> {
     pub query: &'a str,
     /// Seconds each strategy is measured.
     pub seconds: u64,
-    /// Tokens a second that the servers do together.
-    pub tokens_s: f64,
+    /// Bytes of text a second that the servers did together.
+    pub bytes_s: f64,
 }
 
 impl Race<'_> {
@@ -73,7 +70,7 @@ impl Race<'_> {
         let (texts, log) = (scratch.join("texts.txt"), scratch.join("jobs.jsonl"));
         let lines: String = documents.iter().map(|d| format!("{}\n", line(&d.text))).collect();
         let bytes = lines.len() as f64 / documents.len().max(1) as f64;
-        let rate = LOAD * self.tokens_s / (f64::from(DOCUMENTS) * (FIXED_TOKENS + bytes / BYTES_PER_TOKEN));
+        let rate = LOAD * self.bytes_s / (f64::from(DOCUMENTS) * (FIXED_BYTES + bytes));
         fs::write(&texts, lines).with_context(|| format!("cannot write {}", texts.display()))?;
         let half_ms = self.seconds * 500;
         let fault = format!("from={half_ms}ms,every={PERIOD_MS}ms,for={STOPPED_MS}ms,signal=STOP,pid={pid}");
