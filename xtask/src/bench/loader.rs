@@ -57,8 +57,6 @@ impl Row {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Setting {
     pub(crate) rate: f64,
-    pub(crate) load: Option<f64>,
-    pub(crate) tokens_per_job: f64,
 }
 
 /// What `sortie bench --json` prints.

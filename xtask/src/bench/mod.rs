@@ -29,7 +29,7 @@ enum Which {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// One server at 0.5 to 3 times what it can do
+    /// Servers at 0.8 to 8 times what they can do, asked by our client and by others'
     Overload(overload::Args),
     /// Four servers, of which some stall, die, restart or are slow
     Fleet(fleet::Args),

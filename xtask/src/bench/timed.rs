@@ -108,6 +108,8 @@ pub(super) struct Server {
     pub(super) pid_file: PathBuf,
     /// Once this is there, it is not started again.
     pub(super) gone_file: PathBuf,
+    /// Holds the address of its admin port.
+    admin_file: PathBuf,
     /// Holds the factor its batches take longer by.
     slow_file: PathBuf,
     stop: Arc<AtomicBool>,
@@ -126,27 +128,31 @@ impl Server {
         let slow_file = scratch.join(format!("{name}.slow"));
         let Shape { a_ms, b_us, noise, max_batch } = shape;
         let model = format!("timed=timed:a_ms={a_ms},b_us={b_us},noise={noise},slow={}", slow_file.display());
-        Self::start_model(programs, &model, *max_batch, name, (ip, port), scratch)
+        Self::start_model(programs, (&model, *max_batch), &[], name, (ip, port), scratch)
     }
 
-    /// Starts one with the model of `spec`.
+    /// Starts one with this model, most tokens in a batch, and more flags.
     pub(super) fn start_model(
         programs: &Programs,
-        model: &str,
-        max_batch: u32,
+        (model, max_batch): (&str, u32),
+        more: &[String],
         name: &str,
         (ip, port): (Ipv4Addr, u16),
         scratch: &Path,
     ) -> anyhow::Result<Self> {
         let port = if port == 0 { free_port(ip)? } else { port };
         let address = SocketAddr::from((ip, port));
-        let [pid_file, gone_file, slow_file, log] =
-            ["pid", "gone", "slow", "log"].map(|end| scratch.join(format!("{name}.{end}")));
-        let arguments: Vec<String> = [
+        let [pid_file, gone_file, admin_file, slow_file, log] =
+            ["pid", "gone", "admin", "slow", "log"].map(|end| scratch.join(format!("{name}.{end}")));
+        let mut arguments: Vec<String> = [
             "--listen",
             &address.to_string(),
             "--replica",
             name,
+            "--admin",
+            &format!("{ip}:0"),
+            "--admin-addr-file",
+            &admin_file.display().to_string(),
             "--max-batch-tokens",
             &max_batch.to_string(),
             "--ort-library",
@@ -158,6 +164,7 @@ impl Server {
         ]
         .map(str::to_owned)
         .to_vec();
+        arguments.extend_from_slice(more);
         let stop = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
             program: programs.server.clone(),
@@ -169,7 +176,7 @@ impl Server {
         };
         let first = keeper.spawn()?;
         let keeper = thread::spawn(move || keeper.keep(first));
-        let server = Self { address, pid_file, gone_file, slow_file, stop, keeper: Some(keeper) };
+        let server = Self { address, pid_file, gone_file, admin_file, slow_file, stop, keeper: Some(keeper) };
         let up = interrupt::poll(Some(START_LIMIT), || Ok(TcpStream::connect(address).is_ok().then_some(())))?;
         if up.is_none() {
             bail!("{name} does not listen; its log says\n{}", fs::read_to_string(&log).unwrap_or_default());
@@ -184,6 +191,13 @@ impl Server {
         fs::write(&part, factor.to_string())
             .and_then(|()| fs::rename(&part, &self.slow_file))
             .with_context(|| format!("cannot write {}", self.slow_file.display()))
+    }
+
+    /// Where its metrics are.
+    pub(super) fn admin(&self) -> anyhow::Result<SocketAddr> {
+        let text = fs::read_to_string(&self.admin_file);
+        let text = text.with_context(|| format!("cannot read {}", self.admin_file.display()))?;
+        text.trim().parse().with_context(|| format!("{} holds no address", self.admin_file.display()))
     }
 
     /// The process it is now.

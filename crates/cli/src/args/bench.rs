@@ -37,6 +37,9 @@ pub(crate) struct BenchArgs {
     /// Take documents from this file instead, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     pub(crate) texts: Option<PathBuf>,
+    /// Send the jobs of this file in turn instead of drawing them, one a line: {"query": "…", "documents": ["…", …]}
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["texts", "bytes", "documents", "query"])]
+    pub(crate) jobs: Option<PathBuf>,
     /// Ask this instead of made-up queries; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub(crate) query: Vec<String>,

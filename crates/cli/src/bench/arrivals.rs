@@ -2,7 +2,7 @@
 //!
 //! Gaps are exponential with mean `1 / rate`. The same seed gives the same jobs at the same offsets.
 
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Exp1};
@@ -23,7 +23,7 @@ pub(crate) struct Job {
 }
 
 /// What jobs are like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mix {
     /// Jobs a second.
     pub(crate) rate: f64,
@@ -35,6 +35,8 @@ pub(crate) struct Mix {
     pub(crate) cancel_within: Duration,
     /// Documents and queries to draw from.
     pub(crate) pool: (usize, usize),
+    /// Where jobs are given and come in turn: the documents of each, whose query is the one of its place.
+    pub(crate) given: Arc<[Range<usize>]>,
 }
 
 /// Jobs in the order of their starts; never ends.
@@ -43,12 +45,14 @@ pub(crate) struct Arrivals {
     mix: Mix,
     rng: StdRng,
     at: f64,
+    /// Jobs so far.
+    count: usize,
 }
 
 impl Arrivals {
     /// Starts at zero.
     pub(crate) fn new(mix: Mix, seed: u64) -> Self {
-        Self { mix, rng: StdRng::seed_from_u64(seed), at: 0.0 }
+        Self { mix, rng: StdRng::seed_from_u64(seed), at: 0.0, count: 0 }
     }
 }
 
@@ -56,18 +60,23 @@ impl Iterator for Arrivals {
     type Item = Job;
 
     fn next(&mut self) -> Option<Job> {
-        let Mix { rate, documents, cancel, cancel_within, pool } = self.mix;
+        let &Mix { rate, documents, cancel, cancel_within, pool, ref given } = &self.mix;
         let gap: f64 = Exp1.sample(&mut self.rng);
         self.at += gap / rate;
-        let count = documents.draw(&mut self.rng);
         let cancelled = self.rng.random_bool(cancel);
         let moment = cancel_within.mul_f64(self.rng.random());
-        Some(Job {
-            at: Duration::try_from_secs_f64(self.at).ok()?,
-            query: self.rng.random_range(0..pool.1),
-            documents: (0..count).map(|_| self.rng.random_range(0..pool.0)).collect(),
-            cancel: cancelled.then_some(moment),
-        })
+        let turn = self.count % given.len().max(1);
+        self.count += 1;
+        let (query, documents) = match given.get(turn) {
+            Some(documents) => (turn, documents.clone().collect()),
+            None => {
+                let count = documents.draw(&mut self.rng);
+                let query = self.rng.random_range(0..pool.1);
+                (query, (0..count).map(|_| self.rng.random_range(0..pool.0)).collect())
+            }
+        };
+        let at = Duration::try_from_secs_f64(self.at).ok()?;
+        Some(Job { at, query, documents, cancel: cancelled.then_some(moment) })
     }
 }
 
@@ -82,6 +91,7 @@ mod tests {
             cancel: 0.3,
             cancel_within: Duration::from_millis(40),
             pool: (100, 4),
+            given: Arc::default(),
         }
     }
 
@@ -96,6 +106,16 @@ mod tests {
         let given_up = jobs.iter().filter(|job| job.cancel.is_some()).count() as f64 / jobs.len() as f64;
         assert!((given_up - 0.3).abs() < 0.02, "{given_up}");
         assert!(jobs.iter().all(|job| job.query < 4 && job.documents.iter().all(|d| *d < 100)));
+    }
+
+    #[test]
+    fn given_jobs_come_in_turn_at_the_same_moments() {
+        let given = Mix { given: [0..2, 2..5].into(), ..mix(50.0) };
+        let jobs: Vec<Job> = Arrivals::new(given.clone(), 7).take(3).collect();
+        let contents: Vec<_> = jobs.iter().map(|job| (job.query, job.documents.clone())).collect();
+        assert_eq!(contents, [(0, vec![0, 1]), (1, vec![2, 3, 4]), (0, vec![0, 1])]);
+        let once = Mix { given: vec![0..9].into(), ..given };
+        assert!(jobs.iter().zip(Arrivals::new(once, 7)).all(|(job, other)| job.at == other.at));
     }
 
     #[test]

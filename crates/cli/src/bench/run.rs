@@ -1,7 +1,7 @@
 //! One benchmark: the pool, the rate, then every strategy in turn, round after round.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,9 +39,10 @@ const TASTE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs the benchmark and prints it.
 pub(crate) fn run(args: &BenchArgs, session: &Session) -> Result<Exit, Failure> {
-    let pool = Arc::new(match &args.texts {
-        Some(path) => Pool::read(path, &args.query, args.seed)?,
-        None => Pool::made(args.bytes, &args.query, args.seed),
+    let pool = Arc::new(match (&args.jobs, &args.texts) {
+        (Some(path), _) => Pool::jobs(path)?,
+        (None, Some(path)) => Pool::read(path, &args.query, args.seed)?,
+        (None, None) => Pool::made(args.bytes, &args.query, args.seed),
     });
     let bench = session.run(measure(args, session, &pool))?;
     if let Some(path) = &args.plot {
@@ -67,6 +68,7 @@ async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Resul
         cancel: args.cancel,
         cancel_within: args.cancel_within,
         pool: (pool.len(), pool.queries()),
+        given: pool.given(),
     };
     let mut records = Vec::new();
     for strategy in &args.strategies {
@@ -78,16 +80,17 @@ async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Resul
             let driver = Driver::start(*strategy, args, session, pool).await?;
             let seed = args.seed.wrapping_add(u64::from(round));
             let note = |job: &Done| log.add(strategy.name(), round + 1, args.warm_up, job);
-            one_round(args, session, mix, seed, driver, record, note).await?;
+            one_round(args, session, mix.clone(), seed, driver, record, note).await?;
         }
     }
     log.finish()?;
+    let file = |path: &PathBuf| path.display().to_string();
     let setting = Setting {
         rate,
         load: rate * tokens / capacity,
         tokens_per_job: tokens,
-        documents: args.documents.to_string(),
-        bytes: args.texts.as_ref().map_or_else(|| args.bytes.to_string(), |path| path.display().to_string()),
+        documents: args.jobs.as_ref().map_or_else(|| args.documents.to_string(), file),
+        bytes: args.jobs.as_ref().or(args.texts.as_ref()).map_or_else(|| args.bytes.to_string(), file),
         seconds: args.duration.as_secs_f64(),
         rounds: args.rounds,
         seed: args.seed,
@@ -165,7 +168,7 @@ async fn taste(client: &Client, args: &BenchArgs, pool: &Pool) -> Result<f64, Fa
             .total_tokens();
     }
     let per_byte = tokens as f64 / bytes.max(1) as f64;
-    Ok(args.documents.mean() * pool.mean_bytes() * per_byte)
+    Ok(pool.mean_documents(args.documents) * pool.mean_bytes() * per_byte)
 }
 
 /// Tokens a second that the servers report they can do, all together.

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     sync::{
         Arc,
@@ -13,6 +14,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde::Deserialize;
 
 use super::spread::Spread;
 use crate::exit::Failure;
@@ -48,6 +50,16 @@ pub(crate) struct Pool {
     queries: Vec<Arc<str>>,
     /// One a query and document: the bits of the first score.
     seen: Vec<AtomicU32>,
+    /// The documents of each job where jobs are given; its query is the one of its place.
+    jobs: Arc<[Range<usize>]>,
+}
+
+/// A job of a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    query: String,
+    documents: Vec<String>,
 }
 
 impl Pool {
@@ -69,13 +81,49 @@ impl Pool {
         Ok(Self::new(documents, queries, &mut StdRng::seed_from_u64(seed)))
     }
 
+    /// Reads jobs, one JSON value a line.
+    pub(crate) fn jobs(path: &Path) -> Result<Self, Failure> {
+        let wrong = |what: String| Failure::usage(format!("--jobs {}: {what}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let (mut documents, mut queries, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let job: Given =
+                serde_json::from_str(line).map_err(|error| wrong(format!("line {}: {error}", number + 1)))?;
+            if job.query.is_empty() || job.documents.is_empty() {
+                return Err(wrong(format!("line {}: there is no query or no document", number + 1)));
+            }
+            let first = documents.len();
+            documents.extend(job.documents.into_iter().map(Arc::from));
+            queries.push(job.query);
+            jobs.push(first..documents.len());
+        }
+        if jobs.is_empty() {
+            return Err(wrong("there is no job in it".to_owned()));
+        }
+        let pool = Self::new(documents, &queries, &mut StdRng::seed_from_u64(0));
+        Ok(Self { jobs: jobs.into(), ..pool })
+    }
+
     fn new(documents: Vec<Arc<str>>, queries: &[String], rng: &mut StdRng) -> Self {
         let queries: Vec<Arc<str>> = match queries {
             [] => (0..QUERIES).map(|_| text(QUERY_WORDS * 6, rng)).collect(),
             given => given.iter().map(|text| Arc::from(text.as_str())).collect(),
         };
         let seen = (0..documents.len() * queries.len()).map(|_| AtomicU32::new(UNSEEN)).collect();
-        Self { documents, queries, seen }
+        Self { documents, queries, seen, jobs: Arc::default() }
+    }
+
+    /// The documents of each job that was given; none where jobs are drawn.
+    pub(crate) fn given(&self) -> Arc<[Range<usize>]> {
+        Arc::clone(&self.jobs)
+    }
+
+    /// Mean documents of a job, where jobs are drawn so many.
+    pub(crate) fn mean_documents(&self, drawn: Spread) -> f64 {
+        match self.jobs.len() {
+            0 => drawn.mean(),
+            jobs => self.documents.len() as f64 / jobs as f64,
+        }
     }
 
     /// How many documents there are.
@@ -146,6 +194,24 @@ mod tests {
         let pool = Pool::made(Spread::Fixed(10), &given, 7);
         assert_eq!((pool.queries(), pool.query(1)), (2, "two"));
         assert!(pool.agrees(1, pool.len() - 1, 2.0), "the last pair has its place");
+    }
+
+    #[test]
+    fn jobs_are_read_from_lines_and_what_is_none_is_named() {
+        use std::io::Write as _;
+        let read = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            Pool::jobs(file.path())
+        };
+        let pool =
+            read("{\"query\": \"a\", \"documents\": [\"b\", \"c\"]}\n\n{\"query\": \"d\", \"documents\": [\"e\"]}\n");
+        let pool = pool.unwrap();
+        assert_eq!((pool.given().to_vec(), pool.len(), pool.queries()), (vec![0..2, 2..3], 3, 2));
+        assert_eq!((pool.query(1), pool.document(2), pool.mean_documents(Spread::Fixed(9))), ("d", "e", 1.5));
+        for wrong in ["", "{}", "{\"query\": \"a\", \"documents\": []}", "{\"query\": \"\", \"documents\": [\"b\"]}"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

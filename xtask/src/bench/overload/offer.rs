@@ -1,0 +1,210 @@
+//! One generator's run: so many jobs a second for so long, whatever becomes of them, and what became of each.
+//!
+//! | by | what it is | arrivals |
+//! |---|---|---|
+//! | `sortie` | the client library, under `sortie bench` | Poisson |
+//! | `whole` | one request to the least loaded server, under `sortie bench`; no retry | Poisson |
+//! | `ghz` | ghz, one process a server; no retry | even: it offers no other |
+//! | `grpcio` | grpcio with gRPC's own retries, five attempts, round robin | Poisson |
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use super::{bodies::Bodies, ghz, grpcio, pin::Pins, rivals::Rivals};
+use crate::{
+    bench::timed::Programs,
+    process::{self, Keep},
+};
+
+/// Who offers, by the names of the flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum By {
+    /// Our client
+    Sortie,
+    /// Whole jobs to the least loaded server, no retry
+    Whole,
+    /// ghz, no retry
+    Ghz,
+    /// grpcio with a retry policy of five attempts
+    Grpcio,
+}
+
+impl By {
+    /// The word of the flag.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sortie => "sortie",
+            Self::Whole => "whole",
+            Self::Ghz => "ghz",
+            Self::Grpcio => "grpcio",
+        }
+    }
+
+    /// Rerank calls that it makes before its first job: `sortie bench` tastes how many tokens a byte makes.
+    pub(super) fn tasters(self) -> f64 {
+        if matches!(self, Self::Sortie | Self::Whole) { 3.0 } else { 0.0 }
+    }
+}
+
+/// What is to be offered.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) by: By,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) bodies: &'a Bodies,
+    /// Jobs a second and seconds, one after the other; only grpcio takes more than one.
+    pub(super) phases: Vec<(f64, f64)>,
+    pub(super) deadline: Duration,
+    pub(super) tenant: Option<&'a str>,
+    pub(super) seed: u64,
+    pub(super) programs: &'a Programs,
+    pub(super) pins: &'a Pins,
+    pub(super) scratch: &'a Path,
+    /// Needed by ghz and grpcio.
+    pub(super) rivals: Option<&'a Rivals>,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// With a whole answer.
+    Answered,
+    /// Its deadline came.
+    Deadline,
+    /// Any other way.
+    Refused,
+}
+
+impl Outcome {
+    /// Of a gRPC code as `sortie bench`, grpcio and ghz write them, or a reason of ours.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "OK" => Self::Answered,
+            "DEADLINE_EXCEEDED" | "DeadlineExceeded" => Self::Deadline,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// What became of a job; seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    /// When it was to leave, from the start of the load.
+    pub(super) at: f64,
+    /// How much later it left.
+    pub(super) late: f64,
+    /// From then to its end.
+    pub(super) took: f64,
+    pub(super) outcome: Outcome,
+    /// Chunks of an answered one.
+    pub(super) chunks: f64,
+}
+
+/// What became of all.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    pub(super) jobs: Vec<Job>,
+    /// Processor seconds of the generator, where it says.
+    pub(super) cpu: Option<f64>,
+    /// How often each word was a job's end, for those that were neither answered nor refused for load.
+    pub(super) words: std::collections::BTreeMap<String, u64>,
+}
+
+impl Offered {
+    /// Notes a job and its word.
+    pub(super) fn push(&mut self, job: Job, word: &str) {
+        *self.words.entry(word.to_owned()).or_default() += 1;
+        self.jobs.push(job);
+    }
+}
+
+/// Runs one generator on the load's cores.
+pub(super) fn run(offer: &Offer<'_>) -> anyhow::Result<Offered> {
+    match offer.by {
+        By::Sortie | By::Whole => bench(offer),
+        By::Ghz => ghz::run(offer),
+        By::Grpcio => grpcio::run(offer),
+    }
+}
+
+/// A line of `sortie bench --log`.
+#[derive(Deserialize)]
+struct Line {
+    at_ms: f64,
+    latency_ms: f64,
+    late_ms: f64,
+    outcome: String,
+    chunks: f64,
+}
+
+fn bench(offer: &Offer<'_>) -> anyhow::Result<Offered> {
+    let &[(rate, seconds)] = offer.phases.as_slice() else { bail!("sortie bench has one phase") };
+    let log = offer.scratch.join(format!("{}.log.jsonl", offer.by.name()));
+    let mut command = Command::new(&offer.programs.sortie);
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
+        command.env_remove(key);
+    }
+    let endpoints: Vec<String> = offer.addresses.iter().map(|address| format!("http://{address}")).collect();
+    command.args(["bench", "--json", "--strategies", offer.by.name(), "--retries", "0", "--warm-up", "0s"]);
+    command.args(["--rate", &rate.to_string(), "--duration", &format!("{}ms", (seconds * 1e3) as u64)]);
+    command.args(["--deadline", &format!("{}ms", offer.deadline.as_millis()), "--endpoint", &endpoints.join(",")]);
+    command.args(["--seed", &offer.seed.to_string()]);
+    command.arg("--jobs").arg(&offer.bodies.lines).arg("--log").arg(&log);
+    command.args(offer.tenant.map(|tenant| ["--tenant", tenant]).into_iter().flatten());
+    let out = offer.pins.load.run(|| process::output(&mut command, "sortie bench", Keep::Both))?;
+    if !out.status.success() {
+        bail!("sortie bench failed ({}): {}", out.status, out.stderr.trim());
+    }
+    let report: crate::bench::loader::Report =
+        serde_json::from_str(&out.stdout).context("cannot read what sortie bench printed")?;
+    let row = report.results.first().context("sortie bench measured nothing")?;
+    let jobs = (row.jobs + row.cancelled) as f64;
+    let mut offered = Offered { cpu: row.cpu_us_per_job.map(|us| us * jobs / 1e6), ..Offered::default() };
+    let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    for line in text.lines() {
+        let line: Line = serde_json::from_str(line).with_context(|| format!("cannot read {line:?}"))?;
+        let (at, late) = (line.at_ms / 1e3, line.late_ms / 1e3);
+        let job = Job {
+            at,
+            late,
+            took: line.latency_ms / 1e3 - late,
+            outcome: Outcome::of(&line.outcome),
+            chunks: line.chunks,
+        };
+        offered.push(job, &line.outcome);
+    }
+    Ok(offered)
+}
+
+/// Runs a generator's own program on the load's cores; its output is only for errors.
+pub(super) fn quietly(command: &mut Command, what: &str, pins: &Pins) -> anyhow::Result<()> {
+    let out = pins.load.run(|| process::output(command.stdout(Stdio::null()), what, Keep::Stderr))?;
+    if !out.status.success() {
+        bail!("{what} failed ({}): {}", out.status, out.stderr.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_all_generators_are_known() {
+        for word in ["DEADLINE_EXCEEDED", "DeadlineExceeded"] {
+            assert_eq!(Outcome::of(word), Outcome::Deadline);
+        }
+        assert_eq!(Outcome::of("OK"), Outcome::Answered);
+        for word in ["RESOURCE_EXHAUSTED", "ResourceExhausted", "UNAVAILABLE", "QUEUE_FULL"] {
+            assert_eq!(Outcome::of(word), Outcome::Refused);
+        }
+    }
+}
