@@ -7,26 +7,22 @@
 //! ```text
 //! Host::prepare → Executor::run_batch → Host::finish
 //! ```
-//! [`Executor::run`] does all three in turn and halves what fails.
+//! [`Executor::run`] does all three in turn.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use crate::{
-    arena::{self, ArenaUse},
-    clock::DeviceClock,
     cuda::{self, RunFault},
     device::Device,
     error::LoadError,
     generic::{GenericBatch, GenericExecutor, GenericHost, GenericRaw},
-    halve::halving,
     item::{ItemFault, Output, WorkItem},
     model::{Model, Source},
-    native::{GraphFacts, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
-    profile::{self, NodeTime},
+    native::{CapturedGraphs, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
+    runtime::{ArenaUse, NodeTime, arena, profile},
 };
 
 /// A loaded session and what it needs to run.
@@ -35,7 +31,6 @@ pub struct Executor {
     device: Device,
     inner: Inner,
     host: Arc<Host>,
-    clock: Arc<DeviceClock>,
 }
 
 #[derive(Debug)]
@@ -154,7 +149,7 @@ impl Executor {
             #[cfg(feature = "timed")]
             Source::Timed(spec) => (Inner::Timed(crate::timed::TimedExecutor::new(spec)), HostInner::Timed),
         };
-        Ok(Self { device, inner, host: Arc::new(Host(host)), clock: Arc::default() })
+        Ok(Self { device, inner, host: Arc::new(Host(host)) })
     }
 
     /// Where it runs.
@@ -169,18 +164,12 @@ impl Executor {
         Arc::clone(&self.host)
     }
 
-    /// What the device did with its time.
-    #[must_use]
-    pub fn clock(&self) -> Arc<DeviceClock> {
-        Arc::clone(&self.clock)
-    }
-
     /// Captures what small batches replay; nothing where the device or the model has no
     /// graphs. Seconds at most; for warm-up, on the thread that runs it.
-    pub fn capture(&mut self) -> GraphFacts {
+    pub fn capture(&mut self) -> CapturedGraphs {
         match &mut self.inner {
             Inner::Native(e) => e.capture(),
-            _ => GraphFacts::default(),
+            _ => CapturedGraphs::default(),
         }
     }
 
@@ -237,7 +226,6 @@ impl Executor {
     /// # Errors
     /// Sorted by what the next run may hope for; see [`RunFault`].
     pub fn run_batch(&mut self, batch: Batch) -> Result<Raw, RunFault> {
-        let started = Instant::now();
         let _using = on_gpu(self.device).then(cuda::using);
         let given = match (&mut self.inner, batch.0) {
             (Inner::Native(e), BatchInner::Native(batch)) => e.run(batch).map(RawInner::Native),
@@ -248,17 +236,15 @@ impl Executor {
             }
             _ => Err(RunFault::Failed("the batch was laid out for another model".to_owned())),
         };
-        self.clock.ran(started, Instant::now());
         given.map(Raw)
     }
 
-    /// Runs one batch; one answer an item, in order. Never panics, and a fault of
-    /// one item never costs another its answer where the device got to run: what fails
-    /// as a whole is halved, down to the item at fault; so is what is too much for the
-    /// device's memory.
+    /// Runs one batch and returns one answer an item, in order. A batch that fails as a whole is run again item by
+    /// item, so that one bad item costs no other its answer. A server's scheduler does better with
+    /// [`run_batch`](Self::run_batch): it halves what fails.
     pub fn run(&mut self, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
         let host = self.host();
-        halving(items, &mut |part| self.run_batch(host.prepare(part)).map(|raw| host.finish(part, raw)))
+        one_by_one(items, &mut |part| self.run_batch(host.prepare(part)).map(|raw| host.finish(part, raw)))
     }
 }
 
@@ -274,6 +260,54 @@ fn on_gpu(device: Device) -> bool {
     matches!(device, Device::Cuda(_))
 }
 
+/// Runs `items` together by `run`, and each alone where that fails and the device is still there.
+pub(crate) fn one_by_one(
+    items: &[&WorkItem],
+    run: &mut dyn FnMut(&[&WorkItem]) -> Result<Vec<Result<Output, ItemFault>>, RunFault>,
+) -> Vec<Result<Output, ItemFault>> {
+    match run(items) {
+        Ok(answers) => answers,
+        Err(RunFault::Failed(e) | RunFault::OutOfMemory(e)) if items.len() > 1 => {
+            tracing::warn!(items = items.len(), error = %e, "a batch failed; its items are run one by one");
+            items.iter().flat_map(|item| one_by_one(std::slice::from_ref(item), run)).collect()
+        }
+        Err(e) => fail(items, &e.to_string()),
+    }
+}
+
 fn fail(items: &[&WorkItem], why: &str) -> Vec<Result<Output, ItemFault>> {
     items.iter().map(|_| Err(ItemFault::Run(why.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{Sequence, Want};
+
+    #[test]
+    fn only_the_item_that_spoils_a_batch_fails_and_a_lost_device_is_not_tried_again() {
+        let item = |id| WorkItem { sequence: Sequence { ids: vec![id], ..Sequence::default() }, want: Want::Logits };
+        let items: Vec<WorkItem> = (0..8).map(item).collect();
+        let items: Vec<&WorkItem> = items.iter().collect();
+        let answer = |item: &&WorkItem| Ok(Output::Logits(vec![item.sequence.ids[0] as f32]));
+        for bad in 0..8 {
+            let got = one_by_one(&items, &mut |part| {
+                let spoilt = part.iter().any(|i| i.sequence.ids[0] == bad);
+                if spoilt { Err(RunFault::Failed("no".into())) } else { Ok(part.iter().map(answer).collect()) }
+            });
+            for (i, given) in got.iter().enumerate() {
+                match given {
+                    Ok(Output::Logits(v)) => assert!(i as u32 != bad && v[0] == i as f32),
+                    _ => assert_eq!(i as u32, bad),
+                }
+            }
+            assert_eq!(got.len(), items.len());
+        }
+        let mut runs = 0;
+        let got = one_by_one(&items, &mut |_| {
+            runs += 1;
+            Err(RunFault::DeviceLost("gone".into()))
+        });
+        assert!(runs == 1 && got.len() == 8 && got.iter().all(Result::is_err));
+    }
 }

@@ -16,44 +16,41 @@
 //! This is the only crate that names `ort` or a tokenizer crate, or writes
 //! `unsafe`.
 
-mod arena;
-mod clock;
 mod cuda;
 mod device;
 mod error;
 mod executor;
 mod folder;
 mod generic;
-mod halve;
+mod info;
 mod item;
 mod model;
 mod native;
 mod onnx;
+mod options;
 mod post;
-mod profile;
 mod runtime;
 mod sample;
-mod session;
 mod task;
 #[cfg(feature = "timed")]
 mod timed;
 mod tokenize;
 
-pub use arena::{ArenaUse, DEFAULT_SHARE_TENTHS};
-pub use clock::{DeviceClock, DeviceTime, IDLE_AFTER};
 pub use cuda::{CudaError, GpuFacts, RunFault};
 pub use device::{Device, DeviceError, DeviceSet, MAX_SESSIONS, Precision};
 pub use error::{InputError, LoadError};
 pub use executor::{Batch, Executor, Host, Raw};
+pub use info::ModelInfo;
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
-pub use model::{
+pub use model::Model;
+pub use native::{CapturedGraphs, native_model_types};
+pub use options::{
     CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
-    Model, ModelInfo,
 };
-pub use native::GraphFacts;
 pub use post::{Activation, activate, cosine};
-pub use profile::NodeTime;
-pub use runtime::{ORT_VERSION, Runtime, library_candidates, library_candidates_for};
+pub use runtime::{
+    ArenaUse, DEFAULT_SHARE_TENTHS, NodeTime, ORT_VERSION, Runtime, library_candidates, library_candidates_for,
+};
 pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Task};
 pub use tokenize::{EncodeOptions, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation};

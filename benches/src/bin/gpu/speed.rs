@@ -5,12 +5,12 @@
 use std::{
     sync::{Barrier, mpsc},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use sortie_benches::{batches_in_order, rerank_items};
-use sortie_engine::{DeviceTime, Executor, LoadOptions, Model, Sequence, Want, WorkItem, write_sample};
+use sortie_engine::{Executor, LoadOptions, Model, Sequence, Want, WorkItem, write_sample};
 
 use crate::{Common, Shape, median, rivals};
 
@@ -90,7 +90,7 @@ fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     println!(
         "\nFull load, batches of ≤ 16384 tokens laid out beside the device: {rate:.0} tokens/s, \
          mean gap between batches {:.0} µs of {:.2} ms a batch.",
-        time.mean_gap().as_secs_f64() * 1e6,
+        time.gap.as_secs_f64() * 1e6 / time.batches.max(1) as f64,
         time.busy.as_secs_f64() * 1e3 / time.batches.max(1) as f64
     );
     drop(executor);
@@ -155,10 +155,20 @@ pub(crate) fn timed(rounds: usize, mut run: impl FnMut() -> anyhow::Result<()>) 
     Ok(median(&mut times))
 }
 
+/// What a device did with its time over some batches.
+#[derive(Default)]
+struct DeviceTime {
+    batches: u64,
+    /// At work.
+    busy: Duration,
+    /// Between the end of a batch and the start of the next.
+    gap: Duration,
+}
+
 /// Batches laid out by another thread while the device runs: tokens a second, and the device's time.
 fn pipelined(executor: &mut Executor, work: &[WorkItem], lengths: &[usize]) -> anyhow::Result<(f64, DeviceTime)> {
     let batches = batches_in_order(lengths, 16_384);
-    let (host, clock) = (executor.host(), executor.clock());
+    let host = executor.host();
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(1);
         let of_lay = std::sync::Arc::clone(&host);
@@ -173,17 +183,23 @@ fn pipelined(executor: &mut Executor, work: &[WorkItem], lengths: &[usize]) -> a
                 }
             }
         });
-        let (mut start, mut before, mut tokens) = (Instant::now(), DeviceTime::default(), 0);
+        let (mut start, mut ended, mut tokens) = (Instant::now(), Instant::now(), 0);
+        let mut time = DeviceTime::default();
         for i in 0..2 * PIPELINED {
             if i == PIPELINED {
-                (start, before, tokens) = (Instant::now(), clock.read(), 0);
+                (start, tokens, time) = (Instant::now(), 0, DeviceTime::default());
             }
             let (batch, part, n) = receive.recv().context("the thread that lays out ended")?;
+            let started = Instant::now();
             let raw = executor.run_batch(batch)?;
+            time.batches += 1;
+            time.gap += started.saturating_duration_since(ended);
+            ended = Instant::now();
+            time.busy += ended.saturating_duration_since(started);
             ensure!(host.finish(&part, raw).iter().all(Result::is_ok), "an item failed");
             tokens += n;
         }
-        Ok((tokens as f64 / start.elapsed().as_secs_f64(), clock.read().since(&before)))
+        Ok((tokens as f64 / start.elapsed().as_secs_f64(), time))
     })
 }
 

@@ -8,13 +8,13 @@ use ort::{
 };
 
 use super::{
-    bound::Bound,
+    answers::RunOutput,
+    bound_runs::BoundRuns,
+    device_pooling::Pools,
     host::{GenericBatch, GenericHost, GenericRaw, GenericRun},
     model::GenericModel,
-    pool::Pools,
-    read::Read,
 };
-use crate::{cuda::RunFault, device::Device, error::LoadError, model::LoadOptions, session::Ready};
+use crate::{cuda::RunFault, device::Device, error::LoadError, options::LoadOptions, runtime::session::Ready};
 
 /// Runs one ONNX export.
 pub(crate) struct GenericExecutor {
@@ -23,7 +23,7 @@ pub(crate) struct GenericExecutor {
     /// Names the one output that is read, so that no other is copied out.
     only_output: RunOptions<HasSelectedOutputs>,
     /// Where runs are bound to the device.
-    bound: Option<Bound>,
+    bound: Option<BoundRuns>,
 }
 
 impl fmt::Debug for GenericExecutor {
@@ -67,7 +67,7 @@ impl GenericExecutor {
         };
         let (session, only_output) = load().map_err(LoadError::session(&model.path))?;
         let pools = if bind { Pools::of(model, options) } else { Pools::default() };
-        let bound = bind.then(|| Bound::new(model, pools, options, device)).transpose()?;
+        let bound = bind.then(|| BoundRuns::new(model, pools, options, device)).transpose()?;
         let host = Arc::new(GenericHost::new(model.clone(), device, pools));
         Ok(Self { host, session, only_output, bound })
     }
@@ -79,7 +79,7 @@ impl GenericExecutor {
 
     /// The session, and those that pool behind it.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = &Session> {
-        std::iter::once(&self.session).chain(self.bound.iter().flat_map(Bound::sessions))
+        std::iter::once(&self.session).chain(self.bound.iter().flat_map(BoundRuns::sessions))
     }
 
     /// Ends ONNX Runtime's profile and names its file.
@@ -97,13 +97,13 @@ impl GenericExecutor {
         Ok(raw)
     }
 
-    fn run_once(&mut self, run: &mut GenericRun) -> ort::Result<Read> {
+    fn run_once(&mut self, run: &mut GenericRun) -> ort::Result<RunOutput> {
         if let Some(bound) = &mut self.bound {
             return bound.run(&mut self.session, self.host.output(), run);
         }
         let values: HashMap<_, _> =
             run.inputs.drain(..).map(super::tensors::Filled::into_value).collect::<ort::Result<_>>()?;
         let outputs = self.session.run_with_options(values, &self.only_output)?;
-        Read::of(&outputs[self.host.output()])
+        RunOutput::of(&outputs[self.host.output()])
     }
 }

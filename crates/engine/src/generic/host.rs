@@ -1,10 +1,10 @@
 //! The host's side of an ONNX export: items to padded tensors, outputs to answers.
 
 use super::{
+    answers::RunOutput,
     batches::plan,
+    device_pooling::{Pooled, Pools},
     model::GenericModel,
-    pool::{Pooled, Pools},
-    read::Read,
     tensors::{Filled, Shape},
 };
 use crate::{
@@ -47,7 +47,7 @@ impl GenericBatch {
 #[derive(Debug)]
 pub(crate) struct GenericRaw {
     faults: Vec<Option<ItemFault>>,
-    runs: Vec<(Vec<usize>, Shape, Read)>,
+    runs: Vec<(Vec<usize>, Shape, RunOutput)>,
 }
 
 impl GenericRaw {
@@ -57,7 +57,7 @@ impl GenericRaw {
     }
 
     /// Adds what one run gave.
-    pub(super) fn put(&mut self, run: GenericRun, read: Read) {
+    pub(super) fn put(&mut self, run: GenericRun, read: RunOutput) {
         self.runs.push((run.places, run.shape, read));
     }
 }

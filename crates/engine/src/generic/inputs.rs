@@ -11,7 +11,10 @@
 
 use std::path::Path;
 
-use super::facts::{Elem, GraphFacts, Port};
+use super::{
+    port::{ElementType, Port},
+    signature::Signature,
+};
 use crate::error::LoadError;
 
 /// What an input is for.
@@ -38,7 +41,7 @@ impl Role {
 
 /// One input that is given at every run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bound {
+pub(crate) struct InputBinding {
     /// Its name in the graph.
     pub(crate) name: String,
     /// What goes in.
@@ -51,7 +54,7 @@ pub(crate) struct Bound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inputs {
     /// In the graph's order.
-    pub(crate) bound: Vec<Bound>,
+    pub(crate) bound: Vec<InputBinding>,
     /// Whether padding can be told from text.
     pub(crate) has_mask: bool,
     /// Rows a run must have, where the graph fixes them.
@@ -66,9 +69,9 @@ impl Inputs {
     /// # Errors
     /// When one is unknown (the error names it), of another type or shape than
     /// `[batch, sequence]` integers, or no input takes ids.
-    pub(crate) fn bind(facts: &GraphFacts, path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn bind(signature: &Signature, path: &Path) -> Result<Self, LoadError> {
         let mut inputs = Self { bound: Vec::new(), has_mask: false, rows: None, length: None };
-        for port in &facts.inputs {
+        for port in &signature.inputs {
             let refuse = |why: &str| Err(LoadError::unsupported(path, format!("input {:?} {why}", port.name)));
             let Some(role) = Role::of(port) else {
                 return refuse("is not one that is served: ids, attention mask, token types and positions are");
@@ -77,8 +80,8 @@ impl Inputs {
                 return refuse("means the same as another input");
             }
             let narrow = match port.elem {
-                Elem::I64 => false,
-                Elem::I32 => true,
+                ElementType::I64 => false,
+                ElementType::I32 => true,
                 _ => return refuse("is neither int64 nor int32"),
             };
             if port.rank().is_some_and(|r| r != 2) {
@@ -87,7 +90,7 @@ impl Inputs {
             inputs.rows = inputs.rows.or(port.dim(0));
             inputs.length = inputs.length.or(port.dim(1));
             inputs.has_mask |= role == Role::Mask;
-            inputs.bound.push(Bound { name: port.name.clone(), role, narrow });
+            inputs.bound.push(InputBinding { name: port.name.clone(), role, narrow });
         }
         if !inputs.bound.iter().any(|b| b.role == Role::Ids) {
             return Err(LoadError::unsupported(path, "no input takes token ids (input_ids)"));
@@ -106,23 +109,23 @@ impl Inputs {
 mod tests {
     use super::*;
 
-    fn port(name: &str, elem: Elem, dims: &[Option<usize>]) -> Port {
+    fn port(name: &str, elem: ElementType, dims: &[Option<usize>]) -> Port {
         Port { name: name.to_owned(), elem, dims: Some(dims.to_vec()), made_by: String::new() }
     }
 
     fn bind(inputs: Vec<Port>) -> Result<Inputs, LoadError> {
-        let facts = GraphFacts { inputs, outputs: Vec::new(), vocab: None, positions: None };
-        Inputs::bind(&facts, Path::new("m.onnx"))
+        let signature = Signature { inputs, outputs: Vec::new(), vocab: None, positions: None };
+        Inputs::bind(&signature, Path::new("m.onnx"))
     }
 
     #[test]
     fn inputs_are_known_by_many_names() {
         let free = [None, None];
         let got = bind(vec![
-            port("serving_default_input_ids:0", Elem::I32, &free),
-            port("encoder/Mask", Elem::I64, &free),
-            port("segment_ids", Elem::I64, &free),
-            port("position_ids", Elem::I64, &free),
+            port("serving_default_input_ids:0", ElementType::I32, &free),
+            port("encoder/Mask", ElementType::I64, &free),
+            port("segment_ids", ElementType::I64, &free),
+            port("position_ids", ElementType::I64, &free),
         ])
         .unwrap();
         let roles: Vec<_> = got.bound.iter().map(|b| (b.role, b.narrow)).collect();
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn fixed_sizes_are_kept() {
-        let got = bind(vec![port("ids", Elem::I64, &[Some(1), Some(128)])]).unwrap();
+        let got = bind(vec![port("ids", ElementType::I64, &[Some(1), Some(128)])]).unwrap();
         assert_eq!((got.rows, got.length, got.has_mask), (Some(1), Some(128), false));
         assert!(!got.equal_lengths_only(), "the graph was made for padding of its own");
     }
@@ -140,13 +143,13 @@ mod tests {
     #[test]
     fn what_cannot_be_given_is_named() {
         let free = [None, None];
-        let ids = || port("input_ids", Elem::I64, &free);
+        let ids = || port("input_ids", ElementType::I64, &free);
         for (inputs, want) in [
-            (vec![ids(), port("pixel_values", Elem::F32, &[None])], "\"pixel_values\""),
-            (vec![port("input_ids", Elem::F32, &free)], "int64"),
-            (vec![port("input_ids", Elem::I64, &[None])], "[batch, sequence]"),
-            (vec![ids(), port("ids", Elem::I64, &free)], "the same"),
-            (vec![port("attention_mask", Elem::I64, &free)], "token ids"),
+            (vec![ids(), port("pixel_values", ElementType::F32, &[None])], "\"pixel_values\""),
+            (vec![port("input_ids", ElementType::F32, &free)], "int64"),
+            (vec![port("input_ids", ElementType::I64, &[None])], "[batch, sequence]"),
+            (vec![ids(), port("ids", ElementType::I64, &free)], "the same"),
+            (vec![port("attention_mask", ElementType::I64, &free)], "token ids"),
         ] {
             let message = bind(inputs).unwrap_err().to_string();
             assert!(message.contains(want), "{message}");

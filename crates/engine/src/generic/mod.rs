@@ -1,7 +1,7 @@
 //! The generic path: whatever encoder somebody exported to ONNX.
 //!
 //! ```text
-//! folder ─find─► model.onnx ─GraphFacts::read─► names, types, shapes
+//! folder ─find─► model.onnx ─Signature::read─► names, types, shapes
 //!    └ config.json … ──────────► GenericModel::open ─GenericExecutor::new─► session
 //! run(items) ─ check ─ plan ─ padded tensors ─ session ─ unpad, pool, finish
 //! ```
@@ -10,14 +10,15 @@
 //! ([`outputs`]). Items are sorted by length and cut into padded batches
 //! ([`batches`]); the mask keeps padding out of attention and only real tokens are
 //! read back, so padding never reaches a number that leaves. A graph without a mask
-//! runs in groups of one length. On a GPU inputs and output are bound ([`bound`]) and token
-//! states are pooled there ([`pool`]). Quantised graphs and `com.microsoft` operators
+//! runs in groups of one length. On a GPU inputs and output are bound ([`bound_runs`]) and token
+//! states are pooled there ([`device_pooling`]). Quantised graphs and `com.microsoft` operators
 //! are ONNX Runtime's business and need nothing here.
 
+mod answers;
 mod batches;
-mod bound;
+mod bound_runs;
+mod device_pooling;
 mod executor;
-mod facts;
 mod header;
 mod host;
 mod inputs;
@@ -25,8 +26,8 @@ mod locate;
 mod model;
 mod outputs;
 mod pad;
-mod pool;
-mod read;
+mod port;
+mod signature;
 mod tensors;
 
 pub(crate) use executor::GenericExecutor;

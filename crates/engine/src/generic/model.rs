@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use super::{
     batches::{GPU_RUN_COST_TOKENS, Limits, RUN_COST_TOKENS},
-    facts::{Elem, GraphFacts},
     inputs::Inputs,
     outputs::{choose, guess_task},
     pad::pad_id,
+    port::ElementType,
+    signature::Signature,
 };
 use crate::{
     device::Device,
     error::LoadError,
     folder::{config::Config, sentence::Sentence},
     item::{ItemFault, Want, WorkItem},
-    model::LoadOptions,
+    options::LoadOptions,
     post::Dense,
     task::{Pooling, Task},
 };
@@ -47,7 +48,7 @@ pub(crate) struct GenericModel {
     /// Name of the output that is read.
     pub(super) output: String,
     /// Its number format.
-    pub(super) elem: Elem,
+    pub(super) elem: ElementType,
     /// Whether it is known to have a row a token.
     pub(super) per_token: bool,
     /// Id on padding.
@@ -80,11 +81,11 @@ impl GenericModel {
         said: Option<Task>,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
-        let facts = GraphFacts::read(path, options)?;
-        let inputs = Inputs::bind(&facts, path)?;
-        let vocab = vocabulary(folder, config, &facts, path)?;
-        let task = task(said, config, &facts, vocab, path)?;
-        let output = choose(&facts, &task, vocab, path)?;
+        let signature = Signature::read(path, options)?;
+        let inputs = Inputs::bind(&signature, path)?;
+        let vocab = vocabulary(folder, config, &signature, path)?;
+        let task = task(said, config, &signature, vocab, path)?;
+        let output = choose(&signature, &task, vocab, path)?;
         let pools_inside = output.rank() == Some(2);
         if task == Task::Embedding && pools_inside && options.pooling.is_some() {
             return Err(LoadError::unsupported(
@@ -102,13 +103,13 @@ impl GenericModel {
         }
         let first_position =
             if POSITIONS_AFTER_PAD.contains(&config.model_type.as_str()) { pad_id as usize + 1 } else { 0 };
-        let longest = longest(config, sentence, &facts, &inputs, first_position);
+        let longest = longest(config, sentence, &signature, &inputs, first_position);
         if longest == 0 {
             return Err(LoadError::invalid(folder, "the model has no positions for tokens"));
         }
 
         let dense = if pools_inside { Vec::new() } else { sentence.dense.clone() };
-        let states = facts.outputs.iter().find(|o| o.rank() == Some(3) && o.elem.is_float());
+        let states = signature.outputs.iter().find(|o| o.rank() == Some(3) && o.elem.is_float());
         let hidden = output.width().or(config.hidden_size).or_else(|| states.and_then(|o| o.width()));
         let dimensions = match task {
             Task::Embedding => dimensions(hidden, &dense, folder, path)?,
@@ -198,8 +199,8 @@ impl GenericModel {
     }
 }
 
-fn vocabulary(folder: &Path, config: &Config, facts: &GraphFacts, path: &Path) -> Result<usize, LoadError> {
-    match (config.vocab_size, facts.vocab) {
+fn vocabulary(folder: &Path, config: &Config, signature: &Signature, path: &Path) -> Result<usize, LoadError> {
+    match (config.vocab_size, signature.vocab) {
         (Some(said), Some(rows)) if said > rows => Err(LoadError::invalid(
             &folder.join("config.json"),
             format!("vocab_size is {said}, but the graph's table has {rows} rows"),
@@ -214,8 +215,14 @@ fn vocabulary(folder: &Path, config: &Config, facts: &GraphFacts, path: &Path) -
 
 /// What the folder says; else what the outputs tell. Where config.json gives a head
 /// but neither labels nor their number, the graph's own number counts.
-fn task(said: Option<Task>, config: &Config, facts: &GraphFacts, vocab: usize, path: &Path) -> Result<Task, LoadError> {
-    let guessed = guess_task(facts, vocab);
+fn task(
+    said: Option<Task>,
+    config: &Config,
+    signature: &Signature,
+    vocab: usize,
+    path: &Path,
+) -> Result<Task, LoadError> {
+    let guessed = guess_task(signature, vocab);
     let unlabelled = config.id2label.is_none() && config.num_labels.is_none();
     match (said, guessed) {
         (Some(Task::SequenceClassification { .. }), Some(Task::SequenceClassification { labels, .. }))
@@ -236,8 +243,14 @@ fn task(said: Option<Task>, config: &Config, facts: &GraphFacts, vocab: usize, p
 }
 
 /// Positions of the model, fewer where the graph is made for one length.
-fn longest(config: &Config, sentence: &Sentence, facts: &GraphFacts, inputs: &Inputs, first_position: usize) -> usize {
-    let positions = match (config.max_position_embeddings, facts.positions) {
+fn longest(
+    config: &Config,
+    sentence: &Sentence,
+    signature: &Signature,
+    inputs: &Inputs,
+    first_position: usize,
+) -> usize {
+    let positions = match (config.max_position_embeddings, signature.positions) {
         (Some(said), Some(rows)) => Some(said.min(rows)),
         (said, rows) => said.or(rows),
     };

@@ -16,7 +16,7 @@
 
 use std::path::Path;
 
-use super::facts::{GraphFacts, Port};
+use super::{port::Port, signature::Signature};
 use crate::{error::LoadError, task::Task};
 
 const SENTENCE_NAMES: [&str; 7] = [
@@ -41,11 +41,16 @@ type Preference = u8;
 ///
 /// # Errors
 /// When none does; the error lists what the graph gives.
-pub(crate) fn choose<'a>(facts: &'a GraphFacts, task: &Task, vocab: usize, path: &Path) -> Result<&'a Port, LoadError> {
-    let floats = facts.outputs.iter().filter(|p| p.elem.is_float());
+pub(crate) fn choose<'a>(
+    signature: &'a Signature,
+    task: &Task,
+    vocab: usize,
+    path: &Path,
+) -> Result<&'a Port, LoadError> {
+    let floats = signature.outputs.iter().filter(|p| p.elem.is_float());
     let best = floats.filter_map(|p| Some((preference(p, task, vocab)?, p))).min_by_key(|(preference, _)| *preference);
     let Some((_, port)) = best else {
-        let given: Vec<_> = facts.outputs.iter().map(describe).collect();
+        let given: Vec<_> = signature.outputs.iter().map(describe).collect();
         return Err(LoadError::unsupported(
             path,
             format!("no output is {}; the graph gives {}", wanted(task, vocab), given.join(", ")),
@@ -66,8 +71,8 @@ pub(crate) fn choose<'a>(facts: &'a GraphFacts, task: &Task, vocab: usize, path:
 }
 
 /// The task a graph was exported for, by its outputs alone; `None` where they do not tell.
-pub(crate) fn guess_task(facts: &GraphFacts, vocab: usize) -> Option<Task> {
-    let floats = || facts.outputs.iter().filter(|p| p.elem.is_float());
+pub(crate) fn guess_task(signature: &Signature, vocab: usize) -> Option<Task> {
+    let floats = || signature.outputs.iter().filter(|p| p.elem.is_float());
     if let Some(logits) = floats().find(|p| p.plain_name() == "logits") {
         let labels = |n: usize| (0..n).map(|i| format!("LABEL_{i}")).collect();
         return match (logits.rank()?, logits.width()?) {
@@ -139,24 +144,24 @@ fn describe(port: &Port) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generic::facts::Elem;
+    use crate::generic::port::ElementType;
 
     const VOCAB: usize = 30522;
 
-    fn port(name: &str, elem: Elem, dims: &[usize], made_by: &str) -> Port {
+    fn port(name: &str, elem: ElementType, dims: &[usize], made_by: &str) -> Port {
         // 0 stands for a free dimension.
         let dims = Some(dims.iter().map(|&d| (d > 0).then_some(d)).collect());
         Port { name: name.to_owned(), elem, dims, made_by: made_by.to_owned() }
     }
 
-    fn graph(outputs: Vec<Port>) -> GraphFacts {
-        GraphFacts { inputs: Vec::new(), outputs, vocab: None, positions: None }
+    fn graph(outputs: Vec<Port>) -> Signature {
+        Signature { inputs: Vec::new(), outputs, vocab: None, positions: None }
     }
 
     #[track_caller]
     fn chosen(outputs: Vec<Port>, task: &Task, want: &str) {
-        let facts = graph(outputs);
-        assert_eq!(choose(&facts, task, VOCAB, Path::new("m.onnx")).unwrap().name, want);
+        let signature = graph(outputs);
+        assert_eq!(choose(&signature, task, VOCAB, Path::new("m.onnx")).unwrap().name, want);
     }
 
     fn labels(n: usize) -> Vec<String> {
@@ -167,10 +172,10 @@ mod tests {
     fn the_pooled_one_of_four_odd_outputs_is_the_embedding() {
         chosen(
             vec![
-                port("output", Elem::I64, &[0, 0], "Identity"),
-                port("463", Elem::I64, &[0, 0], "Identity"),
-                port("onnx::Shape_422", Elem::F32, &[0, 0, 384], "LayerNormalization"),
-                port("461", Elem::F32, &[0, 0], "Concat"),
+                port("output", ElementType::I64, &[0, 0], "Identity"),
+                port("463", ElementType::I64, &[0, 0], "Identity"),
+                port("onnx::Shape_422", ElementType::F32, &[0, 0, 384], "LayerNormalization"),
+                port("461", ElementType::F32, &[0, 0], "Concat"),
             ],
             &Task::Embedding,
             "461",
@@ -179,21 +184,21 @@ mod tests {
 
     #[test]
     fn berts_pooler_is_the_last_resort_by_name_or_by_tanh() {
-        let states = |name: &str| port(name, Elem::F32, &[0, 0, 8], "LayerNormalization");
+        let states = |name: &str| port(name, ElementType::F32, &[0, 0, 8], "LayerNormalization");
         chosen(
-            vec![port("pooler_output", Elem::F32, &[0, 8], "Tanh"), states("last_hidden_state")],
+            vec![port("pooler_output", ElementType::F32, &[0, 8], "Tanh"), states("last_hidden_state")],
             &Task::Embedding,
             "last_hidden_state",
         );
-        chosen(vec![port("1235", Elem::F32, &[0, 8], "Tanh"), states("1234")], &Task::Embedding, "1234");
-        chosen(vec![port("pooler_output", Elem::F32, &[0, 8], "Tanh")], &Task::Embedding, "pooler_output");
+        chosen(vec![port("1235", ElementType::F32, &[0, 8], "Tanh"), states("1234")], &Task::Embedding, "1234");
+        chosen(vec![port("pooler_output", ElementType::F32, &[0, 8], "Tanh")], &Task::Embedding, "pooler_output");
     }
 
     #[test]
     fn a_sentence_embedding_comes_before_token_states() {
         let outputs = vec![
-            port("token_embeddings", Elem::F16, &[0, 0, 8], ""),
-            port("sentence_embedding", Elem::F16, &[0, 8], "Div"),
+            port("token_embeddings", ElementType::F16, &[0, 0, 8], ""),
+            port("sentence_embedding", ElementType::F16, &[0, 8], "Div"),
         ];
         chosen(outputs, &Task::Embedding, "sentence_embedding");
     }
@@ -202,39 +207,42 @@ mod tests {
     fn logits_are_told_by_rank_and_width() {
         let outputs = || {
             vec![
-                port("hidden", Elem::F32, &[0, 0, 768], ""),
-                port("tags", Elem::F32, &[0, 0, 5], "Add"),
-                port("label", Elem::I64, &[0], "ArgMax"),
-                port("probabilities", Elem::F32, &[0, 3], "Softmax"),
-                port("logits", Elem::F32, &[0, 3], "Gemm"),
+                port("hidden", ElementType::F32, &[0, 0, 768], ""),
+                port("tags", ElementType::F32, &[0, 0, 5], "Add"),
+                port("label", ElementType::I64, &[0], "ArgMax"),
+                port("probabilities", ElementType::F32, &[0, 3], "Softmax"),
+                port("logits", ElementType::F32, &[0, 3], "Gemm"),
             ]
         };
         chosen(outputs(), &Task::SequenceClassification { labels: labels(3), multi_label: false }, "logits");
         chosen(outputs(), &Task::TokenClassification { labels: labels(5) }, "tags");
-        let score = vec![port("score", Elem::F32, &[0], "Squeeze")];
+        let score = vec![port("score", ElementType::F32, &[0], "Squeeze")];
         chosen(score, &Task::SequenceClassification { labels: labels(1), multi_label: false }, "score");
-        chosen(vec![port("logits", Elem::F32, &[0, 0, VOCAB], "Add")], &Task::SparseEmbedding, "logits");
+        chosen(vec![port("logits", ElementType::F32, &[0, 0, VOCAB], "Add")], &Task::SparseEmbedding, "logits");
     }
 
     #[test]
     fn a_refusal_lists_what_there_is() {
-        let facts = graph(vec![port("logits", Elem::F32, &[0, 2], "Gemm")]);
+        let signature = graph(vec![port("logits", ElementType::F32, &[0, 2], "Gemm")]);
         let task = Task::SequenceClassification { labels: labels(3), multi_label: false };
-        let message = choose(&facts, &task, VOCAB, Path::new("m.onnx")).unwrap_err().to_string();
+        let message = choose(&signature, &task, VOCAB, Path::new("m.onnx")).unwrap_err().to_string();
         assert!(message.contains("[batch, 3]") && message.contains("\"logits\" (F32 [?, 2])"), "{message}");
-        let facts = graph(vec![port("p", Elem::F32, &[0, 3], "Softmax")]);
-        let message = choose(&facts, &task, VOCAB, Path::new("m.onnx")).unwrap_err().to_string();
+        let signature = graph(vec![port("p", ElementType::F32, &[0, 3], "Softmax")]);
+        let message = choose(&signature, &task, VOCAB, Path::new("m.onnx")).unwrap_err().to_string();
         assert!(message.contains("no logits"), "{message}");
     }
 
     #[test]
     fn the_task_is_guessed_from_named_outputs() {
         let guess = |p| guess_task(&graph(vec![p]), VOCAB);
-        assert_eq!(guess(port("last_hidden_state", Elem::F32, &[0, 0, 384], "")), Some(Task::Embedding));
-        assert_eq!(guess(port("logits", Elem::F32, &[0, 0, VOCAB], "")), Some(Task::SparseEmbedding));
-        assert_eq!(guess(port("logits", Elem::F32, &[0, 0, 2], "")).unwrap().labels(), ["LABEL_0", "LABEL_1"]);
-        assert!(matches!(guess(port("logits", Elem::F32, &[0, 1], "")), Some(Task::SequenceClassification { .. })));
-        assert_eq!(guess(port("logits", Elem::F32, &[0, 0, 0], "")), None);
-        assert_eq!(guess(port("ids", Elem::I64, &[0, 0], "")), None);
+        assert_eq!(guess(port("last_hidden_state", ElementType::F32, &[0, 0, 384], "")), Some(Task::Embedding));
+        assert_eq!(guess(port("logits", ElementType::F32, &[0, 0, VOCAB], "")), Some(Task::SparseEmbedding));
+        assert_eq!(guess(port("logits", ElementType::F32, &[0, 0, 2], "")).unwrap().labels(), ["LABEL_0", "LABEL_1"]);
+        assert!(matches!(
+            guess(port("logits", ElementType::F32, &[0, 1], "")),
+            Some(Task::SequenceClassification { .. })
+        ));
+        assert_eq!(guess(port("logits", ElementType::F32, &[0, 0, 0], "")), None);
+        assert_eq!(guess(port("ids", ElementType::I64, &[0, 0], "")), None);
     }
 }

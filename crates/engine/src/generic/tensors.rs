@@ -3,7 +3,7 @@
 use ort::value::{DynValue, Tensor};
 
 use super::{
-    inputs::{Bound, Role},
+    inputs::{InputBinding, Role},
     model::GenericModel,
 };
 use crate::item::Sequence;
@@ -54,7 +54,7 @@ impl GenericModel {
 
     /// The tensors of a run.
     pub(super) fn fill(&self, sequences: &[&Sequence], shape: Shape) -> Vec<Filled> {
-        let fill = |input: &Bound| {
+        let fill = |input: &InputBinding| {
             let values = self.values(input.role, sequences, shape);
             Filled { name: input.name.clone(), shape, values: Values::of(input, values) }
         };
@@ -84,7 +84,7 @@ impl GenericModel {
 }
 
 impl Values {
-    fn of(input: &Bound, values: Vec<u32>) -> Self {
+    fn of(input: &InputBinding, values: Vec<u32>) -> Self {
         if input.narrow {
             // Ids are below the vocabulary, which no int32 graph can have beyond 2^31.
             return Values::I32(values.into_iter().map(|v| i32::try_from(v).unwrap_or(i32::MAX)).collect());

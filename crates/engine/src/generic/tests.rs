@@ -9,10 +9,10 @@ use super::*;
 use crate::{
     device::Device,
     error::LoadError,
+    executor::one_by_one,
     folder::{config::Config, sentence::Sentence},
-    halve::halving,
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
-    model::LoadOptions,
+    options::LoadOptions,
     task::{Pooling, Task},
 };
 
@@ -54,7 +54,7 @@ fn item(ids: &[u32], want: Want) -> WorkItem {
 
 fn run(executor: &mut GenericExecutor, items: &[WorkItem]) -> Vec<Result<Output, ItemFault>> {
     let host = executor.host();
-    halving(&items.iter().collect::<Vec<_>>(), &mut |part| {
+    one_by_one(&items.iter().collect::<Vec<_>>(), &mut |part| {
         executor.run(host.prepare(part)).map(|raw| host.finish(part, raw))
     })
 }

@@ -1,32 +1,11 @@
 //! The native path: weights from safetensors, a graph written here, sequences
 //! packed end to end. No token is ever padding.
 
-mod arch;
-mod attention;
-mod batch;
-mod bias_gelu;
-mod buckets;
-mod builder;
-mod calibrate;
-mod executor;
-mod gpu_operators;
+mod calibration;
+mod family;
 mod graph;
-mod graphs;
-mod head;
-mod host;
-mod layout;
-mod operators;
-mod pool;
-mod query_key_value;
-mod reserve;
-mod rounding;
-mod self_attention;
-mod session;
-#[cfg(test)]
-mod stand_in;
-#[cfg(test)]
-mod stand_in_product;
-mod target;
+mod kernel;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -37,28 +16,25 @@ use std::{
 
 use parking_lot::Mutex;
 
-pub(crate) use builder::{Attr, Builder, ONNX, Size};
-pub(crate) use executor::NativeExecutor;
-pub use graphs::GraphFacts;
-pub(crate) use host::{NativeBatch, NativeHost, NativeRaw};
-pub(crate) use session::commit;
-pub(crate) use target::Target;
+pub use family::native_model_types;
+pub use run::CapturedGraphs;
+pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, commit};
 
 use self::{
-    arch::Encoder,
-    calibrate::{Calibration, calibrate},
+    calibration::{Calibration, calibrate},
+    family::{Encoder, Family},
 };
 use crate::{
     error::LoadError,
     folder::{config::Config, sentence::Sentence, weights::Weights},
-    model::LoadOptions,
+    options::LoadOptions,
     post::Dense,
     task::{Pooling, Task},
 };
 
 /// Whether a model type is one the native path knows.
 pub(crate) fn serves(config: &Config) -> bool {
-    arch::Family::of(&config.model_type).is_some()
+    Family::of(&config.model_type).is_some()
 }
 
 /// A folder the native path serves, read but on no device yet.

@@ -21,8 +21,9 @@ use std::path::Path;
 pub(crate) use self::{device::TimedExecutor, spec::Spec, tokens::first_ids};
 use crate::{
     error::LoadError,
+    info::ModelInfo,
     item::EmbedSpec,
-    model::{LoadOptions, ModelInfo},
+    options::LoadOptions,
     task::{Pooling, Task},
     tokenize::Tokenizer,
 };

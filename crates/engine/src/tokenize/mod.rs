@@ -19,8 +19,8 @@
 
 mod detail;
 mod fast;
+mod file;
 mod guard;
-mod load;
 mod piece;
 mod query;
 mod template;

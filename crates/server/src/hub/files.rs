@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use sortie_engine::native_model_types;
+
 use super::error::HubError;
 
 /// Files beside the weights that say what the model is.
@@ -30,10 +32,6 @@ const ONNX: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 
 /// Beside an export: the starts of names of its external data.
 const ONNX_DATA: [&str; 3] = ["model.onnx_data", "model.onnx.data", "model.data"];
-
-/// Model types that the engine serves from safetensors; for others their ONNX
-/// export is fetched. A test holds this list against the engine's.
-pub(super) const NATIVE_TYPES: [&str; 6] = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"];
 
 /// The small files of a listing: all but the weights of the encoder.
 pub(super) fn small<'a>(listing: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -70,7 +68,7 @@ pub(super) struct Choice<'a> {
 pub(super) fn weights(name: &str, listing: &BTreeSet<String>, choice: Choice<'_>) -> Result<Vec<String>, HubError> {
     let safetensors = safetensors(listing, choice.shards);
     let onnx = onnx(listing);
-    let unknown = choice.model_type.filter(|kind| !NATIVE_TYPES.contains(kind));
+    let unknown = choice.model_type.filter(|kind| !native_model_types().any(|native| native == *kind));
     match (safetensors, onnx) {
         (Some(files), None) => match unknown {
             None => Ok(files),

@@ -8,17 +8,13 @@ use std::{fmt::Write as _, path::PathBuf};
 use super::{masked_lm, native, open};
 use crate::{
     device::Precision,
-    model::LoadOptions,
     native::{
         NativeModel,
-        bias_gelu::BIAS_GELU,
-        builder::Own,
-        query_key_value::QUERY_KEY_VALUE,
-        reserve::RESERVE,
-        session::{Form, write},
-        target::Target,
+        kernel::{BIAS_GELU, QUERY_KEY_VALUE, RESERVE},
+        run::{Form, write},
     },
-    onnx::{ModelProto, NodeProto, ValueInfo},
+    onnx::{ModelProto, NodeProto, Own, Target, ValueInfo},
+    options::LoadOptions,
     task::Pooling,
 };
 

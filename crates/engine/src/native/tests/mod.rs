@@ -11,7 +11,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use super::NativeModel;
 use crate::{
     folder::{config::Config, sentence::Sentence},
-    model::{LoadOptions, Model, Source},
+    model::{Model, Source},
+    options::LoadOptions,
     task::{Pooling, Task},
 };
 

@@ -9,18 +9,15 @@ use crate::{
     cuda::Memory,
     device::{Device, Precision},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
-    model::{CudaOptions, Gelu, LoadOptions},
     native::{
         NativeExecutor,
-        buckets::Grid,
-        builder::Own,
-        graphs::Graphs,
-        operators,
-        session::{Form, commit, write},
-        target::Target,
+        kernel::cpu_domain,
+        run::{Form, Graphs, Grid, commit, write},
     },
+    onnx::{Own, Target},
+    options::{CudaOptions, Gelu, LoadOptions},
     post::cosine,
-    session::Ready,
+    runtime::session::Ready,
     task::Pooling,
 };
 
@@ -310,7 +307,7 @@ fn onnx_runtime_takes_the_types_of_cudas_attention_over_three_matrices() {
         let model = open(name, &options);
         let (proto, weights, _) = write(native(&model), target, &Form { own: Own::ALL, facts: None }).unwrap();
         let builder = Ready::new(&options, Device::Cpu, &oracle(name), true).unwrap().builder;
-        let loaded = commit(builder, target, Some(operators::domain().unwrap()), &proto, weights, &oracle(name));
+        let loaded = commit(builder, target, Some(cpu_domain().unwrap()), &proto, weights, &oracle(name));
         let why = format!("{:?}", loaded.expect_err("a processor has no packed attention"));
         assert!(why.contains("PackedMultiHeadAttention") && why.contains("NotImplemented"), "{name}: {why}");
     }

@@ -4,10 +4,9 @@ mod stand_in;
 
 use std::path::Path;
 
-use sortie_engine::{LoadOptions, Model};
 use tempfile::TempDir;
 
-use super::{Fetched, HubError, HubOptions, fetch, files::NATIVE_TYPES};
+use super::{Fetched, HubError, HubOptions, fetch};
 use stand_in::{COMMIT, NAME, StandIn};
 
 fn options(hub: &StandIn, cache: &TempDir) -> HubOptions {
@@ -155,23 +154,4 @@ async fn shards_and_exports_are_found() {
     holds(&folder, &hub, &["onnx/model.onnx", "onnx/model.onnx_data"]);
     assert!(!folder.join("onnx/model_int8.onnx").exists());
     assert!(!folder.join("model-00001-of-00001.safetensors").exists());
-}
-
-/// The types that are fetched as safetensors are those that the engine serves from them.
-#[test]
-fn the_engine_agrees_on_native_types() {
-    let folder = tempfile::tempdir().unwrap();
-    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank/model.safetensors");
-    std::fs::copy(weights, folder.path().join("model.safetensors")).unwrap();
-    let says = |kind: &str| {
-        let config = format!("{{\"model_type\":\"{kind}\",\"architectures\":[\"XModel\"]}}");
-        std::fs::write(folder.path().join("config.json"), config).unwrap();
-        format!("{:?}", Model::open(folder.path(), &LoadOptions::default()).unwrap_err())
-    };
-    for kind in NATIVE_TYPES {
-        assert!(!says(kind).contains("ONNX export"), "{kind}: {}", says(kind));
-    }
-    for kind in ["modernbert", "mpnet", "deberta-v2"] {
-        assert!(says(kind).contains("ONNX export"), "{kind}: {}", says(kind));
-    }
 }

@@ -1,0 +1,129 @@
+//! The output tensor of one run to one answer an item. Only rows of real tokens
+//! are read; what padding gave is never looked at.
+
+use half::{bf16, f16};
+use ort::value::{DynValue, TensorElementType};
+
+use super::{model::GenericModel, tensors::Shape};
+use crate::{
+    item::{ItemFault, Output, Want, WorkItem},
+    post::{all_finite, embed, finish, pool, sparse_weights},
+    task::Pooling,
+};
+
+/// A float tensor as f32, with its shape.
+#[derive(Debug)]
+pub(crate) struct RunOutput {
+    dims: Vec<usize>,
+    data: Vec<f32>,
+    holds: Holds,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// What the graph gave: token states, or rows.
+    Given,
+    /// Rows that the device pooled from the graph's token states.
+    Pooled,
+    /// Nothing but the shape, which is not one to pool.
+    Refused,
+}
+
+impl RunOutput {
+    /// Copies a tensor out; f16 and bf16 are cast up.
+    pub(super) fn of(value: &DynValue) -> ort::Result<Self> {
+        let (shape, data) = match value.dtype().tensor_type() {
+            Some(TensorElementType::Float16) => {
+                let (shape, data) = value.try_extract_tensor::<f16>()?;
+                (shape, data.iter().map(|x| x.to_f32()).collect())
+            }
+            Some(TensorElementType::Bfloat16) => {
+                let (shape, data) = value.try_extract_tensor::<bf16>()?;
+                (shape, data.iter().map(|x| x.to_f32()).collect())
+            }
+            _ => {
+                let (shape, data) = value.try_extract_tensor::<f32>()?;
+                (shape, data.to_vec())
+            }
+        };
+        Ok(Self { dims: dims(shape), data, holds: Holds::Given })
+    }
+
+    /// The same, told to be rows that the device has pooled.
+    pub(super) fn pooled(self) -> Self {
+        Self { holds: Holds::Pooled, ..self }
+    }
+
+    /// Token states of a shape that cannot be pooled on the device: their items fail, as where such states are read.
+    pub(super) fn refused(shape: &[i64]) -> Self {
+        Self { dims: dims(shape), data: Vec::new(), holds: Holds::Refused }
+    }
+
+    /// The answer of each item, in order. The graph may have promised another shape than it gave.
+    pub(super) fn answers(
+        &self,
+        model: &GenericModel,
+        items: &[&WorkItem],
+        run: Shape,
+    ) -> Vec<Result<Output, ItemFault>> {
+        let per_token = match (self.holds, &self.dims[..]) {
+            (Holds::Pooled, &[rows, 1, _]) if rows == run.rows => false,
+            (Holds::Given, &([rows] | [rows, _])) if rows == run.rows => false,
+            (Holds::Given, &[rows, length, _]) if rows == run.rows && length == run.length => true,
+            _ => return self.misshapen(model, items, run),
+        };
+        let width = if let [_] = self.dims[..] { 1 } else { self.dims.last().copied().unwrap_or(0) };
+        let stride = if per_token { width * run.length } else { width };
+        items
+            .iter()
+            .enumerate()
+            .map(|(row, item)| {
+                let real = if per_token { width * item.sequence.len() } else { width };
+                let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
+                answer(model, item, values, width, per_token, self.holds == Holds::Pooled)
+            })
+            .collect()
+    }
+
+    fn misshapen(&self, model: &GenericModel, items: &[&WorkItem], run: Shape) -> Vec<Result<Output, ItemFault>> {
+        let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
+        items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect()
+    }
+}
+
+fn dims(shape: &[i64]) -> Vec<usize> {
+    shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
+}
+
+/// `values` is row-major: (real tokens × width) where `per_token`, else one row of `width`, which the device has
+/// `pooled` or the graph itself.
+fn answer(
+    model: &GenericModel,
+    item: &WorkItem,
+    values: &[f32],
+    width: usize,
+    per_token: bool,
+    pooled: bool,
+) -> Result<Output, ItemFault> {
+    let labels = model.task.labels().len();
+    let misshapen = || Err(ItemFault::Run(format!("output {:?} gives {width} numbers a row", model.output)));
+    match item.want {
+        Want::Logits if per_token || width != labels => misshapen(),
+        Want::TokenLogits if !per_token || width != labels => misshapen(),
+        Want::Logits => all_finite(values).map(|()| Output::Logits(values.to_vec())),
+        Want::TokenLogits => all_finite(values).map(|()| Output::TokenLogits(values.to_vec())),
+        Want::Embedding(spec) if per_token => embed(values, width, &spec, &model.dense).map(Output::Embedding),
+        Want::Embedding(spec) if pooled => finish(values.to_vec(), &spec, &model.dense).map(Output::Embedding),
+        Want::Embedding(spec) if spec.pooling != model.pooling => {
+            Err(ItemFault::WrongWant("another pooling than the one inside its graph"))
+        }
+        Want::Embedding(spec) => finish(values.to_vec(), &spec, &[]).map(Output::Embedding),
+        Want::Sparse if pooled => sparse_weights(values).map(Output::Sparse),
+        Want::Sparse if per_token => sparse_weights(&pool(values, width, Pooling::Max)).map(Output::Sparse),
+        Want::Sparse => {
+            all_finite(values)?;
+            Ok(Output::Sparse((0u32..).zip(values.iter().copied()).filter(|&(_, w)| w > 0.0).collect()))
+        }
+    }
+}

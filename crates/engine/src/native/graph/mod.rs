@@ -1,0 +1,10 @@
+//! Graphs written here: the encoder over packed sequences, and the head of each task on top of it.
+
+mod encoder;
+mod head;
+pub(super) mod names;
+pub(super) mod pooling;
+pub(super) mod self_attention;
+
+pub(super) use encoder::{Wanted, encoder};
+pub(super) use head::{head, wanted};

@@ -1,0 +1,54 @@
+//! Operators of ours, registered with ONNX Runtime under the domain `sortie`: attention and a maximum for the processor,
+//! products of cublasLt for CUDA, and stand-ins for the latter in tests.
+
+mod attention;
+mod bias_gelu;
+mod gpu;
+mod operator;
+mod packed_attention;
+mod query_key_value;
+mod reserve;
+mod segment_max;
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod stand_in_product;
+
+use std::sync::Arc;
+
+use ort::{Result, operator::OperatorDomain};
+
+pub(super) use self::{
+    bias_gelu::BIAS_GELU,
+    gpu::takes as takes_product,
+    operator::NUM_HEADS,
+    packed_attention::ATTENTION,
+    query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},
+    reserve::{GAPS, RESERVE},
+    segment_max::SEGMENT_MAX,
+};
+use self::{
+    bias_gelu::BiasGelu, gpu::CUDA_PROVIDER, packed_attention::PackedAttention, query_key_value::QueryKeyValue,
+    reserve::Reserve, segment_max::SegmentMax,
+};
+use crate::{cuda::Products, onnx::SORTIE};
+
+/// Name of ONNX Runtime's packed attention, which it has on CUDA alone.
+pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
+
+/// The operators of a session on the processor.
+pub(super) fn cpu_domain() -> Result<OperatorDomain> {
+    let domain = OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?;
+    #[cfg(test)]
+    let domain = stand_in::add(domain)?;
+    Ok(domain)
+}
+
+/// The operators of a session on CUDA, running on `products`.
+pub(super) fn cuda_domain(products: Products) -> Result<OperatorDomain> {
+    let products = Arc::new(products);
+    OperatorDomain::new(SORTIE)?
+        .add(BiasGelu { products: Arc::clone(&products) })?
+        .add(QueryKeyValue { products })?
+        .add(Reserve { provider: Some(CUDA_PROVIDER) })
+}

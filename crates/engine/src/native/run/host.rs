@@ -1,0 +1,266 @@
+//! The host's side of a native model: sequences to a graph's inputs, its numbers to
+//! answers. Neither touches the device, so both run beside it.
+//!
+//! A batch is cut into *groups* where one run would need too much memory; each group
+//! is one run. A group that fits a bucket of the grid is brought to its shape.
+
+use super::{
+    super::graph::names::{OUTPUT, PICKED, POOLED},
+    buckets::{Bucket, Grid},
+    inputs::{self, HostTensor, Rows},
+    packing::{Bounds, Flat, Places},
+};
+use crate::{
+    item::{ItemFault, Output, Want, WorkItem},
+    post::{self, Dense},
+    task::{Pooling, Task},
+};
+
+/// Bytes that the (tokens × vocabulary) logits of a masked-LM head may take in one
+/// run: they are reduced to a row a sequence at once, but must exist before.
+const MAX_SPARSE_BYTES: usize = 256 << 20;
+
+/// Most (sequences × tokens) members of a mean on the device, 256 MB of them: only very
+/// many very short texts come near.
+const MAX_MEMBERS: usize = 64 << 20;
+
+/// Outputs of a graph, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Outputs {
+    /// The output that every graph has.
+    pub(crate) whole: bool,
+    /// One row a sequence, as it stands.
+    pub(crate) picked: bool,
+    /// One pooled row a sequence.
+    pub(crate) pooled: bool,
+}
+
+impl Outputs {
+    /// Their names.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        [(self.whole, OUTPUT), (self.picked, PICKED), (self.pooled, POOLED)]
+            .into_iter()
+            .filter_map(|(wanted, name)| wanted.then_some(name))
+    }
+}
+
+/// One run, laid out.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// Places of its items in the batch.
+    places: Vec<usize>,
+    /// Where each sequence's tokens lie.
+    cumulative: Vec<i32>,
+    pub(crate) inputs: Vec<HostTensor>,
+    pub(crate) outputs: Outputs,
+    /// Number and shape of the bucket it was brought to.
+    pub(crate) bucket: Option<(usize, Bucket)>,
+}
+
+/// A batch, laid out.
+#[derive(Debug)]
+pub(crate) struct NativeBatch {
+    faults: Vec<Option<ItemFault>>,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Group {
+    /// Tokens that the device is given.
+    pub(crate) fn tokens(&self) -> usize {
+        match self.bucket {
+            Some((_, bucket)) => bucket.tokens,
+            None => self.cumulative.last().and_then(|&t| usize::try_from(t).ok()).unwrap_or(0),
+        }
+    }
+
+    /// Sequences that the device is given.
+    pub(crate) fn sequences(&self) -> usize {
+        self.bucket.map_or(self.places.len(), |(_, bucket)| bucket.sequences)
+    }
+}
+
+impl NativeBatch {
+    /// Tokens that the device is given.
+    pub(crate) fn tokens(&self) -> usize {
+        self.groups.iter().map(Group::tokens).sum()
+    }
+}
+
+/// What the device gave for one group, by output.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) whole: Vec<f32>,
+    pub(crate) picked: Vec<f32>,
+    pub(crate) pooled: Vec<f32>,
+}
+
+/// What the device gave for a batch.
+#[derive(Debug)]
+pub(crate) struct NativeRaw {
+    faults: Vec<Option<ItemFault>>,
+    groups: Vec<(Vec<usize>, Vec<i32>, Numbers)>,
+}
+
+impl NativeRaw {
+    /// Nothing yet, with room for the groups of `batch`; its groups come apart.
+    pub(crate) fn of(batch: NativeBatch) -> (Self, Vec<Group>) {
+        (Self { faults: batch.faults, groups: Vec::with_capacity(batch.groups.len()) }, batch.groups)
+    }
+
+    /// Adds what one group gave.
+    pub(crate) fn put(&mut self, group: Group, numbers: Numbers) {
+        self.groups.push((group.places, group.cumulative, numbers));
+    }
+}
+
+/// What the host knows of a loaded graph.
+#[derive(Debug)]
+pub(crate) struct NativeHost {
+    pub(crate) bounds: Bounds,
+    pub(crate) numbering: Places,
+    pub(crate) task: Task,
+    pub(crate) dense: Vec<Dense>,
+    /// Numbers in an output row.
+    pub(crate) width: usize,
+    /// Inputs the graph takes.
+    pub(crate) inputs: Vec<&'static str>,
+    /// Outputs the graph has.
+    pub(crate) has: Outputs,
+    /// What [`POOLED`] is, where there is one.
+    pub(crate) pooling: Pooling,
+    /// Shapes that graphs are captured for.
+    pub(crate) grid: Option<Grid>,
+}
+
+impl NativeHost {
+    /// Lays a batch out.
+    pub(crate) fn prepare(&self, items: &[&WorkItem]) -> NativeBatch {
+        let faults: Vec<_> = items.iter().map(|i| self.refuse(i)).collect();
+        let ready: Vec<usize> = (0..items.len()).filter(|&i| faults[i].is_none()).collect();
+        let groups = self.cut(items, &ready).into_iter().map(|places| self.lay_out(items, places)).collect();
+        NativeBatch { faults, groups }
+    }
+
+    /// Why an item cannot run at all.
+    fn refuse(&self, item: &WorkItem) -> Option<ItemFault> {
+        let suits = matches!(
+            (&self.task, item.want),
+            (Task::SequenceClassification { .. }, Want::Logits)
+                | (Task::TokenClassification { .. }, Want::TokenLogits)
+                | (Task::Embedding, Want::Embedding(_))
+                | (Task::SparseEmbedding, Want::Sparse)
+        );
+        if !suits {
+            return Some(ItemFault::WrongWant(item.want.name()));
+        }
+        self.bounds.check(&item.sequence).err().map(ItemFault::BadSequence)
+    }
+
+    /// Cuts work where one run would need too much memory.
+    fn cut(&self, items: &[&WorkItem], ready: &[usize]) -> Vec<Vec<usize>> {
+        let most_tokens = match self.task {
+            Task::SparseEmbedding => MAX_SPARSE_BYTES / (self.width * size_of::<f32>()).max(1),
+            _ => usize::MAX,
+        };
+        let most_members = if self.has.pooled { MAX_MEMBERS } else { usize::MAX };
+        let mut groups = Vec::new();
+        let (mut group, mut tokens) = (Vec::new(), 0);
+        for &i in ready {
+            let n = items[i].sequence.len();
+            let members = (tokens + n).saturating_mul(group.len() + 1);
+            if !group.is_empty() && (tokens + n > most_tokens || members > most_members) {
+                groups.push(std::mem::take(&mut group));
+                tokens = 0;
+            }
+            group.push(i);
+            tokens += n;
+        }
+        if !group.is_empty() {
+            groups.push(group);
+        }
+        groups
+    }
+
+    fn lay_out(&self, items: &[&WorkItem], places: Vec<usize>) -> Group {
+        let mut flat = Flat::pack(places.iter().map(|&i| &items[i].sequence), self.numbering);
+        let cumulative = flat.cumulative.clone();
+        let lengths: Vec<usize> = flat.lengths().collect();
+        let mut longest = lengths.iter().copied().max().unwrap_or(0);
+        let fit = self.grid.as_ref().and_then(|grid| grid.fit(&lengths));
+        if let Some((_, bucket, fillers)) = &fit {
+            longest = bucket.longest;
+            fillers.iter().for_each(|&n| flat.fill(n, self.numbering));
+        }
+        let mut outputs = Outputs::default();
+        for &i in &places {
+            match self.source(items[i].want) {
+                RowSource::Whole => outputs.whole = true,
+                RowSource::Picked => outputs.picked = true,
+                RowSource::Pooled => outputs.pooled = true,
+            }
+        }
+        let last = |&i: &usize| matches!(items[i].want, Want::Embedding(e) if e.pooling == Pooling::Last);
+        let picked: Vec<bool> = places.iter().map(last).collect();
+        let rows = if self.task == Task::SparseEmbedding { Rows::Chunks } else { Rows::Tokens };
+        let inputs = inputs::tensors(flat, &self.inputs, longest, &picked, rows);
+        Group { places, cumulative, inputs, outputs, bucket: fit.map(|(number, bucket, _)| (number, bucket)) }
+    }
+
+    /// Which output holds what is wanted.
+    fn source(&self, want: Want) -> RowSource {
+        match want {
+            Want::Embedding(e) if self.has.picked && matches!(e.pooling, Pooling::Cls | Pooling::Last) => {
+                RowSource::Picked
+            }
+            Want::Embedding(e) if self.has.pooled && e.pooling == self.pooling => RowSource::Pooled,
+            _ => RowSource::Whole,
+        }
+    }
+
+    /// Turns what the device gave into one answer an item, in order.
+    pub(crate) fn finish(&self, items: &[&WorkItem], raw: NativeRaw) -> Vec<Result<Output, ItemFault>> {
+        let missing = || Err(ItemFault::Run("the item was not run".into()));
+        let mut answers: Vec<_> = raw.faults.into_iter().map(|f| f.map_or_else(missing, Err)).collect();
+        for (places, cumulative, numbers) in raw.groups {
+            for (k, &place) in places.iter().enumerate() {
+                if let (Some(answer), Some(item)) = (answers.get_mut(place), items.get(place)) {
+                    *answer = self.answer(item.want, k, &cumulative, &numbers);
+                }
+            }
+        }
+        answers.resize_with(items.len(), missing);
+        answers
+    }
+
+    /// The answer of the `k`th item of a group.
+    fn answer(&self, want: Want, k: usize, cumulative: &[i32], numbers: &Numbers) -> Result<Output, ItemFault> {
+        let bound = |at: usize| cumulative.get(at).and_then(|&c| usize::try_from(c).ok()).unwrap_or(0);
+        let one = k..k + 1;
+        let (from, rows) = match (self.source(want), want) {
+            (RowSource::Picked, _) => (&numbers.picked, one),
+            (RowSource::Pooled, _) => (&numbers.pooled, one),
+            (RowSource::Whole, Want::TokenLogits | Want::Embedding(_)) => (&numbers.whole, bound(k)..bound(k + 1)),
+            (RowSource::Whole, Want::Logits | Want::Sparse) => (&numbers.whole, one),
+        };
+        let short = || ItemFault::Run("the model gave fewer numbers than it should".into());
+        let part = from.get(rows.start * self.width..rows.end * self.width).ok_or_else(short)?;
+        Ok(match want {
+            Want::Logits => Output::Logits(finite(part)?),
+            Want::TokenLogits => Output::TokenLogits(finite(part)?),
+            // One row is its own pool, whichever pooling.
+            Want::Embedding(spec) => Output::Embedding(post::embed(part, self.width, &spec, &self.dense)?),
+            Want::Sparse => Output::Sparse(post::sparse_weights(part)?),
+        })
+    }
+}
+
+enum RowSource {
+    Whole,
+    Picked,
+    Pooled,
+}
+
+fn finite(rows: &[f32]) -> Result<Vec<f32>, ItemFault> {
+    post::all_finite(rows)?;
+    Ok(rows.to_vec())
+}

@@ -1,0 +1,29 @@
+//! From work items to a native model's answers: sequences are packed end to end ([`packing`]), laid out as a graph's inputs
+//! ([`inputs`], [`host`]), run in a session ([`session`], [`executor`]), small batches by captured CUDA graphs
+//! ([`cuda_graphs`], [`buckets`]).
+
+mod buckets;
+mod commit;
+mod cuda_graphs;
+mod executor;
+mod host;
+mod inputs;
+pub(super) mod packing;
+mod session;
+
+#[cfg(test)]
+pub(super) use self::{
+    buckets::Grid,
+    cuda_graphs::Graphs,
+    session::{Form, write},
+};
+pub use self::cuda_graphs::CapturedGraphs;
+pub(crate) use self::{
+    commit::commit,
+    executor::NativeExecutor,
+    host::{NativeBatch, NativeHost, NativeRaw},
+};
+pub(super) use self::{
+    inputs::{HostTensor, INPUTS, Rows, tensors},
+    packing::{Flat, Places},
+};

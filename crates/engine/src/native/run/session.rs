@@ -1,0 +1,175 @@
+//! From a model to a loaded session: graph written, weights handed over.
+
+use std::sync::Arc;
+
+use ort::session::Session;
+
+use super::{
+    super::{
+        NativeModel,
+        calibration::Calibration,
+        family::Pointwise,
+        graph::{
+            self,
+            names::{PICKED, POOLED, input},
+        },
+        kernel::{cuda_domain, takes_product, takes_query_key_value},
+    },
+    buckets::Grid,
+    commit::commit,
+    host::{NativeHost, Outputs},
+    inputs::INPUTS,
+    packing::Bounds,
+};
+use crate::{
+    cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, Products, Sizes, TOGETHER},
+    device::Device,
+    error::LoadError,
+    onnx::{Builder, Elem, Initializer, ModelProto, Own, Target},
+    options::{Gelu, LoadOptions},
+    runtime::session::{Ready, refused},
+};
+
+/// What a graph is written with besides its target.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    /// Operators of ours on the GPU.
+    pub(crate) own: Own,
+    /// What is known of the activations, for rounding.
+    pub(crate) facts: Option<Arc<Calibration>>,
+}
+
+/// Writes the graph of `model` for `target`. Returns it, its weights and the width of an output row.
+pub(crate) fn write(
+    model: &NativeModel,
+    target: Target,
+    form: &Form,
+) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
+    let mut b = Builder::new(target).with(form.own);
+    let wanted = graph::wanted(&model.task);
+    let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
+    let width = graph::head(&mut b, &model.encoder, &model.weights, &model.task, model.pooling, &hidden)?;
+    let (proto, weights) = b.finish();
+    Ok((proto, weights, width))
+}
+
+/// What is known of the activations, where the target rounds by it.
+fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<Arc<Calibration>> {
+    if target.elem() != Elem::F16 || !options.cuda.calibrate {
+        return None;
+    }
+    let warn = |error: &LoadError| {
+        tracing::warn!(%error, "no run for calibration; weights are rounded one by one, GELU is exact");
+    };
+    model.calibration(options).inspect_err(warn).ok()
+}
+
+/// Which operators of ours run here, and what they run on. `known`: something is known of the activations.
+fn own(
+    model: &NativeModel,
+    target: Target,
+    ready: &Ready,
+    options: &LoadOptions,
+    known: bool,
+) -> (Own, Option<Products>) {
+    let none = Own::default();
+    if target.elem() != Elem::F16 {
+        return (none, None);
+    }
+    let (hidden, inner) = (model.encoder.hidden, model.encoder.inner);
+    let fused = match model.encoder.act {
+        Pointwise::GeluTanh => true,
+        Pointwise::Gelu => options.cuda.gelu == Gelu::Fused && known,
+        _ => false,
+    };
+    let wanted = Own { gelu: fused && takes_product(hidden, inner), apart: takes_query_key_value(&model.encoder) };
+    let (gpu, number) = match (target, &ready.gpu) {
+        (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
+        #[cfg(test)]
+        (Target::StandIn(_, has), _) => {
+            return (Own { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart }, None);
+        }
+        (Target::Cuda(_) | Target::Cpu, _) => return (none, None),
+    };
+    let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
+    let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
+        return (none, None);
+    };
+    let up = Sizes { rows: 1, inner: hidden, columns: inner };
+    let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
+    // What may be launched: queries with their bias, alone or with others; the others without.
+    let kinds = [
+        (Epilogue::Bias, 1),
+        (Epilogue::Bias, 2),
+        (Epilogue::Bias, TOGETHER),
+        (Epilogue::Plain, 1),
+        (Epilogue::Plain, 2),
+    ];
+    let each = || {
+        [1, FEW_ROWS].into_iter().try_for_each(|rows| {
+            let sizes = Sizes { rows, inner: hidden, columns: hidden };
+            kinds.iter().try_for_each(|&(epilogue, count)| products.serves(sizes, epilogue, count))
+        })
+    };
+    let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
+    let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
+    (own, (own != none).then_some(products))
+}
+
+/// Loads `model` into a session for `target` on `device`; the memory is the session's stream, where it has one of ours.
+///
+/// What the processor does for it, the run for calibration and the writing of weights, takes seconds: only what touches the
+/// GPU keeps captures of other sessions waiting.
+pub(crate) fn load(
+    model: &NativeModel,
+    options: &LoadOptions,
+    device: Device,
+    target: Target,
+) -> Result<(Session, NativeHost, Option<Memory>), LoadError> {
+    let path = &model.folder;
+    let bad = refused(path);
+    let using = || (device != Device::Cpu).then(cuda::using);
+    // First of all: where the device cannot be had, nobody waits for the rest.
+    let ready = {
+        let _using = using();
+        Ready::new(options, device, path, true)?
+    };
+    let facts = facts(model, target, options);
+    let (own, products) = {
+        let _using = using();
+        own(model, target, &ready, options, facts.is_some())
+    };
+    let form = Form { own, facts };
+    let written = write(model, target, &form);
+    drop(form);
+    // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
+    let _using = using();
+    let (mut ready, products) = (ready, products);
+    let (proto, weights, width) = written?;
+    let memory = ready.memory.take();
+    let own = products.map(cuda_domain).transpose().map_err(&bad)?;
+    let mut builder = ready.builder;
+    if let Some(threads) = options.threads {
+        builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
+    }
+    let session = commit(builder, target, own, &proto, weights, path)?;
+    let gives = |name: &str| session.outputs().iter().any(|o| o.name() == name);
+    let takes = |name: &&str| session.inputs().iter().any(|i| i.name() == *name);
+    let host = NativeHost {
+        bounds: Bounds {
+            vocab: model.encoder.vocab,
+            segments: model.encoder.segments,
+            longest: model.encoder.longest(),
+        },
+        numbering: model.encoder.numbering(),
+        task: model.task.clone(),
+        dense: model.dense.clone(),
+        width,
+        inputs: INPUTS.into_iter().filter(takes).collect(),
+        has: Outputs { whole: true, picked: gives(PICKED), pooled: gives(POOLED) },
+        pooling: model.pooling,
+        // Numbers of chunks differ within a bucket: such a graph has no fixed shape.
+        grid: (ready.graphs && !takes(&input::CHUNKED)).then(|| Grid::new(model.encoder.longest())),
+    };
+    Ok((session, host, memory))
+}
