@@ -30,12 +30,13 @@ pub(crate) fn refused(status: Status) -> (Failure, Error) {
     let failure = match (status.code(), metadata::pushback(status.metadata())) {
         (Code::DeadlineExceeded, _) => Failure::Deadline,
         _ if is_transport_timeout(&status) => Failure::Deadline,
+        // Of a broken stream too there is a code, of which the server knows nothing.
+        _ if died_in_transport(&status) => Failure::Transport,
         // A server without time for this may say that waiting does not help there; another may have time.
         (Code::ResourceExhausted, pushback) => {
             Failure::Overloaded { pushback: pushback.unwrap_or_default(), wait: wait_of(&status) }
         }
         (_, Some(Pushback::Never)) => Failure::Fatal,
-        _ if died_in_transport(&status) => Failure::Transport,
         (Code::Unavailable, _) => Failure::Unavailable,
         (Code::Internal | Code::Unknown | Code::DataLoss | Code::Aborted | Code::Cancelled, _) => Failure::Internal,
         _ => Failure::Fatal,
@@ -74,6 +75,13 @@ mod tests {
         status
     }
 
+    /// As tonic tells of a stream that was reset with ENHANCE_YOUR_CALM.
+    fn calm_down() -> Status {
+        let mut status = Status::new(Code::ResourceExhausted, "h2 protocol error");
+        status.set_source(std::sync::Arc::new(std::io::Error::other("reset")));
+        status
+    }
+
     #[test]
     fn every_code_has_its_meaning() {
         let overloaded = |pushback| Failure::Overloaded { pushback, wait: None };
@@ -95,6 +103,7 @@ mod tests {
             (Status::new(Code::OutOfRange, ""), Failure::Fatal, ErrorKind::TooLarge),
             (Status::new(Code::Unauthenticated, ""), Failure::Fatal, ErrorKind::Unauthenticated),
             (Status::from_error("broken pipe".into()), Failure::Transport, ErrorKind::Unavailable),
+            (calm_down(), Failure::Transport, ErrorKind::Overloaded),
         ];
         for (status, failure, kind) in table {
             let told = format!("{status:?}");
