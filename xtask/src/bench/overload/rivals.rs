@@ -74,7 +74,7 @@ fn site(cache: &Cache) -> anyhow::Result<(Python, PathBuf)> {
     let folder = cache.entry("python/grpcio", &fingerprint, |folder| {
         eprintln!("fetching grpcio for {}", version.trim());
         let scratch = cache.scratch()?;
-        pip::install(&python, &lock, folder, scratch.path())
+        pip::install_all(&python, &lock, folder, scratch.path())
     })?;
     Ok((python, folder))
 }
