@@ -93,7 +93,8 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
         }
     }
     let extra = |row: &Row| {
-        let share = [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().sum::<f64>();
+        let share =
+            [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().fold(0.0, |sum, part| sum + part);
         format!("{} {:.1} %", row.strategy, share * 100.0)
     };
     let extra: Vec<String> = rows.iter().map(extra).collect();
