@@ -208,8 +208,8 @@ impl RequestLayer {
         if QUEUED.contains(&rpc)
             && let Ok(served) = self.registry.get(&context.caller.model)
         {
-            context.note_model(&served);
-            check_admissible(&served, context)?;
+            // Whom the message asks is not known yet, but this one refuses it whatever it says.
+            check_admissible(&served, context).inspect_err(|_| context.note_model(&served))?;
         }
         // A panic ends this request and nothing else.
         let call = AssertUnwindSafe(call).catch_unwind();

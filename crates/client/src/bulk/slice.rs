@@ -154,7 +154,9 @@ pub(super) async fn answer<R: Scatter>(
                 shared.window.overloaded(now);
             }
             let patient = now.saturating_duration_since(shared.success) < patience;
-            let passing = error.is_retryable() || error.kind() == ErrorKind::DeadlineExceeded;
+            // A slice that no server had time for has a new deadline the next time.
+            let passing =
+                error.is_retryable() || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Overloaded);
             (patient && passing).then(|| error.retry_after().unwrap_or(wait).clamp(MIN_BACKOFF, MAX_BACKOFF))
         };
         let Some(pause) = pause else { return Answered { start, items, outcome: Err(error), again } };

@@ -16,8 +16,9 @@ use tonic::codegen::Service as _;
 use super::{address::Address, wire::Wire};
 use crate::error::{Error, ErrorKind};
 
-/// HTTP/2 flow-control window of a connection and its streams: a part of a few hundred documents
-/// fits without waiting for a window update.
+/// HTTP/2 flow-control window of a connection and its streams, that is, of answers: vectors for a chunk of a few hundred
+/// documents come without waiting for a window update. The price is memory: a connection may hold as many bytes of
+/// answers that nobody has read yet.
 const HTTP2_WINDOW_BYTES: u32 = 2 << 20;
 
 /// How long an idle TCP connection goes before the kernel asks whether the peer is still there:

@@ -114,6 +114,25 @@ async fn one_busy_server_is_asked_again_when_it_said() {
     assert!(started.elapsed() >= Duration::from_millis(120));
 }
 
+/// "Never" is one server's word: another is asked, once, and what all refuse fails at once.
+#[tokio::test]
+async fn a_server_without_time_is_not_asked_again_and_others_are() {
+    let servers = fleet(2).await;
+    let client = connect(&servers).await;
+    servers[0].always(push_back("-1"));
+    for _ in 0..20 {
+        let answer = client.rerank("q", ["d"]).await.unwrap();
+        assert_eq!(answer.report.parts[0].endpoint, servers[1].address());
+        assert!(answer.report.attempts <= 2);
+    }
+    let before = servers[0].calls().len() + servers[1].calls().len();
+    servers[1].always(push_back("-1"));
+    let error = client.rerank("q", ["d"]).deadline(Duration::from_secs(600)).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Overloaded, false));
+    assert_eq!(servers[0].calls().len() + servers[1].calls().len() - before, error.attempts() as usize);
+    assert!(error.attempts() <= 2);
+}
+
 #[tokio::test]
 async fn a_wait_past_the_deadline_is_not_waited_for() {
     let servers = fleet(1).await;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::rig::{Rig, Verdict, until};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn outputs_come_back_in_unit_order_over_several_batches() {
     let mut rig = Rig::new(10, 1_000).await;
     let ticket = rig.submit(&[(1, 2), (2, 7), (3, 3), (13, 5), (5, 40)], Lane::Interactive, None);
@@ -21,7 +21,7 @@ async fn outputs_come_back_in_unit_order_over_several_batches() {
     assert_eq!(part.batches.iter().map(|b| b.tokens).collect::<Vec<_>>(), [40, 10, 7]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_batch_mixes_parts_and_takes_interactive_first() {
     let mut rig = Rig::new(10, 1_000).await;
     let first = rig.submit(&[(1, 10)], Lane::Interactive, None);
@@ -40,7 +40,7 @@ async fn a_batch_mixes_parts_and_takes_interactive_first() {
     assert_eq!(bulk.batches.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dropped_ticket_takes_its_units_out() {
     let mut rig = Rig::new(4, 100).await;
     let running = rig.submit(&[(1, 4), (2, 4)], Lane::Interactive, None);
@@ -112,7 +112,7 @@ async fn admission_refuses_what_cannot_be_served() {
     assert_eq!(rig.scheduler.load().queued_tok, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn submit_replaces_the_estimate_with_the_truth() {
     let mut rig = Rig::new(10, 100).await;
     let running = rig.submit(&[(1, 10)], Lane::Interactive, None);

@@ -4,7 +4,7 @@ use sortie_scheduler::{Health, Lane, PartError, Refusal, Request, RunError, Sche
 
 use crate::rig::{Rig, Scripted, Verdict, config};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_batch_is_bisected_and_the_poison_alone_fails() {
     let mut rig = Rig::new(40, 100).await;
     let broken = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
@@ -19,7 +19,7 @@ async fn a_failed_batch_is_bisected_and_the_poison_alone_fails() {
     assert_eq!((rig.scheduler.counts().poisoned, rig.scheduler.counts().batches_failed), (1, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_repeated_poison_is_quarantined() {
     let mut rig = Rig::new(10, 100).await;
     for _ in 0..2 {
@@ -44,7 +44,7 @@ async fn a_repeated_poison_is_quarantined() {
     assert_eq!((counts.panics_run, counts.poisoned, counts.quarantined), (2, 2, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wrong_number_of_answers_fails_its_batch_and_no_other() {
     let mut rig = Rig::new(10, 100).await;
     let broken = rig.submit(&[(1, 10)], Lane::Interactive, None);
@@ -58,7 +58,7 @@ async fn a_wrong_number_of_answers_fails_its_batch_and_no_other() {
     assert_eq!(rig.scheduler.load().queued_tok, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn out_of_memory_halves_the_budget_and_runs_the_work_again() {
     let mut rig = Rig::new(40, 1_000).await;
     let ticket = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
@@ -78,7 +78,7 @@ async fn out_of_memory_halves_the_budget_and_runs_the_work_again() {
     next.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
     let mut rig = Rig::rebuilt(10, 100, 2).await;
     let running = rig.submit(&[(1, 10), (2, 10)], Lane::Interactive, None);
@@ -113,7 +113,7 @@ async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
     assert_eq!((counts.devices_lost, counts.devices_rebuilt), (2, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_cannot_be_made_says_why() {
     type Make = Box<dyn FnMut() -> Result<Scripted, String> + Send>;
     let start = |config, make: Make| Scheduler::start("x", config, vec![make]);

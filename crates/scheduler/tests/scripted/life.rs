@@ -6,7 +6,7 @@ use sortie_scheduler::{Lane, PartError, Refusal, Request, Unit};
 
 use crate::rig::{Rig, Verdict, futures_poll};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_part_streams_in_and_is_answered_in_order() {
     let mut rig = Rig::new(100, 1_000).await;
     let busy = rig.submit(&[(9, 1)], Lane::Interactive, None);
@@ -40,7 +40,7 @@ async fn a_part_streams_in_and_is_answered_in_order() {
     assert_eq!(rig.scheduler.load().queued_tok, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_feed_says_so() {
     let rig = Rig::new(100, 1_000).await;
     let (feed, ticket) = rig.scheduler.admit(Request::of(40)).unwrap().stream();
@@ -52,7 +52,7 @@ async fn a_cancelled_feed_says_so() {
     assert_eq!(rig.scheduler.load().queued_tok, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn draining_finishes_what_was_admitted() {
     let mut rig = Rig::new(10, 100).await;
     let queued = rig.submit(&[(1, 10)], Lane::Interactive, None);
@@ -73,7 +73,7 @@ async fn draining_finishes_what_was_admitted() {
     assert!(rig.dropped.try_recv().is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dropped_admission_lets_the_drain_end() {
     let rig = Rig::new(10, 100).await;
     let admission = rig.scheduler.admit(Request::of(10)).unwrap();
@@ -84,7 +84,7 @@ async fn a_dropped_admission_lets_the_drain_end() {
     drained.await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_handle_ends_the_thread_after_its_work() {
     let mut rig = Rig::new(10, 100).await;
     let ticket = rig.submit(&[(1, 10)], Lane::Interactive, None);
