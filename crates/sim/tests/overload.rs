@@ -30,7 +30,7 @@ fn beyond_it_the_device_stays_busy_with_what_is_in_time() {
             // Three of four are refused, or more, whoever asks; of what was admitted next to nothing is late.
             let most = if row.of.is_none() { 1.0 } else { fair(load, row.share) * 2.0 };
             assert!(row.goodput <= most * 1.05, "{row:?}");
-            assert!(row.took[1] <= 1.0 && row.late <= 0.01, "{row:?}");
+            assert!(row.took[1] <= 1.0 && row.late <= 0.02, "{row:?}");
             if row.of.is_none() {
                 assert!(row.goodput >= 0.95 && row.took[0] <= 0.55, "{row:?}");
             }
