@@ -193,8 +193,6 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use rustix::process::{Pid, Signal, kill_process};
 
     use super::*;
@@ -202,8 +200,11 @@ mod tests {
     /// A stand-in server: a shell script that gets the real flags.
     fn script(dir: &Path, body: &str) -> PathBuf {
         let path = dir.join("server");
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by a process of its own: children that other tests start meanwhile have our open files for a moment,
+        // and what is open for writing cannot be run.
+        let write = r#"printf '%s' "$1" > "$2" && chmod 755 "$2""#;
+        let text = format!("#!/bin/sh\n{body}\n");
+        assert!(Command::new("sh").args(["-c", write, "sh", &text]).arg(&path).status().unwrap().success());
         path
     }
 
@@ -222,7 +223,6 @@ mod tests {
         Fleet::start(&plan, 2)
     }
 
-    // One test: a script written while another thread forks can be busy when it is run.
     #[test]
     fn servers_are_watched_and_stopped() {
         let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{builder, connect, fleet};
+use crate::common::{begin, builder, connect, fleet};
 use sortie_client::{Client, ErrorKind, Input, Lane, Task, Tls, TokenIds};
 use sortie_testkit::TestServer;
 
@@ -11,7 +11,7 @@ fn assert_shareable<T: Clone + Send + Sync + 'static>(_: &T) {}
 #[tokio::test]
 async fn every_call_carries_what_was_asked_for() {
     let server = TestServer::start().await.unwrap();
-    let client = Client::builder()
+    let client = begin()
         .endpoint(server.address())
         .model("m")
         .lane(Lane::Bulk)

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::common::{fleet, until};
+use crate::common::{begin, fleet, until};
 use parking_lot::Mutex;
 use sortie_client::{Client, Discovery, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of, texts};
@@ -43,7 +43,7 @@ impl Names {
 }
 
 fn client(discovery: Discovery) -> Client {
-    Client::builder().discovery(discovery).greeting(Duration::from_secs(30)).build().expect("settings are right")
+    begin().discovery(discovery).build().expect("settings are right")
 }
 
 async fn rounds(names: &Names, more: usize) {
@@ -135,12 +135,7 @@ async fn a_list_that_the_program_feeds_is_followed() {
 async fn fixed_servers_stay_whatever_a_discovery_says() {
     let servers = fleet(2).await;
     let (feed, list) = watch::channel(vec![servers[0].address(), servers[1].address()]);
-    let client = Client::builder()
-        .endpoint(servers[0].address())
-        .discovery(Discovery::watch(list))
-        .greeting(Duration::from_secs(30))
-        .build()
-        .unwrap();
+    let client = begin().endpoint(servers[0].address()).discovery(Discovery::watch(list)).build().unwrap();
     client.rerank("q", ["d"]).await.unwrap();
     until(|| client.endpoints().len() == 2).await;
     feed.send(Vec::new()).unwrap();

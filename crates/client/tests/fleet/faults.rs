@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{builder, connect, connect_hasty, fleet, hasty, refuse, until};
-use sortie_client::{Client, ErrorKind};
+use crate::common::{begin, builder, connect, connect_hasty, fleet, hasty, refuse, until};
+use sortie_client::ErrorKind;
 use sortie_testkit::{Gate, Nowhere, Reply, TestServer, score_of, texts};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -222,7 +222,7 @@ async fn a_client_that_is_dropped_leaves_nothing_running() {
     let before = tasks();
     let nowhere = Nowhere::new().unwrap();
     let servers_and_nobody = servers.iter().map(TestServer::address).chain([nowhere.address()]);
-    let client = Client::builder().endpoints(servers_and_nobody).build().unwrap();
+    let client = begin().endpoints(servers_and_nobody).build().unwrap();
     client.rerank("q", ["d"]).await.unwrap();
     assert!(tasks() > before);
     drop(client);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::common::{builder, connect, raw};
+use crate::common::{begin, builder, connect, raw};
 use h2::Reason;
-use sortie_client::{Client, Compression, ErrorKind};
+use sortie_client::{Compression, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of};
 
 #[tokio::test]
@@ -59,13 +59,7 @@ async fn a_refused_stream_is_tried_on_another_server_for_free() {
     drop(client);
     for reason in [Reason::REFUSED_STREAM, Reason::CANCEL, Reason::INTERNAL_ERROR, Reason::ENHANCE_YOUR_CALM] {
         let (address, refused) = raw::refusing(reason).await;
-        let client = Client::builder()
-            .endpoint(&address)
-            .endpoint(good.address())
-            .greeting(Duration::from_secs(30))
-            .connect()
-            .await
-            .unwrap();
+        let client = begin().endpoint(&address).endpoint(good.address()).connect().await.unwrap();
         // Until the raw server has had its turn: which comes first is not said.
         while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
             let answer = client.rerank("q", ["d"]).await.unwrap();

@@ -1,9 +1,11 @@
 //! TLS, to and from both ends.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use sortie_client::{Client, ClientBuilder, ErrorKind, Tls};
+use sortie_client::{ClientBuilder, ErrorKind, Tls};
 use sortie_testkit::{TestServer, score_of};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+use crate::common::begin;
 
 /// An authority and one certificate of it, in PEM.
 struct Papers {
@@ -25,7 +27,7 @@ fn papers(name: &str) -> Papers {
 }
 
 fn client(server: &TestServer, tls: Tls) -> ClientBuilder {
-    Client::builder().endpoint(server.address()).tls(tls)
+    begin().endpoint(server.address()).tls(tls)
 }
 
 #[tokio::test]

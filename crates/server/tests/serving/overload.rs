@@ -93,7 +93,7 @@ async fn a_request_without_a_chance_is_refused_unread() {
     let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let (sender, connection) = h2::client::handshake(socket).await.unwrap();
     let connection = tokio::spawn(connection);
-    let hint = [("grpc-timeout", "20m"), ("sortie-model", "bert-rerank"), ("sortie-tokens", "1000000")];
+    let hint = [("grpc-timeout", "200m"), ("sortie-model", "bert-rerank"), ("sortie-tokens", "1000000")];
     let (answer, _message) = open(&sender, server.address, &hint).await;
     let status = Status::from_header_map(answer.await.unwrap().headers()).unwrap();
     let status = refused::<()>(Err(status), plain(Code::ResourceExhausted, "DEADLINE_TOO_SHORT"), &[]);

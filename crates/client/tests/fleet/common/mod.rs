@@ -32,9 +32,15 @@ pub(crate) async fn fleet(count: usize) -> Vec<TestServer> {
     servers
 }
 
+/// The beginning of any client: it waits for servers that are there, however busy the machine.
+pub(crate) fn begin() -> ClientBuilder {
+    let patience = Duration::from_secs(30);
+    Client::builder().connect_timeout(patience).greeting(patience)
+}
+
 /// The beginning of a client that hedges, and suspects who is late: on a busy machine that may be anybody.
 pub(crate) fn hasty(servers: &[TestServer]) -> ClientBuilder {
-    Client::builder().endpoints(servers.iter().map(TestServer::address)).greeting(Duration::from_secs(30))
+    begin().endpoints(servers.iter().map(TestServer::address))
 }
 
 /// The beginning of a client to which nothing is ever late, however busy the machine: it cuts jobs as one

@@ -1,11 +1,17 @@
 //! The admin port as an operator's tools use it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use reqwest::{Method, StatusCode};
 use sortie_server::Config;
 
 use super::{Client, Running};
+
+/// Longest wait for a series to come to its value.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a server's admin port is.
 pub(crate) struct Admin {
@@ -78,5 +84,17 @@ impl Admin {
         let (code, text) = self.get("/metrics").await;
         assert_eq!(code, StatusCode::OK, "{text}");
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Waits until a series has its value: a caller may have its answer before the server has counted it.
+    pub(crate) async fn becomes(&self, series: &str, value: f64) {
+        let begun = Instant::now();
+        loop {
+            let now = self.metric(series).await;
+            if now == Some(value) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{series} is {now:?}, not {value}");
+        }
     }
 }
