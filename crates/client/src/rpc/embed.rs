@@ -1,6 +1,6 @@
 //! Embed: one dense vector an input.
 //!
-//! On the wire a part's vectors are one block of little-endian f32 or f16; here
+//! On the wire a chunk's vectors are one block of little-endian f32 or f16; here
 //! each input's is a `Vec<f32>`.
 
 use bytes::Bytes;
