@@ -17,7 +17,7 @@ use crate::{
     transport::Server,
 };
 
-/// Makes requests with the metadata and the deadline of one attempt.
+/// Makes requests with the metadata of one attempt and the time it has left.
 pub(crate) struct Wrap<'a> {
     metadata: &'a JobMetadata,
     attempt: u32,

@@ -69,7 +69,7 @@ impl<R: Scatter> Gather<R> {
         self.report.errors.extend(places.iter().map(error));
     }
 
-    /// Notes how many attempts and tokens the job took.
+    /// Copies to the report how many attempts, hedges and extra tokens the job took.
     pub(crate) fn cost(&mut self, coverage: &Coverage) {
         self.report.attempts = coverage.attempts;
         self.report.retries = coverage.retries;

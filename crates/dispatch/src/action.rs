@@ -187,8 +187,8 @@ reasons! {
     Kind {
         /// The first attempt.
         First = "first",
-        /// After a failure, and not paid from the budget: the attempt before was the chunk's first to die in transport, or
-        /// a server refused bulk work for having too much.
+        /// After a failure, and not paid from the budget: the attempt before was the chunk's first to die in
+        /// transport, or a server refused bulk work for having too much.
         FreeRetry = "free_retry",
         /// After a failure, paid from the budget.
         Retry = "retry",
