@@ -17,7 +17,7 @@ use crate::{
     transport::Server,
 };
 
-/// Wraps a message in the metadata of this attempt.
+/// Makes requests with the metadata of one attempt and the time it has left.
 pub(crate) struct Wrap<'a> {
     metadata: &'a JobMetadata,
     attempt: u32,
@@ -30,7 +30,7 @@ impl Wrap<'_> {
     }
 }
 
-/// An answer that lacks what it is for.
+/// The error for an answer that lacks its main field.
 pub(crate) fn incomplete(rpc: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the answer to {rpc} is empty"))
 }

@@ -24,7 +24,7 @@ pub(crate) enum Outcome<T> {
     Status(Status),
     /// Before it was sent.
     Unsent(Error),
-    /// It did not: its time was up.
+    /// Its deadline passed before it ended.
     Late,
 }
 
@@ -37,17 +37,17 @@ pub(crate) struct Ended<T> {
     pub(crate) span: Span,
 }
 
-/// An attempt under way. Given up it resolves to nothing, and is dropped: that resets its stream.
+/// An attempt under way. When it is aborted it is dropped, which resets its HTTP/2 stream.
 pub(crate) type Running<T> = Abortable<BoxFuture<'static, Ended<T>>>;
 
-/// What an attempt is made of.
+/// An attempt that has not started yet.
 pub(crate) struct Attempt<R: Scatter> {
     pub(crate) id: AttemptId,
     pub(crate) sent: Sent,
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
     pub(crate) message: R::Request,
     pub(crate) model: String,
-    /// Tokens that it is thought to have.
+    /// Estimated tokens of its chunk.
     pub(crate) tokens: u64,
     /// Whether nobody else works on the chunk.
     pub(crate) rescue: bool,
@@ -57,7 +57,7 @@ pub(crate) struct Attempt<R: Scatter> {
 }
 
 impl<R: Scatter> Attempt<R> {
-    /// Starts it; it runs where it is polled.
+    /// Makes the future that runs it, and the handle that aborts it. It runs where it is polled.
     pub(crate) fn start(self) -> (Running<R::Response>, AbortHandle) {
         let span = self.span.clone();
         let call: BoxFuture<'static, _> = Box::pin(self.run().instrument(span));

@@ -74,12 +74,12 @@ impl Background {
         }
     }
 
-    /// A server lost its last connection.
+    /// Notes that a server has lost its last connection, so that names are looked up again.
     pub(crate) fn moved(&self) {
         self.moved.send_modify(|count| *count += 1);
     }
 
-    /// Has the fleet's wishes done.
+    /// Hands the fleet's actions to the task that carries them out.
     pub(crate) fn act(&self, actions: Vec<FleetAction>) {
         let mut tasks = self.tasks.lock();
         for action in actions {
@@ -92,7 +92,7 @@ impl Background {
     }
 }
 
-/// Does what the fleet asks for, until the client is gone.
+/// Carries out the fleet's actions until the client is gone.
 async fn steward(client: Weak<Inner>, stop: CancellationToken, mut actions: UnboundedReceiver<FleetAction>) {
     /// Longer than any wait; a sleep needs an end.
     const NEVER: Duration = Duration::from_secs(86_400 * 365);

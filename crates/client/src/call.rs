@@ -24,7 +24,7 @@ use crate::{
 
 pub use sortie_dispatch::Join;
 
-/// What to do when parts of a job were answered by different revisions of the model.
+/// What to do when chunks of a job were answered by different revisions of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RevisionPolicy {
@@ -35,7 +35,7 @@ pub enum RevisionPolicy {
     Fail,
 }
 
-/// What any call may say.
+/// The options that every call has.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
     pub(crate) model: Option<String>,
@@ -53,7 +53,7 @@ pub struct CallOptions {
 /// Keeps traits to this crate.
 pub trait Sealed {}
 
-/// Something a [`Call`] can be of. Sealed: implemented by this crate alone.
+/// A request that a [`Call`] can carry. Sealed: only this crate implements it.
 pub trait Rpc: Sealed + Send + 'static {
     /// What the call answers.
     type Output;
@@ -76,32 +76,33 @@ impl<R> Call<R> {
         Self { client: client.clone(), rpc, options: CallOptions::default() }
     }
 
-    /// Asks this model rather than the client's own.
+    /// Sets the model, in place of the client's default.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.options.model = Some(name.into());
         self
     }
 
-    /// Gives the whole call, retries included, so much time from its `.await` on. Every attempt
-    /// tells its server what is left.
+    /// Sets how long the whole call may take, retries included, counted from its `.await`. Every attempt tells its
+    /// server how much of that time is left.
     pub fn deadline(mut self, within: Duration) -> Self {
         self.options.deadline = Some(within);
         self
     }
 
-    /// Says which queue to wait in.
+    /// Sets the lane: whether somebody waits for the answer.
     pub fn lane(mut self, lane: Lane) -> Self {
         self.options.lane = Some(lane);
         self
     }
 
-    /// Says who pays: visible ASCII, at most [`crate::MAX_VALUE_BYTES`].
+    /// Sets the tenant whose fair share of a server the call draws on: visible ASCII, at most
+    /// [`crate::MAX_VALUE_BYTES`].
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.options.tenant = Some(tenant.into());
         self
     }
 
-    /// Names the job, in place of a random id: visible ASCII, at most [`crate::MAX_VALUE_BYTES`].
+    /// Sets the id of the job, in place of a random one: visible ASCII, at most [`crate::MAX_VALUE_BYTES`].
     pub fn job_id(mut self, id: impl Into<String>) -> Self {
         self.options.job_id = Some(id.into());
         self
@@ -115,19 +116,19 @@ impl<R> Call<R> {
 }
 
 impl<R: Scatter> Call<R> {
-    /// Says how texts become tokens.
+    /// Sets how texts become tokens.
     pub fn options(mut self, options: TextOptions) -> Self {
         self.options.text = options;
         self
     }
 
-    /// Says what gives way where a sequence is too long.
+    /// Sets which text is cut where a sequence is too long.
     pub fn truncation(mut self, truncation: Truncation) -> Self {
         self.options.text.truncation = truncation;
         self
     }
 
-    /// Takes at most so many tokens of a sequence, specials included.
+    /// Sets the most tokens of a sequence, special tokens included.
     pub fn max_length(mut self, tokens: u32) -> Self {
         self.options.text.max_length = Some(tokens);
         self
@@ -145,14 +146,14 @@ impl<R: Scatter> Call<R> {
         self
     }
 
-    /// Says what to do when parts were answered by different revisions of the model.
+    /// Sets what happens when chunks were answered by different revisions of the model.
     pub fn revisions(mut self, policy: RevisionPolicy) -> Self {
         self.options.revisions = policy;
         self
     }
 
-    /// Says when the call is done: with its last answer ([`Join::All`]), when enough is answered, or
-    /// at the deadline with what is there. Items without an answer are `None`, with a reason in
+    /// Sets when the call is done: with its last answer ([`Join::All`]), when enough items are answered, or at the
+    /// deadline with the answers that are there. Items without an answer are `None`, with a reason in
     /// [`crate::Report::errors`].
     ///
     /// ```
@@ -173,15 +174,15 @@ impl<R: Scatter> Call<R> {
         self
     }
 
-    /// Says whether parts that are late may be sent to another server as well; they are unless the
-    /// client or the call says otherwise.
+    /// Switches hedging on or off for this call: whether a chunk that is late may be sent to another server as well.
+    /// The default is the client's.
     pub fn hedging(mut self, hedging: bool) -> Self {
         self.options.hedging = Some(hedging);
         self
     }
 
-    /// Makes the call and gives its answers as they come, a piece for each chunk, in the order the
-    /// chunks finish.
+    /// Starts the call and returns its answers as they come: a piece for each chunk, in the order in which chunks
+    /// finish.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -38,7 +38,6 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
-/// Says where it leads.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")

@@ -1,9 +1,9 @@
-//! First contact with a server on a new connection, and telling the fleet who is
-//! connected.
+//! First contact with a server on a new connection, and reports to the fleet about which
+//! servers are connected.
 //!
-//! The call that proves a connection also asks what is worth knowing: the load, and
-//! of each model in use what a request may hold. So a server that joins or comes
-//! back is planned for from its first chunk on.
+//! The call that checks a connection also asks for the load and, for each model in use, for
+//! the limits of a request. So plans can use a server that joins or comes back from its first
+//! chunk on.
 
 use std::{fmt, future::Future, pin::Pin, sync::Weak, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     transport::Watcher,
 };
 
-/// Speaks to servers for a client that may go any time.
+/// Checks new connections for a client that it holds weakly, since the client may be dropped at any time.
 pub(crate) struct Contact {
     client: Weak<Inner>,
 }
@@ -98,7 +98,7 @@ fn alive<T>(answer: Result<T, Status>) -> Result<Option<T>, Error> {
     }
 }
 
-/// Takes in what a server says of one model.
+/// Hands a server's description of one model to the fleet.
 pub(crate) fn learn(
     client: &Client,
     id: EndpointId,

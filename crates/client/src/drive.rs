@@ -1,9 +1,9 @@
-//! Drives a job: does what [`sortie_dispatch::Job`] says, and tells it what came of it.
+//! Drives a job: carries out the actions of [`sortie_dispatch::Job`] and reports their outcome to it.
 //!
 //! Everything of a job happens inside its one future: attempts are polled side by
 //! side, none is a task of its own. Dropping the future therefore drops the
 //! attempts, each of which resets its HTTP/2 stream, at which the server lets go of
-//! the part. An attempt that loses its race is dropped the same way.
+//! the chunk. An attempt that loses its race is dropped the same way.
 
 use std::collections::HashMap;
 
@@ -33,18 +33,18 @@ use crate::{
     size::{self, Sizes},
 };
 
-/// What is asked, the same in every attempt.
+/// The request of a job, the same for every attempt.
 pub(crate) struct Question<R: Scatter> {
     pub(crate) rpc: R,
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
     pub(crate) sizes: Sizes,
-    /// Where answers go as they come, rather than being kept.
+    /// Where the answers of a streaming call go; a call that is awaited whole has none.
     pub(crate) outbox: Option<Outbox<R::Output>>,
 }
 
-/// An answer that fits the question, until the job says whether it is the first of its chunk.
+/// An answer that fits its request. It is held until the job says whether it is the first for its chunk.
 struct Fitting<R: Scatter> {
     attempt: AttemptId,
     sent: Sent,
@@ -92,7 +92,7 @@ impl<R: Scatter> Driver<R> {
         }
     }
 
-    /// Does what the job says until it is over.
+    /// Carries out the job's actions until it is over.
     pub(crate) async fn drive(mut self) -> Result<(R, Gather<R>), Error> {
         let mut event = Event::Start;
         loop {
@@ -210,7 +210,7 @@ impl<R: Scatter> Driver<R> {
         self.handles.insert(id, handle);
     }
 
-    /// Reads how an attempt ended.
+    /// Turns the end of an attempt into an event for the job.
     fn ended(&mut self, ended: Ended<R::Response>) -> Event {
         let Ended { attempt, sent, outcome, rtt, span } = ended;
         self.handles.remove(&attempt);

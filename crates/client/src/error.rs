@@ -50,7 +50,7 @@ pub enum ErrorKind {
     Internal,
     /// A server's answer does not fit the question.
     Protocol,
-    /// Parts were answered by different revisions of the model, and the call asked to fail then.
+    /// Chunks were answered by different revisions of the model, and the call asked to fail then.
     MixedRevisions,
 }
 
@@ -189,7 +189,7 @@ impl Error {
         self
     }
 
-    /// The same with places in a part turned into places in the job: servers count `items[3]` from the
+    /// The same with places in a chunk turned into places in the job: servers count `items[3]` from the
     /// start of what they were sent.
     pub(crate) fn renumbered(mut self, items: &str, places: &[usize]) -> Self {
         self.0.message = renumber(&self.0.message, items, places);
@@ -248,7 +248,7 @@ impl Error {
         &self.0.message
     }
 
-    /// Attempts that were made, over all parts of the job.
+    /// Attempts that were made, over all chunks of the job.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts

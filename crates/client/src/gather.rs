@@ -1,4 +1,4 @@
-//! Puts the answers of parts together, in request order.
+//! Merges the answers of chunks, in request order.
 //!
 //! Invariant: a value is where its item was in the request; one that is missing is
 //! `None` and has an error with that index.
@@ -27,7 +27,7 @@ pub(crate) struct Sent {
     pub(crate) address: String,
 }
 
-/// What is known of an answer beside what it says.
+/// The answer of an attempt as the client sees it: when it came, and for which items.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub(crate) sent: &'a Sent,
@@ -36,7 +36,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) rtt: Duration,
 }
 
-/// What came in so far.
+/// The answers that have come so far, merged.
 #[derive(Debug)]
 pub(crate) struct Gather<R: Scatter> {
     head: Option<R::Head>,
@@ -46,7 +46,7 @@ pub(crate) struct Gather<R: Scatter> {
 }
 
 impl<R: Scatter> Gather<R> {
-    /// Nothing yet of `count` items.
+    /// An empty merge for `count` items.
     pub(crate) fn new(count: usize, job_id: String, revisions: RevisionPolicy) -> Self {
         let mut report = Report { job_id, ..Report::default() };
         report.tokens.resize(count, 0);
@@ -54,7 +54,7 @@ impl<R: Scatter> Gather<R> {
         Self { head: None, values: Vec::new(), report, revisions }
     }
 
-    /// Items that no request can hold.
+    /// Marks items that no request can hold as failed.
     pub(crate) fn oversized(&mut self, places: &[usize], sizes: &Sizes) {
         for &index in places {
             let bytes = sizes.items().get(index).map_or(0, |item| item.bytes);
@@ -63,13 +63,13 @@ impl<R: Scatter> Gather<R> {
         }
     }
 
-    /// Items that will have no answer, and why.
+    /// Marks items that will have no answer, with the reason.
     pub(crate) fn missing(&mut self, places: &[usize], reason: &str, message: &str) {
         let error = |&index: &usize| ItemError { index, reason: reason.to_owned(), message: message.to_owned() };
         self.report.errors.extend(places.iter().map(error));
     }
 
-    /// What the job took.
+    /// Copies to the report how many attempts, hedges and extra tokens the job took.
     pub(crate) fn cost(&mut self, coverage: &Coverage) {
         self.report.attempts = coverage.attempts;
         self.report.retries = coverage.retries;
@@ -79,7 +79,7 @@ impl<R: Scatter> Gather<R> {
         self.report.free_tokens = coverage.free_tokens;
     }
 
-    /// Takes the answer to a chunk, which [`check`] let through. An error ends the job.
+    /// Merges the answer of a chunk, which [`check`] has found to fit. An error ends the job.
     pub(crate) fn take(&mut self, arrival: Arrival<'_>, answer: Answer<R::Head, R::Value>) -> Result<(), Error> {
         let Answer { head, values, items, part } = answer;
         let values = sound(values, &items);
@@ -94,7 +94,7 @@ impl<R: Scatter> Gather<R> {
         Ok(())
     }
 
-    /// Takes the same and gives it on as an answer of its own; only the report is kept.
+    /// Turns the answer of a chunk into a result of its own for a streaming caller, and keeps only its report.
     pub(crate) fn pass(
         &mut self,
         rpc: &R,
@@ -111,7 +111,7 @@ impl<R: Scatter> Gather<R> {
         Ok(Piece { places: arrival.places.to_vec(), answer: own.finish(rpc, arrival.rtt) })
     }
 
-    /// Takes what an answer says beside its values into the report.
+    /// Adds the facts of an answer (tokens, errors, revision, times) to the report.
     fn note(
         &mut self,
         arrival: Arrival<'_>,
@@ -169,7 +169,7 @@ impl<R: Scatter> Gather<R> {
         self.report
     }
 
-    /// Makes the result.
+    /// Makes the caller's result.
     pub(crate) fn finish(mut self, rpc: &R, elapsed: Duration) -> R::Output {
         self.values.resize_with(self.report.tokens.len(), || None);
         let (head, values) = (self.head.take(), std::mem::take(&mut self.values));
@@ -177,7 +177,7 @@ impl<R: Scatter> Gather<R> {
     }
 }
 
-/// The values, less those of items that the answer calls failed.
+/// The values, with `None` in place of those whose items the answer lists as failed.
 fn sound<V>(mut values: Vec<Option<V>>, items: &v1::ItemInfo) -> Vec<Option<V>> {
     for error in &items.errors {
         if let Some(value) = values.get_mut(error.index as usize) {

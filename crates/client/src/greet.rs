@@ -1,9 +1,9 @@
-//! Getting to know the servers: before the first job of a model every server is
-//! asked what the model takes (GetModel) and what its work costs (Probe), so that
-//! already that job is cut by real costs and limits.
+//! First contact with the servers of a model. Before the first job of a model, every server is
+//! asked for the limits of the model (GetModel) and for its load and costs (Probe), so that the
+//! first job is already cut by real costs and limits.
 //!
-//! The first job waits [`crate::DEFAULT_GREETING`] for it and goes on with what
-//! came. Later ones learn from the trailers of answers.
+//! The first job waits at most [`crate::DEFAULT_GREETING`] for the answers and goes on with those that
+//! came. Later jobs learn from the trailers of answers.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ impl Acquainted {
     }
 }
 
-/// How long servers may take to introduce themselves.
+/// How long first contact with a server may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub(crate) connect: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// A connection, its proof, and a call.
+    /// Longest that first contact may take: to connect, to check the connection, and one call.
     pub(crate) fn connecting(self) -> Duration {
         self.connect + self.connect + self.greeting
     }

@@ -48,7 +48,7 @@ impl TokenIds {
         Self { ids: ids.into(), type_ids: Vec::new() }
     }
 
-    /// Says which segment each id belongs to.
+    /// Sets the segment (type id) of each token id.
     #[must_use]
     pub fn with_type_ids(mut self, type_ids: impl Into<Vec<u32>>) -> Self {
         self.type_ids = type_ids.into();

@@ -36,7 +36,7 @@
 //!
 //! * A score that is missing is `None`, with a reason in [`Report::errors`]. It is never made up.
 //! * Dropping a call's future cancels it, in the servers' queues too.
-//! * A part that is late goes to another server as well, within a budget; the first success counts.
+//! * A chunk that is late goes to another server as well, within a budget; the first success counts.
 //! * Answers of two revisions of a model are never mixed without saying so ([`RevisionPolicy`]).
 //! * No call takes longer than its deadline.
 //!

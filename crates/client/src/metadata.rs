@@ -67,8 +67,8 @@ pub(crate) fn bearer(token: &str) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// Says which model is asked for about how many tokens, so that a server without time for them can say so before it
-/// reads the message. A name that is no metadata is not said.
+/// Adds the model and the estimated number of tokens to the metadata, so that a server without time for them can refuse
+/// before it reads the message. A model name that cannot stand in metadata is left out.
 pub(crate) fn announce(map: &mut MetadataMap, model: &str, tokens: u64) {
     if let Ok(model) = value("model", model) {
         map.insert(keys::MODEL, model);
@@ -76,7 +76,7 @@ pub(crate) fn announce(map: &mut MetadataMap, model: &str, tokens: u64) {
     map.insert(keys::TOKENS, tokens.into());
 }
 
-/// Says that every earlier attempt of the chunk is lost.
+/// Marks an attempt as a rescue: every earlier attempt of the chunk is lost.
 pub(crate) fn mark_rescue(map: &mut MetadataMap) {
     map.insert(keys::RESCUE, MetadataValue::from_static("true"));
 }

@@ -1,4 +1,4 @@
-//! What every answer says beside its numbers: per item, per part, and for the job.
+//! What every answer says beside its numbers: per item, per chunk, and for the job.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct ItemError {
     pub message: String,
 }
 
-/// A batch that a part rode in.
+/// A batch that held items of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
@@ -24,7 +24,7 @@ pub struct Batch {
     pub tokens: u32,
 }
 
-/// One part of a job: the chunk of its items that one server answered.
+/// One chunk of a job as its server answered it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Part {
@@ -34,7 +34,7 @@ pub struct Part {
     pub replica: String,
     /// Revision of the model that answered.
     pub revision: String,
-    /// Items in the part.
+    /// Items in the chunk.
     pub items: usize,
     /// Tokens they had, specials included.
     pub tokens: u64,
@@ -44,7 +44,7 @@ pub struct Part {
     pub attempt: u32,
     /// Whether that attempt was a hedge: made beside a late one, and first to answer.
     pub hedge: bool,
-    /// Time the part's first item waited for a batch.
+    /// Time the chunk's first item waited for a batch.
     pub queue: Duration,
     /// Time spent making token ids.
     pub tokenize: Duration,
@@ -54,7 +54,7 @@ pub struct Part {
     pub total: Duration,
     /// Time from the attempt's sending to the answer's arrival here.
     pub rtt: Duration,
-    /// The batches it rode in.
+    /// The batches that held its items.
     pub batches: Vec<Batch>,
 }
 
@@ -62,7 +62,7 @@ pub struct Part {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Id its parts shared, as sent in `sortie-job-id`.
+    /// Id its chunks shared, as sent in `sortie-job-id`.
     pub job_id: String,
     /// Name of the model that answered.
     pub model: String,
@@ -74,9 +74,9 @@ pub struct Report {
     pub truncated: Vec<bool>,
     /// Items that failed, in request order.
     pub errors: Vec<ItemError>,
-    /// Parts that were answered, in order of arrival.
+    /// Chunks that were answered, in order of arrival.
     pub parts: Vec<Part>,
-    /// Attempts made over all parts, first ones included.
+    /// Attempts made over all chunks, first ones included.
     pub attempts: u32,
     /// Attempts that were made again after one failed.
     pub retries: u32,
@@ -84,7 +84,7 @@ pub struct Report {
     pub hedges: u32,
     /// Hedges whose answer came first.
     pub hedges_won: u32,
-    /// Estimated tokens sent beyond each part's first attempt: what hedges and retries cost.
+    /// Estimated tokens sent beyond each chunk's first attempt: what hedges and retries cost.
     pub wasted_tokens: u64,
     /// Of these, tokens sent again because a connection died with them.
     pub free_tokens: u64,
@@ -108,7 +108,7 @@ impl Report {
         }
     }
 
-    /// Whether parts were answered by different revisions of the model: their numbers may not compare.
+    /// Whether chunks were answered by different revisions of the model: their numbers may not compare.
     #[must_use]
     pub fn mixed_revisions(&self) -> bool {
         self.revisions.len() > 1

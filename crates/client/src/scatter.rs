@@ -1,7 +1,7 @@
-//! What a call must say of itself to be cut over several servers.
+//! What a kind of call implements so that it can be cut over several servers.
 //!
 //! A call is a list of items and things they share (query, options). It gives
-//! the request for any slice of its items, opens an answer into one value an
+//! the request for any chunk of its items, opens an answer into one value an
 //! item, and makes its result of all values in request order. [`crate::job`] does
 //! the rest, the same for every kind of call.
 
@@ -18,10 +18,10 @@ pub(crate) type Stub = EncoderServiceClient<Wire>;
 /// What servers spend on a call's tokens; costs are kept apart.
 pub(crate) use sortie_dispatch::Work;
 
-/// An answer to a slice, opened: one value an item, in the slice's order.
+/// An answer to a chunk, opened: one value an item, in the chunk's order.
 #[derive(Debug)]
 pub struct Answer<H, V> {
-    /// Facts about the whole answer, the same in every part of a job.
+    /// Facts about the whole answer, the same in every chunk of a job.
     pub head: H,
     /// One value an item; `None` where it failed.
     pub values: Vec<Option<V>>,
@@ -31,10 +31,10 @@ pub struct Answer<H, V> {
     pub part: v1::PartInfo,
 }
 
-/// Answers of all parts, in request order.
+/// Answers of all chunks, in request order.
 #[derive(Debug)]
 pub struct Gathered<H, V> {
-    /// Head of the parts; `None` where every item failed before it was sent.
+    /// Head of the chunks; `None` where every item failed before it was sent.
     pub head: Option<H>,
     /// One value an item; `None` where it failed.
     pub values: Vec<Option<V>>,
@@ -51,18 +51,18 @@ pub(crate) fn expect_len(what: &str, got: usize, want: usize) -> Result<(), Malf
     if got == want { Ok(()) } else { Err(Malformed(format!("the answer has {got} {what}, not {want}"))) }
 }
 
-/// What every part of a call carries beside its items.
+/// The input that every chunk of a call carries in addition to its items.
 #[derive(Clone, Copy, Debug)]
 pub enum Shared<'a> {
     /// Nothing that costs tokens.
     Nothing,
-    /// An input that is encoded once a part.
+    /// An input that is encoded once a chunk.
     PerPart(&'a v1::Input),
     /// An input that is encoded with each item.
     PerItem(&'a v1::Input),
 }
 
-/// A call that can be cut. Implemented by this crate alone.
+/// A call that can be cut into chunks. Only this crate implements it.
 pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// Request message of the contract.
     type Request: prost::Message + Send + 'static;
@@ -85,7 +85,7 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// The items.
     fn items(&self) -> &[v1::Input];
 
-    /// What every part carries beside its items.
+    /// What every chunk carries beside its items.
     fn shared(&self) -> Shared<'_> {
         Shared::Nothing
     }
@@ -93,18 +93,18 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// Bytes that one item of `tokens` tokens takes in an answer, no less than it will.
     fn answer_bytes(&self, tokens: u64) -> u64;
 
-    /// Refuses what no server would take.
+    /// Checks the call, and refuses what every server would refuse.
     ///
     /// # Errors
-    /// In the words and reasons of the server.
+    /// With the reason and the text that a server would give.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The request for a slice of the items.
+    /// The request for a chunk of the items.
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> Self::Request;
 
-    /// Makes the call.
+    /// Sends the request of one chunk.
     fn send(
         stub: Stub,
         request: tonic::Request<Self::Request>,
@@ -113,9 +113,9 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// Opens an answer to `count` items.
     ///
     /// # Errors
-    /// If it does not fit the question.
+    /// If it does not fit the request.
     fn open(response: Self::Response, count: usize) -> Result<Answer<Self::Head, Self::Value>, Malformed>;
 
-    /// Makes the result.
+    /// Makes the caller's result from the merged answers.
     fn finish(&self, gathered: Gathered<Self::Head, Self::Value>) -> Self::Output;
 }

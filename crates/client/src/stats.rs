@@ -34,7 +34,7 @@ pub struct EndpointStats {
     pub suspect: bool,
     /// Whether it is left out for a while, for it keeps failing or is far slower than the others.
     pub ejected: bool,
-    /// Tokens of this client's own parts that it has and has not answered.
+    /// Tokens of this client's own chunks that it has and has not answered.
     pub in_flight_tokens: u64,
     /// What its work costs, by model.
     pub models: Vec<ModelStats>,

@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 
 use crate::error::ErrorKind;
 
-/// The text with places in a part turned into places in the job: `items[3]` into `items[places[3]]`.
+/// The text with places in a chunk turned into places in the job: `items[3]` into `items[places[3]]`.
 pub(crate) fn renumber(text: &str, items: &str, places: &[usize]) -> String {
     let open = format!("{items}[");
     let mut out = String::with_capacity(text.len());

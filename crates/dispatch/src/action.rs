@@ -15,7 +15,7 @@ use crate::{
 pub enum Action {
     /// Send a chunk to a server.
     Send(Send),
-    /// Give an attempt up (RST_STREAM): nobody wants its answer. No event is expected of it.
+    /// Cancel an attempt (RST_STREAM), because nobody wants its answer. The job expects no further event about it.
     Cancel {
         /// The attempt.
         attempt: AttemptId,
@@ -33,7 +33,7 @@ pub enum Action {
         /// Why.
         purpose: ProbePurpose,
     },
-    /// A hedge that could have been and is not, for traces.
+    /// A late attempt is not hedged. This is for traces.
     Withheld {
         /// The attempt that is late.
         attempt: AttemptId,
@@ -187,7 +187,8 @@ reasons! {
     Kind {
         /// The first attempt.
         First = "first",
-        /// After a failure, free: the attempt before provably died in transport, or was refused unread.
+        /// After a failure, and not paid from the budget: the attempt before was the chunk's first to die in
+        /// transport, or a server refused bulk work for having too much.
         FreeRetry = "free_retry",
         /// After a failure, paid from the budget.
         Retry = "retry",
@@ -253,7 +254,7 @@ reasons! {
         Budget = "budget",
         /// No other server would answer sooner.
         NoneSooner = "none_sooner",
-        /// The job was sent whole and the fleet is loaded.
+        /// The job was sent whole and the fleet is loaded, or it is bulk work.
         WholeAndLoaded = "whole_and_loaded",
         /// The chunk has had its hedges.
         Enough = "enough",

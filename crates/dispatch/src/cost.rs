@@ -2,7 +2,7 @@
 //!
 //! A server's cost is its *base* times its *pace*. The base is what the server
 //! itself reports, else the fleet's [`Prior`]. The pace follows `seen ÷ base` of
-//! single batches, by at most [`Config::max_step`] a batch, and fades to 1 as
+//! single batches, by at most [`crate::config::CostConfig::max_step`] a batch, and fades to 1 as
 //! `e^(−idle / τ)`.
 //!
 //! Samples are `batch_ms` and `batch_tok` of answers, never a call's own latency:
@@ -37,7 +37,7 @@ impl Cost {
         self.a_us + self.b_us * tokens
     }
 
-    /// Whether it can be reckoned with.
+    /// Whether it is finite and positive, so that it can be used.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.a_us.is_finite() && self.a_us >= 0.0 && self.b_us.is_finite() && self.b_us > 0.0
@@ -105,7 +105,7 @@ impl ServerCost {
         self.pace.powf((-idle).exp())
     }
 
-    /// The server says what its batches cost.
+    /// Records the cost that the server reported.
     pub(crate) fn told(&mut self, config: &Config, prior: &mut Prior, cost: Cost, now: Time) {
         if !cost.is_usable() {
             return;
@@ -119,7 +119,7 @@ impl ServerCost {
         self.told = Some(cost);
     }
 
-    /// A batch ran on the server.
+    /// Records a batch that ran on the server.
     pub(crate) fn observe(&mut self, config: &Config, prior: &mut Prior, batch: Batch, now: Time) {
         if !batch.is_usable() {
             return;

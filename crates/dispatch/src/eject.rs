@@ -1,9 +1,9 @@
-//! Ejection: a server that fails, or is slow, for longer than a stall lasts is left out.
+//! Ejection: a server that fails, or is slow, for longer than a stall lasts is left out for a while.
 //!
-//! It is, after [`HealthConfig::consecutive_failures`] failures in a row; or when for
-//! [`HealthConfig::slow_for`] at least half of its last samples took
-//! [`HealthConfig::slow_ratio`] times what the fleet takes for such a batch, or its own
-//! reports named a rate below [`HealthConfig::slow_rate`] of the fleet's.
+//! It is ejected after [`HealthConfig::consecutive_failures`] failures in a row; or when, for
+//! [`HealthConfig::slow_for`], at least half of its last samples took [`HealthConfig::slow_ratio`] times
+//! what the fleet takes for such a batch, or the cost that it reported makes batches run at less than
+//! [`HealthConfig::slow_rate`] of the speed that the fleet's fitted cost predicts.
 //!
 //! ```text
 //! In --failing or slow--> Out(until) --probe sent--> Asked --answer--> Trial --good--> In
@@ -30,7 +30,7 @@ pub(crate) enum Standing {
     Out(Time),
     /// Asked whether it is well; asked again after that time.
     Asked(ProbeId, Time),
-    /// It is well by its own word, and gets one attempt at a time until one is answered.
+    /// Its probe was answered well; it gets one attempt at a time until one is answered.
     Trial,
 }
 

@@ -73,24 +73,25 @@ impl Served {
     }
 }
 
-/// Work that a server queues together: what it refuses one flow it may have time for from another.
+/// The lane and tenant that a server queues work by: it may refuse work of one such flow and have time for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) lane: Lane,
     pub(crate) tenant: u64,
 }
 
-/// A load report and when it came. The device is shared by its models: one of any says it all.
+/// The last load report of a server and when it came. The models of a server share its device, so a report about any
+/// of them describes the whole server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
     pub(crate) at: Time,
-    /// What it said of all work, in microseconds.
+    /// All work on the server, in microseconds.
     pub(crate) drain_us: f64,
-    /// What it said of other clients' work, in microseconds.
+    /// Other clients' work on the server, in microseconds.
     pub(crate) strangers_us: f64,
     /// Age of the batch that ran over its predicted time.
     pub(crate) overdue: f64,
-    /// ρ by its own word.
+    /// Utilization ρ as the server reports it.
     pub(crate) rho: f64,
 }
 

@@ -64,24 +64,25 @@ impl Load {
         self.high
     }
 
-    /// Other clients' work on a server that says nothing, in microseconds.
+    /// Other clients' work that is assumed on a server without a recent report, in microseconds.
     pub(crate) fn strangers_us(&self) -> f64 {
         self.strangers_us
     }
 
-    /// A server reported other clients' work.
+    /// Records the work of other clients that a server reported.
     pub(crate) fn saw_strangers(&mut self, us: f64) {
         // One drowned server says little of the others.
         let us = us.min(STRANGERS_STEP * self.strangers_us + STRANGERS_FLOOR_US);
         self.strangers_us += GAIN * (us - self.strangers_us);
     }
 
-    /// A batch ran, of which such a share was tokens.
+    /// Records a batch; `token_share` is the share of its time that its tokens took, the rest being its fixed cost.
     pub(crate) fn saw_batch(&mut self, token_share: f64) {
         self.efficiency += GAIN * (token_share.clamp(0.0, 1.0) - self.efficiency);
     }
 
-    /// ρ of one server by its own word: tokens served of tokens possible, or its busy share.
+    /// Utilization ρ of one server as it reports it: tokens served over tokens possible, or, where it does not report
+    /// these, its busy share times the share of a batch's time that is tokens.
     pub(crate) fn word(&self, served_tok_s: f64, most_tok_s: f64, busy: f64) -> f64 {
         let rho =
             if served_tok_s > 0.0 && most_tok_s > 0.0 { served_tok_s / most_tok_s } else { busy * self.efficiency };
@@ -99,7 +100,7 @@ impl Load {
         self.refreshed.is_none_or(|at| now - at >= config.window.mul_f64(REFRESH_SHARE))
     }
 
-    /// Takes every server's word that is not forgotten.
+    /// Averages ρ over the servers' reports that are recent enough.
     pub(crate) fn refresh(&mut self, config: &LoadConfig, words: impl Iterator<Item = f64>, servers: usize, now: Time) {
         let (count, sum) = words.fold((0u32, 0.0), |(count, sum), word| (count + 1, sum + word));
         let said = if count == 0 { 0.0 } else { sum / f64::from(count) };

@@ -12,8 +12,8 @@ use crate::{
 /// Samples after which a sample counts for half: a few jobs.
 const HALF_LIFE: f64 = 32.0;
 
-/// Samples that each of the two points counts for which hold the line to what was believed: little
-/// beside batches of many sizes, much beside batches of one size, whose slope is noise.
+/// Weight, in samples, of each of the two made-up samples that anchor the fit to the belief. It is small beside batches
+/// of many sizes, and large where all batches have one size, because the slope of those is noise.
 const BELIEF_WEIGHT: f64 = 0.1;
 
 /// What a model's batches cost on the fleet as a whole.

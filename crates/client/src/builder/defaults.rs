@@ -1,17 +1,17 @@
-//! What holds where a program does not say, each with its reason.
+//! Default settings, each with the reason for its value.
 
 use std::time::Duration;
 
-/// Time a call has unless it says otherwise: a large job on one small CPU server ends within it, a
-/// caller that forgot to say is not kept for ever.
+/// Deadline of a call that sets none: long enough for a large job on one small CPU server, short enough that a caller
+/// who forgot to set a deadline does not wait for ever.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time to make a connection. Within a data centre a second is thousands of round trips, and one
 /// lost SYN (retransmitted after 1 s) is better answered by another server.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the first job of a model waits for servers to introduce themselves: a connection and a
-/// round trip within a region, and little beside a cold server's first batch.
+/// How long the first job of a model waits until servers have described the model and their load: enough for a
+/// connection and a round trip within a region, and little compared with the first batch of a cold server.
 pub const DEFAULT_GREETING: Duration = Duration::from_millis(100);
 
 /// HTTP/2 connections to each server: two halve what a large answer holds up, and cost little.

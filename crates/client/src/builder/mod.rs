@@ -64,7 +64,7 @@ enum Token {
     Source(Credentials),
 }
 
-/// Says where it leads; no token shows, and no user name or password of an address.
+/// Prints neither tokens nor the user name and password of an address.
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints: Vec<String> = self.endpoints.iter().map(|address| redact(address)).collect();
@@ -116,34 +116,34 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives calls so much time where they do not say ([`DEFAULT_DEADLINE`]).
+    /// Sets the deadline of calls that set none, counted from their `.await` ([`DEFAULT_DEADLINE`]).
     pub fn default_deadline(mut self, within: Duration) -> Self {
         self.deadline = within;
         self
     }
 
-    /// Puts calls in this lane where they do not say.
+    /// Sets the lane of calls that set none.
     pub fn lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
         self
     }
 
-    /// Says whether parts that are late may be sent to another server as well, where a call does not
-    /// say. They are by default: at most a twentieth of the tokens are spent on it.
+    /// Switches hedging on or off for calls that do not choose: whether a chunk that is late may be sent to another
+    /// server as well. It is on by default, and hedges add at most a twentieth of the tokens.
     pub fn hedging(mut self, hedging: bool) -> Self {
         self.hedging = hedging;
         self
     }
 
-    /// Says who pays where a call does not.
+    /// Sets the tenant of calls that set none: whose fair share of a server they draw on.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
     }
 
-    /// Says how the W3C trace context is got out of a span, so that servers' spans join the trace. It
-    /// is asked for every attempt, with that attempt's span; a call's own
-    /// [`crate::Call::traceparent`] goes first.
+    /// Sets the function that reads the W3C trace context of a span, so that the servers' spans join the trace. It is
+    /// called for every attempt, with the span of that attempt. A call's own [`crate::Call::traceparent`] takes
+    /// precedence.
     ///
     /// With OpenTelemetry (`tracing-opentelemetry`, `opentelemetry`):
     ///
@@ -166,8 +166,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Lets the first job of a model wait so long to learn of the servers' limits and costs, and
-    /// [`ClientBuilder::connect`] so much longer than a connection takes ([`DEFAULT_GREETING`]).
+    /// Sets how long the first job of a model waits for the servers' limits and costs ([`DEFAULT_GREETING`]).
+    /// [`ClientBuilder::connect`] waits this long in addition to the time that a connection may take.
     pub fn greeting(mut self, within: Duration) -> Self {
         self.greeting = within;
         self

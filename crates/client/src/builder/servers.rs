@@ -32,10 +32,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Tells this client from its likes, and how many there are: of a source with more than
-    /// a hundred servers it then uses a part, the same each time, chosen
-    /// so that together the clients use all servers evenly. That keeps connections few; without it
-    /// every client connects to every server.
+    /// Names this client among `clients` replicas of the same program, so that each uses a subset of the servers. Of a
+    /// source with more than a hundred servers the client then connects to a subset, the same each time, chosen so that
+    /// all clients together spread evenly over all servers. Without this setting every client connects to every server.
     ///
     /// ```
     /// # fn main() -> Result<(), sortie_client::Error> {
@@ -48,7 +47,7 @@ impl ClientBuilder {
     ///
     /// # Notes
     ///
-    /// A pod's name serves well. The number may be rough.
+    /// The name of the pod is a good name. The number of clients may be a rough one.
     pub fn peers(mut self, name: impl Into<String>, clients: usize) -> Self {
         self.peers = Some(Peers { name: name.into(), clients });
         self

@@ -13,23 +13,23 @@ use crate::compression::Compression;
 use crate::error::ErrorKind;
 
 impl ClientBuilder {
-    /// Gives a connection so long to be made ([`DEFAULT_CONNECT_TIMEOUT`]).
+    /// Sets how long it may take to make a connection ([`DEFAULT_CONNECT_TIMEOUT`]).
     pub fn connect_timeout(mut self, within: Duration) -> Self {
         self.transport.connect_timeout = within;
         self
     }
 
-    /// Makes so many connections to each server ([`DEFAULT_CONNECTIONS_PER_ENDPOINT`]), and up to
-    /// `most` while every stream of the others is taken ([`DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT`]).
+    /// Sets how many connections are made to each server ([`DEFAULT_CONNECTIONS_PER_ENDPOINT`]). While every stream
+    /// of them is taken, more are made, up to `most` ([`DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT`]).
     pub fn connections_per_endpoint(mut self, connections: usize, most: usize) -> Self {
         self.transport.connections = connections;
         self.transport.max_connections = most;
         self
     }
 
-    /// Has at most so many calls at once on a connection ([`DEFAULT_STREAMS_PER_CONNECTION`]), and
-    /// fewer where the server says so. A call for which no server has a stream is refused, of kind
-    /// [`ErrorKind::Overloaded`]; it never waits unseen.
+    /// Sets how many calls a connection carries at once ([`DEFAULT_STREAMS_PER_CONNECTION`]), or fewer where the
+    /// server allows fewer. A call for which no server has a free stream fails with [`ErrorKind::Overloaded`]; it
+    /// never waits unseen.
     pub fn streams_per_connection(mut self, streams: usize) -> Self {
         self.transport.max_streams = streams;
         self
@@ -61,14 +61,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends and takes messages of at most so many bytes ([`DEFAULT_MAX_MESSAGE_BYTES`]). A server
-    /// that says it takes less is sent less.
+    /// Sets the largest message that is sent or accepted, in bytes ([`DEFAULT_MAX_MESSAGE_BYTES`]). A server that
+    /// accepts less is sent less.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.transport.max_message_bytes = bytes;
         self
     }
 
-    /// Says who calls, before tonic's own name.
+    /// Sets the user agent that is sent, in front of tonic's own.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.transport.user_agent = name.into();
         self

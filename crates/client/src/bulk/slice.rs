@@ -18,10 +18,11 @@ use crate::{
 /// Makes the call for a slice.
 pub(super) type Make<R> = Box<dyn Fn(&Client, &[Input]) -> Call<R> + Send + Sync>;
 
-/// Tokens of a slice where no server says what a batch holds: the server's own default.
+/// Tokens of a slice where no server says what a batch holds: twice a server's default on processors and an eighth of
+/// the one on GPUs, so that a slice keeps a processor busy and is no long wait on it.
 const ASSUMED_BATCH_TOKENS: u64 = 2_048;
 
-/// Items of a slice where no server says how many a request holds: the server's own default.
+/// Items of a slice where no server says how many a request holds: the default of `max_items` on servers.
 const ASSUMED_MAX_ITEMS: usize = 10_000;
 
 /// Shortest wait before a slice is sent again, whatever a server asks for.

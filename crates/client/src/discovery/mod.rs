@@ -168,7 +168,7 @@ struct Members {
 }
 
 impl Members {
-    /// Makes the members these; `None` once the client is gone.
+    /// Replaces the members by these. `None` once the client is gone.
     fn become_these(&mut self, addresses: Vec<Address>) -> Option<()> {
         let client = self.client.upgrade().map(Client::of)?;
         let addresses = client.setup().choose(addresses);
@@ -236,7 +236,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Takes every list that comes, until the sender is gone: then the last one stays.
+/// Follows a watched list. When its sender is gone, the last list stays.
 async fn follow(mut members: Members, mut addresses: watch::Receiver<Vec<String>>, tls: bool) -> Option<()> {
     loop {
         let list = addresses.borrow_and_update().clone();

@@ -72,7 +72,7 @@ impl Client {
 }
 
 impl Call<Classify> {
-    /// Says what is done to the logits.
+    /// Sets the activation that is applied to the logits.
     pub fn activation(mut self, activation: Activation) -> Self {
         self.rpc.activation = activation;
         self

@@ -1,6 +1,6 @@
 //! Embed: one dense vector an input.
 //!
-//! On the wire a part's vectors are one block of little-endian f32 or f16; here
+//! On the wire a chunk's vectors are one block of little-endian f32 or f16; here
 //! each input's is a `Vec<f32>`.
 
 use bytes::Bytes;
@@ -125,7 +125,7 @@ impl Call<Embed> {
         self
     }
 
-    /// Says whether vectors get length 1, whatever the model's own habit.
+    /// Sets whether vectors are scaled to length 1, in place of the model's own choice.
     pub fn normalize(mut self, normalize: bool) -> Self {
         self.rpc.normalize = Some(normalize);
         self
@@ -137,7 +137,7 @@ impl Call<Embed> {
         self
     }
 
-    /// Says how numbers travel; they are `f32` here either way.
+    /// Sets the number format of vectors on the wire. The caller gets `f32` either way.
     pub fn format(mut self, format: VectorFormat) -> Self {
         self.rpc.format = format;
         self

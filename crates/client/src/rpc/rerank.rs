@@ -101,7 +101,7 @@ impl Call<Rerank> {
         self
     }
 
-    /// Says what is done to the scores.
+    /// Sets the activation that is applied to the scores.
     pub fn activation(mut self, activation: Activation) -> Self {
         self.rpc.activation = activation;
         self

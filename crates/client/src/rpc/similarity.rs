@@ -33,7 +33,7 @@ pub struct Similarities {
 impl Client {
     /// Compares one text with many by the cosine of their vectors.
     ///
-    /// Each part of the call encodes the source once more.
+    /// Each chunk of the call encodes the source once more.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

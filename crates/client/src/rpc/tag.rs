@@ -106,7 +106,7 @@ impl Client {
 }
 
 impl Call<Tag> {
-    /// Says how token labels become spans.
+    /// Sets how token labels are joined to spans.
     pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
         self.rpc.aggregation = aggregation;
         self
@@ -118,13 +118,13 @@ impl Call<Tag> {
         self
     }
 
-    /// Says what is done to the logits.
+    /// Sets the activation that is applied to the logits.
     pub fn activation(mut self, activation: Activation) -> Self {
         self.rpc.activation = activation;
         self
     }
 
-    /// Makes no span of these labels, in place of `O`.
+    /// Sets the labels that make no span. The default is the label `O` alone.
     pub fn ignore_labels<I>(mut self, labels: I) -> Self
     where
         I: IntoIterator,

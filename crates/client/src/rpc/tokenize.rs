@@ -71,7 +71,7 @@ impl Client {
 }
 
 impl Call<Tokenize> {
-    /// Says whether special tokens are wanted; they are unless told otherwise.
+    /// Sets whether the answer has special tokens. It has them by default.
     pub fn special_tokens(mut self, keep: bool) -> Self {
         self.rpc.special_tokens = keep;
         self

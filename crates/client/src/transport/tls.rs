@@ -22,7 +22,7 @@ pub struct Tls {
     identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Says what is set; the private key never shows.
+/// Prints what is set, and never the private key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ca, domain, identity } = self;

@@ -93,7 +93,7 @@ impl Service<Request<Body>> for Wire {
     type Error = hyper::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    /// Always: a closed connection is told by the call, with its cause, and not by a bare
+    /// Always ready: a closed connection surfaces as the error of the call, which keeps the cause, and not as a bare
     /// "service was not ready".
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))

@@ -49,7 +49,8 @@ settings! {
         /// What counts as slow: so many times what the fleet takes for the same batch.
         SLOW_RATIO slow_ratio: f64 = 2.5, above_one, "must be above 1";
 
-        /// A server that reports a rate below this part of the fleet's median is slow, whatever was seen.
+        /// A server is slow, whatever was seen of it, while the cost that it reports makes a batch of 8,192 tokens run
+        /// at less than this share of the speed that the fleet's fitted cost predicts.
         SLOW_RATE slow_rate: f64 = 0.25, proper_share, "must be above 0, at most 1";
 
         /// How long a server must have been slow: one stall is over sooner.

@@ -35,8 +35,9 @@ pub use place::PlaceConfig;
 pub use plan::PlanConfig;
 pub use retry::RetryConfig;
 
-/// What a request may hold where a server does not say: the server's own defaults. Of a message's
-/// bytes it is the most, whatever servers say, for the client has to hold it too.
+/// What a request may hold where a server does not say. Items, message bytes and queue tokens are the server's
+/// defaults. A batch is taken to hold 2,048 tokens: a server's default is 1,024 on processors and 16,384 or more on
+/// GPUs. Message bytes are also an upper bound on what servers say, because the client has to hold the message too.
 pub const LIMITS: Limits =
     Limits { max_batch_tokens: 2_048, max_items: 10_000, max_message_bytes: 64 << 20, max_queue_tokens: 1 << 20 };
 

@@ -1,8 +1,8 @@
 //! What answers, failures and reports teach the fleet.
 //!
-//! A report's drain holds this client's own work too, which is known better here: what it
-//! says of strangers is `max(0, drain − own then)`. Failures say nothing of speed and never
-//! enter a cost or a latency: a server that fails fast must not look fast.
+//! The queue wait of a report includes this client's own work, which is known better here. So
+//! other clients' work is `max(0, drain − own work at that time)`. Failures say nothing about speed and
+//! never enter a cost or a latency: a server that fails fast must not look fast.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) struct Took {
 }
 
 impl Fleet {
-    /// A server said what a request may hold, and how much of a sequence the model reads (0: no word).
+    /// Records the limits of a server's requests, and the longest sequence that the model reads (0: unknown).
     pub fn set_limits(&mut self, endpoint: EndpointId, model: ModelId, limits: Limits, max_length: u64) {
         if let Some((_, served, state)) = self.served(endpoint, model) {
             served.limits = limits.or(served.limits);

@@ -98,14 +98,14 @@ impl Fleet {
         })
     }
 
-    /// A server said something, and its running batch is so old against its predicted time.
+    /// A server answered. `overdue` is the age of its running batch over that batch's predicted time.
     pub(super) fn heard_from(&mut self, id: EndpointId, overdue: f64, now: Time) {
         if self.server(id).is_some_and(|(health, server)| server.suspicion.answered(health, overdue, now)) {
             self.suspects = self.suspects.saturating_sub(1);
         }
     }
 
-    /// Share of the fleet that may be out: the least of what is sane and what load allows.
+    /// Share of the fleet that may be ejected at once: the smaller of the configured limit and what the load allows.
     fn may_eject(&self) -> bool {
         let (health, members) = (&self.config.health, self.members.len() as f64);
         let one = if self.members.len() >= 3 { 1.0 / members } else { 0.0 };
@@ -148,7 +148,7 @@ impl Fleet {
         }
     }
 
-    /// Asks whoever is to be asked by now, and says when to come back.
+    /// Probes the watched servers that are due, and sets the timer for the next.
     fn poll(&mut self, now: Time) -> Vec<FleetAction> {
         let mut actions = Vec::new();
         for (endpoint, model) in std::mem::take(&mut self.greetings) {
@@ -171,7 +171,7 @@ impl Fleet {
         actions
     }
 
-    /// Asks a watched server if it is time. Whether it is to be watched further.
+    /// Probes a watched server if that is due. Returns whether the server must still be watched.
     fn attend(&mut self, id: EndpointId, now: Time, actions: &mut Vec<FleetAction>) -> bool {
         let Some(server) = self.endpoint(id) else { return false };
         let is_due = |wake: Option<Time>| wake.is_some_and(|at| at <= now);

@@ -9,10 +9,10 @@
 //! seen before then hardly counts. Of the first [`OUTLIER_AFTER`] the slow ones may be a cold
 //! start: one much faster than predicted takes their place at once. So does the first batch after a rest.
 //!
-//! A device that was slow and is given no work for it would be taken for slow for ever.
-//! [`CostFit::usual`] is the share of the present cost that it has been known to do with, for
-//! batches of the last one's size, since the fit says little of sizes that were not seen:
-//! reports fade to it while the device rests.
+//! A device that was slow, and gets no work because of that, would count as slow for ever. So
+//! [`CostFit::usual`] is the ratio of the best cost seen recently to the current estimate, for batches of
+//! the last one's size (the fit says little about sizes that were not seen). While the device is idle, load
+//! reports fade to that lower cost.
 //!
 //! The knee is read off the rates that batches of each power of two reached
 //! ([`Rates`]), and from `a` and `b` where small ones were not seen.

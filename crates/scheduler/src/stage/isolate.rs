@@ -107,7 +107,7 @@ fn half<T>(piece: &[Taken<T>]) -> usize {
     at.map_or(1, |at| at + 1).clamp(1, piece.len().saturating_sub(1).max(1))
 }
 
-/// Units of a batch without those whose part is over, and how many those were.
+/// How many units of a batch somebody still waits for: those whose part is not over.
 pub(super) fn wanted<B: crate::backend::Backend>(batch: &Batch<B>) -> usize {
     batch.iter().filter(|unit| !unit.item.part.is_over()).count()
 }

@@ -1,5 +1,5 @@
-//! A socket whose bytes are counted, and answers whose unsent bytes are: from the
-//! two one can tell a peer that takes nothing from one that has nothing to take.
+//! Counts the bytes that a socket has written and the bytes of answers that are still unsent. The two together tell
+//! a peer that has stopped reading from a peer that has nothing to read.
 
 use std::{
     io,
