@@ -49,9 +49,7 @@ impl CallerInfo {
         };
         let tokens = match text(headers, TOKENS)? {
             None => 0,
-            Some(value) => {
-                value.parse().map_err(|_| bad(TOKENS, format!("{value:?} is not a whole number from 0")))?
-            }
+            Some(value) => value.parse().map_err(|_| bad(TOKENS, format!("{value:?} is not a whole number from 0")))?,
         };
         Ok(Self {
             model: text(headers, MODEL)?.unwrap_or_default().to_owned(),
@@ -97,7 +95,8 @@ mod tests {
 
     #[test]
     fn everything_sent_is_read() {
-        let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk"), (MODEL, "m"), (TOKENS, "70")]).unwrap();
+        let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk"), (MODEL, "m"), (TOKENS, "70")])
+            .unwrap();
         assert_eq!((info.model.as_str(), info.tokens), ("m", 70));
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "true")]).unwrap().priority.attempt, 1);
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "false")]).unwrap().priority.attempt, 3);

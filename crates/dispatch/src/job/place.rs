@@ -7,7 +7,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, ChunkState, EndpointId, FailReason, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time, state::Attempt,
+    Action, ChunkState, EndpointId, FailReason, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time,
+    state::Attempt,
 };
 use crate::{
     action::{Kind, PlaceReason, ProbePurpose, Send},
@@ -86,7 +87,8 @@ impl Job {
         let state = self.chunks.get(number)?;
         let siblings = self.servers();
         let (kind, tokens) = (state.next, state.chunk.tokens);
-        let wish = Wish { tried: &state.tried, siblings: &siblings, ..Wish::of(self.model, tokens, kind, &self.options) };
+        let wish =
+            Wish { tried: &state.tried, siblings: &siblings, ..Wish::of(self.model, tokens, kind, &self.options) };
         let target = state.chunk.target.filter(|&id| kind == Kind::First && fleet.is_open(id, &wish, now));
         if let Some(candidate) = target.and_then(|id| fleet.candidate(id, self.model, now)) {
             let reason = if self.round.is_some() { PlaceReason::Probed } else { PlaceReason::Planned };

@@ -183,7 +183,12 @@ impl Job {
     }
 
     /// A chunk will have no answer: that is the job's end where all are wanted.
-    pub(super) fn lose(&mut self, number: usize, reason: FailReason, actions: &mut Vec<Action>) -> Result<(), FailReason> {
+    pub(super) fn lose(
+        &mut self,
+        number: usize,
+        reason: FailReason,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), FailReason> {
         if self.options.join == Join::All {
             return Err(reason);
         }

@@ -46,7 +46,16 @@ impl Outlook {
     #[must_use]
     pub fn idle(servers: usize) -> Self {
         let lane = Lane::Interactive;
-        Self { load: 0.0, high: false, servers, crowding: 1.0, proven: true, hedging: true, lane, time_us: f64::INFINITY }
+        Self {
+            load: 0.0,
+            high: false,
+            servers,
+            crowding: 1.0,
+            proven: true,
+            hedging: true,
+            lane,
+            time_us: f64::INFINITY,
+        }
     }
 
     /// The same with hedging on or off.

@@ -27,9 +27,9 @@ mod joins;
 #[cfg(test)]
 mod latches;
 #[cfg(test)]
-mod pitfalls;
-#[cfg(test)]
 mod overload;
+#[cfg(test)]
+mod pitfalls;
 mod plan;
 #[cfg(test)]
 mod probing;

@@ -69,7 +69,17 @@ impl World {
         let config = SchedulerConfig { max_batch_tokens: budget, ..SchedulerConfig::default() };
         let idle = (0..devices).map(|_| Device::default()).collect();
         let core = Core::new(config, devices, 1);
-        Self { core, now: At::ZERO, cost, noise: 0.0, dice: 5, devices: idle, batches: vec![], expired: vec![], next: 0 }
+        Self {
+            core,
+            now: At::ZERO,
+            cost,
+            noise: 0.0,
+            dice: 5,
+            devices: idle,
+            batches: vec![],
+            expired: vec![],
+            next: 0,
+        }
     }
 
     /// One device whose cost the core knows: a few batches of two sizes ran.
