@@ -76,6 +76,12 @@ impl Load {
         self.strangers_us += GAIN * (us - self.strangers_us);
     }
 
+    /// A server refused work for its queue: it is as loaded as it can be, whatever averages say yet.
+    pub(crate) fn saturated(&mut self, config: &LoadConfig) {
+        self.rho = self.rho.max(config.target);
+        self.high = true;
+    }
+
     /// Records a batch; `token_share` is the share of its time that its tokens took, the rest being its fixed cost.
     pub(crate) fn saw_batch(&mut self, token_share: f64) {
         self.efficiency += GAIN * (token_share.clamp(0.0, 1.0) - self.efficiency);
@@ -148,6 +154,19 @@ mod tests {
             load.refresh(&config, std::iter::empty(), 1, at(ms));
         }
         assert!((0.44..0.56).contains(&load.rho()), "{}", load.rho());
+    }
+
+    #[test]
+    fn a_refusal_is_a_high_load_until_averages_say_otherwise() {
+        let config = LoadConfig::default();
+        let mut load = Load::default();
+        load.refresh(&config, [0.3].into_iter(), 1, at(0));
+        load.saturated(&config);
+        assert!(load.is_high() && load.rho() >= config.target);
+        for ms in (100..20_000).step_by(100) {
+            load.refresh(&config, [0.3].into_iter(), 1, at(ms));
+        }
+        assert!(!load.is_high() && load.rho() < 0.4, "{}", load.rho());
     }
 
     #[test]

@@ -148,6 +148,9 @@ impl Fleet {
         self.budget.refused(&self.config.budget, wish.tokens);
         let Some(wait) = wait else { return };
         let own = self.service(endpoint, wish, now);
+        if wait > own {
+            self.load.saturated(&self.config.load);
+        }
         if let Some((_, server)) = self.server(endpoint) {
             server.refused(wish.flow, now + wait.saturating_sub(own), now);
         }
