@@ -126,7 +126,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
     let sequence = Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), truncated: false };
     let item = |want| WorkItem { sequence: sequence.clone(), want };
-    let embed = |pooling| Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+    let embed = |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
     let mut all = Vec::new();
     all.extend(case.cls.clone().map(|v| (item(embed(Pooling::Cls)), v)));
     all.extend(case.mean.clone().map(|v| (item(embed(Pooling::Mean)), v)));

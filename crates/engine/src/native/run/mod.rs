@@ -11,13 +11,13 @@ mod inputs;
 pub(super) mod packing;
 mod session;
 
+pub use self::cuda_graphs::CapturedGraphs;
 #[cfg(test)]
 pub(super) use self::{
     buckets::Grid,
     cuda_graphs::Graphs,
     session::{Form, write},
 };
-pub use self::cuda_graphs::CapturedGraphs;
 pub(crate) use self::{
     commit::commit,
     executor::NativeExecutor,

@@ -6,6 +6,7 @@ mod load;
 mod oracle;
 mod places;
 mod reference;
+mod windows;
 
 use std::{
     env, fs,
@@ -60,7 +61,7 @@ pub(super) fn minilm_folder() -> PathBuf {
 }
 
 fn options(truncation: Truncation, max_length: usize) -> EncodeOptions {
-    EncodeOptions { truncation, max_length: Some(max_length) }
+    EncodeOptions { truncation, max_length: Some(max_length), ..EncodeOptions::default() }
 }
 
 /// A vocabulary of `specials` and then `rest`, ids in order.
