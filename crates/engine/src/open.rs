@@ -63,6 +63,7 @@ impl Opened {
         let has_weights = Weights::are_in(&encoder);
         let native = has_weights && native::serves(&folder.config);
         // An export beside weights that are served natively does not matter, whatever it is called.
+        let wants_onnx = options.prefer_onnx || options.onnx_file.is_some();
         let merges = folder.adapter.is_some();
         if merges && !native {
             return Err(LoadError::unsupported(
@@ -70,9 +71,13 @@ impl Opened {
                 "an adapter is merged only into safetensors that are served natively",
             ));
         }
-        let onnx = if native && (!options.prefer_onnx || merges) { None } else { generic::find(&encoder)? };
+        let onnx = if native && (!wants_onnx || merges) {
+            None
+        } else {
+            generic::find(&encoder, options.onnx_file.as_deref())?
+        };
         let (source, task, positions, vocab, dimensions, segments) =
-            if has_weights && !(options.prefer_onnx && onnx.is_some()) && (native || onnx.is_none()) {
+            if has_weights && !(wants_onnx && onnx.is_some()) && (native || onnx.is_none()) {
                 let task = folder.task.clone().ok_or_else(|| unknown_architecture(&folder))?;
                 let m = NativeModel::open(&folder, Arc::clone(&routes), task.clone())?;
                 let width = routes.encoder().map_or(Ok(m.hidden()), |route| route.chain.width(m.hidden()));

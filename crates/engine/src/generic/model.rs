@@ -140,7 +140,12 @@ impl GenericModel {
             (false, Some(width)) => most.min(MAX_OUTPUT_NUMBERS / width),
             _ => most,
         };
-        let rows = inputs.rows.unwrap_or(usize::MAX);
+        let rows = if signature.scales_by_run {
+            tracing::info!(file = %path.display(), "quantised by one scale a run: one text a run, so that no text changes another's answer");
+            1
+        } else {
+            inputs.rows.unwrap_or(usize::MAX)
+        };
         let limits = Limits { tokens, rows, run_cost, equal_lengths: inputs.equal_lengths_only() };
         Ok(Self {
             path: path.to_owned(),

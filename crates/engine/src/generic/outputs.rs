@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn graph(outputs: Vec<Port>) -> Signature {
-        Signature { inputs: Vec::new(), outputs, vocab: None, positions: None }
+        Signature { inputs: Vec::new(), outputs, vocab: None, positions: None, scales_by_run: false }
     }
 
     #[track_caller]

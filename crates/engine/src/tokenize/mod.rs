@@ -270,8 +270,9 @@ impl Tokenizer {
         }
         let alone = EncodeOptions { truncation: Truncation::LongestFirst, max_length: None, ..*options };
         let sequence = self.encode(prompt, &alone)?;
-        let last_is_special = sequence.ids.last().is_some_and(|&id| self.is_special(id));
-        Ok(sequence.len() - sequence.expansion - usize::from(last_is_special))
+        let own = &sequence.ids[..sequence.len() - sequence.expansion];
+        let last_is_special = own.last().is_some_and(|&id| self.is_special(id));
+        Ok(own.len() - usize::from(last_is_special))
     }
 
     /// Whether an id is a special token's.

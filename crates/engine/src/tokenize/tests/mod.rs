@@ -6,6 +6,7 @@ mod load;
 mod oracle;
 mod places;
 mod reference;
+mod side;
 mod windows;
 
 use std::{
@@ -82,7 +83,7 @@ pub(super) fn bert() -> Value {
     json!({
         "version": "1.0",
         // Baked in by whoever saved the file; to be ignored.
-        "truncation": {"direction": "Left", "max_length": 5, "strategy": "OnlyFirst", "stride": 0},
+        "truncation": {"direction": "Right", "max_length": 5, "strategy": "OnlyFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
         "added_tokens": [added(0, "[PAD]", false), added(1, "[UNK]", false), added(2, "[CLS]", false), added(3, "[SEP]", false)],
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
