@@ -82,7 +82,7 @@ pub(super) fn bert() -> Value {
     let more = ["the", "##ing", "##er", "漢", "字", ".", ",", "'", "-", "un", "##able"].map(str::to_owned);
     json!({
         "version": "1.0",
-        // Baked in by whoever saved the file; to be ignored.
+        // Baked in by whoever saved the file; the length is to be ignored, and the direction to be obeyed.
         "truncation": {"direction": "Right", "max_length": 5, "strategy": "OnlyFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
         "added_tokens": [added(0, "[PAD]", false), added(1, "[UNK]", false), added(2, "[CLS]", false), added(3, "[SEP]", false)],
