@@ -2,12 +2,14 @@
 //! PyLate 1.6 and transformers 5.24, in f32 on the processor. Beside each stands its twin, the usual layout, which must
 //! stay right.
 
+mod late;
+
 use std::path::Path;
 
 use serde::Deserialize;
 use sortie_engine::{
-    Activation, Aggregation, EmbedSpec, EncodeOptions, Executor, LateSimilarity, LoadOptions, Model, Output, Pooling,
-    Problem, Role, Sequence, Task, TokenVectors, Want, WorkItem, activate, entities, late_similarity,
+    Activation, Aggregation, EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Pooling, Problem, Role,
+    Sequence, Task, Want, WorkItem, activate, entities,
 };
 
 use crate::support::{assemble, close, edit, oracle};
@@ -32,15 +34,6 @@ struct Scores {
     query: String,
     documents: Vec<String>,
     raw: Vec<f32>,
-}
-
-#[derive(Deserialize)]
-struct Late {
-    queries: Vec<String>,
-    documents: Vec<String>,
-    query_vectors: Vec<Vec<Vec<f32>>>,
-    document_vectors: Vec<Vec<Vec<f32>>>,
-    maxsim: Vec<Vec<f32>>,
 }
 
 fn expected<T: for<'de> Deserialize<'de>>(folder: &Path, file: &str) -> T {
@@ -327,59 +320,6 @@ fn an_embedder_out_of_a_masked_lm_checkpoint() {
     assert_eq!(model.info().task, Task::Embedding);
     vectors_are(&model, &expected(folder.path(), "expected.json"), None);
     assert_eq!(open(folder.path()).info().task, Task::SparseEmbedding, "without pooling it stays what it was");
-}
-
-fn rows(vectors: &TokenVectors) -> Vec<Vec<f32>> {
-    vectors.rows().map(<[f32]>::to_vec).collect()
-}
-
-fn late(name: &str) {
-    let folder = assemble(name);
-    let model = open(folder.path());
-    assert_eq!(model.info().task, Task::LateInteraction, "{name}");
-    let want: Late = expected(folder.path(), "expected.json");
-    let read = |texts: &[String], role: Role| -> Vec<TokenVectors> {
-        let fit = EncodeOptions { role: Some(role), ..EncodeOptions::default() };
-        let prompt = model.info().prompt_of(Some(role)).unwrap_or_default();
-        let sequences = texts.iter().map(|text| model.tokenizer().encode_after(prompt, text, &fit).unwrap()).collect();
-        let got = run(&model, sequences, Want::TokenEmbeddings);
-        got.into_iter()
-            .map(|output| match output {
-                Output::TokenEmbeddings(vectors) => vectors,
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    };
-    let (queries, documents) = (read(&want.queries, Role::Query), read(&want.documents, Role::Document));
-    for (got, want) in queries.iter().zip(&want.query_vectors).chain(documents.iter().zip(&want.document_vectors)) {
-        assert_eq!(got.rows().len(), want.len(), "{name}: how many vectors");
-        close(&rows(got).concat(), &want.concat(), CLOSE, name);
-    }
-    for (query, want) in queries.iter().zip(&want.maxsim) {
-        let got: Vec<f32> =
-            documents.iter().map(|d| late_similarity(query, d, LateSimilarity::MaxSim).unwrap()).collect();
-        close(&got, want, 1e-3, name);
-    }
-}
-
-#[test]
-fn late_interaction_of_pylate() {
-    late("pylate");
-}
-
-#[test]
-fn late_interaction_without_expansion() {
-    late("bert-mve-plain");
-}
-
-#[test]
-fn late_interaction_with_expansion_that_is_not_seen() {
-    late("bert-mve-expand");
-}
-
-#[test]
-fn late_interaction_with_expansion_that_is_seen() {
-    late("bert-mve-expand-attend");
 }
 
 #[test]
