@@ -125,6 +125,25 @@ pub enum InputError {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// Windows that share so much would not move on.
+    #[error("a stride of {stride} tokens leaves nothing of windows of {room}")]
+    BadStride {
+        /// Tokens that neighbours share.
+        stride: usize,
+        /// Document tokens in a window.
+        room: usize,
+    },
+    /// A document of more windows than are made.
+    #[error("the document takes {windows} windows, at most {limit} are made; a smaller stride makes fewer")]
+    TooManyWindows {
+        /// Windows it takes.
+        windows: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The model has no way for texts of this role.
+    #[error("{0}")]
+    BadRole(String),
     /// Ids and type ids do not go together.
     #[error("{0}")]
     BadIds(String),
@@ -142,6 +161,9 @@ impl InputError {
             InputError::QueryTooLong { .. } => "QUERY_TOO_LONG",
             InputError::BadMaxLength { .. } => "BAD_MAX_LENGTH",
             InputError::BadId { .. } => "BAD_TOKEN_ID",
+            InputError::BadStride { .. } => "BAD_STRIDE",
+            InputError::TooManyWindows { .. } => "TOO_MANY_WINDOWS",
+            InputError::BadRole(_) => "BAD_ROLE",
             InputError::BadIds(_) => "BAD_TOKEN_IDS",
             InputError::Tokenizer(_) => "TOKENIZER_FAILED",
         }

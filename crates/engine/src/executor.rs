@@ -20,6 +20,7 @@ use crate::{
     error::LoadError,
     generic::{GenericBatch, GenericExecutor, GenericHost, GenericRaw},
     item::{ItemFault, Output, WorkItem},
+    lookup::Lookup,
     model::{Model, Source},
     native::{CapturedGraphs, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
     runtime::{ArenaUse, NodeTime, arena, profile},
@@ -37,6 +38,8 @@ pub struct Executor {
 enum Inner {
     Native(Box<NativeExecutor>),
     Generic(Box<GenericExecutor>),
+    /// Nothing runs: a table answers on the host.
+    Lookup,
     #[cfg(feature = "timed")]
     Timed(crate::timed::TimedExecutor),
     /// Dropped, on its way out.
@@ -45,36 +48,52 @@ enum Inner {
 
 /// The host's side of an executor: no device state, shared by threads.
 #[derive(Debug)]
-pub struct Host(HostInner);
+pub struct Host {
+    inner: HostInner,
+    /// Answers items whose route has a table and no encoder.
+    lookup: Option<Arc<Lookup>>,
+}
 
 #[derive(Debug)]
 enum HostInner {
     Native(Arc<NativeHost>),
     Generic(Arc<GenericHost>),
+    Lookup,
     #[cfg(feature = "timed")]
     Timed,
 }
 
 /// A batch laid out for the device.
 #[derive(Debug)]
-pub struct Batch(BatchInner);
+pub struct Batch {
+    inner: BatchInner,
+    /// What was answered without the device, by item; empty where nothing was.
+    answered: Vec<Option<Answer>>,
+}
+
+type Answer = Result<Output, ItemFault>;
 
 #[derive(Debug)]
 enum BatchInner {
     Native(NativeBatch),
     Generic(GenericBatch),
+    Lookup,
     #[cfg(feature = "timed")]
     Timed(Vec<WorkItem>),
 }
 
 /// What the device gave for a batch.
 #[derive(Debug)]
-pub struct Raw(RawInner);
+pub struct Raw {
+    inner: RawInner,
+    answered: Vec<Option<Answer>>,
+}
 
 #[derive(Debug)]
 enum RawInner {
     Native(NativeRaw),
     Generic(GenericRaw),
+    Lookup,
     #[cfg(feature = "timed")]
     Timed(Vec<Result<Output, ItemFault>>),
 }
@@ -83,9 +102,10 @@ impl Batch {
     /// Tokens that the device is given, those that fill a shape included.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        match &self.0 {
+        match &self.inner {
             BatchInner::Native(b) => b.tokens(),
             BatchInner::Generic(b) => b.tokens(),
+            BatchInner::Lookup => 0,
             #[cfg(feature = "timed")]
             BatchInner::Timed(items) => items.iter().map(|item| item.sequence.len()).sum(),
         }
@@ -97,20 +117,51 @@ impl Host {
     /// inside and come out of [`finish`](Self::finish).
     #[must_use]
     pub fn prepare(&self, items: &[&WorkItem]) -> Batch {
-        Batch(match &self.0 {
+        let answered: Vec<Option<Answer>> = match &self.lookup {
+            Some(lookup) => items.iter().map(|item| lookup.answer(item)).collect(),
+            None => Vec::new(),
+        };
+        let left: Vec<&WorkItem>;
+        let items = if answered.iter().any(Option::is_some) {
+            left = items.iter().zip(&answered).filter(|(_, a)| a.is_none()).map(|(&item, _)| item).collect();
+            &left[..]
+        } else {
+            items
+        };
+        let inner = match &self.inner {
             HostInner::Native(h) => BatchInner::Native(h.prepare(items)),
             HostInner::Generic(h) => BatchInner::Generic(h.prepare(items)),
+            HostInner::Lookup => BatchInner::Lookup,
             #[cfg(feature = "timed")]
             HostInner::Timed => BatchInner::Timed(items.iter().map(|&item| item.clone()).collect()),
-        })
+        };
+        Batch { inner, answered }
     }
 
     /// Turns what the device gave for `items` into one answer each, in order.
     #[must_use]
     pub fn finish(&self, items: &[&WorkItem], raw: Raw) -> Vec<Result<Output, ItemFault>> {
-        match (&self.0, raw.0) {
+        let Raw { inner, answered } = raw;
+        if !answered.iter().any(Option::is_some) {
+            return self.finish_inner(items, inner);
+        }
+        if answered.len() != items.len() {
+            return fail(items, "the answers are another batch's");
+        }
+        let left: Vec<&WorkItem> =
+            items.iter().zip(&answered).filter(|(_, a)| a.is_none()).map(|(&item, _)| item).collect();
+        let mut given = self.finish_inner(&left, inner).into_iter();
+        let missing = || Err(ItemFault::Run("the item was left out".to_owned()));
+        answered.into_iter().map(|a| a.unwrap_or_else(|| given.next().unwrap_or_else(missing))).collect()
+    }
+
+    fn finish_inner(&self, items: &[&WorkItem], raw: RawInner) -> Vec<Answer> {
+        match (&self.inner, raw) {
             (HostInner::Native(h), RawInner::Native(raw)) => h.finish(items, raw),
             (HostInner::Generic(h), RawInner::Generic(raw)) => h.finish(items, raw),
+            (HostInner::Lookup, RawInner::Lookup) => {
+                items.iter().map(|item| Err(ItemFault::WrongWant(item.want.name()))).collect()
+            }
             #[cfg(feature = "timed")]
             (HostInner::Timed, RawInner::Timed(answers)) if answers.len() == items.len() => answers,
             _ => fail(items, "the answers are another model's"),
@@ -146,10 +197,11 @@ impl Executor {
                 let host = HostInner::Generic(e.host());
                 (Inner::Generic(Box::new(e)), host)
             }
+            Source::Lookup => (Inner::Lookup, HostInner::Lookup),
             #[cfg(feature = "timed")]
             Source::Timed(spec) => (Inner::Timed(crate::timed::TimedExecutor::new(spec)), HostInner::Timed),
         };
-        Ok(Self { device, inner, host: Arc::new(Host(host)) })
+        Ok(Self { device, inner, host: Arc::new(Host { inner: host, lookup: model.lookup() }) })
     }
 
     /// Where it runs.
@@ -198,7 +250,7 @@ impl Executor {
             }
             #[cfg(feature = "timed")]
             Inner::Timed(_) => Err(ort::Error::new("there is no session")),
-            Inner::Closed => Err(ort::Error::new("there is no session")),
+            Inner::Lookup | Inner::Closed => Err(ort::Error::new("there is no session")),
         }
     }
 
@@ -213,7 +265,7 @@ impl Executor {
             Inner::Generic(e) => e.end_profile(),
             #[cfg(feature = "timed")]
             Inner::Timed(_) => return Ok(Vec::new()),
-            Inner::Closed => return Ok(Vec::new()),
+            Inner::Lookup | Inner::Closed => return Ok(Vec::new()),
         };
         let path = PathBuf::from(file.map_err(LoadError::session(Path::new("profile")))?);
         let nodes = profile::read(&path)?;
@@ -227,16 +279,18 @@ impl Executor {
     /// Sorted by what the next run may hope for; see [`RunFault`].
     pub fn run_batch(&mut self, batch: Batch) -> Result<Raw, RunFault> {
         let _using = on_gpu(self.device).then(cuda::using);
-        let given = match (&mut self.inner, batch.0) {
+        let answered = batch.answered;
+        let given = match (&mut self.inner, batch.inner) {
             (Inner::Native(e), BatchInner::Native(batch)) => e.run(batch).map(RawInner::Native),
             (Inner::Generic(e), BatchInner::Generic(batch)) => e.run(batch).map(RawInner::Generic),
+            (Inner::Lookup, BatchInner::Lookup) => Ok(RawInner::Lookup),
             #[cfg(feature = "timed")]
             (Inner::Timed(e), BatchInner::Timed(items)) => {
                 Ok(RawInner::Timed(e.run(&items.iter().collect::<Vec<_>>())))
             }
             _ => Err(RunFault::Failed("the batch was laid out for another model".to_owned())),
         };
-        given.map(Raw)
+        given.map(|inner| Raw { inner, answered })
     }
 
     /// Runs one batch and returns one answer an item, in order. A batch that fails as a whole is run again item by

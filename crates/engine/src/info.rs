@@ -1,6 +1,11 @@
 //! What is known of a model once its folder is read.
 
-use crate::{item::EmbedSpec, task::Task};
+use crate::{
+    folder::ScoreActivation,
+    item::EmbedSpec,
+    post::LateSimilarity,
+    task::{Pooling, Role, Task},
+};
 
 /// What is known of a model.
 #[derive(Clone, Debug)]
@@ -17,8 +22,16 @@ pub struct ModelInfo {
     pub vocab_size: usize,
     /// Numbers in its vectors; 0 where it makes none.
     pub dimensions: usize,
-    /// How its vectors are finished by default.
+    /// How its vectors are made by default: the folder's way.
     pub embed: EmbedSpec,
+    /// The pooling of its vectors, where it is a single one.
+    pub pooling: Option<Pooling>,
+    /// Whether its vectors have length 1.
+    pub normalize: bool,
+    /// The folder's own activation of scores, where it gives scores.
+    pub activation: Option<ScoreActivation>,
+    /// How its token vectors are compared, where it is a late-interaction model.
+    pub late_similarity: Option<LateSimilarity>,
     /// Prompts the folder names, in name order.
     pub prompts: Vec<(String, String)>,
     /// The prompt used when a caller names none.
@@ -27,10 +40,23 @@ pub struct ModelInfo {
     pub layer_parameters: Option<u64>,
     /// Digest of the files it is served from (hex).
     pub revision: String,
-    /// `native` or `onnx`.
+    /// `native`, `onnx` or `static`.
     pub engine: &'static str,
     /// Number format of the weights on the device.
     pub precision: &'static str,
     /// Device it runs on.
     pub device: String,
+}
+
+impl ModelInfo {
+    /// The text that goes before a text of `role` where a caller names no prompt. Of no role it is the default prompt; of a
+    /// query or a document the prompt of that name alone, as sentence-transformers has it.
+    #[must_use]
+    pub fn prompt_of(&self, role: Option<Role>) -> Option<&str> {
+        let named = |name: &str| self.prompts.iter().find(|(n, _)| n == name).map(|(_, text)| text.as_str());
+        match role {
+            None => self.default_prompt.as_deref().and_then(named),
+            Some(role) => named(role.name()),
+        }
+    }
 }

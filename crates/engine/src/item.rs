@@ -3,7 +3,7 @@
 //! in order. Items of one batch never change one another's numbers beyond
 //! floating-point noise.
 
-use crate::task::Pooling;
+use crate::task::{Pooling, Role};
 
 /// Token ids ready for the model: special tokens in place, cut to fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,12 @@ pub struct Sequence {
     pub type_ids: Vec<u32>,
     /// Whether text was cut to fit.
     pub truncated: bool,
+    /// What the text is for: it picks the route through a model that has one a role.
+    pub role: Option<Role>,
+    /// Tokens at the start that are a prompt's, special tokens among them. A folder may leave them out of its pooling.
+    pub prompt_tokens: usize,
+    /// Tokens at the end that query expansion added.
+    pub expansion: usize,
 }
 
 impl Sequence {
@@ -36,14 +42,14 @@ impl Sequence {
     }
 }
 
-/// How a dense vector is finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a dense vector is made, where a caller wants it otherwise than the folder says. The default is the folder's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EmbedSpec {
-    /// How token states become one vector.
-    pub pooling: Pooling,
-    /// Whether the vector is scaled to length 1, last of all.
-    pub normalize: bool,
-    /// Keep only the first so many dimensions, before normalising.
+    /// Pooling in the place of the folder's.
+    pub pooling: Option<Pooling>,
+    /// `true`: the vector is scaled to length 1, last of all. `false`: it is not, whatever the folder ends with.
+    pub normalize: Option<bool>,
+    /// Keep only the first so many dimensions. Where the folder ends with Normalize, the cut comes before it.
     pub dimensions: Option<usize>,
 }
 
@@ -58,6 +64,8 @@ pub enum Want {
     Embedding(EmbedSpec),
     /// One sparse vector over the vocabulary.
     Sparse,
+    /// One vector a token: those of a late-interaction model, or the token states of an embedding model.
+    TokenEmbeddings,
 }
 
 impl Want {
@@ -69,6 +77,7 @@ impl Want {
             Want::TokenLogits => "token labels",
             Want::Embedding(_) => "dense vectors",
             Want::Sparse => "sparse vectors",
+            Want::TokenEmbeddings => "token vectors",
         }
     }
 }
@@ -93,6 +102,26 @@ pub enum Output {
     Embedding(Vec<f32>),
     /// (vocabulary id, weight > 0), ids ascending.
     Sparse(Vec<(u32, f32)>),
+    /// One vector a token that counts.
+    TokenEmbeddings(TokenVectors),
+}
+
+/// Vectors of the tokens of one text. Tokens that the model leaves out, for example those on its skip list, have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenVectors {
+    /// Numbers in a vector.
+    pub dimensions: usize,
+    /// Row-major (tokens × dimensions).
+    pub values: Vec<f32>,
+    /// Place of each vector's token in its sequence, ascending.
+    pub tokens: Vec<u32>,
+}
+
+impl TokenVectors {
+    /// The vectors, in order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dimensions.max(1))
+    }
 }
 
 /// Why one item has no output; its batch-mates have theirs.

@@ -18,15 +18,19 @@
 
 mod cuda;
 mod device;
+mod entities;
 mod error;
 mod executor;
 mod folder;
 mod generic;
 mod info;
+mod inspect;
 mod item;
+mod lookup;
 mod model;
 mod native;
 mod onnx;
+mod open;
 mod options;
 mod post;
 mod runtime;
@@ -38,19 +42,25 @@ mod tokenize;
 
 pub use cuda::{CudaError, GpuFacts, RunFault};
 pub use device::{Device, DeviceError, DeviceSet, MAX_SESSIONS, Precision};
+pub use entities::{Aggregation, Entity, WordRules, entities};
 pub use error::{InputError, LoadError};
 pub use executor::{Batch, Executor, Host, Raw};
+pub use folder::{Note, ScoreActivation};
 pub use info::ModelInfo;
-pub use item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem};
+pub use inspect::{Inspection, LateInspection, RouteInspection, TokenizerInspection, inspect};
+pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WorkItem};
 pub use model::Model;
 pub use native::{CapturedGraphs, native_model_types};
 pub use options::{
     CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
 };
-pub use post::{Activation, activate, cosine};
+pub use post::{Activation, LateSimilarity, Quantization, Ranges, activate, cosine, late_similarity, quantize};
 pub use runtime::{
     ArenaUse, DEFAULT_SHARE_TENTHS, NodeTime, ORT_VERSION, Runtime, library_candidates, library_candidates_for,
 };
 pub use sample::{SampleShape, write_sample};
-pub use task::{Pooling, Task};
-pub use tokenize::{EncodeOptions, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation};
+pub use task::{Pooling, Problem, Role, Task};
+pub use tokenize::{
+    EncodeOptions, MAX_WINDOWS, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation,
+    TruncationSide, WindowScore, Windows,
+};

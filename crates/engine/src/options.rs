@@ -22,6 +22,8 @@ pub struct LoadOptions {
     pub pooling: Option<Pooling>,
     /// Take the folder's ONNX export even where the native path would serve it.
     pub prefer_onnx: bool,
+    /// The export to take, by its path in the folder, for example `onnx/model_O3.onnx`; `None` takes the usual one.
+    pub onnx_file: Option<PathBuf>,
     /// Device of [`crate::Executor::new`].
     pub device: Device,
     /// Number format on the device; `None` is f16 on GPUs and f32 on processors, which have no other.

@@ -1,7 +1,5 @@
 //! What a model was made for, and how its states become one vector.
 
-use serde::Deserialize;
-
 /// What a model was made for, read from its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,8 +8,8 @@ pub enum Task {
     SequenceClassification {
         /// Labels in logit order.
         labels: Vec<String>,
-        /// Labels do not exclude one another (`problem_type` multi-label): sigmoid, not softmax.
-        multi_label: bool,
+        /// What the logits mean.
+        problem: Problem,
     },
     /// One logit per label for each token.
     TokenClassification {
@@ -20,8 +18,47 @@ pub enum Task {
     },
     /// One dense vector.
     Embedding,
-    /// One weight per vocabulary entry (SPLADE: `ln(1 + max(0, logit))`, largest over the tokens).
+    /// One weight per vocabulary entry (SPLADE and its like).
     SparseEmbedding,
+    /// One vector per token, compared by the best match of each query token (ColBERT and its like).
+    LateInteraction,
+}
+
+/// What the logits of a sequence classifier mean: `problem_type` of config.json.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// One label is right: softmax.
+    #[default]
+    SingleLabel,
+    /// Labels do not exclude one another: sigmoid.
+    MultiLabel,
+    /// The numbers are the answer: no activation.
+    Regression,
+}
+
+/// What a text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It asks.
+    Query,
+    /// It may be an answer.
+    Document,
+}
+
+impl Role {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Query, Self::Document];
+
+    /// Its name, as routes, prompts and tasks have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Query => "query",
+            Role::Document => "document",
+        }
+    }
 }
 
 impl Task {
@@ -30,14 +67,14 @@ impl Task {
     pub fn labels(&self) -> &[String] {
         match self {
             Task::SequenceClassification { labels, .. } | Task::TokenClassification { labels } => labels,
-            Task::Embedding | Task::SparseEmbedding => &[],
+            Task::Embedding | Task::SparseEmbedding | Task::LateInteraction => &[],
         }
     }
 }
 
 /// How token states become one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// State of the first token.
     Cls,
@@ -48,4 +85,23 @@ pub enum Pooling {
     Max,
     /// State of the last token.
     Last,
+    /// Sum over the tokens divided by the root of their number.
+    MeanSqrtLen,
+    /// Mean with token `t` weighted by `t + 1`.
+    WeightedMean,
+}
+
+impl Pooling {
+    /// By the name that sentence-transformers has for it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "cls" => Pooling::Cls,
+            "mean" => Pooling::Mean,
+            "max" => Pooling::Max,
+            "lasttoken" => Pooling::Last,
+            "mean_sqrt_len_tokens" => Pooling::MeanSqrtLen,
+            "weightedmean" => Pooling::WeightedMean,
+            _ => return None,
+        })
+    }
 }

@@ -124,9 +124,10 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 }
 
 fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
-    let sequence = Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), truncated: false };
+    let (ids, type_ids) = (case.input_ids.clone(), case.token_type_ids.clone());
+    let sequence = Sequence { ids, type_ids, ..Sequence::default() };
     let item = |want| WorkItem { sequence: sequence.clone(), want };
-    let embed = |pooling| Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+    let embed = |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
     let mut all = Vec::new();
     all.extend(case.cls.clone().map(|v| (item(embed(Pooling::Cls)), v)));
     all.extend(case.mean.clone().map(|v| (item(embed(Pooling::Mean)), v)));
@@ -220,6 +221,7 @@ fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyho
 fn numbers(answer: Result<Output, sortie_engine::ItemFault>, model: &Model) -> anyhow::Result<Vec<f32>> {
     match answer? {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => Ok(v),
+        Output::TokenEmbeddings(vectors) => Ok(vectors.values),
         Output::Sparse(weights) => {
             let mut all = vec![0.0; model.info().vocab_size];
             for (id, weight) in weights {

@@ -7,9 +7,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::read_json;
-use crate::{error::LoadError, task::Task};
+use super::{keys::shown, read_json};
+use crate::{
+    error::LoadError,
+    task::{Problem, Task},
+};
 
 /// Most labels a head may have: far above any known one, low enough to refuse nonsense.
 const MAX_LABELS: usize = 1 << 20;
@@ -36,6 +40,15 @@ pub(crate) struct Config {
     pub(crate) id2label: Option<BTreeMap<String, String>>,
     pub(crate) num_labels: Option<usize>,
     pub(crate) is_decoder: bool,
+    /// `sentence_transformers.activation_fn`.
+    pub(crate) own_activation: Option<String>,
+    /// `sbert_ce_default_activation_function`.
+    pub(crate) old_activation: Option<String>,
+    /// model2vec's: whether vectors have length 1, and most tokens of a text.
+    pub(crate) normalize: Option<bool>,
+    pub(crate) max_length: Option<usize>,
+    /// Keys that change numbers and are not served, with their values.
+    pub(crate) unserved: Vec<(&'static str, String)>,
 }
 
 /// The file as it is written: any field may be null, and a family's own name may
@@ -63,16 +76,47 @@ struct Written {
     pad_token_id: Option<i64>,
     position_embedding_type: Option<String>,
     problem_type: Option<String>,
-    id2label: Option<BTreeMap<String, serde_json::Value>>,
+    id2label: Option<BTreeMap<String, Value>>,
     num_labels: Option<usize>,
     is_decoder: Option<bool>,
+    sentence_transformers: Option<Own>,
+    sbert_ce_default_activation_function: Option<String>,
+    normalize: Option<Value>,
+    max_length: Option<Value>,
+    add_cross_attention: Option<Value>,
+    pruned_heads: Option<Value>,
+    quantization_config: Option<Value>,
+    compression_config: Option<Value>,
+}
+
+/// What CrossEncoder writes into a model's configuration.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Own {
+    activation_fn: Option<String>,
 }
 
 impl From<Written> for Config {
     fn from(w: Written) -> Self {
+        let unserved = [
+            ("add_cross_attention", &w.add_cross_attention),
+            ("pruned_heads", &w.pruned_heads),
+            ("quantization_config", &w.quantization_config),
+            ("compression_config", &w.compression_config),
+        ];
+        let empty = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            _ => false,
+        };
+        let unserved = unserved
+            .into_iter()
+            .filter_map(|(key, value)| value.as_ref().filter(|v| !empty(v)).map(|v| (key, shown(v))))
+            .collect();
         // A label is text; exporters have been seen to write numbers.
-        let label = |value: serde_json::Value| match value {
-            serde_json::Value::String(text) => text,
+        let label = |value: Value| match value {
+            Value::String(text) => text,
             other => other.to_string(),
         };
         Config {
@@ -94,6 +138,11 @@ impl From<Written> for Config {
             id2label: w.id2label.map(|m| m.into_iter().map(|(k, v)| (k, label(v))).collect()),
             num_labels: w.num_labels,
             is_decoder: w.is_decoder.unwrap_or(false),
+            own_activation: w.sentence_transformers.and_then(|own| own.activation_fn),
+            old_activation: w.sbert_ce_default_activation_function,
+            normalize: w.normalize.and_then(|v| v.as_bool()),
+            max_length: w.max_length.and_then(|v| v.as_u64()).and_then(|n| usize::try_from(n).ok()),
+            unserved,
         }
     }
 }
@@ -149,14 +198,37 @@ impl Config {
         }
     }
 
+    /// What the logits of a sequence classifier mean.
+    pub(crate) fn problem(&self, folder: &Path) -> Result<Problem, LoadError> {
+        match self.problem_type.as_deref() {
+            None | Some("single_label_classification") => Ok(Problem::SingleLabel),
+            Some("multi_label_classification") => Ok(Problem::MultiLabel),
+            Some("regression") => Ok(Problem::Regression),
+            Some(other) => Err(LoadError::unsupported(
+                &folder.join("config.json"),
+                format!(
+                    "problem_type {other:?} is not served: single_label_classification, multi_label_classification and regression are"
+                ),
+            )),
+        }
+    }
+
+    /// Refuses the first key that changes numbers and is not served.
+    pub(crate) fn refuse_unserved(&self, folder: &Path) -> Result<(), LoadError> {
+        match self.unserved.first() {
+            Some((key, value)) => Err(LoadError::unsupported(
+                &folder.join("config.json"),
+                format!("{key} {value} is not served natively: it changes numbers"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The task its architecture says, `None` where the name says nothing known.
     pub(crate) fn task(&self, folder: &Path) -> Result<Option<Task>, LoadError> {
         let a = self.architecture();
         Ok(if a.ends_with("ForSequenceClassification") {
-            Some(Task::SequenceClassification {
-                labels: self.labels(folder)?,
-                multi_label: self.problem_type.as_deref() == Some("multi_label_classification"),
-            })
+            Some(Task::SequenceClassification { labels: self.labels(folder)?, problem: self.problem(folder)? })
         } else if a.ends_with("ForTokenClassification") {
             Some(Task::TokenClassification { labels: self.labels(folder)? })
         } else if a.ends_with("ForMaskedLM") {

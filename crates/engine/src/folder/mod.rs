@@ -1,15 +1,35 @@
-//! Reads a model folder as Hugging Face lays it out. Nothing here touches a
-//! device; every error names the file that caused it.
+//! A model folder as a description: what its files say, before anything is loaded. Every error names the file.
+//!
+//! [`Folder::read`] turns the files of sentence-transformers, PyLate, Stanford's ColBERT, model2vec and plain
+//! transformers into one typed description. A key that changes a number is obeyed or refused by name; keys that change
+//! none are kept as notes.
 
+mod adapter;
+mod class;
 pub(crate) mod config;
+mod describe;
+pub(crate) mod keys;
+pub(crate) mod layers;
+mod library;
+mod modules;
 pub(crate) mod revision;
-pub(crate) mod sentence;
+mod router;
+mod stanford;
+#[cfg(test)]
+mod tests;
+mod tokenizer_config;
+mod transformer;
 pub(crate) mod weights;
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::{
+    describe::{Folder, Input, LateInteraction, Route, Routes},
+    tokenizer_config::TokenizerRules,
+};
+pub use self::{keys::Note, library::ScoreActivation};
 use crate::error::LoadError;
 
 /// Largest JSON file that is read whole. The largest known `config.json` is a few

@@ -21,6 +21,9 @@ const WHOLE_BYTES: u64 = 32 << 20;
 const SAMPLES: u64 = 512;
 /// Bytes of a sample: 32 MiB in all, as much as the largest file hashed whole.
 const SAMPLE_BYTES: u64 = 64 << 10;
+/// Ends of names of files that a model may be served from.
+const SERVED: [&str; 9] =
+    [".json", ".safetensors", ".onnx", ".onnx_data", ".data", "artifact.metadata", ".jinja", "vocab.txt", ".model"];
 /// Hex digits kept: 64 bits tell the revisions of one fleet apart.
 const DIGITS: usize = 16;
 
@@ -31,7 +34,11 @@ pub(crate) fn digest(folder: &Path) -> Result<String, LoadError> {
     files.sort();
     let mut hash = Sha256::new();
     for path in files {
-        add(&mut hash, folder, &path).map_err(LoadError::io(&path))?;
+        match add(&mut hash, folder, &path) {
+            // Whatever the model is served from was read before: this is something that lies about.
+            Err(e) if lies_about(&e) => {}
+            done => done.map_err(LoadError::io(&path))?,
+        }
     }
     let mut hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     hex.truncate(DIGITS);
@@ -41,12 +48,17 @@ pub(crate) fn digest(folder: &Path) -> Result<String, LoadError> {
 fn list(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
     /// Module folders (`1_Pooling`, `onnx`) lie one deep.
     const DEPTH: usize = 1;
-    for entry in std::fs::read_dir(dir).map_err(LoadError::io(dir))? {
+    let entries = match std::fs::read_dir(dir) {
+        // A volume's lost+found, for example.
+        Err(e) if depth > 0 && lies_about(&e) => return Ok(()),
+        entries => entries.map_err(LoadError::io(dir))?,
+    };
+    for entry in entries {
         let path = entry.map_err(LoadError::io(dir))?.path();
-        let served = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| {
-            !n.starts_with('.')
-                && [".json", ".safetensors", ".onnx", ".onnx_data", ".data"].iter().any(|e| n.ends_with(e))
-        });
+        let served = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .is_some_and(|n| !n.starts_with('.') && SERVED.iter().any(|e| n.ends_with(e)));
         if path.is_dir() {
             if depth < DEPTH {
                 list(&path, depth + 1, files)?;
@@ -56,6 +68,11 @@ fn list(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), LoadEr
         }
     }
     Ok(())
+}
+
+/// Whether an error is about a file that nobody can have been served from: one that may not be read, or a link to nothing.
+fn lies_about(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound)
 }
 
 fn add(hash: &mut Sha256, folder: &Path, path: &Path) -> std::io::Result<()> {

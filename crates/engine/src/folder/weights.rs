@@ -20,6 +20,9 @@ use crate::error::LoadError;
 const ONE_FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// Weights as a pickle, which are not read: reading one runs its code.
+const PICKLE: &str = "pytorch_model.bin";
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: HashMap<String, String>,
@@ -31,6 +34,32 @@ pub(crate) struct Weights {
     shards: Vec<Shard>,
     /// Tensor name → shard that holds it.
     place: HashMap<String, usize>,
+    /// Differences that an adapter adds, by tensor name.
+    deltas: HashMap<String, Delta>,
+}
+
+/// What an adapter adds to one weight: `scale · B·A`.
+#[derive(Debug)]
+pub(crate) struct Delta {
+    /// Row-major (rank × inputs).
+    pub(crate) a: Vec<f32>,
+    /// Row-major (outputs × rank).
+    pub(crate) b: Vec<f32>,
+    pub(crate) rank: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) scale: f32,
+}
+
+impl Delta {
+    /// Adds it to a weight, row-major (outputs × inputs).
+    fn add_to(&self, weight: &mut [f32]) {
+        for (row, b) in weight.chunks_exact_mut(self.inputs.max(1)).zip(self.b.chunks_exact(self.rank.max(1))) {
+            for (&b, a) in b.iter().zip(self.a.chunks_exact(self.inputs.max(1))) {
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += self.scale * b * a);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,6 +86,8 @@ impl Weights {
         let one = folder.join(ONE_FILE);
         let names = if one.is_file() {
             vec![ONE_FILE.to_owned()]
+        } else if !folder.join(INDEX).is_file() && folder.join(PICKLE).is_file() {
+            return Err(pickle(folder));
         } else {
             let index_path = folder.join(INDEX);
             let index: Index = read_json(&index_path)?;
@@ -68,11 +99,40 @@ impl Weights {
             }
             names
         };
-        let mut weights = Weights { shards: Vec::new(), place: HashMap::new() };
+        let mut weights = Weights { shards: Vec::new(), place: HashMap::new(), deltas: HashMap::new() };
         for name in names {
             weights.add(&folder.join(name))?;
         }
         Ok(weights)
+    }
+
+    /// Maps one file.
+    pub(crate) fn open_file(path: &Path) -> Result<Self, LoadError> {
+        let mut weights = Weights { shards: Vec::new(), place: HashMap::new(), deltas: HashMap::new() };
+        weights.add(path)?;
+        Ok(weights)
+    }
+
+    /// Names of all tensors, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.place.keys().map(String::as_str)
+    }
+
+    /// The tensor that `name` means, with or without the name of its model before it.
+    pub(crate) fn resolve(&self, name: &str) -> Option<String> {
+        if self.has(name) {
+            return Some(name.to_owned());
+        }
+        let ends = |full: &&str| full.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
+        let is_end = |full: &&str| name.strip_suffix(full).is_some_and(|before| before.ends_with('.'));
+        let mut found = self.names().filter(|full| ends(full) || is_end(full));
+        let one = found.next()?.to_owned();
+        found.next().is_none().then_some(one)
+    }
+
+    /// Adds `delta` whenever the tensor `name` is read.
+    pub(crate) fn add_delta(&mut self, name: String, delta: Delta) {
+        self.deltas.insert(name, delta);
     }
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
@@ -123,13 +183,69 @@ impl Weights {
         if let Some(i) = data.iter().position(|x| !x.is_finite()) {
             return Err(LoadError::invalid(path, format!("tensor {name} holds {} at place {i}", data[i])));
         }
-        Ok(Matrix { shape: view.shape().to_vec(), data })
+        let mut matrix = Matrix { shape: view.shape().to_vec(), data };
+        if let Some(delta) = self.deltas.get(name) {
+            if matrix.shape != [delta.outputs, delta.inputs] {
+                return Err(LoadError::invalid(
+                    path,
+                    format!(
+                        "tensor {name} has shape {:?}, an adapter changes {:?}",
+                        matrix.shape,
+                        [delta.outputs, delta.inputs]
+                    ),
+                ));
+            }
+            delta.add_to(&mut matrix.data);
+        }
+        Ok(matrix)
+    }
+
+    /// Reads a tensor of whole numbers that fit 32 bits.
+    pub(crate) fn whole_numbers(&self, name: &str) -> Result<Vec<u32>, LoadError> {
+        let path = self.path_of(name);
+        let missing = || LoadError::invalid(path, format!("tensor {name} is missing"));
+        let shard = self.place.get(name).and_then(|&s| self.shards.get(s)).ok_or_else(missing)?;
+        let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| damaged(path, &e))?;
+        let view = tensors.tensor(name).map_err(|_| missing())?;
+        let bytes = view.data();
+        let numbers: Option<Vec<u32>> = match view.dtype() {
+            Dtype::I64 => {
+                bytes.chunks_exact(8).map(|b| u32::try_from(i64::from_le_bytes(b.try_into().ok()?)).ok()).collect()
+            }
+            Dtype::I32 => {
+                bytes.chunks_exact(4).map(|b| u32::try_from(i32::from_le_bytes(b.try_into().ok()?)).ok()).collect()
+            }
+            _ => None,
+        };
+        numbers.ok_or_else(|| {
+            LoadError::unsupported(
+                path,
+                format!("tensor {name} is stored as {:?}; i64 and i32 from 0 up are read", view.dtype()),
+            )
+        })
     }
 
     fn path_of(&self, name: &str) -> &Path {
         let shard = self.place.get(name).copied().unwrap_or(0);
         self.shards.get(shard).map_or(Path::new(ONE_FILE), |s| &s.path)
     }
+}
+
+/// Weights that must be converted first, and how.
+pub(crate) fn pickle(folder: &Path) -> LoadError {
+    let name = folder.display();
+    LoadError::unsupported(
+        &folder.join(PICKLE),
+        format!(
+            "weights as a pickle are not read, since reading one runs its code; convert them once: python -c \"import torch, safetensors.torch as s; \
+             w = torch.load('{name}/{PICKLE}', weights_only=True); s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{name}/{ONE_FILE}')\""
+        ),
+    )
+}
+
+/// Whether a folder has nothing but weights as a pickle.
+pub(crate) fn is_pickled(folder: &Path) -> bool {
+    folder.join(PICKLE).is_file() && !Weights::are_in(folder)
 }
 
 /// A file that is no safetensors file, or not all of one.

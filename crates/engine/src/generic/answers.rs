@@ -6,9 +6,8 @@ use ort::value::{DynValue, TensorElementType};
 
 use super::{model::GenericModel, tensors::Shape};
 use crate::{
-    item::{ItemFault, Output, Want, WorkItem},
-    post::{all_finite, embed, finish, pool, sparse_weights},
-    task::Pooling,
+    item::{EmbedSpec, ItemFault, Output, Want, WorkItem},
+    post::all_finite,
 };
 
 /// A float tensor as f32, with its shape.
@@ -107,23 +106,30 @@ fn answer(
     pooled: bool,
 ) -> Result<Output, ItemFault> {
     let labels = model.task.labels().len();
+    let sequence = &item.sequence;
+    let route = model.routes.of(sequence.role).ok_or(ItemFault::WrongWant("texts of this role"))?;
+    let chain = &route.chain;
     let misshapen = || Err(ItemFault::Run(format!("output {:?} gives {width} numbers a row", model.output)));
+    let plain = EmbedSpec::default();
     match item.want {
+        Want::Logits if route.scores && per_token => chain.vector(values, width, sequence, &plain).map(Output::Logits),
+        Want::Logits if route.scores && pooled => {
+            chain.vector_of_row(values.to_vec(), sequence, &plain).map(Output::Logits)
+        }
         Want::Logits if per_token || width != labels => misshapen(),
         Want::TokenLogits if !per_token || width != labels => misshapen(),
         Want::Logits => all_finite(values).map(|()| Output::Logits(values.to_vec())),
         Want::TokenLogits => all_finite(values).map(|()| Output::TokenLogits(values.to_vec())),
-        Want::Embedding(spec) if per_token => embed(values, width, &spec, &model.dense).map(Output::Embedding),
-        Want::Embedding(spec) if pooled => finish(values.to_vec(), &spec, &model.dense).map(Output::Embedding),
-        Want::Embedding(spec) if spec.pooling != model.pooling => {
+        Want::Embedding(spec) if per_token => chain.vector(values, width, sequence, &spec).map(Output::Embedding),
+        Want::Embedding(spec) if pooled => chain.vector_of_row(values.to_vec(), sequence, &spec).map(Output::Embedding),
+        Want::Embedding(spec) if spec.pooling.is_some_and(|asked| Some(asked) != model.pooling) => {
             Err(ItemFault::WrongWant("another pooling than the one inside its graph"))
         }
-        Want::Embedding(spec) => finish(values.to_vec(), &spec, &[]).map(Output::Embedding),
-        Want::Sparse if pooled => sparse_weights(values).map(Output::Sparse),
-        Want::Sparse if per_token => sparse_weights(&pool(values, width, Pooling::Max)).map(Output::Sparse),
-        Want::Sparse => {
-            all_finite(values)?;
-            Ok(Output::Sparse((0u32..).zip(values.iter().copied()).filter(|&(_, w)| w > 0.0).collect()))
-        }
+        Want::Embedding(spec) => chain.end_of_row(values.to_vec(), sequence, &spec).map(Output::Embedding),
+        Want::TokenEmbeddings if per_token => chain.tokens(values, width, sequence).map(Output::TokenEmbeddings),
+        Want::TokenEmbeddings => misshapen(),
+        Want::Sparse if pooled => route.sparse.unwrap_or_default().of_largest(values).map(Output::Sparse),
+        Want::Sparse if per_token => route.sparse.unwrap_or_default().of_tokens(values, width).map(Output::Sparse),
+        Want::Sparse => route.sparse.unwrap_or_default().of_weights(values).map(Output::Sparse),
     }
 }

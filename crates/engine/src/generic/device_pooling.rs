@@ -20,6 +20,7 @@ use super::{answers::RunOutput, model::GenericModel, port::ElementType, tensors:
 use crate::{
     device::{Device, Precision},
     error::LoadError,
+    folder::Routes,
     item::{Want, WorkItem},
     native::commit,
     onnx::{Attr, Builder, Elem, ONNX, Size, Target},
@@ -62,30 +63,35 @@ enum How {
 
 impl Pools {
     /// What pays for `model`: nothing where its graph pools, or gives labels.
-    pub(super) fn of(model: &GenericModel, options: &LoadOptions) -> Self {
+    pub(super) fn of(model: &GenericModel) -> Self {
         let none = Self::default();
         match model.task {
             _ if !model.per_token => none,
-            Task::Embedding => Self { shares: true, largest: options.pooling.unwrap_or(model.pooling) == Pooling::Max },
-            Task::SparseEmbedding => Self { shares: false, largest: true },
+            Task::Embedding => Self { shares: true, largest: model.pooling == Some(Pooling::Max) },
+            Task::SparseEmbedding => Self {
+                shares: false,
+                largest: model.routes.all().iter().all(|route| !route.sparse.unwrap_or_default().sum),
+            },
             _ => none,
         }
     }
 
     /// How a run of these items is pooled; `None` where its states come back whole.
-    pub(super) fn plan(self, items: &[&WorkItem], shape: Shape) -> Option<Pooled> {
-        let all = |fits: fn(Want) -> bool| items.iter().all(|i| fits(i.want));
-        let largest =
-            |want| matches!(want, Want::Sparse) || matches!(want, Want::Embedding(s) if s.pooling == Pooling::Max);
-        let shares = |want| matches!(want, Want::Embedding(s) if s.pooling != Pooling::Max);
+    pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: Shape) -> Option<Pooled> {
+        let pooling = |item: &WorkItem| match item.want {
+            Want::Embedding(spec) => routes.of(item.sequence.role)?.chain.device_pooling(&spec, &item.sequence),
+            _ => None,
+        };
+        let all = |fits: &dyn Fn(&WorkItem) -> bool| items.iter().all(|i| fits(i));
+        let largest = |item: &WorkItem| item.want == Want::Sparse || pooling(item) == Some(Pooling::Max);
+        let shares = |item: &WorkItem| matches!(pooling(item), Some(Pooling::Mean | Pooling::Cls | Pooling::Last));
         let last = items.last()?;
         let rows = || (0..shape.rows).map(|row| items.get(row).unwrap_or(last));
-        if self.shares && all(shares) {
+        if self.shares && all(&shares) {
             let mut share = vec![0.0; shape.rows * shape.length];
             for (item, row) in rows().zip(share.chunks_exact_mut(shape.length.max(1))) {
                 let real = row.get_mut(..item.sequence.len())?;
-                let Want::Embedding(spec) = item.want else { return None };
-                match spec.pooling {
+                match pooling(item)? {
                     Pooling::Cls => *real.first_mut()? = 1.0,
                     Pooling::Last => *real.last_mut()? = 1.0,
                     #[expect(clippy::cast_precision_loss, reason = "lengths are far below 2^24")]
@@ -94,7 +100,7 @@ impl Pools {
             }
             let real = share.iter().map(|&share| i32::from(share > 0.0)).collect();
             Some(Pooled { real, how: How::Shares(share) })
-        } else if self.largest && all(largest) {
+        } else if self.largest && all(&largest) {
             let real = rows().flat_map(|item| (0..shape.length).map(|t| i32::from(t < item.sequence.len()))).collect();
             Some(Pooled { real, how: How::Largest })
         } else {

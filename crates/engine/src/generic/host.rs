@@ -94,7 +94,7 @@ impl GenericHost {
             let sequences: Vec<_> = places.iter().map(|&p| &items[p].sequence).collect();
             let shape = self.model.shape_of(&sequences, self.length_step);
             let riders: Vec<&WorkItem> = places.iter().map(|&p| items[p]).collect();
-            let pooled = self.pools.plan(&riders, shape);
+            let pooled = self.pools.plan(&self.model.routes, &riders, shape);
             GenericRun { inputs: self.model.fill(&sequences, shape), places, shape, pooled }
         };
         GenericBatch { faults, runs: plan(&lengths, self.model.limits).into_iter().map(lay_out).collect() }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn bind(inputs: Vec<Port>) -> Result<Inputs, LoadError> {
-        let signature = Signature { inputs, outputs: Vec::new(), vocab: None, positions: None };
+        let signature = Signature { inputs, outputs: Vec::new(), vocab: None, positions: None, scales_by_run: false };
         Inputs::bind(&signature, Path::new("m.onnx"))
     }
 

@@ -1,6 +1,9 @@
 //! An ONNX export with what its folder says of it, checked before any run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     batches::{GPU_RUN_COST_TOKENS, Limits, RUN_COST_TOKENS},
@@ -13,10 +16,9 @@ use super::{
 use crate::{
     device::Device,
     error::LoadError,
-    folder::{config::Config, sentence::Sentence},
+    folder::{Folder, Route, Routes, config::Config},
     item::{ItemFault, Want, WorkItem},
     options::LoadOptions,
-    post::Dense,
     task::{Pooling, Task},
 };
 
@@ -55,10 +57,10 @@ pub(crate) struct GenericModel {
     pub(super) pad_id: u32,
     /// Position of a sequence's first token, where the graph wants positions.
     pub(super) first_position: usize,
-    /// Layers between pooling and the finished vector; none where the graph pools.
-    pub(super) dense: Vec<Dense>,
-    /// The pooling of a graph that pools inside; asking it for another is a fault.
-    pub(super) pooling: Pooling,
+    /// What follows the graph, by role.
+    pub(super) routes: Arc<Routes>,
+    /// The pooling of its vectors where that is a single one.
+    pub(super) pooling: Option<Pooling>,
     pub(super) limits: Limits,
     longest: usize,
     vocab: usize,
@@ -67,7 +69,7 @@ pub(crate) struct GenericModel {
 }
 
 impl GenericModel {
-    /// Reads the ONNX file at `path` and holds it against what `folder` says.
+    /// Reads the ONNX file at `path` and holds it against what its folder says.
     /// `said` is the task the folder names; where it names none, the graph's outputs tell.
     ///
     /// # Errors
@@ -75,18 +77,32 @@ impl GenericModel {
     /// with config.json.
     pub(crate) fn open(
         path: &Path,
-        folder: &Path,
-        config: &Config,
-        sentence: &Sentence,
+        described: &Folder,
+        routes: Arc<Routes>,
         said: Option<Task>,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
+        let (folder, config) = (described.encoder.as_path(), &described.config);
         let signature = Signature::read(path, options)?;
         let inputs = Inputs::bind(&signature, path)?;
         let vocab = vocabulary(folder, config, &signature, path)?;
         let task = task(said, config, &signature, vocab, path)?;
         let output = choose(&signature, &task, vocab, path)?;
         let pools_inside = output.rank() == Some(2);
+        let main = routes.encoder();
+        let scores = main.is_some_and(|route| route.scores);
+        if pools_inside && (scores || task == Task::LateInteraction) {
+            return Err(LoadError::unsupported(
+                path,
+                format!("output {:?} has one row a text, but the folder's modules take token states", output.name),
+            ));
+        }
+        if described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend) {
+            return Err(LoadError::unsupported(
+                path,
+                "query expansion that is not attended to is not served on an export; safetensors are",
+            ));
+        }
         if task == Task::Embedding && pools_inside && options.pooling.is_some() {
             return Err(LoadError::unsupported(
                 path,
@@ -103,16 +119,17 @@ impl GenericModel {
         }
         let first_position =
             if POSITIONS_AFTER_PAD.contains(&config.model_type.as_str()) { pad_id as usize + 1 } else { 0 };
-        let longest = longest(config, sentence, &signature, &inputs, first_position);
+        let longest = longest(config, described.max_length, &signature, &inputs, first_position);
         if longest == 0 {
             return Err(LoadError::invalid(folder, "the model has no positions for tokens"));
         }
 
-        let dense = if pools_inside { Vec::new() } else { sentence.dense.clone() };
         let states = signature.outputs.iter().find(|o| o.rank() == Some(3) && o.elem.is_float());
         let hidden = output.width().or(config.hidden_size).or_else(|| states.and_then(|o| o.width()));
         let dimensions = match task {
-            Task::Embedding => dimensions(hidden, &dense, folder, path)?,
+            Task::Embedding | Task::LateInteraction => {
+                dimensions(hidden, main.filter(|_| !pools_inside), &described.root, path)?
+            }
             _ => 0,
         };
         let (most, run_cost) = match options.device {
@@ -123,20 +140,25 @@ impl GenericModel {
             (false, Some(width)) => most.min(MAX_OUTPUT_NUMBERS / width),
             _ => most,
         };
-        let rows = inputs.rows.unwrap_or(usize::MAX);
+        let rows = if signature.scales_by_run {
+            tracing::info!(file = %path.display(), "quantised by one scale a run: one text a run, so that no text changes another's answer");
+            1
+        } else {
+            inputs.rows.unwrap_or(usize::MAX)
+        };
         let limits = Limits { tokens, rows, run_cost, equal_lengths: inputs.equal_lengths_only() };
         Ok(Self {
             path: path.to_owned(),
             output: output.name.clone(),
             elem: output.elem,
             per_token: output.rank() == Some(3),
-            pooling: sentence.pooling,
+            pooling: main.and_then(|route| route.chain.own_pooling()),
+            routes,
             segments: config.type_vocab_size,
             task,
             inputs,
             pad_id,
             first_position,
-            dense,
             limits,
             longest,
             vocab,
@@ -171,6 +193,7 @@ impl GenericModel {
             (Task::SequenceClassification { .. }, Want::Logits)
                 | (Task::TokenClassification { .. }, Want::TokenLogits)
                 | (Task::Embedding, Want::Embedding(_))
+                | (Task::LateInteraction, Want::TokenEmbeddings)
                 | (Task::SparseEmbedding, Want::Sparse)
         );
         if !fits {
@@ -228,8 +251,8 @@ fn task(
         (Some(Task::SequenceClassification { .. }), Some(Task::SequenceClassification { labels, .. }))
             if unlabelled =>
         {
-            let multi_label = config.problem_type.as_deref() == Some("multi_label_classification");
-            Ok(Task::SequenceClassification { labels, multi_label })
+            let problem = config.problem(path.parent().unwrap_or(path))?;
+            Ok(Task::SequenceClassification { labels, problem })
         }
         (Some(Task::TokenClassification { .. }), Some(guessed @ Task::TokenClassification { .. })) if unlabelled => {
             Ok(guessed)
@@ -245,7 +268,7 @@ fn task(
 /// Positions of the model, fewer where the graph is made for one length.
 fn longest(
     config: &Config,
-    sentence: &Sentence,
+    intended: Option<usize>,
     signature: &Signature,
     inputs: &Inputs,
     first_position: usize,
@@ -256,27 +279,19 @@ fn longest(
     };
     let longest = match positions {
         Some(n) => n.saturating_sub(first_position),
-        None => sentence.max_length.unwrap_or(USUAL_LONGEST),
+        None => intended.unwrap_or(USUAL_LONGEST),
     };
     inputs.length.map_or(longest, |fixed| fixed.min(longest))
 }
 
-/// Size of the finished vectors; the dense layers must fit one another.
-fn dimensions(hidden: Option<usize>, dense: &[Dense], folder: &Path, path: &Path) -> Result<usize, LoadError> {
-    let mut size = hidden.ok_or_else(|| {
+/// Size of the finished vectors; the modules must fit one another.
+fn dimensions(hidden: Option<usize>, route: Option<&Route>, folder: &Path, path: &Path) -> Result<usize, LoadError> {
+    let hidden = hidden.ok_or_else(|| {
         LoadError::unsupported(
             path,
             "the size of its vectors is not to be seen; a config.json beside it must give hidden_size",
         )
     })?;
-    for (i, layer) in dense.iter().enumerate() {
-        if layer.inputs != size {
-            return Err(LoadError::invalid(
-                &folder.join("modules.json"),
-                format!("dense layer {i} takes {} numbers, it would be given {size}", layer.inputs),
-            ));
-        }
-        size = layer.outputs;
-    }
-    Ok(size)
+    let Some(route) = route else { return Ok(hidden) };
+    route.chain.width(hidden).map_err(|why| LoadError::invalid(&folder.join("modules.json"), why))
 }

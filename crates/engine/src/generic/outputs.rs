@@ -17,7 +17,10 @@
 use std::path::Path;
 
 use super::{port::Port, signature::Signature};
-use crate::{error::LoadError, task::Task};
+use crate::{
+    error::LoadError,
+    task::{Problem, Task},
+};
 
 const SENTENCE_NAMES: [&str; 7] = [
     "sentence_embedding",
@@ -56,7 +59,7 @@ pub(crate) fn choose<'a>(
             format!("no output is {}; the graph gives {}", wanted(task, vocab), given.join(", ")),
         ));
     };
-    if !matches!(task, Task::Embedding | Task::SparseEmbedding)
+    if !matches!(task, Task::Embedding | Task::SparseEmbedding | Task::LateInteraction)
         && matches!(port.made_by.as_str(), "Softmax" | "Sigmoid")
     {
         return Err(LoadError::unsupported(
@@ -78,7 +81,7 @@ pub(crate) fn guess_task(signature: &Signature, vocab: usize) -> Option<Task> {
         return match (logits.rank()?, logits.width()?) {
             (3, n) if n == vocab => Some(Task::SparseEmbedding),
             (3, n) => Some(Task::TokenClassification { labels: labels(n) }),
-            (2, n) => Some(Task::SequenceClassification { labels: labels(n), multi_label: false }),
+            (2, n) => Some(Task::SequenceClassification { labels: labels(n), problem: Problem::SingleLabel }),
             _ => None,
         };
     }
@@ -96,6 +99,8 @@ fn preference(port: &Port, task: &Task, vocab: usize) -> Option<Preference> {
     let could_be = |r: usize| rank.is_none_or(|rank| rank == r);
     let fits = |n: usize| port.width().is_none_or(|w| w == n);
     match task {
+        // Token states, by name before any other.
+        Task::LateInteraction => could_be(3).then(|| by_name(&name, &STATE_NAMES)),
         Task::Embedding => match () {
             () if !could_be(2) && !could_be(3) => None,
             () if could_be(2) && named(&SENTENCE_NAMES) => Some(1),
@@ -124,6 +129,7 @@ fn by_name(name: &str, names: &[&str]) -> Preference {
 fn wanted(task: &Task, vocab: usize) -> String {
     match task {
         Task::Embedding => "a float tensor [batch, size] or [batch, sequence, size]".to_owned(),
+        Task::LateInteraction => "a float tensor [batch, sequence, size]".to_owned(),
         Task::SequenceClassification { labels, .. } => {
             format!("a float tensor [batch, {}] of label logits", labels.len())
         }
@@ -155,7 +161,7 @@ mod tests {
     }
 
     fn graph(outputs: Vec<Port>) -> Signature {
-        Signature { inputs: Vec::new(), outputs, vocab: None, positions: None }
+        Signature { inputs: Vec::new(), outputs, vocab: None, positions: None, scales_by_run: false }
     }
 
     #[track_caller]
@@ -214,17 +220,17 @@ mod tests {
                 port("logits", ElementType::F32, &[0, 3], "Gemm"),
             ]
         };
-        chosen(outputs(), &Task::SequenceClassification { labels: labels(3), multi_label: false }, "logits");
+        chosen(outputs(), &Task::SequenceClassification { labels: labels(3), problem: Problem::SingleLabel }, "logits");
         chosen(outputs(), &Task::TokenClassification { labels: labels(5) }, "tags");
         let score = vec![port("score", ElementType::F32, &[0], "Squeeze")];
-        chosen(score, &Task::SequenceClassification { labels: labels(1), multi_label: false }, "score");
+        chosen(score, &Task::SequenceClassification { labels: labels(1), problem: Problem::SingleLabel }, "score");
         chosen(vec![port("logits", ElementType::F32, &[0, 0, VOCAB], "Add")], &Task::SparseEmbedding, "logits");
     }
 
     #[test]
     fn a_refusal_lists_what_there_is() {
         let signature = graph(vec![port("logits", ElementType::F32, &[0, 2], "Gemm")]);
-        let task = Task::SequenceClassification { labels: labels(3), multi_label: false };
+        let task = Task::SequenceClassification { labels: labels(3), problem: Problem::SingleLabel };
         let message = choose(&signature, &task, VOCAB, Path::new("m.onnx")).unwrap_err().to_string();
         assert!(message.contains("[batch, 3]") && message.contains("\"logits\" (F32 [?, 2])"), "{message}");
         let signature = graph(vec![port("p", ElementType::F32, &[0, 3], "Softmax")]);

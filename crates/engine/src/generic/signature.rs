@@ -28,6 +28,8 @@ pub(crate) struct Signature {
     pub(crate) vocab: Option<usize>,
     /// Rows of the table of learned positions.
     pub(crate) positions: Option<usize>,
+    /// Activations are quantised by one scale a run: an answer depends on what else is in the run.
+    pub(crate) scales_by_run: bool,
 }
 
 impl Signature {
@@ -64,7 +66,9 @@ impl Signature {
             .iter()
             .filter(|t| t.name.contains("position_embeddings") && t.dims.len() == 2)
             .find_map(|t| rows(&tables, &t.name));
-        Self { inputs, outputs, vocab, positions }
+        let dynamic = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul"];
+        let scales_by_run = graph.node.iter().any(|n| dynamic.contains(&n.op_type.as_str()));
+        Self { inputs, outputs, vocab, positions, scales_by_run }
     }
 
     fn ask_session(&mut self, path: &Path, options: &LoadOptions) -> Result<(), LoadError> {

@@ -1,7 +1,10 @@
 //! The generic path over the tiny graphs of `tests/data`, whose numbers can be
 //! worked out by hand: see `make_graphs.py` there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
@@ -10,14 +13,15 @@ use crate::{
     device::Device,
     error::LoadError,
     executor::one_by_one,
-    folder::{config::Config, sentence::Sentence},
+    folder::{Folder, Routes, config::Config},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
     options::LoadOptions,
-    task::{Pooling, Task},
+    task::{Pooling, Problem, Task},
 };
 
-const MEAN: Want = Want::Embedding(EmbedSpec { pooling: Pooling::Mean, normalize: false, dimensions: None });
-const CLS: Want = Want::Embedding(EmbedSpec { pooling: Pooling::Cls, normalize: false, dimensions: None });
+const MEAN: Want =
+    Want::Embedding(EmbedSpec { pooling: Some(Pooling::Mean), normalize: Some(false), dimensions: None });
+const CLS: Want = Want::Embedding(EmbedSpec { pooling: Some(Pooling::Cls), normalize: Some(false), dimensions: None });
 
 fn graph(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{name}.onnx"))
@@ -30,7 +34,16 @@ fn config() -> Config {
 
 fn open_with(name: &str, config: &Config, said: Option<Task>) -> Result<GenericModel, LoadError> {
     let path = graph(name);
-    GenericModel::open(&path, Path::new("no such folder"), config, &Sentence::default(), said, &LoadOptions::default())
+    open_at(&path, config, said, &LoadOptions::default())
+}
+
+/// Opens the graph at `path` as a folder with this configuration and nothing else would have it.
+fn open_at(path: &Path, config: &Config, said: Option<Task>, options: &LoadOptions) -> Result<GenericModel, LoadError> {
+    let empty = tempfile::tempdir().unwrap();
+    let mut folder = Folder::read(empty.path(), options).unwrap();
+    folder.config = config.clone();
+    let routes = std::mem::replace(&mut folder.routes, Routes::empty());
+    GenericModel::open(path, &folder, Arc::new(routes), said, options)
 }
 
 fn open(name: &str) -> GenericModel {
@@ -100,7 +113,7 @@ proptest! {
         let own = poolings[texts[0].1];
         let want = |at: usize| {
             let pooling = if alike { own } else { poolings[at] };
-            Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None })
+            Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None })
         };
         let items: Vec<_> = texts.iter().map(|(ids, at)| item(ids, want(*at))).collect();
         for name in ["states", "no_mask"] {
@@ -167,7 +180,7 @@ fn states_of_another_shape_are_refused_wherever_they_are_pooled() {
         for pooling in [Pooling::Mean, Pooling::Last, Pooling::Max] {
             let model = open(name);
             let options = LoadOptions { threads: Some(1), pooling: Some(pooling), ..LoadOptions::default() };
-            let want = Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+            let want = Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
             let items = [item(&[1; 4], want), item(&[2; 4], want), item(&[3; 4], want)];
             let host = run(&mut start(&model), &items);
             assert!(matches!(&host[0], Err(ItemFault::Run(why)) if why.contains("has the shape")), "{host:?}");
@@ -179,7 +192,7 @@ fn states_of_another_shape_are_refused_wherever_they_are_pooled() {
 
 #[test]
 fn tokens_that_do_not_count_need_not_be_finite() {
-    let last = Want::Embedding(EmbedSpec { pooling: Pooling::Last, normalize: false, dimensions: None });
+    let last = Want::Embedding(EmbedSpec { pooling: Some(Pooling::Last), normalize: Some(false), dimensions: None });
     let items = [item(&[1, 8, 2], CLS), item(&[8, 8, 2], last), item(&[1, 8, 2], MEAN), item(&[1, 2, 8], last)];
     for mut executor in [start(&open("infinite")), start_bound(&open("infinite"))] {
         let answers = run(&mut executor, &items);
@@ -204,7 +217,7 @@ fn a_shape_the_file_leaves_open_is_asked_of_the_runtime() {
 
 #[test]
 fn positions_start_where_the_family_starts_them() {
-    let one = Some(Task::SequenceClassification { labels: vec!["score".to_owned()], multi_label: false });
+    let one = Some(Task::SequenceClassification { labels: vec!["score".to_owned()], problem: Problem::SingleLabel });
     for (model_type, first) in [("bert", 0.0), ("xlm-roberta", 2.0)] {
         let config = Config {
             model_type: model_type.to_owned(),
@@ -254,7 +267,7 @@ fn a_graph_that_pools_takes_no_other_pooling() {
     let mut executor = start(&open("ugly"));
     assert!(matches!(run(&mut executor, &[item(&[1], CLS)])[0], Err(ItemFault::WrongWant(_))));
     let options = LoadOptions { pooling: Some(Pooling::Cls), ..LoadOptions::default() };
-    let refused = GenericModel::open(&graph("ugly"), Path::new("x"), &config(), &Sentence::default(), None, &options);
+    let refused = open_at(&graph("ugly"), &config(), None, &options);
     assert!(refused.unwrap_err().to_string().contains("pooled inside"));
 }
 
@@ -281,7 +294,7 @@ fn broken_files_are_named() {
     let path = dir.path().join("model.onnx");
     let open = || {
         let said = Some(Task::Embedding);
-        GenericModel::open(&path, dir.path(), &config(), &Sentence::default(), said, &LoadOptions::default())
+        open_at(&path, &config(), said, &LoadOptions::default())
     };
     let refused = || open().unwrap_err().to_string();
 

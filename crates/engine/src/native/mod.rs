@@ -9,10 +9,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -23,12 +20,14 @@ pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, commit}
 use self::{
     calibration::{Calibration, calibrate},
     family::{Encoder, Family},
+    graph::Head,
 };
 use crate::{
+    device::Device,
     error::LoadError,
-    folder::{config::Config, sentence::Sentence, weights::Weights},
+    folder::{Folder, Input, Route, Routes, config::Config, weights::Weights},
+    item::{EmbedSpec, Sequence},
     options::LoadOptions,
-    post::Dense,
     task::{Pooling, Task},
 };
 
@@ -43,42 +42,76 @@ pub(crate) struct NativeModel {
     folder: PathBuf,
     encoder: Encoder,
     weights: Weights,
+    head: Head,
     task: Task,
-    dense: Vec<Dense>,
-    /// How its states are pooled where a caller says nothing.
-    pooling: Pooling,
+    routes: Arc<Routes>,
+    /// How its states are pooled where a caller says nothing, where that is one pooling that a device may do.
+    pooling: Option<Pooling>,
     /// What its activations are like, once a session wanted to know.
     calibration: Mutex<Option<Arc<Calibration>>>,
 }
 
 impl NativeModel {
     /// Reads dimensions and headers; tensors are read when an executor is made.
-    pub(crate) fn open(
-        folder: &Path,
-        config: &Config,
-        sentence: &Sentence,
-        task: Task,
-        pooling: Pooling,
-    ) -> Result<Self, LoadError> {
-        let weights = Weights::open(folder)?;
-        let encoder = Encoder::read(folder, config, &weights)?;
-        if let Some(first) = sentence.dense.first()
-            && first.inputs != encoder.hidden
-        {
-            return Err(LoadError::invalid(
-                &folder.join("modules.json"),
-                format!("the Dense module takes {} numbers, the model makes {}", first.inputs, encoder.hidden),
+    pub(crate) fn open(described: &Folder, routes: Arc<Routes>, task: Task) -> Result<Self, LoadError> {
+        let folder = &described.encoder;
+        let mut weights = Weights::open(folder)?;
+        if let Some(adapter) = &described.adapter {
+            adapter.merge(&mut weights)?;
+        }
+        let mut encoder = Encoder::read(folder, &described.config, &weights)?;
+        encoder.unseen = described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend);
+        for route in routes.all().iter().filter(|route| matches!(route.input, Input::Encoder { .. })) {
+            route
+                .chain
+                .width(encoder.hidden)
+                .map_err(|why| LoadError::invalid(&described.root.join("modules.json"), why))?;
+        }
+        let main = routes.encoder();
+        let head = match &task {
+            Task::SequenceClassification { .. } if main.is_some_and(|route| route.scores) => Head::States,
+            Task::SequenceClassification { labels, .. } => Head::Sequence(labels.len()),
+            Task::TokenClassification { labels } => Head::Tokens(labels.len()),
+            Task::Embedding | Task::LateInteraction => Head::States,
+            Task::SparseEmbedding => {
+                let rule = main.and_then(|route| route.sparse).unwrap_or_default();
+                Head::Vocabulary { sum: rule.sum.then_some(rule.transform) }
+            }
+        };
+        let sums = |route: &Route| route.sparse.map(|rule| rule.sum.then_some(rule.transform));
+        if routes.all().iter().any(|r| main.is_some_and(|m| r.input == m.input && sums(r) != sums(m))) {
+            return Err(LoadError::unsupported(
+                &described.root.join("router_config.json"),
+                "routes through one encoder with different sums of SpladePooling are not served",
             ));
         }
+        let pooling = main.and_then(|route| route.chain.device_pooling(&EmbedSpec::default(), &Sequence::default()));
         Ok(Self {
-            folder: folder.to_owned(),
+            folder: folder.clone(),
             encoder,
             weights,
+            head,
             task,
-            dense: sentence.dense.clone(),
+            routes,
             pooling,
             calibration: Mutex::default(),
         })
+    }
+
+    /// Refuses a device that lacks an operator the model needs.
+    fn refuse_device(&self, device: Device) -> Result<(), LoadError> {
+        let refuse = |what: &str| {
+            Err(LoadError::unsupported(
+                &self.folder,
+                format!("{what} is not served on {device}; the processor does it"),
+            ))
+        };
+        match device {
+            Device::Cpu => Ok(()),
+            Device::Cuda(_) if self.encoder.unseen => refuse("query expansion that is not attended to"),
+            Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
+            Device::Cuda(_) => Ok(()),
+        }
     }
 
     /// What its activations are like: run once, for all sessions on all devices. Others wait for the first.
@@ -110,8 +143,8 @@ impl NativeModel {
         self.encoder.segments
     }
 
-    /// Numbers in one of its vectors.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dense.last().map_or(self.encoder.hidden, |d| d.outputs)
+    /// Numbers in a token's state.
+    pub(crate) fn hidden(&self) -> usize {
+        self.encoder.hidden
     }
 }

@@ -5,7 +5,8 @@
 //! Finite logits, however large, give finite scores in 0..=1.
 
 /// How logits become scores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// They stay logits.
     #[default]
@@ -28,7 +29,7 @@ pub fn activate(scores: &mut [f32], labels: usize, activation: Activation) {
 }
 
 /// Never raises e to a positive power, so nothing overflows.
-fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = (-x.abs()).exp();
     if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }

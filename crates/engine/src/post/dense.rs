@@ -1,5 +1,7 @@
-//! The Dense module of sentence-transformers: `y = f(W x + b)`.
+//! The Dense module of sentence-transformers: `y = f(W x + b)`, with a residual `y + x` or `y + R x` where the folder
+//! has one.
 
+use super::activation::sigmoid;
 use crate::item::ItemFault;
 
 /// Lanes the products are summed in: lets the compiler use vector registers,
@@ -17,6 +19,14 @@ pub(crate) enum DenseActivation {
     Relu,
     /// x Φ(x), by the error function.
     Gelu,
+    /// x σ(x).
+    Silu,
+    /// σ(x).
+    Sigmoid,
+    /// x where it is above zero, a hundredth of it else.
+    LeakyRelu,
+    /// x where it is above zero, eˣ − 1 else.
+    Elu,
 }
 
 /// One dense layer.
@@ -32,6 +42,20 @@ pub(crate) struct Dense {
     pub(crate) bias: Option<Vec<f32>>,
     /// What follows the product.
     pub(crate) activation: DenseActivation,
+    /// What is added last.
+    pub(crate) residual: Residual,
+}
+
+/// What a dense layer adds to its result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Residual {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its input, which has as many numbers as its result.
+    Input,
+    /// A product of its input: row-major (outputs × inputs).
+    Product(Vec<f32>),
 }
 
 impl Dense {
@@ -49,11 +73,35 @@ impl Dense {
         }
         let bias = |i: usize| self.bias.as_ref().and_then(|b| b.get(i)).copied().unwrap_or(0.0);
         let rows = self.weight.chunks_exact(self.inputs).take(self.outputs);
-        Ok(rows.enumerate().map(|(i, row)| self.activation.of(dot(row, x) + bias(i))).collect())
+        let mut y: Vec<f32> = rows.enumerate().map(|(i, row)| self.activation.of(dot(row, x) + bias(i))).collect();
+        match &self.residual {
+            Residual::None => {}
+            Residual::Input => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+            Residual::Product(weight) => {
+                y.iter_mut().zip(weight.chunks_exact(self.inputs)).for_each(|(y, row)| *y += dot(row, x));
+            }
+        }
+        Ok(y)
     }
 }
 
 impl DenseActivation {
+    /// By torch's class path, for example `torch.nn.modules.activation.Tanh`, with torch's default arguments.
+    pub(crate) fn named(path: &str) -> Option<Self> {
+        let name = path.strip_prefix("torch.nn.")?.rsplit('.').next()?;
+        Some(match name {
+            "Identity" => DenseActivation::Identity,
+            "Tanh" => DenseActivation::Tanh,
+            "ReLU" => DenseActivation::Relu,
+            "GELU" => DenseActivation::Gelu,
+            "SiLU" => DenseActivation::Silu,
+            "Sigmoid" => DenseActivation::Sigmoid,
+            "LeakyReLU" => DenseActivation::LeakyRelu,
+            "ELU" => DenseActivation::Elu,
+            _ => return None,
+        })
+    }
+
     fn of(self, x: f32) -> f32 {
         match self {
             DenseActivation::Identity => x,
@@ -62,6 +110,11 @@ impl DenseActivation {
             DenseActivation::Relu if x < 0.0 => 0.0,
             DenseActivation::Relu => x,
             DenseActivation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+            DenseActivation::Silu => x * sigmoid(x),
+            DenseActivation::Sigmoid => sigmoid(x),
+            DenseActivation::LeakyRelu if x < 0.0 => 0.01 * x,
+            DenseActivation::Elu if x < 0.0 => x.exp_m1(),
+            DenseActivation::LeakyRelu | DenseActivation::Elu => x,
         }
     }
 }
@@ -92,9 +145,16 @@ mod tests {
                 DenseActivation::Tanh,
                 DenseActivation::Relu,
                 DenseActivation::Gelu,
+                DenseActivation::Silu,
+                DenseActivation::Sigmoid,
+                DenseActivation::LeakyRelu,
+                DenseActivation::Elu,
             ]);
-            (of(inputs * outputs), prop::option::of(of(outputs)), of(inputs), activation)
-                .prop_map(move |(weight, bias, x, activation)| (Dense { inputs, outputs, weight, bias, activation }, x))
+            (of(inputs * outputs), prop::option::of(of(outputs)), of(inputs), activation).prop_map(
+                move |(weight, bias, x, activation)| {
+                    (Dense { inputs, outputs, weight, bias, activation, residual: Residual::None }, x)
+                },
+            )
         })
     }
 
@@ -111,6 +171,10 @@ mod tests {
                     DenseActivation::Tanh => z.tanh(),
                     DenseActivation::Relu => z.max(0.0),
                     DenseActivation::Gelu => 0.5 * z * (1.0 + libm::erf(z / 2f64.sqrt())),
+                    DenseActivation::Silu => z / (1.0 + (-z).exp()),
+                    DenseActivation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+                    DenseActivation::LeakyRelu => if z < 0.0 { 0.01 * z } else { z },
+                    DenseActivation::Elu => if z < 0.0 { z.exp() - 1.0 } else { z },
                 };
                 prop_assert!((f64::from(y) - want).abs() < 2e-4, "{} {}", y, want);
             }
@@ -121,5 +185,22 @@ mod tests {
             x.push(0.0);
             prop_assert!(matches!(dense.apply(&x), Err(ItemFault::Run(_))));
         }
+    }
+
+    #[test]
+    fn a_residual_adds_the_input_or_its_product() {
+        let plain = Dense {
+            inputs: 2,
+            outputs: 2,
+            weight: vec![1.0, 0.0, 0.0, 1.0],
+            bias: None,
+            activation: DenseActivation::Relu,
+            residual: Residual::None,
+        };
+        assert_eq!(plain.apply(&[3.0, -2.0]).unwrap(), [3.0, 0.0]);
+        let with = Dense { residual: Residual::Input, ..plain.clone() };
+        assert_eq!(with.apply(&[3.0, -2.0]).unwrap(), [6.0, -2.0]);
+        let product = Dense { residual: Residual::Product(vec![0.0, 1.0, 1.0, 0.0]), ..plain };
+        assert_eq!(product.apply(&[3.0, -2.0]).unwrap(), [1.0, 3.0]);
     }
 }

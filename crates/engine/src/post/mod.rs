@@ -1,22 +1,28 @@
-//! What is done to a model's numbers after the device: activations of logits,
-//! pooling of token states, the finish of dense and sparse vectors, similarity.
+//! What is done to a model's numbers after the device: activations of logits, the
+//! chain of modules over token states, sparse vectors, similarities, vectors as stores want them.
 //!
-//! Pure functions over `f32` slices, shared by the native and the generic path.
+//! Pure functions over `f32` slices, shared by all paths.
 //! A result that leaves the engine is finite or it is [`crate::ItemFault::NonFinite`].
 
 mod activation;
+mod chain;
 mod cosine;
 mod dense;
-mod embedding;
+mod late;
+mod norm;
 mod pooling;
+mod quantize;
 mod sparse;
 
 pub use activation::{Activation, activate};
+pub(crate) use chain::{Chain, Pool, Step, TokenMask};
 pub use cosine::cosine;
-pub(crate) use dense::{Dense, DenseActivation};
-pub(crate) use embedding::{embed, finish};
-pub(crate) use pooling::pool;
-pub(crate) use sparse::sparse_weights;
+pub(crate) use dense::{Dense, DenseActivation, Residual};
+pub use late::{LateSimilarity, late_similarity};
+pub(crate) use norm::LayerNorm;
+pub(crate) use pooling::largest;
+pub use quantize::{Quantization, Ranges, quantize};
+pub(crate) use sparse::{SparseRule, SparseTransform};
 
 use crate::item::ItemFault;
 

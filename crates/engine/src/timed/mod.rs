@@ -24,7 +24,7 @@ use crate::{
     info::ModelInfo,
     item::EmbedSpec,
     options::LoadOptions,
-    task::{Pooling, Task},
+    task::{Problem, Task},
     tokenize::Tokenizer,
 };
 
@@ -50,11 +50,15 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
     let info = ModelInfo {
         model_type: "timed".to_owned(),
         architecture: "Timed".to_owned(),
-        task: Task::SequenceClassification { labels: vec!["score".to_owned()], multi_label: false },
+        task: Task::SequenceClassification { labels: vec!["score".to_owned()], problem: Problem::SingleLabel },
         max_length,
         vocab_size: tokenizer.vocab_size(),
         dimensions: 0,
-        embed: EmbedSpec { pooling: Pooling::Mean, normalize: false, dimensions: None },
+        embed: EmbedSpec::default(),
+        pooling: None,
+        normalize: false,
+        activation: None,
+        late_similarity: None,
         prompts: Vec::new(),
         default_prompt: None,
         layer_parameters: None,

@@ -6,9 +6,10 @@
 //! `&text[start..end]` is always valid.
 
 use super::{
-    EncodeOptions, Tokenizer, Truncation,
+    EncodeOptions, Tokenizer, Truncation, TruncationSide,
     piece::{Form, Piece, contained},
-    sequence, template, truncate,
+    script, sequence, template,
+    truncate::{self, Kept},
 };
 use crate::{error::InputError, item::Sequence};
 
@@ -25,7 +26,8 @@ pub struct TokenDetail {
     pub special: bool,
     /// From the second text of a pair: offsets count in that one.
     pub second: bool,
-    /// Goes on with the word of the token before it.
+    /// Goes on with the word of the token before it: the tokenizer says so, and neither punctuation, nor a space, nor a
+    /// script that is written without spaces stands at the seam.
     pub continues: bool,
 }
 
@@ -56,12 +58,13 @@ impl Tokenizer {
         let added = if specials { self.specials(pair.is_some()) } else { 0 };
         let limit = self.limit(options, added)?;
         let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
-            self.piece(text, self.stop(text, must_fit, limit), Form::Encoding { segment }, true)
+            self.piece(text, self.stop(text, must_fit, limit, options), Form::Encoding { segment }, true, options)
         };
         let whole_first = rule == Truncation::Error || (pair.is_some() && rule == Truncation::DocumentOnly);
         let first = piece(text, whole_first, 0)?;
         let second = pair.map(|text| piece(text, rule == Truncation::Error, 1)).transpose()?;
         let kept = truncate::fit(&first, second.as_ref(), limit, added, rule)?;
+        let kept = Kept { left: self.side_of(options) == TruncationSide::Left, ..kept };
         let encoding = contained(|| template::processed(&self.inner, &first, second.as_ref(), &kept, specials))?;
         if encoding.len() > limit {
             return Err(InputError::TooLong { tokens: encoding.len(), limit });
@@ -75,8 +78,9 @@ impl Tokenizer {
                 let special = encoding.get_special_tokens_mask()[i] == 1;
                 let source = if second { pair.unwrap_or_default() } else { text };
                 let (start, end) = on_boundaries(source, encoding.get_offsets()[i]);
-                let continues =
-                    !special && i > 0 && words[i].is_some() && words[i] == words[i - 1] && places[i] == places[i - 1];
+                let same = i > 0 && words[i].is_some() && words[i] == words[i - 1] && places[i] == places[i - 1];
+                let before = if same { on_boundaries(source, encoding.get_offsets()[i - 1]).1 } else { 0 };
+                let continues = !special && same && script::goes_on(source, before, start);
                 TokenDetail { token: encoding.get_tokens()[i].clone(), start, end, special, second, continues }
             })
             .collect();

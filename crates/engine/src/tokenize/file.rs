@@ -4,16 +4,18 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use tokenizers::models::ModelWrapper;
+use serde_json::{Value, json};
+use tokenizers::{TruncationDirection, models::ModelWrapper};
 
 use super::{
-    DEFAULT_TYPE_VOCAB, EncodeOptions, Tokenizer,
+    DEFAULT_TYPE_VOCAB, EncodeOptions, Tokenizer, TruncationSide,
     fast::Fast,
     piece::contained,
     template::{self, Template},
 };
 use crate::{
     error::{InputError, LoadError},
+    folder::TokenizerRules,
     item::Sequence,
 };
 
@@ -46,11 +48,28 @@ impl Tokenizer {
     /// A [`LoadError`] that names the file: it cannot be read, is no tokenizer, can make ids the model has no row for,
     /// or adds more special tokens than `max_length` holds.
     pub fn load(folder: &Path, max_length: usize, model_vocab: usize) -> Result<Self, LoadError> {
+        let rules = TokenizerRules::default();
+        Self::load_with(folder, &TokenizerSpec { max_length, model_vocab, rules: &rules, bare: false })
+    }
+
+    /// [`load`](Self::load), with what other files of the folder say of it.
+    pub(crate) fn load_with(folder: &Path, spec: &TokenizerSpec<'_>) -> Result<Self, LoadError> {
+        let &TokenizerSpec { mut max_length, model_vocab, rules, bare } = spec;
         let path = folder.join(FILE);
         let path = path.as_path();
         let invalid = |e: InputError| LoadError::invalid(path, e.to_string());
-        let (mut inner, bytes) = read(path)?;
+        let (mut inner, bytes) = read(path, rules, bare)?;
 
+        let mut side = if rules.cut_left { TruncationSide::Left } else { TruncationSide::Right };
+        if let Some(baked) = inner.get_truncation() {
+            if !rules.side_is_said && baked.direction == TruncationDirection::Left {
+                side = TruncationSide::Left;
+            }
+            // Nobody tells a table's tokenizer otherwise.
+            if bare {
+                max_length = max_length.min(baked.max_length);
+            }
+        }
         let baked_pad = inner.get_padding().map(|padding| padding.pad_id);
         let pad_id = baked_pad.or_else(|| PAD_TOKENS.iter().find_map(|token| inner.token_to_id(token)));
         contained(|| {
@@ -98,6 +117,10 @@ impl Tokenizer {
             model_vocab,
             type_vocab: DEFAULT_TYPE_VOCAB,
             pad_id,
+            side,
+            plain: Arc::default(),
+            readings: None,
+            static_rules: None,
             #[cfg(feature = "timed")]
             counting: false,
         };
@@ -136,6 +159,10 @@ impl Tokenizer {
             model_vocab: usize::MAX,
             type_vocab: DEFAULT_TYPE_VOCAB,
             pad_id: None,
+            side: TruncationSide::Right,
+            plain: Arc::default(),
+            readings: None,
+            static_rules: None,
             counting: true,
         })
     }
@@ -155,7 +182,7 @@ impl Tokenizer {
 
     /// Itself with room for any sample.
     fn unlimited(&self) -> Self {
-        Tokenizer { max_length: usize::MAX, ..self.clone() }
+        Tokenizer { max_length: usize::MAX, side: TruncationSide::Right, ..self.clone() }
     }
 }
 
@@ -171,13 +198,77 @@ fn same(ours: Result<Sequence, InputError>, truth: Result<tokenizers::Encoding, 
     }
 }
 
+/// What a tokenizer is loaded with besides its own file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenizerSpec<'a> {
+    /// Longest sequence in tokens, specials included.
+    pub(crate) max_length: usize,
+    /// Rows of the model's table.
+    pub(crate) model_vocab: usize,
+    /// What tokenizer_config.json and others say.
+    pub(crate) rules: &'a TokenizerRules,
+    /// It adds no special tokens, and obeys the truncation in its own file.
+    pub(crate) bare: bool,
+}
+
+/// What the rules change in the file: its normalizer, and whether it adds special tokens.
+fn ruled(bytes: Vec<u8>, rules: &TokenizerRules, bare: bool) -> Result<Vec<u8>, serde_json::Error> {
+    if !rules.lowercase && rules.bert.is_none() && !bare {
+        return Ok(bytes);
+    }
+    let mut file: Value = serde_json::from_slice(&bytes)?;
+    let mut changed = false;
+    if bare && !file["post_processor"].is_null() {
+        file["post_processor"] = Value::Null;
+        changed = true;
+    }
+    if let Some(bert) = rules.bert
+        && file["normalizer"]["type"] == "BertNormalizer"
+    {
+        let normalizer = &mut file["normalizer"];
+        let wanted = [
+            ("lowercase", json!(bert.lowercase)),
+            ("strip_accents", json!(bert.strip_accents)),
+            ("handle_chinese_chars", json!(bert.chinese_chars)),
+        ];
+        for (key, value) in wanted {
+            if normalizer[key] != value {
+                normalizer[key] = value;
+                changed = true;
+            }
+        }
+    }
+    if rules.lowercase && !lowers(&file["normalizer"]) {
+        let before = json!({"type": "Lowercase"});
+        let normalizers = match file["normalizer"].take() {
+            Value::Null => vec![before],
+            mut sequence if sequence["type"] == "Sequence" => {
+                let mut all = vec![before];
+                all.extend(sequence["normalizers"].as_array_mut().map(std::mem::take).unwrap_or_default());
+                all
+            }
+            one => vec![before, one],
+        };
+        file["normalizer"] = json!({"type": "Sequence", "normalizers": normalizers});
+        changed = true;
+    }
+    if changed { serde_json::to_vec(&file) } else { Ok(bytes) }
+}
+
+/// Whether a normalizer has a step that lower-cases, as the library looks for one.
+fn lowers(normalizer: &Value) -> bool {
+    let is = |part: &Value| part["type"] == "Lowercase";
+    is(normalizer) || normalizer["normalizers"].as_array().is_some_and(|parts| parts.iter().any(is))
+}
+
 /// Reads and parses the file; its bytes are for the fast path to read too.
-fn read(path: &Path) -> Result<(tokenizers::Tokenizer, Vec<u8>), LoadError> {
+fn read(path: &Path, rules: &TokenizerRules, bare: bool) -> Result<(tokenizers::Tokenizer, Vec<u8>), LoadError> {
     let size = fs::metadata(path).map_err(LoadError::io(path))?.len();
     if size > MAX_FILE_BYTES {
         return Err(LoadError::invalid(path, format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
     }
     let bytes = fs::read(path).map_err(LoadError::io(path))?;
+    let bytes = ruled(bytes, rules, bare).map_err(|e| LoadError::invalid(path, format!("not a tokenizer: {e}")))?;
     let tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|e| match e {
         InputError::Tokenizer(message) => LoadError::invalid(path, format!("not a tokenizer: {message}")),
         other => LoadError::invalid(path, other.to_string()),

@@ -23,24 +23,37 @@ mod file;
 mod guard;
 mod piece;
 mod query;
+mod reading;
+mod script;
 mod template;
 #[cfg(test)]
 mod tests;
 mod truncate;
+mod windows;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 pub use self::{
     detail::{TokenDetail, Tokenized},
     fast::{TextCounts, TokenizerPath},
     query::Query,
+    windows::{MAX_WINDOWS, WindowScore, Windows},
 };
 use self::{
     fast::Fast,
     piece::{Piece, contained},
+    reading::Readings,
     template::Template,
+    truncate::Kept,
 };
-use crate::{error::InputError, item::Sequence};
+pub(crate) use self::{
+    file::TokenizerSpec,
+    reading::{Filler, Reading, StaticRules},
+};
+use crate::{entities::WordRules, error::InputError, item::Sequence, task::Role};
 
 /// Segments a model is taken to have until [`Tokenizer::with_type_vocab`] says otherwise: BERT's two.
 const DEFAULT_TYPE_VOCAB: usize = 2;
@@ -58,13 +71,30 @@ pub enum Truncation {
     Error,
 }
 
-/// How a sequence is made to fit.
+/// Which end of a text that is too long stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TruncationSide {
+    /// The beginning of a text is cut off: its end stays. The whole text is tokenized for it.
+    Left,
+    /// The end of a text is cut off.
+    Right,
+}
+
+/// How a sequence is made to fit, and how its texts are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
     /// What gives way.
     pub truncation: Truncation,
     /// Longest sequence in tokens, specials included; the model's own where `None`.
     pub max_length: Option<usize>,
+    /// Where a text is cut; as the folder says where `None`.
+    pub side: Option<TruncationSide>,
+    /// What the text is for. Models with a route, a marker or a length of its own for queries or documents read it so.
+    pub role: Option<Role>,
+    /// Special tokens that a text spells out (`[SEP]`, `<s>`) are read as plain text, so that a text cannot change the
+    /// frame it is put into.
+    pub plain: bool,
 }
 
 /// Makes sequences for one model. Cheap to clone and to share between threads.
@@ -81,6 +111,14 @@ pub struct Tokenizer {
     /// Rows of the segment table.
     type_vocab: usize,
     pad_id: Option<u32>,
+    /// Where texts are cut where a caller does not say.
+    side: TruncationSide,
+    /// The same tokenizer, to which special tokens in a text are plain text; made when first asked for.
+    plain: Arc<OnceLock<tokenizers::Tokenizer>>,
+    /// How texts of no role, queries and documents are read; `None` where all are read alike.
+    readings: Option<Arc<Readings>>,
+    /// Set where texts are read as model2vec reads them.
+    static_rules: Option<StaticRules>,
     /// Counts bytes instead of tokenizing.
     #[cfg(feature = "timed")]
     counting: bool,
@@ -123,6 +161,58 @@ impl Tokenizer {
         self.template.is_some()
     }
 
+    /// Where texts are cut where a caller does not say.
+    #[must_use]
+    pub fn truncation_side(&self) -> TruncationSide {
+        self.side
+    }
+
+    /// Id of a token of the vocabulary.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Median number of characters in a token of the vocabulary, as model2vec counts it.
+    pub(crate) fn median_token_length(&self) -> usize {
+        let mut lengths: Vec<usize> = self.inner.get_vocab(true).keys().map(|token| token.chars().count()).collect();
+        lengths.sort_unstable();
+        let middle = |at: usize| lengths.get(at).copied().unwrap_or(1);
+        match lengths.len() {
+            0 => 1,
+            n if n % 2 == 1 => middle(n / 2),
+            n => (middle(n / 2 - 1) + middle(n / 2)) / 2,
+        }
+    }
+
+    /// Id of the unknown token of its model.
+    pub(crate) fn unknown_id(&self) -> Option<u32> {
+        use tokenizers::models::ModelWrapper;
+        let token = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            // Its unknown id is no field that is open, but it is written.
+            ModelWrapper::Unigram(model) => {
+                let written = serde_json::to_value(model).ok()?;
+                return written["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok());
+            }
+        };
+        token.and_then(|token| self.inner.token_to_id(&token))
+    }
+
+    /// What tells the pieces of a word, for [`entities`](crate::entities).
+    #[must_use]
+    pub fn word_rules(&self) -> WordRules {
+        use tokenizers::models::ModelWrapper;
+        let marks_pieces = match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            ModelWrapper::BPE(model) => model.continuing_subword_prefix.as_ref().is_some_and(|p| !p.is_empty()),
+            _ => false,
+        };
+        WordRules { marks_pieces, unknown: self.unknown_id() }
+    }
+
     /// Which way its texts go.
     #[must_use]
     pub fn path(&self) -> TokenizerPath {
@@ -150,10 +240,45 @@ impl Tokenizer {
     /// # Errors
     /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::BadMaxLength`], [`InputError::Tokenizer`].
     pub fn encode(&self, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
-        let limit = self.limit(options, self.specials(false))?;
-        let stop = self.stop(text, options.truncation == Truncation::Error, limit);
-        let piece = self.piece(text, stop, self.form(0), false)?;
-        self.join(&piece, None, limit, options.truncation)
+        let (reader, rule) = self.reading(options)?;
+        if let Some(rules) = reader.static_rules {
+            return reader.static_ids(text, options, rules);
+        }
+        let limit = reader.limit_of(options, rule, reader.specials(false))?;
+        let stop = reader.stop(text, options.truncation == Truncation::Error, limit, options);
+        let piece = reader.piece(text, stop, reader.form(0), false, options)?;
+        let sequence = reader.join(&piece, None, limit, options)?;
+        Ok(reading::finished(sequence, rule, options.role))
+    }
+
+    /// A single text after a prompt. The sequence says how many of its tokens are the prompt's, so that a folder can
+    /// leave them out of its pooling.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_after(&self, prompt: &str, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
+        let mut sequence = self.encode(&format!("{prompt}{text}"), options)?;
+        sequence.prompt_tokens = self.prompt_tokens(prompt, options)?;
+        Ok(sequence)
+    }
+
+    /// Tokens of a prompt on its own, the special tokens before it among them: the count of sentence-transformers, which
+    /// does not look at where the text begins.
+    fn prompt_tokens(&self, prompt: &str, options: &EncodeOptions) -> Result<usize, InputError> {
+        if prompt.is_empty() {
+            return Ok(0);
+        }
+        let alone = EncodeOptions { truncation: Truncation::LongestFirst, max_length: None, ..*options };
+        let sequence = self.encode(prompt, &alone)?;
+        let own = &sequence.ids[..sequence.len() - sequence.expansion];
+        let last_is_special = own.last().is_some_and(|&id| self.is_special(id));
+        Ok(own.len() - usize::from(last_is_special))
+    }
+
+    /// Whether an id is a special token's.
+    fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        added.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }
 
     /// Two texts in one sequence.
@@ -223,8 +348,23 @@ impl Tokenizer {
 
     /// Where tokenizing may stop. A text that must fit is counted whole, so that the error can say how long it is;
     /// one beyond [`guard::COUNTED_BYTES`] only until it is known not to fit.
-    fn stop(&self, text: &str, must_fit: bool, limit: usize) -> usize {
-        if must_fit && text.len() <= guard::COUNTED_BYTES { usize::MAX } else { limit }
+    fn stop(&self, text: &str, must_fit: bool, limit: usize, options: &EncodeOptions) -> usize {
+        // The end of a text is known only once all of it was read.
+        let whole = self.side_of(options) == TruncationSide::Left;
+        if whole || (must_fit && text.len() <= guard::COUNTED_BYTES) { usize::MAX } else { limit }
+    }
+
+    fn side_of(&self, options: &EncodeOptions) -> TruncationSide {
+        options.side.unwrap_or(self.side)
+    }
+
+    /// The tokenizer that reads texts as plain text, special tokens too.
+    fn plain(&self) -> &tokenizers::Tokenizer {
+        self.plain.get_or_init(|| {
+            let mut plain = (*self.inner).clone();
+            plain.set_encode_special_tokens(true);
+            plain
+        })
     }
 
     /// What a piece must carry: encodings only where the post-processor will ask for them.
@@ -234,11 +374,21 @@ impl Tokenizer {
 
     /// Tokens of `text` without specials, the first `stop` of them at least; with `words`, up to the end of the word
     /// that reaches `stop`.
-    fn piece(&self, text: &str, stop: usize, form: piece::Form, words: bool) -> Result<Piece, InputError> {
+    fn piece(
+        &self,
+        text: &str,
+        stop: usize,
+        form: piece::Form,
+        words: bool,
+        options: &EncodeOptions,
+    ) -> Result<Piece, InputError> {
         #[cfg(feature = "timed")]
         if self.counting {
             let (ids, more) = crate::timed::first_ids(text, stop);
             return Ok(Piece { ids, more, encoding: None });
+        }
+        if options.plain {
+            return contained(|| Piece::of_text(self.plain(), text, stop, form));
         }
         if let (Ok(fast), piece::Form::Ids) = (&self.fast, form)
             && let Some(piece) = fast.piece(text, stop, words)
@@ -249,8 +399,15 @@ impl Tokenizer {
     }
 
     /// Cuts the pieces to `limit` and puts the specials in place.
-    fn join(&self, a: &Piece, b: Option<&Piece>, limit: usize, rule: Truncation) -> Result<Sequence, InputError> {
-        let kept = truncate::fit(a, b, limit, self.specials(b.is_some()), rule)?;
+    fn join(
+        &self,
+        a: &Piece,
+        b: Option<&Piece>,
+        limit: usize,
+        options: &EncodeOptions,
+    ) -> Result<Sequence, InputError> {
+        let kept = truncate::fit(a, b, limit, self.specials(b.is_some()), options.truncation)?;
+        let kept = Kept { left: self.side_of(options) == TruncationSide::Left, ..kept };
         let Some(template) = &self.template else {
             let encoding = contained(|| template::processed(&self.inner, a, b, &kept, true))?;
             if encoding.len() > limit {
@@ -259,7 +416,7 @@ impl Tokenizer {
             let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
             return Ok(sequence(ids, type_ids, kept.truncated));
         };
-        let (ids, type_ids) = template.assemble(&a.ids[..kept.first], b.map(|b| &b.ids[..kept.second]));
+        let (ids, type_ids) = template.assemble(kept.of(&a.ids, kept.first), b.map(|b| kept.of(&b.ids, kept.second)));
         Ok(sequence(ids, type_ids, kept.truncated))
     }
 }
@@ -269,5 +426,5 @@ fn sequence(ids: Vec<u32>, mut type_ids: Vec<u32>, truncated: bool) -> Sequence 
     if type_ids.iter().all(|&id| id == 0) {
         type_ids = Vec::new();
     }
-    Sequence { ids, type_ids, truncated }
+    Sequence { ids, type_ids, truncated, ..Sequence::default() }
 }

@@ -91,21 +91,22 @@ impl Piece {
         Piece { ids: ids.to_vec(), more: false, encoding }
     }
 
-    /// Its first `n` tokens as an encoding.
-    pub(super) fn first(&self, n: usize) -> tokenizers::Result<Encoding> {
+    /// Its first `n` tokens as an encoding, or its last.
+    pub(super) fn part(&self, n: usize, last: bool) -> tokenizers::Result<Encoding> {
         let all = self.encoding.as_ref().ok_or("a piece was made without its encoding")?;
         if all.len() == n {
             return Ok(all.clone());
         }
+        let range = if last { all.len() - n..all.len() } else { 0..n };
         // `Encoding::truncate` would keep all the rest as overflow.
         Ok(Encoding::new(
-            all.get_ids()[..n].to_vec(),
-            all.get_type_ids()[..n].to_vec(),
-            all.get_tokens()[..n].to_vec(),
-            all.get_word_ids()[..n].to_vec(),
-            all.get_offsets()[..n].to_vec(),
-            all.get_special_tokens_mask()[..n].to_vec(),
-            all.get_attention_mask()[..n].to_vec(),
+            all.get_ids()[range.clone()].to_vec(),
+            all.get_type_ids()[range.clone()].to_vec(),
+            all.get_tokens()[range.clone()].to_vec(),
+            all.get_word_ids()[range.clone()].to_vec(),
+            all.get_offsets()[range.clone()].to_vec(),
+            all.get_special_tokens_mask()[range.clone()].to_vec(),
+            all.get_attention_mask()[range.clone()].to_vec(),
             Vec::new(),
             Default::default(),
         ))

@@ -14,8 +14,8 @@ const LEAST_DOCUMENT: usize = 1;
 #[derive(Clone, Debug)]
 pub struct Query {
     piece: Arc<Piece>,
-    limit: usize,
-    truncation: Truncation,
+    pub(super) limit: usize,
+    pub(super) options: EncodeOptions,
 }
 
 impl Query {
@@ -46,7 +46,7 @@ impl Tokenizer {
         self.check_ids(ids)?;
         let limit = self.limit(options, self.specials(true))?;
         let piece = Arc::new(Piece::of_ids(&self.inner, ids, self.form(0)));
-        self.with_room(Query { piece, limit, truncation: options.truncation })
+        self.with_room(Query { piece, limit, options: *options })
     }
 
     /// The pair of `query` and `document`: just what [`Tokenizer::encode_pair`] makes of the two texts.
@@ -54,9 +54,11 @@ impl Tokenizer {
     /// # Errors
     /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::Tokenizer`].
     pub fn encode_with(&self, query: &Query, document: &str) -> Result<Sequence, InputError> {
-        let stop = self.stop(document, query.truncation == Truncation::Error, query.limit);
-        let second = self.piece(document, stop, self.form(1), query.truncation == Truncation::LongestFirst)?;
-        self.join(&query.piece, Some(&second), query.limit, query.truncation)
+        let options = &query.options;
+        let stop = self.stop(document, options.truncation == Truncation::Error, query.limit, options);
+        let words = options.truncation == Truncation::LongestFirst;
+        let second = self.piece(document, stop, self.form(1), words, options)?;
+        self.join(&query.piece, Some(&second), query.limit, options)
     }
 
     /// The pair of `query` and a document given as ids without specials. It is cut as a text would be.
@@ -66,7 +68,7 @@ impl Tokenizer {
     pub fn ids_with(&self, query: &Query, document_ids: &[u32]) -> Result<Sequence, InputError> {
         self.check_ids(document_ids)?;
         let second = Piece::of_ids(&self.inner, document_ids, self.form(1));
-        self.join(&query.piece, Some(&second), query.limit, query.truncation)
+        self.join(&query.piece, Some(&second), query.limit, &query.options)
     }
 
     /// A single sequence from ids without specials: just what [`Tokenizer::encode`] makes of their text. It is cut as a
@@ -76,24 +78,27 @@ impl Tokenizer {
     /// [`InputError::BadId`], [`InputError::BadMaxLength`], and [`InputError::TooLong`] with [`Truncation::Error`].
     pub fn encode_ids(&self, ids: &[u32], options: &EncodeOptions) -> Result<Sequence, InputError> {
         self.check_ids(ids)?;
-        let limit = self.limit(options, self.specials(false))?;
-        let piece = Piece::of_ids(&self.inner, ids, self.form(0));
-        self.join(&piece, None, limit, options.truncation)
+        let (reader, rule) = self.reading(options)?;
+        let limit = reader.limit_of(options, rule, reader.specials(false))?;
+        let piece = Piece::of_ids(&reader.inner, ids, reader.form(0));
+        let sequence = reader.join(&piece, None, limit, options)?;
+        Ok(super::reading::finished(sequence, rule, options.role))
     }
 
     /// The first text of a pair, however long it is.
     pub(super) fn first_text(&self, text: &str, options: &EncodeOptions) -> Result<Query, InputError> {
         let limit = self.limit(options, self.specials(true))?;
-        let stop = self.stop(text, options.truncation != Truncation::LongestFirst, limit);
+        let stop = self.stop(text, options.truncation != Truncation::LongestFirst, limit, options);
         let words = options.truncation == Truncation::LongestFirst;
-        let piece = Arc::new(self.piece(text, stop, self.form(0), words)?);
-        Ok(Query { piece, limit, truncation: options.truncation })
+        let piece = Arc::new(self.piece(text, stop, self.form(0), words, options)?);
+        Ok(Query { piece, limit, options: *options })
     }
 
     /// Refuses a query that must not be cut and leaves no room for documents.
     fn with_room(&self, query: Query) -> Result<Query, InputError> {
         let (tokens, limit) = (query.tokens() + self.specials(true), query.limit);
-        if query.truncation != Truncation::LongestFirst && (query.piece.more || tokens + LEAST_DOCUMENT > limit) {
+        if query.options.truncation != Truncation::LongestFirst && (query.piece.more || tokens + LEAST_DOCUMENT > limit)
+        {
             return Err(InputError::QueryTooLong { tokens, limit });
         }
         Ok(query)

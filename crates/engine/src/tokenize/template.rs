@@ -139,8 +139,8 @@ pub(super) fn processed(
     kept: &Kept,
     specials: bool,
 ) -> tokenizers::Result<Encoding> {
-    let second = b.map(|b| b.first(kept.second)).transpose()?;
-    tokenizer.post_process(a.first(kept.first)?, second, specials)
+    let second = b.map(|b| b.part(kept.second, kept.left)).transpose()?;
+    tokenizer.post_process(a.part(kept.first, kept.left)?, second, specials)
 }
 
 /// Largest id the post-processor puts into single texts or pairs of its own accord.
@@ -163,6 +163,6 @@ fn markers(text: usize, n: usize) -> Vec<u32> {
 /// The post-processor's output for markers.
 fn run(tokenizer: &tokenizers::Tokenizer, a: usize, b: Option<usize>) -> tokenizers::Result<Encoding> {
     let piece = |text: usize, n| Piece::of_ids(tokenizer, &markers(text, n), Form::Encoding { segment: text as u32 });
-    let kept = Kept { first: a, second: b.unwrap_or(0), truncated: false };
+    let kept = Kept { first: a, second: b.unwrap_or(0), truncated: false, left: false };
     processed(tokenizer, &piece(0, a), b.map(|n| piece(1, n)).as_ref(), &kept, true)
 }

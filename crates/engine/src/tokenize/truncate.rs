@@ -1,6 +1,6 @@
 //! How many tokens of each text are kept.
 //!
-//! `room` is what the specials leave of the limit. Every cut is at the right end.
+//! `room` is what the specials leave of the limit. Which end of a text is cut changes no count.
 
 use super::{Truncation, piece::Piece};
 use crate::error::InputError;
@@ -14,6 +14,15 @@ pub(super) struct Kept {
     pub(super) second: usize,
     /// Whether any token was cut.
     pub(super) truncated: bool,
+    /// The last tokens of each text are kept, not the first.
+    pub(super) left: bool,
+}
+
+impl Kept {
+    /// The `n` ids of a text that are kept.
+    pub(super) fn of<'a>(&self, ids: &'a [u32], n: usize) -> &'a [u32] {
+        if self.left { &ids[ids.len() - n..] } else { &ids[..n] }
+    }
 }
 
 /// Fits the pieces and `specials` into `limit` by `rule`.
@@ -42,7 +51,7 @@ pub(super) fn fit(
         _ if b.is_some() => longest_first(n1, n2, room),
         _ => (n1.min(room), 0),
     };
-    Ok(Kept { first, second, truncated: more || first < n1 || second < n2 })
+    Ok(Kept { first, second, truncated: more || first < n1 || second < n2, left: false })
 }
 
 /// The `longest_first` rule of `tokenizers`: the shorter text stays whole if it takes no more than half of the room;
@@ -85,7 +94,7 @@ mod tests {
     }
 
     fn kept(first: usize, second: usize, truncated: bool) -> Result<Kept, InputError> {
-        Ok(Kept { first, second, truncated })
+        Ok(Kept { first, second, truncated, left: false })
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::support::oracle;
 use sortie_engine::{Executor, ItemFault, LoadOptions, Model, Output, Sequence, Want, WorkItem};
 
 fn sequence(ids: &[u32]) -> WorkItem {
-    WorkItem { sequence: Sequence { ids: ids.to_vec(), type_ids: vec![], truncated: false }, want: Want::Logits }
+    WorkItem { sequence: Sequence { ids: ids.to_vec(), type_ids: vec![], ..Sequence::default() }, want: Want::Logits }
 }
 
 #[test]

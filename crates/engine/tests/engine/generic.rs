@@ -9,7 +9,8 @@ use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem, cosine,
 };
 
-const NORMALISED_MEAN: Want = Want::Embedding(EmbedSpec { pooling: Pooling::Mean, normalize: true, dimensions: None });
+const NORMALISED_MEAN: Want =
+    Want::Embedding(EmbedSpec { pooling: Some(Pooling::Mean), normalize: Some(true), dimensions: None });
 
 fn open(name: &str) -> (Model, Executor) {
     let options = LoadOptions { threads: Some(2), max_length: Some(512), ..LoadOptions::default() };

@@ -4,8 +4,10 @@
 
 mod device;
 mod faults;
+mod folders;
 mod generic;
 mod invariance;
+mod layouts;
 mod minilm;
 mod oracle;
 mod splade;

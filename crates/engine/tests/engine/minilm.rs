@@ -42,7 +42,7 @@ fn open(name: &str) -> Model {
 fn embeddings_are_those_of_the_reference() {
     let model = open("minilm");
     let mut executor = Executor::new(&model).unwrap();
-    assert!(model.info().embed.normalize, "the folder's Normalize module was not read");
+    assert!(model.info().normalize, "the folder's Normalize module was not read");
     for case in expected().embed {
         let sequence = model.tokenizer().encode(&case.text, &EncodeOptions::default()).unwrap();
         assert_eq!(sequence.len(), case.tokens, "tokens of {:?}", case.text);

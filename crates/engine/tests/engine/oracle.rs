@@ -30,7 +30,8 @@ enum Logits {
 impl Case {
     /// What the case expects, each with how to ask for it.
     fn wants(&self) -> Vec<(Want, Vec<f32>)> {
-        let embed = |pooling| Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None });
+        let embed =
+            |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
         let mut wants = Vec::new();
         wants.extend(self.cls.clone().map(|v| (embed(Pooling::Cls), v)));
         wants.extend(self.mean.clone().map(|v| (embed(Pooling::Mean), v)));
@@ -44,7 +45,11 @@ impl Case {
 
     fn item(&self, want: Want) -> WorkItem {
         WorkItem {
-            sequence: Sequence { ids: self.input_ids.clone(), type_ids: self.token_type_ids.clone(), truncated: false },
+            sequence: Sequence {
+                ids: self.input_ids.clone(),
+                type_ids: self.token_type_ids.clone(),
+                ..Sequence::default()
+            },
             want,
         }
     }
@@ -53,7 +58,7 @@ impl Case {
 fn numbers(output: &Output) -> &[f32] {
     match output {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v,
-        Output::Sparse(_) => panic!("no oracle is sparse"),
+        Output::Sparse(_) | Output::TokenEmbeddings(_) => panic!("no oracle is sparse or has a vector a token"),
     }
 }
 

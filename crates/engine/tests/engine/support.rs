@@ -1,6 +1,6 @@
 //! Shared by the engine's tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A tiny model folder with its expected outputs.
 pub(crate) fn oracle(name: &str) -> PathBuf {
@@ -30,4 +30,41 @@ pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g - w).abs() <= tolerance * w.abs().max(1.0), "{what}: number {i} is {g}, not {w}");
     }
+}
+
+/// A folder of `tests/oracle/folders`, put together: what several share lies elsewhere, as its `from.json` says.
+pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
+    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
+    let to = tempfile::tempdir().unwrap();
+    copy(&all.join("folders").join(name), to.path());
+    let list = to.path().join("from.json");
+    let links: std::collections::BTreeMap<PathBuf, PathBuf> =
+        serde_json::from_str(&std::fs::read_to_string(&list).unwrap()).unwrap();
+    std::fs::remove_file(list).unwrap();
+    for (file, from) in links {
+        let file = to.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::copy(all.join(from), file).unwrap();
+    }
+    to
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+/// Replaces what stands once in a file.
+pub(crate) fn edit(path: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{from} in {}", path.display());
+    std::fs::write(path, text.replace(from, to)).unwrap();
 }

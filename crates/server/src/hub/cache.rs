@@ -1,8 +1,9 @@
 //! The local cache, laid out as the hub's own tools do:
 //! `<cache>/models--org--repo/{blobs,refs,snapshots/<commit>}`.
 //!
-//! Invariant: a ref is written only once every file of its snapshot is there, so
-//! what a ref names can be served offline.
+//! Invariant: a snapshot is marked whole only once every file of it that is served from is there. Other tools fill the
+//! same cache file by file, so a ref of theirs proves nothing: without our mark a snapshot counts as whole where its
+//! files show that nothing is missing ([`is_whole`]).
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +13,7 @@ use std::{
 use super::{
     Fetched,
     error::HubError,
-    files::{self, Choice, INDEX},
+    files::{self, Choice, INDEX, MODULES},
 };
 
 /// The folder of one repository.
@@ -47,7 +48,57 @@ pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool
     let shards = shards(&folder, name).ok()?;
     let choice = Choice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
     files::weights(name, &listing, choice).ok()?;
+    if !is_whole(cache, name, &commit, &folder, &listing) {
+        tracing::warn!(
+            model = name,
+            commit,
+            "another tool cached a part of it; what its modules are cannot be known offline"
+        );
+        return None;
+    }
     Some(Fetched { folder, commit })
+}
+
+/// Where the mark of a whole snapshot lies.
+fn mark(cache: &Path, name: &str, commit: &str) -> PathBuf {
+    repo_folder(cache, name).join(".sortie").join(commit)
+}
+
+/// Marks a snapshot whole.
+pub(super) fn mark_whole(cache: &Path, name: &str, commit: &str) -> Result<(), HubError> {
+    let path = mark(cache, name, commit);
+    let write = || {
+        std::fs::create_dir_all(path.parent().unwrap_or(cache))?;
+        std::fs::write(&path, b"")
+    };
+    write().map_err(|source| HubError::Cache { path: path.clone(), source })
+}
+
+/// Whether nothing that changes an answer is missing from a snapshot: it is marked, or it was downloaded as a whole
+/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names, or another
+/// tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a classifier's, whose
+/// numbers no module changes.
+fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTreeSet<String>) -> bool {
+    if mark(cache, name, commit).is_file() || listing.contains(".gitattributes") {
+        return true;
+    }
+    if let Ok(Some(modules)) = json(folder, name, MODULES) {
+        let places = modules.as_array().into_iter().flatten().filter_map(|module| module.get("path")?.as_str());
+        // Modules without a configuration are found out when the folder is read.
+        return places.filter(|place| !place.is_empty()).all(|place| {
+            listing.iter().any(|file| file.strip_prefix(place).is_some_and(|rest| rest.starts_with('/')))
+                || place.ends_with("_Normalize")
+                || place.ends_with("_Dropout")
+        });
+    }
+    if repo_folder(cache, name).join(".no_exist").join(commit).join(MODULES).is_file() {
+        return true;
+    }
+    let classifies = |config: serde_json::Value| {
+        let architecture = config.get("architectures")?.as_array()?.first()?.as_str()?.to_owned();
+        Some(["ForSequenceClassification", "ForTokenClassification"].iter().any(|end| architecture.ends_with(end)))
+    };
+    json(folder, name, "config.json").ok().flatten().and_then(classifies).unwrap_or(false)
 }
 
 /// Makes `revision` name `commit`; replaces the ref in one step.

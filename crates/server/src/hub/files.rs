@@ -10,16 +10,30 @@ use sortie_engine::native_model_types;
 use super::error::HubError;
 
 /// Files beside the weights that say what the model is.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 19] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
     "config_sentence_transformers.json",
-    "modules.json",
+    "router_config.json",
+    "artifact.metadata",
+    "chat_template.jinja",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    MODULES,
     INDEX,
 ];
+
+/// Lists the modules that follow an encoder.
+pub(super) const MODULES: &str = "modules.json";
 
 /// Names the shards of weights too large for one file.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -41,15 +55,17 @@ pub(super) fn small<'a>(listing: impl IntoIterator<Item = &'a str>) -> Vec<Strin
 fn is_small(path: &str) -> bool {
     match path.split_once('/') {
         None => PLAIN.contains(&path),
-        // A sentence-transformers module: 1_Pooling, 2_Dense, ...
+        // A sentence-transformers module: 1_Pooling, query_0_SparseStaticEmbedding, ...
         Some((folder, file)) => is_module(folder) && (PLAIN.contains(&file) || file == ONE_FILE),
     }
 }
 
 fn is_module(folder: &str) -> bool {
-    let Some((number, name)) = folder.split_once('_') else { return false };
-    let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    !number.is_empty() && number.chars().all(|c| c.is_ascii_digit()) && !name.is_empty() && word(name)
+    let is_word = folder.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let mut parts = folder.split('_');
+    // The number, and the class after it.
+    is_word && parts.any(is_number) && parts.next().is_some_and(|class| !class.is_empty())
 }
 
 /// What decides between safetensors and ONNX.
@@ -118,6 +134,8 @@ mod tests {
             "1_Pooling/config.json",
             "2_Dense/model.safetensors",
             "2_Dense/pytorch_model.bin",
+            "query_0_SparseStaticEmbedding/model.safetensors",
+            "router_config.json",
             "x_Pooling/config.json",
             "../1_Up/config.json",
             "1_../config.json",
@@ -126,7 +144,16 @@ mod tests {
             "model.safetensors",
             "README.md",
         ];
-        assert_eq!(small(all), ["config.json", "1_Pooling/config.json", "2_Dense/model.safetensors"]);
+        assert_eq!(
+            small(all),
+            [
+                "config.json",
+                "1_Pooling/config.json",
+                "2_Dense/model.safetensors",
+                "query_0_SparseStaticEmbedding/model.safetensors",
+                "router_config.json",
+            ]
+        );
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptio
         Err(error) => return Err(explain(&client, name, revision, error).await),
     };
     let folder = download(&model, &store, name, &commit, options.prefer_onnx).await?;
+    cache::mark_whole(&store, name, &commit)?;
     if !cache::is_commit(revision) {
         cache::write_ref(&store, name, revision, &commit)?;
     }

@@ -11,6 +11,7 @@ pub(super) fn made_for(task: &Task) -> String {
         Task::TokenClassification { labels } => format!("a tagger of {} labels", labels.len()),
         Task::Embedding => "an embedding model".to_owned(),
         Task::SparseEmbedding => "a sparse embedding model".to_owned(),
+        Task::LateInteraction => "a late-interaction model".to_owned(),
         _ => "a model of another kind".to_owned(),
     }
 }
@@ -40,12 +41,12 @@ pub(super) fn proto_task(task: &Task) -> v1::Task {
     }
 }
 
-pub(super) fn proto_pooling(task: &Task, pooling: Pooling) -> v1::Pooling {
+pub(super) fn proto_pooling(task: &Task, pooling: Option<Pooling>) -> v1::Pooling {
     match (task, pooling) {
-        (Task::Embedding, Pooling::Cls) => v1::Pooling::Cls,
-        (Task::Embedding, Pooling::Mean) => v1::Pooling::Mean,
-        (Task::Embedding, Pooling::Max) => v1::Pooling::Max,
-        (Task::Embedding, Pooling::Last) => v1::Pooling::Last,
+        (Task::Embedding, Some(Pooling::Cls)) => v1::Pooling::Cls,
+        (Task::Embedding, Some(Pooling::Mean)) => v1::Pooling::Mean,
+        (Task::Embedding, Some(Pooling::Max)) => v1::Pooling::Max,
+        (Task::Embedding, Some(Pooling::Last)) => v1::Pooling::Last,
         _ => v1::Pooling::Unspecified,
     }
 }

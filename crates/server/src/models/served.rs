@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use sortie_engine::{Model, ModelInfo, Task};
+use sortie_engine::{Model, ModelInfo, Problem, Task};
 use sortie_proto::v1;
 use sortie_scheduler::{Health, Scheduler};
 
@@ -122,11 +122,11 @@ impl Served {
             task: proto_task(&info.task).into(),
             rpcs: self.rpcs().into_iter().map(str::to_owned).collect(),
             labels: info.task.labels().to_vec(),
-            multi_label: matches!(info.task, Task::SequenceClassification { multi_label: true, .. }),
+            multi_label: matches!(info.task, Task::SequenceClassification { problem: Problem::MultiLabel, .. }),
             max_length: number(info.max_length),
             dimensions: number(info.dimensions),
-            pooling: proto_pooling(&info.task, info.embed.pooling).into(),
-            normalize: info.embed.normalize,
+            pooling: proto_pooling(&info.task, info.pooling).into(),
+            normalize: info.normalize,
             prompts: info
                 .prompts
                 .iter()

@@ -62,7 +62,11 @@ pub(crate) fn text_rules(served: &Served, options: Option<TextOptions>) -> Resul
         .map(|text| Arc::new(PromptText { text: text.to_owned(), asked: false }));
     let asked = asked_prompt(&served.name, &info.prompts, options.prompt_name, options.prompt)?;
     Ok(TextRules {
-        fit: EncodeOptions { truncation, max_length: (options.max_length > 0).then_some(options.max_length as usize) },
+        fit: EncodeOptions {
+            truncation,
+            max_length: (options.max_length > 0).then_some(options.max_length as usize),
+            ..EncodeOptions::default()
+        },
         prompt: asked.or_else(|| default_prompt.clone()),
         default_prompt,
     })

@@ -1,6 +1,6 @@
 //! Small conversions shared by the RPCs.
 
-use sortie_engine::{Activation, EncodeOptions, Output, Task, Truncation};
+use sortie_engine::{Activation, EncodeOptions, Output, Problem, Task, Truncation};
 use sortie_proto::v1::{self, Input};
 
 use crate::{
@@ -45,7 +45,8 @@ pub(super) fn to_proto(activation: Activation) -> v1::Activation {
 pub(super) fn own_activation(task: &Task) -> Activation {
     match task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => Activation::Raw,
-        Task::SequenceClassification { multi_label: true, .. } => Activation::Sigmoid,
+        Task::SequenceClassification { problem: Problem::Regression, .. } => Activation::Raw,
+        Task::SequenceClassification { problem: Problem::MultiLabel, .. } => Activation::Sigmoid,
         Task::SequenceClassification { .. } | Task::TokenClassification { .. } => Activation::Softmax,
         _ => Activation::Raw,
     }

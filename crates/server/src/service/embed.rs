@@ -34,11 +34,11 @@ pub(super) async fn embed(
         format => format,
     };
     let pooling = match enum_value("pooling", request.pooling)? {
-        v1::Pooling::Unspecified => info.embed.pooling,
-        v1::Pooling::Cls => Pooling::Cls,
-        v1::Pooling::Mean => Pooling::Mean,
-        v1::Pooling::Max => Pooling::Max,
-        v1::Pooling::Last => Pooling::Last,
+        v1::Pooling::Unspecified => None,
+        v1::Pooling::Cls => Some(Pooling::Cls),
+        v1::Pooling::Mean => Some(Pooling::Mean),
+        v1::Pooling::Max => Some(Pooling::Max),
+        v1::Pooling::Last => Some(Pooling::Last),
     };
     let asked_dimensions = request.dimensions as usize;
     if asked_dimensions > info.dimensions {
@@ -49,7 +49,7 @@ pub(super) async fn embed(
     check_answer_size(served, request.inputs.len(), dimensions.saturating_mul(width(format)))?;
     let spec = EmbedSpec {
         pooling,
-        normalize: request.normalize.unwrap_or(info.embed.normalize),
+        normalize: request.normalize,
         dimensions: (asked_dimensions > 0).then_some(asked_dimensions),
     };
     let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Embedding(spec) };

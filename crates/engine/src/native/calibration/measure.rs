@@ -118,7 +118,7 @@ fn made_up(model: &NativeModel) -> Flat {
                 ids.iter_mut().skip(first).for_each(|there| *there = one);
             }
             let second = |t: usize| u32::from(e.segments > 1 && t >= first);
-            Sequence { ids, type_ids: (0..n).map(second).collect(), truncated: false }
+            Sequence { ids, type_ids: (0..n).map(second).collect(), ..Sequence::default() }
         })
         .collect();
     Flat::pack(&sequences, e.numbering())
@@ -153,9 +153,7 @@ mod tests {
     fn native(model: &Model) -> &NativeModel {
         match model.source() {
             Source::Native(native) => native,
-            Source::Generic(_) => panic!("not native"),
-            #[cfg(feature = "timed")]
-            Source::Timed(_) => panic!("not native"),
+            _ => panic!("not native"),
         }
     }
 

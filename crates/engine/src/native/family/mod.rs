@@ -74,6 +74,10 @@ pub(crate) struct Encoder {
     pub(crate) segments: usize,
     pub(crate) eps: f32,
     pub(crate) act: Pointwise,
+    /// Id of the pad token, where a text may spell it out: it then has the pad's own position.
+    pub(crate) pad: Option<u32>,
+    /// Sequences may end in tokens that are not attended to.
+    pub(crate) unseen: bool,
     /// Put before encoder tensor names, for example `bert.`.
     pub(crate) prefix: String,
 }
@@ -86,7 +90,7 @@ impl Encoder {
 
     /// How the places of its tokens are counted.
     pub(crate) fn numbering(&self) -> Places {
-        Places { first: self.first_position, segments: self.segments.max(1) }
+        Places { first: self.first_position, segments: self.segments.max(1), pad: self.pad }
     }
 
     /// Weights of its layers: four products of the attention and two of the feed-forward part each. Biases and norms are
@@ -113,6 +117,7 @@ impl Encoder {
                 format!("position_embedding_type {kind} is not served natively; an ONNX export of the model will be"),
             ));
         }
+        config.refuse_unserved(folder)?;
         if config.is_decoder {
             return Err(LoadError::unsupported(&path, "is_decoder is set; only encoders are served"));
         }
@@ -167,6 +172,11 @@ impl Encoder {
             first_position,
             segments,
             eps: eps as f32,
+            pad: match family {
+                Family::Roberta => config.pad_token_id.map_or(Some(1), |pad| u32::try_from(pad).ok()),
+                _ => None,
+            },
+            unseen: false,
             act: Pointwise::named(act).ok_or_else(|| {
                 LoadError::unsupported(
                     &path,

@@ -4,10 +4,11 @@
 //! | --- | --- | --- |
 //! | sequence classification | `output`: logits | one a sequence |
 //! | token classification | `output`: logits | one a token |
-//! | embedding | `output`: states | one a token; pooled on the host |
+//! | states, for vectors or a cross-encoder of modules | `output`: states | one a token; pooled on the host |
 //! | … on a GPU, besides | `picked`: one row of each sequence that the host names | one a sequence |
 //! | … where mean or largest is the model's own | `pooled` | one a sequence |
 //! | sparse embedding | `output`: logits | one a sequence: the largest of its tokens' |
+//! | … by a sum | `output`: weights | one a sequence: the sum over its tokens |
 //!
 //! What a run does not ask for is not copied back. Past the encoder all is f32, but
 //! for the product with the vocabulary, which is most of a sparse model's work.
@@ -15,7 +16,7 @@
 use super::{
     super::{
         family::{Encoder, Family, Pointwise},
-        kernel::SEGMENT_MAX,
+        kernel::{SEGMENT_MAX, SEGMENT_SUM, TWICE},
     },
     encoder::{WORDS, Wanted, linear, norm, pointwise},
     names::{OUTPUT, PICKED, POOLED, input},
@@ -25,50 +26,71 @@ use crate::{
     error::LoadError,
     folder::weights::Weights,
     onnx::{Attr, Builder, Elem, ONNX, SORTIE, Size},
-    task::{Pooling, Task},
+    post::SparseTransform,
+    task::Pooling,
 };
 
-/// Which rows of the last hidden states the head of `task` reads.
-pub(crate) fn wanted(task: &Task) -> Wanted {
-    match task {
-        Task::SequenceClassification { .. } => Wanted::First,
+/// What sits on top of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// So many logits a sequence.
+    Sequence(usize),
+    /// So many logits a token.
+    Tokens(usize),
+    /// Nothing: the states themselves.
+    States,
+    /// A masked-LM head: the largest logits of each sequence, or the sum of its transformed logits.
+    Vocabulary {
+        /// What is summed; `None` takes the largest.
+        sum: Option<SparseTransform>,
+    },
+}
+
+impl Head {
+    /// Whether an output row is one token's.
+    pub(crate) fn is_per_token(self) -> bool {
+        matches!(self, Head::Tokens(_) | Head::States)
+    }
+}
+
+/// Which rows of the last hidden states a head reads.
+pub(crate) fn wanted(head: Head) -> Wanted {
+    match head {
+        Head::Sequence(_) => Wanted::First,
         _ => Wanted::All,
     }
 }
 
 /// Writes the head over the hidden states `x`, of the rows that are [`wanted`], and declares the graph's outputs.
-/// `pooling` is the model's own. Returns the width of an output row.
+/// `pooling` is the one that the model's vectors have by themselves, where it is a single one. Returns the width of an output row.
 pub(crate) fn head(
     b: &mut Builder,
     e: &Encoder,
     w: &Weights,
-    task: &Task,
-    pooling: Pooling,
+    head: Head,
+    pooling: Option<Pooling>,
     x: &str,
 ) -> Result<usize, LoadError> {
-    let width = match task {
-        Task::SequenceClassification { labels, .. } => sequence(b, e, w, labels.len(), x)?,
-        Task::TokenClassification { labels } => {
+    let width = match head {
+        Head::Sequence(labels) => sequence(b, e, w, labels, x)?,
+        Head::Tokens(labels) => {
             let x = b.go_on_in(Elem::F32, "head/states", x);
-            linear(b, w, OUTPUT, "classifier", e.hidden, labels.len(), &x)?;
-            labels.len()
+            linear(b, w, OUTPUT, "classifier", e.hidden, labels, &x)?;
+            labels
         }
-        Task::Embedding => {
+        Head::States => {
             embedding(b, e, pooling, x);
             e.hidden
         }
-        Task::SparseEmbedding => sparse(b, e, w, x)?,
+        Head::Vocabulary { sum } => sparse(b, e, w, sum, x)?,
     };
-    let rows = match task {
-        Task::TokenClassification { .. } | Task::Embedding => "tokens",
-        _ => "sequences",
-    };
+    let rows = if head.is_per_token() { "tokens" } else { "sequences" };
     b.output(OUTPUT, Elem::F32, &[Size::Named(rows), Size::Of(width)]);
     Ok(width)
 }
 
 /// The states, and on a GPU one row a sequence.
-fn embedding(b: &mut Builder, e: &Encoder, pooling: Pooling, x: &str) {
+fn embedding(b: &mut Builder, e: &Encoder, pooling: Option<Pooling>, x: &str) {
     if b.target().is_cpu() || b.elem() == Elem::F32 {
         b.node(ONNX, "Identity", OUTPUT, &[x], &[]);
     } else {
@@ -81,13 +103,13 @@ fn embedding(b: &mut Builder, e: &Encoder, pooling: Pooling, x: &str) {
     let row = b.input(input::PICKED_ROW, Elem::I32, &[Size::Named("sequences")]);
     b.node(ONNX, "Gather", PICKED, &[OUTPUT, &row], &[]);
     match pooling {
-        Pooling::Mean => {
+        Some(Pooling::Mean) => {
             pooling::mean(b, POOLED, OUTPUT);
         }
-        Pooling::Max => {
+        Some(Pooling::Max) => {
             pooling::largest(b, POOLED, OUTPUT, e.longest());
         }
-        Pooling::Cls | Pooling::Last => {
+        _ => {
             b.output(PICKED, Elem::F32, &rows);
             return;
         }
@@ -113,7 +135,13 @@ fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -
 }
 
 /// A masked-LM head: transform, then the word embeddings turned round.
-fn sparse(b: &mut Builder, e: &Encoder, w: &Weights, x: &str) -> Result<usize, LoadError> {
+fn sparse(
+    b: &mut Builder,
+    e: &Encoder,
+    w: &Weights,
+    sum: Option<SparseTransform>,
+    x: &str,
+) -> Result<usize, LoadError> {
     let (dense, norm_name, decoder, bias) = match e.family {
         Family::Bert => (
             "cls.predictions.transform.dense",
@@ -151,7 +179,13 @@ fn sparse(b: &mut Builder, e: &Encoder, w: &Weights, x: &str) -> Result<usize, L
     if b.target().is_cpu() {
         let bias = b.weight(bias_name, &[e.vocab], bias.data);
         let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
-        b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]);
+        match sum {
+            None => b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]),
+            Some(transform) => {
+                let twice = Attr::Int(TWICE, i64::from(transform == SparseTransform::LogLog));
+                b.node(SORTIE, SEGMENT_SUM, OUTPUT, &[&logits, input::CUMULATIVE], &[twice])
+            }
+        };
         return Ok(e.vocab);
     }
     let t = pooling::chunked(b, "head/chunked", &t);

@@ -7,4 +7,4 @@ pub(super) mod pooling;
 pub(super) mod self_attention;
 
 pub(super) use encoder::{Wanted, encoder};
-pub(super) use head::{head, wanted};
+pub(super) use head::{Head, head, wanted};

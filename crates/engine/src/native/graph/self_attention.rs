@@ -16,7 +16,9 @@ use super::{
     super::{
         calibration::add_through,
         family::{Encoder, LayerNames},
-        kernel::{ATTENTION, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, takes_query_key_value},
+        kernel::{
+            ATTENTION, GAPS, HAS_KEYS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, takes_query_key_value,
+        },
     },
     names::input,
 };
@@ -84,7 +86,18 @@ fn attention(b: &mut Builder, e: &Encoder, edge: &str, name: &str, qkv: &str, bi
     let bias_name = format!("{name}_bias");
     if b.target().is_cpu() {
         let bias = b.weight(bias_name, &[3 * e.hidden], bias);
-        return b.node(domain, ATTENTION, edge, &[qkv, &bias, input::CUMULATIVE], &heads);
+        if !e.unseen {
+            return b.node(domain, ATTENTION, edge, &[qkv, &bias, input::CUMULATIVE], &heads);
+        }
+        let keys = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);
+        let [heads] = heads;
+        return b.node(
+            domain,
+            ATTENTION,
+            edge,
+            &[qkv, &bias, input::CUMULATIVE, &keys],
+            &[heads, Attr::Int(HAS_KEYS, 1)],
+        );
     }
     let offset = token_offset(b);
     // The operator has no bf16 kernel; what goes in has been through a norm and a product, and fits f16.

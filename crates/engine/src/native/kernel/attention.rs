@@ -3,7 +3,8 @@
 //! For the tokens of one sequence and one head of size `d`:
 //! `out = softmax(Q·Kᵀ / √d) · V`. Rows of the flat projection hold, head by
 //! head, that head's query, key and value (`3·d` numbers), as ONNX Runtime's
-//! PackedMultiHeadAttention wants them; the bias is added here, on the way in.
+//! PackedMultiHeadAttention wants them; the bias is added here, on the way in. Keys and values may be fewer than
+//! queries: tokens at the end that ask and are not seen.
 //!
 //! Keys are turned on their side once, so that both products run along rows with
 //! the sums of [`QUERIES`] queries in registers. The exponential is a polynomial on
@@ -29,6 +30,8 @@ pub(crate) struct Head {
     pub(crate) start: usize,
     /// Tokens in it.
     pub(crate) len: usize,
+    /// Those of them, the first, that are attended to; the rest ask and are not seen.
+    pub(crate) keys: usize,
     /// Which head.
     pub(crate) head: usize,
     /// Heads in all.
@@ -77,14 +80,14 @@ impl WithSimd for Attend<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { head: Head { start, len, head, heads, size }, qkv, bias, scratch, write } = self;
+        let Self { head: Head { start, len, keys: seen, head, heads, size }, qkv, bias, scratch, write } = self;
         let row = heads * 3 * size;
         let at = head * 3 * size;
         let bias = &bias[at..at + 3 * size];
         // Rounded up to whole passes; nothing read there changes a sum.
         let pass = VECTORS * S::F32_LANES;
-        let (wide, deep) = (len.next_multiple_of(pass), size.next_multiple_of(pass));
-        scratch.load(qkv, bias, (start, len, size), (row, at), (wide, deep));
+        let (wide, deep) = (seen.next_multiple_of(pass), size.next_multiple_of(pass));
+        scratch.load(qkv, bias, (start, seen, size), (row, at), (wide, deep));
         let Scratch { keys, values, weights, queries, results } = scratch;
 
         for first in (0..len).step_by(QUERIES) {
@@ -103,12 +106,12 @@ impl WithSimd for Attend<'_> {
             }
             let mut scales = [0.0; QUERIES];
             for (scale, w) in scales.iter_mut().zip(weights.chunks_exact_mut(wide)) {
-                w[len..].fill(f32::NEG_INFINITY);
+                w[seen..].fill(f32::NEG_INFINITY);
                 *scale = 1.0 / exponentiate(simd, w);
             }
             for d in (0..deep).step_by(pass) {
                 // Weights·V: each weight times a stretch of its token's value.
-                let each = (0..len).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
+                let each = (0..seen).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
                 let sums = products(simd, each.zip(values.chunks_exact(deep).map(|v| &v[d..d + pass])));
                 store::<S>(sums, results, deep, d);
             }
@@ -243,13 +246,13 @@ mod tests {
         };
         let mut out = Vec::new();
         for i in 0..h.len {
-            let s: Vec<f64> = (0..h.len)
+            let s: Vec<f64> = (0..h.keys)
                 .map(|j| (0..h.size).map(|d| part(i, 0, d) * part(j, 1, d)).sum::<f64>() / (h.size as f64).sqrt())
                 .collect();
             let m = s.iter().copied().fold(f64::MIN, f64::max);
             let e: Vec<f64> = s.iter().map(|x| (x - m).exp()).collect();
             let z: f64 = e.iter().sum();
-            out.extend((0..h.size).map(|d| (0..h.len).map(|j| e[j] * part(j, 2, d)).sum::<f64>() / z));
+            out.extend((0..h.size).map(|d| (0..h.keys).map(|j| e[j] * part(j, 2, d)).sum::<f64>() / z));
         }
         out
     }
@@ -280,8 +283,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_length_and_size_agrees_with_the_formula(len in 1usize..70, size in 1usize..70, before in 0usize..5, head in 0usize..3, seed: u64, spread in 0.1f32..8.0) {
-            let h = Head { start: before, len, head, heads: 3, size };
+        fn every_length_and_size_agrees_with_the_formula(len in 1usize..70, unseen in 0usize..70, size in 1usize..70, before in 0usize..5, head in 0usize..3, seed: u64, spread in 0.1f32..8.0) {
+            let h = Head { start: before, len, keys: len - unseen.min(len - 1), head, heads: 3, size };
             check(h, before + len + 2, seed, spread, attend);
             check(h, before + len + 2, seed, spread, scalar);
         }
@@ -302,7 +305,7 @@ mod tests {
 
     #[test]
     fn not_a_number_is_passed_on() {
-        let h = Head { start: 0, len: 3, head: 0, heads: 1, size: 4 };
+        let h = Head { start: 0, len: 3, keys: 3, head: 0, heads: 1, size: 4 };
         let mut qkv = vec![0.5; 3 * 12];
         qkv[5] = f32::NAN;
         let mut out = Vec::new();

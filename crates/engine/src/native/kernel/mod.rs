@@ -1,4 +1,4 @@
-//! Operators of ours, registered with ONNX Runtime under the domain `sortie`: attention and a maximum for the processor,
+//! Operators of ours, registered with ONNX Runtime under the domain `sortie`: attention and reductions for the processor,
 //! products of cublasLt for CUDA, and stand-ins for the latter in tests.
 
 mod attention;
@@ -8,7 +8,7 @@ mod operator;
 mod packed_attention;
 mod query_key_value;
 mod reserve;
-mod segment_max;
+mod segments;
 #[cfg(test)]
 mod stand_in;
 #[cfg(test)]
@@ -22,14 +22,18 @@ pub(super) use self::{
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
     operator::NUM_HEADS,
-    packed_attention::ATTENTION,
+    packed_attention::{ATTENTION, HAS_KEYS},
     query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},
     reserve::{GAPS, RESERVE},
-    segment_max::SEGMENT_MAX,
+    segments::{SEGMENT_MAX, SEGMENT_SUM, TWICE},
 };
 use self::{
-    bias_gelu::BiasGelu, gpu::CUDA_PROVIDER, packed_attention::PackedAttention, query_key_value::QueryKeyValue,
-    reserve::Reserve, segment_max::SegmentMax,
+    bias_gelu::BiasGelu,
+    gpu::CUDA_PROVIDER,
+    packed_attention::PackedAttention,
+    query_key_value::QueryKeyValue,
+    reserve::Reserve,
+    segments::{SegmentMax, SegmentSum},
 };
 use crate::{cuda::Products, onnx::SORTIE};
 
@@ -38,7 +42,7 @@ pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
 /// The operators of a session on the processor.
 pub(super) fn cpu_domain() -> Result<OperatorDomain> {
-    let domain = OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?;
+    let domain = OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?.add(SegmentSum)?;
     #[cfg(test)]
     let domain = stand_in::add(domain)?;
     Ok(domain)

@@ -22,7 +22,10 @@ use ort::{
 };
 
 use super::{
-    super::graph::names::{OUTPUT, PICKED, POOLED},
+    super::graph::{
+        Head,
+        names::{OUTPUT, PICKED, POOLED},
+    },
     buckets::{Bucket, Grid},
     host::{Group, NativeHost, Numbers, Outputs},
     inputs::{self, HostTensor, Values},
@@ -31,7 +34,6 @@ use super::{
 use crate::{
     cuda::{self, Memory, Piece, RunFault},
     runtime::session::GRAPH_ID,
-    task::Task,
 };
 
 /// Device memory that all captured graphs of a session may take together. Each needs
@@ -161,8 +163,8 @@ struct Rows {
 
 /// Which outputs a graph computes for: rows of sequences where the head has them.
 fn outputs(host: &NativeHost) -> Outputs {
-    match host.task {
-        Task::Embedding => Outputs { whole: false, ..host.has },
+    match host.head {
+        Head::States if host.has.picked => Outputs { whole: false, ..host.has },
         _ => Outputs { whole: true, picked: false, pooled: false },
     }
 }
@@ -200,10 +202,7 @@ impl CapturedShape {
         }
         let mut given = Vec::new();
         for name in wanted.names() {
-            let rows = match (&host.task, name) {
-                (Task::TokenClassification { .. } | Task::Embedding, OUTPUT) => rows.tokens,
-                _ => rows.sequences,
-            };
+            let rows = if name == OUTPUT && host.head.is_per_token() { rows.tokens } else { rows.sequences };
             let mut tensor = Tensor::<f32>::new(&allocator, [rows as i64, host.width as i64])?;
             let piece = Piece { address: tensor.data_ptr_mut(), bytes: rows * host.width * size_of::<f32>() };
             binding.bind_output(name, tensor)?;

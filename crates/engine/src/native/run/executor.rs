@@ -14,7 +14,10 @@ use super::buckets::Grid;
 use super::{
     super::{
         NativeModel,
-        graph::names::{OUTPUT, PICKED, POOLED},
+        graph::{
+            Head,
+            names::{OUTPUT, PICKED, POOLED},
+        },
     },
     cuda_graphs::{CapturedGraphs, Graphs},
     host::{Group, NativeBatch, NativeHost, NativeRaw, Numbers, Outputs},
@@ -22,8 +25,7 @@ use super::{
     session,
 };
 use crate::{
-    cuda::RunFault, device::Device, error::LoadError, onnx::Target, options::LoadOptions,
-    runtime::session::run_eagerly, task::Task,
+    cuda::RunFault, device::Device, error::LoadError, onnx::Target, options::LoadOptions, runtime::session::run_eagerly,
 };
 
 /// Halves of the activations' bytes that are reserved: a half more than they are, for the gaps between them.
@@ -58,7 +60,7 @@ impl NativeExecutor {
         };
         let mut options = options.clone();
         // The rows of such a graph are no function of a batch's shape, so none of it could be captured (see `session::load`).
-        options.cuda.graphs &= model.task != Task::SparseEmbedding;
+        options.cuda.graphs &= !matches!(model.head, Head::Vocabulary { .. });
         match Self::load(model, &options, device, target) {
             // The device is fine and the model may be: graphs are worth less than serving.
             Err(LoadError::Session { source, .. }) if device != Device::Cpu && options.cuda.graphs => {

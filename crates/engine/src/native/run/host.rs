@@ -4,15 +4,21 @@
 //! A batch is cut into *groups* where one run would need too much memory; each group
 //! is one run. A group that fits a bucket of the grid is brought to its shape.
 
+use std::sync::Arc;
+
 use super::{
-    super::graph::names::{OUTPUT, PICKED, POOLED},
+    super::graph::{
+        Head,
+        names::{OUTPUT, PICKED, POOLED},
+    },
     buckets::{Bucket, Grid},
     inputs::{self, HostTensor, Rows},
     packing::{Bounds, Flat, Places},
 };
 use crate::{
-    item::{ItemFault, Output, Want, WorkItem},
-    post::{self, Dense},
+    folder::{Route, Routes},
+    item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
+    post,
     task::{Pooling, Task},
 };
 
@@ -119,7 +125,8 @@ pub(crate) struct NativeHost {
     pub(crate) bounds: Bounds,
     pub(crate) numbering: Places,
     pub(crate) task: Task,
-    pub(crate) dense: Vec<Dense>,
+    pub(crate) head: Head,
+    pub(crate) routes: Arc<Routes>,
     /// Numbers in an output row.
     pub(crate) width: usize,
     /// Inputs the graph takes.
@@ -127,7 +134,7 @@ pub(crate) struct NativeHost {
     /// Outputs the graph has.
     pub(crate) has: Outputs,
     /// What [`POOLED`] is, where there is one.
-    pub(crate) pooling: Pooling,
+    pub(crate) pooling: Option<Pooling>,
     /// Shapes that graphs are captured for.
     pub(crate) grid: Option<Grid>,
 }
@@ -147,8 +154,9 @@ impl NativeHost {
             (&self.task, item.want),
             (Task::SequenceClassification { .. }, Want::Logits)
                 | (Task::TokenClassification { .. }, Want::TokenLogits)
-                | (Task::Embedding, Want::Embedding(_))
+                | (Task::Embedding, Want::Embedding(_) | Want::TokenEmbeddings)
                 | (Task::SparseEmbedding, Want::Sparse)
+                | (Task::LateInteraction, Want::TokenEmbeddings)
         );
         if !suits {
             return Some(ItemFault::WrongWant(item.want.name()));
@@ -158,8 +166,8 @@ impl NativeHost {
 
     /// Cuts work where one run would need too much memory.
     fn cut(&self, items: &[&WorkItem], ready: &[usize]) -> Vec<Vec<usize>> {
-        let most_tokens = match self.task {
-            Task::SparseEmbedding => MAX_SPARSE_BYTES / (self.width * size_of::<f32>()).max(1),
+        let most_tokens = match self.head {
+            Head::Vocabulary { .. } => MAX_SPARSE_BYTES / (self.width * size_of::<f32>()).max(1),
             _ => usize::MAX,
         };
         let most_members = if self.has.pooled { MAX_MEMBERS } else { usize::MAX };
@@ -193,26 +201,39 @@ impl NativeHost {
         }
         let mut outputs = Outputs::default();
         for &i in &places {
-            match self.source(items[i].want) {
+            match self.source(items[i]) {
                 RowSource::Whole => outputs.whole = true,
                 RowSource::Picked => outputs.picked = true,
                 RowSource::Pooled => outputs.pooled = true,
             }
         }
-        let last = |&i: &usize| matches!(items[i].want, Want::Embedding(e) if e.pooling == Pooling::Last);
+        let last = |&i: &usize| self.device_pooling(items[i]) == Some(Pooling::Last);
         let picked: Vec<bool> = places.iter().map(last).collect();
-        let rows = if self.task == Task::SparseEmbedding { Rows::Chunks } else { Rows::Tokens };
+        let rows = if matches!(self.head, Head::Vocabulary { .. }) { Rows::Chunks } else { Rows::Tokens };
         let inputs = inputs::tensors(flat, &self.inputs, longest, &picked, rows);
         Group { places, cumulative, inputs, outputs, bucket: fit.map(|(number, bucket, _)| (number, bucket)) }
     }
 
+    /// The chain of a sequence's route.
+    fn route(&self, sequence: &Sequence) -> Option<&Route> {
+        self.routes.of(sequence.role)
+    }
+
+    /// The pooling of an item that a device may do.
+    fn device_pooling(&self, item: &WorkItem) -> Option<Pooling> {
+        let spec = match item.want {
+            Want::Embedding(spec) => spec,
+            Want::Logits if self.head == Head::States => EmbedSpec::default(),
+            _ => return None,
+        };
+        self.route(&item.sequence).and_then(|route| route.chain.device_pooling(&spec, &item.sequence))
+    }
+
     /// Which output holds what is wanted.
-    fn source(&self, want: Want) -> RowSource {
-        match want {
-            Want::Embedding(e) if self.has.picked && matches!(e.pooling, Pooling::Cls | Pooling::Last) => {
-                RowSource::Picked
-            }
-            Want::Embedding(e) if self.has.pooled && e.pooling == self.pooling => RowSource::Pooled,
+    fn source(&self, item: &WorkItem) -> RowSource {
+        match self.device_pooling(item) {
+            Some(Pooling::Cls | Pooling::Last) if self.has.picked => RowSource::Picked,
+            Some(pooling) if self.has.pooled && Some(pooling) == self.pooling => RowSource::Pooled,
             _ => RowSource::Whole,
         }
     }
@@ -224,7 +245,7 @@ impl NativeHost {
         for (places, cumulative, numbers) in raw.groups {
             for (k, &place) in places.iter().enumerate() {
                 if let (Some(answer), Some(item)) = (answers.get_mut(place), items.get(place)) {
-                    *answer = self.answer(item.want, k, &cumulative, &numbers);
+                    *answer = self.answer(item, k, &cumulative, &numbers);
                 }
             }
         }
@@ -233,23 +254,32 @@ impl NativeHost {
     }
 
     /// The answer of the `k`th item of a group.
-    fn answer(&self, want: Want, k: usize, cumulative: &[i32], numbers: &Numbers) -> Result<Output, ItemFault> {
+    fn answer(&self, item: &WorkItem, k: usize, cumulative: &[i32], numbers: &Numbers) -> Result<Output, ItemFault> {
         let bound = |at: usize| cumulative.get(at).and_then(|&c| usize::try_from(c).ok()).unwrap_or(0);
         let one = k..k + 1;
-        let (from, rows) = match (self.source(want), want) {
-            (RowSource::Picked, _) => (&numbers.picked, one),
-            (RowSource::Pooled, _) => (&numbers.pooled, one),
-            (RowSource::Whole, Want::TokenLogits | Want::Embedding(_)) => (&numbers.whole, bound(k)..bound(k + 1)),
-            (RowSource::Whole, Want::Logits | Want::Sparse) => (&numbers.whole, one),
+        let (from, rows) = match self.source(item) {
+            RowSource::Picked => (&numbers.picked, one),
+            RowSource::Pooled => (&numbers.pooled, one),
+            RowSource::Whole if self.head.is_per_token() => (&numbers.whole, bound(k)..bound(k + 1)),
+            RowSource::Whole => (&numbers.whole, one),
         };
         let short = || ItemFault::Run("the model gave fewer numbers than it should".into());
         let part = from.get(rows.start * self.width..rows.end * self.width).ok_or_else(short)?;
-        Ok(match want {
+        let route = self.route(&item.sequence).ok_or(ItemFault::WrongWant("texts of this role"))?;
+        let vector = |spec: &EmbedSpec| match self.source(item) {
+            RowSource::Whole => route.chain.vector(part, self.width, &item.sequence, spec),
+            _ => route.chain.vector_of_row(part.to_vec(), &item.sequence, spec),
+        };
+        Ok(match item.want {
+            Want::Logits if self.head == Head::States => Output::Logits(vector(&EmbedSpec::default())?),
             Want::Logits => Output::Logits(finite(part)?),
             Want::TokenLogits => Output::TokenLogits(finite(part)?),
-            // One row is its own pool, whichever pooling.
-            Want::Embedding(spec) => Output::Embedding(post::embed(part, self.width, &spec, &self.dense)?),
-            Want::Sparse => Output::Sparse(post::sparse_weights(part)?),
+            Want::Embedding(spec) => Output::Embedding(vector(&spec)?),
+            Want::TokenEmbeddings => Output::TokenEmbeddings(route.chain.tokens(part, self.width, &item.sequence)?),
+            Want::Sparse => {
+                let rule = route.sparse.unwrap_or_default();
+                Output::Sparse(if rule.sum { rule.of_weights(part)? } else { rule.of_largest(part)? })
+            }
         })
     }
 }

@@ -55,11 +55,12 @@ impl HostTensor {
 }
 
 /// Every name that a graph of ours may take.
-pub(crate) const INPUTS: [&str; 13] = [
+pub(crate) const INPUTS: [&str; 14] = [
     input::IDS,
     input::PLACES,
     input::CUMULATIVE,
     input::FIRST,
+    input::KEYS,
     input::TOKEN_OFFSET,
     input::PICKED_ROW,
     input::OWNER,
@@ -139,6 +140,7 @@ pub(crate) fn tensors(
         (input::PLACES, flat.places),
         (input::CUMULATIVE, flat.cumulative),
         (input::FIRST, flat.first),
+        (input::KEYS, flat.keys),
     ] {
         if names.contains(&name) {
             made.push(HostTensor { name, shape: vec![values.len()], values: Values::I32(values) });
@@ -252,7 +254,7 @@ mod tests {
         #[test]
         fn shapes_fit_their_values(lengths in lengths(), picked in prop::collection::vec(any::<bool>(), 12)) {
             let sequences: Vec<_> = lengths.iter().map(|&n| crate::item::Sequence { ids: vec![1; n], ..Default::default() }).collect();
-            let flat = Flat::pack(&sequences, Places { first: 2, segments: 2 });
+            let flat = Flat::pack(&sequences, Places { first: 2, segments: 2, pad: None });
             let longest = *lengths.iter().max().unwrap();
             let made = tensors(flat.clone(), &INPUTS, longest, &picked, Rows::Tokens);
             prop_assert_eq!(made.len(), INPUTS.len());

@@ -14,6 +14,8 @@ pub(crate) struct Flat {
     pub(crate) places: Vec<i32>,
     pub(crate) cumulative: Vec<i32>,
     pub(crate) first: Vec<i32>,
+    /// Tokens of each sequence that are not query expansion.
+    pub(crate) keys: Vec<i32>,
 }
 
 /// How places are counted.
@@ -23,6 +25,8 @@ pub(crate) struct Places {
     pub(crate) first: usize,
     /// Segments of the model, at least one.
     pub(crate) segments: usize,
+    /// In RoBERTa's families: an id that is not counted, and has the position before the first.
+    pub(crate) pad: Option<u32>,
 }
 
 impl Places {
@@ -30,6 +34,13 @@ impl Places {
     fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
         let (first, step) = ((self.first * self.segments) as i32, self.segments as i32);
         (0..tokens as i32).map(move |i| first + i * step)
+    }
+
+    /// Places of ids among which `pad` stands.
+    fn around(self, pad: u32, ids: &[u32]) -> impl Iterator<Item = i32> {
+        let mut counted = self.run(ids.len());
+        let apart = (self.first.saturating_sub(1) * self.segments) as i32;
+        ids.iter().map(move |&id| if id == pad { apart } else { counted.next().unwrap_or(apart) })
     }
 }
 
@@ -92,6 +103,7 @@ impl Flat {
         self.first.push(start as i32);
         self.ids.resize(start + tokens, 0);
         self.places.extend(places.run(tokens));
+        self.keys.push(tokens as i32);
         self.cumulative.push(self.ids.len() as i32);
     }
 
@@ -100,17 +112,31 @@ impl Flat {
         let sequences = sequences.into_iter();
         let (count, tokens) = sequences.clone().fold((0, 0), |(count, tokens), s| (count + 1, tokens + s.len()));
         let room = Vec::<i32>::with_capacity;
-        let mut f = Flat { ids: room(tokens), places: room(tokens), cumulative: room(count + 1), first: room(count) };
+        let mut f = Flat {
+            ids: room(tokens),
+            places: room(tokens),
+            cumulative: room(count + 1),
+            first: room(count),
+            keys: room(count),
+        };
         f.cumulative.push(0);
         // A whole sequence at a time: these are copies, where a token at a time is three checked pushes.
         for s in sequences {
             f.first.push(f.ids.len() as i32);
             f.ids.extend(s.ids.iter().map(|&id| id as i32));
-            if s.type_ids.is_empty() || places.segments < 2 {
+            if let Some(pad) = places.pad.filter(|pad| s.ids.contains(pad)) {
+                f.places.extend(
+                    places
+                        .around(pad, &s.ids)
+                        .enumerate()
+                        .map(|(i, place)| place + if places.segments < 2 { 0 } else { s.type_id(i) as i32 }),
+                );
+            } else if s.type_ids.is_empty() || places.segments < 2 {
                 f.places.extend(places.run(s.len()));
             } else {
                 f.places.extend(places.run(s.len()).zip(&s.type_ids).map(|(place, &t)| place + t as i32));
             }
+            f.keys.push((s.len() - s.expansion.min(s.len().saturating_sub(1))) as i32);
             f.cumulative.push(f.ids.len() as i32);
         }
         f
@@ -123,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sequence(ids: Vec<u32>) -> Sequence {
-        Sequence { ids, type_ids: vec![], truncated: false }
+        Sequence { ids, ..Sequence::default() }
     }
 
     proptest! {
@@ -138,7 +164,7 @@ mod tests {
             for s in sequences.iter_mut().step_by(2) {
                 s.type_ids = (0..s.len()).map(|k| (k % segments) as u32).collect();
             }
-            let mut f = Flat::pack(&sequences, Places { first, segments });
+            let mut f = Flat::pack(&sequences, Places { first, segments, pad: None });
             prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
             for (i, s) in sequences.iter().enumerate() {
                 let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
@@ -151,10 +177,25 @@ mod tests {
                 }
             }
             let before = f.places.len();
-            f.fill(3, Places { first, segments });
+            f.fill(3, Places { first, segments, pad: None });
             let filled: Vec<usize> = f.places[before..].iter().map(|&p| p as usize).collect();
             prop_assert_eq!(filled, (first..first + 3).map(|p| p * segments).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_pad_that_a_text_spells_out_is_not_counted() {
+        let places = Places { first: 2, segments: 1, pad: Some(1) };
+        let f = Flat::pack(&[sequence(vec![0, 20, 1, 22, 2]), sequence(vec![0, 5])], places);
+        assert_eq!(f.places, [2, 3, 1, 4, 5, 2, 3]);
+    }
+
+    #[test]
+    fn tokens_of_an_expansion_are_no_keys() {
+        let query = Sequence { expansion: 3, ..sequence(vec![1; 5]) };
+        let all = Sequence { expansion: 9, ..sequence(vec![1; 2]) };
+        let f = Flat::pack(&[query, all, sequence(vec![1; 4])], Places { first: 0, segments: 1, pad: None });
+        assert_eq!(f.keys, [2, 1, 4], "one token at least is seen");
     }
 
     #[test]
@@ -164,7 +205,7 @@ mod tests {
         assert!(b.check(&sequence(vec![1, 10])).unwrap_err().contains("vocabulary of 10"));
         assert!(b.check(&sequence(vec![])).unwrap_err().contains("no token"));
         assert!(b.check(&sequence(vec![1; 4])).unwrap_err().contains("3 positions"));
-        let two = Sequence { ids: vec![1, 2], type_ids: vec![0, 2], truncated: false };
+        let two = Sequence { ids: vec![1, 2], type_ids: vec![0, 2], ..Sequence::default() };
         assert!(b.check(&two).unwrap_err().contains("type id 2"));
         assert!(Bounds { segments: 0, ..b }.check(&two).is_ok());
     }

@@ -46,9 +46,9 @@ pub(crate) fn write(
     form: &Form,
 ) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
     let mut b = Builder::new(target).with(form.own);
-    let wanted = graph::wanted(&model.task);
+    let wanted = graph::wanted(model.head);
     let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
-    let width = graph::head(&mut b, &model.encoder, &model.weights, &model.task, model.pooling, &hidden)?;
+    let width = graph::head(&mut b, &model.encoder, &model.weights, model.head, model.pooling, &hidden)?;
     let (proto, weights) = b.finish();
     Ok((proto, weights, width))
 }
@@ -126,6 +126,7 @@ pub(crate) fn load(
     device: Device,
     target: Target,
 ) -> Result<(Session, NativeHost, Option<Memory>), LoadError> {
+    model.refuse_device(device)?;
     let path = &model.folder;
     let bad = refused(path);
     let using = || (device != Device::Cpu).then(cuda::using);
@@ -163,7 +164,8 @@ pub(crate) fn load(
         },
         numbering: model.encoder.numbering(),
         task: model.task.clone(),
-        dense: model.dense.clone(),
+        head: model.head,
+        routes: Arc::clone(&model.routes),
         width,
         inputs: INPUTS.into_iter().filter(takes).collect(),
         has: Outputs { whole: true, picked: gives(PICKED), pooled: gives(POOLED) },

@@ -4,16 +4,19 @@
 mod golden;
 mod numbers;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::NativeModel;
 use crate::{
-    folder::{config::Config, sentence::Sentence},
+    folder::{Folder, Routes},
     model::{Model, Source},
     options::LoadOptions,
-    task::{Pooling, Task},
+    task::Task,
 };
 
 /// A tiny model folder with its expected outputs.
@@ -28,7 +31,7 @@ fn open(name: &str, options: &LoadOptions) -> Model {
 fn native(model: &Model) -> &NativeModel {
     match model.source() {
         Source::Native(native) => native,
-        Source::Generic(_) => panic!("not native"),
+        _ => panic!("not native"),
     }
 }
 
@@ -61,7 +64,8 @@ fn masked_lm() -> (tempfile::TempDir, NativeModel) {
     }
     safetensors::serialize_to_file(tensors, None, &dir.path().join("model.safetensors")).unwrap();
     std::fs::copy(from.join("config.json"), dir.path().join("config.json")).unwrap();
-    let (config, sentence) = (Config::read(dir.path()).unwrap(), Sentence::read(dir.path()).unwrap());
-    let model = NativeModel::open(dir.path(), &config, &sentence, Task::SparseEmbedding, Pooling::Mean).unwrap();
+    let mut folder = Folder::read(dir.path(), &LoadOptions::default()).unwrap();
+    let routes = std::mem::replace(&mut folder.routes, Routes::empty());
+    let model = NativeModel::open(&folder, Arc::new(routes), Task::SparseEmbedding).unwrap();
     (dir, model)
 }

@@ -44,11 +44,12 @@ enum Logits {
 }
 
 fn embed(pooling: Pooling) -> Want {
-    Want::Embedding(EmbedSpec { pooling, normalize: false, dimensions: None })
+    Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None })
 }
 
 fn item(case: &Case, want: Want) -> WorkItem {
-    let sequence = Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), truncated: false };
+    let sequence =
+        Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), ..Sequence::default() };
     WorkItem { sequence, want }
 }
 
@@ -74,6 +75,7 @@ fn numbers(output: &Result<Output, ItemFault>) -> Vec<f32> {
     match output.as_ref().unwrap() {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v.clone(),
         Output::Sparse(v) => v.iter().map(|&(_, w)| w).collect(),
+        Output::TokenEmbeddings(v) => v.values.clone(),
     }
 }
 

@@ -6,6 +6,8 @@ mod load;
 mod oracle;
 mod places;
 mod reference;
+mod side;
+mod windows;
 
 use std::{
     env, fs,
@@ -60,7 +62,7 @@ pub(super) fn minilm_folder() -> PathBuf {
 }
 
 fn options(truncation: Truncation, max_length: usize) -> EncodeOptions {
-    EncodeOptions { truncation, max_length: Some(max_length) }
+    EncodeOptions { truncation, max_length: Some(max_length), ..EncodeOptions::default() }
 }
 
 /// A vocabulary of `specials` and then `rest`, ids in order.
@@ -80,8 +82,8 @@ pub(super) fn bert() -> Value {
     let more = ["the", "##ing", "##er", "漢", "字", ".", ",", "'", "-", "un", "##able"].map(str::to_owned);
     json!({
         "version": "1.0",
-        // Baked in by whoever saved the file; to be ignored.
-        "truncation": {"direction": "Left", "max_length": 5, "strategy": "OnlyFirst", "stride": 0},
+        // Baked in by whoever saved the file; the length is to be ignored, and the direction to be obeyed.
+        "truncation": {"direction": "Right", "max_length": 5, "strategy": "OnlyFirst", "stride": 0},
         "padding": {"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
         "added_tokens": [added(0, "[PAD]", false), added(1, "[UNK]", false), added(2, "[CLS]", false), added(3, "[SEP]", false)],
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},

@@ -155,3 +155,54 @@ async fn shards_and_exports_are_found() {
     assert!(!folder.join("onnx/model_int8.onnx").exists());
     assert!(!folder.join("model-00001-of-00001.safetensors").exists());
 }
+
+/// A cache as a tool leaves it that only wanted the encoder: what the hub has besides is not there.
+fn partly_cached(cache: &Path, architecture: &str) -> std::path::PathBuf {
+    let repo = cache.join("models--org--part");
+    let folder = repo.join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(repo.join("refs")).unwrap();
+    std::fs::write(repo.join("refs/main"), COMMIT).unwrap();
+    let config = format!(r#"{{"model_type": "bert", "architectures": ["{architecture}"]}}"#);
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    std::fs::write(folder.join("model.safetensors"), b"numbers").unwrap();
+    repo
+}
+
+#[tokio::test]
+async fn what_another_tool_cached_in_part_is_not_served_offline() {
+    let cache = tempfile::tempdir().unwrap();
+    let offline = HubOptions { offline: true, cache: Some(cache.path().to_owned()), ..HubOptions::default() };
+    let repo = partly_cached(cache.path(), "BertModel");
+    let error = fetch("org/part", None, &offline).await.unwrap_err();
+    assert!(matches!(&error, HubError::NotCached { .. }), "{error:?}");
+
+    // It looked for modules.json and there is none.
+    let noted = repo.join(".no_exist").join(COMMIT);
+    std::fs::create_dir_all(&noted).unwrap();
+    std::fs::write(noted.join("modules.json"), b"").unwrap();
+    fetch("org/part", None, &offline).await.unwrap();
+    std::fs::remove_dir_all(repo.join(".no_exist")).unwrap();
+
+    // modules.json is there, and what it names is not; then it is.
+    let folder = repo.join("snapshots").join(COMMIT);
+    let modules = r#"[{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]"#;
+    std::fs::write(folder.join("modules.json"), modules).unwrap();
+    assert!(fetch("org/part", None, &offline).await.is_err());
+    std::fs::create_dir_all(folder.join("1_Pooling")).unwrap();
+    std::fs::write(folder.join("1_Pooling/config.json"), b"{}").unwrap();
+    fetch("org/part", None, &offline).await.unwrap();
+}
+
+#[tokio::test]
+async fn classifiers_and_whole_snapshots_of_other_tools_are_served_offline() {
+    for (architecture, whole) in [("BertForSequenceClassification", false), ("BertModel", true)] {
+        let cache = tempfile::tempdir().unwrap();
+        let offline = HubOptions { offline: true, cache: Some(cache.path().to_owned()), ..HubOptions::default() };
+        let repo = partly_cached(cache.path(), architecture);
+        if whole {
+            std::fs::write(repo.join("snapshots").join(COMMIT).join(".gitattributes"), b"").unwrap();
+        }
+        fetch("org/part", None, &offline).await.unwrap();
+    }
+}

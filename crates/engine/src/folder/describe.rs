@@ -1,0 +1,376 @@
+//! A folder read as a whole: which layout it has, and what follows from its files together.
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use super::modules::{Input, Route, Routes};
+use super::{
+    adapter::Adapter,
+    config::Config,
+    keys::{Note, Notes},
+    layers,
+    library::{self, Library, Pylate, ScoreActivation},
+    modules, stanford,
+    tokenizer_config::TokenizerRules,
+    transformer::{Expansion, TransformerRules},
+    weights::Weights,
+};
+use crate::{
+    error::LoadError,
+    options::LoadOptions,
+    post::{Chain, LateSimilarity, Pool, Step, TokenMask},
+    task::{Pooling, Problem, Role, Task},
+};
+
+/// `model_type` of a model2vec folder.
+const MODEL2VEC: &str = "model2vec";
+
+/// What a folder's files say.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    /// The folder.
+    pub(crate) root: PathBuf,
+    /// Where the encoder's config.json and weights lie.
+    pub(crate) encoder: PathBuf,
+    /// Where its tokenizer lies: there too, but for an adapter that brings its own.
+    pub(crate) tokenizer_home: PathBuf,
+    /// What is added to the encoder's weights.
+    pub(crate) adapter: Option<Adapter>,
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    /// What it was made for; `None` where only an export's outputs can tell.
+    pub(crate) task: Option<Task>,
+    /// Longest sequence that the files intend, before positions are looked at.
+    pub(crate) max_length: Option<usize>,
+    pub(crate) tokenizer: TokenizerRules,
+    /// All prompts, by name.
+    pub(crate) prompts: Vec<(String, String)>,
+    pub(crate) default_prompt: Option<String>,
+    /// Name of the library's class that the folder is loaded by, where it says.
+    pub(crate) library_class: Option<String>,
+    pub(crate) similarity: Option<String>,
+    pub(crate) late: Option<LateInteraction>,
+    /// Set where its scores have an activation of their own.
+    pub(crate) activation: Option<ScoreActivation>,
+    /// A table whose texts are read by model2vec's rules.
+    pub(crate) model2vec: bool,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// How texts of a late-interaction model are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LateInteraction {
+    /// Token right after a text's first, by role.
+    pub(crate) markers: Option<[String; 2]>,
+    /// Longest query and longest document, specials included.
+    pub(crate) lengths: [Option<usize>; 2],
+    pub(crate) expansion: Option<Expansion>,
+    pub(crate) similarity: LateSimilarity,
+}
+
+impl Folder {
+    /// Reads the folder at `root`.
+    pub(crate) fn read(root: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
+        let mut notes = Notes::new(root);
+        let library = Library::read(root, &mut notes)?;
+        let listed = modules::read(root, &library, &mut notes)?;
+        let is_listed = listed.is_some();
+        let home = match &listed {
+            Some(routes) => encoder_folder(root, routes)?,
+            None => root.to_owned(),
+        };
+        let adapter = if Weights::are_in(&home) { None } else { Adapter::read(&home, &mut notes)? };
+        let encoder = adapter.as_ref().map_or_else(|| home.clone(), |adapter| adapter.base.clone());
+        let tokenizer_home = if home.join("tokenizer.json").is_file() { home.clone() } else { encoder.clone() };
+        let config = if encoder.join("config.json").is_file() { Config::read(&encoder)? } else { Config::default() };
+        let mut routes = match listed {
+            Some(routes) => routes,
+            None => Routes::single(unlisted(root, &config)?),
+        };
+        let rules = TransformerRules::read(&home, &mut notes)?;
+        let tokenizer_folder = match &routes.main().input {
+            Input::Static(folder) => folder.clone(),
+            _ => tokenizer_home.clone(),
+        };
+        let mut tokenizer = TokenizerRules::read(&tokenizer_folder, &mut notes)?;
+        tokenizer.lowercase = rules.lowercase;
+        if let Some(side) = &rules.truncation_side {
+            (tokenizer.cut_left, tokenizer.side_is_said) = (side == "left", true);
+        }
+        for route in routes.all_mut() {
+            if let Input::Encoder { masked_lm, .. } = &mut route.input {
+                *masked_lm |= rules.task.as_deref() == Some("fill-mask");
+            }
+        }
+        if let Some(pooling) = options.pooling {
+            pool_by(root, &mut routes, pooling)?;
+        }
+        let late = late_interaction(root, &config, &library, &rules, &mut routes, &mut notes)?;
+        let task = task(root, &encoder, &config, &library, &rules, &mut routes, late.is_some(), is_listed, options)?;
+        if let Some(keep) = library.truncate_dim {
+            routes.all_mut().iter_mut().for_each(|route| route.chain.steps.push(Step::Cut(keep)));
+        }
+        if let Some(most) = library.max_active_dims {
+            routes
+                .all_mut()
+                .iter_mut()
+                .filter_map(|route| route.sparse.as_mut())
+                .for_each(|rule| rule.most = Some(most));
+        }
+        let activation = match &task {
+            Some(Task::SequenceClassification { labels, .. }) => {
+                Some(library::score_activation(&library, &config, labels.len()))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            encoder,
+            tokenizer_home,
+            adapter,
+            model2vec: !is_listed && config.model_type == MODEL2VEC,
+            task,
+            // What the library sets replaces the tokenizer's own length, whichever is longer.
+            max_length: rules.max_length.or(tokenizer.max_length),
+            tokenizer,
+            prompts: library.prompts,
+            default_prompt: library.default_prompt,
+            library_class: library.model_type,
+            similarity: library.similarity,
+            late,
+            activation,
+            config,
+            routes,
+            notes: notes.into_vec(),
+        })
+    }
+}
+
+/// Puts the pooling that is asked for in the place of the folder's.
+fn pool_by(root: &Path, routes: &mut Routes, pooling: Pooling) -> Result<(), LoadError> {
+    let refuse =
+        |why: &str| Err(LoadError::unsupported(&root.join("modules.json"), format!("pooling is asked for, but {why}")));
+    for route in routes.all_mut() {
+        if !matches!(route.input, Input::Encoder { .. }) {
+            return refuse("there are no token states to pool");
+        }
+        if route.sparse.is_some() || route.masks || route.scores {
+            return refuse("the model does not end in one vector a text");
+        }
+        match route.chain.steps.iter_mut().find(|step| matches!(step, Step::Pool(_))) {
+            Some(Step::Pool(pool)) => pool.modes = vec![pooling],
+            _ => route.chain.steps.push(Step::Pool(Pool { modes: vec![pooling], include_prompt: true })),
+        }
+    }
+    Ok(())
+}
+
+/// The one folder that encoders of all routes lie in.
+fn encoder_folder(root: &Path, routes: &Routes) -> Result<PathBuf, LoadError> {
+    let mut found: Option<&PathBuf> = None;
+    for route in routes.all() {
+        if let Input::Encoder { folder, .. } = &route.input {
+            match found {
+                Some(other) if other != folder => {
+                    return Err(LoadError::unsupported(
+                        &root.join("router_config.json"),
+                        format!(
+                            "two encoders, in {} and {}, are not served; put each in a folder of its own",
+                            other.display(),
+                            folder.display()
+                        ),
+                    ));
+                }
+                _ => found = Some(folder),
+            }
+        }
+    }
+    Ok(found.cloned().unwrap_or_else(|| root.to_owned()))
+}
+
+/// The route of a folder without modules.json.
+fn unlisted(root: &Path, config: &Config) -> Result<Route, LoadError> {
+    let mut steps = Vec::new();
+    let input = if config.model_type == MODEL2VEC {
+        if config.normalize == Some(true) {
+            steps.push(Step::Normalize);
+        }
+        Input::Static(root.to_owned())
+    } else {
+        let pooling = root.join("1_Pooling");
+        let pool = if pooling.join("config.json").is_file() { layers::pooling(&pooling)? } else { Pool::default() };
+        steps.push(Step::Pool(pool));
+        Input::Encoder { folder: root.to_owned(), masked_lm: false }
+    };
+    Ok(Route {
+        input,
+        chain: Chain { steps, attend_expansion: false },
+        sparse: None,
+        scores: false,
+        masks: false,
+        skiplist: Vec::new(),
+        modules: Vec::new(),
+    })
+}
+
+/// Late interaction in any of its layouts, and the steps that its files leave unsaid.
+fn late_interaction(
+    root: &Path,
+    config: &Config,
+    library: &Library,
+    rules: &TransformerRules,
+    routes: &mut Routes,
+    notes: &mut Notes,
+) -> Result<Option<LateInteraction>, LoadError> {
+    let is_stanford = config.architectures.iter().flatten().any(|a| a == stanford::ARCHITECTURE);
+    let pylate = match (&library.pylate, is_stanford) {
+        (Some(pylate), _) => Some(pylate.clone()),
+        (None, true) => Some(stanford::rules(root, notes)?),
+        (None, false) => None,
+    };
+    let masks = routes.all().iter().any(|route| route.masks);
+    if pylate.is_none() && !masks && library.model_type.as_deref() != Some("MultiVectorEncoder") {
+        if rules.expansion.is_some() {
+            return Err(LoadError::unsupported(
+                &root.join("sentence_bert_config.json"),
+                "query_expansion is not served without a MultiVectorMask, which lets the tokens count",
+            ));
+        }
+        return Ok(None);
+    }
+    let late = match pylate {
+        Some(pylate) => from_pylate(root, pylate, is_stanford, routes)?,
+        None => LateInteraction {
+            markers: None,
+            lengths: [rules.query_length, rules.document_length],
+            expansion: rules.expansion.clone(),
+            similarity: library.late_similarity(),
+        },
+    };
+    if let Some(expansion) = &late.expansion
+        && let Some(longest) = late.lengths[0]
+        && longest < expansion.length
+    {
+        return Err(LoadError::unsupported(
+            &root.join("sentence_bert_config.json"),
+            format!("query_length {longest} is below the length {} of query_expansion", expansion.length),
+        ));
+    }
+    let attend = late.expansion.as_ref().is_some_and(|e| e.attend);
+    for route in routes.all_mut() {
+        if route.chain.pools() {
+            return Err(LoadError::unsupported(
+                &root.join("modules.json"),
+                "Pooling in a model of one vector a token is not served",
+            ));
+        }
+        route.chain.attend_expansion = attend;
+    }
+    Ok(Some(late))
+}
+
+/// PyLate's folders name neither mask nor norm: both are in its code.
+fn from_pylate(
+    root: &Path,
+    pylate: Pylate,
+    is_stanford: bool,
+    routes: &mut Routes,
+) -> Result<LateInteraction, LoadError> {
+    for route in routes.all_mut() {
+        if is_stanford {
+            route.chain.steps = vec![Step::TokenDense(stanford::projection(root)?)];
+        }
+        // Of what is listed PyLate takes the encoder and the Dense modules alone.
+        route.chain.steps.retain(|step| matches!(step, Step::TokenDense(_)));
+        if route.chain.steps.is_empty() {
+            return Err(LoadError::unsupported(
+                &root.join("modules.json"),
+                "a ColBERT model without its projection is not served",
+            ));
+        }
+        let mask = TokenMask { skipped: Vec::new(), roles: vec![Role::Document], kept: Vec::new() };
+        route.chain.steps.extend([Step::Mask(mask), Step::NormalizeTokens]);
+        (route.masks, route.skiplist) = (true, pylate.skiplist.clone());
+    }
+    Ok(LateInteraction {
+        markers: Some([pylate.query_prefix, pylate.document_prefix]),
+        lengths: [Some(pylate.query_length), Some(pylate.document_length)],
+        expansion: pylate.expansion,
+        similarity: LateSimilarity::MaxSim,
+    })
+}
+
+/// What the folder was made for. modules.json outranks the architecture: a masked-LM checkpoint with a Pooling module is an
+/// embedding model.
+#[expect(clippy::too_many_arguments, reason = "each is a file of the folder")]
+fn task(
+    root: &Path,
+    encoder: &Path,
+    config: &Config,
+    library: &Library,
+    rules: &TransformerRules,
+    routes: &mut Routes,
+    is_late: bool,
+    is_listed: bool,
+    options: &LoadOptions,
+) -> Result<Option<Task>, LoadError> {
+    if is_late {
+        return Ok(Some(Task::LateInteraction));
+    }
+    let said = config.task(encoder)?;
+    let route = routes.main();
+    if route.sparse.is_some() {
+        if routes.all().iter().any(|other| other.sparse.is_none()) {
+            return Err(LoadError::unsupported(
+                &root.join("router_config.json"),
+                "sparse and dense routes together are not served",
+            ));
+        }
+        return Ok(Some(Task::SparseEmbedding));
+    }
+    if route.scores {
+        let outputs = route.chain.steps.iter().rev().find_map(|step| match step {
+            Step::Dense(dense) => Some(dense.outputs),
+            _ => None,
+        });
+        let n = outputs.unwrap_or(1);
+        let labels = config.labels(encoder).ok().filter(|labels| labels.len() == n);
+        let labels = labels.unwrap_or_else(|| (0..n).map(|i| format!("LABEL_{i}")).collect());
+        return Ok(Some(Task::SequenceClassification { labels, problem: Problem::SingleLabel }));
+    }
+    if options.pooling.is_some() {
+        return Ok(Some(Task::Embedding));
+    }
+    if matches!(route.input, Input::Static(_)) {
+        return Ok(Some(Task::Embedding));
+    }
+    let classifies = matches!(said, Some(Task::SequenceClassification { .. } | Task::TokenClassification { .. }));
+    let pools = route.chain.pools();
+    Ok(match said {
+        _ if rules.task.as_deref() == Some("sequence-classification")
+            || library.model_type.as_deref() == Some("CrossEncoder") =>
+        {
+            match said {
+                Some(Task::SequenceClassification { .. }) => said,
+                _ => {
+                    return Err(LoadError::unsupported(
+                        &encoder.join("config.json"),
+                        format!(
+                            "architecture {:?} gives no scores, which a cross-encoder needs",
+                            config.architecture()
+                        ),
+                    ));
+                }
+            }
+        }
+        said if classifies && !(is_listed && pools) => said,
+        Some(Task::SparseEmbedding) if is_listed && !pools => said,
+        said if is_listed && pools => said.map(|_| Task::Embedding).or(Some(Task::Embedding)),
+        _ if is_listed => {
+            return Err(LoadError::unsupported(
+                &root.join("modules.json"),
+                "its modules make neither one vector a text, nor sparse weights, nor scores: a Pooling is missing",
+            ));
+        }
+        said => said,
+    })
+}

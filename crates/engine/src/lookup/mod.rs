@@ -1,0 +1,93 @@
+//! Routes without an encoder: a text's vector is the mean of its tokens' rows of a table, or its sparse vector holds one
+//! weight for each id. Nothing here touches a device; answers are made while a batch is laid out.
+
+mod table;
+
+use std::sync::Arc;
+
+pub(crate) use table::{SparseTable, Table};
+
+use crate::{
+    error::LoadError,
+    folder::{Input, Routes},
+    item::{ItemFault, Output, Want, WorkItem},
+};
+
+/// The numbers of one route.
+#[derive(Debug)]
+enum Numbers {
+    Dense(Table),
+    Sparse(SparseTable),
+    /// An encoder's.
+    Elsewhere,
+}
+
+/// The tables of a model's routes.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    routes: Arc<Routes>,
+    /// One a route.
+    numbers: Vec<Numbers>,
+}
+
+impl Lookup {
+    /// Reads the tables of the routes that have one; `None` where no route has.
+    pub(crate) fn open(routes: &Arc<Routes>) -> Result<Option<Self>, LoadError> {
+        let mut numbers = Vec::with_capacity(routes.all().len());
+        for route in routes.all() {
+            numbers.push(match &route.input {
+                Input::Encoder { .. } => Numbers::Elsewhere,
+                Input::Static(folder) => {
+                    let table = Table::open(folder)?;
+                    route
+                        .chain
+                        .width(table.width())
+                        .map_err(|why| LoadError::invalid(&folder.join("model.safetensors"), why))?;
+                    Numbers::Dense(table)
+                }
+                Input::SparseStatic(folder) => Numbers::Sparse(SparseTable::open(folder)?),
+            });
+        }
+        let some = numbers.iter().any(|n| !matches!(n, Numbers::Elsewhere));
+        Ok(some.then(|| Self { routes: Arc::clone(routes), numbers }))
+    }
+
+    /// Rows of the table of a role's route, and numbers in its vectors; `None` where it has no dense table.
+    pub(crate) fn dense(&self) -> Option<&Table> {
+        self.numbers.iter().find_map(|n| match n {
+            Numbers::Dense(table) => Some(table),
+            _ => None,
+        })
+    }
+
+    /// Rows of a route's table.
+    pub(crate) fn rows(&self, route: usize) -> Option<usize> {
+        match self.numbers.get(route)? {
+            Numbers::Dense(table) => Some(table.rows()),
+            Numbers::Sparse(table) => Some(table.rows()),
+            Numbers::Elsewhere => None,
+        }
+    }
+
+    /// The answer to an item, where its route has a table.
+    pub(crate) fn answer(&self, item: &WorkItem) -> Option<Result<Output, ItemFault>> {
+        let sequence = &item.sequence;
+        let place = self.routes.place(sequence.role)?;
+        let route = self.routes.of(sequence.role)?;
+        Some(match (self.numbers.get(place)?, item.want) {
+            (Numbers::Elsewhere, _) => return None,
+            (Numbers::Dense(table), Want::Embedding(spec)) => table
+                .mean(&sequence.ids)
+                .and_then(|mean| route.chain.vector_of_mean(mean, sequence, &spec))
+                .map(Output::Embedding),
+            (Numbers::Dense(table), Want::TokenEmbeddings) => table
+                .states(&sequence.ids)
+                .and_then(|states| route.chain.tokens(&states, table.width(), sequence))
+                .map(Output::TokenEmbeddings),
+            (Numbers::Sparse(table), Want::Sparse) => {
+                table.weights(&sequence.ids, route.sparse.unwrap_or_default().most).map(Output::Sparse)
+            }
+            (_, want) => Err(ItemFault::WrongWant(want.name())),
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! What follows an encoder, step by step in the folder's order: from token states to one vector, to scores, or to one
+//! vector a token.
+//!
+//! A step works on the tokens or on the vector that pooling made of them. All numbers are f32; sums of a pooling and of
+//! a norm are taken in f64.
+
+use super::{
+    all_finite,
+    dense::Dense,
+    norm::{LayerNorm, normalize},
+    pooling::{Tokens, pool},
+};
+use crate::{
+    item::{EmbedSpec, ItemFault, Sequence, TokenVectors},
+    task::{Pooling, Role},
+};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Tokens to one vector: the poolings side by side.
+    Pool(Pool),
+    /// A dense layer over each token.
+    TokenDense(Dense),
+    /// A dense layer over the vector.
+    Dense(Dense),
+    /// Layer norm of the vector.
+    LayerNorm(LayerNorm),
+    /// Each token's vector to length 1.
+    NormalizeTokens,
+    /// The vector to length 1.
+    Normalize,
+    /// Each token's vector times the weight of its id.
+    TokenWeights(Vec<f32>),
+    /// Which tokens have a vector at all.
+    Mask(TokenMask),
+    /// The first so many dimensions of the vector.
+    Cut(usize),
+}
+
+/// A pooling of the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    /// At least one.
+    pub(crate) modes: Vec<Pooling>,
+    /// Whether a prompt's tokens count.
+    pub(crate) include_prompt: bool,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { modes: vec![Pooling::default()], include_prompt: true }
+    }
+}
+
+/// Which tokens of a late-interaction model have a vector. Expansion tokens of a query always do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TokenMask {
+    /// Ids that have none.
+    pub(crate) skipped: Vec<u32>,
+    /// Texts that `skipped` is for.
+    pub(crate) roles: Vec<Role>,
+    /// Where not empty: the only ids of a document that have one.
+    pub(crate) kept: Vec<u32>,
+}
+
+/// The steps of one route.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chain {
+    /// In order.
+    pub(crate) steps: Vec<Step>,
+    /// Whether expansion tokens are attended to, and so count without a mask that lets them.
+    pub(crate) attend_expansion: bool,
+}
+
+impl Chain {
+    /// The one pooling that a device may do in the chain's place: it comes first, is single, and counts every token.
+    pub(crate) fn device_pooling(&self, spec: &EmbedSpec, sequence: &Sequence) -> Option<Pooling> {
+        let Some(Step::Pool(pool)) = self.steps.first() else { return None };
+        if !pool.include_prompt && sequence.prompt_tokens > 0 {
+            return None;
+        }
+        match (spec.pooling, &pool.modes[..]) {
+            (Some(asked), _) => Some(asked),
+            (None, &[one]) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The pooling that a folder names where it names a single one.
+    pub(crate) fn own_pooling(&self) -> Option<Pooling> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Pool(pool) => match pool.modes[..] {
+                [one] => Some(one),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// Whether it pools at all.
+    pub(crate) fn pools(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Pool(_)))
+    }
+
+    /// Whether its vectors have length 1.
+    pub(crate) fn ends_normalized(&self) -> bool {
+        matches!(self.steps.last(), Some(Step::Normalize | Step::NormalizeTokens))
+    }
+
+    /// Numbers in what it makes of states of `hidden` numbers, or why they do not go through it.
+    pub(crate) fn width(&self, hidden: usize) -> Result<usize, String> {
+        let mut width = hidden;
+        for step in &self.steps {
+            match step {
+                Step::Pool(pool) => width *= pool.modes.len(),
+                Step::TokenDense(dense) | Step::Dense(dense) if dense.inputs != width => {
+                    return Err(format!("a Dense module takes {} numbers, it would be given {width}", dense.inputs));
+                }
+                Step::TokenDense(dense) | Step::Dense(dense) => width = dense.outputs,
+                Step::LayerNorm(norm) if norm.weight.len() != width => {
+                    return Err(format!("a LayerNorm takes {} numbers, it would be given {width}", norm.weight.len()));
+                }
+                Step::Cut(most) => width = width.min(*most),
+                Step::LayerNorm(_)
+                | Step::NormalizeTokens
+                | Step::Normalize
+                | Step::TokenWeights(_)
+                | Step::Mask(_) => {}
+            }
+        }
+        Ok(width)
+    }
+
+    /// Token states (row-major, tokens × `width`) to the finished vector of `sequence`.
+    ///
+    /// # Errors
+    /// [`ItemFault::NonFinite`]; [`ItemFault::WrongWant`] where more dimensions are asked for than there are.
+    pub(crate) fn vector(
+        &self,
+        states: &[f32],
+        width: usize,
+        sequence: &Sequence,
+        spec: &EmbedSpec,
+    ) -> Result<Vec<f32>, ItemFault> {
+        let mut features = Features::new(states.to_vec(), width, sequence, self.attend_expansion);
+        self.run(&mut features, spec, 0)?;
+        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
+        all_finite(&vector)?;
+        Ok(vector)
+    }
+
+    /// As [`Self::vector`], from a row that a device pooled ([`Self::device_pooling`]).
+    pub(crate) fn vector_of_row(
+        &self,
+        row: Vec<f32>,
+        sequence: &Sequence,
+        spec: &EmbedSpec,
+    ) -> Result<Vec<f32>, ItemFault> {
+        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
+        features.vector = Some(row);
+        self.run(&mut features, spec, 1)?;
+        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
+        all_finite(&vector)?;
+        Ok(vector)
+    }
+
+    /// As [`Self::vector`], from a vector that no pooling made: a mean of a table's rows.
+    pub(crate) fn vector_of_mean(
+        &self,
+        mean: Vec<f32>,
+        sequence: &Sequence,
+        spec: &EmbedSpec,
+    ) -> Result<Vec<f32>, ItemFault> {
+        if spec.pooling.is_some() {
+            return Err(ItemFault::WrongWant("another pooling than the mean of its table's rows"));
+        }
+        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
+        features.vector = Some(mean);
+        self.run(&mut features, spec, 0)?;
+        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
+        all_finite(&vector)?;
+        Ok(vector)
+    }
+
+    /// A vector that a graph finished inside, all but what the chain ends with: a cut and a norm.
+    ///
+    /// # Errors
+    /// As [`Self::vector`].
+    pub(crate) fn end_of_row(
+        &self,
+        row: Vec<f32>,
+        sequence: &Sequence,
+        spec: &EmbedSpec,
+    ) -> Result<Vec<f32>, ItemFault> {
+        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
+        features.vector = Some(row);
+        self.run(&mut features, spec, usize::MAX)?;
+        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
+        all_finite(&vector)?;
+        Ok(vector)
+    }
+
+    /// Token states to the vectors of the tokens that count. Steps from the first pooling on are left out.
+    ///
+    /// # Errors
+    /// [`ItemFault::NonFinite`].
+    pub(crate) fn tokens(&self, states: &[f32], width: usize, sequence: &Sequence) -> Result<TokenVectors, ItemFault> {
+        let mut features = Features::new(states.to_vec(), width, sequence, self.attend_expansion);
+        for step in self.steps.iter().take_while(|step| !matches!(step, Step::Pool(_))) {
+            features.apply(step)?;
+        }
+        let kept: Vec<usize> = (0..features.keep.len()).filter(|&t| features.keep[t]).collect();
+        let width = features.width;
+        let values: Vec<f32> =
+            kept.iter().flat_map(|&t| features.tokens[t * width..(t + 1) * width].iter().copied()).collect();
+        all_finite(&values)?;
+        let tokens = kept.into_iter().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
+        Ok(TokenVectors { dimensions: width, values, tokens })
+    }
+
+    /// Runs the steps from `first` on, as `spec` wants them.
+    fn run(&self, features: &mut Features<'_>, spec: &EmbedSpec, first: usize) -> Result<(), ItemFault> {
+        // What the folder ends with comes after a cut that is asked for.
+        let ends = self.steps.iter().rev().take_while(|s| matches!(s, Step::Normalize | Step::Cut(_))).count();
+        let (body, end) = self.steps.split_at(self.steps.len() - ends);
+        for step in body.iter().skip(first) {
+            match (step, spec.pooling) {
+                (Step::Pool(pool), Some(asked)) => {
+                    let pool = Pool { modes: vec![asked], include_prompt: pool.include_prompt };
+                    features.apply(&Step::Pool(pool))?;
+                }
+                _ => features.apply(step)?,
+            }
+        }
+        let Some(vector) = &mut features.vector else { return Ok(()) };
+        if let Some(keep) = spec.dimensions {
+            if keep == 0 || keep > vector.len() {
+                return Err(ItemFault::WrongWant("as many dimensions as are asked for"));
+            }
+            vector.truncate(keep);
+        }
+        for step in end {
+            match step {
+                Step::Normalize if spec.normalize == Some(false) => {}
+                // A number of dimensions that is asked for stands in the folder's place.
+                Step::Cut(_) if spec.dimensions.is_some() => {}
+                _ => features.apply(step)?,
+            }
+        }
+        if spec.normalize == Some(true)
+            && let Some(vector) = &mut features.vector
+        {
+            normalize(vector);
+        }
+        Ok(())
+    }
+}
+
+/// What the steps work on.
+struct Features<'a> {
+    sequence: &'a Sequence,
+    /// Row-major (tokens × width).
+    tokens: Vec<f32>,
+    width: usize,
+    /// Which tokens count.
+    keep: Vec<bool>,
+    /// Sum of the tokens' weights, where they have some.
+    weights: Option<f64>,
+    vector: Option<Vec<f32>>,
+}
+
+impl<'a> Features<'a> {
+    fn new(tokens: Vec<f32>, width: usize, sequence: &'a Sequence, attend_expansion: bool) -> Self {
+        let n = if width == 0 { 0 } else { tokens.len() / width };
+        let attended = if attend_expansion { n } else { n.saturating_sub(sequence.expansion) };
+        let keep = (0..n).map(|t| t < attended).collect();
+        Self { sequence, tokens, width, keep, weights: None, vector: None }
+    }
+
+    fn apply(&mut self, step: &Step) -> Result<(), ItemFault> {
+        match step {
+            Step::Pool(pool) => self.pool(pool),
+            Step::TokenDense(dense) => {
+                let mut all = Vec::with_capacity(self.keep.len() * dense.outputs);
+                for row in self.tokens.chunks_exact(self.width.max(1)) {
+                    all.extend(dense.apply(row)?);
+                }
+                (self.tokens, self.width) = (all, dense.outputs);
+            }
+            Step::NormalizeTokens => self.tokens.chunks_exact_mut(self.width.max(1)).for_each(normalize),
+            Step::TokenWeights(weights) => self.weigh(weights),
+            Step::Mask(mask) => self.mask(mask),
+            Step::Dense(_) | Step::LayerNorm(_) | Step::Normalize | Step::Cut(_) => {
+                let Some(vector) = &mut self.vector else { return Ok(()) };
+                match step {
+                    Step::Dense(dense) => *vector = dense.apply(vector)?,
+                    Step::LayerNorm(norm) => norm.apply(vector),
+                    Step::Cut(most) => vector.truncate(*most),
+                    _ => normalize(vector),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pool(&mut self, pool_by: &Pool) {
+        let first = if pool_by.include_prompt { 0 } else { self.sequence.prompt_tokens };
+        let tokens = Tokens { states: &self.tokens, width: self.width, keep: &self.keep, first, weights: self.weights };
+        self.vector = Some(pool_by.modes.iter().flat_map(|&mode| pool(tokens, mode)).collect());
+    }
+
+    fn weigh(&mut self, weights: &[f32]) {
+        let of = |id: u32| weights.get(id as usize).copied().unwrap_or(1.0);
+        let mut sum = 0.0;
+        for (t, row) in self.tokens.chunks_exact_mut(self.width.max(1)).enumerate() {
+            let weight = self.sequence.ids.get(t).map_or(1.0, |&id| of(id));
+            row.iter_mut().for_each(|x| *x *= weight);
+            sum += f64::from(weight);
+        }
+        self.weights = Some(sum);
+    }
+
+    fn mask(&mut self, mask: &TokenMask) {
+        let role = self.sequence.role;
+        let n = self.keep.len();
+        if role == Some(Role::Query) {
+            self.keep[n.saturating_sub(self.sequence.expansion)..].fill(true);
+        }
+        let skips = mask.roles.contains(&role.unwrap_or(Role::Document));
+        for (keep, id) in self.keep.iter_mut().zip(&self.sequence.ids) {
+            *keep &= !(skips && mask.skipped.contains(id));
+            *keep &= role == Some(Role::Query) || mask.kept.is_empty() || mask.kept.contains(id);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

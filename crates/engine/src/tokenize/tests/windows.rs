@@ -1,0 +1,63 @@
+//! Windows against a plain reading of the rule, and scores by hand.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use crate::{EncodeOptions, InputError, Tokenizer, WindowScore, Windows};
+
+fn tokenizer(max_length: usize) -> Tokenizer {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
+    Tokenizer::load(&folder, max_length, 300).unwrap()
+}
+
+fn words(n: usize) -> String {
+    (0..n).map(|i| format!("w{}", 10 + i % 200)).collect::<Vec<_>>().join(" ")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn windows_cover_the_document_and_share_the_stride(n in 0usize..120, query in 1usize..6, max in 16usize..40, stride in 0usize..6) {
+        let tokenizer = tokenizer(max);
+        let query = tokenizer.query(&words(query), &EncodeOptions::default()).unwrap();
+        let document = words(n);
+        let got = tokenizer.windows(&query, &document, stride).unwrap();
+        let room = max - 3 - query.tokens();
+        let all: Vec<u32> = (0..n).map(|i| 10 + (i % 200) as u32).collect();
+        let mut at = 0;
+        for (i, (sequence, &tokens)) in got.sequences.iter().zip(&got.tokens).enumerate() {
+            prop_assert_eq!(sequence, &tokenizer.ids_with(&query, &all[at..at + tokens]).unwrap());
+            prop_assert!(sequence.len() <= max && !sequence.truncated);
+            let last = i + 1 == got.sequences.len();
+            prop_assert_eq!(at + tokens == n, last, "the end is in the last window alone");
+            prop_assert!(last || tokens == room);
+            at += tokens - stride.min(tokens);
+        }
+        // A document that fits is the pair itself.
+        if n <= room {
+            prop_assert_eq!(&got.sequences[..], &[tokenizer.encode_with(&query, &document).unwrap()][..]);
+        }
+    }
+}
+
+#[test]
+fn strides_and_documents_without_end_are_refused() {
+    let tokenizer = tokenizer(16);
+    let query = tokenizer.query("w20 w21 w22", &EncodeOptions::default()).unwrap();
+    assert_eq!(tokenizer.windows(&query, "w5", 10), Err(InputError::BadStride { stride: 10, room: 10 }));
+    let endless = words(12_000);
+    let error = tokenizer.windows(&query, &endless, 0).unwrap_err();
+    assert!(matches!(error, InputError::TooManyWindows { windows: 1_200, .. }), "{error}");
+}
+
+#[test]
+fn scores_and_vectors_of_windows_become_the_documents() {
+    let windows = Windows { sequences: Vec::new(), tokens: vec![3, 1] };
+    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::Max), Some(5.0));
+    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::First), Some(1.0));
+    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::Mean), Some(2.0));
+    assert_eq!(windows.score(&[1.0], WindowScore::Mean), None);
+    assert_eq!(windows.vector(&[&[1.0, 2.0], &[5.0, -2.0]]), Some(vec![2.0, 1.0]));
+    assert_eq!(windows.vector(&[&[1.0, 2.0][..], &[5.0]]), None);
+}

@@ -1,0 +1,442 @@
+//! Every row of docs/models.md: a folder of that layout, and what becomes of it.
+
+use std::path::{Path, PathBuf};
+
+use sortie_engine::{Inspection, LoadOptions, inspect};
+
+use crate::support::{assemble, oracle};
+
+/// A layout: its name in the table, a folder to start from, files to write over it (`-` removes one), and the outcome.
+struct Row {
+    layout: &'static str,
+    from: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// Served: by which engine, as what.
+    Served(&'static str, &'static str),
+    /// Refused, in words that are all in the error.
+    Refused(&'static [&'static str]),
+}
+use Outcome::{Refused, Served};
+
+const fn row(
+    layout: &'static str,
+    from: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    outcome: Outcome,
+) -> Row {
+    Row { layout, from, files, outcome }
+}
+
+/// modules.json of Transformer, one module more, and Pooling.
+const WEIGHTED: &str = r#"[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_WordWeights", "type": "sentence_transformers.models.WordWeights"},
+    {"idx": 2, "name": "2", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+const DROPOUT: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Dropout", "type": "sentence_transformers.models.Dropout"}]"#;
+const CUSTOM: &str = r#"[{"path": "", "type": "custom_st.Transformer"}, {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+const CLIP: &str = r#"[{"path": "", "type": "sentence_transformers.models.CLIPModel"}]"#;
+const TWICE: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}, {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+const NO_POOLING: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}]"#;
+const OUTSIDE: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"}, {"path": "../1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+const HIERARCHICAL: &str = r#"[{"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+    {"path": "1_Dense", "type": "sentence_transformers.base.modules.dense.Dense"},
+    {"path": "2_MultiVectorMask", "type": "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"},
+    {"path": "4_Pool", "type": "sentence_transformers.multi_vector_encoder.modules.token_pooling.HierarchicalTokenPooling"}]"#;
+
+const POOLING: &str = "1_Pooling/config.json";
+const SENTENCE: &str = "sentence_bert_config.json";
+const LIBRARY: &str = "config_sentence_transformers.json";
+
+const ROWS: &[Row] = &[
+    row("BERT encoder", "tiny/bert-base", &[], Served("native", "embed")),
+    row("RoBERTa encoder", "tiny/roberta-base", &[], Served("native", "embed")),
+    row("XLM-RoBERTa encoder", "tiny/xlm-roberta-base", &[], Served("native", "embed")),
+    row("DistilBERT encoder", "tiny/distilbert-base", &[], Served("native", "embed")),
+    row("ELECTRA encoder", "tiny/electra-base", &[], Served("native", "embed")),
+    row("classifier of one label", "tiny/bert-rerank", &[], Served("native", "rerank")),
+    row("classifier of several labels", "tiny/bert-classify3", &[], Served("native", "classify")),
+    row("multi-label classifier", "tiny/bert-multilabel4", &[], Served("native", "classify")),
+    row("regression of several numbers", "regression", &[], Served("native", "classify")),
+    row("tagger", "tiny/bert-tokens5", &[], Served("native", "tag")),
+    row("weights in shards", "tiny/bert-rerank-sharded", &[], Served("native", "rerank")),
+    row("weights in f16", "tiny/bert-rerank-f16", &[], Served("native", "rerank")),
+    row("weights in bf16", "tiny/bert-rerank-bf16", &[], Served("native", "rerank")),
+    row("masked-LM checkpoint alone", "mlm-plain", &[], Served("native", "embed sparse")),
+    row("ONNX variants beside safetensors", "variants", &[], Served("native", "rerank")),
+    row("ONNX export alone", "onnx", &[], Served("onnx", "tag")),
+    row(
+        "pickle alone",
+        "variants",
+        &[
+            ("model.safetensors", "-"),
+            ("onnx/model_O3.onnx", "-"),
+            ("onnx/model_qint8_avx512_vnni.onnx", "-"),
+            ("pytorch_model.bin", "x"),
+        ],
+        Refused(&["pytorch_model.bin", "python -c"]),
+    ),
+    row(
+        "type without a native path and without an export",
+        "tiny/modernbert-tokens5",
+        &[],
+        Refused(&["modernbert", "ONNX export"]),
+    ),
+    row(
+        "relative positions in BERT",
+        "tiny/bert-base",
+        &[("config.json", "+\"position_embedding_type\": \"relative_key\"")],
+        Refused(&["config.json", "position_embedding_type", "relative_key"]),
+    ),
+    row(
+        "decoder",
+        "tiny/bert-base",
+        &[("config.json", "+\"add_cross_attention\": true")],
+        Refused(&["config.json", "add_cross_attention"]),
+    ),
+    row(
+        "quantised checkpoint",
+        "tiny/bert-base",
+        &[("config.json", "+\"quantization_config\": {\"bits\": 4}")],
+        Refused(&["config.json", "quantization_config", "bits"]),
+    ),
+    row(
+        "unknown problem_type",
+        "tiny/bert-classify3",
+        &[("config.json", "+\"problem_type\": \"ordinal\"")],
+        Refused(&["config.json", "problem_type", "ordinal"]),
+    ),
+    row("Pooling by booleans", "include-prompt", &[], Served("native", "embed")),
+    row("Pooling by name", "compact-lasttoken", &[], Served("native", "embed")),
+    row(
+        "two poolings side by side",
+        "compact-lasttoken",
+        &[(POOLING, r#"{"embedding_dimension": 64, "pooling_mode": ["max", "mean"]}"#)],
+        Served("native", "embed"),
+    ),
+    row(
+        "two poolings by booleans",
+        "compact-lasttoken",
+        &[(
+            POOLING,
+            r#"{"word_embedding_dimension": 64, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}"#,
+        )],
+        Served("native", "embed"),
+    ),
+    row(
+        "mean_sqrt_len_tokens",
+        "compact-lasttoken",
+        &[(POOLING, r#"{"pooling_mode": "mean_sqrt_len_tokens"}"#)],
+        Served("native", "embed"),
+    ),
+    row(
+        "weightedmean",
+        "compact-lasttoken",
+        &[(POOLING, r#"{"pooling_mode_weightedmean_tokens": true}"#)],
+        Served("native", "embed"),
+    ),
+    row(
+        "unknown pooling",
+        "compact-lasttoken",
+        &[(POOLING, r#"{"pooling_mode": "attention"}"#)],
+        Refused(&[POOLING, "pooling_mode", "attention"]),
+    ),
+    row(
+        "unknown key of Pooling",
+        "compact-lasttoken",
+        &[(POOLING, r#"{"pooling_mode": "mean", "temperature": 2}"#)],
+        Refused(&[POOLING, "temperature", "2"]),
+    ),
+    row("Dense with a residual", "residual", &[], Served("native", "embed")),
+    row(
+        "Dense with an activation of its own",
+        "residual",
+        &[("2_Dense/config.json", r#"{"in_features": 64, "out_features": 64, "activation_function": "my.Swish"}"#)],
+        Refused(&["2_Dense", "activation_function", "my.Swish"]),
+    ),
+    row("Dropout", "lower", &[("modules.json", DROPOUT)], Served("native", "embed")),
+    row(
+        "WordWeights",
+        "lower",
+        &[
+            ("modules.json", WEIGHTED),
+            (
+                "1_WordWeights/config.json",
+                r#"{"vocab": ["a", "b"], "word_weights": {"a": 2.0}, "unknown_word_weight": 1}"#,
+            ),
+        ],
+        Served("native", "embed"),
+    ),
+    row("Pooling twice", "lower", &[("modules.json", TWICE)], Refused(&["modules.json", "second Pooling"])),
+    row("no Pooling", "lower", &[("modules.json", NO_POOLING)], Refused(&["modules.json", "Pooling is missing"])),
+    row(
+        "module path outside the folder",
+        "lower",
+        &[("modules.json", OUTSIDE)],
+        Refused(&["modules.json", "../1_Pooling"]),
+    ),
+    row(
+        "module of the folder's own code",
+        "lower",
+        &[("modules.json", CUSTOM)],
+        Refused(&["modules.json", "custom_st.Transformer"]),
+    ),
+    row("CLIP", "lower", &[("modules.json", CLIP)], Refused(&["modules.json", "CLIPModel"])),
+    row("encoder in 0_Transformer", "old-layout", &[], Served("native", "embed")),
+    row("do_lower_case", "lower", &[], Served("native", "embed")),
+    row("max_seq_length beside model_max_length", "lengths", &[], Served("native", "embed")),
+    row(
+        "unknown key of sentence_bert_config",
+        "lengths",
+        &[(SENTENCE, r#"{"max_seq_length": 128, "window": 4}"#)],
+        Refused(&[SENTENCE, "window", "4"]),
+    ),
+    row(
+        "tokenizer_args that change ids",
+        "lengths",
+        &[(SENTENCE, r#"{"tokenizer_args": {"add_prefix_space": true}}"#)],
+        Refused(&[SENTENCE, "tokenizer_args.add_prefix_space"]),
+    ),
+    row(
+        "config_args",
+        "lengths",
+        &[(SENTENCE, r#"{"config_args": {"num_hidden_layers": 1}}"#)],
+        Refused(&[SENTENCE, "config_args.num_hidden_layers"]),
+    ),
+    row(
+        "another output of the encoder",
+        "lengths",
+        &[(
+            SENTENCE,
+            r#"{"module_output_name": "token_embeddings", "modality_config": {"text": {"method": "forward", "method_output_name": ["hidden_states", -2]}}}"#,
+        )],
+        Refused(&[SENTENCE, "modality_config", "hidden_states"]),
+    ),
+    row(
+        "text generation",
+        "lengths",
+        &[(SENTENCE, r#"{"transformer_task": "text-generation"}"#)],
+        Refused(&[SENTENCE, "transformer_task", "text-generation"]),
+    ),
+    row(
+        "query_expansion of an embedder",
+        "lengths",
+        &[(SENTENCE, r#"{"query_expansion": {"strategy": "fixed", "length": 8}}"#)],
+        Refused(&[SENTENCE, "query_expansion", "MultiVectorMask"]),
+    ),
+    row(
+        "truncate_dim",
+        "compact-lasttoken",
+        &[(LIBRARY, r#"{"truncate_dim": 16, "similarity_fn_name": "dot"}"#)],
+        Served("native", "embed"),
+    ),
+    row(
+        "default prompt that is not there",
+        "compact-lasttoken",
+        &[(LIBRARY, r#"{"prompts": {"query": "q: "}, "default_prompt_name": "document"}"#)],
+        Refused(&[LIBRARY, "default_prompt_name", "document"]),
+    ),
+    row(
+        "unknown similarity",
+        "compact-lasttoken",
+        &[(LIBRARY, r#"{"similarity_fn_name": "jaccard"}"#)],
+        Refused(&[LIBRARY, "similarity_fn_name", "jaccard"]),
+    ),
+    row(
+        "split_special_tokens",
+        "compact-lasttoken",
+        &[("tokenizer_config.json", r#"{"split_special_tokens": true}"#)],
+        Refused(&["tokenizer_config.json", "split_special_tokens"]),
+    ),
+    row("cross-encoder of Transformer, Pooling and Dense", "ce-dense", &[], Served("native", "rerank")),
+    row("cross-encoder with LayerNorm and two Dense", "bert-ce-modular", &[], Served("native", "rerank")),
+    row("SpladePooling by sum", "splade-sum", &[], Served("native", "embed sparse")),
+    row(
+        "SpladePooling by max, log1p_relu",
+        "splade-sum",
+        &[("1_SpladePooling/config.json", r#"{"pooling_strategy": "max", "activation_function": "log1p_relu"}"#)],
+        Served("native", "embed sparse"),
+    ),
+    row(
+        "unknown SPLADE strategy",
+        "splade-sum",
+        &[("1_SpladePooling/config.json", r#"{"pooling_strategy": "mean"}"#)],
+        Refused(&["1_SpladePooling", "pooling_strategy", "mean"]),
+    ),
+    row(
+        "max_active_dims",
+        "splade-sum",
+        &[(LIBRARY, r#"{"model_type": "SparseEncoder", "max_active_dims": 64}"#)],
+        Served("native", "embed sparse"),
+    ),
+    row("Router with a static query route", "router", &[], Served("native", "embed sparse")),
+    row("PyLate ColBERT", "pylate", &[], Served("native", "late interaction")),
+    row("MultiVectorEncoder", "bert-mve-plain", &[], Served("native", "late interaction")),
+    row(
+        "MultiVectorEncoder with expansion that is not seen",
+        "bert-mve-expand",
+        &[],
+        Served("native", "late interaction"),
+    ),
+    row(
+        "MultiVectorEncoder with expansion that is seen",
+        "bert-mve-expand-attend",
+        &[],
+        Served("native", "late interaction"),
+    ),
+    row(
+        "HierarchicalTokenPooling",
+        "bert-mve-plain",
+        &[
+            ("modules.json", HIERARCHICAL),
+            (
+                "4_Pool/config.json",
+                r#"{"pool_factor": 2.0, "num_protected_tokens": 1, "normalize_embeddings": false, "tasks": ["document"]}"#,
+            ),
+        ],
+        Refused(&["4_Pool", "pool_factor", "HierarchicalTokenPooling"]),
+    ),
+    row("StaticEmbedding", "static-st", &[], Served("static", "embed")),
+    row(
+        "model2vec",
+        "static-st",
+        &[("modules.json", "-"), ("config.json", r#"{"model_type": "model2vec", "normalize": true}"#)],
+        Served("static", "embed"),
+    ),
+];
+
+/// The folder of a row.
+fn folder(row: &Row) -> tempfile::TempDir {
+    let to = match row.from.strip_prefix("tiny/") {
+        Some(name) => {
+            let to = tempfile::tempdir().unwrap();
+            for entry in std::fs::read_dir(oracle(name)).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+            }
+            to
+        }
+        None if row.from == "onnx" => export(),
+        None => assemble(row.from),
+    };
+    for (file, text) in row.files {
+        let path = to.path().join(file);
+        match (*text, text.strip_prefix('+')) {
+            ("-", _) => std::fs::remove_file(&path).unwrap(),
+            // One key more, which wins over one that is there.
+            (_, Some(key)) => {
+                let there: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                let more: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(&format!("{{{key}}}")).unwrap();
+                let all: serde_json::Map<String, serde_json::Value> = there.into_iter().chain(more).collect();
+                std::fs::write(&path, serde_json::to_string(&all).unwrap()).unwrap();
+            }
+            _ => {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, text).unwrap();
+            }
+        }
+    }
+    to
+}
+
+/// An export of a tagger without anything of transformers' but a configuration.
+fn export() -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let graph = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tags.onnx");
+    std::fs::copy(graph, to.path().join("model.onnx")).unwrap();
+    let config =
+        r#"{"model_type": "bert", "architectures": ["BertForTokenClassification"], "vocab_size": 10, "num_labels": 3}"#;
+    std::fs::write(to.path().join("config.json"), config).unwrap();
+    let tokenizer = r#"{"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "vocab": {"[UNK]": 1}, "unk_token": "[UNK]"}}"#;
+    std::fs::write(to.path().join("tokenizer.json"), tokenizer).unwrap();
+    to
+}
+
+fn look(folder: &Path) -> Result<Inspection, String> {
+    inspect(folder, &LoadOptions::default()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_layout_is_served_or_refused_as_the_table_says() {
+    for row in ROWS {
+        let folder = folder(row);
+        match (look(folder.path()), &row.outcome) {
+            (Ok(seen), Served(engine, task)) => {
+                assert_eq!((seen.engine, seen.task), (*engine, *task), "{}", row.layout);
+            }
+            (Err(error), Refused(words)) => {
+                for word in *words {
+                    assert!(error.contains(word), "{}: {word} is not in {error}", row.layout);
+                }
+            }
+            (Ok(seen), Refused(_)) => panic!("{} is served: {seen:?}", row.layout),
+            (Err(error), Served(..)) => panic!("{} is refused: {error}", row.layout),
+        }
+    }
+}
+
+#[test]
+fn the_table_of_the_docs_has_these_rows_and_no_others() {
+    let text = include_str!("../../../../docs/models.md");
+    let mut written: Vec<(String, String)> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        if let [layout, served, ..] = cells[..]
+            && !["layout", "---"].contains(&layout)
+        {
+            written.push((layout.to_owned(), served.to_owned()));
+        }
+    }
+    let meant: Vec<(String, String)> = ROWS
+        .iter()
+        .map(|row| {
+            let served = match row.outcome {
+                Served("onnx", task) => format!("by ONNX: {task}"),
+                Served(engine, task) => format!("{engine}: {task}"),
+                Refused(_) => "refused".to_owned(),
+            };
+            (row.layout.to_owned(), served)
+        })
+        .collect();
+    assert_eq!(written, meant);
+}
+
+#[test]
+fn an_inspection_says_what_would_be_served() {
+    let of = |name: &str| look(assemble(name).path()).unwrap();
+    let router = of("router");
+    assert_eq!(router.routes.len(), 2);
+    assert_eq!((router.routes[0].roles.as_slice(), router.routes[0].input), (&["query"][..], "sparse static"));
+    assert_eq!(router.routes[1].roles, ["none", "document"]);
+    let pylate = of("pylate");
+    assert_eq!((pylate.query_length, pylate.document_length, pylate.dimensions), (Some(12), Some(40), 16));
+    let late = pylate.late_interaction.unwrap();
+    assert_eq!(late.markers.unwrap(), ["[Q] ", "[D] "]);
+    assert_eq!(late.query_expansion.unwrap(), "exactly 12 tokens, not attended to");
+    let prompted = of("include-prompt");
+    assert_eq!(prompted.prompt_by_role.get("query").map(String::as_str), Some("w10 w11 w12 "));
+    assert_eq!(prompted.routes[0].steps, ["pool: mean, a prompt left out"]);
+    assert!(prompted.ignored.iter().any(|note| note.key == "__version__"), "{:?}", prompted.ignored);
+    // It is written as it is said.
+    let json = serde_json::to_value(&prompted).unwrap();
+    assert_eq!(json["engine"], "native");
+    assert_eq!(json["max_length"], 192);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_lies_about_in_a_folder_does_not_matter() {
+    let folder = assemble("variants");
+    std::os::unix::fs::symlink("gone", folder.path().join("quantize_config.json")).unwrap();
+    std::os::unix::fs::symlink("gone.onnx", folder.path().join("onnx/model_O4.onnx")).unwrap();
+    std::fs::create_dir(folder.path().join("lost+found")).unwrap();
+    let seen = look(folder.path()).unwrap();
+    assert_eq!((seen.engine, seen.task), ("native", "rerank"));
+}
