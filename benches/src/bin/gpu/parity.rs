@@ -127,7 +127,8 @@ fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
     let (ids, type_ids) = (case.input_ids.clone(), case.token_type_ids.clone());
     let sequence = Sequence { ids, type_ids, ..Sequence::default() };
     let item = |want| WorkItem { sequence: sequence.clone(), want };
-    let embed = |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
+    let embed =
+        |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
     let mut all = Vec::new();
     all.extend(case.cls.clone().map(|v| (item(embed(Pooling::Cls)), v)));
     all.extend(case.mean.clone().map(|v| (item(embed(Pooling::Mean)), v)));

@@ -95,7 +95,11 @@ impl Asked {
         Ok(match (kind, reading) {
             (Kind::Text(text), Reading::Alone | Reading::Pieces { .. }) => {
                 whole(text)?;
-                plain(tokenizer.encode(&self.prompted(text), &self.fit)?)
+                // A folder may leave the prompt's tokens out of the vector, so it is told which they are.
+                plain(match &self.prompt {
+                    Some(prompt) => tokenizer.encode_after(&prompt.text, text, &self.fit)?,
+                    None => tokenizer.encode(text, &self.fit)?,
+                })
             }
             (Kind::Text(text), Reading::Detailed { specials }) => {
                 whole(text)?;
