@@ -314,11 +314,14 @@ fn on_gpu(device: Device) -> bool {
     matches!(device, Device::Cuda(_))
 }
 
+/// One answer an item, in their order.
+type Answers = Vec<Result<Output, ItemFault>>;
+
 /// Runs `items` together by `run`, and each alone where that fails and the device is still there.
 pub(crate) fn one_by_one(
     items: &[&WorkItem],
-    run: &mut dyn FnMut(&[&WorkItem]) -> Result<Vec<Result<Output, ItemFault>>, RunFault>,
-) -> Vec<Result<Output, ItemFault>> {
+    run: &mut dyn FnMut(&[&WorkItem]) -> Result<Answers, RunFault>,
+) -> Answers {
     match run(items) {
         Ok(answers) => answers,
         Err(RunFault::Failed(e) | RunFault::OutOfMemory(e)) if items.len() > 1 => {

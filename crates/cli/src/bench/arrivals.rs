@@ -114,7 +114,7 @@ mod tests {
         let jobs: Vec<Job> = Arrivals::new(given.clone(), 7).take(3).collect();
         let contents: Vec<_> = jobs.iter().map(|job| (job.query, job.documents.clone())).collect();
         assert_eq!(contents, [(0, vec![0, 1]), (1, vec![2, 3, 4]), (0, vec![0, 1])]);
-        let once = Mix { given: vec![0..9].into(), ..given };
+        let once = Mix { given: std::iter::once(0..9).collect(), ..given };
         assert!(jobs.iter().zip(Arrivals::new(once, 7)).all(|(job, other)| job.at == other.at));
     }
 

@@ -138,8 +138,10 @@ impl Fleet {
     fn may(&self, rule: Rule, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
         let Some(endpoint) = self.endpoint(id) else { return false };
         let asks = |of: Rule| rule >= of;
-        !self.is_too_busy(id, wish, now)
-            && !(asks(Rule::Untried) && self.config.place.exclusion && wish.tried.contains(&id))
+        if self.is_too_busy(id, wish, now) {
+            return false;
+        }
+        !(asks(Rule::Untried) && self.config.place.exclusion && wish.tried.contains(&id))
             && !(asks(Rule::Up) && (!endpoint.reach.is_ready(now) || endpoint.ejection.is_out()))
             && !(asks(Rule::Trusted) && endpoint.suspicion.is_suspect() && self.suspicion_counts())
             && !(asks(Rule::Free) && wish.siblings.contains(&id))

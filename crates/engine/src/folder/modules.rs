@@ -262,9 +262,8 @@ impl Reader<'_> {
                 route.sparse = Some(SparseRule { transform, sum, most: None });
             }
             Class::MultiVectorMask => {
-                let mut keys = match Keys::read(&folder.join("config.json"))? {
-                    Some(keys) => keys,
-                    None => return refuse("its config.json is missing"),
+                let Some(mut keys) = Keys::read(&folder.join("config.json"))? else {
+                    return refuse("its config.json is missing");
                 };
                 let words = keys.take::<Vec<String>>("skiplist_words")?.unwrap_or_default();
                 let tasks = match keys.take::<serde_json::Value>("skiplist_tasks")? {
@@ -281,9 +280,8 @@ impl Reader<'_> {
                 route.chain.steps.push(Step::Mask(mask));
             }
             Class::HierarchicalTokenPooling => {
-                let mut keys = match Keys::read(&folder.join("config.json"))? {
-                    Some(keys) => keys,
-                    None => return refuse("its config.json is missing"),
+                let Some(mut keys) = Keys::read(&folder.join("config.json"))? else {
+                    return refuse("its config.json is missing");
                 };
                 let factor = keys.take::<f64>("pool_factor")?.unwrap_or(1.0);
                 if factor > 1.0 {

@@ -272,7 +272,7 @@ struct Features<'a> {
 
 impl<'a> Features<'a> {
     fn new(tokens: Vec<f32>, width: usize, sequence: &'a Sequence, attend_expansion: bool) -> Self {
-        let n = if width == 0 { 0 } else { tokens.len() / width };
+        let n = tokens.len().checked_div(width).unwrap_or(0);
         let attended = if attend_expansion { n } else { n.saturating_sub(sequence.expansion) };
         let keep = (0..n).map(|t| t < attended).collect();
         Self { sequence, tokens, width, keep, weights: None, vector: None }

@@ -108,7 +108,7 @@ mod tests {
         [Pooling::Cls, Pooling::Mean, Pooling::Max, Pooling::Last, Pooling::MeanSqrtLen, Pooling::WeightedMean];
 
     fn all(states: &[f32], width: usize, pooling: Pooling) -> Vec<f32> {
-        let keep = vec![true; if width == 0 { 0 } else { states.len() / width }];
+        let keep = vec![true; states.len().checked_div(width).unwrap_or(0)];
         pool(Tokens { states, width, keep: &keep, first: 0, weights: None }, pooling)
     }
 

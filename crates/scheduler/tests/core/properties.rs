@@ -161,7 +161,8 @@ proptest! {
         const UNIT: usize = 4;
         let mut world = World::warm(BUDGET, COST);
         // What the test knows of each: when it came, its latest start, and its lane and tenant.
-        let mut known: BTreeMap<u64, (At, Option<At>, (u8, bool))> = BTreeMap::new();
+        type Known = (At, Option<At>, (u8, bool));
+        let mut known: BTreeMap<u64, Known> = BTreeMap::new();
         for (gap, deadline, tenant, bulk, units) in parts {
             world.advance(world.now + ms(gap) / 4);
             let lane = if bulk { Lane::Bulk } else { Lane::Interactive };
