@@ -65,7 +65,7 @@ def moments(phases, seed):
 
 def connect(servers):
     policy = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": [{}], "retryPolicy": RETRIES}]}
-    # Of a list gRPC makes an authority with escaped commas, which HTTP/2 libraries of Rust take for malformed.
+    # Of a list gRPC makes an authority of its own, with which every call failed before it reached a server.
     authority = ("grpc.default_authority", servers.split(",")[0])
     options = [("grpc.service_config", json.dumps(policy)), ("grpc.enable_retries", 1), authority]
     channel = grpc.insecure_channel("ipv4:" + servers, options=options)
