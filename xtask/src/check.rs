@@ -48,7 +48,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     // Every file that a published crate needs is in its folder, and every crate it needs can be named. That each builds
     // from its package takes minutes and is for the day of a release.
-    let mut packages = cargo(&["package", "--no-verify", "--allow-dirty", "--no-metadata", "--quiet", "--offline"]);
+    let mut packages = cargo(&["package", "--no-verify", "--allow-dirty", "--no-metadata", "--quiet"]);
     for name in workspace::published()? {
         packages.args(["-p", &name]);
     }
