@@ -118,6 +118,7 @@ impl Tokenizer {
             type_vocab: DEFAULT_TYPE_VOCAB,
             pad_id,
             side,
+            counted: Arc::default(),
             plain: Arc::default(),
             readings: None,
             static_rules: None,
@@ -160,6 +161,7 @@ impl Tokenizer {
             type_vocab: DEFAULT_TYPE_VOCAB,
             pad_id: None,
             side: TruncationSide::Right,
+            counted: Arc::default(),
             plain: Arc::default(),
             readings: None,
             static_rules: None,
@@ -182,7 +184,7 @@ impl Tokenizer {
 
     /// Itself with room for any sample.
     fn unlimited(&self) -> Self {
-        Tokenizer { max_length: usize::MAX, side: TruncationSide::Right, ..self.clone() }
+        Tokenizer { max_length: usize::MAX, side: TruncationSide::Right, counted: Arc::default(), ..self.clone() }
     }
 }
 

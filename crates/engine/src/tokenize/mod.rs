@@ -36,6 +36,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use parking_lot::Mutex;
+
 pub use self::{
     detail::{TokenDetail, Tokenized},
     fast::{TextCounts, TokenizerPath},
@@ -115,6 +117,8 @@ pub struct Tokenizer {
     side: TruncationSide,
     /// The same tokenizer, to which special tokens in a text are plain text; made when first asked for.
     plain: Arc<OnceLock<tokenizers::Tokenizer>>,
+    /// The prompt that was counted last, how, and its tokens: all texts of a job have the same.
+    counted: Arc<Mutex<Option<(String, EncodeOptions, usize)>>>,
     /// How texts of no role, queries and documents are read; `None` where all are read alike.
     readings: Option<Arc<Readings>>,
     /// Set where texts are read as model2vec reads them.
@@ -269,10 +273,18 @@ impl Tokenizer {
             return Ok(0);
         }
         let alone = EncodeOptions { truncation: Truncation::LongestFirst, max_length: None, ..*options };
+        if let Some((counted, how, tokens)) = &*self.counted.lock()
+            && counted == prompt
+            && *how == alone
+        {
+            return Ok(*tokens);
+        }
         let sequence = self.encode(prompt, &alone)?;
         let own = &sequence.ids[..sequence.len() - sequence.expansion];
         let last_is_special = own.last().is_some_and(|&id| self.is_special(id));
-        Ok(own.len() - usize::from(last_is_special))
+        let tokens = own.len() - usize::from(last_is_special);
+        *self.counted.lock() = Some((prompt.to_owned(), alone, tokens));
+        Ok(tokens)
     }
 
     /// Whether an id is a special token's.
