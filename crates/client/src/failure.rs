@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sortie_dispatch::{Failure, Pushback};
-use sortie_proto::metadata::WAIT_FACT;
+use sortie_proto::metadata::QUEUE_FACT;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -34,7 +34,7 @@ pub(crate) fn refused(status: Status) -> (Failure, Error) {
         _ if died_in_transport(&status) => Failure::Transport,
         // A server without time for this may say that waiting does not help there; another may have time.
         (Code::ResourceExhausted, pushback) => {
-            Failure::Overloaded { pushback: pushback.unwrap_or_default(), wait: wait_of(&status) }
+            Failure::Overloaded { pushback: pushback.unwrap_or_default(), queue: queue_of(&status) }
         }
         (_, Some(Pushback::Never)) => Failure::Fatal,
         (Code::Unavailable, _) => Failure::Unavailable,
@@ -44,16 +44,16 @@ pub(crate) fn refused(status: Status) -> (Failure, Error) {
     (failure, Error::from_status(status))
 }
 
-/// How long the answer would have taken, by a server that refused for its time.
-fn wait_of(status: &Status) -> Option<Duration> {
+/// How long work ahead of it takes, by a server that refused for its time.
+fn queue_of(status: &Status) -> Option<Duration> {
     let facts = status.get_details_error_info()?.metadata;
-    facts.get(WAIT_FACT)?.parse().ok().map(Duration::from_millis)
+    facts.get(QUEUE_FACT)?.parse().ok().map(Duration::from_millis)
 }
 
 /// The call was not sent: no connection could be had, or all their streams are taken.
 pub(crate) fn unsent(error: Error) -> (Failure, Error) {
     let failure = match error.kind() {
-        ErrorKind::Overloaded => Failure::Overloaded { pushback: Pushback::Unsaid, wait: None },
+        ErrorKind::Overloaded => Failure::Overloaded { pushback: Pushback::Unsaid, queue: None },
         _ => Failure::Transport,
     };
     (failure, error)
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_meaning() {
-        let overloaded = |pushback| Failure::Overloaded { pushback, wait: None };
+        let overloaded = |pushback| Failure::Overloaded { pushback, queue: None };
         let after = |ms| overloaded(Pushback::After(Duration::from_millis(ms)));
         let table = [
             (Status::new(Code::Unavailable, ""), Failure::Unavailable, ErrorKind::Unavailable),

@@ -142,7 +142,12 @@ impl Endpoint {
         self.served.iter().map(|(_, served)| served.in_flight.attempts.load(Ordering::Relaxed)).sum()
     }
 
-    /// It refused a chunk of `flow`, for which it would have started at `until`.
+    /// It has said that all its work will be done by then, or runs anew: whatever it said before, it has no more.
+    pub(crate) fn busy_no_longer_than(&mut self, until: Time) {
+        self.busy_until.iter_mut().for_each(|(_, busy)| *busy = (*busy).min(until));
+    }
+
+    /// It refused a chunk of `flow`, for which it would not have started before `until`.
     pub(crate) fn refused(&mut self, flow: Flow, until: Time, now: Time) {
         self.busy_until.retain(|(other, until)| *other != flow && *until > now);
         self.busy_until.push((flow, until));

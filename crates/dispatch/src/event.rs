@@ -29,8 +29,8 @@ pub enum Failure {
     Overloaded {
         /// When it may be asked again.
         pushback: Pushback,
-        /// How long its answer would have taken from then, if it says.
-        wait: Option<Duration>,
+        /// How long the work ahead of it would have taken, if it says.
+        queue: Option<Duration>,
     },
     /// The server failed in a way that another may not.
     Internal,

@@ -35,8 +35,8 @@ pub mod metadata {
     pub const LANE: &str = "sortie-lane";
     /// Who pays for the work.
     pub const TENANT: &str = "sortie-tenant";
-    /// Key of `ErrorInfo.metadata` on refusals for time: milliseconds until the answer would have come.
-    pub const WAIT_FACT: &str = "wait_ms";
+    /// Key of `ErrorInfo.metadata` on refusals for time: milliseconds that work ahead of the refused takes.
+    pub const QUEUE_FACT: &str = "queue_ms";
     /// gRFC A51 load report, binary.
     pub const ORCA: &str = "endpoint-load-metrics-bin";
     /// gRFC A6 server pushback, milliseconds. Negative: this server will not take the request, however long one waits.

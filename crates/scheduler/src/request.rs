@@ -104,6 +104,8 @@ pub enum Refusal {
     TooLate {
         /// Estimated time to its end.
         wait: Duration,
+        /// Of that, the time that work ahead of it takes.
+        queue: Duration,
         /// Time to its deadline.
         remaining: Duration,
         /// When the same request may be admitted; `None` where waiting cannot help.

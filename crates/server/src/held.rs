@@ -1,5 +1,8 @@
 //! Bytes of request messages that one connection's requests hold, from the first byte read to the request's end.
 //!
+//! Counted are bytes as they come over the wire: a compressed message is larger once it is read, each up to
+//! `max_message_bytes`.
+//!
 //! Flow control bounds what the transport buffers unread. A message is read as it comes and held until its request is
 //! answered, so a connection with as many streams as it may have, each with the largest message, would hold gigabytes.
 //!

@@ -284,11 +284,11 @@ fn failure(refusal: Refusal) -> Failure {
         Refusal::QueueFull { retry_after, .. }
         | Refusal::WaitTooLong { retry_after, .. }
         | Refusal::TooManyParts { retry_after, .. } => {
-            Failure::Overloaded { pushback: Pushback::After(retry_after), wait: None }
+            Failure::Overloaded { pushback: Pushback::After(retry_after), queue: None }
         }
-        Refusal::TooLate { wait, retry_after, .. } => {
+        Refusal::TooLate { queue, retry_after, .. } => {
             let pushback = retry_after.map_or(Pushback::Never, Pushback::After);
-            Failure::Overloaded { pushback, wait: Some(wait) }
+            Failure::Overloaded { pushback, queue: Some(queue) }
         }
         Refusal::TooLarge { .. } => Failure::Fatal,
         _ => Failure::Unavailable,

@@ -11,6 +11,7 @@ use crate::{
     cost::{Batch, ServerCost},
     endpoint::Heard,
     event::{Answer, Failure, Pushback, Texts},
+    options::Lane,
     report::{Limits, Report},
     time::Time,
 };
@@ -46,7 +47,8 @@ impl Fleet {
         let own_us = self.own_us(endpoint, now);
         let Some((config, served, state)) = self.served(endpoint, model) else { return };
         served.limits = report.limits.or(served.limits);
-        if served.epoch.is_some_and(|epoch| epoch != report.epoch) {
+        let restarted = served.epoch.is_some_and(|epoch| epoch != report.epoch);
+        if restarted {
             served.cost = ServerCost::default();
         }
         served.epoch = Some(report.epoch);
@@ -62,6 +64,7 @@ impl Fleet {
         let Some((health, server)) = self.server(endpoint) else { return };
         server.heard = Some(Heard { at: now, drain_us, strangers_us, overdue: report.overdue, rho });
         server.known = true;
+        server.busy_no_longer_than(if restarted { now } else { now + report.drain });
         server.reach.set_draining(report.draining);
         if let Some(share) = share {
             server.ejection.reported(health, share, now);
@@ -128,8 +131,10 @@ impl Fleet {
                 server.reach.fail(health, now);
                 server.ejection.failed(health, now);
             }
-            Failure::Overloaded { pushback: Pushback::After(wait), .. } => server.reach.push_back(health, now, wait),
-            // It has no time for this chunk; for a shorter or more patient one it may.
+            Failure::Overloaded { pushback: Pushback::After(wait), queue: None } => {
+                server.reach.push_back(health, now, wait);
+            }
+            // It has no time for this chunk; for another lane, or a shorter or more patient one, it may.
             Failure::Overloaded { .. } => {}
             Failure::Internal => server.ejection.failed(health, now),
             // The server is well, and says so.
@@ -142,17 +147,19 @@ impl Fleet {
         self.consider(endpoint, now);
     }
 
-    /// A server refused a chunk whose answer would have taken `wait`: it had so much work ahead of the chunk's own. The
-    /// budget for retries shrinks by what an answer would have added: retries must not grow with refusals.
-    pub(crate) fn refused(&mut self, endpoint: EndpointId, wish: &Wish<'_>, wait: Option<Duration>, now: Time) {
-        self.budget.refused(&self.config.budget, wish.tokens);
-        let Some(wait) = wait else { return };
-        let own = self.service(endpoint, wish, now);
-        if wait > own {
+    /// A server refused a chunk, with so much work ahead of it. The budget for retries shrinks by what an answer would
+    /// have added: retries must not grow with refusals. (Bulk work neither earns nor loses.)
+    pub(crate) fn refused(&mut self, endpoint: EndpointId, wish: &Wish<'_>, queue: Option<Duration>, now: Time) {
+        if wish.flow.lane != Lane::Bulk {
+            self.budget.refused(&self.config.budget, wish.tokens);
+        }
+        let Some(queue) = queue else { return };
+        // A batch that happens to run is no queue.
+        if queue > self.service(endpoint, wish, now) {
             self.load.saturated(&self.config.load);
         }
-        if let Some((_, server)) = self.server(endpoint) {
-            server.refused(wish.flow, now + wait.saturating_sub(own), now);
+        if let Some((health, server)) = self.server(endpoint) {
+            server.refused(wish.flow, now + queue.min(health.max_not_ready), now);
         }
     }
 

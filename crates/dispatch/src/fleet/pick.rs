@@ -154,8 +154,8 @@ impl Fleet {
         Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::MAX)
     }
 
-    /// Whether a server cannot answer a chunk in time, by its own last refusal. Its queue may have grown since, but it
-    /// has not been served faster than time passes.
+    /// Whether a server cannot answer a chunk in time, by its own last refusal and what it reported since. Its queue may
+    /// have grown, but it is not served faster than time passes.
     fn is_too_busy(&self, id: EndpointId, wish: &Wish<'_>, now: Time) -> bool {
         let until = self.endpoint(id).and_then(|endpoint| endpoint.busy_until(wish.flow)).filter(|until| *until > now);
         until.is_some_and(|until| until + self.service(id, wish, now) > wish.deadline)

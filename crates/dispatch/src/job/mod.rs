@@ -111,6 +111,8 @@ impl Job {
             self.ask_or_cut(fleet, now, &mut actions);
             self.hedge(fleet, now, &mut actions);
             match self.place(fleet, now, &mut actions) {
+                // What could not be sent may have been the last that was waited for.
+                Ok(()) if self.join(fleet, now, &mut actions) => {}
                 Ok(()) => actions.push(Action::WakeAt(self.wake(fleet, now))),
                 Err((reason, cause)) => self.fail(fleet, now, reason, cause, &mut actions),
             }

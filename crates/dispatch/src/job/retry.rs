@@ -7,7 +7,7 @@
 //! * Only where every server has had it there is a wait: what the server asked for, else
 //!   exponential backoff with full jitter.
 //! * A server that refused for having too much work has done none, but calls cost it too: a refusal is an attempt like
-//!   others, and takes from the budget. The chunk goes once to another server that may have time, if the budget pays
+//!   others, and takes from the budget. The chunk goes to another server that may have time, if the budget pays
 //!   for that; with nowhere else to go it waits for as long as the server asked, if that leaves time for the work and the
 //!   server did not say "never". Else the job ends now, with the refusal: a failure at once is worth more to its caller
 //!   than the same failure at the deadline (gRFC A6; Site Reliability Engineering, chapters 21 and 22).
@@ -44,18 +44,19 @@ impl Job {
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         let Some(attempt) = self.live.remove(&id) else { return Ok(()) };
-        let (number, endpoint, took) = (attempt.chunk, attempt.endpoint, attempt.took(now));
+        let (number, endpoint, kind, took) = (attempt.chunk, attempt.endpoint, attempt.kind, attempt.took(now));
         drop(attempt);
         fleet.left(self.model, took, now);
         fleet.failed(endpoint, failure, now);
         if let Some(report) = report {
             fleet.report(endpoint, self.model, report, now);
         }
-        if let Failure::Overloaded { wait, .. } = failure
+        if let Failure::Overloaded { queue, .. } = failure
             && let Some(state) = self.chunks.get(number)
         {
             let wish = Wish::of(self.model, state.chunk.tokens, Kind::Retry, &self.options);
-            fleet.refused(endpoint, &wish, wait, now);
+            // A hedge waits behind first attempts: what is ahead of it is not ahead of them.
+            fleet.refused(endpoint, &wish, queue.filter(|_| kind != Kind::Hedge), now);
         }
         let racing = self.live.values().any(|attempt| attempt.chunk == number);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase == Phase::Running) else {
@@ -117,6 +118,9 @@ impl Job {
             Pushback::After(wait) => now + wait.max(fleet.backoff(numbers)),
             Pushback::Unsaid => now + fleet.backoff(numbers),
         };
+        if not_before >= self.options.deadline {
+            return self.lose(number, FailReason::NoTime, actions);
+        }
         if !bulk && attempts >= fleet.config().retry.max_attempts {
             return self.lose(number, FailReason::Attempts, actions);
         }

@@ -23,7 +23,7 @@ pub(crate) fn failed(attempt: AttemptId, failure: Failure) -> Event {
 
 /// A refusal for too much work that says nothing of the wait.
 pub(crate) fn refused(pushback: Pushback) -> Failure {
-    Failure::Overloaded { pushback, wait: None }
+    Failure::Overloaded { pushback, queue: None }
 }
 
 /// How a job failed, if it did.

@@ -159,10 +159,10 @@ fn any_failure() -> impl Strategy<Value = Failure> {
         2 => Just(Failure::Unavailable),
         2 => (0u64..500, prop::option::of(0u64..500)).prop_map(|(ms, wait)| Failure::Overloaded {
             pushback: Pushback::After(Duration::from_millis(ms)),
-            wait: wait.map(Duration::from_millis),
+            queue: wait.map(Duration::from_millis),
         }),
-        1 => Just(Failure::Overloaded { pushback: Pushback::Unsaid, wait: None }),
-        1 => Just(Failure::Overloaded { pushback: Pushback::Never, wait: None }),
+        1 => Just(Failure::Overloaded { pushback: Pushback::Unsaid, queue: None }),
+        1 => Just(Failure::Overloaded { pushback: Pushback::Never, queue: None }),
         1 => Just(Failure::Internal),
     ]
 }

@@ -6,7 +6,7 @@ use sortie_dispatch::{
     Action, CancelReason, Config, EndpointId, Event, FailReason, Failure, Fleet, JobOptions, Kind, Lane, Pushback, Work,
 };
 
-use crate::bench::{Bench, DEADLINE, answered, at, cancelled, failed, failure, is_finished, refused, wake};
+use crate::bench::{Bench, DEADLINE, answered, at, cancelled, drains_in, failed, failure, is_finished, refused, wake};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -14,7 +14,7 @@ fn ms(n: u64) -> Duration {
 
 /// A refusal by a server that would have taken so long to answer.
 fn busy_for(wait: Duration) -> Failure {
-    Failure::Overloaded { pushback: Pushback::Never, wait: Some(wait) }
+    Failure::Overloaded { pushback: Pushback::Never, queue: Some(wait) }
 }
 
 #[test]
@@ -229,4 +229,64 @@ fn a_job_is_cut_only_where_all_its_chunks_would_be_in_time() {
     assert_eq!(cut(at(0) + DEADLINE), 4);
     // Not even a quarter of it would be: one server refuses it, and not four.
     assert_eq!(cut(at(1)), 1);
+}
+
+/// A job of one item by that deadline on a fleet whose servers were busy at the start: whether it is sent.
+fn is_sent(fleet: Fleet, model: sortie_dispatch::ModelId, now: u64, deadline: u64) -> bool {
+    let mut bench = Bench::on(fleet, model, 1, at(now), JobOptions::by(at(deadline)));
+    !bench.handle(at(now), Event::Start).0.is_empty()
+}
+
+/// The word of a stall that is over kept a client from its only server for as long as the stall had said.
+#[test]
+fn a_server_that_has_less_to_do_than_it_said_is_asked_again() {
+    let (mut fleet, model) = busy_fleet(1, ms(900));
+    fleet.report(EndpointId(0), model, drains_in(50), at(100));
+    assert!(is_sent(fleet, model, 100, 500));
+    // Started anew, it has nothing of what it had.
+    let (mut fleet, model) = busy_fleet(1, ms(900));
+    fleet.report(EndpointId(0), model, drains_in(900), at(10));
+    let anew = sortie_dispatch::Report { epoch: 2, ..drains_in(900) };
+    fleet.report(EndpointId(0), model, anew, at(20));
+    assert!(is_sent(fleet, model, 100, 500));
+    // And no word holds for ever.
+    let limit = u64::try_from(Config::default().health.max_not_ready.as_millis()).unwrap();
+    let (fleet, model) = busy_fleet(1, ms(100 * limit));
+    assert!(is_sent(fleet, model, limit, limit + 400));
+}
+
+#[test]
+fn a_job_that_may_be_partial_ends_when_nothing_more_can_be_sent() {
+    for join in [sortie_dispatch::Join::Deadline, sortie_dispatch::Join::Coverage { min: 0.5, soft_wait: ms(10) }] {
+        let (fleet, model) = busy_fleet(2, ms(900));
+        let mut bench = Bench::on(fleet, model, 200, at(100), JobOptions::by(at(600)).join(join));
+        let (sends, rest) = bench.handle(at(100), Event::Start);
+        assert!(sends.is_empty());
+        assert!(failure(&rest).is_some(), "{rest:?}");
+    }
+}
+
+/// A bulk run that waits out a full fleet leaves the budget to those whose server has died.
+#[test]
+fn refusals_of_bulk_work_take_nothing_from_the_budget() {
+    let mut config = Config::default();
+    config.plan.trusted_samples = 0;
+    config.budget.floor = Duration::MAX;
+    let mut bench = Bench::with(2, config, |options| options.lane(Lane::Bulk));
+    let (mut sends, _) = bench.handle(at(0), Event::Start);
+    let mut now = at(0);
+    for _ in 0..200 {
+        let Some(send) = sends.pop() else { break };
+        let (again, rest) = bench.handle(now, failed(send.attempt, refused(Pushback::After(ms(1)))));
+        sends = again;
+        if sends.is_empty() {
+            now = wake(&rest);
+            sends = bench.handle(now, Event::Tick).0;
+        }
+    }
+    let Bench { fleet, model, .. } = bench;
+    let mut bench = Bench::on(fleet, model, 200, now, JobOptions::by(now + DEADLINE));
+    let (sends, _) = bench.handle(now, Event::Start);
+    let (again, _) = bench.handle(now, failed(sends[0].attempt, Failure::Unavailable));
+    assert_eq!(again.len(), 1, "there is budget for it");
 }

@@ -86,6 +86,12 @@ impl Device {
         }
     }
 
+    /// Forgets what batches cost and how far predictions were off.
+    pub(super) fn relearn(&mut self) {
+        self.fit = CostFit::default();
+        self.margins = Margins::default();
+    }
+
     pub(super) fn may_seal(&self) -> bool {
         self.alive && self.sealed.is_none()
     }
@@ -107,9 +113,9 @@ impl Device {
     }
 
     /// Cost of a batch as far as a promise may rest on it, once measured: stretched by the error of full batches.
-    pub(super) fn careful_cost(&self) -> Option<Cost> {
+    pub(super) fn careful_cost(&self, now: At) -> Option<Cost> {
         let cost = self.fit.measured()?;
-        let margin = self.margins.of(cost.batch_seconds(self.budget as u64));
+        let margin = self.margins.of(cost.batch_seconds(self.budget as u64), now);
         Some(Cost { a: cost.a * margin, b: cost.b * margin })
     }
 
@@ -163,7 +169,7 @@ impl Device {
         let mut kept = Vec::new();
         match (self.running.take(), ran) {
             (Some(batch), Ran::Whole(took)) => {
-                self.margins.observe(batch.predicted.as_secs_f64(), took);
+                self.margins.observe(batch.predicted.as_secs_f64(), took, now);
                 self.fit.observe(batch.tokens, took, self.rested);
                 kept = std::mem::take(&mut self.complete);
             }

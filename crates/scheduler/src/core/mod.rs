@@ -154,6 +154,7 @@ impl<K, I> Core<K, I> {
     /// [`started`](Self::started); a device has at most one sealed and one running batch.
     pub fn poll(&mut self, now: At, device: usize) -> Polled<K, I> {
         let free = self.devices.iter().filter(|d| d.is_free()).count().max(1);
+        let alive = self.alive();
         let Some(dev) = self.devices.get_mut(device).filter(|d| d.may_seal()) else {
             let expired = expire(&mut self.queue, &mut self.margins, now);
             return Polled { expired, turn: Turn::Wait(self.queue.next_deadline()) };
@@ -167,8 +168,8 @@ impl<K, I> Core<K, I> {
         if seal_at <= now
             && let Some(cost) = dev.fit.measured().filter(|_| !dev.is_stale(now))
         {
-            for part in self.queue.doomed(starts, cost, dev.budget) {
-                self.margins.observe(part.promise.seconds, Duration::MAX);
+            for part in self.queue.doomed(starts, cost, dev.budget, alive) {
+                self.margins.observe(part.promise.seconds, Duration::MAX, now);
                 expired.push(part);
             }
         }
@@ -201,7 +202,7 @@ impl<K, I> Core<K, I> {
         // Devices that are free at once share what waits, in pieces worth a batch.
         let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
         let budget = dev.budget.min(share.max(knee as usize)).max(1);
-        let sealing = form::Sealing { starts, budget, cost: dev.careful_cost(), knee: knee as usize };
+        let sealing = form::Sealing { starts, budget, cost: dev.careful_cost(now), knee: knee as usize };
         let form::Formed { units, complete } = self.queue.form(sealing);
         dev.seal(&units, complete);
         Polled { expired, turn: Turn::Batch(units) }
@@ -218,7 +219,7 @@ impl<K, I> Core<K, I> {
     pub fn finished(&mut self, now: At, device: usize, ran: Ran) {
         if let Some(dev) = self.devices.get_mut(device) {
             for promise in dev.stop(now, ran) {
-                self.margins.observe(promise.seconds, now.saturating_sub(promise.admitted));
+                self.margins.observe(promise.seconds, now.saturating_sub(promise.admitted), now);
             }
         }
     }
@@ -234,8 +235,9 @@ impl<K, I> Core<K, I> {
     /// nothing of the later ones.
     pub fn relearn(&mut self) {
         for dev in &mut self.devices {
-            dev.fit = cost::CostFit::default();
+            dev.relearn();
         }
+        self.margins = Margins::default();
     }
 
     /// `device` takes no batch until [`device_back`](Self::device_back).
@@ -326,6 +328,11 @@ impl<K, I> Core<K, I> {
         self.devices.iter().filter(|dev| dev.alive).find_map(|dev| dev.fit.measured())
     }
 
+    /// Devices that take work, one at least.
+    fn alive(&self) -> usize {
+        self.devices.iter().filter(|dev| dev.alive).count().max(1)
+    }
+
     /// Largest batch of any device.
     fn budget(&self) -> usize {
         self.devices.iter().filter(|dev| dev.alive).map(|dev| dev.budget).max().unwrap_or(self.config.max_batch_tokens)
@@ -345,7 +352,7 @@ pub(crate) struct Promise {
 fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<Gone<K, I>> {
     let gone = queue.expire(now);
     for part in &gone {
-        margins.observe(part.promise.seconds, now.saturating_sub(part.promise.admitted));
+        margins.observe(part.promise.seconds, now.saturating_sub(part.promise.admitted), now);
     }
     gone
 }

@@ -288,13 +288,13 @@ impl<K, I> Queue<K, I> {
         gone
     }
 
-    /// Takes out the parts that would be late even if all that waits of them started at `starts`: the device shall not
-    /// work for nobody.
-    pub(super) fn doomed(&mut self, starts: At, cost: Cost, budget: usize) -> Vec<Gone<K, I>> {
+    /// Takes out the parts that would be late even if all that waits of them started at `starts`, on as many `devices`
+    /// as there are: none shall work for nobody.
+    pub(super) fn doomed(&mut self, starts: At, cost: Cost, budget: usize, devices: usize) -> Vec<Gone<K, I>> {
         // The index knows the work a part came with; what was served since gave it slack.
         let late = |(_, id): &&Order| {
             self.parts.get(id).is_some_and(|part| {
-                let work = secs(cost.queue_seconds(part.tokens, budget));
+                let work = secs(cost.queue_seconds(part.tokens, budget) / devices as f64);
                 part.deadline.is_some_and(|at| starts.saturating_add(work) > at)
             })
         };

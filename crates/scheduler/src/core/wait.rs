@@ -35,7 +35,7 @@ const STANDING_SHARE: f64 = 0.35;
 
 /// Work that is refused, in patiences of device time, until the share has fallen: at eight times the capacity a tenth of
 /// a second's, at 1.2 times that of a few seconds, about capacity next to never.
-const FALL: f64 = 0.6;
+const FALL: f64 = 0.4;
 
 /// Least time that a refused caller is asked to stay away: a queue does not change in less.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
@@ -49,9 +49,11 @@ impl<K, I> Core<K, I> {
         let verdict = self.judge(now, request);
         match &verdict {
             Ok(()) => {}
-            // Where a message was not read its tokens are not known: it counts as others do.
+            // What could not be in time on an idle device is no load.
+            Err(Refusal::TooLate { remaining, .. }) if secs(self.own_seconds(request.tokens)) >= *remaining => {}
             Err(Refusal::TooLate { .. } | Refusal::WaitTooLong { .. }) => {
-                let tokens = request.tokens.max(self.usual_tokens as u64);
+                // Where a message was not read its tokens are not known: it counts as others do.
+                let tokens = if request.tokens > 1 { request.tokens } else { self.usual_tokens as u64 };
                 if let Some(class) = self.queue.classes.get_mut(class_of(request.priority)) {
                     class.refuse(request.tenant, tokens);
                 }
@@ -88,7 +90,8 @@ impl<K, I> Core<K, I> {
         }
         let remaining = request.deadline.map(|deadline| deadline.saturating_sub(now));
         if remaining.is_some_and(|left| left.is_zero()) {
-            return Err(Refusal::TooLate { wait: Duration::ZERO, remaining: Duration::ZERO, retry_after: None });
+            let (wait, queue, remaining) = Default::default();
+            return Err(Refusal::TooLate { wait, queue, remaining, retry_after: None });
         }
         let known = self.cost().is_some() && !(queued == 0 && self.devices.iter().any(|dev| dev.is_stale(now)));
         if known { self.in_time(now, request, remaining) } else { Ok(()) }
@@ -103,19 +106,20 @@ impl<K, I> Core<K, I> {
         let patience = remaining.map_or(longest, |left| (left.as_secs_f64() - own).clamp(0.0, longest));
         let share = self.wait_share(now, request, patience);
         let allowed = share * patience;
-        let hopeless = remaining.is_some_and(|left| end * self.margins.of(end) > left.as_secs_f64());
+        let hopeless = remaining.is_some_and(|left| end * self.margins.of(end, now) > left.as_secs_f64());
         if wait <= allowed && !hopeless {
             return Ok(());
         }
-        // Waiting uses up the time to the deadline, too: both sides meet where they meet, if at all.
-        let pause = if share < 1.0 { (wait - allowed) / (1.0 - share) } else { wait - allowed };
+        // Where it is the deadline that bounds the patience, waiting uses that up too: both sides meet later.
+        let closing = if patience < longest && share < 1.0 { 1.0 - share } else { 1.0 };
+        let pause = (wait - allowed) / closing;
         let retry_after = secs(pause).max(LEAST_PAUSE);
         match remaining {
             // Bulk work has nobody waiting, and comes back as long as its deadline lets it.
             Some(remaining) => {
                 let comes_back = request.priority.lane == Lane::Bulk && !hopeless && retry_after < remaining;
                 let retry_after = comes_back.then_some(retry_after);
-                Err(Refusal::TooLate { wait: secs(end), remaining, retry_after })
+                Err(Refusal::TooLate { wait: secs(end), queue: secs(wait), remaining, retry_after })
             }
             None => Err(Refusal::WaitTooLong { wait: secs(wait), limit: secs(allowed), retry_after }),
         }
@@ -130,13 +134,13 @@ impl<K, I> Core<K, I> {
         if stood <= patience || patience <= 0.0 {
             return 1.0;
         }
-        let refused = refused as f64 * self.cost().map_or(0.0, |cost| cost.b);
+        let refused = refused as f64 * self.cost().map_or(0.0, |cost| cost.b) / self.alive() as f64;
         1.0 - (1.0 - STANDING_SHARE) * (refused / (FALL * patience)).min(1.0)
     }
 
-    /// Seconds of a part's own work.
+    /// Seconds of a part's own work, spread over the devices.
     pub(super) fn own_seconds(&self, tokens: u64) -> f64 {
-        self.cost().map_or(0.0, |cost| cost.queue_seconds(tokens, self.budget()))
+        self.cost().map_or(0.0, |cost| cost.queue_seconds(tokens, self.budget()) / self.alive() as f64)
     }
 
     /// Estimated seconds until a part that is admitted now is answered.

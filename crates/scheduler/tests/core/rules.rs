@@ -181,9 +181,10 @@ fn admission_counts_what_goes_first_and_no_more() {
     let soon = Some(world.now + ms(30));
     assert!(world.admit(ask(100, Lane::Interactive, 1, "", soon)).is_ok(), "bulk work does not hold it up");
     let refused = world.admit(ask(100, Lane::Bulk, 1, "", soon)).unwrap_err();
-    let Refusal::TooLate { wait, remaining, retry_after } = refused else { unreachable!("{refused}") };
+    let Refusal::TooLate { wait, queue, remaining, retry_after } = refused else { unreachable!("{refused}") };
     assert!(wait > ms(200) && remaining == ms(30), "{wait:?}");
     assert_eq!(retry_after, None, "waiting leaves even less time");
+    assert!(queue > ms(190) && queue < wait, "{queue:?} of {wait:?}");
     // A tenant alone waits for all of its own; another one only for its share of that.
     world.whole(ask(5_000, Lane::Interactive, 1, "hog", None), &[100; 50]).unwrap();
     assert!(world.admit(ask(100, Lane::Interactive, 1, "hog", soon)).is_err());
@@ -235,4 +236,57 @@ fn a_long_queue_is_refused_with_the_time_to_room() {
     let Refusal::QueueFull { queued, limit, retry_after } = refused else { unreachable!("{refused}") };
     assert!(queued > limit - 1_000);
     assert!(retry_after > ms(10) && retry_after < ms(30), "{retry_after:?}");
+}
+
+/// One part of several devices' work was admitted for all of them, and dropped for it by the first that looked.
+#[test]
+fn a_part_that_needs_several_devices_is_not_taken_for_late_by_one() {
+    let mut world = World::cold(1_000, 4, COST);
+    for _ in 0..20 {
+        for _ in 0..4 {
+            world.whole(first(1_000), &[10; 100]).unwrap();
+        }
+        world.idle();
+    }
+    world.batches.clear();
+    // 40,000 tokens are 440 ms of one device and 110 ms of four.
+    let deadline = Some(world.now + ms(250));
+    let part = world.whole(ask(40_000, Lane::Interactive, 1, "", deadline), &[10; 4_000]).unwrap().0;
+    world.idle();
+    assert!(world.expired.is_empty(), "{:?}", world.expired);
+    let tokens: usize = world.batches.iter().map(|batch| batch.tokens_of(part)).sum();
+    assert_eq!(tokens, 40_000);
+    let end = world.batches.iter().filter_map(|batch| batch.ends).max();
+    assert!(end <= deadline, "{end:?}");
+}
+
+/// What its caller's deadline rules out on an idle device says nothing of the queue.
+#[test]
+fn jobs_that_could_never_be_in_time_do_not_shorten_the_queue_for_others() {
+    let mut world = busy(100);
+    let soon = |world: &World| Some(world.now + ms(5));
+    world.whole(ask(1_000, Lane::Interactive, 1, "", None), &[100; 10]).unwrap();
+    for _ in 0..50 {
+        world.advance(world.now + ms(1) / 10);
+        assert!(world.whole(ask(10_000, Lane::Interactive, 1, "", soon(&world)), &[100; 100]).is_err());
+    }
+    // 20 ms of the queue and 2 of its own: with a queue held short 40 ms would not do.
+    let deadline = Some(world.now + ms(30));
+    assert!(world.whole(ask(100, Lane::Interactive, 1, "", deadline), &[100]).is_ok());
+}
+
+/// The pause was divided by what is left of the share also where waiting does not use the patience up.
+#[test]
+fn without_a_deadline_the_pause_is_what_the_queue_is_too_long_by() {
+    let mut world = busy(100);
+    let mut last = None;
+    for _ in 0..20_000 {
+        match world.whole(ask(100, Lane::Interactive, 1, "", None), &[100]) {
+            Ok(_) => {}
+            Err(refusal) => last = Some(refusal),
+        }
+        world.advance(world.now + ms(1));
+    }
+    let Some(Refusal::WaitTooLong { wait, limit, retry_after }) = last else { unreachable!("{last:?}") };
+    assert!(retry_after >= ms(20) && retry_after <= (wait - limit).max(ms(20)), "{retry_after:?}: {wait:?} {limit:?}");
 }

@@ -98,7 +98,7 @@ async fn admission_refuses_what_cannot_be_served() {
     assert!((load.rate_tok_s - 10.0).abs() < 0.1, "{load:?}");
     let near = Instant::now() + Duration::from_secs(5);
     let refusal = rig.scheduler.admit(until(near, 5)).unwrap_err();
-    let Refusal::TooLate { wait, remaining, retry_after } = refusal else { panic!("{refusal}") };
+    let Refusal::TooLate { wait, remaining, retry_after, .. } = refusal else { panic!("{refusal}") };
     assert_eq!(retry_after, None);
     assert!(wait > Duration::from_secs(8) && remaining == Duration::from_secs(5));
     let far = Instant::now() + Duration::from_secs(50);

@@ -163,8 +163,10 @@ pub enum ServeError {
     /// The answer would come too late, or the wait would take too much of the time that is left.
     #[error("the answer would take about {} ms, the deadline leaves {} ms", .wait.as_millis(), .remaining.as_millis())]
     DeadlineTooShort {
-        /// The estimated wait.
+        /// The estimated time to the answer.
         wait: Duration,
+        /// Of that, the time that work ahead of it takes.
+        queue: Duration,
         /// What the deadline leaves.
         remaining: Duration,
         /// When to come again; `None` where waiting cannot help here.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sortie_proto::metadata::PUSHBACK;
+use sortie_proto::metadata::{PUSHBACK, QUEUE_FACT};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -73,9 +73,10 @@ impl ServeError {
                 .fact("queued_tokens", queued)
                 .fact("max_queue_tokens", limit)
                 .after(*retry_after),
-            E::DeadlineTooShort { wait, remaining, retry_after } => {
+            E::DeadlineTooShort { wait, queue, remaining, retry_after } => {
                 let row = row(Code::ResourceExhausted, "DEADLINE_TOO_SHORT")
                     .fact("wait_ms", wait.as_millis())
+                    .fact(QUEUE_FACT, queue.as_millis())
                     .fact("remaining_ms", remaining.as_millis());
                 match retry_after {
                     Some(pause) => row.after(*pause),
@@ -83,7 +84,7 @@ impl ServeError {
                 }
             }
             E::WaitTooLong { wait, limit, retry_after } => row(Code::ResourceExhausted, "WAIT_TOO_LONG")
-                .fact("wait_ms", wait.as_millis())
+                .fact(QUEUE_FACT, wait.as_millis())
                 .fact("limit_ms", limit.as_millis())
                 .after(*retry_after),
             E::ConnectionFull { limit } => row(Code::ResourceExhausted, "CONNECTION_FULL")

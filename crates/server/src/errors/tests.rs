@@ -66,14 +66,14 @@ fn table() -> Vec<Line> {
         (E::JobTooLarge { tokens: 9, limit: 8 }, C::InvalidArgument, "JOB_TOO_LARGE", None, None),
         (E::QueueFull { queued: 9, limit: 8, retry_after: S }, C::ResourceExhausted, "QUEUE_FULL", None, Some("1500")),
         (
-            E::DeadlineTooShort { wait: S * 2, remaining: S, retry_after: Some(S) },
+            E::DeadlineTooShort { wait: S * 2, queue: S, remaining: S, retry_after: Some(S) },
             C::ResourceExhausted,
             "DEADLINE_TOO_SHORT",
             None,
             Some("1500"),
         ),
         (
-            E::DeadlineTooShort { wait: S * 2, remaining: S, retry_after: None },
+            E::DeadlineTooShort { wait: S * 2, queue: S, remaining: S, retry_after: None },
             C::ResourceExhausted,
             "DEADLINE_TOO_SHORT",
             None,

@@ -80,7 +80,11 @@ fn request(context: &RequestContext, tokens: u64) -> Request<Instant> {
 /// # Errors
 /// As [`admit`], for the tokens that the caller said it has, or for next to none.
 pub(crate) fn check_admissible(served: &Served, context: &RequestContext) -> Result<(), ServeError> {
-    served.scheduler.admissible(&request(context, context.caller.tokens.max(1))).map_err(refused)
+    match served.scheduler.admissible(&request(context, context.caller.tokens.max(1))) {
+        // The caller's estimate knows nothing of where texts are cut: too large is what is too large once it is read.
+        Ok(()) | Err(Refusal::TooLarge { .. }) => Ok(()),
+        Err(refusal) => Err(refused(refusal)),
+    }
 }
 
 /// Reserves room for inputs that all share `shared`, before any is tokenized. Dropping it gives the room back.
@@ -186,8 +190,8 @@ fn refused(refusal: Refusal) -> ServeError {
         Refusal::TooManyParts { limit, retry_after } => {
             ServeError::TooManyParts { limit: u32::try_from(limit).unwrap_or(u32::MAX), retry_after }
         }
-        Refusal::TooLate { wait, remaining, retry_after } => {
-            ServeError::DeadlineTooShort { wait, remaining, retry_after }
+        Refusal::TooLate { wait, queue, remaining, retry_after } => {
+            ServeError::DeadlineTooShort { wait, queue, remaining, retry_after }
         }
         Refusal::WaitTooLong { wait, limit, retry_after } => ServeError::WaitTooLong { wait, limit, retry_after },
         Refusal::NoDevice => ServeError::BackendGone,
