@@ -17,7 +17,9 @@
 //! rule 1. Of a part the largest unit that fits goes first.
 //!
 //! A batch is cut short (not below the knee) where a longer one would make a rider miss its deadline, by the cost
-//! stretched by the error it has had. Parts that would be late anyway have left before.
+//! stretched by the error it has had. Parts that would be late anyway have left before. And it takes at most
+//! 1/[`DEADLINE_SHARE`] of the time that any rider came with, where smaller batches cost next to nothing: a rider is
+//! answered when its batch ends, so a long batch makes everybody wait for the last of it.
 //!
 //! Invariants: the sum is within the budget or there is one unit; a part that
 //! waits gets at least 1/[`OWED_SHARE`] of the device by the time it is the oldest.
@@ -48,6 +50,13 @@ const TURNS: usize = 16;
 /// Parts that are looked at and do not fit before a batch is closed: bounds the
 /// time under the lock; a batch this full gains nothing from searching on.
 const LOOK_AHEAD: usize = 32;
+
+/// A batch takes at most one in so many of the time from a rider's arrival to its deadline. With a standing queue held
+/// to a third of that time, riders are answered within half of it.
+const DEADLINE_SHARE: f64 = 8.0;
+
+/// Share of a batch's time that may be its fixed cost where it is cut short for that: what is lost of the device.
+const MOST_FIXED: f64 = 0.02;
 
 /// When and how large the next batch may be.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +102,16 @@ impl<I> Fill<I> {
         !self.formed.units.is_empty() && self.tokens >= self.cap
     }
 
-    /// A part with this deadline rides along: the batch must not outlast it.
-    fn due(&mut self, deadline: Option<At>) {
+    /// A part that came at `admitted` with this deadline rides along: the batch must not outlast it, nor take much of
+    /// its time.
+    fn due(&mut self, admitted: At, deadline: Option<At>) {
         let (Some(at), Some(cost)) = (deadline, self.sealing.cost) else { return };
-        let seconds = at.saturating_sub(self.sealing.starts).as_secs_f64() - cost.a;
-        let tokens = (seconds / cost.b).max(0.0) as usize;
-        self.cap = self.cap.min(tokens.max(self.sealing.knee));
+        let tokens = |seconds: f64| ((seconds - cost.a) / cost.b).max(0.0) as usize;
+        let in_time = tokens(at.saturating_sub(self.sealing.starts).as_secs_f64());
+        let brief = tokens(at.saturating_sub(admitted).as_secs_f64() / DEADLINE_SHARE);
+        let efficient = (cost.a / cost.b * (1.0 - MOST_FIXED) / MOST_FIXED) as usize;
+        let cap = in_time.min(brief.max(efficient)).max(self.sealing.knee);
+        self.cap = self.cap.min(cap);
     }
 }
 
@@ -128,13 +141,13 @@ impl<K, I> Queue<K, I> {
 
     /// Takes what fits of a part, at most `quota` tokens but at least one unit.
     fn ride(&mut self, id: PartId, quota: usize, fill: &mut Fill<I>) -> usize {
-        let Some(deadline) = self.part(id).map(|part| part.deadline) else { return 0 };
+        let Some((admitted, deadline)) = self.part(id).map(|part| (part.admitted(), part.deadline)) else { return 0 };
         let before = fill.tokens;
         let first = fill.room();
         if self.part(id).and_then(|part| part.largest(first)).is_none() {
             return 0;
         }
-        fill.due(deadline);
+        fill.due(admitted, deadline);
         let cap = fill.cap;
         let mut tokens = fill.tokens;
         let room = |unit: &Taken<I>| {

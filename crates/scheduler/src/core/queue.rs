@@ -84,6 +84,11 @@ impl<K, I> Part<K, I> {
         self.units.partition_point(|(tokens, ..)| *tokens <= limit).checked_sub(1)
     }
 
+    /// When it came.
+    pub(super) fn admitted(&self) -> At {
+        self.promise.admitted
+    }
+
     /// Tokens of the largest unit.
     pub(super) fn longest(&self) -> Option<usize> {
         self.units.last().map(|(tokens, ..)| *tokens)

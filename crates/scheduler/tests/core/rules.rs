@@ -157,6 +157,26 @@ fn a_batch_is_cut_short_where_a_longer_one_would_be_late() {
     assert!(batch.tokens_of(bulk) > 0, "room was left unused");
 }
 
+/// Everybody in a batch is answered when it ends: one of a third of the deadline made the first of it wait for the last.
+#[test]
+fn a_batch_takes_a_small_share_of_its_riders_time_where_that_costs_nothing() {
+    let longest = |cost: Cost| {
+        let mut world = World::warm(1_000, cost);
+        world.batches.clear();
+        let deadline = Some(world.now + ms(800));
+        for _ in 0..20 {
+            world.whole(ask(100, Lane::Interactive, 1, "", deadline), &[50, 50]).unwrap();
+        }
+        world.idle();
+        assert!(world.batches.iter().filter_map(|batch| batch.ends).max() <= deadline);
+        world.batches.iter().map(|batch| batch.tokens()).max().unwrap()
+    };
+    // 0.3 ms a token, next to nothing a batch: 100 ms are 333 tokens.
+    assert!((200..=333).contains(&longest(Cost { a: 0.000_1, b: 0.000_3 })));
+    // 20 ms a batch: less than a full one would cost the device more than that is worth.
+    assert_eq!(longest(Cost { a: 0.02, b: 0.000_2 }), 1_000);
+}
+
 #[test]
 fn idle_devices_share_what_waits() {
     let mut world = World::cold(1_000, 2, COST);

@@ -52,9 +52,10 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shapes that are known: `fast` and `slow` of `cargo xtask bench overload`, and `slow` whose processor also reads the calls.
+    /// The shapes that are known: `fast` and `slow` of `cargo xtask bench overload`, `slow` whose processor also reads the
+    /// calls, and the demo's reranker on one core.
     #[must_use]
-    pub fn all() -> [Self; 3] {
+    pub fn all() -> [Self; 4] {
         let slow = Self {
             name: "slow",
             cost: Cost { a_us: 1_000.0, b_us: 160.0 },
@@ -72,7 +73,8 @@ impl Shape {
             jobs: [("small", 2_100, 14), ("large", 16_000, 100)],
         };
         let shared = Self { name: "shared", call_cost: Duration::from_micros(300), ..slow.clone() };
-        [fast, slow, shared]
+        let heavy = Self { name: "heavy", cost: Cost { a_us: 2_000.0, b_us: 350.0 }, ..slow.clone() };
+        [fast, slow, shared, heavy]
     }
 
     /// Tokens a second of one server in full batches.
