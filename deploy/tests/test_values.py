@@ -44,7 +44,7 @@ def test_a_typo_fails(refuse, values, said):
         (group(drain={"longestDeadlineSeconds": 60}), "drain needs 70 s"),
         (group(autoscaling={"enabled": True}, keda={"enabled": True, "serverAddress": "x"}), "leave one"),
         (group(keda={"enabled": True}), "keda.serverAddress"),
-        (group(autoscaling={"enabled": True, "drainMetric": ""}), "has no metric"),
+        (group(autoscaling={"enabled": True, "queueWaitMetric": ""}), "has no metric"),
         (group(autoscaling={"enabled": True, "minReplicas": 20}), "minReplicas is above"),
         (group(modelCache={"persistence": {"enabled": True, "accessModes": ["ReadWriteOnce"]}}), "ReadWriteMany"),
         (group(modelCache={"download": {"enabled": True}}), "download.image"),
@@ -132,8 +132,8 @@ def test_an_autoscaler_goes_by_the_metrics_that_are_named(render):
         hpa = next(o for o in objects if o["kind"] == "HorizontalPodAutoscaler")
         return {m["pods"]["metric"]["name"]: m["pods"]["target"]["averageValue"] for m in hpa["spec"]["metrics"]}
 
-    assert metrics() == {"sortie_queue_drain_seconds": "100m"}
-    assert metrics(loadMetric="load", targetLoad="700m", drainMetric="") == {"load": "700m"}
+    assert metrics() == {"sortie_queue_wait_estimate_seconds": "100m"}
+    assert metrics(loadMetric="load", targetLoad="700m", queueWaitMetric="") == {"load": "700m"}
 
 
 def test_the_adapter_serves_what_the_example_scales_by(render):

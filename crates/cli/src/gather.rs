@@ -12,7 +12,7 @@ use crate::{
     exit::Failure,
     failure,
     read::Item,
-    report::{ItemFailure, ItemRow, PartRow, Report, Timings},
+    report::{ChunkRow, ItemFailure, ItemRow, Report, Timings},
     slices,
 };
 
@@ -73,7 +73,7 @@ fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), Fai
         return Ok(());
     }
     let names: Vec<&str> = seen.iter().map(String::as_str).collect();
-    let message = format!("parts were answered by revisions {}", names.join(" and "));
+    let message = format!("chunks were answered by revisions {}", names.join(" and "));
     Err(Failure::new(failure::exit(ErrorKind::MixedRevisions), message))
 }
 
@@ -144,22 +144,22 @@ impl<H, V> Gathered<H, V> {
 }
 
 fn time(jobs: &[(usize, JobReport)], elapsed: Duration) -> Timings {
-    let part = |part: &sortie_client::Part| PartRow {
-        endpoint: part.endpoint.clone(),
-        replica: part.replica.clone(),
-        items: part.items,
-        tokens: part.tokens,
-        attempt: part.attempt,
-        queue_us: us(part.queue),
-        tokenize_us: us(part.tokenize),
-        compute_us: us(part.compute),
-        server_us: us(part.total),
-        round_trip_us: us(part.rtt),
+    let chunk = |chunk: &sortie_client::ChunkReport| ChunkRow {
+        endpoint: chunk.endpoint.clone(),
+        replica: chunk.replica.clone(),
+        items: chunk.items,
+        tokens: chunk.tokens,
+        attempt: chunk.attempt,
+        queue_us: us(chunk.queue),
+        tokenize_us: us(chunk.tokenize),
+        compute_us: us(chunk.compute),
+        server_us: us(chunk.total),
+        round_trip_us: us(chunk.rtt),
     };
     Timings {
         total_us: us(elapsed),
         attempts: jobs.iter().map(|(_, job)| job.attempts).sum(),
-        parts: jobs.iter().flat_map(|(_, job)| job.parts.iter().map(part)).collect(),
+        chunks: jobs.iter().flat_map(|(_, job)| job.chunks.iter().map(chunk)).collect(),
     }
 }
 

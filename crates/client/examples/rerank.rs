@@ -20,8 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for best in answer.ranking() {
         println!("{:>8.3}  {}", best.score, documents[best.index]);
     }
-    for part in &answer.report.parts {
-        println!("{}: {} documents, {} tokens, {:?}", part.endpoint, part.items, part.tokens, part.rtt);
+    for chunk in &answer.report.chunks {
+        println!("{}: {} documents, {} tokens, {:?}", chunk.endpoint, chunk.items, chunk.tokens, chunk.rtt);
     }
     Ok(())
 }

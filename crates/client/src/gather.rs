@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind},
     metadata::millis,
     pieces::Piece,
-    report::{Batch, ItemError, Part, Report},
+    report::{Batch, ChunkReport, ItemError, Report},
     scatter::{Answer, Gathered, Malformed, Scatter, expect_len},
     size::Sizes,
 };
@@ -81,9 +81,9 @@ impl<R: Scatter> Gather<R> {
 
     /// Merges the answer of a chunk, which [`check`] has found to fit. An error ends the job.
     pub(crate) fn take(&mut self, arrival: Arrival<'_>, answer: Answer<R::Head, R::Value>) -> Result<(), Error> {
-        let Answer { head, values, items, part } = answer;
+        let Answer { head, values, items, chunk } = answer;
         let values = sound(values, &items);
-        self.note(arrival, &head, &items, &part, |index| values.get(index).is_some_and(Option::is_some))?;
+        self.note(arrival, &head, &items, &chunk, |index| values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         self.values.resize_with(self.report.tokens.len(), || None);
         for (&place, value) in arrival.places.iter().zip(values) {
@@ -103,9 +103,9 @@ impl<R: Scatter> Gather<R> {
     ) -> Result<Piece<R::Output>, Error> {
         let mut own = Self::new(arrival.places.len(), self.report.job_id.clone(), self.revisions);
         let places: Vec<usize> = (0..arrival.places.len()).collect();
-        let (head, items, part) = (answer.head.clone(), answer.items.clone(), answer.part.clone());
+        let (head, items, chunk) = (answer.head.clone(), answer.items.clone(), answer.chunk.clone());
         own.take(Arrival { places: &places, ..arrival }, answer)?;
-        self.note(arrival, &head, &items, &part, |index| own.values.get(index).is_some_and(Option::is_some))?;
+        self.note(arrival, &head, &items, &chunk, |index| own.values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         own.report.attempts = 1;
         Ok(Piece { places: arrival.places.to_vec(), answer: own.finish(rpc, arrival.rtt) })
@@ -117,12 +117,12 @@ impl<R: Scatter> Gather<R> {
         arrival: Arrival<'_>,
         head: &R::Head,
         items: &v1::ItemInfo,
-        part: &v1::PartInfo,
+        chunk: &v1::ChunkInfo,
         answered: impl Fn(usize) -> bool,
     ) -> Result<(), Error> {
-        self.revision(part)?;
+        self.revision(chunk)?;
         if let Some(first) = self.head.as_ref().filter(|first| *first != head) {
-            let message = format!("parts of the job differ: {first:?} and {head:?}");
+            let message = format!("chunks of the job differ: {first:?} and {head:?}");
             return Err(Error::new(ErrorKind::MixedRevisions, message).with_endpoint(&arrival.sent.address));
         }
         for (index, &place) in arrival.places.iter().enumerate() {
@@ -137,21 +137,21 @@ impl<R: Scatter> Gather<R> {
                 *slot = cut;
             }
         }
-        self.report.parts.push(part_of(arrival, part, items));
+        self.report.chunks.push(chunk_report(arrival, chunk, items));
         if self.report.model.is_empty() {
-            self.report.model.clone_from(&part.model);
+            self.report.model.clone_from(&chunk.model);
         }
         Ok(())
     }
 
-    fn revision(&mut self, part: &v1::PartInfo) -> Result<(), Error> {
-        let revision = &part.model_revision;
+    fn revision(&mut self, chunk: &v1::ChunkInfo) -> Result<(), Error> {
+        let revision = &chunk.model_revision;
         if revision.is_empty() || self.report.revisions.contains(revision) {
             return Ok(());
         }
         self.report.revisions.push(revision.clone());
         if self.revisions == RevisionPolicy::Fail && self.report.mixed_revisions() {
-            let message = format!("parts were answered by revisions {}", self.report.revisions.join(" and "));
+            let message = format!("chunks were answered by revisions {}", self.report.revisions.join(" and "));
             return Err(Error::new(ErrorKind::MixedRevisions, message));
         }
         Ok(())
@@ -212,24 +212,24 @@ pub(crate) fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Mal
     }
 }
 
-fn part_of(arrival: Arrival<'_>, part: &v1::PartInfo, items: &v1::ItemInfo) -> Part {
+fn chunk_report(arrival: Arrival<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
     let Arrival { sent, places, expected_tokens, rtt } = arrival;
-    let batches = part.batch_ms.iter().zip(&part.batch_tok);
+    let batches = chunk.batch_ms.iter().zip(&chunk.batch_tokens);
     let batch = |(&ms, &tokens): (&f32, &u32)| Batch { duration: millis(f64::from(ms)), tokens };
     let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
-    Part {
+    ChunkReport {
         endpoint: sent.address.clone(),
-        replica: part.replica.clone(),
-        revision: part.model_revision.clone(),
+        replica: chunk.replica.clone(),
+        revision: chunk.model_revision.clone(),
         items: places.len(),
-        tokens: if part.tokens > 0 { part.tokens } else { counted },
+        tokens: if chunk.tokens > 0 { chunk.tokens } else { counted },
         estimated_tokens: expected_tokens,
         attempt: sent.number,
         hedge: sent.kind == Kind::Hedge,
-        queue: Duration::from_micros(part.queue_us),
-        tokenize: Duration::from_micros(part.tokenize_us),
-        compute: Duration::from_micros(part.compute_us),
-        total: Duration::from_micros(part.total_us),
+        queue: Duration::from_micros(chunk.queue_us),
+        tokenize: Duration::from_micros(chunk.tokenize_us),
+        compute: Duration::from_micros(chunk.compute_us),
+        total: Duration::from_micros(chunk.total_us),
         rtt,
         batches: batches.map(batch).collect(),
     }

@@ -95,7 +95,7 @@ pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
 pub use metadata::{Lane, MAX_VALUE_BYTES, MAX_WAY_BACK, MIN_WAY_BACK, WAY_BACK_SHARE};
 pub use model::{Load, ModelInfo, ModelLimits, ModelState, Prompt, Task};
 pub use pieces::{Piece, Pieces};
-pub use report::{Batch, ItemError, Part, Report};
+pub use report::{Batch, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
     embed::{Embed, Embedded, Pooling, VectorFormat},

@@ -158,7 +158,7 @@ pub(crate) fn report(map: &MetadataMap) -> Option<Report> {
     let get = |name: &str| orca.named_metrics.get(name).copied().unwrap_or(0.0);
     Some(Report {
         epoch: get("sortie.epoch") as u64,
-        drain: millis(get("sortie.drain_ms")),
+        queue_wait: millis(get("sortie.queue_wait_ms")),
         cost: Cost { a_us: get("sortie.a_ms") * 1e3, b_us: get("sortie.b_us") },
         limits: Limits {
             max_batch_tokens: get("sortie.max_batch_tokens") as u64,
@@ -168,8 +168,8 @@ pub(crate) fn report(map: &MetadataMap) -> Option<Report> {
         },
         draining: get("sortie.state") as i32 == v1::ModelState::Draining as i32,
         busy: orca.application_utilization,
-        served_tok_s: get("sortie.served_tok_s"),
-        rate_tok_s: get("sortie.rate_tok_s"),
+        served_tokens_per_second: get("sortie.served_tokens_per_second"),
+        rate_tokens_per_second: get("sortie.rate_tokens_per_second"),
         overdue: get("sortie.overdue"),
     })
 }
@@ -179,13 +179,13 @@ pub(crate) fn from_load_report(wire: &v1::LoadReport) -> Report {
     let limits = wire.limits.unwrap_or_default();
     Report {
         epoch: wire.epoch,
-        drain: millis(f64::from(wire.drain_ms)),
+        queue_wait: millis(f64::from(wire.queue_wait_ms)),
         cost: Cost { a_us: f64::from(wire.a_ms) * 1e3, b_us: f64::from(wire.b_us) },
         limits: from_limits(&limits),
         draining: wire.state() == v1::ModelState::Draining,
         busy: f64::from(wire.busy),
-        served_tok_s: f64::from(wire.served_tok_s),
-        rate_tok_s: f64::from(wire.rate_tok_s),
+        served_tokens_per_second: f64::from(wire.served_tokens_per_second),
+        rate_tokens_per_second: f64::from(wire.rate_tokens_per_second),
         overdue: f64::from(wire.overdue),
     }
 }

@@ -119,7 +119,7 @@ pub struct Load {
     /// Reports of another epoch say nothing of this one.
     pub epoch: u64,
     /// Time until a request that arrives now would start.
-    pub drain: Duration,
+    pub queue_wait: Duration,
     /// Share of the last second the device was at work, 0 to 1.
     pub busy: f32,
     /// Tokens admitted and not yet in a batch.
@@ -207,14 +207,14 @@ impl Load {
         Self {
             replica,
             epoch: wire.epoch,
-            drain: millis(f64::from(wire.drain_ms)),
+            queue_wait: millis(f64::from(wire.queue_wait_ms)),
             busy: wire.busy,
-            queued_tokens: wire.queued_tok,
-            running_tokens: wire.running_tok,
+            queued_tokens: wire.queued_tokens,
+            running_tokens: wire.running_tokens,
             a: millis(f64::from(wire.a_ms)),
             b_us: wire.b_us,
-            knee_tokens: wire.knee_tok,
-            tokens_per_second: wire.rate_tok_s,
+            knee_tokens: wire.knee_tokens,
+            tokens_per_second: wire.rate_tokens_per_second,
             limits: wire.limits.unwrap_or_default().into(),
             state,
             overdue: wire.overdue,

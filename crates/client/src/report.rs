@@ -27,7 +27,7 @@ pub struct Batch {
 /// One chunk of a job as its server answered it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Part {
+pub struct ChunkReport {
     /// Address of the server.
     pub endpoint: String,
     /// Name of the server process, as it says itself.
@@ -75,7 +75,7 @@ pub struct Report {
     /// Items that failed, in request order.
     pub errors: Vec<ItemError>,
     /// Chunks that were answered, in order of arrival.
-    pub parts: Vec<Part>,
+    pub chunks: Vec<ChunkReport>,
     /// Attempts made over all chunks, first ones included.
     pub attempts: u32,
     /// Attempts that were made again after one failed.

@@ -28,7 +28,7 @@ pub struct Answer<H, V> {
     /// Per-item facts.
     pub items: v1::ItemInfo,
     /// Where the time went, if it is told.
-    pub part: v1::PartInfo,
+    pub chunk: v1::ChunkInfo,
 }
 
 /// Answers of all chunks, in request order.
@@ -57,7 +57,7 @@ pub enum Shared<'a> {
     /// Nothing that costs tokens.
     Nothing,
     /// An input that is encoded once a chunk.
-    PerPart(&'a v1::Input),
+    PerChunk(&'a v1::Input),
     /// An input that is encoded with each item.
     PerItem(&'a v1::Input),
 }

@@ -44,7 +44,7 @@ impl Sizes {
         let tokens = |extent: Extent| estimate(extent.bytes, extent.ids).min(most);
         let (with_each, shared) = match rpc.shared() {
             Shared::Nothing => (Extent::default(), SharedSize::default()),
-            Shared::PerPart(input) => {
+            Shared::PerChunk(input) => {
                 let shared = SharedSize { tokens: tokens(Extent::of(input)), bytes: input.encoded_len() as u64 };
                 (Extent::default(), shared)
             }
@@ -86,6 +86,6 @@ impl Sizes {
 
 /// The batches that an answer's chunk rode in.
 pub(crate) fn batches<H, V>(answer: &Answer<H, V>) -> Vec<Batch> {
-    let batches = answer.part.batch_ms.iter().zip(&answer.part.batch_tok);
+    let batches = answer.chunk.batch_ms.iter().zip(&answer.chunk.batch_tokens);
     batches.map(|(&ms, &tokens)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
 }

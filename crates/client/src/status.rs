@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_in_a_part_become_places_in_the_job() {
+    fn indices_in_a_chunk_become_indices_in_the_job() {
         let places = [7, 11, 13];
         assert_eq!(
             renumber("documents[2].tokens and documents[0]", "documents", &places),

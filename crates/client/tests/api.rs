@@ -3,10 +3,10 @@
 use std::{error::Error as StdError, fmt::Debug, hash::Hash};
 
 use sortie_client::{
-    Activation, Aggregation, Batch, Bulk, BulkPiece, BulkRun, Call, CallFuture, Classified, Client, ClientBuilder,
-    Compression, Discovery, DispatchConfig, DispatchConfigError, DispatchCounters, Embed, Embedded, EndpointStats,
-    Error, ErrorKind, FieldViolation, Input, ItemError, Join, Lane, Load, ModelInfo, ModelLimits, ModelState,
-    ModelStats, Part, PerEndpoint, Piece, Pieces, Pooling, Progress, Prompt, Ranked, Report, Rerank, Reranked,
+    Activation, Aggregation, Batch, Bulk, BulkPiece, BulkRun, Call, CallFuture, ChunkReport, Classified, Client,
+    ClientBuilder, Compression, Discovery, DispatchConfig, DispatchConfigError, DispatchCounters, Embed, Embedded,
+    EndpointStats, Error, ErrorKind, FieldViolation, Input, ItemError, Join, Lane, Load, ModelInfo, ModelLimits,
+    ModelState, ModelStats, PerEndpoint, Piece, Pieces, Pooling, Progress, Prompt, Ranked, Report, Rerank, Reranked,
     RevisionPolicy, Scoring, Similarities, Span, SparseEmbedded, SparseVector, Stats, Tagged, TaggedText, Task,
     TextOptions, Tls, Token, TokenIds, Tokenized, TraceContext, Truncation, VectorFormat,
 };
@@ -50,7 +50,7 @@ fn answers_are_values() {
     value::<Tokenized>();
     value::<Token>();
     value::<Report>();
-    value::<Part>();
+    value::<ChunkReport>();
     value::<Batch>();
     value::<ItemError>();
     value::<Piece<Embedded>>();

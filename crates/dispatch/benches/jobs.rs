@@ -19,8 +19,8 @@ const COST: Cost = Cost { a_us: 1_000.0, b_us: 0.46 };
 const FLEETS: [usize; 4] = [4, 32, 100, 1_000];
 
 fn report(server: u32) -> Report {
-    let drain = Duration::from_micros(u64::from(server) * 37 % 5_000);
-    Report { epoch: 1, drain, cost: COST, busy: 0.5, ..Report::default() }
+    let queue_wait = Duration::from_micros(u64::from(server) * 37 % 5_000);
+    Report { epoch: 1, queue_wait, cost: COST, busy: 0.5, ..Report::default() }
 }
 
 fn fleet(servers: usize, cost: Cost) -> (Fleet, ModelId) {

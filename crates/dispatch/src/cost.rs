@@ -5,7 +5,7 @@
 //! single batches, by at most [`crate::config::CostConfig::max_step`] a batch, and fades to 1 as
 //! `e^(−idle / τ)`.
 //!
-//! Samples are `batch_ms` and `batch_tok` of answers, never a call's own latency:
+//! Samples are `batch_ms` and `batch_tokens` of answers, never a call's own latency:
 //! that holds other callers' time.
 //!
 //! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.

@@ -86,7 +86,7 @@ pub(crate) struct Flow {
 pub(crate) struct Heard {
     pub(crate) at: Time,
     /// All work on the server, in microseconds.
-    pub(crate) drain_us: f64,
+    pub(crate) queue_wait_us: f64,
     /// Other clients' work on the server, in microseconds.
     pub(crate) strangers_us: f64,
     /// Age of the batch that ran over its predicted time.
@@ -172,7 +172,7 @@ impl Endpoint {
     /// stuck.
     pub(crate) fn drain_left_us(&self, since: Time, overdue: f64, now: Time) -> Option<f64> {
         let heard = self.heard.filter(|heard| heard.at > since && heard.overdue <= overdue)?;
-        let left = heard.drain_us - (now - heard.at).as_secs_f64() * 1e6;
+        let left = heard.queue_wait_us - (now - heard.at).as_secs_f64() * 1e6;
         (left > 0.0).then_some(left)
     }
 
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn reports_age_and_work_gets_done_meanwhile() {
         let at = |ms| Time::from_start(Duration::from_millis(ms));
-        let heard = Heard { at: at(0), drain_us: 80_000.0, strangers_us: 80_000.0, overdue: 0.0, rho: 0.0 };
+        let heard = Heard { at: at(0), queue_wait_us: 80_000.0, strangers_us: 80_000.0, overdue: 0.0, rho: 0.0 };
         let endpoint = Endpoint { heard: Some(heard), ..Endpoint::default() };
         let strangers = |ms, usual| endpoint.strangers_us(Duration::from_millis(100), usual, at(ms));
         assert!((strangers(0, 5.0) - 80_000.0).abs() < 1.0);

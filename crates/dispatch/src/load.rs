@@ -89,9 +89,12 @@ impl Load {
 
     /// Utilization ρ of one server as it reports it: tokens served over tokens possible, or, where it does not report
     /// these, its busy share times the share of a batch's time that is tokens.
-    pub(crate) fn word(&self, served_tok_s: f64, most_tok_s: f64, busy: f64) -> f64 {
-        let rho =
-            if served_tok_s > 0.0 && most_tok_s > 0.0 { served_tok_s / most_tok_s } else { busy * self.efficiency };
+    pub(crate) fn word(&self, served_tokens_per_second: f64, most_tokens_per_second: f64, busy: f64) -> f64 {
+        let rho = if served_tokens_per_second > 0.0 && most_tokens_per_second > 0.0 {
+            served_tokens_per_second / most_tokens_per_second
+        } else {
+            busy * self.efficiency
+        };
         if rho.is_finite() { rho.clamp(0.0, 2.0) } else { 0.0 }
     }
 

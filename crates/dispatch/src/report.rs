@@ -52,7 +52,7 @@ pub struct Report {
     /// Reports of another epoch say nothing of this one.
     pub epoch: u64,
     /// Time until a request that arrives now would start.
-    pub drain: Duration,
+    pub queue_wait: Duration,
     /// What its batches cost, by its own measure; not usable where it has none.
     pub cost: Cost,
     /// What a request may hold.
@@ -62,9 +62,9 @@ pub struct Report {
     /// Share of the last second that the device was at work, 0 to 1.
     pub busy: f64,
     /// Tokens a second that it ran, averaged over seconds; 0 where it does not say.
-    pub served_tok_s: f64,
+    pub served_tokens_per_second: f64,
     /// Tokens a second while full batches run back to back, all its devices together; 0 where it does not say.
-    pub rate_tok_s: f64,
+    pub rate_tokens_per_second: f64,
     /// Age of the running batch over its predicted time; above 1 it is overdue.
     pub overdue: f64,
 }
@@ -72,14 +72,14 @@ pub struct Report {
 impl Report {
     /// Tokens a second that it could run without the overhead of batches, all devices together:
     /// `rate · (1 + a / (b · max batch))`, which is `1 / b` a device; where it does not say its rate, `1 / b`.
-    pub(crate) fn most_tok_s(&self) -> f64 {
+    pub(crate) fn most_tokens_per_second(&self) -> f64 {
         let usable = self.cost.is_usable();
-        if !(self.rate_tok_s.is_finite() && self.rate_tok_s > 0.0) {
+        if !(self.rate_tokens_per_second.is_finite() && self.rate_tokens_per_second > 0.0) {
             return if usable { 1e6 / self.cost.b_us } else { 0.0 };
         }
         let most = self.limits.max_batch_tokens as f64;
         let overhead = if usable && most > 0.0 { self.cost.break_even_tokens() / most } else { 0.0 };
-        self.rate_tok_s * (1.0 + overhead)
+        self.rate_tokens_per_second * (1.0 + overhead)
     }
 }
 
@@ -92,10 +92,10 @@ mod tests {
         let cost = Cost { a_us: 500.0, b_us: 0.5 };
         let limits = Limits { max_batch_tokens: 4_000, ..Limits::default() };
         let full = 4_000.0 / (500.0 + 2_000.0) * 1e6;
-        let report = |rate_tok_s| Report { cost, limits, rate_tok_s, ..Report::default() };
-        assert!((report(full).most_tok_s() / 2e6 - 1.0).abs() < 1e-9);
-        assert!((report(2.0 * full).most_tok_s() / 4e6 - 1.0).abs() < 1e-9);
-        assert!((report(f64::NAN).most_tok_s() / 2e6 - 1.0).abs() < 1e-9);
-        assert!(Report::default().most_tok_s() <= 0.0);
+        let report = |rate_tokens_per_second| Report { cost, limits, rate_tokens_per_second, ..Report::default() };
+        assert!((report(full).most_tokens_per_second() / 2e6 - 1.0).abs() < 1e-9);
+        assert!((report(2.0 * full).most_tokens_per_second() / 4e6 - 1.0).abs() < 1e-9);
+        assert!((report(f64::NAN).most_tokens_per_second() / 2e6 - 1.0).abs() < 1e-9);
+        assert!(Report::default().most_tokens_per_second() <= 0.0);
     }
 }

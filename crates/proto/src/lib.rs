@@ -20,12 +20,12 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 /// Names of request metadata and trailers.
 pub mod metadata {
-    /// Id shared by every part of a job.
+    /// Id shared by every chunk of a job.
     pub const JOB_ID: &str = "sortie-job-id";
-    /// Which try of a part this is, from 1.
+    /// Which try of a chunk this is, from 1.
     pub const ATTEMPT: &str = "sortie-attempt";
     /// `true` on a later attempt where every earlier one is lost (it failed, or its server does not run): nobody else
-    /// works on the part, so it waits with first attempts and not behind them.
+    /// works on the chunk, so it waits with first attempts and not behind them.
     pub const RESCUE: &str = "sortie-rescue";
     /// The model that is asked, as in the message: a server that would refuse it says so before it reads the message.
     pub const MODEL: &str = "sortie-model";

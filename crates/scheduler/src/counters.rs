@@ -40,13 +40,13 @@ counters! {
     /// Parts cancelled by their callers.
     cancelled,
     /// Units that left the queue because their part was cancelled or expired.
-    units_dropped_waiting,
+    items_dropped_waiting,
     /// Units in a batch that was formed, but thrown out before it ran.
-    units_dropped_formed,
+    items_dropped_formed,
     /// Second or later attempts cancelled.
     hedges_cancelled,
     /// Units of such that left the queue in time.
-    hedge_units_dropped_waiting,
+    hedge_items_dropped_waiting,
     /// Batches that ran.
     batches,
     /// Tokens of batches that ran.

@@ -30,11 +30,11 @@ pub struct LoadSnapshot {
     /// Grows when the scheduler is started anew, in this process or a later one.
     pub epoch: u64,
     /// Tokens admitted and not yet running: reserved, waiting or in a prepared batch.
-    pub queued_tok: u64,
+    pub queued_tokens: u64,
     /// Tokens in the batches that run.
-    pub running_tok: u64,
+    pub running_tokens: u64,
     /// Tokens of the largest batch; less than configured after a device ran out of memory.
-    pub max_batch_tok: u32,
+    pub max_batch_tokens: u32,
     /// Devices that take work.
     pub devices: u32,
     /// Fixed cost of a batch in milliseconds: T = a + b * tokens; the devices' mean.
@@ -42,15 +42,15 @@ pub struct LoadSnapshot {
     /// Cost of one token in microseconds; the devices' mean.
     pub b_us: f32,
     /// Tokens past which a larger batch is hardly faster per token.
-    pub knee_tok: u32,
+    pub knee_tokens: u32,
     /// Tokens per second that full batches give at the fitted cost, all devices together.
-    pub rate_tok_s: f32,
+    pub rate_tokens_per_second: f32,
     /// Milliseconds until a request that arrives now would start.
-    pub drain_ms: f32,
+    pub queue_wait_ms: f32,
     /// Share of the last second a batch was running, 0 to 1; the devices' mean.
     pub busy: f32,
     /// Tokens per second that ran, the average of the last five seconds, all devices together.
-    pub served_tok_s: f32,
+    pub served_tokens_per_second: f32,
     /// Age of a running batch over its predicted duration, the largest of any device; above 1 it is overdue.
     pub overdue: f32,
 }
@@ -172,17 +172,17 @@ pub(crate) fn snapshot(
     let mean = |f: &dyn Fn(&DeviceGauge) -> f64| alive.iter().map(f).sum::<f64>() / alive.len().max(1) as f64;
     LoadSnapshot {
         epoch,
-        queued_tok: queued,
-        running_tok: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
-        max_batch_tok: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
+        queued_tokens: queued,
+        running_tokens: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
+        max_batch_tokens: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
         devices: u32::try_from(alive.len()).unwrap_or(u32::MAX),
         a_ms: (mean(&|gauge| gauge.cost(now).a) * 1e3) as f32,
         b_us: (mean(&|gauge| gauge.cost(now).b) * 1e6) as f32,
-        knee_tok: mean(&|gauge| f64::from(gauge.knee)) as u32,
-        rate_tok_s: alive.iter().map(|gauge| gauge.cost(now).rate(gauge.budget)).sum::<f64>() as f32,
-        drain_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
+        knee_tokens: mean(&|gauge| f64::from(gauge.knee)) as u32,
+        rate_tokens_per_second: alive.iter().map(|gauge| gauge.cost(now).rate(gauge.budget)).sum::<f64>() as f32,
+        queue_wait_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
         busy: mean(&|gauge| gauge.busy_by(now).share).clamp(0.0, 1.0) as f32,
-        served_tok_s: alive.iter().map(|gauge| gauge.busy_by(now).tok_s).sum::<f64>().max(0.0) as f32,
+        served_tokens_per_second: alive.iter().map(|gauge| gauge.busy_by(now).tok_s).sum::<f64>().max(0.0) as f32,
         overdue: alive.iter().map(|gauge| gauge.overdue(now)).fold(0.0, f64::max) as f32,
     }
 }
@@ -219,14 +219,14 @@ mod tests {
             let running = Running { tokens: 90, started, predicted: batch };
             busy = busy.by(started, None);
             let mid = DeviceGauge { busy, ..gauge(Some(running)) };
-            let seen = snapshot(0, started + batch / 2, 0, [mid].into_iter()).served_tok_s;
+            let seen = snapshot(0, started + batch / 2, 0, [mid].into_iter()).served_tokens_per_second;
             assert!(i < 140 || (425.0..475.0).contains(&seen), "{seen}");
             busy = busy.by(started + batch, Some(running.tok_s(started + batch)));
         }
         // A batch that hangs serves nothing more.
         let hung = Running { tokens: 90, started: 40 * SECOND, predicted: batch };
         let hung = DeviceGauge { busy: busy.by(40 * SECOND, None), ..gauge(Some(hung)) };
-        assert!(snapshot(0, 70 * SECOND, 0, [hung].into_iter()).served_tok_s < 10.0);
+        assert!(snapshot(0, 70 * SECOND, 0, [hung].into_iter()).served_tokens_per_second < 10.0);
     }
 
     #[test]
@@ -249,12 +249,12 @@ mod tests {
         assert!((idle - (3.0 * 0.010 + 0.250)).abs() < 1e-9);
         let running = Running { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
         let at = |ms: u64| snapshot(7, Duration::from_millis(ms), 250, [gauge(Some(running))].into_iter());
-        assert!((at(40).drain_ms - (60.0 + 280.0)).abs() < 0.01);
+        assert!((at(40).queue_wait_ms - (60.0 + 280.0)).abs() < 0.01);
         assert!((at(50).overdue - 0.5).abs() < 1e-3);
         // Late by 50 ms: expect 50 ms more.
-        assert!((at(150).drain_ms - (50.0 + 280.0)).abs() < 0.01);
+        assert!((at(150).queue_wait_ms - (50.0 + 280.0)).abs() < 0.01);
         assert!(at(150).overdue > 1.4);
-        assert_eq!((at(0).epoch, at(0).running_tok, at(0).queued_tok), (7, 90, 250));
+        assert_eq!((at(0).epoch, at(0).running_tokens, at(0).queued_tokens), (7, 90, 250));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub enum Refusal {
     },
     /// As many parts as may be known at once.
     #[error("{limit} parts wait, which is all that may; retry in {} ms", retry_after.as_millis())]
-    TooManyParts {
+    TooManyChunks {
         /// Most that may.
         limit: usize,
         /// When there should be room.

@@ -174,7 +174,7 @@ impl<B: Backend> Shared<B> {
 
     fn count_refusal(&self, refusal: &Refusal) {
         match refusal {
-            Refusal::QueueFull { .. } | Refusal::TooManyParts { .. } => self.counters.refused_full.one(),
+            Refusal::QueueFull { .. } | Refusal::TooManyChunks { .. } => self.counters.refused_full.one(),
             Refusal::TooLate { .. } | Refusal::WaitTooLong { .. } => self.counters.refused_late.one(),
             _ => self.counters.refused_other.one(),
         }
@@ -210,10 +210,10 @@ impl<B: Backend> Shared<B> {
         let waited = gone.as_ref().map_or(0, |gone| gone.units.len() as u64);
         if part.cancel() {
             self.counters.cancelled.one();
-            self.counters.units_dropped_waiting.add(waited);
+            self.counters.items_dropped_waiting.add(waited);
             if part.attempt > 1 {
                 self.counters.hedges_cancelled.one();
-                self.counters.hedge_units_dropped_waiting.add(waited);
+                self.counters.hedge_items_dropped_waiting.add(waited);
             }
         }
         drop(gone);
@@ -350,7 +350,7 @@ impl<B: Backend> Shared<B> {
         for Gone { key, units, .. } in gone {
             if key.fail(error) && error == PartError::Expired {
                 self.counters.expired.one();
-                self.counters.units_dropped_waiting.add(units.len() as u64);
+                self.counters.items_dropped_waiting.add(units.len() as u64);
             }
         }
     }

@@ -192,7 +192,7 @@ async fn play(seed: u64, breaks: u64, devices: usize, parts: u32) -> Vec<End> {
     let cancelled = ends.iter().filter(|end| **end == End::Cancelled).count() as u64;
     // One that was answered just before it was dropped is counted there.
     assert!(counts.answered >= answered && counts.answered <= answered + cancelled, "{counts:?}");
-    assert_eq!(scheduler.load().queued_tok, 0);
+    assert_eq!(scheduler.load().queued_tokens, 0);
     drop(scheduler);
     assert_eq!(alive.load(Ordering::Relaxed), 0, "an answer was kept");
     ends

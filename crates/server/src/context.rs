@@ -64,7 +64,7 @@ impl RequestContext {
         self.notes.tokens.store(tokens, Ordering::Relaxed);
     }
 
-    /// Stages of its part, for traces.
+    /// Stages of its chunk, for traces.
     pub(crate) fn stages(&self) -> &Stages {
         &self.notes.stages
     }

@@ -14,7 +14,7 @@ const MAX_VALUE_BYTES: usize = 128;
 /// Metadata of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallerInfo {
-    /// Shared by every part of a job; empty if not sent.
+    /// Shared by every chunk of a job; empty if not sent.
     pub(crate) job_id: String,
     /// Who pays; empty if not sent.
     pub(crate) tenant: String,

@@ -30,15 +30,15 @@ pub(crate) fn to_orca(report: &LoadReport) -> OrcaLoadReport {
     let figures = [
         // Whole numbers up to 2^53 are exact in a double; epochs and limits stay below.
         ("epoch", report.epoch as f64),
-        ("drain_ms", f64::from(report.drain_ms)),
-        ("queued_tok", report.queued_tok as f64),
-        ("running_tok", report.running_tok as f64),
+        ("queue_wait_ms", f64::from(report.queue_wait_ms)),
+        ("queued_tokens", report.queued_tokens as f64),
+        ("running_tokens", report.running_tokens as f64),
         ("a_ms", f64::from(report.a_ms)),
         ("b_us", f64::from(report.b_us)),
-        ("knee_tok", f64::from(report.knee_tok)),
-        ("rate_tok_s", f64::from(report.rate_tok_s)),
+        ("knee_tokens", f64::from(report.knee_tokens)),
+        ("rate_tokens_per_second", f64::from(report.rate_tokens_per_second)),
         ("overdue", f64::from(report.overdue)),
-        ("served_tok_s", f64::from(report.served_tok_s)),
+        ("served_tokens_per_second", f64::from(report.served_tokens_per_second)),
         ("state", f64::from(report.state)),
         ("max_batch_tokens", f64::from(limits.max_batch_tokens)),
         ("max_items", f64::from(limits.max_items)),
@@ -89,15 +89,16 @@ mod tests {
 
     #[test]
     fn the_report_survives_the_header() {
-        let report = LoadReport { epoch: 1 << 52, drain_ms: 1.5, busy: 0.25, queued_tok: 7, ..LoadReport::default() };
+        let report =
+            LoadReport { epoch: 1 << 52, queue_wait_ms: 1.5, busy: 0.25, queued_tokens: 7, ..LoadReport::default() };
         let (name, value) = header(&report).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(name, value);
         let map = MetadataMap::from_headers(headers);
         let bytes = map.get_bin(ORCA).unwrap().to_bytes().unwrap();
         let orca = OrcaLoadReport::decode(bytes).unwrap();
-        assert_eq!((orca.application_utilization, orca.named_metrics["sortie.drain_ms"]), (0.25, 1.5));
+        assert_eq!((orca.application_utilization, orca.named_metrics["sortie.queue_wait_ms"]), (0.25, 1.5));
         assert_eq!(orca.named_metrics["sortie.epoch"] as u64, 1 << 52);
-        assert_eq!(orca.named_metrics["sortie.queued_tok"], 7.0);
+        assert_eq!(orca.named_metrics["sortie.queued_tokens"], 7.0);
     }
 }

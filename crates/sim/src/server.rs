@@ -1,7 +1,7 @@
 //! A server: the real queue and batch former ([`sortie_scheduler::Core`]) before a
 //! device that takes `T = (a + b · max(tokens, knee)) · pace · noise` for a batch.
 //!
-//! What it says of itself is what the real one says: costs fitted from its own batches, drain
+//! What it says of itself is what the real one says: costs fitted from its own batches, queue wait
 //! and busy share as [`Core::load`] has them. It knows no more than that of its device.
 //!
 //! Invariants: at most one batch runs and one is sealed behind it; a part is answered once, with the
@@ -246,17 +246,17 @@ impl Server {
         let cost = Cost { a_us: f64::from(load.a_ms) * 1e3, b_us: f64::from(load.b_us) };
         Report {
             epoch: load.epoch,
-            drain: micros(f64::from(load.drain_ms) * 1e3 + cost.b_us * reserved as f64),
+            queue_wait: micros(f64::from(load.queue_wait_ms) * 1e3 + cost.b_us * reserved as f64),
             cost,
             limits: Limits {
-                max_batch_tokens: u64::from(load.max_batch_tok),
+                max_batch_tokens: u64::from(load.max_batch_tokens),
                 max_queue_tokens: SchedulerConfig::default().max_queue_tokens,
                 ..LIMITS
             },
             draining: self.draining,
             busy: f64::from(load.busy),
-            served_tok_s: f64::from(load.served_tok_s),
-            rate_tok_s: f64::from(load.rate_tok_s),
+            served_tokens_per_second: f64::from(load.served_tokens_per_second),
+            rate_tokens_per_second: f64::from(load.rate_tokens_per_second),
             overdue: f64::from(load.overdue),
         }
     }
@@ -283,7 +283,7 @@ fn failure(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::QueueFull { retry_after, .. }
         | Refusal::WaitTooLong { retry_after, .. }
-        | Refusal::TooManyParts { retry_after, .. } => {
+        | Refusal::TooManyChunks { retry_after, .. } => {
             Failure::Overloaded { pushback: Pushback::After(retry_after), queue: None }
         }
         Refusal::TooLate { queue, retry_after, .. } => {

@@ -69,7 +69,7 @@ pub(crate) struct Scripted {
 struct Turn {
     reply: Reply,
     texts: Vec<String>,
-    part: v1::PartInfo,
+    chunk: v1::ChunkInfo,
 }
 
 fn text_of(input: &v1::Input) -> String {
@@ -111,7 +111,7 @@ impl Scripted {
         let tokens: u32 = texts.iter().map(|text| tokens_of(text)).sum();
         let report = *self.report.lock();
         let batch_ms = report.a_ms + report.b_us * tokens as f32 / 1e3;
-        let part = v1::PartInfo {
+        let chunk = v1::ChunkInfo {
             model: info.name,
             model_revision: reply.revision.clone().unwrap_or(info.revision),
             replica: self.replica.clone(),
@@ -121,10 +121,10 @@ impl Scripted {
             compute_us: 30,
             total_us: 60,
             batch_ms: vec![batch_ms],
-            batch_tok: vec![tokens],
+            batch_tokens: vec![tokens],
             tokens: tokens.into(),
         };
-        Ok(Turn { reply, texts, part })
+        Ok(Turn { reply, texts, chunk })
     }
 }
 
@@ -157,8 +157,8 @@ impl Turn {
         }
     }
 
-    fn send<T>(self, make: impl FnOnce(v1::ItemInfo, v1::PartInfo) -> T) -> Result<Response<T>, Status> {
-        let mut response = Response::new(make(self.items(), self.part));
+    fn send<T>(self, make: impl FnOnce(v1::ItemInfo, v1::ChunkInfo) -> T) -> Result<Response<T>, Status> {
+        let mut response = Response::new(make(self.items(), self.chunk));
         if let Some(report) = self.reply.report {
             // Headers and trailers are one map to a unary client.
             response.metadata_mut().insert_bin(ORCA, MetadataValue::from_bytes(&report.encode_to_vec()));
@@ -174,12 +174,12 @@ impl EncoderService for Scripted {
         let turn = self.turn("Rerank", &request, &message.model, &message.documents).await?;
         let scores = turn.values(f32::NAN, score_of);
         let scoring = v1::Scoring::CrossEncoder.into();
-        turn.send(|items, part| v1::RerankResponse {
+        turn.send(|items, chunk| v1::RerankResponse {
             scores,
             order: Vec::new(),
             scoring,
             items: Some(items),
-            part: Some(part),
+            chunk: Some(chunk),
         })
     }
 
@@ -190,12 +190,12 @@ impl EncoderService for Scripted {
         let rows = turn.values([f32::NAN; 2], |text| [score_of(text), 1.0]);
         let vectors: Vec<u8> = rows.as_flattened().iter().flat_map(|x| x.to_le_bytes()).collect();
         let dimensions = DIMENSIONS;
-        turn.send(|items, part| v1::EmbedResponse {
+        turn.send(|items, chunk| v1::EmbedResponse {
             vectors: vectors.into(),
             dimensions,
             format: format.into(),
             items: Some(items),
-            part: Some(part),
+            chunk: Some(chunk),
         })
     }
 
@@ -212,12 +212,12 @@ impl EncoderService for Scripted {
         }
         let weights = weights.concat();
         let indices = weights.iter().enumerate().map(|(i, _)| i as u32 % 2).collect();
-        turn.send(|items, part| v1::EmbedSparseResponse {
+        turn.send(|items, chunk| v1::EmbedSparseResponse {
             offsets,
             indices,
             weights,
             items: Some(items),
-            part: Some(part),
+            chunk: Some(chunk),
         })
     }
 
@@ -225,12 +225,12 @@ impl EncoderService for Scripted {
         let message = request.get_ref();
         let turn = self.turn("Classify", &request, &message.model, &message.inputs).await?;
         let scores = turn.values([f32::NAN; 2], |text| [score_of(text), -1.0]).concat();
-        turn.send(|items, part| v1::ClassifyResponse {
+        turn.send(|items, chunk| v1::ClassifyResponse {
             labels: vec!["yes".to_owned(), "no".to_owned()],
             scores,
             activation: v1::Activation::Raw.into(),
             items: Some(items),
-            part: Some(part),
+            chunk: Some(chunk),
         })
     }
 
@@ -244,11 +244,11 @@ impl EncoderService for Scripted {
             spans: vec![v1::Span { label: "ALL".to_owned(), start: 0, end: text.len() as u32, score: score_of(text) }],
             token_scores: vec![0.5; 2 * tokens_of(text) as usize],
         });
-        turn.send(|items, part| v1::TagTokensResponse {
+        turn.send(|items, chunk| v1::TagTokensResponse {
             texts,
             labels: vec!["O".to_owned(), "ALL".to_owned()],
             items: Some(items),
-            part: Some(part),
+            chunk: Some(chunk),
         })
     }
 
@@ -259,7 +259,7 @@ impl EncoderService for Scripted {
         let message = request.get_ref();
         let turn = self.turn("Similarity", &request, &message.model, &message.texts).await?;
         let scores = turn.values(f32::NAN, score_of);
-        turn.send(|items, part| v1::SimilarityResponse { scores, items: Some(items), part: Some(part) })
+        turn.send(|items, chunk| v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
     }
 
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {

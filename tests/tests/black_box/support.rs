@@ -121,7 +121,7 @@ impl Server {
     /// Tokens that wait or run.
     pub(crate) async fn tokens(&self, client: &mut Client) -> u64 {
         let report = client.probe(ProbeRequest::default()).await.unwrap().into_inner().report.unwrap();
-        report.queued_tok + report.running_tok
+        report.queued_tokens + report.running_tokens
     }
 
     /// Resident memory in MiB.

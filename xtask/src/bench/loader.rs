@@ -36,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) reasons: BTreeMap<String, Failures>,
     pub(crate) latency_ms: Latency,
     pub(crate) all_ms: Latency,
-    pub(crate) goodput_tok_s: f64,
+    pub(crate) goodput_tokens_per_second: f64,
     pub(crate) hedge_share: Option<f64>,
     pub(crate) retry_share: Option<f64>,
     pub(crate) free_share: Option<f64>,

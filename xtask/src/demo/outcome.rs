@@ -112,7 +112,7 @@ mod tests {
     fn row(strategy: &str) -> Row {
         let json = format!(
             r#"{{"strategy":"{strategy}","jobs":4,"failed":1,"cancelled":0,"reasons":{{}},"latency_ms":{{}},
-                "all_ms":{{}},"goodput_tok_s":1,"hedge_share":0.04,"retry_share":0.01,"free_share":null,
+                "all_ms":{{}},"goodput_tokens_per_second":1,"hedge_share":0.04,"retry_share":0.01,"free_share":null,
                 "cpu_us_per_job":null,"late_ms":{{}}}}"#
         );
         serde_json::from_str(&json).unwrap()

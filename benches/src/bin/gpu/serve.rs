@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use sortie_benches::rerank_items;
-use sortie_client::{Client, Part, Report};
+use sortie_client::{ChunkReport, Client, Report};
 use sortie_engine::write_sample;
 
 use crate::{Common, Shape, median, rivals};
@@ -62,14 +62,14 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     let documents: Arc<Vec<String>> = Arc::new(documents);
 
     let mut times = Vec::new();
-    let mut parts = Vec::new();
+    let mut chunks = Vec::new();
     for i in 0..common.rounds + 5 {
         let start = Instant::now();
         let report = job(&client, &query, &documents).await?;
         // The first few warm connections and estimates.
         if i >= 5 {
             times.push(start.elapsed().as_secs_f64());
-            parts.extend(report.parts);
+            chunks.extend(report.chunks);
         }
     }
     let idle = median(&mut times);
@@ -101,7 +101,7 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     for (how, seconds) in rivals::sentence(common, folder.path(), &query, &documents)? {
         println!("| {how} | {:.2} |", seconds * 1e3);
     }
-    breakdown(&parts);
+    breakdown(&chunks);
     println!("\nFull load, {SIDE_BY_SIDE} jobs side by side: {rate:.0} tokens/s.");
     Ok(())
 }
@@ -112,23 +112,23 @@ async fn job(client: &Client, query: &str, documents: &[String]) -> anyhow::Resu
     Ok(answer.report)
 }
 
-/// Where the time of a job on an idle server went: medians of what its one part says.
-fn breakdown(parts: &[Part]) {
-    let ms = |of: fn(&Part) -> Duration| {
-        let mut all: Vec<f64> = parts.iter().map(|part| of(part).as_secs_f64() * 1e3).collect();
+/// Where the time of a job on an idle server went: medians of what its one chunk says.
+fn breakdown(chunks: &[ChunkReport]) {
+    let ms = |of: fn(&ChunkReport) -> Duration| {
+        let mut all: Vec<f64> = chunks.iter().map(|chunk| of(chunk).as_secs_f64() * 1e3).collect();
         median(&mut all)
     };
     println!(
         "\nOf an idle server's: round trip {:.2} ms, in the server {:.2}, tokenizing {:.2}, first item queued {:.2}, on the device {:.2}.",
-        ms(|part| part.rtt),
-        ms(|part| part.total),
-        ms(|part| part.tokenize),
-        ms(|part| part.queue),
-        ms(|part| part.compute),
+        ms(|chunk| chunk.rtt),
+        ms(|chunk| chunk.total),
+        ms(|chunk| chunk.tokenize),
+        ms(|chunk| chunk.queue),
+        ms(|chunk| chunk.compute),
     );
-    if let Some(part) = parts.last() {
+    if let Some(chunk) = chunks.last() {
         let batches: Vec<String> =
-            part.batches.iter().map(|b| format!("{} in {:.2} ms", b.tokens, b.duration.as_secs_f64() * 1e3)).collect();
+            chunk.batches.iter().map(|b| format!("{} in {:.2} ms", b.tokens, b.duration.as_secs_f64() * 1e3)).collect();
         println!("Tokens of the last job's batches: {}.", batches.join(", "));
     }
 }

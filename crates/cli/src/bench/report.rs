@@ -95,7 +95,7 @@ pub(crate) struct StrategyRow {
     /// All jobs, a failed one as late as its deadline at least.
     pub(crate) all_ms: Latency,
     /// Tokens a second in whole answers.
-    pub(crate) goodput_tok_s: f64,
+    pub(crate) goodput_tokens_per_second: f64,
     /// Chunks that were sent again because they were late, in answered jobs.
     pub(crate) hedges: u64,
     /// Of them, those whose second attempt answered first.
@@ -132,7 +132,7 @@ impl StrategyRow {
             cancelled: record.cancelled,
             latency_ms: Latency::new(&record.answered),
             all_ms: Latency::new(&record.all),
-            goodput_tok_s: record.tokens as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE),
+            goodput_tokens_per_second: record.tokens as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE),
             hedges: record.hedges,
             hedges_won: record.hedges_won,
             hedge_share: share(spent.hedges, spent.first),
@@ -183,7 +183,7 @@ impl Answer for Bench {
                 ms(row.latency_ms.p999),
                 percent(row.hedge_share),
                 percent(row.retry_share),
-                format!("{:.0}", row.goodput_tok_s),
+                format!("{:.0}", row.goodput_tokens_per_second),
                 ms(row.cpu_us_per_job),
                 reasons.join(", "),
             ]
@@ -254,7 +254,7 @@ mod tests {
     fn rows_sum_up() {
         let bench = bench();
         let row = &bench.results[0];
-        assert_eq!((row.jobs, row.failed, row.goodput_tok_s), (101, 1, 1000.0));
+        assert_eq!((row.jobs, row.failed, row.goodput_tokens_per_second), (101, 1, 1000.0));
         assert!((row.latency_ms.p50 - 50.0).abs() < 0.1, "{row:?}");
         assert!(row.all_ms.max >= 999.0);
         let table = bench.table(Screen::default());

@@ -122,21 +122,21 @@ pub(crate) struct ProbeRow {
     /// `loading`, `ready`, `draining` or `failed`.
     pub(crate) state: String,
     /// Milliseconds until a request that arrives now would start.
-    pub(crate) drain_ms: f64,
+    pub(crate) queue_wait_ms: f64,
     /// Share of the last second the device was at work.
     pub(crate) busy: f32,
     /// Tokens that wait.
-    pub(crate) queued_tok: u64,
+    pub(crate) queued_tokens: u64,
     /// Tokens in the batch that runs.
-    pub(crate) running_tok: u64,
+    pub(crate) running_tokens: u64,
     /// Fixed cost of a batch.
     pub(crate) a_ms: f64,
     /// Cost of a token.
     pub(crate) b_us: f32,
     /// Tokens past which a larger batch is no faster per token.
-    pub(crate) knee_tok: u32,
+    pub(crate) knee_tokens: u32,
     /// Tokens a second served lately.
-    pub(crate) rate_tok_s: f32,
+    pub(crate) rate_tokens_per_second: f32,
     /// Age of the running batch over its predicted duration.
     pub(crate) overdue: f32,
     /// What a request may hold.
@@ -148,18 +148,18 @@ pub(crate) struct ProbeRow {
 impl Answer for Probes {
     fn table(&self, screen: Screen) -> String {
         let header =
-            ["endpoint", "replica", "state", "drain", "busy", "queued", "running", "batch + token", "tokens/s", "ping"];
+            ["endpoint", "replica", "state", "wait", "busy", "queued", "running", "batch + token", "tokens/s", "ping"];
         let rows = self.results.iter().map(|row| {
             [
                 row.endpoint.clone(),
                 or_dash(&row.replica),
                 row.state.clone(),
-                format!("{:.1} ms", row.drain_ms),
+                format!("{:.1} ms", row.queue_wait_ms),
                 format!("{:.0}%", 100.0 * row.busy),
-                row.queued_tok.to_string(),
-                row.running_tok.to_string(),
+                row.queued_tokens.to_string(),
+                row.running_tokens.to_string(),
                 format!("{:.2} ms + {:.2} µs", row.a_ms, row.b_us),
-                format!("{:.0}", row.rate_tok_s),
+                format!("{:.0}", row.rate_tokens_per_second),
                 crate::screen::micros(row.round_trip_us),
             ]
         });

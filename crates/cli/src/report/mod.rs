@@ -14,7 +14,7 @@ mod vectors;
 pub(crate) use fleet::{LimitsRow, ModelRow, Models, ProbeRow, Probes};
 pub(crate) use labels::{ClassHead, ClassRow, SpanRow, TagHead, TagRow};
 pub(crate) use scores::{ScoreHead, ScoreRow};
-pub(crate) use timings::{PartRow, Timings};
+pub(crate) use timings::{ChunkRow, Timings};
 pub(crate) use tokens::{TokenHead, TokenRow};
 pub(crate) use vectors::{SparseHead, SparseRow, VectorHead, VectorRow};
 
@@ -93,7 +93,7 @@ pub(crate) struct Report<H, R> {
     pub(crate) model: String,
     /// Its revision; several where `mixed_revisions`.
     pub(crate) model_revision: String,
-    /// Whether parts were answered by different revisions: their numbers may not compare.
+    /// Whether chunks were answered by different revisions: their numbers may not compare.
     pub(crate) mixed_revisions: bool,
     /// What is said once.
     #[serde(flatten)]

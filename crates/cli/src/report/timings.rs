@@ -1,23 +1,23 @@
-//! Where the time went: one row a part of the job.
+//! Where the time went: one row a chunk of the job.
 
 use serde::Serialize;
 
 use crate::screen::{Screen, count, micros};
 
-/// The parts of a job and the whole.
+/// The chunks of a job and the whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Timings {
-    /// Microseconds as this tool saw them, sending and all parts included.
+    /// Microseconds as this tool saw them, sending and all chunks included.
     pub(crate) total_us: u64,
-    /// Attempts over all parts.
+    /// Attempts over all chunks.
     pub(crate) attempts: u32,
     /// In order of arrival.
-    pub(crate) parts: Vec<PartRow>,
+    pub(crate) chunks: Vec<ChunkRow>,
 }
 
-/// One part: an RPC with a slice of the job.
+/// One chunk: an RPC with a slice of the job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct PartRow {
+pub(crate) struct ChunkRow {
     /// Address it went to.
     pub(crate) endpoint: String,
     /// Process that answered.
@@ -43,22 +43,22 @@ pub(crate) struct PartRow {
 impl Timings {
     /// For people.
     pub(crate) fn table(&self, screen: Screen) -> String {
-        let rows = self.parts.iter().enumerate().map(|(place, part)| {
+        let rows = self.chunks.iter().enumerate().map(|(place, chunk)| {
             [
                 (place + 1).to_string(),
-                if part.replica.is_empty() { part.endpoint.clone() } else { part.replica.clone() },
-                part.items.to_string(),
-                part.tokens.to_string(),
-                micros(part.queue_us),
-                micros(part.tokenize_us),
-                micros(part.compute_us),
-                micros(part.server_us),
-                micros(part.round_trip_us),
+                if chunk.replica.is_empty() { chunk.endpoint.clone() } else { chunk.replica.clone() },
+                chunk.items.to_string(),
+                chunk.tokens.to_string(),
+                micros(chunk.queue_us),
+                micros(chunk.tokenize_us),
+                micros(chunk.compute_us),
+                micros(chunk.server_us),
+                micros(chunk.round_trip_us),
             ]
         });
         let header = ["chunk", "server", "items", "tokens", "queue", "tokenize", "compute", "in server", "round trip"];
         let table = screen.table(header, &[0, 2, 3, 4, 5, 6, 7, 8], rows);
-        let chunks = count(self.parts.len(), "chunk");
+        let chunks = count(self.chunks.len(), "chunk");
         let attempts = count(self.attempts as usize, "attempt");
         format!("Where the time went: {} in all, {chunks}, {attempts}\n{table}", micros(self.total_us))
     }
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_rows_under_a_total() {
-        let part = PartRow { endpoint: "http://a:1".to_owned(), items: 3, queue_us: 12, ..PartRow::default() };
-        let timings = Timings { total_us: 2_500, attempts: 3, parts: vec![part.clone(), part] };
+    fn chunks_are_rows_under_a_total() {
+        let chunk = ChunkRow { endpoint: "http://a:1".to_owned(), items: 3, queue_us: 12, ..ChunkRow::default() };
+        let timings = Timings { total_us: 2_500, attempts: 3, chunks: vec![chunk.clone(), chunk] };
         let table = timings.table(Screen::default());
         assert!(table.starts_with("Where the time went: 2.5 ms in all, 2 chunks, 3 attempts\n"), "{table}");
         assert_eq!(table.lines().count(), 4, "{table}");

@@ -58,9 +58,9 @@ async fn rerank_prints_best_first_and_where_the_time_went() {
     assert_eq!(column(&document, "index"), [&json!(order[0]), &json!(order[1])]);
     assert_eq!(column(&document, "rank"), [&json!(1), &json!(2)]);
     assert_eq!(document["scoring"], "cross_encoder");
-    let part = &document["timings"]["parts"][0];
-    assert_eq!((&part["endpoint"], &part["replica"]), (&json!(server.address()), &json!(server.replica())));
-    assert_eq!((&part["items"], &part["queue_us"], &part["tokenize_us"]), (&json!(3), &json!(20), &json!(10)));
+    let chunk = &document["timings"]["chunks"][0];
+    assert_eq!((&chunk["endpoint"], &chunk["replica"]), (&json!(server.address()), &json!(server.replica())));
+    assert_eq!((&chunk["items"], &chunk["queue_us"], &chunk["tokenize_us"]), (&json!(3), &json!(20), &json!(10)));
     let run = at(&[&server], &args).await;
     assert!(run.out.contains("Where the time went") && run.out.contains(server.replica()), "{run:?}");
     assert!(!run.out.contains('\u{1b}'), "colours into a pipe: {run:?}");

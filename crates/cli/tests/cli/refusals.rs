@@ -80,7 +80,7 @@ async fn a_server_that_dies_is_replaced_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_revision_fails_where_parts_differ() {
+async fn one_revision_fails_where_chunks_differ() {
     let servers = [TestServer::start().await.unwrap(), TestServer::start().await.unwrap()];
     servers[1].always(Reply::answer().revision("r2"));
     // So much work that it is cut, and that neither half is late and asked for of the other server.

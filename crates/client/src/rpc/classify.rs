@@ -115,7 +115,7 @@ impl Scatter for Classify {
 
     fn open(response: v1::ClassifyResponse, count: usize) -> Result<Answer<Self::Head, Vec<f32>>, Malformed> {
         let activation = Activation::from_wire(response.activation());
-        let v1::ClassifyResponse { labels, scores, items, part, .. } = response;
+        let v1::ClassifyResponse { labels, scores, items, chunk, .. } = response;
         expect_len("scores", scores.len(), count * labels.len())?;
         let values = if labels.is_empty() {
             vec![None; count]
@@ -126,7 +126,7 @@ impl Scatter for Classify {
             head: (labels, activation),
             values,
             items: items.unwrap_or_default(),
-            part: part.unwrap_or_default(),
+            chunk: chunk.unwrap_or_default(),
         })
     }
 

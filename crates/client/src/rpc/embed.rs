@@ -211,7 +211,7 @@ impl Scatter for Embed {
             head: response.dimensions,
             values: rows.into_iter().map(finite_row).collect(),
             items: response.items.unwrap_or_default(),
-            part: response.part.unwrap_or_default(),
+            chunk: response.chunk.unwrap_or_default(),
         })
     }
 

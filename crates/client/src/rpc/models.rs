@@ -60,7 +60,7 @@ impl Client {
     /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// for answer in client.probe().await? {
     ///     match answer.result {
-    ///         Ok(load) => println!("{} starts in {:?}", answer.endpoint, load.drain),
+    ///         Ok(load) => println!("{} starts in {:?}", answer.endpoint, load.queue_wait),
     ///         Err(error) => println!("{} {error}", answer.endpoint),
     ///     }
     /// }

@@ -149,7 +149,7 @@ impl Scatter for Rerank {
             documents: items,
             options: Some(text),
             activation: self.activation.to_wire(),
-            // The best of a part say nothing of the best of the job.
+            // The best of a chunk say nothing of the best of the job.
             top_n: 0,
         }
     }
@@ -172,7 +172,7 @@ impl Scatter for Rerank {
             head,
             values: response.scores.into_iter().map(finite).collect(),
             items: response.items.unwrap_or_default(),
-            part: response.part.unwrap_or_default(),
+            chunk: response.chunk.unwrap_or_default(),
         })
     }
 

@@ -69,7 +69,7 @@ impl Scatter for Similarity {
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared::PerPart(&self.source)
+        Shared::PerChunk(&self.source)
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
@@ -98,7 +98,7 @@ impl Scatter for Similarity {
             head: (),
             values: response.scores.into_iter().map(finite).collect(),
             items: response.items.unwrap_or_default(),
-            part: response.part.unwrap_or_default(),
+            chunk: response.chunk.unwrap_or_default(),
         })
     }
 

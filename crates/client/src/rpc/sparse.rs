@@ -112,7 +112,7 @@ impl Scatter for EmbedSparse {
     }
 
     fn open(response: v1::EmbedSparseResponse, count: usize) -> Result<Answer<(), SparseVector>, Malformed> {
-        let v1::EmbedSparseResponse { offsets, indices, weights, items, part } = response;
+        let v1::EmbedSparseResponse { offsets, indices, weights, items, chunk } = response;
         expect_len("offsets", offsets.len(), count + 1)?;
         expect_len("weights", weights.len(), indices.len())?;
         let items = items.unwrap_or_default();
@@ -125,7 +125,7 @@ impl Scatter for EmbedSparse {
             };
             values.push(Some(SparseVector { indices: indices.to_vec(), weights: weights.to_vec() }));
         }
-        Ok(Answer { head: (), values, items, part: part.unwrap_or_default() })
+        Ok(Answer { head: (), values, items, chunk: chunk.unwrap_or_default() })
     }
 
     fn finish(&self, gathered: Gathered<(), SparseVector>) -> SparseEmbedded {

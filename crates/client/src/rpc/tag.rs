@@ -191,10 +191,10 @@ impl Scatter for Tag {
     }
 
     fn open(response: v1::TagTokensResponse, count: usize) -> Result<Answer<Self::Head, TaggedText>, Malformed> {
-        let v1::TagTokensResponse { texts, labels, items, part } = response;
+        let v1::TagTokensResponse { texts, labels, items, chunk } = response;
         expect_len("texts", texts.len(), count)?;
         let values = texts.into_iter().map(|wire| text(wire, labels.len()).map(Some)).collect::<Result<_, _>>()?;
-        Ok(Answer { head: labels, values, items: items.unwrap_or_default(), part: part.unwrap_or_default() })
+        Ok(Answer { head: labels, values, items: items.unwrap_or_default(), chunk: chunk.unwrap_or_default() })
     }
 
     fn finish(&self, gathered: Gathered<Self::Head, TaggedText>) -> Tagged {

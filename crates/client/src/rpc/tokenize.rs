@@ -139,7 +139,7 @@ impl Scatter for Tokenize {
     fn open(response: v1::TokenizeResponse, count: usize) -> Result<Answer<(), Vec<Token>>, Malformed> {
         expect_len("inputs", response.inputs.len(), count)?;
         let values = response.inputs.into_iter().map(|wire| tokens(wire).map(Some)).collect::<Result<_, _>>()?;
-        Ok(Answer { head: (), values, items: response.items.unwrap_or_default(), part: v1::PartInfo::default() })
+        Ok(Answer { head: (), values, items: response.items.unwrap_or_default(), chunk: v1::ChunkInfo::default() })
     }
 
     fn finish(&self, gathered: Gathered<(), Vec<Token>>) -> Tokenized {

@@ -59,9 +59,9 @@ async fn models_and_loads_are_told_by_server() {
     assert_eq!((model.name.as_str(), model.task, model.max_length), ("m", Task::Rerank, 512));
     assert_eq!(client.get_model().model("x").await.unwrap_err().kind(), ErrorKind::NotFound);
 
-    servers[1].load(|load| load.drain_ms = 12.5);
+    servers[1].load(|load| load.queue_wait_ms = 12.5);
     let loads = client.probe().await.unwrap();
-    assert_eq!(loads[1].result.as_ref().unwrap().drain, Duration::from_micros(12_500));
+    assert_eq!(loads[1].result.as_ref().unwrap().queue_wait, Duration::from_micros(12_500));
     assert_eq!(loads[0].result.as_ref().unwrap().replica, servers[0].replica());
 
     servers[0].kill().await;

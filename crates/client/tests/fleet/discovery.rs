@@ -72,9 +72,9 @@ async fn a_name_that_changes_moves_the_work_and_drains_what_left() {
     for seed in 0..4 {
         let answer = client.rerank("q", texts(seed, 60)).await.unwrap();
         // Numbers of servers that left are not given to others: answers are of who was asked.
-        for part in &answer.report.parts {
-            let server = servers.iter().find(|server| server.address() == part.endpoint).unwrap();
-            assert_eq!(part.replica, server.replica());
+        for chunk in &answer.report.chunks {
+            let server = servers.iter().find(|server| server.address() == chunk.endpoint).unwrap();
+            assert_eq!(chunk.replica, server.replica());
         }
     }
     assert_eq!(servers[0].calls().len(), before);

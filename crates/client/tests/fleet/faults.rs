@@ -26,7 +26,7 @@ async fn a_hedge_saves_a_stalled_server_and_the_loser_is_reset() {
     let report = &answer.report;
     assert!(report.hedges >= 1 && report.hedges_won >= 1, "{report:?}");
     assert!(report.wasted_tokens > 0 && report.coverage() == 1.0);
-    let saved = report.parts.iter().find(|part| part.hedge).unwrap();
+    let saved = report.chunks.iter().find(|chunk| chunk.hedge).unwrap();
     assert_ne!(saved.endpoint, servers[1].address());
     // A hedge may meet the stalled server too, and have one itself.
     assert!(saved.attempt >= 2, "{saved:?}");
@@ -68,8 +68,8 @@ async fn an_error_does_not_end_the_race() {
     stall.open();
     let answer = job.await.unwrap().unwrap();
     assert_eq!(answer.scores, [Some(score_of("d"))]);
-    let part = &answer.report.parts[0];
-    assert_eq!((part.endpoint.as_str(), part.attempt), (first.address().as_str(), 1));
+    let chunk = &answer.report.chunks[0];
+    assert_eq!((chunk.endpoint.as_str(), chunk.attempt), (first.address().as_str(), 1));
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_hedge_goes_to_another_server() {
         let answer = client.rerank("q", &documents).await.unwrap();
         assert_eq!(answer.scores, scores(&documents));
     }
-    // No part was ever tried twice on one server.
+    // No chunk was ever tried twice on one server.
     for server in &servers {
         let mut seen: Vec<_> = server.calls().into_iter().map(|call| (call.job_id, call.texts)).collect();
         let sent = seen.len();
@@ -178,7 +178,7 @@ async fn a_frozen_server_is_hedged_around_suspected_and_taken_back() {
     })
     .await;
     let answer = client.rerank("q", texts(4, 60)).await.unwrap();
-    assert!(answer.report.parts.iter().all(|part| part.endpoint != servers[3].address()));
+    assert!(answer.report.chunks.iter().all(|chunk| chunk.endpoint != servers[3].address()));
     servers[3].thaw();
     until(|| !client.stats().endpoints[3].suspect).await;
 }

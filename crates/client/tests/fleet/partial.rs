@@ -91,9 +91,9 @@ async fn pieces_come_as_they_finish() {
         gates[holder].open();
         let piece = pieces.try_next().await.unwrap().unwrap();
         assert_eq!(piece.answer.scores.len(), piece.places.len());
-        assert_eq!(piece.answer.report.parts.len(), 1);
+        assert_eq!(piece.answer.report.chunks.len(), 1);
         // The one that was let go is the one that comes.
-        assert_eq!(piece.answer.report.parts[0].endpoint, servers[holder].address());
+        assert_eq!(piece.answer.report.chunks[0].endpoint, servers[holder].address());
         assert_eq!(piece.answer.report.error(0).unwrap().reason, "TEXT_TOO_LARGE");
         for (&place, score) in piece.places.iter().zip(&piece.answer.scores) {
             seen[place] = *score;
@@ -101,7 +101,7 @@ async fn pieces_come_as_they_finish() {
     }
     assert!(pieces.next().await.is_none());
     let report = pieces.report().unwrap();
-    assert_eq!((report.parts.len(), report.errors.len(), report.tokens.len()), (3, 3, 120));
+    assert_eq!((report.chunks.len(), report.errors.len(), report.tokens.len()), (3, 3, 120));
     for (place, score) in seen.iter().enumerate() {
         match report.error(place) {
             None => assert_eq!(*score, Some(score_of(&documents[place]))),

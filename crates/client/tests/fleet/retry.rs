@@ -29,7 +29,7 @@ async fn a_refused_chunk_goes_to_another_server() {
         let want: Vec<_> = documents.iter().map(|text| Some(score_of(text))).collect();
         assert_eq!(answer.scores, want);
         assert_eq!((answer.report.attempts, servers[1].calls().len()), (4, 1));
-        let again = answer.report.parts.iter().find(|part| part.attempt == 2).unwrap();
+        let again = answer.report.chunks.iter().find(|chunk| chunk.attempt == 2).unwrap();
         assert_ne!(again.endpoint, servers[1].address());
         let call = [&servers[0], &servers[2]].iter().flat_map(|s| s.calls()).find(|call| call.attempt == "2").unwrap();
         assert_eq!(call.job_id, answer.report.job_id);
@@ -54,7 +54,7 @@ async fn a_server_that_dies_in_the_middle_loses_nothing() {
     // It is passed over for now: the next job does not find out again.
     assert!(!client.stats().endpoints[2].ready);
     let answer = client.rerank("q", &documents).await.unwrap();
-    assert_eq!((answer.report.parts.len(), answer.report.attempts), (2, 2));
+    assert_eq!((answer.report.chunks.len(), answer.report.attempts), (2, 2));
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_server_without_time_is_not_asked_again_and_others_are() {
     servers[0].always(push_back("-1"));
     for _ in 0..20 {
         let answer = client.rerank("q", ["d"]).await.unwrap();
-        assert_eq!(answer.report.parts[0].endpoint, servers[1].address());
+        assert_eq!(answer.report.chunks[0].endpoint, servers[1].address());
         assert!(answer.report.attempts <= 2);
     }
     let before = servers[0].calls().len() + servers[1].calls().len();

@@ -24,19 +24,19 @@ async fn scores_come_back_in_request_order_from_every_server() {
 
     // One chunk a server, of about equal work.
     let report = &answer.report;
-    assert_eq!((report.parts.len(), report.attempts), (3, 3));
-    let mut endpoints: Vec<_> = report.parts.iter().map(|part| part.endpoint.clone()).collect();
+    assert_eq!((report.chunks.len(), report.attempts), (3, 3));
+    let mut endpoints: Vec<_> = report.chunks.iter().map(|chunk| chunk.endpoint.clone()).collect();
     endpoints.sort();
     let mut want: Vec<_> = servers.iter().map(TestServer::address).collect();
     want.sort();
     assert_eq!(endpoints, want);
-    let most = report.parts.iter().map(|part| part.tokens).max().unwrap() as f64;
+    let most = report.chunks.iter().map(|chunk| chunk.tokens).max().unwrap() as f64;
     let mean = report.total_tokens() as f64 / 3.0;
     assert!(most / mean < 1.1, "{most} {mean}");
-    assert_eq!(report.parts.iter().map(|part| part.items).sum::<usize>(), 200);
+    assert_eq!(report.chunks.iter().map(|chunk| chunk.items).sum::<usize>(), 200);
     assert!(!report.mixed_revisions());
 
-    // Every part told the same job.
+    // Every chunk told the same job.
     for server in &servers {
         let calls = server.calls();
         assert_eq!(calls.len(), 1);
@@ -50,7 +50,7 @@ async fn a_client_that_never_connected_learns_before_its_first_job() {
     let client = builder(&servers).build().unwrap();
     // So few tokens that only a known cost makes them worth cutting.
     let answer = client.rerank("q", texts(2, 12)).await.unwrap();
-    assert_eq!(answer.report.parts.len(), 3);
+    assert_eq!(answer.report.chunks.len(), 3);
     let stats = client.stats();
     assert_eq!(stats.endpoints.len(), 3);
     for endpoint in &stats.endpoints {
@@ -114,7 +114,7 @@ async fn a_failed_item_keeps_its_place_and_its_reason() {
 
     let sent = servers[1].calls().remove(0).texts;
     let place = documents.iter().position(|text| *text == sent[2]).unwrap();
-    assert_ne!(place, 2, "the place in the part is not the place in the job");
+    assert_ne!(place, 2, "the place in the chunk is not the place in the job");
     for (index, score) in answer.scores.iter().enumerate() {
         assert_eq!(score.is_none(), index == place, "{index}");
     }
@@ -153,8 +153,8 @@ async fn more_items_than_a_request_holds_go_in_waves() {
     let answer = client.rerank("q", &documents).await.unwrap();
     let want: Vec<_> = documents.iter().map(|text| Some(score_of(text))).collect();
     assert_eq!(answer.scores, want);
-    assert!(answer.report.parts.len() >= 10);
-    assert!(answer.report.parts.iter().all(|part| part.items <= 10));
+    assert!(answer.report.chunks.len() >= 10);
+    assert!(answer.report.chunks.iter().all(|chunk| chunk.items <= 10));
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn a_refused_stream_is_tried_on_another_server_for_free() {
         while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
             let answer = client.rerank("q", ["d"]).await.unwrap();
             assert_eq!(answer.scores, [Some(score_of("d"))], "{reason:?}");
-            assert_eq!(answer.report.parts[0].endpoint, good.address());
+            assert_eq!(answer.report.chunks[0].endpoint, good.address());
             if answer.report.retries > 0 {
                 assert!(answer.report.free_tokens > 0, "{reason:?} {:?}", answer.report);
             }

@@ -1,7 +1,7 @@
 //! What answers, failures and reports teach the fleet.
 //!
 //! The queue wait of a report includes this client's own work, which is known better here. So
-//! other clients' work is `max(0, drain − own work at that time)`. Failures say nothing about speed and
+//! other clients' work is `max(0, queue wait − own work at that time)`. Failures say nothing about speed and
 //! never enter a cost or a latency: a server that fails fast must not look fast.
 
 use std::time::Duration;
@@ -57,14 +57,14 @@ impl Fleet {
             served.cost.told(config, &mut state.prior, report.cost, now);
             share = Some(state.prior.cost().batch_us(REFERENCE_TOKENS) / report.cost.batch_us(REFERENCE_TOKENS));
         }
-        let rho = self.load.word(report.served_tok_s, report.most_tok_s(), report.busy);
-        let drain_us = report.drain.as_secs_f64() * 1e6;
-        let strangers_us = (drain_us - own_us).max(0.0);
+        let rho = self.load.word(report.served_tokens_per_second, report.most_tokens_per_second(), report.busy);
+        let queue_wait_us = report.queue_wait.as_secs_f64() * 1e6;
+        let strangers_us = (queue_wait_us - own_us).max(0.0);
         self.load.saw_strangers(strangers_us);
         let Some((health, server)) = self.server(endpoint) else { return };
-        server.heard = Some(Heard { at: now, drain_us, strangers_us, overdue: report.overdue, rho });
+        server.heard = Some(Heard { at: now, queue_wait_us, strangers_us, overdue: report.overdue, rho });
         server.known = true;
-        server.busy_no_longer_than(if restarted { now } else { now + report.drain });
+        server.busy_no_longer_than(if restarted { now } else { now + report.queue_wait });
         server.reach.set_draining(report.draining);
         if let Some(share) = share {
             server.ejection.reported(health, share, now);

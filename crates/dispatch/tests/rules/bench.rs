@@ -79,8 +79,8 @@ pub(crate) fn idle(cost: Cost) -> Report {
 }
 
 /// The same, of a server that will be idle only then.
-pub(crate) fn drains_in(ms: u64) -> Report {
-    Report { drain: Duration::from_millis(ms), ..idle(Config::default().cost.prior) }
+pub(crate) fn queue_wait_of(ms: u64) -> Report {
+    Report { queue_wait: Duration::from_millis(ms), ..idle(Config::default().cost.prior) }
 }
 
 pub(crate) fn items(count: usize) -> Vec<Item> {

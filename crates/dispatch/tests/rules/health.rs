@@ -7,7 +7,7 @@ use sortie_dispatch::{
     ProbePurpose, Report, Work,
 };
 
-use crate::bench::{Bench, DEADLINE, answered, at, drains_in, failed, fleet_probes, idle, wake};
+use crate::bench::{Bench, DEADLINE, answered, at, failed, fleet_probes, idle, queue_wait_of, wake};
 
 /// A job on four servers whose first attempt is late, and its server.
 fn suspecting() -> (Bench, EndpointId, sortie_dispatch::Time) {
@@ -33,7 +33,7 @@ fn a_suspect_gets_nothing_until_its_probe_is_answered() {
     // Only one probe is out at a time.
     assert!(fleet_probes(&bench.tick(then + Duration::from_millis(1))).is_empty());
     let later = then + Duration::from_millis(150);
-    bench.fleet.handle(later, FleetEvent::ProbeAnswered { probe: asked[0].0, report: drains_in(0) });
+    bench.fleet.handle(later, FleetEvent::ProbeAnswered { probe: asked[0].0, report: queue_wait_of(0) });
     assert!(!bench.stats(suspect, later).suspect);
 }
 
@@ -41,7 +41,7 @@ fn a_suspect_gets_nothing_until_its_probe_is_answered() {
 fn a_suspect_whose_batch_is_overdue_stays_one() {
     let (mut bench, suspect, then) = suspecting();
     let asked = fleet_probes(&bench.tick(then));
-    let stuck = Report { overdue: 9.0, ..drains_in(0) };
+    let stuck = Report { overdue: 9.0, ..queue_wait_of(0) };
     let actions = bench.fleet.handle(then, FleetEvent::ProbeAnswered { probe: asked[0].0, report: stuck });
     assert!(bench.stats(suspect, then).suspect);
     let FleetAction::WakeAt(again) = actions[actions.len() - 1] else { unreachable!("{actions:?}") };
@@ -93,7 +93,7 @@ fn more_than_half_of_the_fleet_under_suspicion_is_no_suspicion() {
 fn fleet(servers: usize) -> (Fleet, ModelId) {
     let mut fleet = Fleet::new(Config::default(), servers, 1);
     let model = fleet.model("m", Work::Device);
-    (0..servers as u32).for_each(|id| fleet.report(EndpointId(id), model, drains_in(0), at(0)));
+    (0..servers as u32).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(0), at(0)));
     (fleet, model)
 }
 
@@ -127,7 +127,7 @@ fn failures_eject_and_a_probe_and_an_answer_bring_back() {
     let actions = bench.tick(then);
     assert!(matches!(actions[0], FleetAction::Probe { purpose: ProbePurpose::HalfOpen, .. }));
     let probe = fleet_probes(&actions)[0].0;
-    bench.fleet.handle(then, FleetEvent::ProbeAnswered { probe, report: drains_in(0) });
+    bench.fleet.handle(then, FleetEvent::ProbeAnswered { probe, report: queue_wait_of(0) });
     assert!(!bench.stats(bad, then).ejected);
     // On trial: one attempt at a time, and its answer ends the matter.
     assert!(bench.share_of(bad, then) > 0);
@@ -217,7 +217,7 @@ fn a_new_server_is_greeted_and_gone_ones_are_forgotten() {
     let new = fleet.add(at(10));
     let actions = fleet.handle(at(10), FleetEvent::Tick);
     assert!(matches!(actions[0], FleetAction::Probe { endpoint, purpose: ProbePurpose::Greet, .. } if endpoint == new));
-    fleet.handle(at(11), FleetEvent::ProbeAnswered { probe: fleet_probes(&actions)[0].0, report: drains_in(0) });
+    fleet.handle(at(11), FleetEvent::ProbeAnswered { probe: fleet_probes(&actions)[0].0, report: queue_wait_of(0) });
     fleet.handle(at(12), FleetEvent::Removed(EndpointId(0)));
     let left: Vec<_> = fleet.stats(at(12)).map(|stats| stats.endpoint.0).collect();
     assert_eq!(left, [1, 2, 3]);

@@ -66,7 +66,7 @@ fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
 #[test]
 fn a_report_of_strangers_work_corrects_own_work_and_ages() {
     let mut bench = Bench::new(3, Config::default());
-    let report = |drain| Report { drain: Duration::from_millis(drain), ..Report::default() };
+    let report = |queue_wait| Report { queue_wait: Duration::from_millis(queue_wait), ..Report::default() };
     let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
     let tokens_of = |bench: &mut Bench, now, id| {
         let plan = bench.fleet.plan(bench.model, &items, Shared::default(), &JobOptions::by(at(0) + DEADLINE), now);

@@ -6,7 +6,9 @@ use sortie_dispatch::{
     Action, CancelReason, Config, EndpointId, Event, FailReason, Failure, Fleet, JobOptions, Kind, Lane, Pushback, Work,
 };
 
-use crate::bench::{Bench, DEADLINE, answered, at, cancelled, drains_in, failed, failure, is_finished, refused, wake};
+use crate::bench::{
+    Bench, DEADLINE, answered, at, cancelled, failed, failure, is_finished, queue_wait_of, refused, wake,
+};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -241,12 +243,12 @@ fn is_sent(fleet: Fleet, model: sortie_dispatch::ModelId, now: u64, deadline: u6
 #[test]
 fn a_server_that_has_less_to_do_than_it_said_is_asked_again() {
     let (mut fleet, model) = busy_fleet(1, ms(900));
-    fleet.report(EndpointId(0), model, drains_in(50), at(100));
+    fleet.report(EndpointId(0), model, queue_wait_of(50), at(100));
     assert!(is_sent(fleet, model, 100, 500));
     // Started anew, it has nothing of what it had.
     let (mut fleet, model) = busy_fleet(1, ms(900));
-    fleet.report(EndpointId(0), model, drains_in(900), at(10));
-    let anew = sortie_dispatch::Report { epoch: 2, ..drains_in(900) };
+    fleet.report(EndpointId(0), model, queue_wait_of(900), at(10));
+    let anew = sortie_dispatch::Report { epoch: 2, ..queue_wait_of(900) };
     fleet.report(EndpointId(0), model, anew, at(20));
     assert!(is_sent(fleet, model, 100, 500));
     // And no word holds for ever.

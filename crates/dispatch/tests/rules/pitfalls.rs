@@ -9,7 +9,7 @@ use sortie_dispatch::{
 };
 
 use crate::{
-    bench::{Bench, DEADLINE, answered, at, drains_in, failed, idle, items, refused, wake},
+    bench::{Bench, DEADLINE, answered, at, failed, idle, items, queue_wait_of, refused, wake},
     scenario::{Fault, Scenario},
     world::World,
 };
@@ -124,18 +124,18 @@ fn every_ended_attempt_gives_its_tokens_back() {
 fn a_new_server_is_neither_flooded_nor_starved() {
     let mut fleet = Fleet::new(Config::default(), 4, 1);
     let model = fleet.model("m", Work::Device);
-    (0..4).for_each(|id| fleet.report(EndpointId(id), model, drains_in(20), at(0)));
+    (0..4).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(20), at(0)));
     let new = fleet.add(at(1_000));
     let now = at(1_001);
-    (0..4).for_each(|id| fleet.report(EndpointId(id), model, drains_in(20), now));
-    fleet.report(new, model, drains_in(0), now);
+    (0..4).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(20), now));
+    fleet.report(new, model, queue_wait_of(0), now);
     let mut bench = Bench::on(fleet, model, 200, now, JobOptions::by(now + DEADLINE));
     let (new_share, old_share) = (bench.share_of(new, now), bench.share_of(EndpointId(1), now));
     assert!(new_share > 0, "starved");
     // Idle and new, it gets more than a busy one, but not the whole job as its idleness would ask for.
     let settled = at(1_001 + 60_000);
-    (0..4).for_each(|id| bench.fleet.report(EndpointId(id), model, drains_in(20), settled));
-    bench.fleet.report(new, model, drains_in(0), settled);
+    (0..4).for_each(|id| bench.fleet.report(EndpointId(id), model, queue_wait_of(20), settled));
+    bench.fleet.report(new, model, queue_wait_of(0), settled);
     let later = bench.share_of(new, settled);
     assert!(new_share < later, "{new_share} {later} {old_share}");
 }
@@ -228,9 +228,9 @@ fn unknown_is_not_idle() {
     let model = fleet.model("m", Work::Device);
     // The fleet's servers usually have other clients' work, as everyone says.
     for step in 0..200 {
-        fleet.report(EndpointId(0), model, drains_in(30), at(step));
+        fleet.report(EndpointId(0), model, queue_wait_of(30), at(step));
     }
-    fleet.report(EndpointId(0), model, drains_in(0), at(200));
+    fleet.report(EndpointId(0), model, queue_wait_of(0), at(200));
     let mut bench = Bench::on(fleet, model, 50, at(200), JobOptions::by(at(200) + DEADLINE));
     let (sends, _) = bench.handle(at(200), Event::Start);
     assert_eq!(sends[0].endpoint, EndpointId(0));

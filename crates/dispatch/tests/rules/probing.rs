@@ -6,7 +6,7 @@ use sortie_dispatch::{
     Config, Cost, EndpointId, Event, Failure, Fleet, JobOptions, PlaceReason, ProbeId, Report, Time, Work,
 };
 
-use crate::bench::{Bench, DEADLINE, at, drains_in, idle, probes, wake};
+use crate::bench::{Bench, DEADLINE, at, idle, probes, queue_wait_of, wake};
 
 /// Slow enough that asking is worth it.
 const SLOW: Cost = Cost { a_us: 3_000.0, b_us: 5.0 };
@@ -25,8 +25,8 @@ fn started() -> (Bench, Vec<(ProbeId, EndpointId)>, Time) {
     (bench, probes(&rest), wake(&rest))
 }
 
-fn report(drain: u64) -> Report {
-    Report { cost: SLOW, ..drains_in(drain) }
+fn report(queue_wait: u64) -> Report {
+    Report { cost: SLOW, ..queue_wait_of(queue_wait) }
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn two_servers_a_chunk_are_asked_and_the_job_is_cut_for_the_idle_ones() {
     assert!(until <= at(1_003), "{until:?}");
     let mut sends = Vec::new();
     for (place, (probe, _)) in asked.iter().enumerate() {
-        let drain = if place % 2 == 0 { 0 } else { 200 };
-        let event = Event::ProbeAnswered { probe: *probe, report: report(drain) };
+        let queue_wait = if place % 2 == 0 { 0 } else { 200 };
+        let event = Event::ProbeAnswered { probe: *probe, report: report(queue_wait) };
         sends.extend(bench.handle(at(1_001), event).0);
     }
     assert!(!sends.is_empty(), "sent with the last answer, not with the patience");

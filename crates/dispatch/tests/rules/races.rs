@@ -7,7 +7,9 @@ use sortie_dispatch::{
     Withheld, Work,
 };
 
-use crate::bench::{Bench, DEADLINE, answered, at, cancelled, drains_in, failed, failure, is_finished, probes, wake};
+use crate::bench::{
+    Bench, DEADLINE, answered, at, cancelled, failed, failure, is_finished, probes, queue_wait_of, wake,
+};
 
 /// A job on three servers, and the moment at which its attempts are late.
 fn late(config: Config) -> (Bench, Vec<sortie_dispatch::Send>, sortie_dispatch::Time) {
@@ -105,7 +107,7 @@ fn no_hedge_where_nobody_would_be_sooner_and_another_look_later() {
     let (mut bench, sends, then) = late(Config::default());
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
-        bench.fleet.report(send.endpoint, bench.model, drains_in(600), then);
+        bench.fleet.report(send.endpoint, bench.model, queue_wait_of(600), then);
     }
     let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
@@ -163,8 +165,8 @@ fn the_chunk_that_holds_the_job_is_hedged_first() {
     }
     // The first is soon done, by its server's word; the second is not.
     let now = at(400);
-    bench.fleet.report(sends[0].endpoint, bench.model, drains_in(30), now);
-    bench.fleet.report(sends[1].endpoint, bench.model, drains_in(300), now);
+    bench.fleet.report(sends[0].endpoint, bench.model, queue_wait_of(30), now);
+    bench.fleet.report(sends[1].endpoint, bench.model, queue_wait_of(300), now);
     let (hedges, _) = bench.handle(now, Event::Tick);
     assert_eq!(hedges.iter().map(|send| send.chunk).collect::<Vec<_>>(), [sends[1].chunk]);
 }
@@ -199,7 +201,7 @@ fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others
         bench.handle(at(1), answered(send.attempt));
     }
     for send in &sends[1..] {
-        bench.fleet.report(send.endpoint, bench.model, drains_in(600), then);
+        bench.fleet.report(send.endpoint, bench.model, queue_wait_of(600), then);
     }
     let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
@@ -218,7 +220,8 @@ fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
     config.plan.trusted_samples = 0;
     let mut fleet = Fleet::new(config, 4, 1);
     let model = fleet.model("m", Work::Device);
-    let loaded = sortie_dispatch::Report { served_tok_s: 0.9, rate_tok_s: 1.0, ..drains_in(0) };
+    let loaded =
+        sortie_dispatch::Report { served_tokens_per_second: 0.9, rate_tokens_per_second: 1.0, ..queue_wait_of(0) };
     (0..4).for_each(|id| fleet.report(EndpointId(id), model, loaded, at(0)));
     let mut bench = Bench::on(fleet, model, 50, at(0), JobOptions::by(at(0) + DEADLINE));
     assert_eq!(bench.chunks, 1);
@@ -249,7 +252,7 @@ fn a_large_fleet_is_asked_again_before_a_hedge() {
     config.place.probe_worth = 1e9;
     let mut fleet = Fleet::new(config.clone(), 200, 1);
     let model = fleet.model("m", Work::Device);
-    (0..200).for_each(|id| fleet.report(EndpointId(id), model, drains_in(0), at(0)));
+    (0..200).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(0), at(0)));
     let mut bench = Bench::on(fleet, model, 60, at(0), JobOptions::by(at(0) + DEADLINE));
     let (sends, rest) = bench.handle(at(0), Event::Start);
     let then = wake(&rest);
@@ -265,7 +268,7 @@ fn a_large_fleet_is_asked_again_before_a_hedge() {
     // Two are busy; the third is idle.
     let mut hedges = Vec::new();
     for (place, (probe, _)) in asked.iter().enumerate() {
-        let report = drains_in(if place == 2 { 0 } else { 500 });
+        let report = queue_wait_of(if place == 2 { 0 } else { 500 });
         hedges.extend(bench.handle(then, Event::ProbeAnswered { probe: *probe, report }).0);
     }
     assert_eq!(hedges.iter().map(|send| send.endpoint).collect::<Vec<_>>(), [asked[2].1]);

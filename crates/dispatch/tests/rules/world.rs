@@ -431,12 +431,12 @@ impl World {
             + server.running.iter().flat_map(|running| &running.3).map(|part| part.left).sum::<u64>()
             + server.reserved.iter().map(|(_, tokens)| tokens).sum::<u64>();
         let running = server.running.as_ref().map_or(0.0, |running| (running.1 - now).max(0.0));
-        let drain = running + cost.a_us * waiting.div_ceil(budget) as f64 + cost.b_us * waiting as f64;
+        let queue_wait = running + cost.a_us * waiting.div_ceil(budget) as f64 + cost.b_us * waiting as f64;
         let overdue =
             server.running.as_ref().map_or(0.0, |(began, _, batch, _)| (now - began) / cost.batch_us(batch.tokens));
         Report {
             epoch: 1,
-            drain: Duration::from_secs_f64(drain / 1e6),
+            queue_wait: Duration::from_secs_f64(queue_wait / 1e6),
             cost,
             limits: Limits {
                 max_batch_tokens: budget,
@@ -446,8 +446,8 @@ impl World {
             },
             draining: false,
             busy: server.busy,
-            served_tok_s: server.served,
-            rate_tok_s: 1e6 / cost.b_us,
+            served_tokens_per_second: server.served,
+            rate_tokens_per_second: 1e6 / cost.b_us,
             overdue,
         }
     }

@@ -76,17 +76,17 @@ impl<K, I> Core<K, I> {
             return Err(Refusal::TooLarge { tokens, limit });
         }
         let queued = self.queue.tokens() + self.queue.reserved();
-        let drain = || wait_seconds(now, self.queued_tokens(), self.gauges());
+        let queue_wait = || wait_seconds(now, self.queued_tokens(), self.gauges());
         let excess = queued.saturating_add(tokens).saturating_sub(limit);
         if excess > 0 {
             // Room comes when the excess has gone into a batch.
-            let retry_after = secs(drain() * excess.min(queued) as f64 / queued.max(1) as f64).max(LEAST_PAUSE);
+            let retry_after = secs(queue_wait() * excess.min(queued) as f64 / queued.max(1) as f64).max(LEAST_PAUSE);
             return Err(Refusal::QueueFull { queued, limit, retry_after });
         }
         let limit = self.config.max_parts.max(1);
         if self.queue.len() >= limit {
-            let retry_after = secs(drain() / limit as f64).max(LEAST_PAUSE);
-            return Err(Refusal::TooManyParts { limit, retry_after });
+            let retry_after = secs(queue_wait() / limit as f64).max(LEAST_PAUSE);
+            return Err(Refusal::TooManyChunks { limit, retry_after });
         }
         let remaining = request.deadline.map(|deadline| deadline.saturating_sub(now));
         if remaining.is_some_and(|left| left.is_zero()) {

@@ -118,7 +118,7 @@ impl<B: Backend, F> Device<B, F> {
         let Job { batch, prepared, backend: prepared_for, took } = job;
         let unwanted = batch.len() - wanted::<B>(&batch);
         if unwanted == batch.len() {
-            self.shared.counters.units_dropped_formed.add(unwanted as u64);
+            self.shared.counters.items_dropped_formed.add(unwanted as u64);
             self.shared.finished(self.index, Ran::Otherwise);
             return Fate::Well;
         }

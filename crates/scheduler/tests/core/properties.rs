@@ -150,7 +150,7 @@ proptest! {
         }
         prop_assert_eq!(world.core.queued_tokens(), 0);
         let load = world.core.load(world.now);
-        prop_assert!(load.drain_ms == 0.0 && load.running_tok == 0, "{:?}", load);
+        prop_assert!(load.queue_wait_ms == 0.0 && load.running_tokens == 0, "{:?}", load);
     }
 
     /// Slack orders within a lane and a tenant, and there it does.

@@ -69,7 +69,7 @@ fn an_idle_device_waits_for_siblings_but_no_longer_than_a_batch_costs() {
 #[test]
 fn the_knee_starts_a_device_though_siblings_are_being_tokenized() {
     let mut world = World::warm(1_000, COST);
-    let knee = world.core.load(world.now).knee_tok as usize;
+    let knee = world.core.load(world.now).knee_tokens as usize;
     assert!((300..500).contains(&knee), "{knee}");
     let part = world.admit(first(5_000)).unwrap();
     world.push(part, 0, &[knee - 10]);
@@ -237,15 +237,15 @@ fn what_is_admitted_counts_while_it_is_tokenized_and_an_overdue_batch_adds_up() 
     let mut world = World::warm(100, COST);
     let part = world.admit(first(1_000)).unwrap();
     let load = world.core.load(world.now);
-    assert_eq!(load.queued_tok, 1_000);
-    assert!((load.drain_ms - 20.0).abs() < 0.5, "{load:?}");
+    assert_eq!(load.queued_tokens, 1_000);
+    assert!((load.queue_wait_ms - 20.0).abs() < 0.5, "{load:?}");
     world.close(part);
-    assert_eq!(world.core.load(world.now).queued_tok, 0);
+    assert_eq!(world.core.load(world.now).queued_tokens, 0);
     world.whole(first(100), &[100]).unwrap();
     let began = world.now;
     // Predicted: 2 ms. The core is not told of its end.
     let late = world.core.load(began + ms(10));
-    assert!((late.overdue - 5.0).abs() < 0.1 && (late.drain_ms - 8.0).abs() < 0.1, "{late:?}");
+    assert!((late.overdue - 5.0).abs() < 0.1 && (late.queue_wait_ms - 8.0).abs() < 0.1, "{late:?}");
 }
 
 #[test]

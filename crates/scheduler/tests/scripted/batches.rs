@@ -47,11 +47,11 @@ async fn a_dropped_ticket_takes_its_units_out() {
     assert_eq!(rig.batch().await, [1]);
     let cancelled = rig.submit(&[(3, 4)], Lane::Interactive, None);
     let kept = rig.submit(&[(4, 4)], Lane::Interactive, None);
-    assert_eq!(rig.scheduler.load().queued_tok, 12);
+    assert_eq!(rig.scheduler.load().queued_tokens, 12);
     drop(cancelled);
     // Half of this one is on the backend already: the rest must not follow.
     drop(running);
-    assert_eq!(rig.scheduler.load().queued_tok, 4);
+    assert_eq!(rig.scheduler.load().queued_tokens, 4);
     rig.end(Verdict::Answer);
     assert_eq!(rig.batch().await, [4]);
     rig.end(Verdict::Answer);
@@ -93,9 +93,9 @@ async fn admission_refuses_what_cannot_be_served() {
 
     let held = rig.scheduler.admit(Request::of(90)).unwrap();
     let load = rig.scheduler.load();
-    assert_eq!(load.queued_tok, 90);
-    assert!((load.drain_ms - 9_000.0).abs() < 10.0, "{load:?}");
-    assert!((load.rate_tok_s - 10.0).abs() < 0.1, "{load:?}");
+    assert_eq!(load.queued_tokens, 90);
+    assert!((load.queue_wait_ms - 9_000.0).abs() < 10.0, "{load:?}");
+    assert!((load.rate_tokens_per_second - 10.0).abs() < 0.1, "{load:?}");
     let near = Instant::now() + Duration::from_secs(5);
     let refusal = rig.scheduler.admit(until(near, 5)).unwrap_err();
     let Refusal::TooLate { wait, remaining, retry_after, .. } = refusal else { panic!("{refusal}") };
@@ -109,7 +109,7 @@ async fn admission_refuses_what_cannot_be_served() {
     // Ten tokens too many: one second's work.
     assert!((retry_after.as_secs_f64() - 1.0).abs() < 0.01, "{retry_after:?}");
     drop(held);
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,17 +118,17 @@ async fn submit_replaces_the_estimate_with_the_truth() {
     let running = rig.submit(&[(1, 10)], Lane::Interactive, None);
     rig.batch().await;
     let admission = rig.scheduler.admit(Request::of(60)).unwrap();
-    assert_eq!(rig.scheduler.load().queued_tok, 60);
+    assert_eq!(rig.scheduler.load().queued_tokens, 60);
     let ticket = admission.submit(vec![Unit { item: 2, tokens: 7 }]);
-    assert_eq!(rig.scheduler.load().queued_tok, 7);
-    assert_eq!(rig.scheduler.load().running_tok, 10);
+    assert_eq!(rig.scheduler.load().queued_tokens, 7);
+    assert_eq!(rig.scheduler.load().running_tokens, 10);
     rig.end(Verdict::Answer);
     rig.end(Verdict::Answer);
     running.await.unwrap();
     ticket.await.unwrap();
     let empty = rig.scheduler.admit(Request::of(9)).unwrap().submit(Vec::new());
     assert_eq!(empty.await.unwrap().outputs, []);
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +146,7 @@ async fn an_overdue_batch_shows() {
     tokio::time::advance(Duration::from_millis(300)).await;
     let load = rig.scheduler.load();
     assert!((load.overdue - 3.0).abs() < 0.05, "{load:?}");
-    assert!((load.drain_ms - 200.0).abs() < 5.0, "{load:?}");
+    assert!((load.queue_wait_ms - 200.0).abs() < 5.0, "{load:?}");
     assert!(load.busy > 0.2 && load.epoch > 0);
     rig.end(Verdict::Answer);
     stuck.await.unwrap();

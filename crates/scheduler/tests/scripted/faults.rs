@@ -55,7 +55,7 @@ async fn a_wrong_number_of_answers_fails_its_batch_and_no_other() {
     assert_eq!(rig.batch().await, [3]);
     rig.end(Verdict::Answer);
     assert_eq!(other.await.unwrap().outputs, [Ok(6)]);
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn out_of_memory_halves_the_budget_and_runs_the_work_again() {
         rig.end(Verdict::Answer);
     }
     assert_eq!(ticket.await.unwrap().outputs, [Ok(2), Ok(4), Ok(6), Ok(8)]);
-    assert_eq!(rig.scheduler.load().max_batch_tok, 20);
+    assert_eq!(rig.scheduler.load().max_batch_tokens, 20);
     let next = rig.submit(&[(5, 10), (6, 10), (7, 10)], Lane::Interactive, None);
     assert_eq!(rig.batch().await, [5, 6]);
     rig.end(Verdict::Answer);

@@ -17,9 +17,9 @@ async fn a_part_streams_in_and_is_answered_in_order() {
     feed.push(0, unit(1));
     feed.push(1, unit(2));
     // Ten of the estimate were too much.
-    assert_eq!(rig.scheduler.load().queued_tok, 40);
+    assert_eq!(rig.scheduler.load().queued_tokens, 40);
     feed.close();
-    assert_eq!(rig.scheduler.load().queued_tok, 30);
+    assert_eq!(rig.scheduler.load().queued_tokens, 30);
     rig.end(Verdict::Answer);
     assert_eq!(rig.batch().await, [1, 2, 3]);
     rig.end(Verdict::Answer);
@@ -37,7 +37,7 @@ async fn a_part_streams_in_and_is_answered_in_order() {
     rig.batch().await;
     rig.end(Verdict::Answer);
     assert_eq!(ticket.await, Err(PartError::Abandoned));
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,9 +47,9 @@ async fn a_cancelled_feed_says_so() {
     assert!(!feed.is_over());
     drop(ticket);
     assert!(feed.is_over());
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
     feed.push(0, vec![Unit { item: 1, tokens: 10 }]);
-    assert_eq!(rig.scheduler.load().queued_tok, 0);
+    assert_eq!(rig.scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ pub const MAX_ITEMS: u32 = 10_000;
 /// document's error and not the request's.
 pub const MAX_MESSAGE_BYTES: u64 = 64 << 20;
 
-/// Messages of one connection's requests: two of the largest, or a thousand rerank parts of 130 kB. Whoever may connect
+/// Messages of one connection's requests: two of the largest, or a thousand rerank chunks of 130 kB. Whoever may connect
 /// can make the server hold as many for each connection.
 pub const MAX_CONNECTION_BYTES: u64 = 128 << 20;
 

@@ -190,7 +190,7 @@ pub enum ServeError {
     },
     /// As many requests wait for the model as may.
     #[error("{limit} requests wait for the model, which is all that may")]
-    TooManyParts {
+    TooManyChunks {
         /// The limit.
         limit: u32,
         /// When to come again.

@@ -90,8 +90,8 @@ impl ServeError {
             E::ConnectionFull { limit } => row(Code::ResourceExhausted, "CONNECTION_FULL")
                 .fact("max_connection_bytes", limit)
                 .after(TOO_MANY_REQUESTS_WAIT),
-            E::TooManyParts { limit, retry_after } => {
-                row(Code::ResourceExhausted, "TOO_MANY_PARTS").fact("limit", limit).after(*retry_after)
+            E::TooManyChunks { limit, retry_after } => {
+                row(Code::ResourceExhausted, "TOO_MANY_CHUNKS").fact("limit", limit).after(*retry_after)
             }
             E::TooManyRequests { limit } => row(Code::ResourceExhausted, "TOO_MANY_REQUESTS")
                 .fact("max_concurrent_requests", limit)

@@ -87,7 +87,7 @@ fn table() -> Vec<Line> {
             Some("1500"),
         ),
         (E::ConnectionFull { limit: 8 }, C::ResourceExhausted, "CONNECTION_FULL", None, Some("50")),
-        (E::TooManyParts { limit: 8, retry_after: S }, C::ResourceExhausted, "TOO_MANY_PARTS", None, Some("1500")),
+        (E::TooManyChunks { limit: 8, retry_after: S }, C::ResourceExhausted, "TOO_MANY_CHUNKS", None, Some("1500")),
         (E::TooManyRequests { limit: 8 }, C::ResourceExhausted, "TOO_MANY_REQUESTS", None, Some("50")),
         (E::Unauthenticated("x"), C::Unauthenticated, "UNAUTHENTICATED", None, Some("-1")),
         (E::TooSlow { limit: S }, C::DeadlineExceeded, "REQUEST_TOO_SLOW", None, None),

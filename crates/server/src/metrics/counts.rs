@@ -35,26 +35,26 @@ impl CountMetrics {
             Ok::<_, prometheus::Error>(())
         };
         by(
-            "sortie_parts_ended_total",
-            "Admitted parts that ended, by how",
+            "sortie_chunks_ended_total",
+            "Admitted chunks that ended, by how",
             "result",
             &[("answered", |c| c.answered), ("expired", |c| c.expired), ("cancelled", |c| c.cancelled)],
         )?;
         by(
-            "sortie_parts_refused_total",
-            "Parts not admitted, by why",
+            "sortie_chunks_refused_total",
+            "Chunks not admitted, by why",
             "reason",
             &[("full", |c| c.refused_full), ("late", |c| c.refused_late), ("other", |c| c.refused_other)],
         )?;
         by(
-            "sortie_units_dropped_total",
-            "Items dropped before they ran because their part was cancelled or expired, by where they were",
+            "sortie_items_dropped_total",
+            "Items dropped before they ran because their chunk was cancelled or expired, by where they were",
             "stage",
-            &[("waiting", |c| c.units_dropped_waiting), ("formed", |c| c.units_dropped_formed)],
+            &[("waiting", |c| c.items_dropped_waiting), ("formed", |c| c.items_dropped_formed)],
         )?;
         by(
             "sortie_wasted_tokens_total",
-            "Tokens that were run for parts that were over, by attempt",
+            "Tokens that were run for chunks that were over, by attempt",
             "attempt",
             &[
                 ("first", |c| c.wasted_tokens.saturating_sub(c.wasted_hedge_tokens)),
@@ -71,10 +71,10 @@ impl CountMetrics {
             rows.push((make.counters(name, help, &["model"])?, None, read));
             Ok::<_, prometheus::Error>(())
         };
-        plain("sortie_parts_admitted_total", "Parts let into the queue", |c| c.admitted)?;
+        plain("sortie_chunks_admitted_total", "Chunks let into the queue", |c| c.admitted)?;
         plain("sortie_hedges_cancelled_total", "Second or later attempts cancelled", |c| c.hedges_cancelled)?;
-        plain("sortie_hedge_units_dropped_total", "Items of such attempts that left the queue in time", |c| {
-            c.hedge_units_dropped_waiting
+        plain("sortie_hedge_items_dropped_total", "Items of such attempts that left the queue in time", |c| {
+            c.hedge_items_dropped_waiting
         })?;
         plain("sortie_batches_total", "Batches that ran", |c| c.batches)?;
         plain("sortie_batches_failed_total", "Batches that failed and were cut up to find the item at fault", |c| {
@@ -135,11 +135,11 @@ mod tests {
         };
         metrics.copy("m", 1, counts(5, 30, 10, 500_000));
         metrics.copy("m", 1, counts(7, 40, 10, 500_000));
-        shows("sortie_parts_ended_total{model=\"m\",result=\"answered\"} 7");
+        shows("sortie_chunks_ended_total{model=\"m\",result=\"answered\"} 7");
         shows("sortie_wasted_tokens_total{attempt=\"first\",model=\"m\"} 30");
         // The model was swapped.
         metrics.copy("m", 2, counts(2, 0, 0, 250_000));
-        shows("sortie_parts_ended_total{model=\"m\",result=\"answered\"} 9");
+        shows("sortie_chunks_ended_total{model=\"m\",result=\"answered\"} 9");
         shows("sortie_wasted_tokens_total{attempt=\"hedge\",model=\"m\"} 10");
         shows("sortie_device_busy_seconds_total{model=\"m\"} 0.75");
     }

@@ -16,7 +16,7 @@ pub(super) struct LoadMetrics {
     queue_tokens: GaugeVec,
     queue_limit: GaugeVec,
     running_tokens: GaugeVec,
-    drain: GaugeVec,
+    queue_wait: GaugeVec,
     busy: GaugeVec,
     overdue: GaugeVec,
     batch_cost: GaugeVec,
@@ -42,7 +42,10 @@ impl LoadMetrics {
             queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted and not yet in a batch")?,
             queue_limit: of_model("sortie_queue_limit_tokens", "Most tokens that may wait")?,
             running_tokens: of_model("sortie_running_tokens", "Tokens in the batch that runs")?,
-            drain: of_model("sortie_queue_drain_seconds", "Time until a request that arrives now would start")?,
+            queue_wait: of_model(
+                "sortie_queue_wait_estimate_seconds",
+                "Time until a request that arrives now would start",
+            )?,
             busy: of_model("sortie_device_busy_ratio", "Share of the last second a batch was running")?,
             overdue: of_model(
                 "sortie_batch_overdue_ratio",
@@ -79,16 +82,16 @@ impl LoadMetrics {
             let load = served.scheduler.load();
             let ready = f64::from(u8::from(served.state() == ModelState::Ready));
             for (gauge, value) in [
-                (&self.queue_tokens, load.queued_tok as f64),
+                (&self.queue_tokens, load.queued_tokens as f64),
                 (&self.queue_limit, served.limits.max_queue_tokens as f64),
-                (&self.running_tokens, load.running_tok as f64),
-                (&self.drain, f64::from(load.drain_ms) / 1e3),
+                (&self.running_tokens, load.running_tokens as f64),
+                (&self.queue_wait, f64::from(load.queue_wait_ms) / 1e3),
                 (&self.busy, f64::from(load.busy)),
                 (&self.overdue, f64::from(load.overdue)),
                 (&self.batch_cost, f64::from(load.a_ms) / 1e3),
                 (&self.token_cost, f64::from(load.b_us) / 1e6),
-                (&self.rate, f64::from(load.rate_tok_s)),
-                (&self.batch_limit, f64::from(load.max_batch_tok)),
+                (&self.rate, f64::from(load.rate_tokens_per_second)),
+                (&self.batch_limit, f64::from(load.max_batch_tokens)),
                 (&self.devices, f64::from(load.devices)),
                 (&self.model_ready, ready),
             ] {
@@ -110,7 +113,7 @@ impl LoadMetrics {
             &self.queue_tokens,
             &self.queue_limit,
             &self.running_tokens,
-            &self.drain,
+            &self.queue_wait,
             &self.busy,
             &self.overdue,
             &self.batch_cost,

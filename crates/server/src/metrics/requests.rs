@@ -1,15 +1,15 @@
-//! Requests: how many, how long, how they ended, and what their parts took in
+//! Requests: how many, how long, how they ended, and what their chunks took in
 //! each stage.
 
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge};
-use sortie_proto::v1::PartInfo;
+use sortie_proto::v1::ChunkInfo;
 use tonic::Code;
 
 use super::{buckets, make::Make};
 
-/// Stages a part goes through, as labels.
+/// Stages a chunk goes through, as labels.
 const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
 
 /// Ends of an item, as labels.
@@ -20,7 +20,7 @@ const ITEM_ENDS: [&str; 2] = ["ok", "error"];
 pub(crate) const REASONS: [&str; 8] = [
     "QUEUE_FULL",
     "DEADLINE_TOO_SHORT",
-    "TOO_MANY_PARTS",
+    "TOO_MANY_CHUNKS",
     "DEADLINE_EXCEEDED",
     "DRAINING",
     "BACKEND_GONE",
@@ -66,7 +66,7 @@ impl RequestMetrics {
             tokens: make.counters("sortie_tokens_total", "Tokens of items answered", &["model"])?,
             stage: make.histograms(
                 "sortie_stage_duration_seconds",
-                "Time of a request's part in one stage",
+                "Time of a request's chunk in one stage",
                 &["model", "stage"],
                 buckets::STAGE_SECONDS,
             )?,
@@ -98,10 +98,10 @@ impl RequestMetrics {
         self.refusals.with_label_values(&[model, reason]).inc();
     }
 
-    /// A part was answered: where its time went, and how many items failed or were cut.
-    pub(crate) fn part(&self, part: &PartInfo, items: usize, failed: usize, truncated: usize) {
-        let model = part.model.as_str();
-        for (stage, us) in STAGES.into_iter().zip([part.tokenize_us, part.queue_us, part.compute_us]) {
+    /// A chunk was answered: where its time went, and how many items failed or were cut.
+    pub(crate) fn chunk(&self, chunk: &ChunkInfo, items: usize, failed: usize, truncated: usize) {
+        let model = chunk.model.as_str();
+        for (stage, us) in STAGES.into_iter().zip([chunk.tokenize_us, chunk.queue_us, chunk.compute_us]) {
             self.stage.with_label_values(&[model, stage]).observe(us as f64 / 1e6);
         }
         let ok = items.saturating_sub(failed) as u64;
@@ -109,7 +109,7 @@ impl RequestMetrics {
             self.items.with_label_values(&[model, end]).inc_by(n);
         }
         self.truncated.with_label_values(&[model]).inc_by(truncated as u64);
-        self.tokens.with_label_values(&[model]).inc_by(part.tokens);
+        self.tokens.with_label_values(&[model]).inc_by(chunk.tokens);
     }
 }
 

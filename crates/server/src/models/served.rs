@@ -77,21 +77,21 @@ impl Served {
         let reserved = self.reserved.tokens(Instant::now()) as f64;
         let reserved_ms = reserved * f64::from(load.b_us) / 1e3 / f64::from(load.devices.max(1));
         // Memory may have cut it.
-        let max_batch_tokens = load.max_batch_tok.min(self.limits.max_batch_tokens);
+        let max_batch_tokens = load.max_batch_tokens.min(self.limits.max_batch_tokens);
         v1::LoadReport {
             epoch: load.epoch,
-            drain_ms: load.drain_ms + reserved_ms as f32,
+            queue_wait_ms: load.queue_wait_ms + reserved_ms as f32,
             busy: load.busy,
-            queued_tok: load.queued_tok,
-            running_tok: load.running_tok,
+            queued_tokens: load.queued_tokens,
+            running_tokens: load.running_tokens,
             a_ms: load.a_ms,
             b_us: load.b_us,
-            knee_tok: load.knee_tok,
-            rate_tok_s: load.rate_tok_s,
+            knee_tokens: load.knee_tokens,
+            rate_tokens_per_second: load.rate_tokens_per_second,
             limits: Some(v1::Limits { max_batch_tokens, ..self.limits }),
             state: self.state().into(),
             overdue: load.overdue,
-            served_tok_s: load.served_tok_s,
+            served_tokens_per_second: load.served_tokens_per_second,
         }
     }
 

@@ -101,8 +101,8 @@ pub(super) async fn warm_up(
         name,
         batch_ms = load.a_ms,
         token_us = load.b_us,
-        knee_tokens = load.knee_tok,
-        tokens_per_second = load.rate_tok_s,
+        knee_tokens = load.knee_tokens,
+        tokens_per_second = load.rate_tokens_per_second,
         "warmed up"
     );
     Ok(())

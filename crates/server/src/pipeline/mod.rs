@@ -8,7 +8,7 @@
 //! them and what the outputs become; the rest is here. Items go into the queue as
 //! they are tokenized, a piece at a time. Each ends as an [`Item`] or an
 //! [`ItemRefusal`], in request order. Dropping the future anywhere cancels what was
-//! begun: the admission, the tokenizing, the queued part.
+//! begun: the admission, the tokenizing, the queued chunk.
 
 mod estimate;
 mod pool;
@@ -108,30 +108,30 @@ pub(crate) async fn run(
     context: &RequestContext,
     admission: Admission<EngineBackend>,
     work: Work,
-) -> Result<(Items, v1::PartInfo), ServeError> {
+) -> Result<(Items, v1::ChunkInfo), ServeError> {
     let Work { asked, reading, want } = work;
     let (feed, ticket) = admission.stream();
     let sink = Sink::Feed { feed: RwLock::new(Some(feed)), want };
     let reads = Reader::start(served, context, asked, reading, sink);
-    // All pieces ended before the part could be answered, unless the request failed.
+    // All pieces ended before the chunk could be answered, unless the request failed.
     let result = match ticket.await {
         Ok(result) => result,
-        Err(error) => return Err(reads.failure().unwrap_or_else(|| part_failed(error))),
+        Err(error) => return Err(reads.failure().unwrap_or_else(|| chunk_failed(error))),
     };
     let (slots, took) = reads.ended().await?;
     let total = slots.iter().flatten().map(|made| made.tokens as u64).sum();
     context.note_size(slots.len(), total);
-    let mut part = part_info(served, context, took + context.query_took(), total);
-    part.queue_us = micros(result.queued);
-    part.compute_us = result.batches.iter().map(|b| micros(b.duration)).sum();
-    part.batch_ms = result.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
-    part.batch_tok = result.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
+    let mut chunk = chunk_info(served, context, took + context.query_took(), total);
+    chunk.queue_us = micros(result.queued);
+    chunk.compute_us = result.batches.iter().map(|b| micros(b.duration)).sum();
+    chunk.batch_ms = result.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
+    chunk.batch_tokens = result.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
     let items = merge(slots, result.outputs)?;
-    part.total_us = micros(context.arrived.elapsed());
-    Ok((items, part))
+    chunk.total_us = micros(context.arrived.elapsed());
+    Ok((items, chunk))
 }
 
-fn part_failed(error: PartError) -> ServeError {
+fn chunk_failed(error: PartError) -> ServeError {
     match error {
         PartError::Expired => ServeError::DeadlineExceeded,
         _ => ServeError::BackendGone,
@@ -172,23 +172,23 @@ pub(crate) fn item_info(items: &[Result<Item, ItemRefusal>]) -> v1::ItemInfo {
     }
 }
 
-fn part_info(served: &Served, context: &RequestContext, tokenize: Duration, tokens: u64) -> v1::PartInfo {
-    v1::PartInfo {
+fn chunk_info(served: &Served, context: &RequestContext, tokenize: Duration, tokens: u64) -> v1::ChunkInfo {
+    v1::ChunkInfo {
         model: served.name.clone(),
         model_revision: served.revision.clone(),
         replica: served.replica.to_string(),
         job_id: context.caller.job_id.clone(),
         tokenize_us: micros(tokenize),
         tokens,
-        ..v1::PartInfo::default()
+        ..v1::ChunkInfo::default()
     }
 }
 
 fn refused(refusal: Refusal) -> ServeError {
     match refusal {
         Refusal::QueueFull { queued, limit, retry_after } => ServeError::QueueFull { queued, limit, retry_after },
-        Refusal::TooManyParts { limit, retry_after } => {
-            ServeError::TooManyParts { limit: u32::try_from(limit).unwrap_or(u32::MAX), retry_after }
+        Refusal::TooManyChunks { limit, retry_after } => {
+            ServeError::TooManyChunks { limit: u32::try_from(limit).unwrap_or(u32::MAX), retry_after }
         }
         Refusal::TooLate { wait, queue, remaining, retry_after } => {
             ServeError::DeadlineTooShort { wait, queue, remaining, retry_after }

@@ -196,7 +196,7 @@ mod tests {
         };
         let at = |d: TokenDetail| (d.start, d.end, d.special);
         assert_eq!(at(without_prompt(detail(0, 5), 7)), (0, 0, true));
-        assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own part");
+        assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own chunk");
         assert_eq!(at(without_prompt(detail(9, 12), 7)), (2, 5, false));
         let second = TokenDetail { second: true, ..detail(0, 5) };
         assert_eq!(at(without_prompt(second, 7)), (0, 5, false));

@@ -6,7 +6,7 @@
 //! pieces are still being read; [`Sink::Keep`] holds it for an answer without a
 //! device.
 //!
-//! Invariants: the units of a part are numbered without gaps in the order they
+//! Invariants: the units of a chunk are numbered without gaps in the order they
 //! were fed; the feed is closed by whoever ends the last piece, unless the request
 //! failed as a whole; nothing is read for a request that is over; a panic is its
 //! item's refusal.
@@ -46,7 +46,7 @@ const PIECE_BYTES: usize = 8 << 10;
 pub(super) enum Sink {
     /// Into the queue, to have this computed of them.
     Feed {
-        /// The part; `None` once it is closed or given up.
+        /// The chunk; `None` once it is closed or given up.
         feed: RwLock<Option<Feed<EngineBackend>>>,
         /// What is computed.
         want: Want,
@@ -62,7 +62,7 @@ pub(super) struct Made {
     pub(super) tokens: usize,
     pub(super) truncated: bool,
     pub(super) details: Vec<TokenDetail>,
-    /// Number of its unit in the part, where it was fed.
+    /// Number of its unit in the chunk, where it was fed.
     pub(super) unit: usize,
     /// Its tokens, where they were kept.
     pub(super) kept: Sequence,
@@ -250,7 +250,7 @@ impl Reader {
         }
     }
 
-    /// Ends one piece, and with the last one the part.
+    /// Ends one piece, and with the last one the chunk.
     fn end_piece(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end();

@@ -31,7 +31,7 @@ pub(super) async fn classify(
     let activation = activation(request.activation, own_activation(task))?;
     check_answer_size(served, request.inputs.len(), labels.len().saturating_mul(size_of::<f32>()))?;
     let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Logits };
-    let (items, part) = run(served, context, work).await?;
+    let (items, chunk) = run(served, context, work).await?;
     let mut scores = Vec::with_capacity(items.len() * labels.len());
     for item in &items {
         match item {
@@ -45,6 +45,6 @@ pub(super) async fn classify(
         scores,
         activation: to_proto(activation).into(),
         items: Some(item_info(&items)),
-        part: Some(part),
+        chunk: Some(chunk),
     })
 }

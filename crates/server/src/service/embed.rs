@@ -53,7 +53,7 @@ pub(super) async fn embed(
         dimensions: (asked_dimensions > 0).then_some(asked_dimensions),
     };
     let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Embedding(spec) };
-    let (mut items, part) = run(served, context, work).await?;
+    let (mut items, chunk) = run(served, context, work).await?;
     let mut rows = Rows::new(items.len(), dimensions, format);
     for item in &mut items {
         let written = vector(item).map(|row| rows.push(row));
@@ -69,6 +69,6 @@ pub(super) async fn embed(
         dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
         format: format.into(),
         items: Some(item_info(&items)),
-        part: Some(part),
+        chunk: Some(chunk),
     })
 }

@@ -43,24 +43,24 @@ pub(super) async fn rerank(
     }
     let activation = activation(request.activation, Activation::Raw)?;
     let documents = request.documents;
-    let (scores, scoring, items, part) = if cosine {
+    let (scores, scoring, items, chunk) = if cosine {
         if activation != Activation::Raw {
             return Err(ServeError::bad_field("activation", "cosines of an embedding model take none"));
         }
-        let (scores, items, part) = by_cosine(served, context, query, documents, &rules).await?;
-        (scores, v1::Scoring::Cosine, items, part)
+        let (scores, items, chunk) = by_cosine(served, context, query, documents, &rules).await?;
+        (scores, v1::Scoring::Cosine, items, chunk)
     } else {
         if activation == Activation::Softmax {
             return Err(ServeError::bad_field("activation", "softmax over the one label of a reranker is always 1"));
         }
-        let (scores, items, part) = by_pairs(served, context, query, documents, &rules, activation).await?;
-        (scores, v1::Scoring::CrossEncoder, items, part)
+        let (scores, items, chunk) = by_pairs(served, context, query, documents, &rules, activation).await?;
+        (scores, v1::Scoring::CrossEncoder, items, chunk)
     };
     let order = best(&scores, request.top_n as usize);
-    Ok(v1::RerankResponse { scores, order, scoring: scoring.into(), items: Some(items), part: Some(part) })
+    Ok(v1::RerankResponse { scores, order, scoring: scoring.into(), items: Some(items), chunk: Some(chunk) })
 }
 
-type Scored = (Vec<f32>, v1::ItemInfo, v1::PartInfo);
+type Scored = (Vec<f32>, v1::ItemInfo, v1::ChunkInfo);
 
 async fn by_pairs(
     served: &Arc<Served>,
@@ -76,7 +76,7 @@ async fn by_pairs(
     let admission = admit(served, context, &asked, Some(&query))?;
     let query = make_query(served, context, query).await?;
     let work = Work { asked, reading: Reading::Documents(query), want: Want::Logits };
-    let (items, part) = run_admitted(served, context, admission, work).await?;
+    let (items, chunk) = run_admitted(served, context, admission, work).await?;
     let mut scores: Vec<f32> = items
         .iter()
         .map(|item| match item.as_ref().map(|i| &i.output) {
@@ -85,7 +85,7 @@ async fn by_pairs(
         })
         .collect();
     activate(&mut scores, 1, activation);
-    Ok((scores, item_info(&items), part))
+    Ok((scores, item_info(&items), chunk))
 }
 
 async fn by_cosine(

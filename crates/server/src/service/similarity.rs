@@ -36,8 +36,8 @@ pub(super) async fn similarity(
     check_list("texts", &request.texts, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
     let source = Asked { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    let (scores, items, part) = cosines(served, context, "source", source, asked(request.texts, &rules), true).await?;
-    Ok(v1::SimilarityResponse { scores, items: Some(items), part: Some(part) })
+    let (scores, items, chunk) = cosines(served, context, "source", source, asked(request.texts, &rules), true).await?;
+    Ok(v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
 }
 
 /// Cosines of `first` with each of `others`; NaN where an item failed. A `first` that fails is the
@@ -49,12 +49,13 @@ pub(super) async fn cosines(
     first: Asked,
     others: Vec<Asked>,
     pairs: bool,
-) -> Result<(Vec<f32>, v1::ItemInfo, v1::PartInfo), ServeError> {
+) -> Result<(Vec<f32>, v1::ItemInfo, v1::ChunkInfo), ServeError> {
     let mut all = Vec::with_capacity(others.len() + 1);
     all.push(first);
     all.extend(others);
     let want = Want::Embedding(served.info().embed);
-    let (mut items, part) = run(served, context, Work { asked: all, reading: Reading::Pieces { pairs }, want }).await?;
+    let (mut items, chunk) =
+        run(served, context, Work { asked: all, reading: Reading::Pieces { pairs }, want }).await?;
     let first = items.remove(0);
     if let Err(refusal) = &first {
         return Err(match refusal.reason {
@@ -65,5 +66,5 @@ pub(super) async fn cosines(
     }
     let with = vector(&first).unwrap_or_default();
     let scores = items.iter().map(|item| vector(item).map_or(f32::NAN, |v| cosine(with, v))).collect();
-    Ok((scores, item_info(&items), part))
+    Ok((scores, item_info(&items), chunk))
 }

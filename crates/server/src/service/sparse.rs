@@ -25,7 +25,7 @@ pub(super) async fn embed_sparse(
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
     let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Sparse };
-    let (items, part) = run(served, context, work).await?;
+    let (items, chunk) = run(served, context, work).await?;
     let mut answer = v1::EmbedSparseResponse { offsets: vec![0], ..v1::EmbedSparseResponse::default() };
     for item in &items {
         if let Ok(Item { output: Output::Sparse(entries), .. }) = item {
@@ -37,7 +37,7 @@ pub(super) async fn embed_sparse(
         answer.offsets.push(u32::try_from(answer.indices.len()).unwrap_or(u32::MAX));
     }
     answer.items = Some(item_info(&items));
-    answer.part = Some(part);
+    answer.chunk = Some(chunk);
     Ok(answer)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn tag_tokens(
         reading: Reading::Detailed { specials: true },
         want: Want::TokenLogits,
     };
-    let (mut items, part) = run(served, context, work).await?;
+    let (mut items, chunk) = run(served, context, work).await?;
     let texts = items
         .iter_mut()
         .map(|item| match item {
@@ -53,5 +53,5 @@ pub(super) async fn tag_tokens(
             _ => v1::TaggedText::default(),
         })
         .collect();
-    Ok(v1::TagTokensResponse { texts, labels: labels.clone(), items: Some(item_info(&items)), part: Some(part) })
+    Ok(v1::TagTokensResponse { texts, labels: labels.clone(), items: Some(item_info(&items)), chunk: Some(chunk) })
 }

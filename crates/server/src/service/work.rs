@@ -1,8 +1,8 @@
-//! A part's way through the pipeline, with what it took counted and noted.
+//! A chunk's way through the pipeline, with what it took counted and noted.
 
 use std::sync::Arc;
 
-use sortie_proto::v1::PartInfo;
+use sortie_proto::v1::ChunkInfo;
 use sortie_scheduler::Admission;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ pub(super) async fn run(
     served: &Arc<Served>,
     context: &RequestContext,
     work: Work,
-) -> Result<(Items, PartInfo), ServeError> {
+) -> Result<(Items, ChunkInfo), ServeError> {
     let admission = pipeline::admit(served, context, &work.asked, None)?;
     run_admitted(served, context, admission, work).await
 }
@@ -30,14 +30,14 @@ pub(super) async fn run_admitted(
     context: &RequestContext,
     admission: Admission<EngineBackend>,
     work: Work,
-) -> Result<(Items, PartInfo), ServeError> {
+) -> Result<(Items, ChunkInfo), ServeError> {
     let begun = Instant::now();
-    let (items, part) = pipeline::run(served, context, admission, work).await?;
+    let (items, chunk) = pipeline::run(served, context, admission, work).await?;
     if context.parent.is_some() {
-        context.stages().part(context.arrived, begun, Instant::now(), &part);
+        context.stages().chunk(context.arrived, begun, Instant::now(), &chunk);
     }
     let failed = items.iter().filter(|item| item.is_err()).count();
     let truncated = items.iter().flatten().filter(|item| item.truncated).count();
-    context.metrics.requests.part(&part, items.len(), failed, truncated);
-    Ok((items, part))
+    context.metrics.requests.chunk(&chunk, items.len(), failed, truncated);
+    Ok((items, chunk))
 }

@@ -1,6 +1,6 @@
 //! Traces over OTLP/gRPC, off unless an endpoint is set.
 //!
-//! A request is one span, child of the caller's (W3C `traceparent`), and its part's
+//! A request is one span, child of the caller's (W3C `traceparent`), and its chunk's
 //! stages are children of that:
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! ├ admit     headers read → pipeline: the message, the checks, the key
 //! ├ tokenize
 //! ├ queue     until the first batch
-//! └ compute   batches it rode in; ends where the part does
+//! └ compute   batches it rode in; ends where the chunk does
 //! ```
 //! Spans are written when a request ends, from times noted on the way: nothing is
 //! carried through the pipeline, and a request that is not sampled costs next to

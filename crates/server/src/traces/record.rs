@@ -7,14 +7,14 @@ use opentelemetry::{
     trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _},
 };
 use parking_lot::Mutex;
-use sortie_proto::v1::{PartInfo, encoder_service_server};
+use sortie_proto::v1::{ChunkInfo, encoder_service_server};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::Traces;
 use crate::{context::RequestContext, metrics::code_name};
 
-/// One stage of a part.
+/// One stage of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
     name: &'static str,
@@ -27,14 +27,14 @@ pub(crate) struct Stage {
 pub(crate) struct Stages(Mutex<Vec<Stage>>);
 
 impl Stages {
-    /// Notes a part that was in the pipeline from `begun` to `ended`. Its lengths are measured; stages
+    /// Notes a chunk that was in the pipeline from `begun` to `ended`. Its lengths are measured; stages
     /// that overlap, as tokenizing and waiting do, are put where they end at the latest.
-    pub(crate) fn part(&self, arrived: Instant, begun: Instant, ended: Instant, part: &PartInfo) {
+    pub(crate) fn chunk(&self, arrived: Instant, begun: Instant, ended: Instant, chunk: &ChunkInfo) {
         let within =
             |us: u64, upto: Instant| upto.checked_sub(Duration::from_micros(us)).map_or(begun, |from| from.max(begun));
-        let compute = within(part.compute_us, ended);
-        let queue = within(part.queue_us, compute);
-        let tokenized = (begun + Duration::from_micros(part.tokenize_us)).min(ended);
+        let compute = within(chunk.compute_us, ended);
+        let queue = within(chunk.queue_us, compute);
+        let tokenized = (begun + Duration::from_micros(chunk.tokenize_us)).min(ended);
         let stage = |name, begun, ended| Stage { name, begun, ended };
         self.0.lock().extend([
             stage("admit", arrived.min(begun), begun),
@@ -121,15 +121,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stages_lie_within_their_part_and_run_forwards(
+        fn stages_lie_within_their_chunk_and_run_forwards(
             us in prop::array::uniform3(0u64..2_000_000), length in 0u64..1_000_000
         ) {
             let arrived = Instant::now();
             let begun = arrived + Duration::from_micros(10);
             let ended = begun + Duration::from_micros(length);
-            let part = PartInfo { tokenize_us: us[0], queue_us: us[1], compute_us: us[2], ..PartInfo::default() };
+            let chunk = ChunkInfo { tokenize_us: us[0], queue_us: us[1], compute_us: us[2], ..ChunkInfo::default() };
             let stages = Stages::default();
-            stages.part(arrived, begun, ended, &part);
+            stages.chunk(arrived, begun, ended, &chunk);
             let stages = stages.0.into_inner();
             prop_assert_eq!(stages.iter().map(|s| s.name).collect::<Vec<_>>(), ["admit", "tokenize", "queue", "compute"]);
             prop_assert!(stages.iter().all(|s| s.begun <= s.ended && s.begun >= arrived && s.ended <= ended));

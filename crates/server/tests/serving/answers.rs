@@ -64,12 +64,12 @@ async fn rerank_scores_pairs_in_order_and_says_how() {
         assert_eq!(answer.order, best);
         let items = answer.items.unwrap();
         assert_eq!(items.tokens[1], case.ids.len() as u32);
-        let part = answer.part.unwrap();
-        assert_eq!((part.model.as_str(), part.replica.as_str()), ("bert-rerank", "r1"));
-        assert_eq!(part.tokens, items.tokens.iter().map(|t| u64::from(*t)).sum::<u64>());
-        assert!(!part.model_revision.is_empty() && part.total_us > 0 && part.compute_us > 0, "{part:?}");
-        assert_eq!(part.batch_ms.len(), part.batch_tok.len());
-        assert!(!part.batch_ms.is_empty());
+        let chunk = answer.chunk.unwrap();
+        assert_eq!((chunk.model.as_str(), chunk.replica.as_str()), ("bert-rerank", "r1"));
+        assert_eq!(chunk.tokens, items.tokens.iter().map(|t| u64::from(*t)).sum::<u64>());
+        assert!(!chunk.model_revision.is_empty() && chunk.total_us > 0 && chunk.compute_us > 0, "{chunk:?}");
+        assert_eq!(chunk.batch_ms.len(), chunk.batch_tokens.len());
+        assert!(!chunk.batch_ms.is_empty());
     }
 }
 
@@ -265,7 +265,7 @@ async fn probe_and_trailers_tell_the_same_real_figures() {
     let told = probe.report.unwrap();
     assert_eq!((probe.replica.as_str(), told.state()), ("r1", v1::ModelState::Ready));
     assert_eq!(trailers.named_metrics["sortie.epoch"], told.epoch as f64);
-    assert!(told.epoch > 0 && told.a_ms >= 0.0 && told.b_us > 0.0 && told.knee_tok > 0, "{told:?}");
+    assert!(told.epoch > 0 && told.a_ms >= 0.0 && told.b_us > 0.0 && told.knee_tokens > 0, "{told:?}");
     assert!(trailers.application_utilization > 0.0, "a batch has just run");
     let limits = told.limits.unwrap();
     assert_eq!(trailers.named_metrics["sortie.max_items"], f64::from(limits.max_items));
@@ -335,5 +335,5 @@ async fn the_job_id_comes_back() {
     request.metadata_mut().insert("sortie-lane", "bulk".parse().unwrap());
     request.metadata_mut().insert("sortie-attempt", "2".parse().unwrap());
     let answer = client.rerank(request).await.unwrap().into_inner();
-    assert_eq!(answer.part.unwrap().job_id, "job-7");
+    assert_eq!(answer.chunk.unwrap().job_id, "job-7");
 }

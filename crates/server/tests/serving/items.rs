@@ -99,8 +99,8 @@ async fn unsupported_input() {
 async fn scaled(factor: f32) -> (tempfile::TempDir, crate::support::Running, Client) {
     let (dir, folder) = folder::copy("bert-base");
     folder::edit_tensors(&folder, |tensors| {
-        for part in ["weight", "bias"] {
-            let name = format!("encoder.layer.1.output.LayerNorm.{part}");
+        for chunk in ["weight", "bias"] {
+            let name = format!("encoder.layer.1.output.LayerNorm.{chunk}");
             tensors.get_mut(&name).unwrap().1.iter_mut().for_each(|x| *x *= factor);
         }
     });
@@ -146,5 +146,5 @@ async fn when_every_item_is_bad_the_request_still_succeeds() {
     let request = v1::EmbedRequest { inputs: vec![ids(&[400], &[])], ..Default::default() };
     let answer = client.embed(request).await.unwrap().into_inner();
     assert_eq!(failed(&answer.items), [(0, "BAD_TOKEN_ID")]);
-    assert!(answer.part.unwrap().batch_ms.is_empty(), "nothing ran");
+    assert!(answer.chunk.unwrap().batch_ms.is_empty(), "nothing ran");
 }

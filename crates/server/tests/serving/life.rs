@@ -47,8 +47,8 @@ async fn a_model_is_loaded_served_listed_and_unloaded() {
     let mut health = HealthClient::new(server.channel().await);
     let of = || HealthCheckRequest { service: "late".to_owned() };
     assert_eq!(health.check(of()).await.unwrap().into_inner().status, 1);
-    let part = client.rerank(rerank("late")).await.unwrap().into_inner().part.unwrap();
-    assert_eq!(part.model_revision, field(&answer, "revision"));
+    let chunk = client.rerank(rerank("late")).await.unwrap().into_inner().chunk.unwrap();
+    assert_eq!(chunk.model_revision, field(&answer, "revision"));
     let (_, list) = admin.get("/models").await;
     assert!(list.contains("\"bert-base\"") && list.contains("\"late\""), "{list}");
     assert_eq!(admin.metric("sortie_model_ready{model=\"late\"}").await, Some(1.0));
@@ -89,15 +89,15 @@ async fn a_swap_drops_no_request() {
         let (code, answer) = admin.ask(Method::PUT, "/models/bert-rerank", Some(json!({ "path": to }))).await;
         assert_eq!(code, StatusCode::OK, "{answer}");
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        let part = asking.rerank(rerank("")).await.unwrap().into_inner().part.unwrap();
-        assert_eq!(part.model_revision, field(&answer, "revision"), "round {round}");
+        let chunk = asking.rerank(rerank("")).await.unwrap().into_inner().chunk.unwrap();
+        assert_eq!(chunk.model_revision, field(&answer, "revision"), "round {round}");
     }
     done.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.unwrap().unwrap();
     }
     let after = asking.rerank(rerank("")).await.unwrap().into_inner();
-    assert_ne!(before.part.unwrap().model_revision, after.part.unwrap().model_revision);
+    assert_ne!(before.chunk.unwrap().model_revision, after.chunk.unwrap().model_revision);
     assert_ne!(before.scores, after.scores);
 }
 
@@ -109,14 +109,14 @@ async fn a_request_that_found_the_old_model_is_answered_by_it() {
     let mut asking = client.clone();
     let documents = vec![text("w6 ".repeat(180)); 500];
     let long = v1::RerankRequest { documents, ..rerank("") };
-    let old = client.rerank(rerank("")).await.unwrap().into_inner().part.unwrap().model_revision;
+    let old = client.rerank(rerank("")).await.unwrap().into_inner().chunk.unwrap().model_revision;
     let long = tokio::spawn(async move { asking.rerank(long).await });
     while admin.metric("sortie_running_tokens{model=\"bert-rerank\"}").await.unwrap() < 1.0 {
         assert!(!long.is_finished(), "the job was too small to be seen");
     }
     assert_eq!(admin.ask(Method::DELETE, "/models/bert-rerank", None).await.0, StatusCode::NO_CONTENT);
-    let part = long.await.unwrap().unwrap().into_inner().part.unwrap();
-    assert_eq!(part.model_revision, old);
+    let chunk = long.await.unwrap().unwrap().into_inner().chunk.unwrap();
+    assert_eq!(chunk.model_revision, old);
     assert_eq!(client.rerank(rerank("bert-rerank")).await.unwrap_err().code(), Code::NotFound);
     drop((send, message, server));
 }

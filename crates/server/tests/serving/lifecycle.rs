@@ -100,7 +100,7 @@ async fn requests_in_flight_are_finished() {
     let mut probe = client.clone();
     loop {
         let report = probe.probe(v1::ProbeRequest::default()).await.unwrap().into_inner().report.unwrap();
-        if report.queued_tok > 0 || report.running_tok > 0 {
+        if report.queued_tokens > 0 || report.running_tokens > 0 {
             break;
         }
     }

@@ -112,7 +112,7 @@ async fn a_caller_that_went_away_is_counted_as_cancelled() {
     let series = "sortie_requests_total{code=\"CANCELLED\",model=\"bert-rerank\",rpc=\"Rerank\"}";
     admin.becomes(series, 1.0).await;
     // What waited never ran.
-    let dropped = "sortie_units_dropped_total{model=\"bert-rerank\",stage=\"waiting\"}";
+    let dropped = "sortie_items_dropped_total{model=\"bert-rerank\",stage=\"waiting\"}";
     while admin.metric(dropped).await <= Some(0.0) {}
-    admin.becomes("sortie_parts_ended_total{model=\"bert-rerank\",result=\"cancelled\"}", 1.0).await;
+    admin.becomes("sortie_chunks_ended_total{model=\"bert-rerank\",result=\"cancelled\"}", 1.0).await;
 }

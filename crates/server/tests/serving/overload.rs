@@ -160,7 +160,7 @@ async fn deadline_exceeded() {
     connection.abort();
 }
 
-/// A part whose deadline passes while it waits or runs.
+/// A chunk whose deadline passes while it waits or runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn deadline_exceeded_under_way() {
     let (_server, mut client) = serve_with(config(&["bert-rerank"])).await;
@@ -172,7 +172,7 @@ async fn deadline_exceeded_under_way() {
     // What was queued is gone with it: the queue empties without running a million tokens.
     loop {
         let report = client.probe(v1::ProbeRequest::default()).await.unwrap().into_inner().report.unwrap();
-        if report.queued_tok == 0 && report.running_tok == 0 {
+        if report.queued_tokens == 0 && report.running_tokens == 0 {
             break;
         }
         tokio::task::yield_now().await;

@@ -11,8 +11,8 @@
 {{- if and $g.autoscaling.enabled $g.keda.enabled -}}
 {{- fail (printf "group %s: autoscaling.enabled and keda.enabled both scale it; leave one" $g.name) -}}
 {{- end -}}
-{{- if and $g.autoscaling.enabled (not $g.autoscaling.drainMetric) (not $g.autoscaling.loadMetric) (not $g.autoscaling.metrics) -}}
-{{- fail (printf "group %s: autoscaling has no metric: set drainMetric, loadMetric or metrics" $g.name) -}}
+{{- if and $g.autoscaling.enabled (not $g.autoscaling.queueWaitMetric) (not $g.autoscaling.loadMetric) (not $g.autoscaling.metrics) -}}
+{{- fail (printf "group %s: autoscaling has no metric: set queueWaitMetric, loadMetric or metrics" $g.name) -}}
 {{- end -}}
 {{- range $kind := list "autoscaling" "keda" -}}
 {{- $s := index $g $kind -}}

@@ -93,7 +93,7 @@ mod tests {
         let json = format!(
             r#"{{"strategy":"{strategy}","jobs":9,"failed":{failed},"cancelled":0,
                 "reasons":{{"UNAVAILABLE":{{"jobs":{failed},"after_ms":{{}}}}}},
-                "latency_ms":{{"p50":1,"p99":{p99},"p999":{p99}}},"all_ms":{{"p99":{p99}}},"goodput_tok_s":1,
+                "latency_ms":{{"p50":1,"p99":{p99},"p999":{p99}}},"all_ms":{{"p99":{p99}}},"goodput_tokens_per_second":1,
                 "hedge_share":0.01,"retry_share":0.0,"free_share":0.0,"cpu_us_per_job":null,
                 "late_ms":{{"p99":{}}}}}"#,
             if failed > 0 { 7 } else { 1 }

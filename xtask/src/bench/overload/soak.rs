@@ -105,7 +105,7 @@ fn figures(row: &Row, capacity: f64) -> String {
     format!(
         "{} | {} | {} | {} | {:.1} | {} | {}",
         row.jobs + row.cancelled,
-        cell(Some(row.goodput_tok_s / capacity), 3),
+        cell(Some(row.goodput_tokens_per_second / capacity), 3),
         cell(row.latency_ms.p50, 1),
         cell(row.latency_ms.p99, 1),
         refused as f64 * 100.0 / row.jobs.max(1) as f64,

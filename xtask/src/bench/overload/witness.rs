@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Witness {
     /// Rerank calls that ended.
     pub(super) calls: f64,
-    /// Parts let into the queue.
+    /// Chunks let into the queue.
     pub(super) admitted: f64,
-    /// Parts not let in.
+    /// Chunks not let in.
     pub(super) refused: f64,
-    /// Admitted parts that were answered.
+    /// Admitted chunks that were answered.
     pub(super) answered: f64,
-    /// Admitted parts whose deadline came, or whose caller went away.
+    /// Admitted chunks whose deadline came, or whose caller went away.
     pub(super) lost: f64,
 }
 
@@ -34,11 +34,11 @@ impl Witness {
             let text = scrape(admin).with_context(|| format!("cannot read the metrics at {admin}"))?;
             let sum = |name: &str, label: &str| total(&text, name, label);
             all.calls += sum("sortie_requests_total", "rpc=\"Rerank\"");
-            all.admitted += sum("sortie_parts_admitted_total", "");
-            all.refused += sum("sortie_parts_refused_total", "");
-            all.answered += sum("sortie_parts_ended_total", "result=\"answered\"");
-            all.lost += sum("sortie_parts_ended_total", "result=\"expired\"");
-            all.lost += sum("sortie_parts_ended_total", "result=\"cancelled\"");
+            all.admitted += sum("sortie_chunks_admitted_total", "");
+            all.refused += sum("sortie_chunks_refused_total", "");
+            all.answered += sum("sortie_chunks_ended_total", "result=\"answered\"");
+            all.lost += sum("sortie_chunks_ended_total", "result=\"expired\"");
+            all.lost += sum("sortie_chunks_ended_total", "result=\"cancelled\"");
         }
         Ok(all)
     }
@@ -54,7 +54,7 @@ impl Witness {
         }
     }
 
-    /// Lost over admitted parts.
+    /// Lost over admitted chunks.
     pub(super) fn late(self) -> f64 {
         self.lost / self.admitted.max(1.0)
     }

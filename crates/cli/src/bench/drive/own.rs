@@ -98,13 +98,13 @@ impl Own {
 /// The report as every strategy has it.
 fn answered(report: &Report) -> Answered {
     let mut servers = BTreeMap::new();
-    for part in &report.parts {
-        *servers.entry(part.endpoint.clone()).or_default() += part.tokens;
+    for chunk in &report.chunks {
+        *servers.entry(chunk.endpoint.clone()).or_default() += chunk.tokens;
     }
     Answered {
         tokens: report.total_tokens(),
         servers,
-        chunks: report.parts.len() as u64,
+        chunks: report.chunks.len() as u64,
         hedges: report.hedges.into(),
         hedges_won: report.hedges_won.into(),
         retries: report.retries.into(),

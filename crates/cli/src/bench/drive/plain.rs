@@ -86,7 +86,7 @@ struct Chunk<'a> {
 }
 
 /// A chunk that was answered.
-struct Part<'a> {
+struct AnsweredChunk<'a> {
     documents: &'a [usize],
     response: RerankResponse,
     /// Who answered.
@@ -154,9 +154,9 @@ impl Plain {
         });
         let mut answered = Answered::default();
         match future::try_join_all(chunks).await {
-            Ok(parts) => {
-                for part in parts {
-                    self.check(job, &part, &mut answered);
+            Ok(chunks) => {
+                for chunk in chunks {
+                    self.check(job, &chunk, &mut answered);
                 }
                 Ended::Answered(answered)
             }
@@ -165,7 +165,7 @@ impl Plain {
     }
 
     /// One chunk, tried again elsewhere where that is allowed.
-    async fn answer<'a>(&self, chunk: Chunk<'a>) -> Result<Part<'a>, Status> {
+    async fn answer<'a>(&self, chunk: Chunk<'a>) -> Result<AnsweredChunk<'a>, Status> {
         let mut tried = None;
         let mut retries = 0;
         loop {
@@ -179,7 +179,7 @@ impl Plain {
             match outcome {
                 Ok((response, server)) => {
                     let hedge = hedge.map(|hedge| hedge == server);
-                    return Ok(Part { documents: chunk.documents, response, server, hedge, retries });
+                    return Ok(AnsweredChunk { documents: chunk.documents, response, server, hedge, retries });
                 }
                 Err(status) if status.code() == Code::Unavailable && retries < self.retries => {
                     retries += 1;
@@ -275,18 +275,18 @@ impl Plain {
         (bytes / BYTES_PER_TOKEN) as u64
     }
 
-    fn check(&self, job: &Job, part: &Part<'_>, answered: &mut Answered) {
-        let tokens = part.response.part.as_ref().map_or(0, |part| part.tokens);
+    fn check(&self, job: &Job, chunk: &AnsweredChunk<'_>, answered: &mut Answered) {
+        let tokens = chunk.response.chunk.as_ref().map_or(0, |chunk| chunk.tokens);
         answered.tokens += tokens;
-        if let Some(server) = self.servers.get(part.server) {
+        if let Some(server) = self.servers.get(chunk.server) {
             *answered.servers.entry(server.address().to_owned()).or_default() += tokens;
         }
         answered.chunks += 1;
-        answered.hedges += u64::from(part.hedge.is_some());
-        answered.hedges_won += u64::from(part.hedge == Some(true));
-        answered.retries += u64::from(part.retries);
-        for (place, &document) in part.documents.iter().enumerate() {
-            match part.response.scores.get(place) {
+        answered.hedges += u64::from(chunk.hedge.is_some());
+        answered.hedges_won += u64::from(chunk.hedge == Some(true));
+        answered.retries += u64::from(chunk.retries);
+        for (place, &document) in chunk.documents.iter().enumerate() {
+            match chunk.response.scores.get(place) {
                 Some(score) if score.is_finite() => {
                     answered.wrong += usize::from(!self.pool.agrees(job.query, document, *score));
                 }
