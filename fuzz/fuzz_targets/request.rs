@@ -10,7 +10,7 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
-use sortie_server::{Config, config::ModelSpec};
+use sortie_server::{ServerConfig, config::ModelSpec};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tonic::{
     Code, Request, Status,
@@ -38,7 +38,7 @@ static SERVER: LazyLock<(Runtime, Channel)> = LazyLock::new(|| {
             pooling: None,
             prefer_onnx: false,
         };
-        let config = Config { models: vec![model], tokenize_threads: 1, ..Config::default() };
+        let config = ServerConfig { models: vec![model], tokenize_threads: 1, ..ServerConfig::default() };
         tokio::spawn(sortie_server::serve(listener, config, std::future::pending()));
         let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
         endpoint.connect().await.expect("the server accepts")

@@ -1,59 +1,59 @@
 //! What scheduling costs per item: admit, push, seal, account; no backend, no threads.
 //!
-//! Each round admits one part and forms the batches it fills, over a queue that holds
-//! `waiting` parts all along; the figure is divided by the items of a part.
+//! Each round admits one chunk and forms the batches it fills, over a queue that holds
+//! `waiting` chunks all along; the figure is divided by the items of a chunk.
 //!
 //! `cargo bench -p sortie-scheduler`
 
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sortie_scheduler::{Core, Ran, Request, SchedulerConfig, Tenant, Turn, Unit};
+use sortie_scheduler::{BatchOutcome, Core, DeviceAction, QueuedItem, Request, SchedulerConfig, Tenant};
 
-/// Items of a part and their tokens: 200 pairs, 32,000 tokens.
+/// Items of a chunk and their tokens: 200 pairs, 32,000 tokens.
 const ITEMS: usize = 200;
 const TOKENS: usize = 160;
 
 struct Bench {
     core: Core<(), u64>,
     now: Duration,
-    parts: u64,
+    chunks: u64,
     tenants: u64,
 }
 
 impl Bench {
     fn new(waiting: u64, tenants: u64) -> Self {
         let config = SchedulerConfig { max_queue_tokens: u64::MAX >> 8, ..SchedulerConfig::default() };
-        let mut bench = Self { core: Core::new(config, 1, 1), now: Duration::ZERO, parts: 0, tenants };
+        let mut bench = Self { core: Core::new(config, 1, 1), now: Duration::ZERO, chunks: 0, tenants };
         for _ in 0..waiting {
             bench.arrive();
         }
         bench
     }
 
-    /// A part comes, whole.
+    /// A chunk comes, whole.
     fn arrive(&mut self) {
-        self.parts += 1;
-        let deadline = Some(self.now + Duration::from_secs(3_600) + Duration::from_micros(self.parts * 7_919 % 1_000));
-        let tenant = Tenant::named(&(self.parts % self.tenants).to_string());
+        self.chunks += 1;
+        let deadline = Some(self.now + Duration::from_secs(3_600) + Duration::from_micros(self.chunks * 7_919 % 1_000));
+        let tenant = Tenant::named(&(self.chunks % self.tenants).to_string());
         let request = Request { deadline, tenant, ..Request::of((ITEMS * TOKENS) as u64) };
-        let units = (0..ITEMS).map(|i| Unit { item: i as u64, tokens: TOKENS / 2 + i * 7 % TOKENS }).collect();
+        let items = (0..ITEMS).map(|i| QueuedItem { item: i as u64, tokens: TOKENS / 2 + i * 7 % TOKENS }).collect();
         if let Ok(id) = self.core.admit(self.now, request, ()) {
-            self.core.push(id, 0, units);
+            self.core.push(id, 0, items);
             self.core.close(id);
         }
     }
 
-    /// A part comes and as many items leave.
+    /// A chunk comes and as many items leave.
     fn round(&mut self) {
         self.arrive();
         let mut left = ITEMS;
         while left > 0 {
-            let Turn::Batch(batch) = self.core.poll(self.now, 0).turn else { break };
+            let DeviceAction::Batch(batch) = self.core.poll(self.now, 0).action else { break };
             left = left.saturating_sub(batch.len());
             self.core.started(self.now, 0, Duration::ZERO);
             self.now += Duration::from_millis(8);
-            self.core.finished(self.now, 0, Ran::Whole(Duration::from_millis(8)));
+            self.core.finished(self.now, 0, BatchOutcome::Whole(Duration::from_millis(8)));
             black_box(batch);
         }
     }

@@ -16,16 +16,16 @@ use std::sync::Arc;
 
 /// Host-side work of a model: filling a batch's tensors, reading its answers.
 pub trait Host: Send + Sync + 'static {
-    /// One unit of work.
+    /// One item.
     type Item: Send + Sync + 'static;
     /// A batch in the form the device takes, for example filled tensors.
     type Prepared: Send + 'static;
     /// What the device gave, for example raw output rows.
     type Raw: Send + 'static;
-    /// What one unit gives.
+    /// What one item gives.
     type Output: Send + 'static;
-    /// Why one unit has no output.
-    type Fault: Send + 'static;
+    /// Why one item has no output.
+    type ItemFault: Send + 'static;
 
     /// Prepares a batch, off the device's thread. Items come longest first. What
     /// is wrong with a single item belongs into `Prepared` and out of
@@ -34,10 +34,10 @@ pub trait Host: Send + Sync + 'static {
 
     /// Turns what the device gave into as many answers as `items`, in their order,
     /// off the device's thread. A panic, or a wrong number, fails every item of the batch.
-    fn finish(&self, items: &[&Self::Item], raw: Self::Raw) -> Vec<Result<Self::Output, Self::Fault>>;
+    fn finish(&self, items: &[&Self::Item], raw: Self::Raw) -> Vec<Result<Self::Output, Self::ItemFault>>;
 
     /// The fault of an item that the scheduler itself gives up, `why` in words for a log.
-    fn give_up(&self, why: String) -> Self::Fault;
+    fn item_fault(&self, why: String) -> Self::ItemFault;
 
     /// Names an item by its content, so that one which failed alone more than once is
     /// not run again. `None`: items are never quarantined.
@@ -76,15 +76,15 @@ pub enum RunError {
     DeviceLost(String),
 }
 
-/// One unit of work of a backend.
+/// One item of a backend.
 pub type Item<B> = <<B as Backend>::Host as Host>::Item;
 /// A prepared batch of a backend.
 pub type Prepared<B> = <<B as Backend>::Host as Host>::Prepared;
 /// What a backend's device gives for a batch.
 pub type Raw<B> = <<B as Backend>::Host as Host>::Raw;
-/// What one unit gives.
+/// What one item gives.
 pub type Output<B> = <<B as Backend>::Host as Host>::Output;
-/// One answer a unit of a batch.
-pub type Outputs<B> = Vec<Result<Output<B>, Fault<B>>>;
-/// Why one unit has no output.
-pub type Fault<B> = <<B as Backend>::Host as Host>::Fault;
+/// One answer an item of a batch.
+pub type Outputs<B> = Vec<Result<Output<B>, ItemFault<B>>>;
+/// Why one item has no output.
+pub type ItemFault<B> = <<B as Backend>::Host as Host>::ItemFault;

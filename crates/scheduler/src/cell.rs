@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     core::{At, Cost},
-    load::{Busy, DeviceGauge, LoadSnapshot, Running, snapshot},
+    load::{DeviceGauge, LoadSnapshot, RunningBatch, Utilization, snapshot},
 };
 
 /// Marks an idle device in the cell.
@@ -113,15 +113,16 @@ fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
         started,
         predicted,
         gauge.busy.share.to_bits(),
-        gauge.busy.tok_s.to_bits(),
+        gauge.busy.tokens_per_second.to_bits(),
         nanos(gauge.busy.at),
-        gauge.usual.to_bits(),
+        gauge.best_recent_ratio.to_bits(),
         nanos(gauge.ended),
     ]
 }
 
 fn unpack(words: [u64; WORDS]) -> DeviceGauge {
-    let [flags, budget, knee, a, b, tokens, started, predicted, share, tok_s, at, usual, ended] = words;
+    let [flags, budget, knee, a, b, tokens, started, predicted, share, tokens_per_second, at, best_recent_ratio, ended] =
+        words;
     let time = Duration::from_nanos;
     DeviceGauge {
         alive: flags & 1 != 0,
@@ -129,10 +130,18 @@ fn unpack(words: [u64; WORDS]) -> DeviceGauge {
         budget: usize::try_from(budget).unwrap_or(usize::MAX),
         knee: u32::try_from(knee).unwrap_or(u32::MAX),
         cost: Cost { a: f64::from_bits(a), b: f64::from_bits(b) },
-        usual: f64::from_bits(usual),
+        best_recent_ratio: f64::from_bits(best_recent_ratio),
         ended: time(ended),
-        running: (started != IDLE).then_some(Running { tokens, started: time(started), predicted: time(predicted) }),
-        busy: Busy { share: f64::from_bits(share), tok_s: f64::from_bits(tok_s), at: time(at) },
+        running: (started != IDLE).then_some(RunningBatch {
+            tokens,
+            started: time(started),
+            predicted: time(predicted),
+        }),
+        busy: Utilization {
+            share: f64::from_bits(share),
+            tokens_per_second: f64::from_bits(tokens_per_second),
+            at: time(at),
+        },
     }
 }
 
@@ -150,10 +159,14 @@ mod tests {
             budget: i as usize,
             knee: i as u32,
             cost: Cost { a: i as f64, b: i as f64 },
-            usual: i as f64,
+            best_recent_ratio: i as f64,
             ended: Duration::from_nanos(i),
-            running: Some(Running { tokens: i, started: Duration::from_nanos(i), predicted: Duration::from_nanos(i) }),
-            busy: Busy { share: i as f64, tok_s: i as f64, at: Duration::from_nanos(i) },
+            running: Some(RunningBatch {
+                tokens: i,
+                started: Duration::from_nanos(i),
+                predicted: Duration::from_nanos(i),
+            }),
+            busy: Utilization { share: i as f64, tokens_per_second: i as f64, at: Duration::from_nanos(i) },
         };
         let cell = GaugeCell::new(&gauge(0));
         let done = AtomicBool::new(false);

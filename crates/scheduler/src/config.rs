@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 /// Tokens of one batch. Large enough that a GPU's fixed cost is a small share of
-/// it, small enough that a late urgent part waits for milliseconds only.
+/// it, small enough that a late urgent chunk waits for milliseconds only.
 pub const DEFAULT_MAX_BATCH_TOKENS: usize = 16_384;
 
 /// Tokens that may wait: 64 full batches. More would only expire in the queue
 /// under the deadlines that interactive callers set.
 pub const DEFAULT_MAX_QUEUE_TOKENS: u64 = 1 << 20;
 
-/// Parts that may be admitted and not yet wholly in batches: what a part costs
+/// Chunks that may be admitted and not yet wholly in batches: what a chunk costs
 /// beside its tokens (under 1 KiB) stays below 64 MiB.
-pub const DEFAULT_MAX_PARTS: usize = 65_536;
+pub const DEFAULT_MAX_CHUNKS: usize = 65_536;
 
-/// Longest that a part may wait for its start, whatever its deadline: callers that set none, or one of an hour, would
+/// Longest that a chunk may wait for its start, whatever its deadline: callers that set none, or one of an hour, would
 /// otherwise queue minutes of work ahead of everybody of their tenant. Ten seconds outlast any burst that people wait
 /// for; bulk work comes back.
 pub const DEFAULT_MAX_QUEUE_WAIT: Duration = Duration::from_secs(10);
@@ -22,13 +22,13 @@ pub const DEFAULT_MAX_QUEUE_WAIT: Duration = Duration::from_secs(10);
 /// Limits of one scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchedulerConfig {
-    /// Most tokens in one batch; a single unit larger than that goes alone.
+    /// Most tokens in one batch; a single item larger than that goes alone.
     pub max_batch_tokens: usize,
     /// Most tokens admitted and not yet in a batch.
     pub max_queue_tokens: u64,
-    /// Most parts admitted and not yet wholly in batches.
-    pub max_parts: usize,
-    /// Longest estimated wait that a part is admitted with; a standing queue is held to a share of it.
+    /// Most chunks admitted and not yet wholly in batches.
+    pub max_chunks: usize,
+    /// Longest estimated wait that a chunk is admitted with; a standing queue is held to a share of it.
     pub max_queue_wait: Duration,
 }
 
@@ -37,7 +37,7 @@ impl Default for SchedulerConfig {
         Self {
             max_batch_tokens: DEFAULT_MAX_BATCH_TOKENS,
             max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS,
-            max_parts: DEFAULT_MAX_PARTS,
+            max_chunks: DEFAULT_MAX_CHUNKS,
             max_queue_wait: DEFAULT_MAX_QUEUE_WAIT,
         }
     }
@@ -48,21 +48,21 @@ impl SchedulerConfig {
     ///
     /// # Errors
     /// Names the field that cannot be.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), SchedulerConfigError> {
         if self.max_batch_tokens == 0 {
-            return Err(ConfigError::Zero("max_batch_tokens"));
+            return Err(SchedulerConfigError::Zero("max_batch_tokens"));
         }
         if self.max_queue_tokens == 0 {
-            return Err(ConfigError::Zero("max_queue_tokens"));
+            return Err(SchedulerConfigError::Zero("max_queue_tokens"));
         }
-        if self.max_parts == 0 {
-            return Err(ConfigError::Zero("max_parts"));
+        if self.max_chunks == 0 {
+            return Err(SchedulerConfigError::Zero("max_chunks"));
         }
         if self.max_queue_wait.is_zero() {
-            return Err(ConfigError::Zero("max_queue_wait"));
+            return Err(SchedulerConfigError::Zero("max_queue_wait"));
         }
         if u32::try_from(self.max_batch_tokens).is_err() {
-            return Err(ConfigError::TooBig { field: "max_batch_tokens", limit: u64::from(u32::MAX) });
+            return Err(SchedulerConfigError::TooBig { field: "max_batch_tokens", limit: u64::from(u32::MAX) });
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ impl SchedulerConfig {
 /// A limit that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum SchedulerConfigError {
     /// No device was given.
     #[error("a scheduler needs at least one device")]
     NoDevice,
@@ -96,15 +96,15 @@ mod tests {
     fn defaults_are_valid_and_zero_is_not() {
         assert_eq!(SchedulerConfig::default().validate(), Ok(()));
         let none = SchedulerConfig { max_batch_tokens: 0, ..SchedulerConfig::default() };
-        assert_eq!(none.validate(), Err(ConfigError::Zero("max_batch_tokens")));
+        assert_eq!(none.validate(), Err(SchedulerConfigError::Zero("max_batch_tokens")));
         let none = SchedulerConfig { max_queue_tokens: 0, ..SchedulerConfig::default() };
-        assert_eq!(none.validate(), Err(ConfigError::Zero("max_queue_tokens")));
+        assert_eq!(none.validate(), Err(SchedulerConfigError::Zero("max_queue_tokens")));
     }
 
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn a_batch_past_what_a_report_carries_is_refused() {
         let huge = SchedulerConfig { max_batch_tokens: usize::MAX, ..SchedulerConfig::default() };
-        assert!(matches!(huge.validate(), Err(ConfigError::TooBig { field: "max_batch_tokens", .. })));
+        assert!(matches!(huge.validate(), Err(SchedulerConfigError::TooBig { field: "max_batch_tokens", .. })));
     }
 }

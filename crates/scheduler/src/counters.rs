@@ -25,27 +25,27 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Parts let in.
+    /// Chunks let in.
     admitted,
-    /// Parts refused because the queue holds all the tokens or parts it may.
+    /// Chunks refused because the queue holds all the tokens or chunks it may.
     refused_full,
-    /// Parts refused because their deadline would pass.
+    /// Chunks refused because their deadline would pass.
     refused_late,
-    /// Parts refused for any other reason.
+    /// Chunks refused for any other reason.
     refused_other,
-    /// Parts answered in full.
+    /// Chunks answered in full.
     answered,
-    /// Parts whose deadline passed while units of theirs waited.
+    /// Chunks whose deadline passed while items of theirs waited.
     expired,
-    /// Parts cancelled by their callers.
+    /// Chunks cancelled by their callers.
     cancelled,
-    /// Units that left the queue because their part was cancelled or expired.
+    /// Items that left the queue because their chunk was cancelled or expired.
     items_dropped_waiting,
-    /// Units in a batch that was formed, but thrown out before it ran.
+    /// Items in a batch that was formed, but thrown out before it ran.
     items_dropped_formed,
     /// Second or later attempts cancelled.
     hedges_cancelled,
-    /// Units of such that left the queue in time.
+    /// Items of such that left the queue in time.
     hedge_items_dropped_waiting,
     /// Batches that ran.
     batches,
@@ -53,7 +53,7 @@ counters! {
     batch_tokens,
     /// Tokens those batches had room for.
     batch_room_tokens,
-    /// Tokens that were run for parts that were over.
+    /// Tokens that were run for chunks that were over.
     wasted_tokens,
     /// Those of them that were second or later attempts.
     wasted_hedge_tokens,

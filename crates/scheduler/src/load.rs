@@ -7,7 +7,7 @@
 //! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`; served is the tokens a second that ran,
 //! averaged with `e^(−age / 5 s)`, a batch's tokens spread over the time it took.
 //!
-//! While a device rests its cost fades to the one it has been known to do with, `cost · usual^(1 − e^(−rest / 5 s))`:
+//! While a device rests its cost fades to the one it has been known to do with, `cost · best_recent_ratio^(1 − e^(−rest / 5 s))`:
 //! callers keep away from a slow one, and nothing else would ever tell them that it is well again.
 //!
 //! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
@@ -57,30 +57,30 @@ pub struct LoadSnapshot {
 
 /// A batch on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Running {
+pub(crate) struct RunningBatch {
     pub(crate) tokens: u64,
     pub(crate) started: At,
     pub(crate) predicted: Duration,
 }
 
-impl Running {
+impl RunningBatch {
     /// Tokens a second that it gives if it ends as predicted, or now.
-    pub(crate) fn tok_s(self, now: At) -> f64 {
+    pub(crate) fn tokens_per_second(self, now: At) -> f64 {
         self.tokens as f64 / self.predicted.max(now.saturating_sub(self.started)).as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
 /// What one device has been doing, on average.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Busy {
+pub(crate) struct Utilization {
     /// Share of the time that a batch ran.
     pub(crate) share: f64,
     /// Tokens a second that ran.
-    pub(crate) tok_s: f64,
+    pub(crate) tokens_per_second: f64,
     pub(crate) at: At,
 }
 
-impl Busy {
+impl Utilization {
     /// Brings it up to `now`, over a time in which a batch did or did not run, at so many tokens a second.
     #[must_use]
     pub(crate) fn by(self, now: At, running: Option<f64>) -> Self {
@@ -89,7 +89,7 @@ impl Busy {
         let share = if running.is_some() { 1.0 } else { 0.0 };
         Self {
             share: blend(self.share, share, BUSY_SECONDS),
-            tok_s: blend(self.tok_s, running.unwrap_or(0.0), SERVED_SECONDS),
+            tokens_per_second: blend(self.tokens_per_second, running.unwrap_or(0.0), SERVED_SECONDS),
             at: now,
         }
     }
@@ -103,38 +103,38 @@ pub(crate) struct DeviceGauge {
     pub(crate) knee: u32,
     pub(crate) cost: Cost,
     /// The cost it has been known to do with, as a share of `cost`.
-    pub(crate) usual: f64,
+    pub(crate) best_recent_ratio: f64,
     /// When a batch last ended.
     pub(crate) ended: At,
     pub(crate) measured: bool,
-    pub(crate) running: Option<Running>,
-    pub(crate) busy: Busy,
+    pub(crate) running: Option<RunningBatch>,
+    pub(crate) busy: Utilization,
 }
 
 impl DeviceGauge {
     /// Seconds until its running batch ends.
     fn rest(&self, now: At) -> f64 {
-        let rest = |batch: Running| batch.predicted.abs_diff(now.saturating_sub(batch.started));
+        let rest = |batch: RunningBatch| batch.predicted.abs_diff(now.saturating_sub(batch.started));
         self.running.map_or(0.0, |batch| rest(batch).as_secs_f64())
     }
 
     /// What a batch is expected to cost that starts at `now`.
     pub(crate) fn cost(&self, now: At) -> Cost {
-        if self.running.is_some() || self.usual >= 1.0 {
+        if self.running.is_some() || self.best_recent_ratio >= 1.0 {
             return self.cost;
         }
         let rest = now.saturating_sub(self.ended).as_secs_f64() / STALE.as_secs_f64();
-        let share = self.usual.powf(1.0 - (-rest).exp());
+        let share = self.best_recent_ratio.powf(1.0 - (-rest).exp());
         Cost { a: self.cost.a * share, b: self.cost.b * share }
     }
 
     /// What it has been doing until `now`.
-    fn busy_by(&self, now: At) -> Busy {
-        self.busy.by(now, self.running.map(|batch| batch.tok_s(now)))
+    fn busy_by(&self, now: At) -> Utilization {
+        self.busy.by(now, self.running.map(|batch| batch.tokens_per_second(now)))
     }
 
     fn overdue(&self, now: At) -> f64 {
-        let age = |batch: Running| now.saturating_sub(batch.started).as_secs_f64() / batch.predicted.as_secs_f64();
+        let age = |batch: RunningBatch| now.saturating_sub(batch.started).as_secs_f64() / batch.predicted.as_secs_f64();
         self.running.map_or(0.0, age)
     }
 }
@@ -182,7 +182,8 @@ pub(crate) fn snapshot(
         rate_tokens_per_second: alive.iter().map(|gauge| gauge.cost(now).rate(gauge.budget)).sum::<f64>() as f32,
         queue_wait_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
         busy: mean(&|gauge| gauge.busy_by(now).share).clamp(0.0, 1.0) as f32,
-        served_tokens_per_second: alive.iter().map(|gauge| gauge.busy_by(now).tok_s).sum::<f64>().max(0.0) as f32,
+        served_tokens_per_second: alive.iter().map(|gauge| gauge.busy_by(now).tokens_per_second).sum::<f64>().max(0.0)
+            as f32,
         overdue: alive.iter().map(|gauge| gauge.overdue(now)).fold(0.0, f64::max) as f32,
     }
 }
@@ -193,52 +194,62 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn gauge(running: Option<Running>) -> DeviceGauge {
+    fn gauge(running: Option<RunningBatch>) -> DeviceGauge {
         let cost = Cost { a: 0.010, b: 0.001 };
-        let (usual, ended, busy) = (1.0, Duration::ZERO, Busy::default());
-        DeviceGauge { alive: true, budget: 100, knee: 40, cost, usual, ended, measured: true, running, busy }
+        let (best_recent_ratio, ended, busy) = (1.0, Duration::ZERO, Utilization::default());
+        DeviceGauge {
+            alive: true,
+            budget: 100,
+            knee: 40,
+            cost,
+            best_recent_ratio,
+            ended,
+            measured: true,
+            running,
+            busy,
+        }
     }
 
     #[test]
     fn busy_follows_the_last_second_and_served_the_last_five() {
-        let busy = Busy::default().by(25 * SECOND, Some(200.0));
-        assert!(busy.share > 0.99 && busy.tok_s > 198.0);
+        let busy = Utilization::default().by(25 * SECOND, Some(200.0));
+        assert!(busy.share > 0.99 && busy.tokens_per_second > 198.0);
         let later = busy.by(26 * SECOND, None);
         assert!((0.36..0.38).contains(&later.share), "{later:?}");
         let later = busy.by(30 * SECOND, None);
-        assert!((72.0..76.0).contains(&later.tok_s), "{later:?}");
+        assert!((72.0..76.0).contains(&later.tokens_per_second), "{later:?}");
         assert!(busy.by(35 * SECOND, None).share < 0.001);
     }
 
     /// Half the time at work on 90 tokens a tenth of a second: 450 a second, whenever it is looked at.
     #[test]
     fn served_is_what_ran_and_not_when_it_ended() {
-        let (mut busy, batch) = (Busy::default(), SECOND / 10);
+        let (mut busy, batch) = (Utilization::default(), SECOND / 10);
         for i in 0..200 {
             let started = 2 * i * batch;
-            let running = Running { tokens: 90, started, predicted: batch };
+            let running = RunningBatch { tokens: 90, started, predicted: batch };
             busy = busy.by(started, None);
             let mid = DeviceGauge { busy, ..gauge(Some(running)) };
             let seen = snapshot(0, started + batch / 2, 0, [mid].into_iter()).served_tokens_per_second;
             assert!(i < 140 || (425.0..475.0).contains(&seen), "{seen}");
-            busy = busy.by(started + batch, Some(running.tok_s(started + batch)));
+            busy = busy.by(started + batch, Some(running.tokens_per_second(started + batch)));
         }
         // A batch that hangs serves nothing more.
-        let hung = Running { tokens: 90, started: 40 * SECOND, predicted: batch };
+        let hung = RunningBatch { tokens: 90, started: 40 * SECOND, predicted: batch };
         let hung = DeviceGauge { busy: busy.by(40 * SECOND, None), ..gauge(Some(hung)) };
         assert!(snapshot(0, 70 * SECOND, 0, [hung].into_iter()).served_tokens_per_second < 10.0);
     }
 
     #[test]
     fn a_resting_device_fades_to_what_it_has_been_known_to_do() {
-        let slow = DeviceGauge { usual: 0.25, ended: 100 * SECOND, ..gauge(None) };
+        let slow = DeviceGauge { best_recent_ratio: 0.25, ended: 100 * SECOND, ..gauge(None) };
         let b_us = |gauge: DeviceGauge, at: u32| snapshot(0, at * SECOND, 0, [gauge].into_iter()).b_us;
         assert!((b_us(slow, 100) - 1000.0).abs() < 0.1);
         let after = b_us(slow, 105);
         assert!((405.0..430.0).contains(&after), "{after}");
         assert!((250.0..260.0).contains(&b_us(slow, 130)));
         // What runs is as slow as it was seen to be.
-        let running = Running { tokens: 90, started: 129 * SECOND, predicted: SECOND };
+        let running = RunningBatch { tokens: 90, started: 129 * SECOND, predicted: SECOND };
         assert!((b_us(DeviceGauge { running: Some(running), ..slow }, 130) - 1000.0).abs() < 0.1);
         assert!((b_us(gauge(None), 1_000) - 1000.0).abs() < 0.1);
     }
@@ -247,7 +258,7 @@ mod tests {
     fn wait_is_rest_of_the_batch_and_the_queue() {
         let idle = wait_seconds(Duration::ZERO, 250, [gauge(None)].into_iter());
         assert!((idle - (3.0 * 0.010 + 0.250)).abs() < 1e-9);
-        let running = Running { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let running = RunningBatch { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
         let at = |ms: u64| snapshot(7, Duration::from_millis(ms), 250, [gauge(Some(running))].into_iter());
         assert!((at(40).queue_wait_ms - (60.0 + 280.0)).abs() < 0.01);
         assert!((at(50).overdue - 0.5).abs() < 1e-3);
@@ -259,7 +270,7 @@ mod tests {
 
     #[test]
     fn several_devices_fill_like_vessels() {
-        let running = Running { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let running = RunningBatch { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
         let both = [gauge(None), gauge(Some(running))];
         let rate = 100.0 / 0.110;
         // The idle one has done 90 tokens when the other joins it.

@@ -5,17 +5,17 @@ use std::{
     time::Duration,
 };
 
-/// Whom a part serves.
+/// Whom a chunk serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Someone waits for it.
     #[default]
     Interactive,
-    /// Background work, served after interactive parts.
+    /// Background work, served after interactive chunks.
     Bulk,
 }
 
-/// Where a part stands in the queue, its deadline aside.
+/// Where a chunk stands in the queue, its deadline aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priority {
     /// Whom it serves.
@@ -48,11 +48,11 @@ impl Tenant {
     }
 }
 
-/// What a part asks for. `T` is an instant: the runtime's in a
+/// What a chunk asks for. `T` is an instant: the runtime's in a
 /// [`Scheduler`](crate::Scheduler), time since its origin in a [`Core`](crate::Core).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<T> {
-    /// Estimated tokens; the true ones replace them as units are pushed.
+    /// Estimated tokens; the true ones replace them as items are pushed.
     pub tokens: u64,
     /// When its answer is worthless.
     pub deadline: Option<T>,
@@ -76,9 +76,9 @@ impl<T> Request<T> {
     }
 }
 
-/// One unit of work and its size.
+/// One item and its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit<I> {
+pub struct QueuedItem<I> {
     /// What the backend gets.
     pub item: I,
     /// Its tokens; zero counts as one.
@@ -111,7 +111,7 @@ pub enum Refusal {
         /// When the same request may be admitted; `None` where waiting cannot help.
         retry_after: Option<Duration>,
     },
-    /// A part without a deadline would wait longer than a queue may make it.
+    /// A chunk without a deadline would wait longer than a queue may make it.
     #[error("work would wait for {} ms, at most {} ms are allowed; retry in {} ms", wait.as_millis(), limit.as_millis(), retry_after.as_millis())]
     WaitTooLong {
         /// Estimated time to its start.
@@ -129,8 +129,8 @@ pub enum Refusal {
         /// Most that may wait.
         limit: u64,
     },
-    /// As many parts as may be known at once.
-    #[error("{limit} parts wait, which is all that may; retry in {} ms", retry_after.as_millis())]
+    /// As many chunks as may be known at once.
+    #[error("{limit} chunks wait, which is all that may; retry in {} ms", retry_after.as_millis())]
     TooManyChunks {
         /// Most that may.
         limit: usize,

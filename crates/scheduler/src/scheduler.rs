@@ -16,14 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    admission::Admission,
     backend::Backend,
-    config::{ConfigError, SchedulerConfig},
+    config::{SchedulerConfig, SchedulerConfigError},
     counters::Counts,
+    handle::Admission,
     load::LoadSnapshot,
     request::{Refusal, Request},
-    shared::{Health, Shared},
-    stage::{answer, device::Device, prepare},
+    shared::{DevicesHealth, Shared},
+    stage::{answer, device::DeviceThread, prepare},
 };
 
 /// Why a scheduler did not start.
@@ -32,7 +32,7 @@ use crate::{
 pub enum StartError<E> {
     /// A limit that cannot be.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] SchedulerConfigError),
     /// The system gave no thread.
     #[error("no thread for the backend")]
     Thread(#[source] io::Error),
@@ -45,11 +45,11 @@ pub enum StartError<E> {
 }
 
 /// Dropped with the last scheduler or admission.
-pub(crate) struct Handle<B: Backend> {
+pub(crate) struct DrainOnDrop<B: Backend> {
     pub(crate) shared: Arc<Shared<B>>,
 }
 
-impl<B: Backend> Drop for Handle<B> {
+impl<B: Backend> Drop for DrainOnDrop<B> {
     fn drop(&mut self) {
         self.shared.drain();
     }
@@ -59,7 +59,7 @@ impl<B: Backend> Drop for Handle<B> {
 /// it; when the last is dropped what was admitted is still answered, then the threads end.
 pub struct Scheduler<B: Backend> {
     name: Arc<str>,
-    handle: Arc<Handle<B>>,
+    handle: Arc<DrainOnDrop<B>>,
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -76,11 +76,11 @@ impl<B: Backend> Scheduler<B> {
     {
         config.validate()?;
         if makers.is_empty() {
-            return Err(ConfigError::NoDevice.into());
+            return Err(SchedulerConfigError::NoDevice.into());
         }
         let shared = Arc::new(Shared::new(config, makers.len()));
         // Made before waiting: if this future is dropped, the threads end too.
-        let handle = Arc::new(Handle { shared: Arc::clone(&shared) });
+        let handle = Arc::new(DrainOnDrop { shared: Arc::clone(&shared) });
         let clock = runtime::Handle::try_current().ok();
         let spawn = |stage: String, run: Box<dyn FnOnce() + Send>| {
             let (span, clock) = (tracing::info_span!("scheduler", name), clock.clone());
@@ -105,7 +105,8 @@ impl<B: Backend> Scheduler<B> {
         for (index, make) in makers.into_iter().enumerate() {
             let (jobs, received) = mpsc::sync_channel(1);
             let (ready, made) = oneshot::channel();
-            let device = Device { shared: Arc::clone(&shared), index, make, jobs: received, answers: answers.clone() };
+            let device =
+                DeviceThread { shared: Arc::clone(&shared), index, make, jobs: received, answers: answers.clone() };
             spawn(format!("device-{index}"), Box::new(move || device.run(ready)))?;
             starting.push((index, jobs, made));
         }
@@ -124,18 +125,18 @@ impl<B: Backend> Scheduler<B> {
         &self.name
     }
 
-    /// Reserves room for a part of an estimated size. Never waits. Dropping the
+    /// Reserves room for a chunk of an estimated size. Never waits. Dropping the
     /// admission gives the room back.
     ///
     /// # Errors
     /// A [`Refusal`] when draining, when no device is left, when the queue has no
     /// room, or when the answer would come after the deadline.
     pub fn admit(&self, request: Request<Instant>) -> Result<Admission<B>, Refusal> {
-        let (id, part, answer) = self.handle.shared.admit(request)?;
-        Ok(Admission::new(Arc::clone(&self.handle), request, id, part, answer))
+        let (id, chunk, answer) = self.handle.shared.admit(request)?;
+        Ok(Admission::new(Arc::clone(&self.handle), request, id, chunk, answer))
     }
 
-    /// Whether such a part would be refused now, so that no work is put into it before it is admitted. Reserves nothing.
+    /// Whether such a chunk would be refused now, so that no work is put into it before it is admitted. Reserves nothing.
     ///
     /// # Errors
     /// As [`Scheduler::admit`].
@@ -157,14 +158,14 @@ impl<B: Backend> Scheduler<B> {
 
     /// Whether work is taken, and every change of that.
     #[must_use]
-    pub fn health(&self) -> watch::Receiver<Health> {
+    pub fn health(&self) -> watch::Receiver<DevicesHealth> {
         self.handle.shared.health()
     }
 
     /// Forgets what batches cost: the first ones of a device, which allocate and
     /// compile, tell nothing of the later ones.
-    pub fn relearn(&self) {
-        self.handle.shared.relearn();
+    pub fn reset_cost_model(&self) {
+        self.handle.shared.reset_cost_model();
     }
 
     /// Admits no more; what was admitted is finished, then the backends are dropped.

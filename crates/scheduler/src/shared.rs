@@ -20,32 +20,32 @@ use tokio::{
 use crate::{
     backend::{Backend, Item},
     cell::LoadCells,
+    chunk::ChunkProgress,
     config::SchedulerConfig,
-    core::{At, Core, Gone, PartId, Ran, Taken, Turn},
+    core::{At, BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Removed},
     counters::Counters,
     load::LoadSnapshot,
-    part::Part,
     quarantine::Quarantine,
-    request::{Refusal, Request, Unit},
-    ticket::{Answer, PartError},
+    request::{QueuedItem, Refusal, Request},
+    response::{ChunkError, ChunkOutcome},
 };
 
 /// Shortest wait for an instant; a clock that stands still must not make a thread spin.
 const MIN_WAIT: Duration = Duration::from_micros(20);
 
-/// A unit as it travels through the stages.
-pub(crate) struct Work<B: Backend> {
-    pub(crate) item: Item<B>,
-    pub(crate) part: Arc<Part<B>>,
+/// An item as it travels through the stages.
+pub(crate) struct ItemInFlight<B: Backend> {
+    pub(crate) input: Item<B>,
+    pub(crate) chunk: Arc<ChunkProgress<B>>,
 }
 
-/// Units of a batch, longest first.
-pub(crate) type Batch<B> = Vec<Taken<Work<B>>>;
+/// Items of a batch, longest first.
+pub(crate) type Batch<B> = Vec<BatchItem<ItemInFlight<B>>>;
 
 /// Whether work is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Health {
+pub enum DevicesHealth {
     /// At least one device takes work.
     Ready,
     /// None does; at least one is being made anew.
@@ -54,20 +54,20 @@ pub enum Health {
     Dead,
 }
 
-/// A part that was let in, and where its answer comes out.
-pub(crate) type Admitted<B> = (PartId, Arc<Part<B>>, oneshot::Receiver<Answer<B>>);
+/// A chunk that was let in, and where its answer comes out.
+pub(crate) type Admitted<B> = (ChunkId, Arc<ChunkProgress<B>>, oneshot::Receiver<ChunkOutcome<B>>);
 
-type Lost<B> = Vec<Gone<Arc<Part<B>>, Work<B>>>;
+type Lost<B> = Vec<Removed<Arc<ChunkProgress<B>>, ItemInFlight<B>>>;
 
 pub(crate) struct Shared<B: Backend> {
     origin: Instant,
-    core: Mutex<Core<Arc<Part<B>>, Work<B>>>,
+    core: Mutex<Core<Arc<ChunkProgress<B>>, ItemInFlight<B>>>,
     /// One a device; with the core's lock.
     wake: Vec<Condvar>,
     load: LoadCells,
     pub(crate) counters: Counters,
     pub(crate) quarantine: Mutex<Quarantine>,
-    health: watch::Sender<Health>,
+    health: watch::Sender<DevicesHealth>,
     /// True once the last thread ended.
     over: watch::Sender<bool>,
     budget: u64,
@@ -86,7 +86,7 @@ impl<B: Backend> Shared<B> {
             wake: (0..devices).map(|_| Condvar::new()).collect(),
             counters: Counters::default(),
             quarantine: Mutex::default(),
-            health: watch::Sender::new(Health::Ready),
+            health: watch::Sender::new(DevicesHealth::Ready),
             over: watch::Sender::new(false),
             budget,
         }
@@ -100,12 +100,12 @@ impl<B: Backend> Shared<B> {
         self.at(Instant::now())
     }
 
-    fn publish(&self, core: &MutexGuard<'_, Core<Arc<Part<B>>, Work<B>>>) {
+    fn publish(&self, core: &MutexGuard<'_, Core<Arc<ChunkProgress<B>>, ItemInFlight<B>>>) {
         self.load.publish(core.queued_tokens(), core.gauges());
     }
 
     /// Changes the queue; wakes the devices if that may concern them.
-    fn queue<R>(&self, f: impl FnOnce(&mut Core<Arc<Part<B>>, Work<B>>) -> R) -> R {
+    fn queue<R>(&self, f: impl FnOnce(&mut Core<Arc<ChunkProgress<B>>, ItemInFlight<B>>) -> R) -> R {
         let mut core = self.core.lock();
         let was_attentive = core.is_attentive();
         let result = f(&mut core);
@@ -119,7 +119,7 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Changes what is known of a device.
-    fn device<R>(&self, f: impl FnOnce(&mut Core<Arc<Part<B>>, Work<B>>) -> R) -> R {
+    fn device<R>(&self, f: impl FnOnce(&mut Core<Arc<ChunkProgress<B>>, ItemInFlight<B>>) -> R) -> R {
         let mut core = self.core.lock();
         let result = f(&mut core);
         self.publish(&core);
@@ -140,14 +140,14 @@ impl<B: Backend> Shared<B> {
 
     // What callers do.
 
-    /// Reserves room for a part, or says why not.
+    /// Reserves room for a chunk, or says why not.
     pub(crate) fn admit(&self, request: Request<Instant>) -> Result<Admitted<B>, Refusal> {
         let asked = request.map(|at| self.at(at));
-        let (part, answer) = Part::new(request.priority.attempt);
+        let (chunk, answer) = ChunkProgress::new(request.priority.attempt);
         let now = self.now();
         let mut core = self.core.lock();
         let next = core.next_deadline();
-        let admitted = core.admit(now, asked, Arc::clone(&part));
+        let admitted = core.admit(now, asked, Arc::clone(&chunk));
         let sooner = core.next_deadline() != next;
         self.load.publish_queued(core.queued_tokens());
         drop(core);
@@ -159,10 +159,10 @@ impl<B: Backend> Shared<B> {
             Ok(_) => self.counters.admitted.one(),
             Err(refusal) => self.count_refusal(refusal),
         }
-        Ok((admitted?, part, answer))
+        Ok((admitted?, chunk, answer))
     }
 
-    /// Whether such a part would be refused now. Counts it if so; reserves nothing.
+    /// Whether such a chunk would be refused now. Counts it if so; reserves nothing.
     pub(crate) fn admissible(&self, request: &Request<Instant>) -> Result<(), Refusal> {
         let asked = request.map(|at| self.at(at));
         let verdict = self.core.lock().admissible(self.now(), &asked);
@@ -180,43 +180,52 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    /// Queues units; `last` if no more will follow.
-    pub(crate) fn push(&self, id: PartId, part: &Arc<Part<B>>, at: usize, units: Vec<Unit<Item<B>>>, last: bool) {
-        part.expect(at, units.len());
-        let wrap =
-            |unit: Unit<Item<B>>| Unit { item: Work { item: unit.item, part: Arc::clone(part) }, tokens: unit.tokens };
-        let units = units.into_iter().map(wrap).collect();
+    /// Queues items; `last` if no more will follow.
+    pub(crate) fn push(
+        &self,
+        id: ChunkId,
+        chunk: &Arc<ChunkProgress<B>>,
+        at: usize,
+        items: Vec<QueuedItem<Item<B>>>,
+        last: bool,
+    ) {
+        chunk.expect(at, items.len());
+        let wrap = |item: QueuedItem<Item<B>>| QueuedItem {
+            item: ItemInFlight { input: item.item, chunk: Arc::clone(chunk) },
+            tokens: item.tokens,
+        };
+        let items = items.into_iter().map(wrap).collect();
         let unwanted = self.queue(|core| {
-            let unwanted = core.push(id, at, units);
+            let unwanted = core.push(id, at, items);
             if last {
                 core.close(id);
             }
             unwanted
         });
         drop(unwanted);
-        if last && part.close() {
+        if last && chunk.close() {
             self.counters.answered.one();
         }
     }
 
-    /// Takes a part out that was failed already.
-    pub(crate) fn abandon(&self, id: PartId) {
+    /// Takes a chunk out that was failed already.
+    pub(crate) fn abandon(&self, id: ChunkId) {
         drop(self.queue(|core| core.cancel(id)));
     }
 
-    /// Forgets a part whose ticket was dropped.
-    pub(crate) fn cancel(&self, id: PartId, part: &Part<B>) {
-        let gone = self.queue(|core| core.cancel(id));
-        let waited = gone.as_ref().map_or(0, |gone| gone.units.len() as u64);
-        if part.cancel() {
+    /// Forgets a chunk whose [`PendingResponse`](crate::PendingResponse) was dropped.
+    pub(crate) fn cancel(&self, id: ChunkId, chunk: &ChunkProgress<B>) {
+        let removed = self.queue(|core| core.cancel(id));
+        let waited = removed.as_ref().map_or(0, |removed| removed.items.len() as u64);
+        if chunk.cancel() {
             self.counters.cancelled.one();
             self.counters.items_dropped_waiting.add(waited);
-            if part.attempt > 1 {
+            if chunk.attempt > 1 {
                 self.counters.hedges_cancelled.one();
                 self.counters.hedge_items_dropped_waiting.add(waited);
             }
         }
-        drop(gone);
+        drop(removed);
     }
 
     /// Refuses what comes from now on.
@@ -226,8 +235,8 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Forgets what batches cost.
-    pub(crate) fn relearn(&self) {
-        self.device(Core::relearn);
+    pub(crate) fn reset_cost_model(&self) {
+        self.device(Core::reset_cost_model);
     }
 
     // What the stages do.
@@ -241,17 +250,17 @@ impl<B: Backend> Shared<B> {
             let polled = core.poll(now, device);
             self.publish(&core);
             if !polled.expired.is_empty() {
-                MutexGuard::unlocked(&mut core, || self.fail(polled.expired, PartError::Expired));
-                if matches!(polled.turn, Turn::Wait(_)) {
+                MutexGuard::unlocked(&mut core, || self.fail(polled.expired, ChunkError::Expired));
+                if matches!(polled.action, DeviceAction::Wait(_)) {
                     continue;
                 }
             }
-            match polled.turn {
-                Turn::Batch(batch) if !batch.is_empty() => return Some(batch),
-                Turn::Batch(_) => core.finished(now, device, Ran::Otherwise),
-                Turn::Wait(_) if core.is_drained() || core.is_retired(device) => return None,
-                Turn::Wait(None) => wake.wait(&mut core),
-                Turn::Wait(Some(at)) => {
+            match polled.action {
+                DeviceAction::Batch(batch) if !batch.is_empty() => return Some(batch),
+                DeviceAction::Batch(_) => core.finished(now, device, BatchOutcome::Otherwise),
+                DeviceAction::Wait(_) if core.is_drained() || core.is_retired(device) => return None,
+                DeviceAction::Wait(None) => wake.wait(&mut core),
+                DeviceAction::Wait(Some(at)) => {
                     let wait = at.saturating_sub(now).max(MIN_WAIT);
                     wake.wait_for(&mut core, wait);
                 }
@@ -269,9 +278,9 @@ impl<B: Backend> Shared<B> {
         self.counters.prepare_us.add(micros(prepared));
     }
 
-    pub(crate) fn finished(&self, device: usize, ran: Ran) {
+    pub(crate) fn finished(&self, device: usize, ran: BatchOutcome) {
         let now = self.now();
-        if let Ran::Whole(took) = ran {
+        if let BatchOutcome::Whole(took) = ran {
             self.counters.run_us.add(micros(took));
         }
         self.device(|core| core.finished(now, device, ran));
@@ -292,37 +301,37 @@ impl<B: Backend> Shared<B> {
             core.device_lost(now, device);
             core.is_alive()
         }) {
-            self.set_health(Health::Rebuilding);
+            self.set_health(DevicesHealth::Rebuilding);
         }
     }
 
     pub(crate) fn device_back(&self, device: usize) {
         self.counters.devices_rebuilt.one();
-        self.set_health(Health::Ready);
+        self.set_health(DevicesHealth::Ready);
         self.device(|core| core.device_back(device));
     }
 
     /// A device is gone for good. With the last one whatever is known fails, now and later.
     pub(crate) fn retire(&self, device: usize) {
-        let gone = self.device(|core| {
+        let removed = self.device(|core| {
             core.retire(device);
             if core.is_hopeless() { core.clear() } else { Vec::new() }
         });
         if self.core.lock().is_hopeless() {
-            self.set_health(Health::Dead);
+            self.set_health(DevicesHealth::Dead);
             self.wake_all();
         }
-        self.fail(gone, PartError::BackendGone);
+        self.fail(removed, ChunkError::BackendGone);
     }
 
     /// Every thread but the caller's ended.
     pub(crate) fn ended(&self) {
         // Nothing is left in a drained core; otherwise threads ended that should not.
-        let gone = self.device(|core| {
+        let removed = self.device(|core| {
             core.drain();
             core.clear()
         });
-        self.fail(gone, PartError::BackendGone);
+        self.fail(removed, ChunkError::BackendGone);
         self.over.send_replace(true);
     }
 
@@ -330,10 +339,10 @@ impl<B: Backend> Shared<B> {
         self.over.subscribe()
     }
 
-    fn set_health(&self, health: Health) {
+    fn set_health(&self, health: DevicesHealth) {
         // Death is final.
         self.health.send_if_modified(|now| {
-            let changes = *now != health && *now != Health::Dead;
+            let changes = *now != health && *now != DevicesHealth::Dead;
             if changes {
                 *now = health;
             }
@@ -341,26 +350,26 @@ impl<B: Backend> Shared<B> {
         });
     }
 
-    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+    pub(crate) fn health(&self) -> watch::Receiver<DevicesHealth> {
         self.health.subscribe()
     }
 
-    /// Fails parts that left the queue.
-    fn fail(&self, gone: Lost<B>, error: PartError) {
-        for Gone { key, units, .. } in gone {
-            if key.fail(error) && error == PartError::Expired {
+    /// Fails chunks that left the queue.
+    fn fail(&self, removed: Lost<B>, error: ChunkError) {
+        for Removed { key, items, .. } in removed {
+            if key.fail(error) && error == ChunkError::Expired {
                 self.counters.expired.one();
-                self.counters.items_dropped_waiting.add(units.len() as u64);
+                self.counters.items_dropped_waiting.add(items.len() as u64);
             }
         }
     }
 
-    /// Fails the parts of a batch, waiting units of theirs included.
-    pub(crate) fn fail_riders(&self, batch: Batch<B>, error: PartError) {
-        let mut ids: Vec<PartId> = batch.iter().map(|unit| unit.part).collect();
+    /// Fails the chunks of a batch, waiting items of theirs included.
+    pub(crate) fn fail_batch(&self, batch: Batch<B>, error: ChunkError) {
+        let mut ids: Vec<ChunkId> = batch.iter().map(|item| item.chunk).collect();
         ids.dedup();
-        for unit in &batch {
-            unit.item.part.fail(error);
+        for item in &batch {
+            item.item.chunk.fail(error);
         }
         for id in ids {
             self.abandon(id);
@@ -370,8 +379,8 @@ impl<B: Backend> Shared<B> {
 }
 
 /// Tokens of a batch.
-pub(crate) fn tokens<I>(batch: &[Taken<I>]) -> u64 {
-    batch.iter().map(|unit| unit.tokens as u64).sum()
+pub(crate) fn tokens<I>(batch: &[BatchItem<I>]) -> u64 {
+    batch.iter().map(|item| item.tokens as u64).sum()
 }
 
 pub(crate) fn micros(duration: Duration) -> u64 {

@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 use sortie_scheduler::{
-    Backend, Host, Lane, PartError, Priority, Request, RunError, Scheduler, SchedulerConfig, Tenant, Unit,
+    Backend, ChunkError, Host, Lane, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig, Tenant,
 };
 
 /// Items of this residue break every batch they are in.
@@ -66,7 +66,7 @@ impl Host for Chaos {
     type Prepared = Vec<u32>;
     type Raw = Vec<u32>;
     type Output = Answer;
-    type Fault = String;
+    type ItemFault = String;
 
     fn prepare(&self, items: &[&u32]) -> Vec<u32> {
         self.may_panic("prepare");
@@ -83,7 +83,7 @@ impl Host for Chaos {
         raw.iter().map(answer).collect()
     }
 
-    fn give_up(&self, why: String) -> String {
+    fn item_fault(&self, why: String) -> String {
         why
     }
 }
@@ -110,17 +110,17 @@ impl Backend for Chaos {
     }
 }
 
-/// What became of a part.
+/// What became of a chunk.
 #[derive(Debug, PartialEq)]
 enum End {
     Answered { good: usize, bad: usize },
-    Failed(PartError),
+    Failed(ChunkError),
     Cancelled,
     Refused,
 }
 
-/// Plays a few callers at once; returns how each part ended.
-async fn play(seed: u64, breaks: u64, devices: usize, parts: u32) -> Vec<End> {
+/// Plays a few callers at once; returns how each chunk ended.
+async fn play(seed: u64, breaks: u64, devices: usize, chunks: u32) -> Vec<End> {
     let alive = Arc::new(AtomicUsize::new(0));
     let dice = Arc::new(Dice(AtomicU64::new(seed)));
     let chaos = Chaos { dice: Arc::clone(&dice), breaks, alive: Arc::clone(&alive) };
@@ -132,11 +132,11 @@ async fn play(seed: u64, breaks: u64, devices: usize, parts: u32) -> Vec<End> {
         })
         .collect();
     let scheduler = Scheduler::start("chaos", config, makers).await.unwrap();
-    let callers = (0..parts).map(|part| {
+    let callers = (0..chunks).map(|chunk| {
         let (scheduler, dice) = (scheduler.clone(), Arc::clone(&dice));
         tokio::spawn(async move {
             let n = 1 + dice.roll(20) as u32;
-            let items: Vec<u32> = (0..n).map(|i| part * 1_000 + i).collect();
+            let items: Vec<u32> = (0..n).map(|i| chunk * 1_000 + i).collect();
             let lane = if dice.roll(3) == 0 { Lane::Bulk } else { Lane::Interactive };
             let request = Request {
                 priority: Priority { lane, attempt: 1 + dice.roll(2) as u32 },
@@ -144,23 +144,23 @@ async fn play(seed: u64, breaks: u64, devices: usize, parts: u32) -> Vec<End> {
                 ..Request::of(u64::from(n) * 4)
             };
             let Ok(admission) = scheduler.admit(request) else { return End::Refused };
-            let (feed, ticket) = admission.stream();
+            let (sink, response) = admission.stream();
             let cancels = dice.roll(4) == 0;
             let mut at = 0;
             for piece in items.chunks(1 + dice.roll(6) as usize) {
-                feed.push(
+                sink.push(
                     at,
-                    piece.iter().map(|item| Unit { item: *item, tokens: 1 + (*item % 9) as usize }).collect(),
+                    piece.iter().map(|item| QueuedItem { item: *item, tokens: 1 + (*item % 9) as usize }).collect(),
                 );
                 at += piece.len();
                 tokio::task::yield_now().await;
             }
-            feed.close();
+            sink.close();
             if cancels {
-                drop(ticket);
+                drop(response);
                 return End::Cancelled;
             }
-            match ticket.await {
+            match response.await {
                 Err(error) => End::Failed(error),
                 Ok(result) => {
                     assert_eq!(result.outputs.len(), items.len());
@@ -208,7 +208,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let ends = runtime.block_on(play(seed, breaks, devices, 60));
         prop_assert_eq!(ends.len(), 60);
-        prop_assert!(ends.iter().all(|end| !matches!(end, End::Failed(PartError::Expired | PartError::Abandoned))));
+        prop_assert!(ends.iter().all(|end| !matches!(end, End::Failed(ChunkError::Expired | ChunkError::Abandoned))));
     }
 
     #[test]
@@ -216,7 +216,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let ends = runtime.block_on(play(seed, 0, devices, 60));
         let well = ends.iter().all(|end| matches!(end, End::Answered { .. } | End::Cancelled));
-        prop_assert!(well, "a part failed");
+        prop_assert!(well, "a chunk failed");
         let mixed = ends.iter().any(|end| matches!(end, End::Answered { bad: 1.., good: 1.. }));
         prop_assert!(mixed, "no poison was drawn");
     }

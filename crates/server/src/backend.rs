@@ -16,17 +16,17 @@ use crate::metrics::BatchMetrics;
 #[derive(Debug)]
 pub(crate) struct EngineBackend {
     executor: Executor,
-    meter: Meter,
-    /// When the device's memory was last looked at; none on processors.
-    looked: Option<Instant>,
+    meter: BatchMeter,
+    /// When the device's memory was last read; none on processors.
+    arena_published: Option<Instant>,
 }
 
-/// Between two looks at the device's memory. One costs a few microseconds, and a scrape comes every few seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Between two readings of the device's memory. One costs a few microseconds, and a scrape comes every few seconds.
+const ARENA_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Counts the batches of one model.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter {
+pub(crate) struct BatchMeter {
     /// The model's name.
     pub(crate) model: Arc<str>,
     /// Number of the session among those of its device, from 1.
@@ -39,17 +39,17 @@ pub(crate) struct Meter {
 
 impl EngineBackend {
     /// A session whose batches are counted.
-    pub(crate) fn new(executor: Executor, meter: Meter) -> Self {
-        let looked = matches!(executor.device(), Device::Cuda(_)).then(Instant::now);
-        let made = Self { executor, meter, looked };
-        if looked.is_some() {
-            made.look();
+    pub(crate) fn new(executor: Executor, meter: BatchMeter) -> Self {
+        let arena_published = matches!(executor.device(), Device::Cuda(_)).then(Instant::now);
+        let made = Self { executor, meter, arena_published };
+        if arena_published.is_some() {
+            made.publish_arena();
         }
         made
     }
 
     /// Publishes what the arena holds of the device's memory.
-    fn look(&self) {
+    fn publish_arena(&self) {
         if let Ok(arena) = self.executor.arena() {
             self.meter.metrics.holds(&self.meter.model, self.executor.device(), self.meter.session, arena);
         }
@@ -71,7 +71,7 @@ impl Host for EngineHost {
     type Prepared = Batch;
     type Raw = Raw;
     type Output = Output;
-    type Fault = ItemFault;
+    type ItemFault = ItemFault;
 
     fn prepare(&self, items: &[&Arc<WorkItem>]) -> Batch {
         self.0.prepare(&plain(items))
@@ -81,7 +81,7 @@ impl Host for EngineHost {
         self.0.finish(&plain(items), raw)
     }
 
-    fn give_up(&self, why: String) -> ItemFault {
+    fn item_fault(&self, why: String) -> ItemFault {
         ItemFault::Run(why)
     }
 
@@ -112,13 +112,13 @@ impl Backend for EngineBackend {
             RunFault::DeviceLost(why) => RunError::DeviceLost(why),
             other => RunError::Failed(other.to_string()),
         });
-        let Meter { model, limit, metrics, .. } = &self.meter;
+        let BatchMeter { model, limit, metrics, .. } = &self.meter;
         metrics.ran(model, tokens, *limit, begun.elapsed());
-        if let Some(looked) = &mut self.looked
-            && looked.elapsed() >= LOOK_EVERY
+        if let Some(arena_published) = &mut self.arena_published
+            && arena_published.elapsed() >= ARENA_INTERVAL
         {
-            *looked = Instant::now();
-            self.look();
+            *arena_published = Instant::now();
+            self.publish_arena();
         }
         given
     }

@@ -27,12 +27,12 @@ pub(crate) struct RequestContext {
     pub(crate) metrics: Arc<Metrics>,
     /// The caller's span, where requests are traced.
     pub(crate) parent: Option<opentelemetry::Context>,
-    notes: Arc<Notes>,
+    facts: Arc<RequestFacts>,
 }
 
 /// What the handler finds out, for trailers and log.
 #[derive(Debug, Default)]
-struct Notes {
+struct RequestFacts {
     served: OnceLock<Arc<Served>>,
     items: AtomicU64,
     tokens: AtomicU64,
@@ -49,43 +49,43 @@ impl RequestContext {
         metrics: Arc<Metrics>,
         parent: Option<opentelemetry::Context>,
     ) -> Self {
-        Self { arrived, deadline, caller: Arc::new(caller), metrics, parent, notes: Arc::default() }
+        Self { arrived, deadline, caller: Arc::new(caller), metrics, parent, facts: Arc::default() }
     }
 
     /// The model this request asks; its load goes into the trailers.
     pub(crate) fn note_model(&self, served: &Arc<Served>) {
         // The first one stays; a request asks one model.
-        let _ = self.notes.served.set(Arc::clone(served));
+        let _ = self.facts.served.set(Arc::clone(served));
     }
 
     /// Items and tokens of the request, for the log line.
     pub(crate) fn note_size(&self, items: usize, tokens: u64) {
-        self.notes.items.store(items as u64, Ordering::Relaxed);
-        self.notes.tokens.store(tokens, Ordering::Relaxed);
+        self.facts.items.store(items as u64, Ordering::Relaxed);
+        self.facts.tokens.store(tokens, Ordering::Relaxed);
     }
 
     /// Stages of its chunk, for traces.
     pub(crate) fn stages(&self) -> &Stages {
-        &self.notes.stages
+        &self.facts.stages
     }
 
     /// How long the shared query took to become tokens, waiting for a thread included.
     pub(crate) fn note_query(&self, took: Duration) {
-        self.notes.query_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.facts.query_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// What [`Self::note_query`] noted; zero where there is no such query.
     pub(crate) fn query_took(&self) -> Duration {
-        Duration::from_micros(self.notes.query_us.load(Ordering::Relaxed))
+        Duration::from_micros(self.facts.query_us.load(Ordering::Relaxed))
     }
 
     /// The model noted.
     pub(crate) fn served(&self) -> Option<&Arc<Served>> {
-        self.notes.served.get()
+        self.facts.served.get()
     }
 
     /// Items and tokens noted.
     pub(crate) fn size(&self) -> (u64, u64) {
-        (self.notes.items.load(Ordering::Relaxed), self.notes.tokens.load(Ordering::Relaxed))
+        (self.facts.items.load(Ordering::Relaxed), self.facts.tokens.load(Ordering::Relaxed))
     }
 }

@@ -18,7 +18,7 @@ use tonic_health::{
     ServingStatus,
     pb::{
         HealthCheckRequest, HealthCheckResponse,
-        health_server::{Health as HealthRpcs, HealthServer},
+        health_server::{Health, HealthServer},
     },
     server::{HealthReporter, HealthService},
 };
@@ -30,30 +30,30 @@ pub const LIVENESS: &str = "liveness";
 
 /// The process's health.
 #[derive(Clone, Debug)]
-pub(crate) struct Health {
+pub(crate) struct ServerHealth {
     reporter: HealthReporter,
-    said: Arc<Mutex<Said>>,
+    reported: Arc<Mutex<ReportedHealth>>,
     draining: CancellationToken,
 }
 
 /// What is said of every name but `liveness`, failed models aside.
 #[derive(Debug)]
-struct Said {
+struct ReportedHealth {
     names: BTreeSet<String>,
     status: ServingStatus,
 }
 
-impl Health {
+impl ServerHealth {
     /// NOT_SERVING everywhere but in `liveness`, and the service that says so.
-    pub(crate) async fn new(models: Vec<String>) -> (Self, HealthServer<impl HealthRpcs>) {
+    pub(crate) async fn new(models: Vec<String>) -> (Self, HealthServer<impl Health>) {
         let mut names = BTreeSet::from(["", READINESS, SERVICE_NAME].map(str::to_owned));
         names.extend(models);
-        let said = Arc::new(Mutex::new(Said { names, status: ServingStatus::NotServing }));
-        let health = Self { reporter: HealthReporter::new(), said, draining: CancellationToken::new() };
+        let reported = Arc::new(Mutex::new(ReportedHealth { names, status: ServingStatus::NotServing }));
+        let health = Self { reporter: HealthReporter::new(), reported, draining: CancellationToken::new() };
         health.set(ServingStatus::NotServing).await;
         health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         let statuses = HealthService::from_health_reporter(health.reporter.clone());
-        let service = Endable { statuses, draining: health.draining.clone() };
+        let service = EndableHealthService { statuses, draining: health.draining.clone() };
         (health, HealthServer::new(service))
     }
 
@@ -73,15 +73,15 @@ impl Health {
     }
 
     /// A model that came later: what is said of all is said of it.
-    pub(crate) async fn greet(&self, model: &str) {
-        let mut said = self.said.lock().await;
-        said.names.insert(model.to_owned());
-        self.reporter.set_service_status(model, said.status).await;
+    pub(crate) async fn add_model(&self, model: &str) {
+        let mut reported = self.reported.lock().await;
+        reported.names.insert(model.to_owned());
+        self.reporter.set_service_status(model, reported.status).await;
     }
 
     /// A model that is served no longer: its name is not known any more.
     pub(crate) async fn forget(&self, model: &str) {
-        if self.said.lock().await.names.remove(model) {
+        if self.reported.lock().await.names.remove(model) {
             self.reporter.clone().clear_service_status(model).await;
         }
     }
@@ -93,22 +93,22 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        let mut said = self.said.lock().await;
-        said.status = status;
-        for name in &said.names {
+        let mut reported = self.reported.lock().await;
+        reported.status = status;
+        for name in &reported.names {
             self.reporter.set_service_status(name, status).await;
         }
     }
 }
 
 /// tonic-health's service, whose Watch streams never end while their name is known, with an end.
-struct Endable {
+struct EndableHealthService {
     statuses: HealthService,
     draining: CancellationToken,
 }
 
 #[tonic::async_trait]
-impl HealthRpcs for Endable {
+impl Health for EndableHealthService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
@@ -140,7 +140,7 @@ mod tests {
     async fn a_drained_process_says_not_serving_and_ends_watches_old_and_new() {
         const NAMES: [&str; 5] = ["", READINESS, LIVENESS, SERVICE_NAME, "m"];
         let of = |name: &str| HealthCheckRequest { service: name.to_owned() };
-        let (health, service) = Health::new(vec!["m".to_owned()]).await;
+        let (health, service) = ServerHealth::new(vec!["m".to_owned()]).await;
         let mut client = HealthClient::new(service);
         health.serving().await;
         let mut old = vec![];
@@ -151,16 +151,16 @@ mod tests {
         }
         health.end_watches().await;
         for (name, mut old) in NAMES.into_iter().zip(old) {
-            let said = if name == LIVENESS { 1 } else { 2 };
+            let reported = if name == LIVENESS { 1 } else { 2 };
             if name != LIVENESS {
-                assert_eq!(old.message().await.unwrap().unwrap().status, said, "{name:?}");
+                assert_eq!(old.message().await.unwrap().unwrap().status, reported, "{name:?}");
             }
             let mut new = client.watch(of(name)).await.unwrap().into_inner();
-            assert_eq!(new.message().await.unwrap().unwrap().status, said, "{name:?}");
+            assert_eq!(new.message().await.unwrap().unwrap().status, reported, "{name:?}");
             for mut watch in [old, new] {
                 assert!(watch.message().await.unwrap().is_none(), "{name:?} is still watched");
             }
-            assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, said, "{name:?}");
+            assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, reported, "{name:?}");
         }
         assert_eq!(client.check(of("nobody")).await.unwrap_err().code(), Code::NotFound);
     }
@@ -168,12 +168,12 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_comes_is_said_what_the_others_are_and_one_that_goes_is_unknown() {
         let of = |name: &str| HealthCheckRequest { service: name.to_owned() };
-        let (health, service) = Health::new(vec![]).await;
+        let (health, service) = ServerHealth::new(vec![]).await;
         let mut client = HealthClient::new(service);
-        health.greet("early").await;
+        health.add_model("early").await;
         assert_eq!(client.check(of("early")).await.unwrap().into_inner().status, 2);
         health.serving().await;
-        health.greet("late").await;
+        health.add_model("late").await;
         for name in ["early", "late"] {
             assert_eq!(client.check(of(name)).await.unwrap().into_inner().status, 1, "{name}");
         }

@@ -31,17 +31,17 @@ use tower::{Layer, Service};
 
 use crate::{
     auth::Keys,
-    config::Config,
+    body_timeout,
+    config::ServerConfig,
     context::RequestContext,
     deadline::deadline,
     errors::{ServeError, refine},
-    held::{ConnectionBytes, Held},
+    memory::{ConnectionMemory, MemoryPermit},
     metadata::CallerInfo,
     metrics::Metrics,
     models::{Registry, Served},
-    patience,
     pipeline::check_admissible,
-    tally::Tally,
+    request_record::RequestRecord,
     traces::Traces,
     trailers,
 };
@@ -67,7 +67,7 @@ const RPCS: [&str; 10] = [
 const OTHER: &str = "other";
 
 /// RPCs that touch no queue and must answer on a full server.
-const LOOKING: [&str; 3] = ["Probe", "GetModel", "ListModels"];
+const UNTHROTTLED_RPCS: [&str; 3] = ["Probe", "GetModel", "ListModels"];
 
 /// RPCs whose work goes through the model's queue.
 const QUEUED: [&str; 6] = ["Rerank", "Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity"];
@@ -90,13 +90,13 @@ pub(crate) struct RequestLayer {
 impl RequestLayer {
     /// A layer with its own places.
     pub(crate) fn new(
-        config: &Config,
+        config: &ServerConfig,
         registry: Registry,
         metrics: Arc<Metrics>,
         keys: Option<Arc<Keys>>,
         traces: Option<Arc<Traces>>,
     ) -> Self {
-        let Config { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
+        let ServerConfig { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
         let places = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(places));
         let read_timeout = request_read_timeout.some();
@@ -159,10 +159,10 @@ where
             let caller = known.and_then(|name| CallerInfo::read(request.headers(), name.as_deref()));
             // Whoever gets it further on has no use for it.
             request.headers_mut().remove(AUTHORIZATION);
-            let held = request.extensions().get::<Arc<ConnectionBytes>>().map(Held::new);
+            let held = request.extensions().get::<Arc<ConnectionMemory>>().map(MemoryPermit::new);
             let mut request = request.map(|body| {
                 let body = match shared.read_timeout {
-                    Some(limit) => patience::within(body, arrived, limit),
+                    Some(limit) => body_timeout::with_timeout(body, arrived, limit),
                     None => body,
                 };
                 match &held {
@@ -177,7 +177,7 @@ where
                 Arc::clone(&shared.metrics),
                 shared.traces.as_ref().map(|traces| traces.parent(request.headers())),
             );
-            let tally = Tally::begin(rpc, context.clone(), shared.traces.clone());
+            let tally = RequestRecord::begin(rpc, context.clone(), shared.traces.clone());
             request.extensions_mut().insert(context.clone());
             let outcome = match caller {
                 Ok(_) => shared.guarded(rpc, &context, inner.call(request)).await,
@@ -199,7 +199,7 @@ impl RequestLayer {
     where
         F: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        let _place = if LOOKING.contains(&rpc) {
+        let _place = if UNTHROTTLED_RPCS.contains(&rpc) {
             None
         } else {
             let refusal = |_| ServeError::TooManyRequests { limit: self.max_concurrent_requests };

@@ -1,6 +1,6 @@
 //! The Sortie model server: encoder models behind gRPC.
 //!
-//! [`config::read`] makes a [`Config`] of flags, environment and file;
+//! [`config::read`] makes a [`ServerConfig`] of flags, environment and file;
 //! [`run`] loads its models and serves them; [`serve`] does the same on a
 //! listener that is bound already, as tests want it. `docs/errors.md` lists every
 //! refusal.
@@ -16,44 +16,44 @@ pub mod config;
 mod admin;
 mod auth;
 mod backend;
+mod body_timeout;
 mod connection;
 mod context;
 mod deadline;
 pub mod doctor;
 mod errors;
 mod health;
-mod held;
 mod hub;
-mod keeper;
 mod layer;
 mod logs;
+mod memory;
 mod metadata;
 mod metrics;
+mod model_manager;
 mod models;
 mod open_files;
 mod panics;
-mod patience;
 mod phase;
 mod pipeline;
 mod ranking;
 mod reflection;
 mod reload;
+mod request_record;
 mod serve;
 mod service;
 mod signals;
-mod spans;
-mod tally;
 mod tls;
+mod token_spans;
 mod traces;
 mod trailers;
 mod vectors;
 
-pub use config::Config;
+pub use config::ServerConfig;
 pub use errors::{DOMAIN, ServeError};
 pub use health::{LIVENESS, READINESS};
 pub use hub::HubError;
 pub use logs::{LogError, init as init_logs};
 pub use models::StartupError;
 pub use reload::FileError;
-pub use serve::{RunError, run, serve};
+pub use serve::{ServerExit, run, serve};
 pub use signals::Signals;

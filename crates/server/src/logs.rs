@@ -7,7 +7,7 @@ use tonic::Code;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
-    config::{Config, LogFormat},
+    config::{LogFormat, ServerConfig},
     context::RequestContext,
     traces::trace_id,
 };
@@ -31,7 +31,7 @@ pub enum LogError {
 ///
 /// # Errors
 /// When the filter makes no sense or a log is there already.
-pub fn init(config: &Config) -> Result<(), LogError> {
+pub fn init(config: &ServerConfig) -> Result<(), LogError> {
     let mut filter = EnvFilter::try_new(&config.log_filter)?;
     for quiet in QUIET {
         filter = filter.add_directive(quiet.parse()?);

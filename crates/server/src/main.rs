@@ -6,8 +6,8 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use sortie_server::{
-    Config, Signals,
-    config::{self, ConfigError, Invocation},
+    ServerConfig, Signals,
+    config::{self, Invocation, ServerConfigError},
     doctor,
 };
 
@@ -42,7 +42,7 @@ pub(crate) fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         Ok(Invocation::Serve(config)) => start(*config),
-        Err(ConfigError::Command(e)) => {
+        Err(ServerConfigError::Command(e)) => {
             eprint!("{e}");
             ExitCode::from(USAGE)
         }
@@ -77,14 +77,14 @@ fn examine(rest: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Serves, and leaves without the exit handlers of libraries: those of ONNX Runtime and CUDA take down what a thread that
 /// is still loading a model or running a batch works with, and the process would end by a fault instead of its code.
-fn start(config: Config) -> ExitCode {
+fn start(config: ServerConfig) -> ExitCode {
     let code = served(config);
     // What cannot be written now never will be.
     let _ = std::io::stdout().flush();
     signal_hook::low_level::exit(i32::from(code))
 }
 
-fn served(config: Config) -> u8 {
+fn served(config: ServerConfig) -> u8 {
     let served = (|| {
         sortie_server::init_logs(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
@@ -98,7 +98,7 @@ fn served(config: Config) -> u8 {
     })
 }
 
-async fn until_stopped(config: Config) -> anyhow::Result<u8> {
+async fn until_stopped(config: ServerConfig) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = sortie_server::run(config, async {

@@ -45,13 +45,13 @@ pub enum FileError {
 }
 
 /// A file and the setting that names it.
-pub(crate) type Named = (&'static str, PathBuf);
+pub(crate) type NamedFile = (&'static str, PathBuf);
 
 /// Files as bytes, in the order they were named.
-type Contents = Vec<Vec<u8>>;
+type FileContents = Vec<Vec<u8>>;
 
 /// Makes a value of files' contents.
-type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync>;
+type BuildFn<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync>;
 
 /// A value made of files, and made anew when they change.
 pub(crate) struct Reloaded<T> {
@@ -72,12 +72,12 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     /// When a file cannot be read or makes no sense now; later that is logged only.
     pub(crate) async fn start(
         what: &'static str,
-        files: Vec<Named>,
+        files: Vec<NamedFile>,
         interval: Duration,
         metrics: WireMetrics,
         make: impl Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync + 'static,
     ) -> Result<Self, FileError> {
-        let make: Make<T> = Box::new(make);
+        let make: BuildFn<T> = Box::new(make);
         let seen = read(&files).await?;
         let value = Arc::new(ArcSwap::from_pointee(make(&seen)?));
         let watch = Watch { what, files, interval, metrics, make, value: Arc::clone(&value), seen, unread: false };
@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     }
 }
 
-async fn read(files: &[Named]) -> Result<Contents, FileError> {
+async fn read(files: &[NamedFile]) -> Result<FileContents, FileError> {
     let mut contents = Vec::with_capacity(files.len());
     for (setting, path) in files {
         let failed = |source| FileError::Read { setting, path: path.clone(), source };
@@ -101,30 +101,30 @@ async fn read(files: &[Named]) -> Result<Contents, FileError> {
 
 struct Watch<T> {
     what: &'static str,
-    files: Vec<Named>,
+    files: Vec<NamedFile>,
     interval: Duration,
     metrics: WireMetrics,
-    make: Make<T>,
+    make: BuildFn<T>,
     value: Arc<ArcSwap<T>>,
     /// What was tried last, whatever came of it.
-    seen: Contents,
+    seen: FileContents,
     /// The files could not be read last time, and that was said.
     unread: bool,
 }
 
 impl<T> Watch<T> {
     async fn run(mut self) {
-        let mut hangup = Hangup::listen();
+        let mut hangup = SighupSignal::listen();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}
                 () = hangup.next() => {}
             }
-            self.look().await;
+            self.poll_files().await;
         }
     }
 
-    async fn look(&mut self) {
+    async fn poll_files(&mut self) {
         let made = match read(&self.files).await {
             Ok(contents) if contents == self.seen => {
                 self.unread = false;
@@ -157,12 +157,12 @@ impl<T> Watch<T> {
 }
 
 /// SIGHUP, where there is one.
-struct Hangup {
+struct SighupSignal {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
-impl Hangup {
+impl SighupSignal {
     fn listen() -> Self {
         Self {
             #[cfg(unix)]

@@ -25,12 +25,12 @@ use tower::Layer as _;
 use crate::{
     admin::Admin,
     auth::Keys,
-    config::Config,
+    config::ServerConfig,
     connection::{Limits, accept},
-    health::Health,
-    keeper::Keeper,
+    health::ServerHealth,
     layer::RequestLayer,
     metrics::Metrics,
+    model_manager::ModelManager,
     models::{Registry, StartupError},
     open_files, panics,
     phase::Phase,
@@ -47,7 +47,7 @@ const BACKLOG: u32 = 1024;
 /// Why the server did not start or ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RunError {
+pub enum ServerExit {
     /// The address cannot be listened on.
     #[error("{setting}: cannot listen on {address}")]
     Listen {
@@ -96,9 +96,9 @@ pub enum RunError {
 ///
 /// # Errors
 /// When an address is taken, a model does not load or the transport fails.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
+pub async fn run(config: ServerConfig, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerExit> {
     let address = config.listen;
-    let failed = |source| RunError::Listen { setting: "listen", address, source };
+    let failed = |source| ServerExit::Listen { setting: "listen", address, source };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
     // As tokio's own listener does: a restart must not wait for old connections to time out.
     #[cfg(unix)]
@@ -120,11 +120,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
 /// When a model does not load or the transport fails.
 pub async fn serve(
     listener: TcpListener,
-    config: Config,
+    config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), RunError> {
+) -> Result<(), ServerExit> {
     let address = config.listen;
-    let bound = listener.local_addr().map_err(|source| RunError::Listen { setting: "listen", address, source })?;
+    let bound = listener.local_addr().map_err(|source| ServerExit::Listen { setting: "listen", address, source })?;
     let server = Process::start(config).await?;
     tokio::pin!(shutdown);
     let Some(registry) = server.load(bound, shutdown.as_mut()).await? else { return Ok(()) };
@@ -133,7 +133,7 @@ pub async fn serve(
 
 /// What lives as long as the process serves.
 struct Process {
-    config: Config,
+    config: ServerConfig,
     metrics: Arc<Metrics>,
     phase: Arc<Phase>,
     /// Keys that callers must show, if they must.
@@ -147,7 +147,7 @@ struct Process {
 
 impl Process {
     /// Reads keys and certificates and opens the admin port, before anything that takes long.
-    async fn start(config: Config) -> Result<Self, RunError> {
+    async fn start(config: ServerConfig) -> Result<Self, ServerExit> {
         panics::watch();
         open_files::allow_most();
         let metrics = Arc::new(Metrics::new()?);
@@ -166,13 +166,13 @@ impl Process {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&metrics),
             phase: Arc::clone(&phase),
-            keeper: OnceCell::new(),
+            manager: OnceCell::new(),
             change_models: config.admin_models,
             keys: operators,
         });
         let mut task = None;
         if let Some(address) = config.admin {
-            let failed = |source| RunError::Listen { setting: "admin", address, source };
+            let failed = |source| ServerExit::Listen { setting: "admin", address, source };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             let bound = listener.local_addr().map_err(failed)?;
             write_address("admin_addr_file", config.admin_addr_file.as_deref(), bound)?;
@@ -210,11 +210,12 @@ impl Process {
         listener: TcpListener,
         registry: Registry,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), ServerExit> {
         let Self { config, metrics, phase, callers, tls, traces, admin, _admin } = self;
         let address = config.listen;
-        let bound = listener.local_addr().map_err(|source| RunError::Listen { setting: "listen", address, source })?;
-        let (health, health_service) = Health::new(registry.names()).await;
+        let bound =
+            listener.local_addr().map_err(|source| ServerExit::Listen { setting: "listen", address, source })?;
+        let (health, health_service) = ServerHealth::new(registry.names()).await;
 
         let max_message = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
         let encoder = EncoderServiceServer::new(Service::new(registry.clone(), config.max_message_bytes))
@@ -234,13 +235,13 @@ impl Process {
         let service = layer.layer(routes.routes().prepare());
 
         let gpu_lost = CancellationToken::new();
-        let keeper = Keeper::new(registry.clone(), health.clone(), Arc::clone(&metrics), gpu_lost.clone()).await;
-        let keeper = Arc::new(keeper);
+        let manager = ModelManager::new(registry.clone(), health.clone(), Arc::clone(&metrics), gpu_lost.clone()).await;
+        let manager = Arc::new(manager);
         write_address("addr_file", config.addr_file.as_deref(), bound)?;
         health.serving().await;
         phase.serving();
         // Nobody else sets it.
-        drop(admin.keeper.set(keeper));
+        drop(admin.manager.set(manager));
         tracing::info!(address = %bound, models = registry.names().join(","), "listening on {bound}");
 
         let stop = CancellationToken::new();
@@ -273,12 +274,12 @@ impl Process {
             traces.finish().await;
         }
         tracing::info!("stopped");
-        if gpu_lost.is_cancelled() { Err(RunError::GpuLost) } else { Ok(()) }
+        if gpu_lost.is_cancelled() { Err(ServerExit::GpuLost) } else { Ok(()) }
     }
 }
 
 /// The name of this process in answers: the one set, else host and port.
-fn replica(config: &Config, bound: SocketAddr) -> String {
+fn replica(config: &ServerConfig, bound: SocketAddr) -> String {
     if !config.replica.is_empty() {
         return config.replica.clone();
     }
@@ -288,9 +289,9 @@ fn replica(config: &Config, bound: SocketAddr) -> String {
 }
 
 /// Writes a bound address to the file that was asked for, which readers see whole or not at all.
-fn write_address(setting: &'static str, path: Option<&Path>, bound: SocketAddr) -> Result<(), RunError> {
+fn write_address(setting: &'static str, path: Option<&Path>, bound: SocketAddr) -> Result<(), ServerExit> {
     let Some(path) = path else { return Ok(()) };
-    let failed = |source| RunError::AddrFile { setting, path: path.to_owned(), source };
+    let failed = |source| ServerExit::AddrFile { setting, path: path.to_owned(), source };
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     std::fs::write(&part, format!("{bound}\n")).map_err(failed)?;

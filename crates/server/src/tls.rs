@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
@@ -12,9 +12,9 @@ use rustls::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    config::Config,
+    config::ServerConfig,
     metrics::WireMetrics,
-    reload::{FileError, Named, Reloaded},
+    reload::{FileError, NamedFile, Reloaded},
 };
 
 /// What the protocol is called during the handshake (RFC 9113 §3.2).
@@ -33,9 +33,9 @@ impl Tls {
     ///
     /// # Errors
     /// When a file cannot be read or holds no certificate, no key, or ones that do not belong together.
-    pub(crate) async fn start(config: &Config, metrics: &WireMetrics) -> Result<Option<Self>, FileError> {
+    pub(crate) async fn start(config: &ServerConfig, metrics: &WireMetrics) -> Result<Option<Self>, FileError> {
         let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
-        let mut files: Vec<Named> = vec![(CERT, cert.clone()), (KEY, key.clone())];
+        let mut files: Vec<NamedFile> = vec![(CERT, cert.clone()), (KEY, key.clone())];
         files.extend(config.tls_client_ca.iter().map(|path: &PathBuf| (CLIENT_CA, path.clone())));
         let interval = config.reload_interval.0;
         Ok(Some(Self(Reloaded::start("tls", files, interval, metrics.clone(), acceptor).await?)))
@@ -53,7 +53,7 @@ fn acceptor(files: &[Vec<u8>]) -> Result<TlsAcceptor, FileError> {
     let chain = certificates(CERT, cert)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| wrong(KEY, "holds no private key in PEM"))?;
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| wrong(CERT, e))?;
     let builder = match rest.first() {

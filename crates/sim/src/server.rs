@@ -10,7 +10,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Pushback, Report, config::LIMITS};
-use sortie_scheduler::{Core, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Tenant, Turn, Unit};
+use sortie_scheduler::{
+    BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Priority, QueuedItem, Refusal, Request, SchedulerConfig,
+    Tenant,
+};
 
 use crate::scenario::micros;
 
@@ -56,7 +59,7 @@ impl Device {
 /// A chunk that is admitted.
 #[derive(Debug)]
 struct Held {
-    id: PartId,
+    id: ChunkId,
     key: Key,
     /// Items that have not run.
     left: usize,
@@ -67,7 +70,7 @@ struct Held {
 
 #[derive(Debug)]
 struct Running {
-    units: Vec<Taken<()>>,
+    units: Vec<BatchItem<()>>,
     tokens: u64,
     began: Duration,
 }
@@ -96,7 +99,7 @@ pub(crate) struct Server {
     device: Device,
     core: Core<Key, ()>,
     held: Vec<Held>,
-    sealed: Option<Vec<Taken<()>>>,
+    sealed: Option<Vec<BatchItem<()>>>,
     running: Option<Running>,
     /// What batches take against what the device is.
     pub(crate) pace: f64,
@@ -135,13 +138,13 @@ impl Server {
         let key = Key { client: u32::MAX, job: u32::MAX, attempt: AttemptId(u32::MAX) };
         for share in WARM_UP {
             let tokens = (self.device.budget / share).max(1);
-            let unit = Unit { item: (), tokens: tokens as usize };
+            let unit = QueuedItem { item: (), tokens: tokens as usize };
             let Ok(id) = self.core.admit(now, Request::of(tokens), key) else { continue };
             self.core.push(id, 0, vec![unit]);
             self.core.close(id);
-            if let Turn::Batch(_) = self.core.poll(now, 0).turn {
+            if let DeviceAction::Batch(_) = self.core.poll(now, 0).action {
                 self.core.started(now, 0, Duration::ZERO);
-                self.core.finished(now, 0, Ran::Whole(micros(self.device.batch_us(tokens) * self.pace)));
+                self.core.finished(now, 0, BatchOutcome::Whole(micros(self.device.batch_us(tokens) * self.pace)));
             }
         }
     }
@@ -153,7 +156,7 @@ impl Server {
         let (deadline, tenant) = (Some(part.deadline), part.tenant);
         let request = Request { deadline, priority, tenant, ..Request::of(tokens) };
         let id = self.core.admit(now, request, part.key).map_err(failure)?;
-        let units: Vec<_> = part.units.iter().map(|&tokens| Unit { item: (), tokens: tokens as usize }).collect();
+        let units: Vec<_> = part.units.iter().map(|&tokens| QueuedItem { item: (), tokens: tokens as usize }).collect();
         self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new(), rode: 0 });
         self.core.push(id, 0, units);
         self.core.close(id);
@@ -181,14 +184,14 @@ impl Server {
             self.held.retain(|held| held.id != gone.id);
             step.expired.push(gone.key);
         }
-        match polled.turn {
-            Turn::Batch(units) => {
+        match polled.action {
+            DeviceAction::Batch(units) => {
                 self.sealed = Some(units);
                 if self.running.is_none() {
                     step.started_us = self.start(now);
                 }
             }
-            Turn::Wait(at) => step.poll_at = at,
+            DeviceAction::Wait(at) => step.poll_at = at,
         }
         step
     }
@@ -206,7 +209,7 @@ impl Server {
     pub(crate) fn finish(&mut self, now: Duration) -> (Vec<Done>, Option<f64>) {
         let Some(Running { units, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
         let took = now.saturating_sub(began);
-        self.core.finished(now, 0, Ran::Whole(took));
+        self.core.finished(now, 0, BatchOutcome::Whole(took));
         self.served_tokens += tokens;
         self.batches += 1;
         self.busy += took;
@@ -214,7 +217,7 @@ impl Server {
         let mut done = Vec::new();
         for unit in &units {
             // In the order they were admitted, so by their numbers.
-            let Ok(place) = self.held.binary_search_by_key(&unit.part, |held| held.id) else { continue };
+            let Ok(place) = self.held.binary_search_by_key(&unit.chunk, |held| held.id) else { continue };
             let Some(held) = self.held.get_mut(place) else { continue };
             held.left = held.left.saturating_sub(1);
             if held.rode != self.batches {

@@ -10,7 +10,7 @@
 //! start: one much faster than predicted takes their place at once. So does the first batch after a rest.
 //!
 //! A device that was slow, and gets no work because of that, would count as slow for ever. So
-//! [`CostFit::usual`] is the ratio of the best cost seen recently to the current estimate, for batches of
+//! [`CostFit::best_recent_ratio`] is the ratio of the best cost seen recently to the current estimate, for batches of
 //! the last one's size (the fit says little about sizes that were not seen). While the device is idle, load
 //! reports fade to that lower cost.
 //!
@@ -60,7 +60,7 @@ const CHANGE_AFTER: i32 = 4;
 const FORGET: f64 = 0.01;
 
 /// The usual cost is no less than this share of the present one: eight times slower than usual is as good as stopped.
-const LEAST_USUAL: f64 = 0.125;
+const LEAST_RATIO: f64 = 0.125;
 
 /// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
 const MIN_TOKEN_SECONDS: f64 = 1e-9;
@@ -140,8 +140,8 @@ impl CostFit {
     }
 
     /// The cost it has been known to do with, as a share of the present one: 1 at most.
-    pub(crate) fn usual(&self) -> f64 {
-        self.rates.usual(self.last).clamp(LEAST_USUAL, 1.0)
+    pub(crate) fn best_recent_ratio(&self) -> f64 {
+        self.rates.best_recent_ratio(self.last).clamp(LEAST_RATIO, 1.0)
     }
 
     /// Takes one batch in. `rested`: none ran for long before it.
@@ -151,7 +151,7 @@ impl CostFit {
         if rested {
             self.recover(tokens, seconds);
         }
-        let (y, changed) = self.believable(tokens, seconds);
+        let (y, changed) = self.clip_outlier(tokens, seconds);
         self.seen = self.seen.saturating_add(1);
         self.rates.observe(x, y);
         let keep = if changed { FORGET } else { KEEP };
@@ -171,7 +171,7 @@ impl CostFit {
         if seconds >= predicted / OUTLIER - OUTLIER_SECONDS {
             return;
         }
-        let share = (seconds / predicted).max(self.usual());
+        let share = (seconds / predicted).max(self.best_recent_ratio());
         let Cost { a, b } = &mut self.cost;
         for seconds in [a, b, &mut self.y, &mut self.xy] {
             *seconds *= share;
@@ -181,7 +181,7 @@ impl CostFit {
     }
 
     /// Seconds that a batch counts as, and whether the past hardly counts beside it.
-    fn believable(&mut self, tokens: u64, seconds: f64) -> (f64, bool) {
+    fn clip_outlier(&mut self, tokens: u64, seconds: f64) -> (f64, bool) {
         let predicted = self.cost.batch_seconds(tokens);
         let most = predicted * OUTLIER + OUTLIER_SECONDS;
         let least = predicted / OUTLIER - OUTLIER_SECONDS;
@@ -336,7 +336,7 @@ mod tests {
             let tokens = 8 + i * 7 % 33;
             let slow = noise.next().unwrap();
             fit.observe(tokens, took(0.002, 1e-5, tokens).mul_f64(slow), i % 50 == 0);
-            assert!(fit.usual() > 0.7, "{} after {i}", fit.usual());
+            assert!(fit.best_recent_ratio() > 0.7, "{} after {i}", fit.best_recent_ratio());
             let level = fit.cost().batch_seconds(24) / 0.00224;
             assert!((0.7..1.3).contains(&level), "{level} after {i}");
         }
@@ -349,19 +349,19 @@ mod tests {
             for tokens in [500, 1_000, 2_000, 4_000].into_iter().cycle().take(times) {
                 fit.observe(tokens, took(0.001, 1e-6, tokens).mul_f64(slow), rested);
             }
-            (fit.cost().batch_seconds(2_000) / 0.003, fit.usual())
+            (fit.cost().batch_seconds(2_000) / 0.003, fit.best_recent_ratio())
         };
-        let (cost, usual) = run(1.0, false, 160);
-        assert!((0.99..1.01).contains(&cost) && usual > 0.99, "{cost} {usual}");
-        let (cost, usual) = run(4.0, false, 160);
-        assert!((3.6..4.1).contains(&cost) && (0.24..0.3).contains(&usual), "{cost} {usual}");
+        let (cost, best_recent_ratio) = run(1.0, false, 160);
+        assert!((0.99..1.01).contains(&cost) && best_recent_ratio > 0.99, "{cost} {best_recent_ratio}");
+        let (cost, best_recent_ratio) = run(4.0, false, 160);
+        assert!((3.6..4.1).contains(&cost) && (0.24..0.3).contains(&best_recent_ratio), "{cost} {best_recent_ratio}");
         // Still slow after a rest: nothing new.
         assert!(run(4.0, true, 1).0 > 3.6);
-        let (cost, usual) = run(1.0, true, 1);
-        assert!((0.9..1.2).contains(&cost) && usual > 0.85, "{cost} {usual}");
+        let (cost, best_recent_ratio) = run(1.0, true, 1);
+        assert!((0.9..1.2).contains(&cost) && best_recent_ratio > 0.85, "{cost} {best_recent_ratio}");
         // Slower for good: the past is forgotten.
-        let (cost, usual) = run(4.0, false, 8_000);
-        assert!((3.9..4.1).contains(&cost) && usual > 0.9, "{cost} {usual}");
+        let (cost, best_recent_ratio) = run(4.0, false, 8_000);
+        assert!((3.9..4.1).contains(&cost) && best_recent_ratio > 0.9, "{cost} {best_recent_ratio}");
     }
 
     proptest! {

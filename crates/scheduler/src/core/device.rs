@@ -8,8 +8,8 @@
 //! Invariants: at most one batch sealed and one running; the budget is never zero
 //! and never above the configured one.
 
-use super::{At, Cost, Promise, Ran, Taken, cost::CostFit, margins::Margins, secs};
-use crate::load::{Busy, DeviceGauge, Running};
+use super::{AdmissionEstimate, At, BatchItem, BatchOutcome, Cost, cost::CostFit, margins::Margins, secs};
+use crate::load::{DeviceGauge, RunningBatch, Utilization};
 use std::time::Duration;
 
 /// What waking two threads takes on a busy machine: a timer's slack and a switch each.
@@ -33,12 +33,12 @@ const LEAST_SHARE: usize = 64;
 #[derive(Debug)]
 struct Sealed {
     tokens: u64,
-    complete: Vec<Promise>,
+    complete: Vec<AdmissionEstimate>,
 }
 
 /// One device as the queue sees it.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub(crate) struct DeviceState {
     pub(super) fit: CostFit,
     /// When a batch last ended.
     ended: At,
@@ -49,12 +49,12 @@ pub(crate) struct Device {
     cut_at: Option<At>,
     /// The batch that is prepared.
     sealed: Option<Sealed>,
-    running: Option<Running>,
-    /// Parts that end with the running batch.
-    complete: Vec<Promise>,
+    running: Option<RunningBatch>,
+    /// Chunks that end with the running batch.
+    complete: Vec<AdmissionEstimate>,
     /// By how much predictions of batches were outlasted.
     margins: Margins,
-    busy: Busy,
+    busy: Utilization,
     pub(super) alive: bool,
     pub(super) retired: bool,
     /// Since when an idle device holds ready work back for its siblings.
@@ -63,7 +63,7 @@ pub(crate) struct Device {
     lead_deviation: f64,
 }
 
-impl Device {
+impl DeviceState {
     /// An idle one.
     pub(super) fn new(budget: usize) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Device {
             running: None,
             complete: Vec::new(),
             margins: Margins::default(),
-            busy: Busy::default(),
+            busy: Utilization::default(),
             alive: true,
             retired: false,
             held_since: None,
@@ -87,7 +87,7 @@ impl Device {
     }
 
     /// Forgets what batches cost and how far predictions were off.
-    pub(super) fn relearn(&mut self) {
+    pub(super) fn reset_cost_model(&mut self) {
         self.fit = CostFit::default();
         self.margins = Margins::default();
     }
@@ -97,8 +97,8 @@ impl Device {
     }
 
     /// A batch was formed for it.
-    pub(super) fn seal<I>(&mut self, units: &[Taken<I>], complete: Vec<Promise>) {
-        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
+    pub(super) fn seal<I>(&mut self, items: &[BatchItem<I>], complete: Vec<AdmissionEstimate>) {
+        let tokens = items.iter().map(|item| item.tokens as u64).sum();
         self.sealed = Some(Sealed { tokens, complete });
     }
 
@@ -112,8 +112,8 @@ impl Device {
         self.sealed.as_ref().map(|batch| batch.tokens)
     }
 
-    /// Cost of a batch as far as a promise may rest on it, once measured: stretched by the error of full batches.
-    pub(super) fn careful_cost(&self, now: At) -> Option<Cost> {
+    /// Cost of a batch as far as an estimate may rest on it, once measured: stretched by the error of full batches.
+    pub(super) fn cost_with_margin(&self, now: At) -> Option<Cost> {
         let cost = self.fit.measured()?;
         let margin = self.margins.of(cost.batch_seconds(self.budget as u64), now);
         Some(Cost { a: cost.a * margin, b: cost.b * margin })
@@ -150,7 +150,7 @@ impl Device {
         let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
         self.settle(now, true);
         self.rested = self.has_rested(now);
-        self.running = Some(Running { tokens, started: now, predicted });
+        self.running = Some(RunningBatch { tokens, started: now, predicted });
     }
 
     /// Whether it has been idle for so long that what it is believed to cost may not hold any more.
@@ -162,18 +162,18 @@ impl Device {
         now >= self.ended.saturating_add(STALE)
     }
 
-    /// The batch ended; the promises it was to keep, if it ran whole.
-    pub(super) fn stop(&mut self, now: At, ran: Ran) -> Vec<Promise> {
+    /// The batch ended; what was estimated of the chunks that ended with it, if it ran whole.
+    pub(super) fn stop(&mut self, now: At, ran: BatchOutcome) -> Vec<AdmissionEstimate> {
         self.ended = now;
-        self.settle(now, ran != Ran::Otherwise);
+        self.settle(now, ran != BatchOutcome::Otherwise);
         let mut kept = Vec::new();
         match (self.running.take(), ran) {
-            (Some(batch), Ran::Whole(took)) => {
+            (Some(batch), BatchOutcome::Whole(took)) => {
                 self.margins.observe(batch.predicted.as_secs_f64(), took, now);
                 self.fit.observe(batch.tokens, took, self.rested);
                 kept = std::mem::take(&mut self.complete);
             }
-            (Some(_), Ran::Otherwise) => self.complete.clear(),
+            (Some(_), BatchOutcome::Otherwise) => self.complete.clear(),
             // It never started.
             (None, _) => self.sealed = None,
         }
@@ -189,9 +189,9 @@ impl Device {
     /// Brings the averages up to now. What ran for nothing was not served.
     fn settle(&mut self, now: At, served: bool) {
         // The batch is over: it took what it took, whatever was predicted.
-        let over = |batch: Running| Running { predicted: Duration::ZERO, ..batch };
-        let tok_s = |batch: Running| if served { over(batch).tok_s(now) } else { 0.0 };
-        self.busy = self.busy.by(now, self.running.map(tok_s));
+        let over = |batch: RunningBatch| RunningBatch { predicted: Duration::ZERO, ..batch };
+        let tokens_per_second = |batch: RunningBatch| if served { over(batch).tokens_per_second(now) } else { 0.0 };
+        self.busy = self.busy.by(now, self.running.map(tokens_per_second));
     }
 
     /// Memory did not suffice for a batch of `tokens`.
@@ -214,7 +214,7 @@ impl Device {
             budget: self.budget,
             knee: self.fit.knee(self.budget),
             cost: self.fit.cost(),
-            usual: self.fit.usual(),
+            best_recent_ratio: self.fit.best_recent_ratio(),
             ended: self.ended,
             measured: self.fit.measured().is_some(),
             running: self.running,

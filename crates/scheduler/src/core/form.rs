@@ -1,53 +1,53 @@
 //! What goes in the next batch. The rules, in the order they are applied:
 //!
-//! 1. **Nobody waits for ever.** One token in [`OWED_SHARE`] is owed to the part
+//! 1. **Nobody waits for ever.** One token in [`AGING_SHARE`] is owed to the chunk
 //!    that waits longest, whatever its lane, tenant or size; once what is owed
-//!    covers its next unit, that unit leads the batch.
+//!    covers its next item, that item leads the batch.
 //! 2. **Lanes.** Interactive first attempts, interactive hedges, bulk first
 //!    attempts, bulk hedges. Within each, tenants take turns of at most
 //!    1/[`TURNS`] batch by what they were served ([`tenants`](super::tenants)), and
-//!    a tenant's parts go by latest start, that is by deadline slack. Slack orders nobody else: who is about to be late
+//!    a tenant's chunks go by latest start, that is by deadline slack. Slack orders nobody else: who is about to be late
 //!    must not pass other tenants for it, or the latest ones would lead under overload.
-//! 3. **Small among large.** Of a batch, 1/[`SMALL_ROOM`] is kept for parts of at
-//!    most 1/[`SMALL_SHARE`] batch while any wait, so that a small part need not
+//! 3. **Small among large.** Of a batch, 1/[`SMALL_ROOM`] is kept for chunks of at
+//!    most 1/[`SMALL_SHARE`] batch while any wait, so that a small chunk need not
 //!    wait for a large one to end.
 //!
-//! The first unit of a batch is taken whatever its size; after it, a later unit
+//! The first item of a batch is taken whatever its size; after it, a later item
 //! that fits may pass one that does not, but what was passed leads in time by
-//! rule 1. Of a part the largest unit that fits goes first.
+//! rule 1. Of a chunk the largest item that fits goes first.
 //!
-//! A batch is cut short (not below the knee) where a longer one would make a rider miss its deadline, by the cost
-//! stretched by the error it has had. Parts that would be late anyway have left before. And it takes at most
-//! 1/[`DEADLINE_SHARE`] of the time that any rider came with, where smaller batches cost next to nothing: a rider is
-//! answered when its batch ends, so a long batch makes everybody wait for the last of it.
+//! A batch is cut short (not below the knee) where a longer one would make a chunk in it miss its deadline, by the cost
+//! stretched by the error it has had. Chunks that would be late anyway have left before. And it takes at most
+//! 1/[`DEADLINE_SHARE`] of the time that any chunk in it came with, where smaller batches cost next to nothing: a chunk
+//! is answered when its batch ends, so a long batch makes everybody wait for the last of it.
 //!
-//! Invariants: the sum is within the budget or there is one unit; a part that
-//! waits gets at least 1/[`OWED_SHARE`] of the device by the time it is the oldest.
+//! Invariants: the sum is within the budget or there is one item; a chunk that
+//! waits gets at least 1/[`AGING_SHARE`] of the device by the time it is the oldest.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{
-    At, Promise,
+    AdmissionEstimate, At,
     cost::Cost,
-    queue::{CLASSES, PartId, Queue, Taken},
+    queue::{BatchItem, CLASSES, ChunkId, Queue},
 };
 use crate::request::Tenant;
 
 /// One token in so many goes by age alone: 6% of a device, enough to end every
 /// wait, too little for a flood of old bulk work to be felt by interactive work.
-pub(crate) const OWED_SHARE: usize = 16;
+pub(crate) const AGING_SHARE: usize = 16;
 
-/// A part of at most this share of a batch is a small one: eight of them fit.
+/// A chunk of at most this share of a batch is a small one: eight of them fit.
 pub(crate) const SMALL_SHARE: usize = 8;
 
-/// Share of a batch kept for small parts while any wait. A quarter delays a large
-/// part by a third at most and lets two small ones ride along at once.
+/// Share of a batch kept for small chunks while any wait. A quarter delays a large
+/// chunk by a third at most and lets two small ones in at once.
 const SMALL_ROOM: usize = 4;
 
 /// Turns in a batch when several tenants wait: the grain of their fair share.
 const TURNS: usize = 16;
 
-/// Parts that are looked at and do not fit before a batch is closed: bounds the
+/// Chunks that are looked at and do not fit before a batch is closed: bounds the
 /// time under the lock; a batch this full gains nothing from searching on.
 const LOOK_AHEAD: usize = 32;
 
@@ -72,26 +72,26 @@ pub(crate) struct Sealing {
 }
 
 /// A batch being formed.
-struct Fill<I> {
+struct BatchBuilder<I> {
     sealing: Sealing,
     tokens: usize,
-    /// Most tokens that let every rider be in time.
+    /// Most tokens that let every chunk in it be in time.
     cap: usize,
     formed: Formed<I>,
 }
 
-/// A batch, and the parts that nothing more is to come of.
+/// A batch, and the chunks that nothing more is to come of.
 #[derive(Debug)]
 pub(crate) struct Formed<I> {
-    pub(crate) units: Vec<Taken<I>>,
-    /// What was estimated of the parts that end with this batch.
-    pub(crate) complete: Vec<Promise>,
+    pub(crate) items: Vec<BatchItem<I>>,
+    /// What was estimated of the chunks that end with this batch.
+    pub(crate) complete: Vec<AdmissionEstimate>,
 }
 
-impl<I> Fill<I> {
+impl<I> BatchBuilder<I> {
     fn room(&self) -> usize {
-        if self.formed.units.is_empty() {
-            // The first unit goes whatever its size.
+        if self.formed.items.is_empty() {
+            // The first item goes whatever its size.
             usize::MAX
         } else {
             self.cap.saturating_sub(self.tokens)
@@ -99,10 +99,10 @@ impl<I> Fill<I> {
     }
 
     fn is_full(&self) -> bool {
-        !self.formed.units.is_empty() && self.tokens >= self.cap
+        !self.formed.items.is_empty() && self.tokens >= self.cap
     }
 
-    /// A part that came at `admitted` with this deadline rides along: the batch must not outlast it, nor take much of
+    /// A chunk that came at `admitted` with this deadline is in it: the batch must not outlast it, nor take much of
     /// its time.
     fn due(&mut self, admitted: At, deadline: Option<At>) {
         let (Some(at), Some(cost)) = (deadline, self.sealing.cost) else { return };
@@ -116,84 +116,86 @@ impl<I> Fill<I> {
 }
 
 impl<K, I> Queue<K, I> {
-    /// Takes the next batch, longest unit first. Empty when nothing waits.
+    /// Takes the next batch, longest item first. Empty when nothing waits.
     pub(super) fn form(&mut self, sealing: Sealing) -> Formed<I> {
-        let formed = Formed { units: Vec::new(), complete: Vec::new() };
-        let mut fill = Fill { sealing, tokens: 0, cap: sealing.budget, formed };
-        self.take_owed(&mut fill);
+        let formed = Formed { items: Vec::new(), complete: Vec::new() };
+        let mut builder = BatchBuilder { sealing, tokens: 0, cap: sealing.budget, formed };
+        self.take_oldest(&mut builder);
         for class in 0..CLASSES {
-            if fill.is_full() {
+            if builder.is_full() {
                 break;
             }
             let large_room = sealing.budget - sealing.budget / SMALL_ROOM;
-            self.take_turns(class, large_room, &mut fill);
-            self.take_turns(class, usize::MAX, &mut fill);
+            self.take_turns(class, large_room, &mut builder);
+            self.take_turns(class, usize::MAX, &mut builder);
         }
         // Nothing is owed while nobody is left behind.
-        self.owed = if self.waiting.is_empty() {
+        self.aging_credit = if self.waiting.is_empty() {
             0
         } else {
-            (self.owed + fill.tokens.div_ceil(OWED_SHARE)).min(sealing.budget)
+            (self.aging_credit + builder.tokens.div_ceil(AGING_SHARE)).min(sealing.budget)
         };
-        fill.formed.units.sort_by_key(|unit| Reverse(unit.tokens));
-        fill.formed
+        builder.formed.items.sort_by_key(|item| Reverse(item.tokens));
+        builder.formed
     }
 
-    /// Takes what fits of a part, at most `quota` tokens but at least one unit.
-    fn ride(&mut self, id: PartId, quota: usize, fill: &mut Fill<I>) -> usize {
-        let Some((admitted, deadline)) = self.part(id).map(|part| (part.admitted(), part.deadline)) else { return 0 };
-        let before = fill.tokens;
-        let first = fill.room();
-        if self.part(id).and_then(|part| part.largest(first)).is_none() {
+    /// Takes what fits of a chunk, at most `quota` tokens but at least one item.
+    fn add_from(&mut self, id: ChunkId, quota: usize, builder: &mut BatchBuilder<I>) -> usize {
+        let Some((admitted, deadline)) = self.chunk(id).map(|chunk| (chunk.admitted(), chunk.deadline)) else {
+            return 0;
+        };
+        let before = builder.tokens;
+        let first = builder.room();
+        if self.chunk(id).and_then(|chunk| chunk.largest(first)).is_none() {
             return 0;
         }
-        fill.due(admitted, deadline);
-        let cap = fill.cap;
-        let mut tokens = fill.tokens;
-        let room = |unit: &Taken<I>| {
-            tokens += unit.tokens;
+        builder.due(admitted, deadline);
+        let cap = builder.cap;
+        let mut tokens = builder.tokens;
+        let room = |item: &BatchItem<I>| {
+            tokens += item.tokens;
             cap.saturating_sub(tokens).min(quota.saturating_sub(tokens - before))
         };
-        // The first unit was found to fit before the cap may have fallen under it: it
-        // rides all the same, being what the cap is for.
-        let taken = self.take(id, room, first, &mut fill.formed);
-        fill.tokens += taken;
+        // The first item was found to fit before the cap may have fallen under it: it
+        // goes all the same, being what the cap is for.
+        let taken = self.take(id, room, first, &mut builder.formed);
+        builder.tokens += taken;
         taken
     }
 
     /// Rule 1.
-    fn take_owed(&mut self, fill: &mut Fill<I>) {
+    fn take_oldest(&mut self, builder: &mut BatchBuilder<I>) {
         while let Some(oldest) = self.waiting.first().copied() {
-            let Some(size) = self.part(oldest).and_then(|part| part.longest()) else { return };
-            let price = size.min(fill.sealing.budget);
-            if self.owed < price || size > fill.room() || self.ride(oldest, 1, fill) == 0 {
+            let Some(size) = self.chunk(oldest).and_then(|chunk| chunk.longest()) else { return };
+            let price = size.min(builder.sealing.budget);
+            if self.aging_credit < price || size > builder.room() || self.add_from(oldest, 1, builder) == 0 {
                 return;
             }
-            self.owed -= price;
+            self.aging_credit -= price;
         }
     }
 
-    /// Rules 2 and 3: turns of the tenants of a class. Large parts may take `large_room` in all.
-    fn take_turns(&mut self, class: usize, mut large_room: usize, fill: &mut Fill<I>) {
-        // Parts that did not fit once do not fit later: room only shrinks.
-        let mut skipped: BTreeSet<PartId> = BTreeSet::new();
+    /// Rules 2 and 3: turns of the tenants of a class. Large chunks may take `large_room` in all.
+    fn take_turns(&mut self, class: usize, mut large_room: usize, builder: &mut BatchBuilder<I>) {
+        // Chunks that did not fit once do not fit later: room only shrinks.
+        let mut skipped: BTreeSet<ChunkId> = BTreeSet::new();
         let mut done: BTreeSet<Tenant> = BTreeSet::new();
-        while !fill.is_full() && skipped.len() < LOOK_AHEAD {
+        while !builder.is_full() && skipped.len() < LOOK_AHEAD {
             let small_only = large_room == 0;
             let mut tenants = self.classes[class].ready(small_only);
             let Some(tenant) = tenants.find(|tenant| !done.contains(tenant)) else { return };
             drop(tenants);
             let alone = self.classes[class].ready_count() == 1;
-            let quota = if alone { usize::MAX } else { (fill.sealing.budget / TURNS).max(1) };
-            let mut parts = self.classes[class].parts(tenant, small_only);
-            let Some(id) = parts.find(|id| !skipped.contains(id)) else {
-                drop(parts);
+            let quota = if alone { usize::MAX } else { (builder.sealing.budget / TURNS).max(1) };
+            let mut chunks = self.classes[class].chunks(tenant, small_only);
+            let Some(id) = chunks.find(|id| !skipped.contains(id)) else {
+                drop(chunks);
                 done.insert(tenant);
                 continue;
             };
-            drop(parts);
+            drop(chunks);
             let small = self.is_small(id);
-            let taken = self.ride(id, if small { quota } else { quota.min(large_room) }, fill);
+            let taken = self.add_from(id, if small { quota } else { quota.min(large_room) }, builder);
             if taken == 0 {
                 skipped.insert(id);
             } else if !small {

@@ -65,7 +65,7 @@ fn length(seconds: f64) -> usize {
 }
 
 impl Margins {
-    /// What a prediction of `seconds` is to be multiplied by before a promise rests on it.
+    /// What a prediction of `seconds` is to be multiplied by before an estimate rests on it.
     pub(super) fn of(&self, seconds: f64, now: At) -> f64 {
         self.0.get(length(seconds)).map_or(FIRST, |margin| margin.at(now))
     }

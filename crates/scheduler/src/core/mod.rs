@@ -3,7 +3,7 @@
 //! drives it from threads, a simulation drives it in virtual time.
 //!
 //! ```text
-//! admit ─▶ push… ─▶ close          a part: reserved, streamed in, complete
+//! admit ─▶ push… ─▶ close          a chunk: reserved, streamed in, complete
 //!            │
 //! poll(device) ─▶ Batch            sealed late, as the device is about to be free
 //!            │
@@ -12,10 +12,11 @@
 //!
 //! Time is the duration since an origin of the driver's choice; it must not go back.
 //!
-//! Invariants: a unit leaves once, in one batch or with its part; nothing of a
-//! cancelled or expired part leaves in a batch; a batch never exceeds its token
-//! budget unless it is one single unit.
+//! Invariants: an item leaves once, in one batch or with its chunk; nothing of a
+//! cancelled or expired chunk leaves in a batch; a batch never exceeds its token
+//! budget unless it is one single item.
 
+mod admission;
 mod cost;
 mod device;
 mod form;
@@ -23,20 +24,19 @@ mod margins;
 mod queue;
 mod rates;
 mod tenants;
-mod wait;
 
 use std::time::Duration;
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
-pub(crate) use device::{Device, STALE};
+pub(crate) use device::{DeviceState, STALE};
 use margins::Margins;
 use queue::Queue;
-pub use queue::{Gone, PartId, Taken};
+pub use queue::{BatchItem, ChunkId, Removed};
 
 use crate::{
     config::SchedulerConfig,
     load::{DeviceGauge, LoadSnapshot, snapshot},
-    request::{Refusal, Request, Unit},
+    request::{QueuedItem, Refusal, Request},
 };
 
 /// Time since the driver's origin.
@@ -47,48 +47,48 @@ pub type At = Duration;
 /// wait is bounded by that cost too.
 const MAX_HOLD: Duration = Duration::from_millis(5);
 
-/// Weight of a part in the running mean of their sizes.
+/// Weight of a chunk in the running mean of their sizes.
 const SIZE_WEIGHT: f64 = 0.05;
 
 /// What a device shall do.
 #[derive(Debug)]
-pub enum Turn<I> {
-    /// Prepare and run these units, longest first.
-    Batch(Vec<Taken<I>>),
+pub enum DeviceAction<I> {
+    /// Prepare and run these items, longest first.
+    Batch(Vec<BatchItem<I>>),
     /// Nothing yet. Poll again after any event, and at that instant if there is one.
     Wait(Option<At>),
 }
 
 /// Answer to [`Core::poll`].
 #[derive(Debug)]
-pub struct Polled<K, I> {
-    /// Parts whose deadline came; they are forgotten.
-    pub expired: Vec<Gone<K, I>>,
+pub struct PollResult<K, I> {
+    /// Chunks whose deadline came; they are forgotten.
+    pub expired: Vec<Removed<K, I>>,
     /// What the device shall do.
-    pub turn: Turn<I>,
+    pub action: DeviceAction<I>,
 }
 
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ran {
+pub enum BatchOutcome {
     /// It ran whole and took so long: the cost is learnt from it.
     Whole(Duration),
     /// It failed, was cut up or was skipped: nothing is learnt.
     Otherwise,
 }
 
-/// The queue before some devices, and what is known of them. `K` names a part to
-/// the driver, `I` is a unit of work.
+/// The queue before some devices, and what is known of them. `K` names a chunk to
+/// the driver, `I` is an item of work.
 #[derive(Debug)]
 pub struct Core<K, I> {
     config: SchedulerConfig,
     epoch: u64,
     queue: Queue<K, I>,
-    devices: Vec<Device>,
-    /// By how much estimates of a part's end were outlasted.
+    devices: Vec<DeviceState>,
+    /// By how much estimates of a chunk's end were outlasted.
     margins: Margins,
-    /// Running mean of the tokens of parts.
-    usual_tokens: f64,
+    /// Running mean of the tokens of chunks.
+    mean_chunk_tokens: f64,
     draining: bool,
 }
 
@@ -102,62 +102,62 @@ impl<K, I> Core<K, I> {
         Self {
             epoch,
             queue: Queue::new(),
-            devices: (0..devices.max(1)).map(|_| Device::new(budget)).collect(),
+            devices: (0..devices.max(1)).map(|_| DeviceState::new(budget)).collect(),
             margins: Margins::default(),
-            usual_tokens: 0.0,
+            mean_chunk_tokens: 0.0,
             draining: false,
             config,
         }
     }
 
-    /// Reserves room for a part, or says why not. It counts as queued from now on.
+    /// Reserves room for a chunk, or says why not. It counts as queued from now on.
     ///
     /// # Errors
     /// A [`Refusal`] when draining or dead, when the queue has no room, when the estimated end is past the deadline, or
     /// when the wait is longer than a standing queue may make it.
-    pub fn admit(&mut self, now: At, request: Request<At>, key: K) -> Result<PartId, Refusal> {
-        self.usual_tokens += SIZE_WEIGHT * (request.tokens as f64 - self.usual_tokens);
+    pub fn admit(&mut self, now: At, request: Request<At>, key: K) -> Result<ChunkId, Refusal> {
+        self.mean_chunk_tokens += SIZE_WEIGHT * (request.tokens as f64 - self.mean_chunk_tokens);
         self.admissible(now, &request)?;
-        let promise = Promise { admitted: now, seconds: self.end_seconds(now, &request) };
+        let estimate = AdmissionEstimate { admitted: now, seconds: self.end_seconds(now, &request) };
         let work = secs(self.own_seconds(request.tokens));
         let small = self.budget() / form::SMALL_SHARE;
-        Ok(self.queue.open(request, key, queue::Entry { promise, work, small }))
+        Ok(self.queue.open(request, key, queue::Entry { estimate, work, small }))
     }
 
-    /// Adds units to a part, in place of as many reserved tokens. `at` is the
-    /// index of the first one in the part. Units of a part that is gone come back.
-    pub fn push(&mut self, id: PartId, at: usize, units: Vec<Unit<I>>) -> Vec<Unit<I>> {
-        self.queue.push(id, at, units)
+    /// Adds items to a chunk, in place of as many reserved tokens. `at` is the
+    /// index of the first one in the chunk. Items of a chunk that is gone come back.
+    pub fn push(&mut self, id: ChunkId, at: usize, items: Vec<QueuedItem<I>>) -> Vec<QueuedItem<I>> {
+        self.queue.push(id, at, items)
     }
 
-    /// No more units of this part will come; what is still reserved is given back.
-    pub fn close(&mut self, id: PartId) {
+    /// No more items of this chunk will come; what is still reserved is given back.
+    pub fn close(&mut self, id: ChunkId) {
         self.queue.close(id);
     }
 
-    /// Forgets a part, wherever it is; its units in a sealed batch stay there.
-    pub fn cancel(&mut self, id: PartId) -> Option<Gone<K, I>> {
+    /// Forgets a chunk, wherever it is; its items in a sealed batch stay there.
+    pub fn cancel(&mut self, id: ChunkId) -> Option<Removed<K, I>> {
         self.queue.remove(id)
     }
 
-    /// Forgets the parts whose deadline has come.
-    pub fn expire(&mut self, now: At) -> Vec<Gone<K, I>> {
+    /// Forgets the chunks whose deadline has come.
+    pub fn expire(&mut self, now: At) -> Vec<Removed<K, I>> {
         expire(&mut self.queue, &mut self.margins, now)
     }
 
     /// Forgets everything, for a driver that has no device left.
-    pub fn clear(&mut self) -> Vec<Gone<K, I>> {
+    pub fn clear(&mut self) -> Vec<Removed<K, I>> {
         self.queue.clear()
     }
 
     /// What `device` shall do now. A batch that is handed out counts as sealed until
     /// [`started`](Self::started); a device has at most one sealed and one running batch.
-    pub fn poll(&mut self, now: At, device: usize) -> Polled<K, I> {
+    pub fn poll(&mut self, now: At, device: usize) -> PollResult<K, I> {
         let free = self.devices.iter().filter(|d| d.is_free()).count().max(1);
         let alive = self.alive();
         let Some(dev) = self.devices.get_mut(device).filter(|d| d.may_seal()) else {
             let expired = expire(&mut self.queue, &mut self.margins, now);
-            return Polled { expired, turn: Turn::Wait(self.queue.next_deadline()) };
+            return PollResult { expired, action: DeviceAction::Wait(self.queue.next_deadline()) };
         };
         // The batch starts when the running one ends; whose deadline comes before that is not in it, nor who could not
         // be answered in time if it started with this batch.
@@ -168,19 +168,19 @@ impl<K, I> Core<K, I> {
         if seal_at <= now
             && let Some(cost) = dev.fit.measured().filter(|_| !dev.is_stale(now))
         {
-            for part in self.queue.doomed(starts, cost, dev.budget, alive) {
-                self.margins.observe(part.promise.seconds, Duration::MAX, now);
-                expired.push(part);
+            for chunk in self.queue.take_expired_by(starts, cost, dev.budget, alive) {
+                self.margins.observe(chunk.estimate.seconds, Duration::MAX, now);
+                expired.push(chunk);
             }
         }
-        let wake = |at: Option<At>| Turn::Wait([at, self.queue.next_deadline()].into_iter().flatten().min());
+        let wake = |at: Option<At>| DeviceAction::Wait([at, self.queue.next_deadline()].into_iter().flatten().min());
         let ready = self.queue.tokens();
         if ready == 0 {
             dev.held_since = None;
-            return Polled { expired, turn: wake(None) };
+            return PollResult { expired, action: wake(None) };
         }
         if seal_at > now {
-            return Polled { expired, turn: wake(Some(seal_at)) };
+            return PollResult { expired, action: wake(Some(seal_at)) };
         }
         let knee = dev.fit.knee(dev.budget);
         if ready < u64::from(knee) && self.queue.reserved() > 0 {
@@ -195,17 +195,17 @@ impl<K, I> Core<K, I> {
             match until {
                 Some(at) if at <= now => {}
                 // An overdue batch has no end to wait for: its end is an event.
-                until => return Polled { expired, turn: wake(until) },
+                until => return PollResult { expired, action: wake(until) },
             }
         }
         dev.held_since = None;
         // Devices that are free at once share what waits, in pieces worth a batch.
         let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
         let budget = dev.budget.min(share.max(knee as usize)).max(1);
-        let sealing = form::Sealing { starts, budget, cost: dev.careful_cost(now), knee: knee as usize };
-        let form::Formed { units, complete } = self.queue.form(sealing);
-        dev.seal(&units, complete);
-        Polled { expired, turn: Turn::Batch(units) }
+        let sealing = form::Sealing { starts, budget, cost: dev.cost_with_margin(now), knee: knee as usize };
+        let form::Formed { items, complete } = self.queue.form(sealing);
+        dev.seal(&items, complete);
+        PollResult { expired, action: DeviceAction::Batch(items) }
     }
 
     /// The sealed batch of `device` starts to run; preparing it took `prepared`.
@@ -216,10 +216,10 @@ impl<K, I> Core<K, I> {
     }
 
     /// The running batch of `device` ended (or its sealed one, if it never started).
-    pub fn finished(&mut self, now: At, device: usize, ran: Ran) {
+    pub fn finished(&mut self, now: At, device: usize, ran: BatchOutcome) {
         if let Some(dev) = self.devices.get_mut(device) {
-            for promise in dev.stop(now, ran) {
-                self.margins.observe(promise.seconds, now.saturating_sub(promise.admitted), now);
+            for estimate in dev.stop(now, ran) {
+                self.margins.observe(estimate.seconds, now.saturating_sub(estimate.admitted), now);
             }
         }
     }
@@ -233,9 +233,9 @@ impl<K, I> Core<K, I> {
 
     /// Forgets what batches cost, for warming up: the first batches of a device tell
     /// nothing of the later ones.
-    pub fn relearn(&mut self) {
+    pub fn reset_cost_model(&mut self) {
         for dev in &mut self.devices {
-            dev.relearn();
+            dev.reset_cost_model();
         }
         self.margins = Margins::default();
     }
@@ -285,10 +285,10 @@ impl<K, I> Core<K, I> {
     /// one is idle, or nothing waits. If not, devices poll again at their own time.
     #[must_use]
     pub fn is_attentive(&self) -> bool {
-        self.queue.tokens() == 0 || self.devices.iter().any(Device::is_free)
+        self.queue.tokens() == 0 || self.devices.iter().any(DeviceState::is_free)
     }
 
-    /// The next deadline of any part that is known.
+    /// The next deadline of any chunk that is known.
     #[must_use]
     pub fn next_deadline(&self) -> Option<At> {
         self.queue.next_deadline()
@@ -299,7 +299,7 @@ impl<K, I> Core<K, I> {
         self.draining = true;
     }
 
-    /// True once draining and no part is known. Batches may still run.
+    /// True once draining and no chunk is known. Batches may still run.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.draining && self.queue.is_empty()
@@ -320,7 +320,7 @@ impl<K, I> Core<K, I> {
 
     /// What is known of each device.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = DeviceGauge> + Clone + '_ {
-        self.devices.iter().map(Device::gauge)
+        self.devices.iter().map(DeviceState::gauge)
     }
 
     /// Cost of the first live device that has measured one; `None` before that.
@@ -339,22 +339,22 @@ impl<K, I> Core<K, I> {
     }
 }
 
-/// What was estimated of a part as it was admitted.
+/// What was estimated of a chunk as it was admitted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Promise {
+pub(crate) struct AdmissionEstimate {
     /// When that was.
     pub(crate) admitted: At,
     /// Seconds from then to its answer.
     pub(crate) seconds: f64,
 }
 
-/// Forgets the parts whose deadline has come; their estimates were outlasted.
-fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<Gone<K, I>> {
-    let gone = queue.expire(now);
-    for part in &gone {
-        margins.observe(part.promise.seconds, now.saturating_sub(part.promise.admitted), now);
+/// Forgets the chunks whose deadline has come; their estimates were outlasted.
+fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<Removed<K, I>> {
+    let removed = queue.expire(now);
+    for chunk in &removed {
+        margins.observe(chunk.estimate.seconds, now.saturating_sub(chunk.estimate.admitted), now);
     }
-    gone
+    removed
 }
 
 /// Seconds as a duration; nonsense is zero, too much is the most there is.

@@ -1,14 +1,14 @@
-//! The parts that are known and the orders they are found by.
+//! The chunks that are known and the orders they are found by.
 //!
-//! A part is *open* from its admission until its last unit was pushed, *waiting*
-//! while one of its units waits. Its order key is its latest start: deadline less
-//! its estimated work, but at most [`PATIENCE`] after it came, so that one without
-//! a deadline is not passed for ever. The key never changes: a part that was begun
+//! A chunk is *open* from its admission until its last item was pushed, *waiting*
+//! while one of its items waits. Its order key is its latest start: deadline less
+//! its estimated work, but at most [`DEFAULT_SLACK`] after it came, so that one without
+//! a deadline is not passed for ever. The key never changes: a chunk that was begun
 //! keeps its place.
 //!
-//! Invariants: `tokens` is the sum over every waiting unit, `reserved` over every
-//! open part; each index holds exactly the waiting parts; what was cancelled or
-//! expired is in none. A unit of no tokens counts as one, so that a batch is always bounded.
+//! Invariants: `tokens` is the sum over every waiting item, `reserved` over every
+//! open chunk; each index holds exactly the waiting chunks; what was cancelled or
+//! expired is in none. An item of no tokens counts as one, so that a batch is always bounded.
 
 use std::{
     cmp::Reverse,
@@ -17,28 +17,28 @@ use std::{
 };
 
 use super::{
-    At, Cost, Promise, secs,
-    tenants::{Class, Order},
+    AdmissionEstimate, At, Cost, secs,
+    tenants::{PriorityClass, QueueOrder},
 };
-use crate::request::{Lane, Priority, Request, Tenant, Unit};
+use crate::request::{Lane, Priority, QueuedItem, Request, Tenant};
 
-/// Names a part for its whole life; grows with arrival.
-pub type PartId = u64;
+/// Names a chunk for its whole life; grows with arrival.
+pub type ChunkId = u64;
 
-/// Latest start of a part whose deadline is later or absent, counted from its
+/// Latest start of a chunk whose deadline is later or absent, counted from its
 /// arrival. Within a class and tenant it makes the order first come, first served
-/// for those without a deadline, behind parts with less than that left.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// for those without a deadline, behind chunks with less than that left.
+const DEFAULT_SLACK: Duration = Duration::from_secs(1);
 
 /// (interactive, bulk) × (first attempts, hedges), in the order of service.
 pub(super) const CLASSES: usize = 4;
 
-/// A unit that left the queue for a batch.
+/// An item that left the queue for a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken<I> {
-    /// Its part.
-    pub part: PartId,
-    /// Its place in the part.
+pub struct BatchItem<I> {
+    /// Its chunk.
+    pub chunk: ChunkId,
+    /// Its place in the chunk.
     pub index: usize,
     /// Its size.
     pub tokens: usize,
@@ -46,22 +46,22 @@ pub struct Taken<I> {
     pub item: I,
 }
 
-/// A part that left the queue unserved, or its unserved rest.
+/// A chunk that left the queue unserved, or its unserved rest.
 #[derive(Debug)]
-pub struct Gone<K, I> {
-    /// The part.
-    pub id: PartId,
+pub struct Removed<K, I> {
+    /// The chunk.
+    pub id: ChunkId,
     /// The driver's name for it.
     pub key: K,
     /// What waited of it.
-    pub units: Vec<I>,
+    pub items: Vec<I>,
     /// What was estimated of it.
-    pub(crate) promise: Promise,
+    pub(crate) estimate: AdmissionEstimate,
 }
 
-/// A part as it is known.
+/// A chunk as it is known.
 #[derive(Debug)]
-pub(super) struct Part<K, I> {
+pub(super) struct QueuedChunk<K, I> {
     key: K,
     class: usize,
     pub(super) tenant: Tenant,
@@ -73,57 +73,57 @@ pub(super) struct Part<K, I> {
     reserved: u64,
     open: bool,
     tokens: u64,
-    promise: Promise,
-    /// Ascending by (tokens, index from the end): units leave from the end, longest and first first.
-    units: Vec<(usize, Reverse<usize>, I)>,
+    estimate: AdmissionEstimate,
+    /// Ascending by (tokens, index from the end): items leave from the end, longest and first first.
+    items: Vec<(usize, Reverse<usize>, I)>,
 }
 
-impl<K, I> Part<K, I> {
-    /// Position of the largest unit of at most `limit` tokens.
+impl<K, I> QueuedChunk<K, I> {
+    /// Position of the largest item of at most `limit` tokens.
     pub(super) fn largest(&self, limit: usize) -> Option<usize> {
-        self.units.partition_point(|(tokens, ..)| *tokens <= limit).checked_sub(1)
+        self.items.partition_point(|(tokens, ..)| *tokens <= limit).checked_sub(1)
     }
 
     /// When it came.
     pub(super) fn admitted(&self) -> At {
-        self.promise.admitted
+        self.estimate.admitted
     }
 
-    /// Tokens of the largest unit.
+    /// Tokens of the largest item.
     pub(super) fn longest(&self) -> Option<usize> {
-        self.units.last().map(|(tokens, ..)| *tokens)
+        self.items.last().map(|(tokens, ..)| *tokens)
     }
 }
 
-/// What admission found out of a part.
+/// What admission found out of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) promise: Promise,
+    pub(super) estimate: AdmissionEstimate,
     /// Time of its own work.
     pub(super) work: Duration,
     /// It is a small one if it has at most so many tokens.
     pub(super) small: usize,
 }
 
-/// Parts that are looked at for being too late before a batch: bounds the time under the lock.
-const DOOM_LOOK: usize = 64;
+/// Chunks that are looked at for being too late before a batch: bounds the time under the lock.
+const EXPIRY_LOOK_AHEAD: usize = 64;
 
-/// Every part that is known.
+/// Every chunk that is known.
 #[derive(Debug)]
 pub(crate) struct Queue<K, I> {
-    parts: HashMap<PartId, Part<K, I>>,
-    /// Waiting parts, oldest first.
-    pub(super) waiting: BTreeSet<PartId>,
-    /// Waiting parts with a deadline, by latest start.
-    pub(super) urgent: BTreeSet<Order>,
-    /// Every part with a deadline, by that.
-    deadlines: BTreeSet<(At, PartId)>,
-    pub(super) classes: [Class; CLASSES],
-    /// Tokens owed to the oldest part; see [`form`](super::form).
-    pub(super) owed: usize,
+    chunks: HashMap<ChunkId, QueuedChunk<K, I>>,
+    /// Waiting chunks, oldest first.
+    pub(super) waiting: BTreeSet<ChunkId>,
+    /// Waiting chunks with a deadline, by latest start.
+    pub(super) urgent: BTreeSet<QueueOrder>,
+    /// Every chunk with a deadline, by that.
+    deadlines: BTreeSet<(At, ChunkId)>,
+    pub(super) classes: [PriorityClass; CLASSES],
+    /// Tokens owed to the oldest chunk; see [`form`](super::form).
+    pub(super) aging_credit: usize,
     tokens: u64,
     reserved: u64,
-    next: PartId,
+    next: ChunkId,
 }
 
 /// Index of a priority's class.
@@ -139,12 +139,12 @@ impl<K, I> Queue<K, I> {
     /// An empty queue.
     pub(super) fn new() -> Self {
         Self {
-            parts: HashMap::new(),
+            chunks: HashMap::new(),
             waiting: BTreeSet::new(),
             urgent: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             classes: Default::default(),
-            owed: 0,
+            aging_credit: 0,
             tokens: 0,
             reserved: 0,
             next: 0,
@@ -156,210 +156,216 @@ impl<K, I> Queue<K, I> {
         self.tokens
     }
 
-    /// Tokens of open parts that were not pushed yet.
+    /// Tokens of open chunks that were not pushed yet.
     pub(super) fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// Parts that are known.
+    /// Chunks that are known.
     pub(super) fn len(&self) -> usize {
-        self.parts.len()
+        self.chunks.len()
     }
 
-    /// True when no part is known.
+    /// True when no chunk is known.
     pub(super) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.chunks.is_empty()
     }
 
-    /// The next deadline of any part.
+    /// The next deadline of any chunk.
     pub(super) fn next_deadline(&self) -> Option<At> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// The part, if it waits or is open.
-    pub(super) fn part(&self, id: PartId) -> Option<&Part<K, I>> {
-        self.parts.get(&id)
+    /// The chunk, if it waits or is open.
+    pub(super) fn chunk(&self, id: ChunkId) -> Option<&QueuedChunk<K, I>> {
+        self.chunks.get(&id)
     }
 
-    /// A part that was admitted.
-    pub(super) fn open(&mut self, request: Request<At>, key: K, entry: Entry) -> PartId {
+    /// A chunk that was admitted.
+    pub(super) fn open(&mut self, request: Request<At>, key: K, entry: Entry) -> ChunkId {
         let id = self.next;
         self.next += 1;
         let Request { tokens, deadline, priority, tenant } = request;
-        let Entry { promise, work, small } = entry;
-        let patient = promise.admitted.saturating_add(PATIENCE);
+        let Entry { estimate, work, small } = entry;
+        let unhurried = estimate.admitted.saturating_add(DEFAULT_SLACK);
         let latest = deadline.map(|at| at.saturating_sub(work));
-        let part = Part {
+        let chunk = QueuedChunk {
             key,
             class: class_of(priority),
             tenant,
             deadline,
-            order: latest.map_or(patient, |at| at.min(patient)),
+            order: latest.map_or(unhurried, |at| at.min(unhurried)),
             latest,
             small: tokens <= small as u64,
             reserved: tokens,
             open: true,
             tokens: 0,
-            promise,
-            units: Vec::new(),
+            estimate,
+            items: Vec::new(),
         };
-        self.classes[part.class].join(tenant, promise.admitted);
-        self.classes[part.class].add(tenant, tokens);
+        self.classes[chunk.class].join(tenant, estimate.admitted);
+        self.classes[chunk.class].add(tenant, tokens);
         self.reserved += tokens;
         self.deadlines.extend(deadline.map(|at| (at, id)));
-        self.parts.insert(id, part);
+        self.chunks.insert(id, chunk);
         id
     }
 
     /// See [`Core::push`](super::Core::push).
-    pub(super) fn push(&mut self, id: PartId, at: usize, units: Vec<Unit<I>>) -> Vec<Unit<I>> {
-        let Some(part) = self.parts.get_mut(&id).filter(|part| part.open) else { return units };
-        if units.is_empty() {
-            return units;
+    pub(super) fn push(&mut self, id: ChunkId, at: usize, items: Vec<QueuedItem<I>>) -> Vec<QueuedItem<I>> {
+        let Some(chunk) = self.chunks.get_mut(&id).filter(|chunk| chunk.open) else { return items };
+        if items.is_empty() {
+            return items;
         }
-        let waited = !part.units.is_empty();
+        let waited = !chunk.items.is_empty();
         let mut tokens = 0u64;
-        part.units.reserve_exact(units.len());
-        for (i, unit) in units.into_iter().enumerate() {
-            let size = unit.tokens.max(1);
+        chunk.items.reserve_exact(items.len());
+        for (i, item) in items.into_iter().enumerate() {
+            let size = item.tokens.max(1);
             tokens += size as u64;
-            part.units.push((size, Reverse(at + i), unit.item));
+            chunk.items.push((size, Reverse(at + i), item.item));
         }
-        part.units.sort_by_key(|(tokens, index, _)| (*tokens, *index));
-        part.tokens += tokens;
+        chunk.items.sort_by_key(|(tokens, index, _)| (*tokens, *index));
+        chunk.tokens += tokens;
         self.tokens += tokens;
-        let replaced = part.reserved.min(tokens);
-        part.reserved -= replaced;
+        let replaced = chunk.reserved.min(tokens);
+        chunk.reserved -= replaced;
         self.reserved -= replaced;
-        let class = &mut self.classes[part.class];
-        class.add(part.tenant, tokens);
-        class.drop_tokens(part.tenant, replaced);
+        let class = &mut self.classes[chunk.class];
+        class.add(chunk.tenant, tokens);
+        class.drop_tokens(chunk.tenant, replaced);
         if !waited {
-            class.enter(part.tenant, (part.order, id), part.small);
+            class.enter(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.insert(id);
-            self.urgent.extend(part.latest.map(|at| (at, id)));
+            self.urgent.extend(chunk.latest.map(|at| (at, id)));
         }
         Vec::new()
     }
 
     /// See [`Core::close`](super::Core::close).
-    pub(super) fn close(&mut self, id: PartId) {
-        let Some(part) = self.parts.get_mut(&id) else { return };
-        part.open = false;
-        let rest = std::mem::take(&mut part.reserved);
+    pub(super) fn close(&mut self, id: ChunkId) {
+        let Some(chunk) = self.chunks.get_mut(&id) else { return };
+        chunk.open = false;
+        let rest = std::mem::take(&mut chunk.reserved);
         self.reserved -= rest;
-        self.classes[part.class].drop_tokens(part.tenant, rest);
-        if part.units.is_empty() {
+        self.classes[chunk.class].drop_tokens(chunk.tenant, rest);
+        if chunk.items.is_empty() {
             self.remove(id);
         }
     }
 
-    /// Takes a part out whole.
-    pub(super) fn remove(&mut self, id: PartId) -> Option<Gone<K, I>> {
-        let part = self.parts.remove(&id)?;
-        self.tokens -= part.tokens;
-        self.reserved -= part.reserved;
-        let class = &mut self.classes[part.class];
-        class.drop_tokens(part.tenant, part.tokens + part.reserved);
-        if !part.units.is_empty() {
-            class.exit(part.tenant, (part.order, id), part.small);
+    /// Takes a chunk out whole.
+    pub(super) fn remove(&mut self, id: ChunkId) -> Option<Removed<K, I>> {
+        let chunk = self.chunks.remove(&id)?;
+        self.tokens -= chunk.tokens;
+        self.reserved -= chunk.reserved;
+        let class = &mut self.classes[chunk.class];
+        class.drop_tokens(chunk.tenant, chunk.tokens + chunk.reserved);
+        if !chunk.items.is_empty() {
+            class.exit(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.remove(&id);
-            if let Some(latest) = part.latest {
+            if let Some(latest) = chunk.latest {
                 self.urgent.remove(&(latest, id));
             }
         }
-        class.leave(part.tenant);
-        if let Some(at) = part.deadline {
+        class.leave(chunk.tenant);
+        if let Some(at) = chunk.deadline {
             self.deadlines.remove(&(at, id));
         }
-        let units = part.units.into_iter().map(|(_, _, item)| item).collect();
-        Some(Gone { id, key: part.key, units, promise: part.promise })
+        let items = chunk.items.into_iter().map(|(_, _, item)| item).collect();
+        Some(Removed { id, key: chunk.key, items, estimate: chunk.estimate })
     }
 
-    /// Takes out the parts whose deadline has come.
-    pub(super) fn expire(&mut self, now: At) -> Vec<Gone<K, I>> {
-        let mut gone = Vec::new();
+    /// Takes out the chunks whose deadline has come.
+    pub(super) fn expire(&mut self, now: At) -> Vec<Removed<K, I>> {
+        let mut removed = Vec::new();
         while let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
         {
-            // The entry goes with the part.
+            // The entry goes with the chunk.
             match self.remove(id) {
-                Some(part) => gone.push(part),
+                Some(chunk) => removed.push(chunk),
                 None => {
                     self.deadlines.remove(&(at, id));
                 }
             }
         }
-        gone
+        removed
     }
 
-    /// Takes out the parts that would be late even if all that waits of them started at `starts`, on as many `devices`
+    /// Takes out the chunks that would be late even if all that waits of them started at `starts`, on as many `devices`
     /// as there are: none shall work for nobody.
-    pub(super) fn doomed(&mut self, starts: At, cost: Cost, budget: usize, devices: usize) -> Vec<Gone<K, I>> {
-        // The index knows the work a part came with; what was served since gave it slack.
-        let late = |(_, id): &&Order| {
-            self.parts.get(id).is_some_and(|part| {
-                let work = secs(cost.queue_seconds(part.tokens, budget) / devices as f64);
-                part.deadline.is_some_and(|at| starts.saturating_add(work) > at)
+    pub(super) fn take_expired_by(
+        &mut self,
+        starts: At,
+        cost: Cost,
+        budget: usize,
+        devices: usize,
+    ) -> Vec<Removed<K, I>> {
+        // The index knows the work a chunk came with; what was served since gave it slack.
+        let late = |(_, id): &&QueueOrder| {
+            self.chunks.get(id).is_some_and(|chunk| {
+                let work = secs(cost.queue_seconds(chunk.tokens, budget) / devices as f64);
+                chunk.deadline.is_some_and(|at| starts.saturating_add(work) > at)
             })
         };
-        let due = self.urgent.range(..=(starts, PartId::MAX)).take(DOOM_LOOK);
-        let late: Vec<PartId> = due.filter(late).map(|(_, id)| *id).collect();
+        let due = self.urgent.range(..=(starts, ChunkId::MAX)).take(EXPIRY_LOOK_AHEAD);
+        let late: Vec<ChunkId> = due.filter(late).map(|(_, id)| *id).collect();
         late.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Takes out everything.
-    pub(super) fn clear(&mut self) -> Vec<Gone<K, I>> {
-        let ids: Vec<PartId> = self.parts.keys().copied().collect();
+    pub(super) fn clear(&mut self) -> Vec<Removed<K, I>> {
+        let ids: Vec<ChunkId> = self.chunks.keys().copied().collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// Takes units of `part`, largest first, while `room` says how large the next
+    /// Takes items of `chunk`, largest first, while `room` says how large the next
     /// may be. Returns the tokens taken.
     pub(super) fn take(
         &mut self,
-        id: PartId,
-        mut room: impl FnMut(&Taken<I>) -> usize,
+        id: ChunkId,
+        mut room: impl FnMut(&BatchItem<I>) -> usize,
         first: usize,
         out: &mut super::form::Formed<I>,
     ) -> usize {
-        let Some(part) = self.parts.get_mut(&id) else { return 0 };
+        let Some(chunk) = self.chunks.get_mut(&id) else { return 0 };
         let (mut limit, mut taken) = (first, 0);
-        while let Some(position) = part.largest(limit) {
-            let (tokens, Reverse(index), item) = part.units.remove(position);
+        while let Some(position) = chunk.largest(limit) {
+            let (tokens, Reverse(index), item) = chunk.items.remove(position);
             taken += tokens;
-            let unit = Taken { part: id, index, tokens, item };
-            limit = room(&unit);
-            out.units.push(unit);
+            let item = BatchItem { chunk: id, index, tokens, item };
+            limit = room(&item);
+            out.items.push(item);
         }
         if taken == 0 {
             return 0;
         }
-        part.tokens -= taken as u64;
+        chunk.tokens -= taken as u64;
         self.tokens -= taken as u64;
-        let class = &mut self.classes[part.class];
-        class.charge(part.tenant, taken as u64);
-        if part.units.is_empty() {
-            class.exit(part.tenant, (part.order, id), part.small);
+        let class = &mut self.classes[chunk.class];
+        class.charge(chunk.tenant, taken as u64);
+        if chunk.items.is_empty() {
+            class.exit(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.remove(&id);
-            if let Some(latest) = part.latest {
+            if let Some(latest) = chunk.latest {
                 self.urgent.remove(&(latest, id));
             }
-            if !part.open {
-                class.leave(part.tenant);
-                if let Some(at) = part.deadline {
+            if !chunk.open {
+                class.leave(chunk.tenant);
+                if let Some(at) = chunk.deadline {
                     self.deadlines.remove(&(at, id));
                 }
-                if let Some(part) = self.parts.remove(&id) {
-                    out.complete.push(part.promise);
+                if let Some(chunk) = self.chunks.remove(&id) {
+                    out.complete.push(chunk.estimate);
                 }
             }
         }
         taken
     }
 
-    /// Whether a part counts as small.
-    pub(super) fn is_small(&self, id: PartId) -> bool {
-        self.parts.get(&id).is_some_and(|part| part.small)
+    /// Whether a chunk counts as small.
+    pub(super) fn is_small(&self, id: ChunkId) -> bool {
+        self.chunks.get(&id).is_some_and(|chunk| chunk.small)
     }
 }

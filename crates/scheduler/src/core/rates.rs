@@ -64,7 +64,7 @@ impl Rates {
     }
 
     /// Least cost over the present one, at the size of `tokens`.
-    pub(super) fn usual(&self, tokens: f64) -> f64 {
+    pub(super) fn best_recent_ratio(&self, tokens: f64) -> f64 {
         let rate = self.0.get(size(tokens)).filter(|rate| rate.least > 0.0);
         rate.map_or(1.0, |rate| rate.least / rate.seconds)
     }

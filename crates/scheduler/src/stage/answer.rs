@@ -1,14 +1,14 @@
-//! Reads what the devices gave and answers the parts, off the devices' threads.
+//! Reads what the devices gave and answers the chunks, off the devices' threads.
 //!
-//! Invariant: every unit of a group gets an output or a fault, in its place.
+//! Invariant: every item of a group gets an output or a fault, in its place.
 
 use std::sync::{Arc, mpsc::Receiver};
 
 use super::{Answered, Group, guard};
 use crate::{
     backend::{Backend, Host as _, Item, Outputs},
+    response::ChunkError,
     shared::Shared,
-    ticket::PartError,
 };
 
 /// The thread's whole life: ends once every device's thread has.
@@ -21,39 +21,39 @@ pub(crate) fn run<B: Backend>(shared: &Shared<B>, answered: &Receiver<Answered<B
 
 fn answer<B: Backend>(shared: &Shared<B>, batch: Answered<B>) {
     let Answered { groups, host, started, record } = batch;
-    let mut riders = Vec::new();
-    for Group { units, raw } in groups {
-        let items: Vec<&Item<B>> = units.iter().map(|unit| &unit.item.item).collect();
-        let outputs = raw.and_then(|raw| finish(shared, &host, &items, raw));
+    let mut chunks = Vec::new();
+    for Group { items, raw } in groups {
+        let inputs: Vec<&Item<B>> = items.iter().map(|item| &item.item.input).collect();
+        let outputs = raw.and_then(|raw| finish(shared, &host, &inputs, raw));
         match outputs {
             Ok(outputs) => {
-                for (unit, output) in units.iter().zip(outputs) {
-                    count_waste(shared, unit);
-                    unit.item.part.put(unit.index, output);
+                for (item, output) in items.iter().zip(outputs) {
+                    count_waste(shared, item);
+                    item.item.chunk.put(item.index, output);
                 }
             }
             Err(why) => {
-                for unit in &units {
-                    match guard(&shared.counters.panics_finish, "answer", || host.give_up(why.clone())) {
-                        Ok(fault) => unit.item.part.put(unit.index, Err(fault)),
-                        Err(_) => drop(unit.item.part.fail(PartError::BackendGone)),
+                for item in &items {
+                    match guard(&shared.counters.panics_finish, "answer", || host.item_fault(why.clone())) {
+                        Ok(fault) => item.item.chunk.put(item.index, Err(fault)),
+                        Err(_) => drop(item.item.chunk.fail(ChunkError::BackendGone)),
                     }
                 }
             }
         }
-        riders.extend(units.into_iter().map(|unit| (unit.part, unit.item.part)));
+        chunks.extend(items.into_iter().map(|item| (item.chunk, item.item.chunk)));
     }
-    riders.sort_by_key(|(id, _)| *id);
-    riders.dedup_by_key(|(id, _)| *id);
-    for (_, part) in riders {
-        part.rode(started, record);
-        if part.settle() {
+    chunks.sort_by_key(|(id, _)| *id);
+    chunks.dedup_by_key(|(id, _)| *id);
+    for (_, chunk) in chunks {
+        chunk.record_batch(started, record);
+        if chunk.settle() {
             shared.counters.answered.one();
         }
     }
 }
 
-/// The outputs of a group, one a unit, or why there are none.
+/// The outputs of a group, one an item, or why there are none.
 fn finish<B: Backend>(
     shared: &Shared<B>,
     host: &Arc<B::Host>,
@@ -68,11 +68,11 @@ fn finish<B: Backend>(
     Err(format!("the backend gave {} answers for {} items", outputs.len(), items.len()))
 }
 
-fn count_waste<B: Backend>(shared: &Shared<B>, unit: &crate::core::Taken<crate::shared::Work<B>>) {
-    if unit.item.part.is_over() {
-        shared.counters.wasted_tokens.add(unit.tokens as u64);
-        if unit.item.part.attempt > 1 {
-            shared.counters.wasted_hedge_tokens.add(unit.tokens as u64);
+fn count_waste<B: Backend>(shared: &Shared<B>, item: &crate::core::BatchItem<crate::shared::ItemInFlight<B>>) {
+    if item.item.chunk.is_over() {
+        shared.counters.wasted_tokens.add(item.tokens as u64);
+        if item.item.chunk.attempt > 1 {
+            shared.counters.wasted_hedge_tokens.add(item.tokens as u64);
         }
     }
 }

@@ -16,17 +16,17 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Answered, Group, HostSlot, Job, guard,
-    isolate::{Given, isolate, wanted},
-    message,
+    Answered, Group, HostSlot, Job,
+    bisect::{BisectFailure, bisect, live_items},
+    guard, message,
     prepare::prepare,
 };
 use crate::{
     backend::{Backend, Host as _, RunError},
-    core::Ran,
+    core::BatchOutcome,
+    response::{BatchRecord, ChunkError},
     scheduler::StartError,
     shared::{Batch, Shared, tokens},
-    ticket::{BatchRecord, PartError},
 };
 
 /// A backend that is lost again this soon after it was made anew is given up:
@@ -37,7 +37,7 @@ const REBUILD_TERM: Duration = Duration::from_secs(60);
 pub(crate) type Ready<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
 
 /// What a device's thread works with.
-pub(crate) struct Device<B: Backend, F> {
+pub(crate) struct DeviceThread<B: Backend, F> {
     pub(crate) shared: Arc<Shared<B>>,
     pub(crate) index: usize,
     pub(crate) make: F,
@@ -45,16 +45,16 @@ pub(crate) struct Device<B: Backend, F> {
     pub(crate) answers: SyncSender<Answered<B>>,
 }
 
-/// Groups that are answered, and units that were lost with the device, with why.
-type Piecewise<B> = (Vec<Group<B>>, Option<(Batch<B>, String)>);
+/// Groups that are answered, and items that were lost with the device, with why.
+type BisectedBatch<B> = (Vec<Group<B>>, Option<(Batch<B>, String)>);
 
-/// Whether the device goes on.
-enum Fate {
-    Well,
+/// Whether a device goes on.
+enum DeviceStatus {
+    Alive,
     Lost,
 }
 
-impl<B: Backend, F> Device<B, F> {
+impl<B: Backend, F> DeviceThread<B, F> {
     /// The thread's whole life.
     pub(crate) fn run<E: std::fmt::Display>(mut self, ready: Ready<B, E>)
     where
@@ -75,7 +75,7 @@ impl<B: Backend, F> Device<B, F> {
         };
         let mut rebuilt: Option<Instant> = None;
         while let Ok(job) = self.jobs.recv() {
-            if let Fate::Well = self.serve(&mut backend, &slot, job) {
+            if let DeviceStatus::Alive = self.serve(&mut backend, &slot, job) {
                 continue;
             }
             self.shared.device_lost(self.index);
@@ -83,7 +83,7 @@ impl<B: Backend, F> Device<B, F> {
             drop(backend);
             if again {
                 tracing::error!(device = self.index, "the device was lost again; it is given up");
-                return self.give_up();
+                return self.retire();
             }
             match self.make() {
                 Ok((anew, host)) => {
@@ -95,7 +95,7 @@ impl<B: Backend, F> Device<B, F> {
                 }
                 Err(error) => {
                     tracing::error!(device = self.index, %error, "the lost device's backend cannot be made anew");
-                    return self.give_up();
+                    return self.retire();
                 }
             }
         }
@@ -114,13 +114,13 @@ impl<B: Backend, F> Device<B, F> {
     }
 
     /// Runs one job and sends its answers on.
-    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: Job<B>) -> Fate {
+    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: Job<B>) -> DeviceStatus {
         let Job { batch, prepared, backend: prepared_for, took } = job;
-        let unwanted = batch.len() - wanted::<B>(&batch);
+        let unwanted = batch.len() - live_items::<B>(&batch);
         if unwanted == batch.len() {
             self.shared.counters.items_dropped_formed.add(unwanted as u64);
-            self.shared.finished(self.index, Ran::Otherwise);
-            return Fate::Well;
+            self.shared.finished(self.index, BatchOutcome::Otherwise);
+            return DeviceStatus::Alive;
         }
         let (present, host) = slot.get();
         let prepared = if prepared_for == present { prepared } else { prepare(&self.shared, &host, &batch) };
@@ -129,29 +129,29 @@ impl<B: Backend, F> Device<B, F> {
         let ran = prepared.map_err(RunError::Failed).and_then(|prepared| self.attempt(backend, prepared));
         let whole = ran.is_ok();
         let (groups, lost) = match ran {
-            Ok(raw) => (vec![Group { units: batch, raw: Ok(raw) }], None),
+            Ok(raw) => (vec![Group { items: batch, raw: Ok(raw) }], None),
             Err(RunError::DeviceLost(why)) => (Vec::new(), Some((batch, why))),
             Err(error) => self.pieces(backend, &host, batch, error),
         };
         let took = started.elapsed();
-        let ran = if whole { Ran::Whole(took) } else { Ran::Otherwise };
+        let ran = if whole { BatchOutcome::Whole(took) } else { BatchOutcome::Otherwise };
         self.shared.finished(self.index, ran);
-        let tokens = groups.iter().map(|group| crate::shared::tokens(&group.units)).sum::<u64>();
+        let tokens = groups.iter().map(|group| crate::shared::tokens(&group.items)).sum::<u64>();
         let record = BatchRecord { duration: took, tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
         if !groups.is_empty()
             && let Err(unsent) = self.answers.send(Answered { groups, host, started, record })
         {
             // The answer thread is restarted on a panic; without it nobody can be answered.
             for group in unsent.0.groups {
-                self.shared.fail_riders(group.units, PartError::BackendGone);
+                self.shared.fail_batch(group.items, ChunkError::BackendGone);
             }
         }
         match lost {
-            None => Fate::Well,
-            Some((units, why)) => {
+            None => DeviceStatus::Alive,
+            Some((items, why)) => {
                 tracing::error!(device = self.index, why, "the device is lost");
-                self.shared.fail_riders(units, PartError::BackendGone);
-                Fate::Lost
+                self.shared.fail_batch(items, ChunkError::BackendGone);
+                DeviceStatus::Lost
             }
         }
     }
@@ -167,7 +167,7 @@ impl<B: Backend, F> Device<B, F> {
     }
 
     /// Runs a failed batch in pieces.
-    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: Batch<B>, error: RunError) -> Piecewise<B> {
+    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: Batch<B>, error: RunError) -> BisectedBatch<B> {
         let counters = &self.shared.counters;
         counters.batches_failed.one();
         tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in pieces");
@@ -175,27 +175,27 @@ impl<B: Backend, F> Device<B, F> {
             let prepared = prepare(&self.shared, host, piece).map_err(RunError::Failed)?;
             self.attempt(backend, prepared)
         };
-        let pieces = isolate(batch, error, run, |tokens| self.shared.out_of_memory(self.index, tokens));
-        let groups = pieces.groups.into_iter().map(|(units, raw)| {
-            let raw = raw.map_err(|given| {
-                counters.poisoned.add(units.len() as u64);
-                match given {
-                    Given::Alone(why) => {
-                        self.strike(host, &units);
+        let pieces = bisect(batch, error, run, |tokens| self.shared.out_of_memory(self.index, tokens));
+        let groups = pieces.groups.into_iter().map(|(items, raw)| {
+            let raw = raw.map_err(|failure| {
+                counters.poisoned.add(items.len() as u64);
+                match failure {
+                    BisectFailure::Alone(why) => {
+                        self.strike(host, &items);
                         why
                     }
-                    Given::TooLarge(why) | Given::All(why) => why,
+                    BisectFailure::TooLarge(why) | BisectFailure::All(why) => why,
                 }
             });
-            Group { units, raw }
+            Group { items, raw }
         });
         (groups.collect(), pieces.lost)
     }
 
     /// Remembers items that failed alone.
-    fn strike(&self, host: &Arc<B::Host>, units: &Batch<B>) {
-        for unit in units {
-            let print = guard(&self.shared.counters.panics_run, "device", || host.fingerprint(&unit.item.item));
+    fn strike(&self, host: &Arc<B::Host>, items: &Batch<B>) {
+        for item in items {
+            let print = guard(&self.shared.counters.panics_run, "device", || host.fingerprint(&item.item.input));
             if let Ok(Some(print)) = print {
                 self.shared.quarantine.lock().strike(print, Instant::now());
             }
@@ -203,11 +203,11 @@ impl<B: Backend, F> Device<B, F> {
     }
 
     /// This device is gone for good.
-    fn give_up(self) {
+    fn retire(self) {
         self.shared.retire(self.index);
         // What was prepared for it.
         while let Ok(job) = self.jobs.recv() {
-            self.shared.fail_riders(job.batch, PartError::BackendGone);
+            self.shared.fail_batch(job.batch, ChunkError::BackendGone);
         }
     }
 }

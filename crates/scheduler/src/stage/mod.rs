@@ -8,12 +8,12 @@
 //! Channels between them hold one batch, so that nothing is sealed early.
 //!
 //! Invariants: the stages end in that order, each once what feeds it has ended and
-//! is empty; a unit that entered leaves with an answer, its part's error, or not at
-//! all because its part is over.
+//! is empty; an item that entered leaves with an answer, its chunk's error, or not at
+//! all because its chunk is over.
 
 pub(crate) mod answer;
+mod bisect;
 pub(crate) mod device;
-mod isolate;
 pub(crate) mod prepare;
 
 use std::{
@@ -29,8 +29,8 @@ use tokio::time::Instant;
 use crate::{
     backend::{Backend, Prepared, Raw},
     counters::Counter,
+    response::BatchRecord,
     shared::Batch,
-    ticket::BatchRecord,
 };
 
 /// The host side of a device's present backend, and which backend that is.
@@ -74,9 +74,9 @@ pub(crate) struct Answered<B: Backend> {
     record: BatchRecord,
 }
 
-/// Units that were run together, and what the device gave, or why it gave nothing.
+/// Items that were run together, and what the device gave, or why it gave nothing.
 struct Group<B: Backend> {
-    units: Batch<B>,
+    items: Batch<B>,
     raw: Result<Raw<B>, String>,
 }
 

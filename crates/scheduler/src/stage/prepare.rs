@@ -1,7 +1,7 @@
 //! Seals the next batch of a device as late as can be and fills its tensors while
 //! the device is still busy with the one before.
 //!
-//! Invariant: units of parts that are over, and quarantined ones, are not prepared.
+//! Invariant: items of chunks that are over, and quarantined ones, are not prepared.
 
 use std::sync::{Arc, mpsc::SyncSender};
 
@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::{HostSlot, Job, guard};
 use crate::{
     backend::{Backend, Host as _, Item},
-    core::Ran,
+    core::BatchOutcome,
+    response::ChunkError,
     shared::{Batch, Shared},
-    ticket::PartError,
 };
 
 /// The thread's whole life.
@@ -22,15 +22,15 @@ pub(crate) fn run<B: Backend>(shared: &Shared<B>, device: usize, host: &HostSlot
         let (backend, host) = host.get();
         let batch = without_quarantined(shared, &host, batch);
         if batch.is_empty() {
-            shared.finished(device, Ran::Otherwise);
+            shared.finished(device, BatchOutcome::Otherwise);
             continue;
         }
         let prepared = prepare(shared, &host, &batch);
         let job = Job { batch, prepared, backend, took: begun.elapsed() };
         if let Err(unsent) = jobs.send(job) {
             // The device's thread is gone, and with it the device.
-            shared.finished(device, Ran::Otherwise);
-            shared.fail_riders(unsent.0.batch, PartError::BackendGone);
+            shared.finished(device, BatchOutcome::Otherwise);
+            shared.fail_batch(unsent.0.batch, ChunkError::BackendGone);
             return;
         }
     }
@@ -42,11 +42,11 @@ pub(super) fn prepare<B: Backend>(
     host: &Arc<B::Host>,
     batch: &Batch<B>,
 ) -> Result<crate::backend::Prepared<B>, String> {
-    let items: Vec<&Item<B>> = batch.iter().map(|unit| &unit.item.item).collect();
+    let items: Vec<&Item<B>> = batch.iter().map(|item| &item.item.input).collect();
     guard(&shared.counters.panics_prepare, "prepare", || host.prepare(&items))
 }
 
-/// Gives up the units that failed alone before.
+/// Gives up the items that failed alone before.
 fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batch: Batch<B>) -> Batch<B> {
     if shared.quarantine.lock().is_empty() {
         return batch;
@@ -56,16 +56,16 @@ fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batc
         let print = guard(&shared.counters.panics_prepare, "prepare", || host.fingerprint(item)).ok().flatten();
         print.is_some_and(|print| shared.quarantine.lock().holds(print, now))
     };
-    let (out, rest): (Batch<B>, Batch<B>) = batch.into_iter().partition(|unit| held(&unit.item.item));
-    for unit in out {
+    let (out, rest): (Batch<B>, Batch<B>) = batch.into_iter().partition(|item| held(&item.item.input));
+    for item in out {
         shared.counters.quarantined.one();
         let why = "this input made a batch fail more than once and is refused for a while".to_owned();
-        let fault = guard(&shared.counters.panics_prepare, "prepare", || host.give_up(why));
+        let fault = guard(&shared.counters.panics_prepare, "prepare", || host.item_fault(why));
         match fault {
-            Ok(fault) => unit.item.part.put(unit.index, Err(fault)),
-            Err(_) => drop(unit.item.part.fail(PartError::BackendGone)),
+            Ok(fault) => item.item.chunk.put(item.index, Err(fault)),
+            Err(_) => drop(item.item.chunk.fail(ChunkError::BackendGone)),
         }
-        if unit.item.part.settle() {
+        if item.item.chunk.settle() {
             shared.counters.answered.one();
         }
     }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use sortie_scheduler::{
-    At, BatchRecord, Core, Cost, Lane, PartId, Priority, Ran, Refusal, Request, SchedulerConfig, Taken, Tenant, Turn,
-    Unit,
+    At, BatchItem, BatchOutcome, BatchRecord, ChunkId, Core, Cost, DeviceAction, Lane, Priority, QueuedItem, Refusal,
+    Request, SchedulerConfig, Tenant,
 };
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Who a unit belongs to: its part's key and its index.
+/// Who an item belongs to: its chunk's key and its index.
 pub(crate) type Item = (u64, usize);
 
 /// A batch that was formed.
@@ -22,23 +22,23 @@ pub(crate) struct Formed {
     /// When it ends.
     pub(crate) ends: Option<At>,
     pub(crate) device: usize,
-    pub(crate) units: Vec<Taken<Item>>,
+    pub(crate) items: Vec<BatchItem<Item>>,
 }
 
 impl Formed {
     pub(crate) fn tokens(&self) -> usize {
-        self.units.iter().map(|unit| unit.tokens).sum()
+        self.items.iter().map(|item| item.tokens).sum()
     }
 
     pub(crate) fn keys(&self) -> Vec<u64> {
-        let mut keys: Vec<u64> = self.units.iter().map(|unit| unit.item.0).collect();
+        let mut keys: Vec<u64> = self.items.iter().map(|item| item.item.0).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
     }
 
     pub(crate) fn tokens_of(&self, key: u64) -> usize {
-        self.units.iter().filter(|unit| unit.item.0 == key).map(|unit| unit.tokens).sum()
+        self.items.iter().filter(|item| item.item.0 == key).map(|item| item.tokens).sum()
     }
 }
 
@@ -94,49 +94,49 @@ impl World {
         world
     }
 
-    /// Admits a part; its units are still to come.
-    pub(crate) fn admit(&mut self, request: Request<At>) -> Result<(u64, PartId), Refusal> {
+    /// Admits a chunk; its items are still to come.
+    pub(crate) fn admit(&mut self, request: Request<At>) -> Result<(u64, ChunkId), Refusal> {
         let key = self.next;
         let id = self.core.admit(self.now, request, key)?;
         self.next += 1;
         Ok((key, id))
     }
 
-    pub(crate) fn push(&mut self, (key, id): (u64, PartId), at: usize, sizes: &[usize]) {
-        let units = sizes.iter().enumerate().map(|(i, tokens)| Unit { item: (key, at + i), tokens: *tokens });
-        self.core.push(id, at, units.collect());
+    pub(crate) fn push(&mut self, (key, id): (u64, ChunkId), at: usize, sizes: &[usize]) {
+        let items = sizes.iter().enumerate().map(|(i, tokens)| QueuedItem { item: (key, at + i), tokens: *tokens });
+        self.core.push(id, at, items.collect());
         self.poll();
     }
 
-    pub(crate) fn close(&mut self, (_, id): (u64, PartId)) {
+    pub(crate) fn close(&mut self, (_, id): (u64, ChunkId)) {
         self.core.close(id);
         self.poll();
     }
 
-    /// Admits and submits a part.
-    pub(crate) fn whole(&mut self, request: Request<At>, sizes: &[usize]) -> Result<(u64, PartId), Refusal> {
-        let part = self.admit(request)?;
-        // Polled once, as a part that is submitted whole would be.
-        let units = sizes.iter().enumerate().map(|(i, tokens)| Unit { item: (part.0, i), tokens: *tokens });
-        self.core.push(part.1, 0, units.collect());
-        self.close(part);
-        Ok(part)
+    /// Admits and submits a chunk.
+    pub(crate) fn whole(&mut self, request: Request<At>, sizes: &[usize]) -> Result<(u64, ChunkId), Refusal> {
+        let chunk = self.admit(request)?;
+        // PollResult once, as a chunk that is submitted whole would be.
+        let items = sizes.iter().enumerate().map(|(i, tokens)| QueuedItem { item: (chunk.0, i), tokens: *tokens });
+        self.core.push(chunk.1, 0, items.collect());
+        self.close(chunk);
+        Ok(chunk)
     }
 
     pub(crate) fn poll(&mut self) {
         for device in 0..self.devices.len() {
             loop {
                 let polled = self.core.poll(self.now, device);
-                self.expired.extend(polled.expired.iter().map(|gone| (gone.key, self.now)));
-                match polled.turn {
-                    Turn::Wait(at) => {
+                self.expired.extend(polled.expired.iter().map(|removed| (removed.key, self.now)));
+                match polled.action {
+                    DeviceAction::Wait(at) => {
                         self.devices[device].wake = at;
                         break;
                     }
-                    Turn::Batch(units) => {
-                        assert!(!units.is_empty(), "an empty batch");
+                    DeviceAction::Batch(items) => {
+                        assert!(!items.is_empty(), "an empty batch");
                         assert!(self.devices[device].prepared.is_none(), "two batches sealed");
-                        self.batches.push(Formed { sealed: self.now, started: None, ends: None, device, units });
+                        self.batches.push(Formed { sealed: self.now, started: None, ends: None, device, items });
                         self.devices[device].prepared = Some(self.batches.len() - 1);
                         self.start(device);
                     }
@@ -181,7 +181,7 @@ impl World {
                 && end <= at
             {
                 self.devices[device].running = None;
-                self.core.finished(at, device, Ran::Whole(record.duration));
+                self.core.finished(at, device, BatchOutcome::Whole(record.duration));
                 self.start(device);
             }
         }

@@ -14,8 +14,8 @@ struct Setting {
     budget: usize,
     /// Deviation of the logarithm of what batches take.
     noise: f64,
-    /// Least and most units of a part.
-    units: (usize, usize),
+    /// Least and most items of a chunk.
+    items: (usize, usize),
     deadline: At,
     /// Time that is measured, after as much of the deadline as a queue takes to stand.
     seconds: u64,
@@ -26,7 +26,7 @@ const FAST: Setting = Setting {
     cost: Cost { a: 0.001, b: 0.000_000_46 },
     budget: 16_384,
     noise: 0.15,
-    units: (1, 400),
+    items: (1, 400),
     deadline: ms(200),
     seconds: 10,
 };
@@ -36,7 +36,7 @@ const SLOW: Setting = Setting {
     cost: Cost { a: 0.000_5, b: 0.000_160 },
     budget: 1_024,
     noise: 0.15,
-    units: (3, 3),
+    items: (3, 3),
     deadline: ms(1_000),
     seconds: 60,
 };
@@ -44,7 +44,7 @@ const SLOW: Setting = Setting {
 /// What came of a run.
 #[derive(Debug)]
 struct Outcome {
-    /// Tokens of parts answered in time, over what the device can do.
+    /// Tokens of chunks answered in time, over what the device can do.
     goodput: f64,
     /// Tokens offered, over what the device can do.
     offered: f64,
@@ -52,7 +52,7 @@ struct Outcome {
     refused: usize,
     /// Admitted and not in time.
     late: usize,
-    /// Quantiles of the time of parts answered in time, over their deadline.
+    /// Quantiles of the time of chunks answered in time, over their deadline.
     p50: f64,
     p99: f64,
     /// Most tokens that ever waited.
@@ -79,9 +79,9 @@ impl Arrivals {
     }
 }
 
-/// `load` times capacity. With `fickle`, three parts in ten are cancelled within a quarter of their deadline.
+/// `load` times capacity. With `fickle`, three chunks in ten are cancelled within a quarter of their deadline.
 fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
-    let Setting { cost, budget, noise, units: (least, most), deadline, seconds } = setting;
+    let Setting { cost, budget, noise, items: (least, most), deadline, seconds } = setting;
     let mut world = World::warm(budget, cost);
     world.noise = noise;
     let capacity = budget as f64 / cost.batch_seconds(budget as u64);
@@ -90,7 +90,7 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
     let from = world.now + 5 * deadline;
     let until = from + ms(1_000) * u32::try_from(seconds).unwrap();
     let (mut refused, mut deepest, mut offered) = (0, 0, 0);
-    let mut parts: BTreeMap<u64, (At, usize, usize)> = BTreeMap::new();
+    let mut chunks: BTreeMap<u64, (At, usize, usize)> = BTreeMap::new();
     let mut cancels: Vec<(At, u64, u64)> = Vec::new();
     let mut next = world.now;
     while next < until {
@@ -99,18 +99,18 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
             cancels.remove(0);
             world.advance(at);
             world.core.cancel(id);
-            parts.remove(&key);
+            chunks.remove(&key);
         }
         world.advance(next);
         let counts = world.now >= from;
-        let units = least + (dice.uniform() * (most - least + 1) as f64) as usize;
-        let sizes: Vec<usize> = (0..units).map(|_| 80 + (dice.uniform() * 160.0) as usize).collect();
+        let items = least + (dice.uniform() * (most - least + 1) as f64) as usize;
+        let sizes: Vec<usize> = (0..items).map(|_| 80 + (dice.uniform() * 160.0) as usize).collect();
         let tokens: usize = sizes.iter().sum();
         offered += if counts { tokens } else { 0 };
         match world.whole(ask(tokens as u64, Lane::Interactive, 1, "", Some(world.now + deadline)), &sizes) {
             Ok((key, id)) => {
                 if counts {
-                    parts.insert(key, (world.now, units, tokens));
+                    chunks.insert(key, (world.now, items, tokens));
                 }
                 if fickle && dice.uniform() < 0.3 {
                     cancels.push((world.now + (deadline / 4).mul_f64(dice.uniform()), key, id));
@@ -123,20 +123,20 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
     }
     world.idle();
     let mut left: BTreeMap<u64, (usize, At)> =
-        parts.iter().map(|(key, (_, units, _))| (*key, (*units, At::ZERO))).collect();
+        chunks.iter().map(|(key, (_, items, _))| (*key, (*items, At::ZERO))).collect();
     for batch in &world.batches {
-        for unit in &batch.units {
-            if let Some((units, at)) = left.get_mut(&unit.item.0) {
-                *units -= 1;
+        for item in &batch.items {
+            if let Some((items, at)) = left.get_mut(&item.item.0) {
+                *items -= 1;
                 *at = batch.ends.unwrap();
             }
         }
     }
     let mut shares: Vec<f64> = Vec::new();
     let (mut good, mut late) = (0, 0);
-    for (key, (came, _, tokens)) in &parts {
-        let (units, end) = left[key];
-        let share = if units > 0 { f64::INFINITY } else { (end - *came).as_secs_f64() / deadline.as_secs_f64() };
+    for (key, (came, _, tokens)) in &chunks {
+        let (items, end) = left[key];
+        let share = if items > 0 { f64::INFINITY } else { (end - *came).as_secs_f64() / deadline.as_secs_f64() };
         if share <= 1.0 {
             good += tokens;
             shares.push(share);
@@ -150,7 +150,7 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
     Outcome {
         goodput: good as f64 / possible,
         offered: offered as f64 / possible,
-        admitted: parts.len(),
+        admitted: chunks.len(),
         refused,
         late,
         p50: quantile(50),

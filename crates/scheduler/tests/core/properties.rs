@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sortie_scheduler::{At, Cost, Lane, PartId};
+use sortie_scheduler::{At, ChunkId, Cost, Lane};
 
 use crate::drive::{Formed, World, ask, ms};
 
@@ -14,7 +14,7 @@ const BUDGET: usize = 64;
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A part comes; it is pushed in pieces of `piece` units, the rest later.
+    /// A chunk comes; it is pushed in pieces of `piece` items, the rest later.
     Admit {
         bulk: bool,
         attempt: u32,
@@ -23,7 +23,7 @@ enum Step {
         sizes: Vec<usize>,
         piece: usize,
     },
-    /// The next piece of an open part.
+    /// The next piece of an open chunk.
     Push(prop::sample::Index),
     Cancel(prop::sample::Index),
     Advance(u64),
@@ -42,9 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A part as the test knows it.
+/// A chunk as the test knows it.
 struct Known {
-    id: PartId,
+    id: ChunkId,
     sizes: Vec<usize>,
     piece: usize,
     pushed: usize,
@@ -54,13 +54,13 @@ struct Known {
 
 fn play(devices: usize, steps: Vec<Step>) -> (World, BTreeMap<u64, Known>) {
     let mut world = World::cold(BUDGET, devices, COST);
-    let mut parts: BTreeMap<u64, Known> = BTreeMap::new();
-    let feed = |world: &mut World, key: u64, part: &mut Known| {
-        let end = part.sizes.len().min(part.pushed + part.piece);
-        world.push((key, part.id), part.pushed, &part.sizes[part.pushed..end]);
-        part.pushed = end;
-        if end == part.sizes.len() {
-            world.close((key, part.id));
+    let mut chunks: BTreeMap<u64, Known> = BTreeMap::new();
+    let sink = |world: &mut World, key: u64, chunk: &mut Known| {
+        let end = chunk.sizes.len().min(chunk.pushed + chunk.piece);
+        world.push((key, chunk.id), chunk.pushed, &chunk.sizes[chunk.pushed..end]);
+        chunk.pushed = end;
+        if end == chunk.sizes.len() {
+            world.close((key, chunk.id));
         }
     };
     for step in steps {
@@ -71,39 +71,40 @@ fn play(devices: usize, steps: Vec<Step>) -> (World, BTreeMap<u64, Known>) {
                 let tokens: usize = sizes.iter().map(|n| (*n).max(1)).sum();
                 let request = ask(tokens as u64, lane, attempt, &format!("t{tenant}"), deadline);
                 if let Ok((key, id)) = world.admit(request) {
-                    let mut part = Known { id, sizes, piece, pushed: 0, deadline, cancelled: None };
-                    feed(&mut world, key, &mut part);
-                    parts.insert(key, part);
+                    let mut chunk = Known { id, sizes, piece, pushed: 0, deadline, cancelled: None };
+                    sink(&mut world, key, &mut chunk);
+                    chunks.insert(key, chunk);
                 }
             }
             Step::Push(which) => {
                 let open: Vec<u64> =
-                    parts.iter().filter(|(_, p)| p.pushed < p.sizes.len()).map(|(key, _)| *key).collect();
+                    chunks.iter().filter(|(_, p)| p.pushed < p.sizes.len()).map(|(key, _)| *key).collect();
                 if !open.is_empty() {
                     let key = *which.get(&open);
-                    feed(&mut world, key, parts.get_mut(&key).unwrap());
+                    sink(&mut world, key, chunks.get_mut(&key).unwrap());
                 }
             }
             Step::Cancel(which) => {
-                let live: Vec<u64> = parts.iter().filter(|(_, p)| p.cancelled.is_none()).map(|(key, _)| *key).collect();
+                let live: Vec<u64> =
+                    chunks.iter().filter(|(_, p)| p.cancelled.is_none()).map(|(key, _)| *key).collect();
                 if !live.is_empty() {
-                    let part = parts.get_mut(which.get(&live)).unwrap();
-                    part.cancelled = Some(world.now);
-                    world.core.cancel(part.id);
+                    let chunk = chunks.get_mut(which.get(&live)).unwrap();
+                    chunk.cancelled = Some(world.now);
+                    world.core.cancel(chunk.id);
                     world.poll();
                 }
             }
             Step::Advance(us) => world.advance(world.now + At::from_micros(us)),
         }
     }
-    for (key, part) in &mut parts {
-        while part.pushed < part.sizes.len() {
-            feed(&mut world, *key, part);
+    for (key, chunk) in &mut chunks {
+        while chunk.pushed < chunk.sizes.len() {
+            sink(&mut world, *key, chunk);
         }
-        world.close((*key, part.id));
+        world.close((*key, chunk.id));
     }
     world.idle();
-    (world, parts)
+    (world, chunks)
 }
 
 proptest! {
@@ -111,14 +112,14 @@ proptest! {
     fn a_cancelled_or_expired_item_never_reaches_the_backend(
         devices in 1usize..4, steps in prop::collection::vec(step(), 1..60),
     ) {
-        let (world, parts) = play(devices, steps);
+        let (world, chunks) = play(devices, steps);
         let expired: BTreeMap<u64, At> = world.expired.iter().copied().collect();
         for batch in &world.batches {
             for key in batch.keys() {
-                let part = &parts[&key];
-                prop_assert!(part.cancelled.is_none_or(|at| batch.sealed <= at), "cancelled, then sealed");
+                let chunk = &chunks[&key];
+                prop_assert!(chunk.cancelled.is_none_or(|at| batch.sealed <= at), "cancelled, then sealed");
                 prop_assert!(expired.get(&key).is_none_or(|at| batch.sealed <= *at), "expired, then sealed");
-                prop_assert!(part.deadline.is_none_or(|at| batch.sealed < at), "sealed past its deadline");
+                prop_assert!(chunk.deadline.is_none_or(|at| batch.sealed < at), "sealed past its deadline");
             }
         }
     }
@@ -127,26 +128,26 @@ proptest! {
     fn budgets_are_never_exceeded(devices in 1usize..4, steps in prop::collection::vec(step(), 1..60)) {
         let (world, _) = play(devices, steps);
         for batch in &world.batches {
-            prop_assert!(batch.tokens() <= BUDGET || batch.units.len() == 1, "{batch:?}");
-            prop_assert!(batch.units.windows(2).all(|w| w[0].tokens >= w[1].tokens), "not longest first");
+            prop_assert!(batch.tokens() <= BUDGET || batch.items.len() == 1, "{batch:?}");
+            prop_assert!(batch.items.windows(2).all(|w| w[0].tokens >= w[1].tokens), "not longest first");
         }
     }
 
     #[test]
     fn every_admitted_item_leaves_exactly_once(devices in 1usize..4, steps in prop::collection::vec(step(), 1..60)) {
-        let (world, parts) = play(devices, steps);
+        let (world, chunks) = play(devices, steps);
         let mut seen = BTreeSet::new();
-        for unit in world.batches.iter().flat_map(|batch| &batch.units) {
-            prop_assert!(seen.insert(unit.item), "{:?} twice", unit.item);
-            prop_assert_eq!(unit.index, unit.item.1);
-            prop_assert_eq!(unit.tokens, parts[&unit.item.0].sizes[unit.index].max(1));
+        for item in world.batches.iter().flat_map(|batch| &batch.items) {
+            prop_assert!(seen.insert(item.item), "{:?} twice", item.item);
+            prop_assert_eq!(item.index, item.item.1);
+            prop_assert_eq!(item.tokens, chunks[&item.item.0].sizes[item.index].max(1));
         }
         let expired: BTreeMap<u64, At> = world.expired.iter().copied().collect();
         prop_assert_eq!(expired.len(), world.expired.len(), "expired twice");
-        for (key, part) in &parts {
-            let left = (0..part.sizes.len()).filter(|i| seen.contains(&(*key, *i))).count();
-            let whole = left == part.sizes.len();
-            prop_assert!(whole || part.cancelled.is_some() || expired.contains_key(key), "{key} lost {left}");
+        for (key, chunk) in &chunks {
+            let left = (0..chunk.sizes.len()).filter(|i| seen.contains(&(*key, *i))).count();
+            let whole = left == chunk.sizes.len();
+            prop_assert!(whole || chunk.cancelled.is_some() || expired.contains_key(key), "{key} lost {left}");
         }
         prop_assert_eq!(world.core.queued_tokens(), 0);
         let load = world.core.load(world.now);
@@ -156,19 +157,19 @@ proptest! {
     /// Slack orders within a lane and a tenant, and there it does.
     #[test]
     fn no_accepted_item_waits_past_its_deadline_while_later_deadline_work_of_its_flow_runs(
-        parts in prop::collection::vec((0u64..6, prop::option::of(1u64..60), 0u8..3, any::<bool>(), 1usize..20), 1..80),
+        chunks in prop::collection::vec((0u64..6, prop::option::of(1u64..60), 0u8..3, any::<bool>(), 1usize..20), 1..80),
     ) {
         const UNIT: usize = 4;
         let mut world = World::warm(BUDGET, COST);
         // What the test knows of each: when it came, its latest start, and its lane and tenant.
         type Known = (At, Option<At>, (u8, bool));
         let mut known: BTreeMap<u64, Known> = BTreeMap::new();
-        for (gap, deadline, tenant, bulk, units) in parts {
+        for (gap, deadline, tenant, bulk, items) in chunks {
             world.advance(world.now + ms(gap) / 4);
             let lane = if bulk { Lane::Bulk } else { Lane::Interactive };
-            let tokens = (units * UNIT) as u64;
+            let tokens = (items * UNIT) as u64;
             let at = deadline.map(|after| world.now + ms(after));
-            if let Ok((key, _)) = world.whole(ask(tokens, lane, 1, &format!("t{tenant}"), at), &vec![UNIT; units]) {
+            if let Ok((key, _)) = world.whole(ask(tokens, lane, 1, &format!("t{tenant}"), at), &vec![UNIT; items]) {
                 let work = At::from_secs_f64(COST.queue_seconds(tokens, BUDGET));
                 known.insert(key, (world.now, at.map(|at| at.saturating_sub(work)), (tenant, bulk)));
             }
@@ -184,7 +185,7 @@ proptest! {
                     its == *flow && order.is_none_or(|order| order > *latest + At::from_micros(1))
                 };
                 let tokens: usize = batch.keys().into_iter().filter(|k| k != key && later(*k)).map(|k| batch.tokens_of(k)).sum();
-                // All that may: the share that goes by age, the room for small parts, one unit of grain.
+                // All that may: the share that goes by age, the room for small chunks, one item of grain.
                 prop_assert!(tokens <= BUDGET / 16 + BUDGET / 4 + UNIT, "{tokens} later tokens in {batch:?}, {key} expired at {when:?}");
             }
         }
@@ -193,16 +194,16 @@ proptest! {
     /// Who is about to be late passes nobody else: under overload the latest would lead.
     #[test]
     fn no_tenant_gets_more_by_shorter_deadlines(
-        deadlines in prop::collection::vec(4u64..60, 4..60), units in prop::collection::vec(1usize..12, 1..20),
+        deadlines in prop::collection::vec(4u64..60, 4..60), items in prop::collection::vec(1usize..12, 1..20),
     ) {
         const UNIT: usize = 4;
         let mut world = World::warm(BUDGET, COST);
         world.whole(ask(BUDGET as u64, Lane::Interactive, 1, "", None), &[BUDGET]).unwrap();
         world.batches.clear();
         let mut patient = Vec::new();
-        for (i, units) in units.iter().cycle().take(deadlines.len()).enumerate() {
-            let sizes = vec![UNIT; *units];
-            let tokens = (units * UNIT) as u64;
+        for (i, items) in items.iter().cycle().take(deadlines.len()).enumerate() {
+            let sizes = vec![UNIT; *items];
+            let tokens = (items * UNIT) as u64;
             let hurried = Some(world.now + ms(deadlines[i]));
             let _ = world.whole(ask(tokens, Lane::Interactive, 1, "hurried", hurried), &sizes);
             if let Ok((key, _)) = world.whole(ask(tokens, Lane::Interactive, 1, "patient", None), &sizes) {
@@ -223,11 +224,11 @@ proptest! {
 
     #[test]
     fn what_one_lane_admits_is_in_time_on_a_steady_device(
-        parts in prop::collection::vec((0u64..4_000, 2u64..60, prop::collection::vec(1usize..=BUDGET, 1..12)), 1..80),
+        chunks in prop::collection::vec((0u64..4_000, 2u64..60, prop::collection::vec(1usize..=BUDGET, 1..12)), 1..80),
     ) {
         let mut world = World::warm(BUDGET, COST);
         world.expired.clear();
-        for (gap, deadline, sizes) in parts {
+        for (gap, deadline, sizes) in chunks {
             world.advance(world.now + At::from_micros(gap));
             let at = world.now + ms(deadline);
             let _ = world.whole(ask(sizes.iter().sum::<usize>() as u64, Lane::Interactive, 1, "", Some(at)), &sizes);
@@ -272,7 +273,7 @@ proptest! {
         hedges in prop::collection::vec((0u64..3_000, 1usize..40, 0u64..8_000), 1..60),
     ) {
         let mut world = World::warm(BUDGET, COST);
-        let mut cancels: Vec<(At, u64, PartId)> = Vec::new();
+        let mut cancels: Vec<(At, u64, ChunkId)> = Vec::new();
         let mut losers: BTreeMap<u64, At> = BTreeMap::new();
         for (gap, tokens, lives) in hedges {
             let until = world.now + At::from_micros(gap);

@@ -26,7 +26,7 @@ fn a_batch_is_sealed_as_the_running_one_is_about_to_end() {
     world.whole(first(50), &[50]).unwrap();
     world.advance(began + ms(1));
     assert!(world.batches.is_empty(), "sealed early");
-    // What comes in the meantime rides along.
+    // What comes in the meantime joins the batch.
     world.whole(first(50), &[50]).unwrap();
     world.idle();
     assert_eq!(world.batches.len(), 1);
@@ -49,17 +49,17 @@ fn an_idle_device_starts_at_once_when_nobody_is_being_tokenized() {
 fn an_idle_device_waits_for_siblings_but_no_longer_than_a_batch_costs() {
     let mut world = World::warm(1_000, COST);
     let began = world.now;
-    let part = world.admit(first(20)).unwrap();
-    world.push(part, 0, &[5]);
+    let chunk = world.admit(first(20)).unwrap();
+    world.push(chunk, 0, &[5]);
     assert!(world.batches.is_empty());
-    world.push(part, 1, &[15]);
-    assert_eq!(world.batches[0].tokens(), 20, "the whole part is there");
+    world.push(chunk, 1, &[15]);
+    assert_eq!(world.batches[0].tokens(), 20, "the whole chunk is there");
     world.idle();
 
     // The rest never comes: one fixed cost, 1 ms, is all that is waited.
     let from = world.now;
-    let part = world.admit(first(20)).unwrap();
-    world.push(part, 0, &[5]);
+    let chunk = world.admit(first(20)).unwrap();
+    world.push(chunk, 0, &[5]);
     world.advance(from + ms(10));
     let waited = world.batches[1].sealed - from;
     assert!(waited >= ms(1) / 2 && waited <= ms(2), "{waited:?}");
@@ -71,10 +71,10 @@ fn the_knee_starts_a_device_though_siblings_are_being_tokenized() {
     let mut world = World::warm(1_000, COST);
     let knee = world.core.load(world.now).knee_tokens as usize;
     assert!((300..500).contains(&knee), "{knee}");
-    let part = world.admit(first(5_000)).unwrap();
-    world.push(part, 0, &[knee - 10]);
+    let chunk = world.admit(first(5_000)).unwrap();
+    world.push(chunk, 0, &[knee - 10]);
     assert!(world.batches.is_empty());
-    world.push(part, 1, &[10]);
+    world.push(chunk, 1, &[10]);
     assert_eq!(world.batches[0].tokens(), knee);
 }
 
@@ -235,11 +235,11 @@ fn a_device_that_was_slow_gets_another_chance_once_it_has_been_idle() {
 #[test]
 fn what_is_admitted_counts_while_it_is_tokenized_and_an_overdue_batch_adds_up() {
     let mut world = World::warm(100, COST);
-    let part = world.admit(first(1_000)).unwrap();
+    let chunk = world.admit(first(1_000)).unwrap();
     let load = world.core.load(world.now);
     assert_eq!(load.queued_tokens, 1_000);
     assert!((load.queue_wait_ms - 20.0).abs() < 0.5, "{load:?}");
-    world.close(part);
+    world.close(chunk);
     assert_eq!(world.core.load(world.now).queued_tokens, 0);
     world.whole(first(100), &[100]).unwrap();
     let began = world.now;
@@ -271,10 +271,10 @@ fn a_part_that_needs_several_devices_is_not_taken_for_late_by_one() {
     world.batches.clear();
     // 40,000 tokens are 440 ms of one device and 110 ms of four.
     let deadline = Some(world.now + ms(250));
-    let part = world.whole(ask(40_000, Lane::Interactive, 1, "", deadline), &[10; 4_000]).unwrap().0;
+    let chunk = world.whole(ask(40_000, Lane::Interactive, 1, "", deadline), &[10; 4_000]).unwrap().0;
     world.idle();
     assert!(world.expired.is_empty(), "{:?}", world.expired);
-    let tokens: usize = world.batches.iter().map(|batch| batch.tokens_of(part)).sum();
+    let tokens: usize = world.batches.iter().map(|batch| batch.tokens_of(chunk)).sum();
     assert_eq!(tokens, 40_000);
     let end = world.batches.iter().filter_map(|batch| batch.ends).max();
     assert!(end <= deadline, "{end:?}");
@@ -295,7 +295,7 @@ fn jobs_that_could_never_be_in_time_do_not_shorten_the_queue_for_others() {
     assert!(world.whole(ask(100, Lane::Interactive, 1, "", deadline), &[100]).is_ok());
 }
 
-/// The pause was divided by what is left of the share also where waiting does not use the patience up.
+/// The pause was divided by what is left of the share also where waiting does not use the slack up.
 #[test]
 fn without_a_deadline_the_pause_is_what_the_queue_is_too_long_by() {
     let mut world = busy(100);

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use sortie_scheduler::{Lane, PartError, Refusal, Request, Unit};
+use sortie_scheduler::{ChunkError, Lane, QueuedItem, Refusal, Request};
 use tokio::time::Instant;
 
 use crate::rig::{Rig, Verdict, until};
 
 #[tokio::test(start_paused = true)]
-async fn outputs_come_back_in_unit_order_over_several_batches() {
+async fn outputs_come_back_in_item_order_over_several_batches() {
     let mut rig = Rig::new(10, 1_000).await;
-    let ticket = rig.submit(&[(1, 2), (2, 7), (3, 3), (13, 5), (5, 40)], Lane::Interactive, None);
-    // Longest first; a unit over the budget goes alone.
+    let response = rig.submit(&[(1, 2), (2, 7), (3, 3), (13, 5), (5, 40)], Lane::Interactive, None);
+    // Longest first; an item over the budget goes alone.
     for expect in [vec![5], vec![2, 3], vec![13, 1]] {
         assert_eq!(rig.batch().await, expect);
         rig.end(Verdict::Answer);
     }
-    let part = ticket.await.unwrap();
-    assert_eq!(part.outputs, [Ok(2), Ok(4), Ok(6), Err("unlucky".to_owned()), Ok(10)]);
-    assert_eq!(part.batches.iter().map(|b| b.tokens).collect::<Vec<_>>(), [40, 10, 7]);
+    let chunk = response.await.unwrap();
+    assert_eq!(chunk.outputs, [Ok(2), Ok(4), Ok(6), Err("unlucky".to_owned()), Ok(10)]);
+    assert_eq!(chunk.batches.iter().map(|b| b.tokens).collect::<Vec<_>>(), [40, 10, 7]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,7 +41,7 @@ async fn a_batch_mixes_parts_and_takes_interactive_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_ticket_takes_its_units_out() {
+async fn a_dropped_response_takes_its_items_out() {
     let mut rig = Rig::new(4, 100).await;
     let running = rig.submit(&[(1, 4), (2, 4)], Lane::Interactive, None);
     assert_eq!(rig.batch().await, [1]);
@@ -69,7 +69,7 @@ async fn a_part_past_its_deadline_never_reaches_the_backend() {
     tokio::time::advance(Duration::from_millis(51)).await;
     rig.end(Verdict::Answer);
     assert_eq!(rig.batch().await, [3]);
-    assert_eq!(late.await, Err(PartError::Expired));
+    assert_eq!(late.await, Err(ChunkError::Expired));
     rig.end(Verdict::Answer);
     assert_eq!(patient.await.unwrap().queued, Duration::from_millis(51));
     assert_eq!(running.await.unwrap().batches[0].duration, Duration::from_millis(51));
@@ -119,13 +119,13 @@ async fn submit_replaces_the_estimate_with_the_truth() {
     rig.batch().await;
     let admission = rig.scheduler.admit(Request::of(60)).unwrap();
     assert_eq!(rig.scheduler.load().queued_tokens, 60);
-    let ticket = admission.submit(vec![Unit { item: 2, tokens: 7 }]);
+    let response = admission.submit(vec![QueuedItem { item: 2, tokens: 7 }]);
     assert_eq!(rig.scheduler.load().queued_tokens, 7);
     assert_eq!(rig.scheduler.load().running_tokens, 10);
     rig.end(Verdict::Answer);
     rig.end(Verdict::Answer);
     running.await.unwrap();
-    ticket.await.unwrap();
+    response.await.unwrap();
     let empty = rig.scheduler.admit(Request::of(9)).unwrap().submit(Vec::new());
     assert_eq!(empty.await.unwrap().outputs, []);
     assert_eq!(rig.scheduler.load().queued_tokens, 0);
@@ -135,11 +135,11 @@ async fn submit_replaces_the_estimate_with_the_truth() {
 async fn an_overdue_batch_shows() {
     let mut rig = Rig::new(10, 100).await;
     for _ in 0..2 {
-        let ticket = rig.submit(&[(1, 10)], Lane::Interactive, None);
+        let response = rig.submit(&[(1, 10)], Lane::Interactive, None);
         rig.batch().await;
         tokio::time::advance(Duration::from_millis(100)).await;
         rig.end(Verdict::Answer);
-        ticket.await.unwrap();
+        response.await.unwrap();
     }
     let stuck = rig.submit(&[(1, 10)], Lane::Interactive, None);
     rig.batch().await;

@@ -1,6 +1,8 @@
 //! What breaks, and what then.
 
-use sortie_scheduler::{Health, Lane, PartError, Refusal, Request, RunError, Scheduler, SchedulerConfig, StartError};
+use sortie_scheduler::{
+    ChunkError, DevicesHealth, Lane, Refusal, Request, RunError, Scheduler, SchedulerConfig, StartError,
+};
 
 use crate::rig::{Rig, Scripted, Verdict, config};
 
@@ -61,14 +63,14 @@ async fn a_wrong_number_of_answers_fails_its_batch_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn out_of_memory_halves_the_budget_and_runs_the_work_again() {
     let mut rig = Rig::new(40, 1_000).await;
-    let ticket = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
+    let response = rig.submit(&[(1, 10), (2, 10), (3, 10), (4, 10)], Lane::Interactive, None);
     assert_eq!(rig.batch().await.len(), 4);
     rig.end(Verdict::Error(RunError::OutOfMemory("arena".to_owned())));
     for expect in [vec![1, 2], vec![3, 4]] {
         assert_eq!(rig.batch().await, expect);
         rig.end(Verdict::Answer);
     }
-    assert_eq!(ticket.await.unwrap().outputs, [Ok(2), Ok(4), Ok(6), Ok(8)]);
+    assert_eq!(response.await.unwrap().outputs, [Ok(2), Ok(4), Ok(6), Ok(8)]);
     assert_eq!(rig.scheduler.load().max_batch_tokens, 20);
     let next = rig.submit(&[(5, 10), (6, 10), (7, 10)], Lane::Interactive, None);
     assert_eq!(rig.batch().await, [5, 6]);
@@ -85,9 +87,9 @@ async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
     assert_eq!(rig.batch().await, [1]);
     let queued = rig.submit(&[(3, 10)], Lane::Interactive, None);
     rig.end(Verdict::Error(RunError::DeviceLost("gone".to_owned())));
-    assert_eq!(running.await, Err(PartError::BackendGone));
+    assert_eq!(running.await, Err(ChunkError::BackendGone));
     rig.dropped.recv().await.unwrap();
-    // What waited is served by the new one; the rest of the failed part is not.
+    // What waited is served by the new one; the rest of the failed chunk is not.
     let mut seen = rig.batch().await;
     if seen == [2] {
         // It was prepared before the loss.
@@ -97,16 +99,16 @@ async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
     assert_eq!(seen, [3]);
     rig.end(Verdict::Answer);
     assert_eq!(queued.await.unwrap().outputs, [Ok(6)]);
-    assert_eq!(*rig.scheduler.health().borrow(), Health::Ready);
+    assert_eq!(*rig.scheduler.health().borrow(), DevicesHealth::Ready);
 
     // A second loss at once is final.
     let last = rig.submit(&[(4, 10)], Lane::Interactive, None);
     rig.batch().await;
     let stranded = rig.submit(&[(5, 10)], Lane::Interactive, None);
     rig.end(Verdict::Error(RunError::DeviceLost("gone".to_owned())));
-    assert_eq!(last.await, Err(PartError::BackendGone));
-    assert_eq!(stranded.await, Err(PartError::BackendGone));
-    rig.scheduler.health().wait_for(|health| *health == Health::Dead).await.unwrap();
+    assert_eq!(last.await, Err(ChunkError::BackendGone));
+    assert_eq!(stranded.await, Err(ChunkError::BackendGone));
+    rig.scheduler.health().wait_for(|health| *health == DevicesHealth::Dead).await.unwrap();
     assert_eq!(rig.scheduler.admit(Request::of(1)).unwrap_err(), Refusal::NoDevice);
     rig.scheduler.drained().await;
     let counts = rig.scheduler.counts();

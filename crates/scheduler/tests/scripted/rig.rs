@@ -6,7 +6,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sortie_scheduler::{Backend, Host, Lane, Priority, Request, RunError, Scheduler, SchedulerConfig, Ticket, Unit};
+use sortie_scheduler::{
+    Backend, Host, Lane, PendingResponse, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig,
+};
 use tokio::{sync::mpsc as async_mpsc, time::Instant};
 
 /// How a batch ends.
@@ -32,7 +34,7 @@ impl Host for ScriptedHost {
     type Prepared = Vec<u32>;
     type Raw = Vec<u32>;
     type Output = u32;
-    type Fault = String;
+    type ItemFault = String;
 
     fn prepare(&self, items: &[&u32]) -> Vec<u32> {
         items.iter().map(|item| **item).collect()
@@ -42,7 +44,7 @@ impl Host for ScriptedHost {
         raw.iter().map(|item| if *item == 13 { Err("unlucky".to_owned()) } else { Ok(item * 2) }).collect()
     }
 
-    fn give_up(&self, why: String) -> String {
+    fn item_fault(&self, why: String) -> String {
         format!("given up: {why}")
     }
 
@@ -103,11 +105,16 @@ impl Rig {
         Self { scheduler, batches, verdicts, dropped: was_dropped }
     }
 
-    pub(crate) fn submit(&self, units: &[(u32, usize)], lane: Lane, deadline: Option<Instant>) -> Ticket<Scripted> {
-        let units: Vec<_> = units.iter().map(|(item, tokens)| Unit { item: *item, tokens: *tokens }).collect();
-        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
+    pub(crate) fn submit(
+        &self,
+        items: &[(u32, usize)],
+        lane: Lane,
+        deadline: Option<Instant>,
+    ) -> PendingResponse<Scripted> {
+        let items: Vec<_> = items.iter().map(|(item, tokens)| QueuedItem { item: *item, tokens: *tokens }).collect();
+        let tokens = items.iter().map(|item| item.tokens as u64).sum();
         let request = Request { deadline, priority: Priority { lane, attempt: 1 }, ..Request::of(tokens) };
-        self.scheduler.admit(request).unwrap().submit(units)
+        self.scheduler.admit(request).unwrap().submit(items)
     }
 
     /// The batch that now runs.

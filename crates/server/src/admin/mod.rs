@@ -26,7 +26,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::OnceCell};
 
-use crate::{auth::Keys, keeper::Keeper, metrics, metrics::Metrics, phase::Phase};
+use crate::{auth::Keys, metrics, metrics::Metrics, model_manager::ModelManager, phase::Phase};
 
 /// What the admin port looks at.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: Arc<Phase>,
     /// Set once models are loaded.
-    pub(crate) keeper: OnceCell<Arc<Keeper>>,
+    pub(crate) manager: OnceCell<Arc<ModelManager>>,
     /// Whether models may be loaded, swapped and unloaded.
     pub(crate) change_models: bool,
     /// Keys that whoever does so must show, if they must.
@@ -62,7 +62,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn scrape(State(admin): State<Arc<Admin>>) -> Response {
-    let models = admin.keeper.get().map(|keeper| keeper.registry().all()).unwrap_or_default();
+    let models = admin.manager.get().map(|manager| manager.registry().all()).unwrap_or_default();
     match admin.metrics.render(&models, admin.phase.ready().is_ok()) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::Admin;
 use crate::{
     config::ModelSpec,
-    keeper::Keeper,
+    model_manager::ModelManager,
     models::{ChangeError, Served},
 };
 
@@ -32,7 +32,7 @@ pub(super) fn router(change: bool) -> Router<Arc<Admin>> {
 
 /// One model as the list has it.
 #[derive(Serialize)]
-struct Shown {
+struct ModelRow {
     name: String,
     revision: String,
     state: &'static str,
@@ -44,7 +44,7 @@ struct Shown {
     max_length: u32,
 }
 
-impl Shown {
+impl ModelRow {
     fn of(served: &Served) -> Self {
         let about = served.describe();
         Self {
@@ -66,15 +66,15 @@ fn plain(name: &'static str, prefix: &str) -> &'static str {
 }
 
 /// A refusal: the code and one sentence.
-struct Refused(StatusCode, String);
+struct AdminRefusal(StatusCode, String);
 
-impl Refused {
+impl AdminRefusal {
     fn bad(message: impl Into<String>) -> Self {
-        Refused(StatusCode::BAD_REQUEST, message.into())
+        AdminRefusal(StatusCode::BAD_REQUEST, message.into())
     }
 }
 
-impl From<ChangeError> for Refused {
+impl From<ChangeError> for AdminRefusal {
     fn from(error: ChangeError) -> Self {
         let code = match error {
             ChangeError::Served(_) => StatusCode::CONFLICT,
@@ -83,89 +83,89 @@ impl From<ChangeError> for Refused {
             ChangeError::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         // With its causes: they name the file.
-        Refused(code, format!("{:#}", anyhow::Error::from(error)))
+        AdminRefusal(code, format!("{:#}", anyhow::Error::from(error)))
     }
 }
 
-impl axum::response::IntoResponse for Refused {
+impl axum::response::IntoResponse for AdminRefusal {
     fn into_response(self) -> Response {
-        let Refused(code, error) = self;
+        let AdminRefusal(code, error) = self;
         (code, Json(serde_json::json!({ "error": error }))).into_response()
     }
 }
 
 impl Admin {
     /// Whether one with these headers may change what is served; the log keeps the name.
-    fn may_change(&self, headers: &HeaderMap, what: &str) -> Result<(), Refused> {
+    fn may_change(&self, headers: &HeaderMap, what: &str) -> Result<(), AdminRefusal> {
         let Some(keys) = &self.keys else { return Ok(()) };
-        let name = keys.check(headers).map_err(|error| Refused(StatusCode::UNAUTHORIZED, error.to_string()))?;
+        let name = keys.check(headers).map_err(|error| AdminRefusal(StatusCode::UNAUTHORIZED, error.to_string()))?;
         tracing::info!(%name, what, "models are changed");
         Ok(())
     }
 
-    fn keeper(&self) -> Result<Arc<Keeper>, Refused> {
-        let starting = || Refused(StatusCode::SERVICE_UNAVAILABLE, "starting: models load".to_owned());
-        self.keeper.get().cloned().ok_or_else(starting)
+    fn manager(&self) -> Result<Arc<ModelManager>, AdminRefusal> {
+        let starting = || AdminRefusal(StatusCode::SERVICE_UNAVAILABLE, "starting: models load".to_owned());
+        self.manager.get().cloned().ok_or_else(starting)
     }
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<Shown>>, Refused> {
-    Ok(Json(admin.keeper()?.registry().all().iter().map(|served| Shown::of(served)).collect()))
+async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<ModelRow>>, AdminRefusal> {
+    Ok(Json(admin.manager()?.registry().all().iter().map(|served| ModelRow::of(served)).collect()))
 }
 
-type Sent = Result<Json<ModelSpec>, JsonRejection>;
+type SentSpec = Result<Json<ModelSpec>, JsonRejection>;
 
-fn checked(sent: Sent) -> Result<ModelSpec, Refused> {
-    let Json(mut spec) = sent.map_err(|rejection| Refused::bad(rejection.body_text()))?;
-    spec.finish().map_err(Refused::bad)?;
+fn checked(sent: SentSpec) -> Result<ModelSpec, AdminRefusal> {
+    let Json(mut spec) = sent.map_err(|rejection| AdminRefusal::bad(rejection.body_text()))?;
+    spec.finish().map_err(AdminRefusal::bad)?;
     Ok(spec)
 }
 
-async fn load(State(admin): State<Arc<Admin>>, headers: HeaderMap, sent: Sent) -> Result<Response, Refused> {
+async fn load(State(admin): State<Arc<Admin>>, headers: HeaderMap, sent: SentSpec) -> Result<Response, AdminRefusal> {
     admin.may_change(&headers, "load")?;
     let spec = checked(sent)?;
-    let keeper = admin.keeper()?;
-    let served = to_the_end(async move { keeper.load(&spec).await }).await?;
-    Ok((StatusCode::CREATED, Json(Shown::of(&served))).into_response())
+    let manager = admin.manager()?;
+    let served = to_the_end(async move { manager.load(&spec).await }).await?;
+    Ok((StatusCode::CREATED, Json(ModelRow::of(&served))).into_response())
 }
 
 async fn swap(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    sent: Sent,
-) -> Result<Json<Shown>, Refused> {
+    sent: SentSpec,
+) -> Result<Json<ModelRow>, AdminRefusal> {
     admin.may_change(&headers, "swap")?;
-    let Json(mut spec) = sent.map_err(|rejection| Refused::bad(rejection.body_text()))?;
+    let Json(mut spec) = sent.map_err(|rejection| AdminRefusal::bad(rejection.body_text()))?;
     if spec.name.is_empty() {
         spec.name.clone_from(&name);
     }
     let spec = checked(Ok(Json(spec)))?;
     if spec.name != name {
-        return Err(Refused::bad(format!("the path names {name:?}, the body {:?}", spec.name)));
+        return Err(AdminRefusal::bad(format!("the path names {name:?}, the body {:?}", spec.name)));
     }
-    let keeper = admin.keeper()?;
-    let served = to_the_end(async move { keeper.swap(&spec).await }).await?;
-    Ok(Json(Shown::of(&served)))
+    let manager = admin.manager()?;
+    let served = to_the_end(async move { manager.swap(&spec).await }).await?;
+    Ok(Json(ModelRow::of(&served)))
 }
 
 async fn unload(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, Refused> {
+) -> Result<StatusCode, AdminRefusal> {
     admin.may_change(&headers, "unload")?;
-    let keeper = admin.keeper()?;
-    to_the_end(async move { keeper.unload(&name).await }).await?;
+    let manager = admin.manager()?;
+    to_the_end(async move { manager.unload(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A change that was begun is finished, even when the one who asked hangs up.
 async fn to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
-) -> Result<T, Refused> {
+) -> Result<T, AdminRefusal> {
     match tokio::spawn(change).await {
         Ok(done) => Ok(done?),
-        Err(cut) => Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, format!("the change was cut short: {cut}"))),
+        Err(cut) => Err(AdminRefusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the change was cut short: {cut}"))),
     }
 }

@@ -1,8 +1,8 @@
-//! Every default of the server, with its reason. [`super::Config`] is built from these alone.
+//! Every default of the server, with its reason. [`super::ServerConfig`] is built from these alone.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Span;
+use super::ConfigDuration;
 
 /// Loopback: a server is not offered to a network by accident.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051);
@@ -58,7 +58,7 @@ pub const MAX_QUEUE_TOKENS: u64 = 1 << 20;
 
 /// Longest estimated wait: it outlasts any burst that people wait for. Bulk work comes back, and whoever set no deadline
 /// hears in time that the server is busy.
-pub const MAX_QUEUE_WAIT: Span = Span::secs(10);
+pub const MAX_QUEUE_WAIT: ConfigDuration = ConfigDuration::secs(10);
 
 /// Items in one request: far above any rerank list, low enough that per-item bookkeeping stays in
 /// the megabytes.
@@ -87,11 +87,11 @@ pub const LOG_FILTER: &str = "info";
 /// How long requests are still taken after a signal, for endpoint lists to catch up. None suits
 /// clients that watch health, as sortie-client does; behind a load balancer it is the time that one
 /// takes to notice, commonly 5 to 15 s.
-pub const DRAIN_GRACE: Span = Span::secs(0);
+pub const DRAIN_GRACE: ConfigDuration = ConfigDuration::secs(0);
 
 /// How long requests in flight may take once no more are taken. Orchestrators commonly kill 30 s
 /// after the signal: this and [`DRAIN_GRACE`] stay below.
-pub const DRAIN_TIMEOUT: Span = Span::secs(25);
+pub const DRAIN_TIMEOUT: ConfigDuration = ConfigDuration::secs(25);
 
 /// A few batches before the first caller's, so that the first estimates of waiting are measured.
 pub const WARM_UP: bool = true;
@@ -104,7 +104,7 @@ pub const REFLECTION: bool = true;
 
 /// How often files are looked at: certificates are changed days before they end, and a key that was
 /// withdrawn should not work for long.
-pub const RELOAD_INTERVAL: Span = Span::secs(10);
+pub const RELOAD_INTERVAL: ConfigDuration = ConfigDuration::secs(10);
 
 /// Connections open at once. An idle one takes about 20 KiB, one that sent large frames or stopped within its headers up
 /// to half a MiB; a thousand services with four each fit. `ulimit -n` must allow as many; the server raises its soft limit to the hard one.
@@ -119,23 +119,23 @@ pub const MAX_HEADER_BYTES: u32 = 16 << 10;
 
 /// Half an hour: long enough to cost nothing, short enough that clients behind a load balancer
 /// find new servers, and that withdrawn client certificates end.
-pub const MAX_CONNECTION_AGE: Span = Span::secs(1_800);
+pub const MAX_CONNECTION_AGE: ConfigDuration = ConfigDuration::secs(1_800);
 
 /// Longer than any sensible request.
-pub const MAX_CONNECTION_AGE_GRACE: Span = Span::secs(120);
+pub const MAX_CONNECTION_AGE_GRACE: ConfigDuration = ConfigDuration::secs(120);
 
 /// Silent connections are pinged this often, so that a dead peer is noticed before the usual
 /// five-minute idle cut of network boxes.
-pub const KEEPALIVE_INTERVAL: Span = Span::secs(60);
+pub const KEEPALIVE_INTERVAL: ConfigDuration = ConfigDuration::secs(60);
 
 /// A ping that is not answered for this long ends the connection (gRPC's own default).
-pub const KEEPALIVE_TIMEOUT: Span = Span::secs(20);
+pub const KEEPALIVE_TIMEOUT: ConfigDuration = ConfigDuration::secs(20);
 
 /// A handshake takes a few round trips; ten seconds are lost packets and a busy machine.
-pub const HANDSHAKE_TIMEOUT: Span = Span::secs(10);
+pub const HANDSHAKE_TIMEOUT: ConfigDuration = ConfigDuration::secs(10);
 
 /// The largest message at 20 Mbit/s.
-pub const REQUEST_READ_TIMEOUT: Span = Span::secs(30);
+pub const REQUEST_READ_TIMEOUT: ConfigDuration = ConfigDuration::secs(30);
 
 /// A peer that takes less than a kilobyte in this time is not reading.
-pub const RESPONSE_WRITE_TIMEOUT: Span = Span::secs(60);
+pub const RESPONSE_WRITE_TIMEOUT: ConfigDuration = ConfigDuration::secs(60);

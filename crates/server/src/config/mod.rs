@@ -1,15 +1,15 @@
 //! Configuration: one struct for flags, environment (`SORTIE_*`) and a TOML
 //! file, in that order of precedence, over the defaults of [`defaults`].
 //!
-//! The file is read into a [`Config`] first, then flags and environment are
-//! laid over it: clap updates only what was given. [`Config::validate`] names the
+//! The file is read into a [`ServerConfig`] first, then flags and environment are
+//! laid over it: clap updates only what was given. [`ServerConfig::validate`] names the
 //! field that is wrong. `--print-config` prints the result, which is itself a
 //! valid file.
 
 pub mod defaults;
+mod duration;
 mod model_spec;
 mod settings;
-mod span;
 mod validate;
 
 use std::{
@@ -19,11 +19,11 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
+pub use duration::ConfigDuration;
 pub use model_spec::{ModelSpec, PoolingName, Source};
-pub use settings::{Config, LogFormat};
-pub use span::Span;
+pub use settings::{LogFormat, ServerConfig};
 
-/// The command line: [`Config`] and what steers it.
+/// The command line: [`ServerConfig`] and what steers it.
 #[derive(Debug, Parser)]
 #[command(name = "sortie-server", version, about = "gRPC model server for encoder transformers")]
 struct CommandLine {
@@ -34,14 +34,14 @@ struct CommandLine {
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
-    settings: Config,
+    settings: ServerConfig,
 }
 
 /// What the command line asked for.
 #[derive(Debug)]
 pub enum Invocation {
     /// Serve with this configuration.
-    Serve(Box<Config>),
+    Serve(Box<ServerConfig>),
     /// Print this and exit: the merged configuration, or clap's help or version.
     Print(String),
 }
@@ -49,7 +49,7 @@ pub enum Invocation {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum ServerConfigError {
     /// A flag or an environment variable is wrong.
     #[error(transparent)]
     Command(#[from] clap::Error),
@@ -82,10 +82,10 @@ pub enum ConfigError {
     Print(#[from] toml::ser::Error),
 }
 
-impl ConfigError {
+impl ServerConfigError {
     /// A value that makes no sense.
     fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        ConfigError::Invalid { field: field.into(), message: message.into() }
+        ServerConfigError::Invalid { field: field.into(), message: message.into() }
     }
 }
 
@@ -93,7 +93,7 @@ impl ConfigError {
 ///
 /// # Errors
 /// When any of them is wrong; the error names the flag, file or field.
-pub fn read<I, T>(args: I) -> Result<Invocation, ConfigError>
+pub fn read<I, T>(args: I) -> Result<Invocation, ServerConfigError>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -104,7 +104,7 @@ where
         Err(e) => return Err(e.into()),
     };
     let file = matches.get_one::<PathBuf>("config");
-    let settings = file.map_or_else(|| Ok(Config::default()), |path| Config::from_file(path))?;
+    let settings = file.map_or_else(|| Ok(ServerConfig::default()), |path| ServerConfig::from_file(path))?;
     let mut line = CommandLine { config: None, print_config: false, settings };
     line.update_from_arg_matches(&matches)?;
     let mut config = line.settings;
@@ -113,14 +113,14 @@ where
         return Ok(Invocation::Print(toml::to_string(&config)?));
     }
     if config.models.is_empty() {
-        return Err(ConfigError::invalid("model", "no model is given; say --model name=path"));
+        return Err(ServerConfigError::invalid("model", "no model is given; say --model name=path"));
     }
     Ok(Invocation::Serve(Box::new(config)))
 }
 
 /// The command with each default shown in its help.
-fn command() -> Result<clap::Command, ConfigError> {
-    let values = toml::Table::try_from(Config::default())?;
+fn command() -> Result<clap::Command, ServerConfigError> {
+    let values = toml::Table::try_from(ServerConfig::default())?;
     Ok(CommandLine::command_for_update().mut_args(|arg| {
         let Some(value) = values.get(arg.get_id().as_str()).filter(|v| !v.is_array()) else { return arg };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -129,15 +129,15 @@ fn command() -> Result<clap::Command, ConfigError> {
     }))
 }
 
-impl Config {
+impl ServerConfig {
     /// Reads a TOML file; what it leaves out has its default.
     ///
     /// # Errors
     /// When the file cannot be read, is no TOML or has an unknown key.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|e| ConfigError::Parse { path: path.to_owned(), source: Box::new(e) })
+    pub fn from_file(path: &Path) -> Result<Self, ServerConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ServerConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|e| ServerConfigError::Parse { path: path.to_owned(), source: Box::new(e) })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::{ModelSpec, Span, defaults};
+use super::{ConfigDuration, ModelSpec, defaults};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum LogFormat {
 /// the environment (`SORTIE_` and upper case).
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct ServerConfig {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "SORTIE_LISTEN", value_name = "ADDR")]
     pub listen: SocketAddr,
@@ -65,7 +65,7 @@ pub struct Config {
     pub tls_client_ca: Option<PathBuf>,
     /// How often files of keys and certificates are looked at for changes; SIGHUP looks at once
     #[arg(long, env = "SORTIE_RELOAD_INTERVAL", value_name = "TIME")]
-    pub reload_interval: Span,
+    pub reload_interval: ConfigDuration,
     /// Connections open at once; more are closed as they come
     #[arg(long, env = "SORTIE_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: u32,
@@ -77,25 +77,25 @@ pub struct Config {
     pub max_header_bytes: u32,
     /// Age, ± a tenth, at which a connection is asked to end with GOAWAY; 0s is never
     #[arg(long, env = "SORTIE_MAX_CONNECTION_AGE", value_name = "TIME")]
-    pub max_connection_age: Span,
+    pub max_connection_age: ConfigDuration,
     /// How long an aged connection may finish its requests before it is cut
     #[arg(long, env = "SORTIE_MAX_CONNECTION_AGE_GRACE", value_name = "TIME")]
-    pub max_connection_age_grace: Span,
+    pub max_connection_age_grace: ConfigDuration,
     /// How often a silent connection is pinged; 0s is never
     #[arg(long, env = "SORTIE_KEEPALIVE_INTERVAL", value_name = "TIME")]
-    pub keepalive_interval: Span,
+    pub keepalive_interval: ConfigDuration,
     /// How long a ping may stay unanswered before its connection is cut
     #[arg(long, env = "SORTIE_KEEPALIVE_TIMEOUT", value_name = "TIME")]
-    pub keepalive_timeout: Span,
+    pub keepalive_timeout: ConfigDuration,
     /// How long a new connection may take to finish TLS, and then to open HTTP/2
     #[arg(long, env = "SORTIE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
-    pub handshake_timeout: Span,
+    pub handshake_timeout: ConfigDuration,
     /// How long a request's message may take to come; 0s is for ever
     #[arg(long, env = "SORTIE_REQUEST_READ_TIMEOUT", value_name = "TIME")]
-    pub request_read_timeout: Span,
+    pub request_read_timeout: ConfigDuration,
     /// How long a connection with an answer to take may take nothing before it is cut; 0s is for ever
     #[arg(long, env = "SORTIE_RESPONSE_WRITE_TIMEOUT", value_name = "TIME")]
-    pub response_write_timeout: Span,
+    pub response_write_timeout: ConfigDuration,
     /// Devices to run on: cpu, cuda:N, several separated by commas, or cuda:all
     #[arg(long, env = "SORTIE_DEVICE")]
     pub device: String,
@@ -129,7 +129,7 @@ pub struct Config {
     pub max_queue_tokens: u64,
     /// Longest estimated wait that a request is taken with, with or without a deadline; a queue that stands is held shorter
     #[arg(long, env = "SORTIE_MAX_QUEUE_WAIT", value_name = "TIME")]
-    pub max_queue_wait: Span,
+    pub max_queue_wait: ConfigDuration,
     /// Items in one request
     #[arg(long, env = "SORTIE_MAX_ITEMS", value_name = "N")]
     pub max_items: u32,
@@ -160,10 +160,10 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// How long requests are still taken after a stop signal, with health already saying no
     #[arg(long, env = "SORTIE_DRAIN_GRACE", value_name = "TIME")]
-    pub drain_grace: Span,
+    pub drain_grace: ConfigDuration,
     /// How long requests in flight may take once no more are taken
     #[arg(long, env = "SORTIE_DRAIN_TIMEOUT", value_name = "TIME")]
-    pub drain_timeout: Span,
+    pub drain_timeout: ConfigDuration,
     /// Run a few batches of each model before serving
     #[arg(long, env = "SORTIE_WARM_UP", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub warm_up: bool,
@@ -181,9 +181,9 @@ pub struct Config {
     pub models: Vec<ModelSpec>,
 }
 
-impl Default for Config {
+impl Default for ServerConfig {
     fn default() -> Self {
-        Config {
+        ServerConfig {
             listen: defaults::LISTEN,
             addr_file: None,
             admin: None,

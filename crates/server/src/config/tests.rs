@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn serve(args: &[&str]) -> Config {
+fn serve(args: &[&str]) -> ServerConfig {
     let all = [&["sortie-server"], args].concat();
     match read(all).unwrap() {
         Invocation::Serve(config) => *config,
@@ -30,7 +30,7 @@ fn clap_accepts_the_definition() {
 #[test]
 fn defaults_fill_what_is_not_given() {
     let c = serve(&["--model", "m=/x"]);
-    assert_eq!(c, Config { models: c.models.clone(), ..Config::default() });
+    assert_eq!(c, ServerConfig { models: c.models.clone(), ..ServerConfig::default() });
     assert_eq!(c.listen, defaults::LISTEN);
 }
 
@@ -130,7 +130,7 @@ fn an_unknown_key_of_the_file_is_named_with_the_file() {
 #[test]
 fn the_document_has_a_row_for_every_setting_with_its_default() {
     let document = include_str!("../../../../docs/configuration.md");
-    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    let defaults = toml::Table::try_from(ServerConfig::default()).unwrap();
     for arg in command().unwrap().get_arguments() {
         let id = arg.get_id().as_str();
         if ["help", "version", "print_config", "config"].contains(&id) {

@@ -2,14 +2,14 @@
 
 use sortie_engine::{Device, DeviceError, DeviceSet, Gelu, Precision};
 
-use super::{Config, ConfigError, defaults};
+use super::{ServerConfig, ServerConfigError, defaults};
 
-impl Config {
+impl ServerConfig {
     /// Fills in names of models and checks every field.
     ///
     /// # Errors
     /// Names the first field that makes no sense.
-    pub fn validate(&mut self) -> Result<(), ConfigError> {
+    pub fn validate(&mut self) -> Result<(), ServerConfigError> {
         let devices = self.devices()?;
         self.precision()?;
         self.gelu()?;
@@ -26,24 +26,24 @@ impl Config {
         ];
         for (field, value) in above_zero {
             if value == 0 {
-                return Err(ConfigError::invalid(field, "must be above 0"));
+                return Err(ServerConfigError::invalid(field, "must be above 0"));
             }
         }
         // gRPC frames carry their length in 32 bits.
         if self.max_message_bytes > u64::from(u32::MAX) {
-            return Err(ConfigError::invalid("max_message_bytes", format!("must be at most {}", u32::MAX)));
+            return Err(ServerConfigError::invalid("max_message_bytes", format!("must be at most {}", u32::MAX)));
         }
         if self.max_text_bytes > self.max_message_bytes {
-            return Err(ConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
+            return Err(ServerConfigError::invalid("max_text_bytes", "must be at most max_message_bytes"));
         }
         if self.max_connection_bytes < self.max_message_bytes {
-            return Err(ConfigError::invalid("max_connection_bytes", "must be at least max_message_bytes"));
+            return Err(ServerConfigError::invalid("max_connection_bytes", "must be at least max_message_bytes"));
         }
         if self.max_queue_tokens < u64::from(self.batch_tokens(&devices, None)) {
-            return Err(ConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
+            return Err(ServerConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));
         }
         if self.replica.chars().any(char::is_control) {
-            return Err(ConfigError::invalid("replica", "must have no control characters"));
+            return Err(ServerConfigError::invalid("replica", "must have no control characters"));
         }
         for (field, time) in [
             ("reload_interval", self.reload_interval),
@@ -52,16 +52,16 @@ impl Config {
             ("handshake_timeout", self.handshake_timeout),
         ] {
             if time.some().is_none() {
-                return Err(ConfigError::invalid(field, "must be above 0s"));
+                return Err(ServerConfigError::invalid(field, "must be above 0s"));
             }
         }
         self.check_security()?;
         for (i, model) in self.models.iter_mut().enumerate() {
-            model.finish().map_err(|message| ConfigError::invalid(format!("model[{i}]"), message))?;
+            model.finish().map_err(|message| ServerConfigError::invalid(format!("model[{i}]"), message))?;
         }
         for (i, model) in self.models.iter().enumerate() {
             if self.models[..i].iter().any(|other| other.name == model.name) {
-                return Err(ConfigError::invalid(
+                return Err(ServerConfigError::invalid(
                     format!("model[{i}]"),
                     format!("the name {:?} is given twice; say name=path", model.name),
                 ));
@@ -71,18 +71,18 @@ impl Config {
     }
 
     /// The devices that models run on.
-    pub(crate) fn devices(&self) -> Result<DeviceSet, ConfigError> {
-        self.device.parse().map_err(|e: DeviceError| ConfigError::invalid("device", e.to_string()))
+    pub(crate) fn devices(&self) -> Result<DeviceSet, ServerConfigError> {
+        self.device.parse().map_err(|e: DeviceError| ServerConfigError::invalid("device", e.to_string()))
     }
 
     /// How GELU is computed on GPUs.
-    pub(crate) fn gelu(&self) -> Result<Gelu, ConfigError> {
-        self.gelu.parse().map_err(|e: String| ConfigError::invalid("gelu", e))
+    pub(crate) fn gelu(&self) -> Result<Gelu, ServerConfigError> {
+        self.gelu.parse().map_err(|e: String| ServerConfigError::invalid("gelu", e))
     }
 
     /// Number format of native models on GPUs.
-    pub(crate) fn precision(&self) -> Result<Precision, ConfigError> {
-        self.precision.parse().map_err(|e: String| ConfigError::invalid("precision", e))
+    pub(crate) fn precision(&self) -> Result<Precision, ServerConfigError> {
+        self.precision.parse().map_err(|e: String| ServerConfigError::invalid("precision", e))
     }
 
     /// Tokens in one batch: those set, else what suits the devices and a model with so many weights in its layers.
@@ -98,19 +98,19 @@ impl Config {
     }
 
     /// Settings of TLS and keys that need one another.
-    fn check_security(&self) -> Result<(), ConfigError> {
+    fn check_security(&self) -> Result<(), ServerConfigError> {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
-            return Err(ConfigError::invalid("tls_cert", "goes together with tls_key; give both or neither"));
+            return Err(ServerConfigError::invalid("tls_cert", "goes together with tls_key; give both or neither"));
         }
         if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
-            return Err(ConfigError::invalid("tls_client_ca", "needs tls_cert and tls_key"));
+            return Err(ServerConfigError::invalid("tls_client_ca", "needs tls_cert and tls_key"));
         }
         if self.admin_models && self.admin.is_none() {
-            return Err(ConfigError::invalid("admin_models", "needs admin, the port it is about"));
+            return Err(ServerConfigError::invalid("admin_models", "needs admin, the port it is about"));
         }
         let open = self.admin.is_some_and(|address| !address.ip().is_loopback());
         if self.admin_models && open && self.admin_keys.is_none() {
-            return Err(ConfigError::invalid(
+            return Err(ServerConfigError::invalid(
                 "admin_models",
                 "needs admin_keys where admin is no loopback address: whoever reaches the port could change models",
             ));

@@ -19,13 +19,13 @@ use tonic::body::Body;
 
 /// Bytes of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct ByteCounters {
     read: AtomicU64,
     written: AtomicU64,
-    unsent: AtomicU64,
+    pending: AtomicU64,
 }
 
-impl Flow {
+impl ByteCounters {
     /// Bytes that came.
     pub(super) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -37,42 +37,42 @@ impl Flow {
     }
 
     /// Bytes of answers that wait for the peer to take them.
-    pub(super) fn unsent(&self) -> u64 {
-        self.unsent.load(Ordering::Relaxed)
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
     }
 }
 
 /// A socket whose bytes are counted.
 #[derive(Debug)]
-pub(super) struct Counted<T> {
+pub(super) struct CountedIo<T> {
     inner: T,
-    flow: Arc<Flow>,
+    counters: Arc<ByteCounters>,
 }
 
-impl<T> Counted<T> {
-    pub(super) fn new(inner: T, flow: Arc<Flow>) -> Self {
-        Self { inner, flow }
+impl<T> CountedIo<T> {
+    pub(super) fn new(inner: T, counters: Arc<ByteCounters>) -> Self {
+        Self { inner, counters }
     }
 
     fn wrote(&self, outcome: io::Result<usize>) -> io::Result<usize> {
         if let Ok(n) = outcome {
-            self.flow.written.fetch_add(n as u64, Ordering::Relaxed);
+            self.counters.written.fetch_add(n as u64, Ordering::Relaxed);
         }
         outcome
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for CountedIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let outcome = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer));
         let came = buffer.filled().len().saturating_sub(before);
-        self.flow.read.fetch_add(came as u64, Ordering::Relaxed);
+        self.counters.read.fetch_add(came as u64, Ordering::Relaxed);
         Poll::Ready(outcome)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for CountedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
         Poll::Ready(self.wrote(outcome))
@@ -101,29 +101,29 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
 }
 
 /// Bytes of an answer, unsent until dropped.
-struct Unsent {
+struct PendingBytes {
     bytes: Bytes,
-    flow: Arc<Flow>,
+    counters: Arc<ByteCounters>,
 }
 
-impl AsRef<[u8]> for Unsent {
+impl AsRef<[u8]> for PendingBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Unsent {
+impl Drop for PendingBytes {
     fn drop(&mut self) {
-        self.flow.unsent.fetch_sub(self.bytes.remaining() as u64, Ordering::Relaxed);
+        self.counters.pending.fetch_sub(self.bytes.remaining() as u64, Ordering::Relaxed);
     }
 }
 
 /// The body, with its bytes counted as unsent until the transport lets go of them.
-pub(super) fn counted(body: Body, flow: Arc<Flow>) -> Body {
+pub(super) fn counted(body: Body, counters: Arc<ByteCounters>) -> Body {
     Body::new(body.map_frame(move |frame| match frame.into_data() {
         Ok(bytes) => {
-            flow.unsent.fetch_add(bytes.remaining() as u64, Ordering::Relaxed);
-            Frame::data(Bytes::from_owner(Unsent { bytes, flow: Arc::clone(&flow) }))
+            counters.pending.fetch_add(bytes.remaining() as u64, Ordering::Relaxed);
+            Frame::data(Bytes::from_owner(PendingBytes { bytes, counters: Arc::clone(&counters) }))
         }
         Err(frame) => frame,
     }))
@@ -137,28 +137,28 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_counted_both_ways() {
-        let flow = Arc::new(Flow::default());
+        let counters = Arc::new(ByteCounters::default());
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = Counted::new(near, Arc::clone(&flow));
+        let mut near = CountedIo::new(near, Arc::clone(&counters));
         near.write_all(b"12345").await.unwrap();
         far.write_all(b"123").await.unwrap();
         let mut three = [0; 3];
         near.read_exact(&mut three).await.unwrap();
-        assert_eq!((flow.read(), flow.written()), (3, 5));
+        assert_eq!((counters.read(), counters.written()), (3, 5));
     }
 
     #[tokio::test]
     async fn an_answer_is_unsent_until_the_transport_drops_it() {
-        let flow = Arc::new(Flow::default());
+        let counters = Arc::new(ByteCounters::default());
         let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"answer")));
-        let mut body = counted(body, Arc::clone(&flow));
+        let mut body = counted(body, Arc::clone(&counters));
         let frame = body.frame().await.unwrap().unwrap();
-        assert_eq!(flow.unsent(), 6);
+        assert_eq!(counters.pending(), 6);
         let held = frame.into_data().unwrap();
         let half = held.slice(3..);
         drop(held);
-        assert_eq!((flow.unsent(), &half[..]), (6, &b"wer"[..]));
+        assert_eq!((counters.pending(), &half[..]), (6, &b"wer"[..]));
         drop(half);
-        assert_eq!(flow.unsent(), 0);
+        assert_eq!(counters.pending(), 0);
     }
 }

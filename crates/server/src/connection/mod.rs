@@ -17,7 +17,7 @@ mod serve;
 use std::{net::SocketAddr, time::Duration};
 
 pub(crate) use self::accept::accept;
-use crate::config::Config;
+use crate::config::ServerConfig;
 
 /// Age of a connection is drawn from its setting ± this share, so that a fleet of clients that
 /// connected together does not come back together (gRFC A9 asks for a tenth).
@@ -40,7 +40,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Those of the configuration.
-    pub(crate) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &ServerConfig) -> Self {
         Self {
             max_connections: config.max_connections,
             max_streams: config.max_concurrent_streams,
@@ -75,10 +75,10 @@ mod tests {
         #[test]
         fn ages_are_spread_by_a_tenth_either_way(draw in 0.0f64..=1.0) {
             let hour = Duration::from_secs(3_600);
-            let config = Config { max_connection_age: crate::config::Span(hour), ..Config::default() };
+            let config = ServerConfig { max_connection_age: crate::config::ConfigDuration(hour), ..ServerConfig::default() };
             let age = Limits::of(&config).jittered_age(draw).unwrap();
             prop_assert!(age >= hour.mul_f64(0.9) && age <= hour.mul_f64(1.1), "{age:?}");
-            let off = Config { max_connection_age: crate::config::Span::secs(0), ..Config::default() };
+            let off = ServerConfig { max_connection_age: crate::config::ConfigDuration::secs(0), ..ServerConfig::default() };
             prop_assert_eq!(Limits::of(&off).jittered_age(draw), None);
         }
     }

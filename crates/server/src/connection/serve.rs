@@ -18,9 +18,9 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     Limits, Peer,
-    io::{Counted, Flow, counted},
+    io::{ByteCounters, CountedIo, counted},
 };
-use crate::held::ConnectionBytes;
+use crate::memory::ConnectionMemory;
 
 /// Bytes that open every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE_BYTES: u64 = 24;
@@ -56,9 +56,9 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let flow = Arc::new(Flow::default());
-    let of_answers = Arc::clone(&flow);
-    let bytes = ConnectionBytes::new(limits.max_bytes);
+    let counters = Arc::new(ByteCounters::default());
+    let of_answers = Arc::clone(&counters);
+    let bytes = ConnectionMemory::new(limits.max_bytes);
     let service = service
         .map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
@@ -66,7 +66,7 @@ where
             request.map(Body::new)
         })
         .map_response(move |response: Response<Body>| response.map(|body| counted(body, Arc::clone(&of_answers))));
-    let io = TokioIo::new(Counted::new(io, Arc::clone(&flow)));
+    let io = TokioIo::new(CountedIo::new(io, Arc::clone(&counters)));
     let mut connection = pin!(builder(limits).serve_connection(io, TowerToHyperService::new(service)));
 
     let begun = Instant::now();
@@ -74,9 +74,9 @@ where
     let mut preface = pin!(sleep_until(begun + limits.handshake_timeout));
     let mut old = pin!(sleep_until(limits.jittered_age(rand::random()).map_or(far, |age| begun + age)));
     let mut too_old = pin!(sleep_until(far));
-    let mut look = pin!(sleep_until(limits.stall_timeout.map_or(far, |time| begun + time)));
+    let mut stall_check = pin!(sleep_until(limits.stall_timeout.map_or(far, |time| begun + time)));
     let (mut opened, mut aged, mut draining) = (false, false, false);
-    let mut seen = Seen::default();
+    let mut progress = Progress::default();
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -92,7 +92,7 @@ where
             }
             () = preface.as_mut(), if !opened => {
                 opened = true;
-                if flow.read() < PREFACE_BYTES {
+                if counters.read() < PREFACE_BYTES {
                     return "stalled";
                 }
             }
@@ -106,12 +106,12 @@ where
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = look.as_mut() => {
+            () = stall_check.as_mut() => {
                 let Some(time) = limits.stall_timeout else { continue };
-                if seen.stalled(&flow) {
+                if progress.stalled(&counters) {
                     return "stalled";
                 }
-                look.as_mut().reset(Instant::now() + time);
+                stall_check.as_mut().reset(Instant::now() + time);
             }
         }
     }
@@ -122,15 +122,15 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A connection at the last look.
 #[derive(Debug, Default)]
-struct Seen {
+struct Progress {
     written: u64,
     waiting: bool,
 }
 
-impl Seen {
+impl Progress {
     /// Whether an answer waited at both looks and hardly a byte went between them.
-    fn stalled(&mut self, flow: &Flow) -> bool {
-        let now = Seen { written: flow.written(), waiting: flow.unsent() > 0 };
+    fn stalled(&mut self, counters: &ByteCounters) -> bool {
+        let now = Progress { written: counters.written(), waiting: counters.pending() > 0 };
         let stalled = self.waiting && now.waiting && now.written - self.written < LEAST_TAKEN_BYTES;
         *self = now;
         stalled

@@ -9,9 +9,9 @@ use super::*;
 const S: Duration = Duration::from_millis(1500);
 
 /// (error, code, reason, field, pushback)
-type Line = (ServeError, Code, &'static str, Option<&'static str>, Option<&'static str>);
+type RefusalCase = (ServeError, Code, &'static str, Option<&'static str>, Option<&'static str>);
 
-fn table() -> Vec<Line> {
+fn table() -> Vec<RefusalCase> {
     use Code as C;
     use ServeError as E;
     let text = || "x".to_owned();

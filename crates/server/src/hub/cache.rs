@@ -11,9 +11,9 @@ use std::{
 };
 
 use super::{
-    Fetched,
+    LocalModel,
     error::HubError,
-    files::{self, Choice, INDEX, MODULES},
+    files::{self, FormatChoice, INDEX, MODULES},
 };
 
 /// The folder of one repository.
@@ -32,7 +32,7 @@ pub(super) fn is_commit(revision: &str) -> bool {
 }
 
 /// What is cached whole of a revision.
-pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool) -> Option<Fetched> {
+pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool) -> Option<LocalModel> {
     let commit = if is_commit(revision) {
         revision.to_owned()
     } else {
@@ -46,7 +46,7 @@ pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool
     let listing = listing(&folder);
     let model_type = model_type(&folder, name).ok()?;
     let shards = shards(&folder, name).ok()?;
-    let choice = Choice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
+    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
     files::weights(name, &listing, choice).ok()?;
     if !is_whole(cache, name, &commit, &folder, &listing) {
         tracing::warn!(
@@ -56,7 +56,7 @@ pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool
         );
         return None;
     }
-    Some(Fetched { folder, commit })
+    Some(LocalModel { folder, commit })
 }
 
 /// Where the mark of a whole snapshot lies.

@@ -70,7 +70,7 @@ fn is_module(folder: &str) -> bool {
 
 /// What decides between safetensors and ONNX.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Choice<'a> {
+pub(super) struct FormatChoice<'a> {
     /// `model_type` of the configuration, if it says.
     pub(super) model_type: Option<&'a str>,
     /// Files that the shard index names.
@@ -81,7 +81,11 @@ pub(super) struct Choice<'a> {
 
 /// The weights of a listing: safetensors where the engine serves them natively,
 /// else an ONNX export with its external data.
-pub(super) fn weights(name: &str, listing: &BTreeSet<String>, choice: Choice<'_>) -> Result<Vec<String>, HubError> {
+pub(super) fn weights(
+    name: &str,
+    listing: &BTreeSet<String>,
+    choice: FormatChoice<'_>,
+) -> Result<Vec<String>, HubError> {
     let safetensors = safetensors(listing, choice.shards);
     let onnx = onnx(listing);
     let unknown = choice.model_type.filter(|kind| !native_model_types().any(|native| native == *kind));
@@ -124,7 +128,7 @@ mod tests {
 
     fn choose(paths: &[&str], model_type: Option<&str>, shards: &[&str]) -> Result<Vec<String>, HubError> {
         let shards: Vec<String> = shards.iter().map(|s| (*s).to_owned()).collect();
-        weights("org/name", &listing(paths), Choice { model_type, shards: &shards, prefer_onnx: false })
+        weights("org/name", &listing(paths), FormatChoice { model_type, shards: &shards, prefer_onnx: false })
     }
 
     #[test]
@@ -162,7 +166,7 @@ mod tests {
         assert_eq!(choose(&both, Some("bert"), &[]).unwrap(), ["model.safetensors"]);
         assert_eq!(choose(&both, None, &[]).unwrap(), ["model.safetensors"]);
         assert_eq!(choose(&both, Some("modernbert"), &[]).unwrap(), ["onnx/model.onnx"]);
-        let wanted = Choice { model_type: Some("bert"), shards: &[], prefer_onnx: true };
+        let wanted = FormatChoice { model_type: Some("bert"), shards: &[], prefer_onnx: true };
         assert_eq!(weights("org/name", &listing(&both), wanted).unwrap(), ["onnx/model.onnx"]);
     }
 

@@ -24,8 +24,8 @@ use hf_hub::{HFClient, HFError, HFRepository, RepoTypeModel, repository::RepoTre
 pub use error::HubError;
 pub(crate) use options::HubOptions;
 
-use files::Choice;
-use progress::Bar;
+use files::FormatChoice;
+use progress::DownloadBar;
 
 /// The branch that is meant when none is named.
 pub(crate) const DEFAULT_REVISION: &str = "main";
@@ -35,7 +35,7 @@ const PARALLEL_FILES: usize = 4;
 
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fetched {
+pub(crate) struct LocalModel {
     /// Its folder.
     pub(crate) folder: PathBuf,
     /// The commit it is of.
@@ -43,7 +43,7 @@ pub(crate) struct Fetched {
 }
 
 /// Bytes of each file of a repository.
-type Listing = BTreeMap<String, u64>;
+type RepoFiles = BTreeMap<String, u64>;
 
 /// Fetches `name` (`org/repo`) at `revision` (branch, tag or commit; `main` if
 /// none is given) unless it is cached. Online, a branch is followed to its newest
@@ -51,7 +51,7 @@ type Listing = BTreeMap<String, u64>;
 ///
 /// # Errors
 /// A [`HubError`] that says what to do.
-pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptions) -> Result<Fetched, HubError> {
+pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptions) -> Result<LocalModel, HubError> {
     let bad_name = || HubError::BadName { name: name.to_owned() };
     let (owner, repo) = options::split(name).ok_or_else(bad_name)?;
     let revision = revision.unwrap_or(DEFAULT_REVISION);
@@ -82,7 +82,7 @@ pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptio
     if !cache::is_commit(revision) {
         cache::write_ref(&store, name, revision, &commit)?;
     }
-    Ok(Fetched { folder, commit })
+    Ok(LocalModel { folder, commit })
 }
 
 /// The commit that a revision stands for.
@@ -127,13 +127,13 @@ async fn download(
     fetch_all(model, &folder, name, commit, &listing, files::small(listing.keys().map(String::as_str))).await?;
     let model_type = cache::model_type(&folder, name)?;
     let shards = cache::shards(&folder, name)?;
-    let choice = Choice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
+    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
     let weights = files::weights(name, &listing.keys().cloned().collect(), choice)?;
     fetch_all(model, &folder, name, commit, &listing, weights).await?;
     Ok(folder)
 }
 
-async fn list(model: &HFRepository<RepoTypeModel>, commit: &str) -> Result<Listing, HFError> {
+async fn list(model: &HFRepository<RepoTypeModel>, commit: &str) -> Result<RepoFiles, HFError> {
     let entries = model.list_tree().revision(commit).recursive(true).send()?;
     let files = entries.try_filter_map(async |entry| {
         Ok(match entry {
@@ -150,7 +150,7 @@ async fn fetch_all(
     folder: &Path,
     name: &str,
     commit: &str,
-    listing: &Listing,
+    listing: &RepoFiles,
     mut paths: Vec<String>,
 ) -> Result<(), HubError> {
     let size = |path: &str| listing.get(path).copied().unwrap_or(0);
@@ -165,7 +165,7 @@ async fn fetch_all(
     if paths.is_empty() {
         return Ok(());
     }
-    let bar = Bar::new(name, paths.iter().map(|path| size(path)).sum());
+    let bar = DownloadBar::new(name, paths.iter().map(|path| size(path)).sum());
     let fetches = paths.iter().map(|path| {
         let progress = bar.file(path);
         async move {

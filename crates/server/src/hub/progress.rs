@@ -13,12 +13,12 @@ const TEMPLATE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {
 
 /// The bar of one fetch.
 #[derive(Debug)]
-pub(super) struct Bar {
+pub(super) struct DownloadBar {
     bar: ProgressBar,
     files: Arc<Mutex<HashMap<String, u64>>>,
 }
 
-impl Bar {
+impl DownloadBar {
     /// A bar for `total` bytes of `name`; hidden where stderr is no terminal.
     pub(super) fn new(name: &str, total: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
@@ -33,23 +33,23 @@ impl Bar {
 
     /// What reports on one file.
     pub(super) fn file(&self, path: &str) -> Progress {
-        Progress::new(File { bar: self.bar.clone(), files: Arc::clone(&self.files), path: path.to_owned() })
+        Progress::new(FileProgress { bar: self.bar.clone(), files: Arc::clone(&self.files), path: path.to_owned() })
     }
 }
 
-impl Drop for Bar {
+impl Drop for DownloadBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-struct File {
+struct FileProgress {
     bar: ProgressBar,
     files: Arc<Mutex<HashMap<String, u64>>>,
     path: String,
 }
 
-impl ProgressHandler for File {
+impl ProgressHandler for FileProgress {
     fn on_progress(&self, event: &ProgressEvent) {
         let ProgressEvent::Download(event) = event else { return };
         let done = match event {
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn bytes_count_once() {
-        let bar = Bar::new("org/name", 100);
-        let file = File { bar: bar.bar.clone(), files: Arc::clone(&bar.files), path: "a".to_owned() };
+        let bar = DownloadBar::new("org/name", 100);
+        let file = FileProgress { bar: bar.bar.clone(), files: Arc::clone(&bar.files), path: "a".to_owned() };
         let event = |bytes_completed| {
             ProgressEvent::Download(DownloadEvent::AggregateProgress {
                 bytes_completed,

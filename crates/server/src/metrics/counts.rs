@@ -5,31 +5,31 @@ use std::collections::HashMap;
 use prometheus::{CounterVec, IntCounterVec};
 use sortie_scheduler::Counts;
 
-use super::make::Make;
+use super::registrar::MetricRegistrar;
 
 /// Reads one figure.
-type Read = fn(&Counts) -> u64;
+type ReadCount = fn(&Counts) -> u64;
 
 /// How one figure of [`Counts`] becomes a time series: its metric, its label besides the model, and
 /// where it is read.
-type Row = (IntCounterVec, Option<&'static str>, Read);
+type CounterRow = (IntCounterVec, Option<&'static str>, ReadCount);
 
 /// The same for microseconds, told in seconds.
-type Seconds = (CounterVec, Read);
+type Seconds = (CounterVec, ReadCount);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct CountMetrics {
-    rows: Vec<Row>,
+    rows: Vec<CounterRow>,
     seconds: Vec<Seconds>,
     /// What was added of each model so far, and the epoch of its scheduler.
     seen: HashMap<String, (u64, Counts)>,
 }
 
 impl CountMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
-        let mut rows: Vec<Row> = Vec::new();
-        let mut by = |name, help, label, values: &[(&'static str, Read)]| {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
+        let mut rows: Vec<CounterRow> = Vec::new();
+        let mut by = |name, help, label, values: &[(&'static str, ReadCount)]| {
             let metric = make.counters(name, help, &["model", label])?;
             rows.extend(values.iter().map(|(value, read)| (metric.clone(), Some(*value), *read)));
             Ok::<_, prometheus::Error>(())
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn counts_only_grow_over_scrapes_and_swaps() {
         let registry = prometheus::Registry::new();
-        let mut metrics = CountMetrics::new(&Make(&registry)).unwrap();
+        let mut metrics = CountMetrics::new(&MetricRegistrar(&registry)).unwrap();
         let counts = |answered, wasted, hedge, us| {
             let mut counts = Counts::default();
             (counts.answered, counts.wasted_tokens, counts.wasted_hedge_tokens) = (answered, wasted, hedge);

@@ -7,7 +7,7 @@ use prometheus::{GaugeVec, HistogramVec};
 use sortie_engine::{ArenaUse, Device};
 use sortie_proto::v1::ModelState;
 
-use super::{buckets, counts::CountMetrics, make::Make, tokenizing::TokenizeMetrics};
+use super::{buckets, counts::CountMetrics, registrar::MetricRegistrar, tokenizing::TokenizeMetrics};
 use crate::models::Served;
 
 /// Figures copied at a scrape.
@@ -29,14 +29,14 @@ pub(super) struct LoadMetrics {
     counts: CountMetrics,
     tokenizing: TokenizeMetrics,
     /// Models of the last scrape, with their revisions.
-    known: BTreeSet<Labels>,
+    known: BTreeSet<ModelLabels>,
 }
 
 /// What tells a served model apart from one that was there before.
-type Labels = [String; 6];
+type ModelLabels = [String; 6];
 
 impl LoadMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let of_model = |name, help| make.gauges(name, help, &["model"]);
         Ok(Self {
             queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted and not yet in a batch")?,
@@ -73,7 +73,7 @@ impl LoadMetrics {
 
     /// Copies the figures of the models served now, and forgets those of others.
     pub(super) fn copy(&mut self, models: &[Arc<Served>]) {
-        let now: BTreeSet<Labels> = models.iter().map(|served| labels(served)).collect();
+        let now: BTreeSet<ModelLabels> = models.iter().map(|served| labels(served)).collect();
         for gone in self.known.difference(&now) {
             self.forget(gone);
         }
@@ -104,7 +104,7 @@ impl LoadMetrics {
         self.known = now;
     }
 
-    fn forget(&self, labels: &Labels) {
+    fn forget(&self, labels: &ModelLabels) {
         // An error means that it was never set.
         drop(self.info.remove_label_values(labels));
         let [model, ..] = labels;
@@ -128,7 +128,7 @@ impl LoadMetrics {
     }
 }
 
-fn labels(served: &Served) -> Labels {
+fn labels(served: &Served) -> ModelLabels {
     let info = served.info();
     let task = served.describe().task().as_str_name();
     let task = task.strip_prefix("TASK_").unwrap_or(task).to_lowercase();
@@ -150,7 +150,7 @@ pub(crate) struct BatchMetrics {
 }
 
 impl BatchMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let model = &["model"];
         let memory = |name, help| make.gauges(name, help, &["model", "device"]);
         Ok(Self {
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn memory_is_shown_by_device_and_goes_with_its_session() {
         let registry = Registry::new();
-        let metrics = BatchMetrics::new(&Make(&registry)).unwrap();
+        let metrics = BatchMetrics::new(&MetricRegistrar(&registry)).unwrap();
         let shown = || {
             let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
             text.lines().filter(|l| l.starts_with("sortie_device_memory")).map(str::to_owned).collect::<Vec<_>>()

@@ -13,7 +13,7 @@
 mod buckets;
 mod counts;
 mod load;
-mod make;
+mod registrar;
 pub(crate) mod requests;
 mod tokenizing;
 mod wire;
@@ -29,7 +29,7 @@ pub(crate) use self::{
     requests::{RequestMetrics, code_name},
     wire::WireMetrics,
 };
-use self::{load::LoadMetrics, make::Make};
+use self::{load::LoadMetrics, registrar::MetricRegistrar};
 use crate::{models::Served, panics};
 
 /// `Content-Type` of a scrape: the text format and its version.
@@ -55,7 +55,7 @@ impl Metrics {
     /// When two metrics have one name, which the tests rule out.
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let make = Make(&registry);
+        let make = MetricRegistrar(&registry);
         let metrics = Self {
             load: Mutex::new(LoadMetrics::new(&make)?),
             ready: make.gauge("sortie_ready", "1 while work is taken, 0 before and while draining")?,

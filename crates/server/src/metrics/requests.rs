@@ -7,7 +7,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use sortie_proto::v1::ChunkInfo;
 use tonic::Code;
 
-use super::{buckets, make::Make};
+use super::{buckets, registrar::MetricRegistrar};
 
 /// Stages a chunk goes through, as labels.
 const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
@@ -42,7 +42,7 @@ pub(crate) struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             total: make.counters(
                 "sortie_requests_total",

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use prometheus::{CounterVec, GaugeVec, IntCounterVec};
 use sortie_engine::{TextCounts, TokenizerPath};
 
-use super::make::Make;
+use super::registrar::MetricRegistrar;
 use crate::models::Served;
 
 /// See the module.
@@ -31,7 +31,7 @@ struct Sums {
 }
 
 impl TokenizeMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let of_model = |name, help| make.counters(name, help, &["model"]);
         let busy = "Time of threads that tokenize; tokens over it are the rate of one thread";
         let fast = "1 where texts take the fast tokenizer, 0 where the file is the reference's alone";

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge};
 
-use super::make::Make;
+use super::registrar::MetricRegistrar;
 
 /// How a connection began, or why it did not.
 pub(crate) const OPENINGS: [&str; 4] = ["accepted", "over_limit", "handshake_failed", "handshake_timeout"];
@@ -23,7 +23,7 @@ pub(crate) struct WireMetrics {
 }
 
 impl WireMetrics {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             open: make.gauge("sortie_connections", "Connections open now")?,
             opened: make.counters(
@@ -58,9 +58,9 @@ impl WireMetrics {
     }
 
     /// A connection is open until what this gives is dropped.
-    pub(crate) fn open(&self) -> Open {
+    pub(crate) fn open(&self) -> OpenGuard {
         self.open.inc();
-        Open(self.open.clone())
+        OpenGuard(self.open.clone())
     }
 
     /// A connection ended; `reason` is one of [`ENDINGS`].
@@ -76,9 +76,9 @@ impl WireMetrics {
 
 /// An open connection.
 #[derive(Debug)]
-pub(crate) struct Open(IntGauge);
+pub(crate) struct OpenGuard(IntGauge);
 
-impl Drop for Open {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -29,7 +29,7 @@ pub(crate) enum ChangeError {
 
 /// A model that came, and the one it came for.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct ModelChange {
     /// The model that serves now.
     pub(crate) new: Arc<Served>,
     /// The one that did, until its last request is answered.
@@ -38,21 +38,21 @@ pub(crate) struct Change {
 
 impl Registry {
     /// Loads a model of a new name.
-    pub(crate) async fn add(&self, spec: &ModelSpec) -> Result<Change, ChangeError> {
+    pub(crate) async fn add(&self, spec: &ModelSpec) -> Result<ModelChange, ChangeError> {
         let _alone = self.changing.lock().await;
         if self.by_name.load().contains_key(&spec.name) {
             return Err(ChangeError::Served(spec.name.clone()));
         }
-        self.bring(spec).await
+        self.load_and_publish(spec).await
     }
 
     /// Loads a model and puts it in the place of the one of its name.
-    pub(crate) async fn swap(&self, spec: &ModelSpec) -> Result<Change, ChangeError> {
+    pub(crate) async fn swap(&self, spec: &ModelSpec) -> Result<ModelChange, ChangeError> {
         let _alone = self.changing.lock().await;
         if !self.by_name.load().contains_key(&spec.name) {
             return Err(ChangeError::Unknown(spec.name.clone()));
         }
-        self.bring(spec).await
+        self.load_and_publish(spec).await
     }
 
     /// Serves a model no longer; requests that found it are still answered.
@@ -62,13 +62,13 @@ impl Registry {
     }
 
     /// Callers hold `changing`.
-    async fn bring(&self, spec: &ModelSpec) -> Result<Change, ChangeError> {
+    async fn load_and_publish(&self, spec: &ModelSpec) -> Result<ModelChange, ChangeError> {
         if self.draining() {
             return Err(ChangeError::Draining);
         }
         let new = Arc::new(load(&self.config, spec, &self.shared).await?);
         let old = self.replace(&spec.name, Some(Arc::clone(&new)))?;
-        Ok(Change { new, old })
+        Ok(ModelChange { new, old })
     }
 
     /// Callers hold `changing`, so nothing is lost between reading the set and writing it.

@@ -15,19 +15,19 @@ use super::{
     Served, StartupError,
     facts::made_for,
     reserved::Reserved,
-    warm_up::{prime, warm_up},
+    warm_up::{prepare_device, warm_up},
 };
 use crate::{
-    backend::{EngineBackend, Meter},
-    config::{Config, ModelSpec, PoolingName, Source},
+    backend::{BatchMeter, EngineBackend},
+    config::{ModelSpec, PoolingName, ServerConfig, Source},
     hub::{self, HubOptions},
     metrics::BatchMetrics,
-    pipeline::{TokenRatio, TokenizeTally, TokenizerPool},
+    pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
 };
 
 /// What all models of the process share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct LoadContext {
     pub(super) runtime: Runtime,
     pub(super) replica: Arc<str>,
     pub(super) tokenizers: Arc<TokenizerPool>,
@@ -40,7 +40,11 @@ pub(super) struct Shared {
 }
 
 /// Loads one model; nothing of it is served yet.
-pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> Result<Served, StartupError> {
+pub(super) async fn load(
+    config: &ServerConfig,
+    spec: &ModelSpec,
+    shared: &LoadContext,
+) -> Result<Served, StartupError> {
     let name = spec.name.clone();
     let (folder, commit) = match spec.source() {
         Source::Folder(path) => (path, None),
@@ -79,8 +83,12 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
     // A batch is never more than what may wait for it.
     let most = u32::try_from(config.max_queue_tokens).unwrap_or(u32::MAX);
     let batch_tokens = config.batch_tokens(&shared.set, model.info().layer_parameters).min(most);
-    let meter =
-        Meter { model: name.as_str().into(), session: 1, limit: batch_tokens, metrics: Arc::clone(&shared.batches) };
+    let meter = BatchMeter {
+        model: name.as_str().into(),
+        session: 1,
+        limit: batch_tokens,
+        metrics: Arc::clone(&shared.batches),
+    };
     let limits = SchedulerConfig {
         max_batch_tokens: usize::try_from(batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
@@ -90,12 +98,12 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
     let warm = config.warm_up;
     let maker = |(number, &device): (usize, &Device)| {
         let session = shared.devices.iter().take(number).filter(|&&other| other == device).count() + 1;
-        let (model, meter) = (Arc::clone(&model), Meter { session, ..meter.clone() });
+        let (model, meter) = (Arc::clone(&model), BatchMeter { session, ..meter.clone() });
         // Called again where the device was lost.
         move || {
             let mut executor = Executor::on(&model, device)?;
             if warm {
-                prime(&meter.model, &model, &mut executor, meter.limit)?;
+                prepare_device(&meter.model, &model, &mut executor, meter.limit)?;
             }
             Ok::<_, LoadError>(EngineBackend::new(executor, meter.clone()))
         }
@@ -122,7 +130,7 @@ pub(super) async fn load(config: &Config, spec: &ModelSpec, shared: &Shared) -> 
         },
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
-        tokenizing: TokenizeTally::default(),
+        tokenizing: TokenizeStats::default(),
         ratio: TokenRatio::default(),
         reserved: Reserved::default(),
         draining: Arc::clone(&shared.draining),

@@ -18,13 +18,13 @@ use arc_swap::ArcSwap;
 use sortie_engine::{CudaError, Device, DeviceSet, LoadError, ORT_VERSION, Runtime};
 use sortie_scheduler::StartError;
 
-use self::load::{Shared, load};
+use self::load::{LoadContext, load};
 pub(crate) use self::{
-    life::{Change, ChangeError},
+    life::{ChangeError, ModelChange},
     served::Served,
 };
 use crate::{
-    config::{Config, ConfigError},
+    config::{ServerConfig, ServerConfigError},
     errors::ServeError,
     hub::HubError,
     metrics::BatchMetrics,
@@ -40,7 +40,7 @@ pub enum StartupError {
     Runtime(#[source] LoadError),
     /// The devices cannot be read.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ServerConfigError),
     /// No GPU can be used, and all were asked for.
     #[error("device: cuda:all cannot be used")]
     NoGpu(#[source] Option<CudaError>),
@@ -92,8 +92,8 @@ pub enum StartupError {
 /// Every model of the process. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
-    shared: Arc<Shared>,
-    config: Arc<Config>,
+    shared: Arc<LoadContext>,
+    config: Arc<ServerConfig>,
     /// Replaced whole when a model comes or goes: a request sees one set or the other.
     by_name: Arc<ArcSwap<Models>>,
     /// One change at a time.
@@ -107,7 +107,7 @@ impl Registry {
     /// Loads every model of `config`; `replica` is the name that goes into answers, `batches` are
     /// counted. The first model that fails is the error, with its name and file.
     pub(crate) async fn load(
-        config: &Config,
+        config: &ServerConfig,
         replica: &str,
         batches: &Arc<BatchMetrics>,
     ) -> Result<Self, StartupError> {
@@ -120,7 +120,7 @@ impl Registry {
             "onnx runtime"
         );
         let tokenizers = TokenizerPool::start(config.tokenize_threads).map_err(StartupError::TokenizerThreads)?;
-        let shared = Shared {
+        let shared = LoadContext {
             runtime,
             replica: replica.into(),
             tokenizers: Arc::new(tokenizers),
@@ -187,7 +187,7 @@ impl Registry {
 }
 
 /// The library for the devices asked for, and those devices one by one.
-fn devices(config: &Config, set: &DeviceSet) -> Result<(Runtime, Vec<Device>), StartupError> {
+fn devices(config: &ServerConfig, set: &DeviceSet) -> Result<(Runtime, Vec<Device>), StartupError> {
     let first = match set {
         DeviceSet::Listed(all) => all.first().copied().unwrap_or_default(),
         _ => Device::Cuda(0),

@@ -10,7 +10,7 @@ use std::{
 
 use sortie_engine::{Model, ModelInfo, Problem, Task};
 use sortie_proto::v1;
-use sortie_scheduler::{Health, Scheduler};
+use sortie_scheduler::{DevicesHealth, Scheduler};
 
 use super::{
     facts::{made_for, proto_pooling, proto_task, rpcs},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backend::EngineBackend,
     errors::ServeError,
-    pipeline::{TokenRatio, TokenizeTally, TokenizerPool},
+    pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
 };
 
 /// One model as it is served.
@@ -35,7 +35,7 @@ pub(crate) struct Served {
     /// Threads that tokenize, shared by all models of the process.
     pub(crate) tokenizers: Arc<TokenizerPool>,
     /// What they did for this model.
-    pub(crate) tokenizing: TokenizeTally,
+    pub(crate) tokenizing: TokenizeStats,
     /// Tokens a byte of text makes, learned from requests.
     pub(crate) ratio: TokenRatio,
     /// What probes asked about.
@@ -57,8 +57,8 @@ impl Served {
         }
         let health = *self.scheduler.health().borrow();
         match health {
-            Health::Ready if !self.scheduler.is_drained() => v1::ModelState::Ready,
-            Health::Rebuilding => v1::ModelState::Loading,
+            DevicesHealth::Ready if !self.scheduler.is_drained() => v1::ModelState::Ready,
+            DevicesHealth::Rebuilding => v1::ModelState::Loading,
             _ => v1::ModelState::Failed,
         }
     }

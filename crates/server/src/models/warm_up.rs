@@ -15,7 +15,7 @@ use futures::future::join_all;
 use sortie_engine::{
     EncodeOptions, Executor, ItemFault, LoadError, Model, Output, RunFault, Sequence, Task, Want, WorkItem,
 };
-use sortie_scheduler::{PartResult, Request, Scheduler, Unit};
+use sortie_scheduler::{ChunkResult, QueuedItem, Request, Scheduler};
 
 use super::StartupError;
 use crate::backend::EngineBackend;
@@ -39,7 +39,12 @@ const TEXT: &str = "warm up";
 /// # Errors
 /// When the device is lost, or not even one sequence gets through. A full batch that fails is a warning: smaller ones may
 /// fit, and the scheduler finds that out.
-pub(super) fn prime(name: &str, model: &Model, executor: &mut Executor, batch_tokens: u32) -> Result<(), LoadError> {
+pub(super) fn prepare_device(
+    name: &str,
+    model: &Model,
+    executor: &mut Executor,
+    batch_tokens: u32,
+) -> Result<(), LoadError> {
     let graphs = executor.capture();
     if graphs.captured + graphs.left_out > 0 {
         let (captured, left_out, mib) = (graphs.captured, graphs.left_out, graphs.bytes >> 20);
@@ -126,7 +131,7 @@ async fn rounds(
             break;
         }
     }
-    scheduler.relearn();
+    scheduler.reset_cost_model();
     for _ in 0..ROUNDS {
         for count in sizes.iter().take(affordable) {
             batch(item, scheduler, devices, *count).await?;
@@ -164,22 +169,22 @@ async fn batches(
     count: usize,
 ) -> Vec<Failure> {
     let tokens = item.sequence.len();
-    let part = async || {
-        let units = vec![Unit { item: Arc::clone(item), tokens }; count];
+    let round = async || {
+        let items = vec![QueuedItem { item: Arc::clone(item), tokens }; count];
         match scheduler.admit(Request::of((tokens * count) as u64)) {
             Ok(admission) => {
-                let run = admission.submit(units).await;
+                let run = admission.submit(items).await;
                 run.map_or_else(|e| Some(e.to_string()), |r| fault(&r)).map(Failure::Run)
             }
             Err(refusal) => Some(Failure::Refused(refusal.to_string())),
         }
     };
-    let failures = join_all((0..devices.max(1)).map(|_| part())).await;
+    let failures = join_all((0..devices.max(1)).map(|_| round())).await;
     failures.into_iter().flatten().collect()
 }
 
 /// What went wrong with a run. A number that is not finite is a matter of this text and these weights: it took its time.
-fn fault(result: &PartResult<Output, ItemFault>) -> Option<String> {
+fn fault(result: &ChunkResult<Output, ItemFault>) -> Option<String> {
     let mut faults = result.outputs.iter().filter_map(|o| o.as_ref().err());
     faults.find(|f| !matches!(f, ItemFault::NonFinite)).map(ToString::to_string)
 }
@@ -221,7 +226,7 @@ mod tests {
         std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
         let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
         let model = Model::open(folder.path(), &options).unwrap();
-        prime("m", &model, &mut Executor::on(&model, Device::Cpu).unwrap(), 512)
+        prepare_device("m", &model, &mut Executor::on(&model, Device::Cpu).unwrap(), 512)
     }
 
     #[test]

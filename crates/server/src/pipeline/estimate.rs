@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::read::Asked;
+use super::input::ParsedInput;
 
 /// Tokens a byte before anything was seen: English text has four to five bytes a token.
 const FIRST_RATIO: f64 = 0.25;
@@ -48,15 +48,20 @@ impl TokenRatio {
 }
 
 /// Estimated tokens of all inputs, each of which has `shared` beside it.
-pub(crate) fn tokens(asked: &[Asked], shared: Option<&Asked>, ratio: &TokenRatio, max_length: usize) -> u64 {
+pub(crate) fn tokens(
+    inputs: &[ParsedInput],
+    shared: Option<&ParsedInput>,
+    ratio: &TokenRatio,
+    max_length: usize,
+) -> u64 {
     let ratio = ratio.get();
-    let own = |asked: &Asked| {
-        let (bytes, ids) = asked.size();
+    let own = |input: &ParsedInput| {
+        let (bytes, ids) = input.size();
         bytes as f64 * ratio + ids as f64
     };
     let beside = shared.map_or(0.0, own) + SPECIALS;
     let longest = max_length as f64;
-    let sum: f64 = asked.iter().map(|asked| (own(asked) + beside).min(longest)).sum();
+    let sum: f64 = inputs.iter().map(|input| (own(input) + beside).min(longest)).sum();
     sum.ceil() as u64
 }
 
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn long_texts_count_as_the_longest_sequence() {
-        let text = |n: usize| Asked::text("x".repeat(n));
+        let text = |n: usize| ParsedInput::text("x".repeat(n));
         let all = [text(1_000_000), text(0), text(100)];
         assert_eq!(tokens(&all[1..2], Some(&text(40)), &TokenRatio::default(), 128), 10 + 3);
         assert_eq!(tokens(&all, None, &TokenRatio::default(), 128), 128 + 3 + 28);

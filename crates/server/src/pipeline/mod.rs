@@ -4,18 +4,18 @@
 //! may it come in at all? → read and validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await → assemble
 //! ```
 //!
-//! The services differ in how inputs are read ([`Reading`]), what is wanted of
+//! The services differ in how inputs are read ([`InputKind`]), what is wanted of
 //! them and what the outputs become; the rest is here. Items go into the queue as
 //! they are tokenized, a piece at a time. Each ends as an [`Item`] or an
 //! [`ItemRefusal`], in request order. Dropping the future anywhere cancels what was
 //! begun: the admission, the tokenizing, the queued chunk.
 
 mod estimate;
+mod input;
 mod pool;
-mod read;
-mod reader;
-mod tally;
 mod tokenize;
+mod tokenize_job;
+mod tokenize_stats;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
@@ -23,15 +23,15 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::RwLock;
 use sortie_engine::{InputError, ItemFault, Output, TokenDetail, Want};
 use sortie_proto::v1;
-use sortie_scheduler::{Admission, PartError, Refusal, Request, Tenant};
+use sortie_scheduler::{Admission, ChunkError, Refusal, Request, Tenant};
 use tokio::time::Instant;
 
 pub(crate) use estimate::TokenRatio;
+pub(crate) use input::{InputKind, ParsedInput, Tokens};
 pub(crate) use pool::TokenizerPool;
-pub(crate) use read::{Asked, Reading, Tokens};
-use reader::{Reader, Sink, Slot};
-pub(crate) use tally::TokenizeTally;
 pub(crate) use tokenize::{make_query, tokenize};
+use tokenize_job::{TokenSink, TokenizeJob, TokenizeResult};
+pub(crate) use tokenize_stats::TokenizeStats;
 pub(crate) use validate::{TextRules, check_answer_size, check_list, enum_value, text_rules};
 
 use crate::{
@@ -42,11 +42,11 @@ use crate::{
 };
 
 /// A request's work.
-pub(crate) struct Work {
+pub(crate) struct InferenceRequest {
     /// The inputs, in request order.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) inputs: Vec<ParsedInput>,
     /// How they become tokens.
-    pub(crate) reading: Reading,
+    pub(crate) input_kind: InputKind,
     /// What is computed of each.
     pub(crate) want: Want,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Item {
     /// Tokens used, specials included.
     pub(crate) tokens: usize,
     pub(crate) truncated: bool,
-    /// One a token where the reading was [`Reading::Detailed`] and the input a text.
+    /// One a token where the reading was [`InputKind::Detailed`] and the input a text.
     pub(crate) details: Vec<TokenDetail>,
 }
 
@@ -94,11 +94,11 @@ pub(crate) fn check_admissible(served: &Served, context: &RequestContext) -> Res
 pub(crate) fn admit(
     served: &Served,
     context: &RequestContext,
-    asked: &[Asked],
-    shared: Option<&Asked>,
+    inputs: &[ParsedInput],
+    shared: Option<&ParsedInput>,
 ) -> Result<Admission<EngineBackend>, ServeError> {
-    let estimate = estimate::tokens(asked, shared, &served.ratio, served.info().max_length);
-    context.note_size(asked.len(), estimate);
+    let estimate = estimate::tokens(inputs, shared, &served.ratio, served.info().max_length);
+    context.note_size(inputs.len(), estimate);
     served.scheduler.admit(request(context, estimate)).map_err(refused)
 }
 
@@ -107,14 +107,14 @@ pub(crate) async fn run(
     served: &Arc<Served>,
     context: &RequestContext,
     admission: Admission<EngineBackend>,
-    work: Work,
+    work: InferenceRequest,
 ) -> Result<(Items, v1::ChunkInfo), ServeError> {
-    let Work { asked, reading, want } = work;
-    let (feed, ticket) = admission.stream();
-    let sink = Sink::Feed { feed: RwLock::new(Some(feed)), want };
-    let reads = Reader::start(served, context, asked, reading, sink);
+    let InferenceRequest { inputs, input_kind, want } = work;
+    let (sink, response) = admission.stream();
+    let to = TokenSink::Queue { sink: RwLock::new(Some(sink)), want };
+    let reads = TokenizeJob::start(served, context, inputs, input_kind, to);
     // All pieces ended before the chunk could be answered, unless the request failed.
-    let result = match ticket.await {
+    let result = match response.await {
         Ok(result) => result,
         Err(error) => return Err(reads.failure().unwrap_or_else(|| chunk_failed(error))),
     };
@@ -131,15 +131,15 @@ pub(crate) async fn run(
     Ok((items, chunk))
 }
 
-fn chunk_failed(error: PartError) -> ServeError {
+fn chunk_failed(error: ChunkError) -> ServeError {
     match error {
-        PartError::Expired => ServeError::DeadlineExceeded,
+        ChunkError::Expired => ServeError::DeadlineExceeded,
         _ => ServeError::BackendGone,
     }
 }
 
-/// Puts outputs, one a unit, back among the items that were refused before the device.
-fn merge(slots: Vec<Slot>, outputs: Vec<Result<Output, ItemFault>>) -> Result<Items, ServeError> {
+/// Puts outputs, one a queued item, back among the items that were refused before the device.
+fn merge(slots: Vec<TokenizeResult>, outputs: Vec<Result<Output, ItemFault>>) -> Result<Items, ServeError> {
     // A run that failed for everything is the server's fault, not the items'.
     if let Some(Err(ItemFault::Run(message))) = outputs.first()
         && outputs.iter().all(|o| matches!(o, Err(ItemFault::Run(_))))
@@ -151,7 +151,7 @@ fn merge(slots: Vec<Slot>, outputs: Vec<Result<Output, ItemFault>>) -> Result<It
     for slot in slots {
         items.push(match slot {
             Err(refusal) => Err(refusal),
-            Ok(made) => match outputs.get_mut(made.unit).and_then(Option::take) {
+            Ok(made) => match outputs.get_mut(made.queue_index).and_then(Option::take) {
                 Some(Ok(output)) => {
                     Ok(Item { output, tokens: made.tokens, truncated: made.truncated, details: made.details })
                 }
@@ -219,10 +219,10 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{reader::Made, *};
+    use super::{tokenize_job::TokenizedItem, *};
 
-    fn made(unit: usize, tokens: usize, truncated: bool) -> Slot {
-        Ok(Made { tokens, truncated, details: vec![], unit, kept: sortie_engine::Sequence::default() })
+    fn made(queue_index: usize, tokens: usize, truncated: bool) -> TokenizeResult {
+        Ok(TokenizedItem { tokens, truncated, details: vec![], queue_index, kept: sortie_engine::Sequence::default() })
     }
 
     #[test]

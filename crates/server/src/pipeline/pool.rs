@@ -39,7 +39,7 @@ const LONG_TURN: Duration = Duration::from_micros(300);
 const TURN_WEIGHT: f64 = 0.05;
 
 /// Something done in pieces. Pieces may run at once and in any order.
-pub(super) trait Work: Send + Sync {
+pub(super) trait ParallelTask: Send + Sync {
     /// Does one piece. False if there was nothing to do any more.
     fn run(&self, piece: usize) -> bool;
 }
@@ -47,13 +47,13 @@ pub(super) trait Work: Send + Sync {
 /// The threads.
 pub(crate) struct TokenizerPool {
     threads: rayon::ThreadPool,
-    state: Arc<State>,
+    state: Arc<PoolState>,
 }
 
 /// What the threads share.
 #[derive(Default)]
-struct State {
-    lanes: Mutex<Lanes>,
+struct PoolState {
+    lanes: Mutex<TaskQueues>,
     running: AtomicUsize,
     /// Mean nanoseconds of a turn, as the bits of a float; 0 before any.
     turn_ns: AtomicU64,
@@ -61,15 +61,15 @@ struct State {
 
 /// Work that waits, by lane.
 #[derive(Default)]
-struct Lanes {
-    interactive: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
+struct TaskQueues {
+    interactive: VecDeque<QueuedTask>,
+    bulk: VecDeque<QueuedTask>,
     /// Interactive turns in a row while bulk work waited.
     passed: u32,
 }
 
-struct Waiting {
-    work: Arc<dyn Work>,
+struct QueuedTask {
+    work: Arc<dyn ParallelTask>,
     next: usize,
     pieces: usize,
 }
@@ -98,12 +98,12 @@ impl TokenizerPool {
     }
 
     /// Has `pieces` pieces of `work` done.
-    pub(super) fn queue(&self, lane: Lane, work: &Arc<impl Work + 'static>, pieces: usize) {
+    pub(super) fn queue(&self, lane: Lane, work: &Arc<impl ParallelTask + 'static>, pieces: usize) {
         if pieces == 0 {
             return;
         }
-        let work = Arc::clone(work) as Arc<dyn Work>;
-        self.state.lanes.lock().of(lane).push_back(Waiting { work, next: 0, pieces });
+        let work = Arc::clone(work) as Arc<dyn ParallelTask>;
+        self.state.lanes.lock().of(lane).push_back(QueuedTask { work, next: 0, pieces });
         let workers = workers(pieces, self.state.turn_ns(), self.threads());
         for worker in 0..workers {
             // The first take one more where it does not come out even.
@@ -115,7 +115,7 @@ impl TokenizerPool {
 }
 
 /// Takes `turns` turns; where they take long, which nobody foresaw, another thread takes half of what is left.
-fn work_through(state: Arc<State>, mut turns: usize) {
+fn work_through(state: Arc<PoolState>, mut turns: usize) {
     while turns > 0 {
         let begun = Instant::now();
         state.turn();
@@ -138,13 +138,13 @@ fn workers(pieces: usize, turn_ns: f64, threads: usize) -> usize {
     (best.round() as usize).clamp(1, pieces.min(threads).max(1))
 }
 
-impl State {
+impl PoolState {
     /// Takes a piece and does it. A panic ends this turn only.
     fn turn(&self) {
         // In a statement of its own: the lock is not held while the piece runs.
         let turn = self.lanes.lock().take();
         let Some((work, piece)) = turn else { return };
-        let _running = Running::begin(&self.running);
+        let _running = WorkerGuard::begin(&self.running);
         let begun = Instant::now();
         // Whoever waits for the work may be told when it is dropped: that may panic too.
         match catch_unwind(AssertUnwindSafe(move || work.run(piece))) {
@@ -177,8 +177,8 @@ impl fmt::Debug for TokenizerPool {
     }
 }
 
-impl Lanes {
-    fn of(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
+impl TaskQueues {
+    fn of(&mut self, lane: Lane) -> &mut VecDeque<QueuedTask> {
         match lane {
             Lane::Interactive => &mut self.interactive,
             Lane::Bulk => &mut self.bulk,
@@ -190,7 +190,7 @@ impl Lanes {
     }
 
     /// The next piece.
-    fn take(&mut self) -> Option<(Arc<dyn Work>, usize)> {
+    fn take(&mut self) -> Option<(Arc<dyn ParallelTask>, usize)> {
         let bulk = self.interactive.is_empty() || (!self.bulk.is_empty() && self.passed >= BULK_TURN);
         self.passed = if bulk || self.bulk.is_empty() { 0 } else { self.passed + 1 };
         let lane = if bulk { &mut self.bulk } else { &mut self.interactive };
@@ -206,16 +206,16 @@ impl Lanes {
 }
 
 /// Counts a thread at work, whatever ends its turn.
-struct Running<'a>(&'a AtomicUsize);
+struct WorkerGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Running<'a> {
+impl<'a> WorkerGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -228,13 +228,13 @@ mod tests {
     use super::*;
 
     /// Reports its pieces; panics at those of its name.
-    struct Told {
+    struct RecordingTask {
         name: char,
         to: Mutex<mpsc::Sender<(char, usize)>>,
         panics_at: Option<usize>,
     }
 
-    impl Work for Told {
+    impl ParallelTask for RecordingTask {
         fn run(&self, piece: usize) -> bool {
             self.to.lock().send((self.name, piece)).unwrap();
             assert!(self.panics_at != Some(piece), "scripted");
@@ -242,28 +242,28 @@ mod tests {
         }
     }
 
-    fn told(name: char, to: &mpsc::Sender<(char, usize)>) -> Arc<Told> {
-        Arc::new(Told { name, to: Mutex::new(to.clone()), panics_at: None })
+    fn recording(name: char, to: &mpsc::Sender<(char, usize)>) -> Arc<RecordingTask> {
+        Arc::new(RecordingTask { name, to: Mutex::new(to.clone()), panics_at: None })
     }
 
-    fn order(lanes: &mut Lanes, told: &mpsc::Receiver<(char, usize)>) -> String {
+    fn order(lanes: &mut TaskQueues, recorded: &mpsc::Receiver<(char, usize)>) -> String {
         while let Some((work, piece)) = lanes.take() {
             assert!(work.run(piece));
         }
-        told.try_iter().map(|(name, piece)| format!("{name}{piece} ")).collect()
+        recorded.try_iter().map(|(name, piece)| format!("{name}{piece} ")).collect()
     }
 
-    fn waiting(work: Arc<Told>, pieces: usize) -> Waiting {
-        Waiting { work, next: 0, pieces }
+    fn waiting(work: Arc<RecordingTask>, pieces: usize) -> QueuedTask {
+        QueuedTask { work, next: 0, pieces }
     }
 
     #[test]
     fn works_of_a_lane_take_turns_and_interactive_goes_first() {
         let (to, from) = mpsc::channel();
-        let mut lanes = Lanes::default();
-        lanes.bulk.push_back(waiting(told('z', &to), 2));
-        lanes.interactive.push_back(waiting(told('a', &to), 3));
-        lanes.interactive.push_back(waiting(told('b', &to), 1));
+        let mut lanes = TaskQueues::default();
+        lanes.bulk.push_back(waiting(recording('z', &to), 2));
+        lanes.interactive.push_back(waiting(recording('a', &to), 3));
+        lanes.interactive.push_back(waiting(recording('b', &to), 1));
         assert_eq!(lanes.pieces(), 6);
         assert_eq!(order(&mut lanes, &from), "a0 b0 a1 a2 z0 z1 ");
         assert_eq!(lanes.pieces(), 0);
@@ -272,9 +272,9 @@ mod tests {
     #[test]
     fn bulk_work_is_not_starved() {
         let (to, from) = mpsc::channel();
-        let mut lanes = Lanes::default();
-        lanes.bulk.push_back(waiting(told('z', &to), 2));
-        lanes.interactive.push_back(waiting(told('a', &to), 3 * BULK_TURN as usize));
+        let mut lanes = TaskQueues::default();
+        lanes.bulk.push_back(waiting(recording('z', &to), 2));
+        lanes.interactive.push_back(waiting(recording('a', &to), 3 * BULK_TURN as usize));
         let order = order(&mut lanes, &from);
         let at = |name: &str| order.split(' ').position(|turn| turn == name).unwrap();
         assert_eq!((at("z0"), at("z1")), (BULK_TURN as usize, 2 * BULK_TURN as usize + 1));
@@ -296,9 +296,9 @@ mod tests {
     fn every_piece_is_done_once_whatever_panics() {
         let pool = TokenizerPool::start(3).unwrap();
         let (to, from) = mpsc::channel();
-        let panics = Arc::new(Told { name: 'p', to: Mutex::new(to.clone()), panics_at: Some(7) });
+        let panics = Arc::new(RecordingTask { name: 'p', to: Mutex::new(to.clone()), panics_at: Some(7) });
         pool.queue(Lane::Interactive, &panics, 20);
-        pool.queue(Lane::Bulk, &told('b', &to), 20);
+        pool.queue(Lane::Bulk, &recording('b', &to), 20);
         let mut seen: Vec<_> = from.iter().take(40).collect();
         seen.sort_unstable();
         let all: Vec<_> = ['b', 'p'].into_iter().flat_map(|name| (0..20).map(move |piece| (name, piece))).collect();

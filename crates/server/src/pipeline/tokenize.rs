@@ -12,9 +12,9 @@ use sortie_proto::v1::input::Kind;
 use tokio::sync::oneshot;
 
 use super::{
-    pool::Work,
-    read::{Asked, Reading, Tokens},
-    reader::{Reader, Sink},
+    input::{InputKind, ParsedInput, Tokens},
+    pool::ParallelTask,
+    tokenize_job::{TokenSink, TokenizeJob},
     whole_request,
 };
 use crate::{
@@ -33,10 +33,10 @@ const SHORT_QUERY_BYTES: usize = 192;
 pub(crate) async fn tokenize(
     served: &Arc<Served>,
     context: &RequestContext,
-    asked: Vec<Asked>,
-    reading: Reading,
+    inputs: Vec<ParsedInput>,
+    input_kind: InputKind,
 ) -> Result<Vec<Result<Tokens, ItemRefusal>>, ServeError> {
-    let (slots, _) = Reader::start(served, context, asked, reading, Sink::Keep).ended().await?;
+    let (slots, _) = TokenizeJob::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
     let kept = slots.into_iter().map(|slot| slot.map(|made| Tokens { sequence: made.kept, details: made.details }));
     Ok(kept.collect())
 }
@@ -45,18 +45,18 @@ pub(crate) async fn tokenize(
 pub(crate) async fn make_query(
     served: &Arc<Served>,
     context: &RequestContext,
-    asked: Asked,
+    input: ParsedInput,
 ) -> Result<Query, ServeError> {
     let begun = Instant::now();
-    let (bytes, ids) = asked.size();
+    let (bytes, ids) = input.size();
     if bytes + ids * size_of::<u32>() <= SHORT_QUERY_BYTES {
-        let made = catch_unwind(AssertUnwindSafe(|| query(served, &asked)))
+        let made = catch_unwind(AssertUnwindSafe(|| query(served, &input)))
             .map_err(|_| ServeError::Internal("tokenizing the query panicked".to_owned()))?;
         context.note_query(begun.elapsed());
         return made.map_err(|error| whole_request("query", &error));
     }
     let (tell, told) = oneshot::channel();
-    let work = Arc::new(QueryWork { served: Arc::clone(served), asked, tell: Mutex::new(Some(tell)) });
+    let work = Arc::new(QueryWork { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
     served.tokenizers.queue(context.caller.priority.lane, &work, 1);
     // Dropped unanswered by a panic, or when the pool is gone.
     let made = told.await.map_err(|_| ServeError::Internal("tokenizing the query ended early".to_owned()))?;
@@ -64,7 +64,7 @@ pub(crate) async fn make_query(
     made.map_err(|error| whole_request("query", &error))
 }
 
-fn query(served: &Served, Asked { input, prompt, fit }: &Asked) -> Result<Query, InputError> {
+fn query(served: &Served, ParsedInput { input, prompt, fit }: &ParsedInput) -> Result<Query, InputError> {
     let tokenizer = served.model.tokenizer();
     match &input.kind {
         Some(Kind::Text(text)) => match prompt {
@@ -79,16 +79,16 @@ fn query(served: &Served, Asked { input, prompt, fit }: &Asked) -> Result<Query,
 /// A query that a thread of the pool makes.
 struct QueryWork {
     served: Arc<Served>,
-    asked: Asked,
+    input: ParsedInput,
     tell: Mutex<Option<oneshot::Sender<Result<Query, InputError>>>>,
 }
 
-impl Work for QueryWork {
+impl ParallelTask for QueryWork {
     fn run(&self, _piece: usize) -> bool {
         // Taken first: a panic drops it, and whoever waits is told.
         let Some(tell) = self.tell.lock().take().filter(|tell| !tell.is_closed()) else { return false };
         // Whoever asked may have gone.
-        let _ = tell.send(query(&self.served, &self.asked));
+        let _ = tell.send(query(&self.served, &self.input));
         true
     }
 }

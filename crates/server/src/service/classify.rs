@@ -4,14 +4,14 @@ use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
 use super::{
-    convert::{activation, asked, own_activation, to_proto},
+    convert::{activation, own_activation, parse_inputs, to_proto},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_answer_size, check_list, item_info, text_rules},
+    pipeline::{InferenceRequest, InputKind, Item, check_answer_size, check_list, item_info, text_rules},
 };
 
 /// Scores each input against the labels.
@@ -30,7 +30,11 @@ pub(super) async fn classify(
     let rules = text_rules(served, request.options)?;
     let activation = activation(request.activation, own_activation(task))?;
     check_answer_size(served, request.inputs.len(), labels.len().saturating_mul(size_of::<f32>()))?;
-    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Logits };
+    let work = InferenceRequest {
+        inputs: parse_inputs(request.inputs, &rules),
+        input_kind: InputKind::Alone,
+        want: Want::Logits,
+    };
     let (items, chunk) = run(served, context, work).await?;
     let mut scores = Vec::with_capacity(items.len() * labels.len());
     for item in &items {

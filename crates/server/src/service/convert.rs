@@ -5,12 +5,12 @@ use sortie_proto::v1::{self, Input};
 
 use crate::{
     errors::{ItemRefusal, ServeError},
-    pipeline::{Asked, Item, TextRules},
+    pipeline::{Item, ParsedInput, TextRules},
 };
 
 /// Inputs that all follow the same rules.
-pub(super) fn asked(inputs: Vec<Input>, rules: &TextRules) -> Vec<Asked> {
-    inputs.into_iter().map(|input| Asked { input, prompt: rules.prompt.clone(), fit: rules.fit }).collect()
+pub(super) fn parse_inputs(inputs: Vec<Input>, rules: &TextRules) -> Vec<ParsedInput> {
+    inputs.into_iter().map(|input| ParsedInput { input, prompt: rules.prompt.clone(), fit: rules.fit }).collect()
 }
 
 /// The rules for a text that is never cut silently: a query, a source.

@@ -4,14 +4,14 @@ use sortie_engine::{EmbedSpec, Pooling, Task, Want};
 use sortie_proto::v1;
 
 use super::{
-    convert::{asked, vector},
+    convert::{parse_inputs, vector},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Registry,
-    pipeline::{Reading, Work, check_answer_size, check_list, enum_value, item_info, text_rules},
+    pipeline::{InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules},
     vectors::{Rows, width},
 };
 
@@ -52,7 +52,11 @@ pub(super) async fn embed(
         normalize: request.normalize,
         dimensions: (asked_dimensions > 0).then_some(asked_dimensions),
     };
-    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Embedding(spec) };
+    let work = InferenceRequest {
+        inputs: parse_inputs(request.inputs, &rules),
+        input_kind: InputKind::Alone,
+        want: Want::Embedding(spec),
+    };
     let (mut items, chunk) = run(served, context, work).await?;
     let mut rows = Rows::new(items.len(), dimensions, format);
     for item in &mut items {

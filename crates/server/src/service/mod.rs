@@ -4,7 +4,7 @@
 mod classify;
 mod convert;
 mod embed;
-mod look;
+mod introspection;
 mod rerank;
 mod similarity;
 mod sparse;
@@ -97,7 +97,7 @@ impl EncoderService for Service {
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
         let (context, message) = open(request)?;
-        self.answer(look::get_model(&self.registry, &context, &message))
+        self.answer(introspection::get_model(&self.registry, &context, &message))
     }
 
     async fn list_models(
@@ -105,11 +105,11 @@ impl EncoderService for Service {
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
         let (context, _) = open(request)?;
-        self.answer(Ok(look::list_models(&self.registry, &context)))
+        self.answer(Ok(introspection::list_models(&self.registry, &context)))
     }
 
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
         let (context, message) = open(request)?;
-        self.answer(look::probe(&self.registry, &context, &message))
+        self.answer(introspection::probe(&self.registry, &context, &message))
     }
 }

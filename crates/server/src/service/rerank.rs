@@ -9,7 +9,7 @@ use sortie_engine::{Activation, Output, Task, Want, activate};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::{
-    convert::{activation, asked, never_cut},
+    convert::{activation, never_cut, parse_inputs},
     similarity::cosines,
     work::run_admitted,
 };
@@ -17,7 +17,9 @@ use crate::{
     context::RequestContext,
     errors::ServeError,
     models::{Registry, Served},
-    pipeline::{Asked, Reading, TextRules, Work, admit, check_list, item_info, make_query, text_rules},
+    pipeline::{
+        InferenceRequest, InputKind, ParsedInput, TextRules, admit, check_list, item_info, make_query, text_rules,
+    },
     ranking::best,
 };
 
@@ -70,12 +72,13 @@ async fn by_pairs(
     rules: &TextRules,
     activation: Activation,
 ) -> Result<Scored, ServeError> {
-    let asked: Vec<_> = documents.into_iter().map(|input| Asked { input, prompt: None, fit: rules.fit }).collect();
-    let query = Asked { input: query, prompt: rules.prompt.clone(), fit: rules.fit };
+    let inputs: Vec<_> =
+        documents.into_iter().map(|input| ParsedInput { input, prompt: None, fit: rules.fit }).collect();
+    let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: rules.fit };
     // Before anything is tokenized: what is refused shall cost nothing.
-    let admission = admit(served, context, &asked, Some(&query))?;
+    let admission = admit(served, context, &inputs, Some(&query))?;
     let query = make_query(served, context, query).await?;
-    let work = Work { asked, reading: Reading::Documents(query), want: Want::Logits };
+    let work = InferenceRequest { inputs, input_kind: InputKind::Documents(query), want: Want::Logits };
     let (items, chunk) = run_admitted(served, context, admission, work).await?;
     let mut scores: Vec<f32> = items
         .iter()
@@ -97,8 +100,8 @@ async fn by_cosine(
 ) -> Result<Scored, ServeError> {
     // The prompt asked for is the query's; documents get what the folder gives every text.
     let for_documents = TextRules { prompt: rules.default_prompt.clone(), ..rules.clone() };
-    let query = Asked { input: query, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    cosines(served, context, "query", query, asked(documents, &for_documents), false).await
+    let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
+    cosines(served, context, "query", query, parse_inputs(documents, &for_documents), false).await
 }
 
 fn check_query(query: &v1::Input, served: &Served) -> Result<(), ServeError> {

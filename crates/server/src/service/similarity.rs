@@ -8,14 +8,14 @@ use sortie_engine::{Task, Want, cosine};
 use sortie_proto::v1;
 
 use super::{
-    convert::{asked, never_cut, vector},
+    convert::{never_cut, parse_inputs, vector},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::{Registry, Served},
-    pipeline::{Asked, Reading, Work, check_list, item_info, text_rules},
+    pipeline::{InferenceRequest, InputKind, ParsedInput, check_list, item_info, text_rules},
 };
 
 /// Compares one text with many.
@@ -35,8 +35,9 @@ pub(super) async fn similarity(
     }
     check_list("texts", &request.texts, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let source = Asked { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    let (scores, items, chunk) = cosines(served, context, "source", source, asked(request.texts, &rules), true).await?;
+    let source = ParsedInput { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
+    let (scores, items, chunk) =
+        cosines(served, context, "source", source, parse_inputs(request.texts, &rules), true).await?;
     Ok(v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
 }
 
@@ -46,8 +47,8 @@ pub(super) async fn cosines(
     served: &Arc<Served>,
     context: &RequestContext,
     field: &'static str,
-    first: Asked,
-    others: Vec<Asked>,
+    first: ParsedInput,
+    others: Vec<ParsedInput>,
     pairs: bool,
 ) -> Result<(Vec<f32>, v1::ItemInfo, v1::ChunkInfo), ServeError> {
     let mut all = Vec::with_capacity(others.len() + 1);
@@ -55,7 +56,7 @@ pub(super) async fn cosines(
     all.extend(others);
     let want = Want::Embedding(served.info().embed);
     let (mut items, chunk) =
-        run(served, context, Work { asked: all, reading: Reading::Pieces { pairs }, want }).await?;
+        run(served, context, InferenceRequest { inputs: all, input_kind: InputKind::Pieces { pairs }, want }).await?;
     let first = items.remove(0);
     if let Err(refusal) = &first {
         return Err(match refusal.reason {

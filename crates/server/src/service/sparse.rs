@@ -3,12 +3,12 @@
 use sortie_engine::{Output, Task, Want};
 use sortie_proto::v1;
 
-use super::{convert::asked, work::run};
+use super::{convert::parse_inputs, work::run};
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_list, item_info, text_rules},
+    pipeline::{InferenceRequest, InputKind, Item, check_list, item_info, text_rules},
 };
 
 /// Turns inputs into sparse vectors.
@@ -24,7 +24,11 @@ pub(super) async fn embed_sparse(
     }
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let work = Work { asked: asked(request.inputs, &rules), reading: Reading::Alone, want: Want::Sparse };
+    let work = InferenceRequest {
+        inputs: parse_inputs(request.inputs, &rules),
+        input_kind: InputKind::Alone,
+        want: Want::Sparse,
+    };
     let (items, chunk) = run(served, context, work).await?;
     let mut answer = v1::EmbedSparseResponse { offsets: vec![0], ..v1::EmbedSparseResponse::default() };
     for item in &items {

@@ -4,15 +4,15 @@ use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
 use super::{
-    convert::{activation, asked, own_activation},
+    convert::{activation, own_activation, parse_inputs},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Registry,
-    pipeline::{Item, Reading, Work, check_list, enum_value, item_info, text_rules},
-    spans::{Joining, Labels, spans},
+    pipeline::{InferenceRequest, InputKind, Item, check_list, enum_value, item_info, text_rules},
+    token_spans::{Joining, Labels, spans},
 };
 
 /// Finds labelled spans.
@@ -35,9 +35,9 @@ pub(super) async fn tag_tokens(
         v1::Aggregation::Unspecified | v1::Aggregation::Simple => Joining::Simple,
     };
     let read = Labels::new(labels, &request.ignore_labels);
-    let work = Work {
-        asked: asked(request.inputs, &rules),
-        reading: Reading::Detailed { specials: true },
+    let work = InferenceRequest {
+        inputs: parse_inputs(request.inputs, &rules),
+        input_kind: InputKind::Detailed { specials: true },
         want: Want::TokenLogits,
     };
     let (mut items, chunk) = run(served, context, work).await?;

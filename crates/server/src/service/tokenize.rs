@@ -2,12 +2,12 @@
 
 use sortie_proto::v1::{self, input::Kind};
 
-use super::convert::asked;
+use super::convert::parse_inputs;
 use crate::{
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Registry,
-    pipeline::{self, Reading, check_list, text_rules},
+    pipeline::{self, InputKind, check_list, text_rules},
 };
 
 /// Shows tokens with their places.
@@ -20,9 +20,9 @@ pub(super) async fn tokenize(
     context.note_model(served);
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let reading = Reading::Detailed { specials: !request.without_special_tokens };
+    let input_kind = InputKind::Detailed { specials: !request.without_special_tokens };
     let are_ids: Vec<bool> = request.inputs.iter().map(|i| matches!(i.kind, Some(Kind::Tokens(_)))).collect();
-    let read = pipeline::tokenize(served, context, asked(request.inputs, &rules), reading).await?;
+    let read = pipeline::tokenize(served, context, parse_inputs(request.inputs, &rules), input_kind).await?;
     let mut answer = v1::TokenizeResponse::default();
     let mut facts = v1::ItemInfo::default();
     for (index, (item, is_ids)) in read.into_iter().zip(are_ids).enumerate() {

@@ -11,16 +11,16 @@ use crate::{
     context::RequestContext,
     errors::ServeError,
     models::Served,
-    pipeline::{self, Items, Work},
+    pipeline::{self, InferenceRequest, Items},
 };
 
 /// Admits `work` and runs it on `served`.
 pub(super) async fn run(
     served: &Arc<Served>,
     context: &RequestContext,
-    work: Work,
+    work: InferenceRequest,
 ) -> Result<(Items, ChunkInfo), ServeError> {
-    let admission = pipeline::admit(served, context, &work.asked, None)?;
+    let admission = pipeline::admit(served, context, &work.inputs, None)?;
     run_admitted(served, context, admission, work).await
 }
 
@@ -29,7 +29,7 @@ pub(super) async fn run_admitted(
     served: &Arc<Served>,
     context: &RequestContext,
     admission: Admission<EngineBackend>,
-    work: Work,
+    work: InferenceRequest,
 ) -> Result<(Items, ChunkInfo), ServeError> {
     let begun = Instant::now();
     let (items, chunk) = pipeline::run(served, context, admission, work).await?;

@@ -8,7 +8,7 @@
 //! ├ admit     headers read → pipeline: the message, the checks, the key
 //! ├ tokenize
 //! ├ queue     until the first batch
-//! └ compute   batches it rode in; ends where the chunk does
+//! └ compute   batches it was in; ends where the chunk does
 //! ```
 //! Spans are written when a request ends, from times noted on the way: nothing is
 //! carried through the pipeline, and a request that is not sampled costs next to
@@ -33,7 +33,7 @@ use opentelemetry_sdk::{
 };
 
 pub(crate) use self::record::Stages;
-use crate::config::Config;
+use crate::config::ServerConfig;
 
 /// Variables that name an endpoint, as every OTLP exporter reads them.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -60,7 +60,7 @@ impl Traces {
     ///
     /// # Errors
     /// When the endpoint or another variable makes no sense.
-    pub(crate) fn start(config: &Config) -> Result<Option<Self>, ExporterBuildError> {
+    pub(crate) fn start(config: &ServerConfig) -> Result<Option<Self>, ExporterBuildError> {
         let named = |name: &str| env::var(name).is_ok_and(|value| !value.is_empty());
         if config.otlp_endpoint.is_none() && !ENDPOINTS.into_iter().any(named) {
             return Ok(None);
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_callers_trace_is_read_and_nonsense_is_none() {
-        let config = Config { otlp_endpoint: Some("http://127.0.0.1:1".to_owned()), ..Config::default() };
+        let config = ServerConfig { otlp_endpoint: Some("http://127.0.0.1:1".to_owned()), ..ServerConfig::default() };
         let traces = Traces::start(&config).unwrap().unwrap();
         let read = |value: &str| {
             let mut headers = HeaderMap::new();

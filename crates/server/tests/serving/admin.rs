@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use sortie_proto::v1;
-use sortie_server::{Config, config::Span};
+use sortie_server::{ServerConfig, config::ConfigDuration};
 
 use crate::support::{
     Running,
@@ -24,13 +24,14 @@ async fn without_the_setting_there_is_no_admin_port() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("admin");
     let (_server, _client) =
-        crate::support::serve_with(Config { admin_addr_file: Some(file.clone()), ..config(&["bert-base"]) }).await;
+        crate::support::serve_with(ServerConfig { admin_addr_file: Some(file.clone()), ..config(&["bert-base"]) })
+            .await;
     assert!(!file.exists());
 }
 
 #[tokio::test]
 async fn a_draining_process_is_live_and_not_ready_and_can_be_scraped() {
-    let config = Config { drain_grace: Span::secs(3_600), ..config(&["bert-base"]) };
+    let config = ServerConfig { drain_grace: ConfigDuration::secs(3_600), ..config(&["bert-base"]) };
     let (mut server, _client, admin) = serve_with_admin(config).await;
     assert_eq!(admin.metric("sortie_ready").await, Some(1.0));
     server.stop();

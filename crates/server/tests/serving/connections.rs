@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use sortie_proto::v1;
-use sortie_server::{Config, config::Span};
+use sortie_server::{ServerConfig, config::ConfigDuration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,12 +20,12 @@ use crate::support::{
 };
 
 /// A limit that the bad peer of a test meets soon, and a good one never, be the machine as busy as it may.
-const SHORT: Span = Span::millis(500);
+const SHORT: ConfigDuration = ConfigDuration::millis(500);
 
 /// What opens HTTP/2: the preface and empty SETTINGS.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-async fn serve(change: impl FnOnce(&mut Config)) -> (Running, Client, Admin) {
+async fn serve(change: impl FnOnce(&mut ServerConfig)) -> (Running, Client, Admin) {
     let mut config = config(&["bert-rerank"]);
     change(&mut config);
     serve_with_admin(config).await
@@ -96,7 +96,7 @@ async fn a_connection_over_the_cap_is_closed_at_once() {
 
 #[tokio::test]
 async fn an_aged_connection_finishes_its_requests_and_takes_no_new_ones() {
-    let (server, _client, admin) = serve(|c| c.max_connection_age = Span::secs(1)).await;
+    let (server, _client, admin) = serve(|c| c.max_connection_age = ConfigDuration::secs(1)).await;
     let (sender, connection) = http2(&server, &mut h2::client::Builder::new()).await;
     let mut sender = sender.ready().await.unwrap();
     let (answer, mut body) = sender.send_request(headers(&server, "Rerank"), false).unwrap();
@@ -128,7 +128,7 @@ async fn an_aged_connection_finishes_its_requests_and_takes_no_new_ones() {
 #[tokio::test]
 async fn an_aged_connection_is_cut_after_the_grace() {
     let (server, _client, admin) = serve(|c| {
-        (c.max_connection_age, c.max_connection_age_grace) = (Span::millis(200), Span::millis(200));
+        (c.max_connection_age, c.max_connection_age_grace) = (ConfigDuration::millis(200), ConfigDuration::millis(200));
     })
     .await;
     let channel = server.channel().await;

@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sortie_proto::{metadata::TENANT, v1};
-use sortie_server::{Config, config::Span};
+use sortie_server::{ServerConfig, config::ConfigDuration};
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
@@ -24,7 +24,8 @@ async fn serve(keys: &str) -> (Running, Client, Admin, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
     std::fs::write(&path, keys).unwrap();
-    let config = Config { api_keys: Some(path), reload_interval: Span::millis(1), ..config(&["bert-rerank"]) };
+    let config =
+        ServerConfig { api_keys: Some(path), reload_interval: ConfigDuration::millis(1), ..config(&["bert-rerank"]) };
     let (running, client, admin) = serve_with_admin(config).await;
     (running, client, admin, dir)
 }
@@ -92,7 +93,7 @@ async fn a_file_that_makes_no_sense_ends_the_start() {
     let path = dir.path().join("keys");
     std::fs::write(&path, format!("team-a:{KEY}\n{OTHER}\n")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = Config { api_keys: Some(path), ..config(&["bert-rerank"]) };
+    let config = ServerConfig { api_keys: Some(path), ..config(&["bert-rerank"]) };
     let error = sortie_server::serve(listener, config, std::future::pending()).await.unwrap_err().to_string();
     assert!(error.contains("api_keys") && error.contains("line 2") && !error.contains(OTHER), "{error}");
 }
@@ -102,7 +103,7 @@ async fn models_change_only_with_a_key_where_keys_are_set() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
     std::fs::write(&path, format!("operator:{KEY}\n")).unwrap();
-    let config = Config { admin_models: true, admin_keys: Some(path), ..config(&["bert-rerank"]) };
+    let config = ServerConfig { admin_models: true, admin_keys: Some(path), ..config(&["bert-rerank"]) };
     let (_server, _client, admin) = serve_with_admin(config).await;
     let body = json!({ "name": "late", "path": oracle("bert-base").to_str().unwrap() });
     assert_eq!(admin.ask(Method::POST, "/models", Some(body.clone())).await.0, StatusCode::UNAUTHORIZED);

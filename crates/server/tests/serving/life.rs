@@ -8,7 +8,7 @@ use std::sync::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sortie_proto::v1;
-use sortie_server::Config;
+use sortie_server::ServerConfig;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 async fn serve(models: &[&str]) -> (Running, Client, Admin) {
-    serve_with_admin(Config { admin_models: true, ..config(models) }).await
+    serve_with_admin(ServerConfig { admin_models: true, ..config(models) }).await
 }
 
 fn rerank(model: &str) -> v1::RerankRequest {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Running, config, folder, serve_with, spec, text};
 use sortie_proto::v1;
-use sortie_server::{Config, LIVENESS, READINESS, config::Span};
+use sortie_server::{LIVENESS, READINESS, ServerConfig, config::ConfigDuration};
 use tokio::net::TcpListener;
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
@@ -24,7 +24,7 @@ const SERVING: i32 = ServingStatus::Serving as i32;
 const NOT_SERVING: i32 = ServingStatus::NotServing as i32;
 
 /// Longer than any test may take.
-const HOUR: Span = Span::secs(3_600);
+const HOUR: ConfigDuration = ConfigDuration::secs(3_600);
 
 async fn watch(server: &Running, service: &str) -> Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -48,7 +48,8 @@ async fn health_names_the_process_and_each_model() {
 
 #[tokio::test]
 async fn health_and_reflection_can_be_off() {
-    let (server, _client) = serve_with(Config { health: false, reflection: false, ..config(&["bert-base"]) }).await;
+    let (server, _client) =
+        serve_with(ServerConfig { health: false, reflection: false, ..config(&["bert-base"]) }).await;
     assert_eq!(check(&server, "").await, Err(Code::Unimplemented));
     let request = ServerReflectionRequest::default();
     let mut reflection = ServerReflectionClient::new(server.channel().await);
@@ -113,7 +114,7 @@ async fn requests_in_flight_are_finished() {
 
 #[tokio::test]
 async fn health_says_not_serving_while_a_stop_is_announced() {
-    let config = Config { drain_grace: HOUR, ..config(&["bert-base", "bert-rerank"]) };
+    let config = ServerConfig { drain_grace: HOUR, ..config(&["bert-base", "bert-rerank"]) };
     let (mut server, _client) = serve_with(config).await;
     let mut watch = watch(&server, "").await;
     assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
@@ -129,7 +130,7 @@ async fn health_says_not_serving_while_a_stop_is_announced() {
 
 #[tokio::test]
 async fn watches_end_and_do_not_hold_the_stop() {
-    let (mut server, _client) = serve_with(Config { drain_timeout: HOUR, ..config(&["bert-base"]) }).await;
+    let (mut server, _client) = serve_with(ServerConfig { drain_timeout: HOUR, ..config(&["bert-base"]) }).await;
     let mut watches = vec![];
     for service in ["", READINESS, LIVENESS, "bert-base"] {
         let mut watch = watch(&server, service).await;
@@ -150,7 +151,7 @@ async fn watches_end_and_do_not_hold_the_stop() {
 #[tokio::test]
 async fn a_stop_before_the_models_are_loaded_is_obeyed_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config { addr_file: Some(dir.path().join("addr")), ..config(&[]) };
+    let mut config = ServerConfig { addr_file: Some(dir.path().join("addr")), ..config(&[]) };
     config.listen = "127.0.0.1:0".parse().unwrap();
     // Loading it would be an error.
     config.models.push(spec("missing", "/nowhere"));
@@ -163,7 +164,7 @@ async fn a_stop_before_the_models_are_loaded_is_obeyed_at_once() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_given_up_after_the_grace() {
     let (mut server, _client) =
-        serve_with(Config { drain_timeout: Span::millis(50), ..config(&["bert-rerank"]) }).await;
+        serve_with(ServerConfig { drain_timeout: ConfigDuration::millis(50), ..config(&["bert-rerank"]) }).await;
     let channel = server.channel().await;
     let held = tokio::spawn(crate::support::raw::call(channel, "Rerank", futures::stream::pending()));
     server.stop();

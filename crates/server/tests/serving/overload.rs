@@ -21,7 +21,7 @@ fn reason(status: &Status) -> String {
 
 /// Keeps `width` jobs of `documents` under way, with `timeout`, until one is refused with `wanted`.
 async fn flood_until(
-    config: sortie_server::Config,
+    config: sortie_server::ServerConfig,
     documents: usize,
     timeout: Option<Duration>,
     wanted: &str,
@@ -132,7 +132,7 @@ async fn connection_full() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_too_long() {
     let mut config = config(&["bert-rerank"]);
-    config.max_queue_wait = sortie_server::config::Span(Duration::from_millis(5));
+    config.max_queue_wait = sortie_server::config::ConfigDuration(Duration::from_millis(5));
     let status = flood_until(config, 200, None, "WAIT_TOO_LONG").await;
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(pushback(&status).unwrap() > 0 && report(status.metadata()).is_some(), "{status:?}");

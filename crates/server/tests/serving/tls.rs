@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sortie_proto::v1;
-use sortie_server::{Config, config::Span};
+use sortie_server::{ServerConfig, config::ConfigDuration};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use crate::support::{Client, Running, config};
@@ -61,11 +61,11 @@ async fn serve(dir: &Path, clients: Option<&Authority>) -> Running {
         std::fs::write(&path, authority.pem()).unwrap();
         path
     });
-    Running::start(Config {
+    Running::start(ServerConfig {
         tls_cert: Some(dir.join("cert.pem")),
         tls_key: Some(dir.join("key.pem")),
         tls_client_ca: client_ca,
-        reload_interval: Span::millis(1),
+        reload_interval: ConfigDuration::millis(1),
         ..config(&["bert-base"])
     })
     .await

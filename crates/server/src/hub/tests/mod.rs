@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Fetched, HubError, HubOptions, fetch};
+use super::{HubError, HubOptions, LocalModel, fetch};
 use stand_in::{COMMIT, NAME, StandIn};
 
 fn options(hub: &StandIn, cache: &TempDir) -> HubOptions {
@@ -113,7 +113,7 @@ async fn a_transfer_that_breaks_off_is_an_error_and_recovers() {
         assert!(matches!(error, HubError::NotCached { .. }), "{error:?}");
     }
     hub.take_seen();
-    let Fetched { folder, .. } = fetch(NAME, None, &options).await.unwrap();
+    let LocalModel { folder, .. } = fetch(NAME, None, &options).await.unwrap();
     holds(&folder, &hub, &["config.json", "tokenizer.json", "model.safetensors"]);
     // What had come whole was kept.
     let seen = hub.take_seen();
@@ -127,7 +127,7 @@ async fn an_error_page_in_place_of_a_file_is_not_kept() {
     hub.error_page("model.safetensors");
     let error = fetch(NAME, None, &options).await.unwrap_err();
     assert!(matches!(&error, HubError::WrongSize { file, .. } if file == "model.safetensors"), "{error:?}");
-    let Fetched { folder, .. } = fetch(NAME, Some("v1"), &options).await.unwrap();
+    let LocalModel { folder, .. } = fetch(NAME, Some("v1"), &options).await.unwrap();
     holds(&folder, &hub, &["model.safetensors"]);
 }
 
@@ -139,7 +139,7 @@ async fn shards_and_exports_are_found() {
     hub.put("model-00001-of-00001.safetensors", &weights);
     hub.put("model.safetensors.index.json", br#"{"weight_map":{"a":"model-00001-of-00001.safetensors"}}"#);
     let options = options(&hub, &cache);
-    let Fetched { folder, .. } = fetch(NAME, None, &options).await.unwrap();
+    let LocalModel { folder, .. } = fetch(NAME, None, &options).await.unwrap();
     holds(&folder, &hub, &["model-00001-of-00001.safetensors"]);
 
     let cache = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ async fn shards_and_exports_are_found() {
     hub.put("onnx/model.onnx", b"graph");
     hub.put("onnx/model.onnx_data", b"numbers");
     hub.put("onnx/model_int8.onnx", b"other graph");
-    let Fetched { folder, .. } = fetch(NAME, None, &elsewhere).await.unwrap();
+    let LocalModel { folder, .. } = fetch(NAME, None, &elsewhere).await.unwrap();
     holds(&folder, &hub, &["onnx/model.onnx", "onnx/model.onnx_data"]);
     assert!(!folder.join("onnx/model_int8.onnx").exists());
     assert!(!folder.join("model-00001-of-00001.safetensors").exists());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{Method, StatusCode};
-use sortie_server::Config;
+use sortie_server::ServerConfig;
 
 use super::{Client, Running};
 
@@ -23,15 +23,15 @@ pub(crate) struct Admin {
 }
 
 /// Turns the admin port of `config` on; its address comes into the file.
-pub(crate) fn switch_on(config: Config) -> (Config, tempfile::TempDir, PathBuf) {
+pub(crate) fn switch_on(config: ServerConfig) -> (ServerConfig, tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("admin");
     let admin = Some("127.0.0.1:0".parse().unwrap());
-    (Config { admin, admin_addr_file: Some(file.clone()), ..config }, dir, file)
+    (ServerConfig { admin, admin_addr_file: Some(file.clone()), ..config }, dir, file)
 }
 
 /// A server with an admin port.
-pub(crate) async fn serve_with_admin(config: Config) -> (Running, Client, Admin) {
+pub(crate) async fn serve_with_admin(config: ServerConfig) -> (Running, Client, Admin) {
     let (config, dir, file) = switch_on(config);
     let (running, client) = super::serve_with(config).await;
     let admin = Admin::of(dir, &file).await;

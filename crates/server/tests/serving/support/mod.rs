@@ -14,7 +14,7 @@ use sortie_proto::{
     orca::OrcaLoadReport,
     v1::{Input, ItemError, ItemInfo, TextPair, TokenIds, encoder_service_client::EncoderServiceClient, input::Kind},
 };
-use sortie_server::{Config, DOMAIN, RunError, config::ModelSpec};
+use sortie_server::{DOMAIN, ServerConfig, ServerExit, config::ModelSpec};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -33,21 +33,21 @@ pub(crate) fn spec(name: &str, folder: impl Into<PathBuf>) -> ModelSpec {
 }
 
 /// A configuration of tiny models under their own names.
-pub(crate) fn config(models: &[&str]) -> Config {
+pub(crate) fn config(models: &[&str]) -> ServerConfig {
     let models = models.iter().map(|name| spec(name, oracle(name))).collect();
-    Config { models, threads: 1, replica: "r1".to_owned(), ..Config::default() }
+    ServerConfig { models, threads: 1, replica: "r1".to_owned(), ..ServerConfig::default() }
 }
 
 /// A server that runs in this process.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) task: JoinHandle<Result<(), RunError>>,
+    pub(crate) task: JoinHandle<Result<(), ServerExit>>,
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl Running {
     /// Starts it and waits until it serves.
-    pub(crate) async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -88,7 +88,7 @@ pub(crate) async fn serve(models: &[&str]) -> (Running, Client) {
 }
 
 /// A server and a client of it.
-pub(crate) async fn serve_with(config: Config) -> (Running, Client) {
+pub(crate) async fn serve_with(config: ServerConfig) -> (Running, Client) {
     let running = Running::start(config).await;
     let client = running.client().await;
     (running, client)

@@ -5,43 +5,54 @@ use prometheus::{
 };
 
 /// Registers what it makes.
-pub(super) struct Make<'r>(pub(super) &'r Registry);
+pub(super) struct MetricRegistrar<'r>(pub(super) &'r Registry);
 
-type Made<T> = Result<T, prometheus::Error>;
+type RegisterResult<T> = Result<T, prometheus::Error>;
 
-impl Make<'_> {
-    fn keep<T: Collector + Clone + 'static>(&self, metric: T) -> Made<T> {
+impl MetricRegistrar<'_> {
+    fn keep<T: Collector + Clone + 'static>(&self, metric: T) -> RegisterResult<T> {
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
     /// A counter without labels.
-    pub(super) fn counter(&self, name: &str, help: &str) -> Made<IntCounter> {
+    pub(super) fn counter(&self, name: &str, help: &str) -> RegisterResult<IntCounter> {
         self.keep(IntCounter::new(name, help)?)
     }
 
     /// A counter by labels.
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntCounterVec> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> RegisterResult<IntCounterVec> {
         self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
     /// A counter of seconds or the like, by labels.
-    pub(super) fn real_counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<prometheus::CounterVec> {
+    pub(super) fn real_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> RegisterResult<prometheus::CounterVec> {
         self.keep(prometheus::CounterVec::new(Opts::new(name, help), labels)?)
     }
 
     /// A whole number that goes up and down.
-    pub(super) fn gauge(&self, name: &str, help: &str) -> Made<IntGauge> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> RegisterResult<IntGauge> {
         self.keep(IntGauge::new(name, help)?)
     }
 
     /// A number that goes up and down, by labels.
-    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Made<GaugeVec> {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> RegisterResult<GaugeVec> {
         self.keep(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     /// A histogram by labels.
-    pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Made<HistogramVec> {
+    pub(super) fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> RegisterResult<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.keep(HistogramVec::new(options, labels)?)
     }

@@ -16,17 +16,17 @@ use tonic::{Status, body::Body};
 use crate::errors::ServeError;
 
 /// The body, with an error in place of what has not come `limit` after `arrived`.
-pub(crate) fn within(body: Body, arrived: Instant, limit: Duration) -> Body {
-    Body::new(Within { body, limit, timer: Box::pin(sleep_until(arrived + limit)) })
+pub(crate) fn with_timeout(body: Body, arrived: Instant, limit: Duration) -> Body {
+    Body::new(BodyTimeout { body, limit, timer: Box::pin(sleep_until(arrived + limit)) })
 }
 
-struct Within {
+struct BodyTimeout {
     body: Body,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
-impl HttpBody for Within {
+impl HttpBody for BodyTimeout {
     type Data = Bytes;
     type Error = Status;
 
@@ -68,7 +68,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_an_error_after_the_limit() {
         let begun = Instant::now();
-        let mut slow = within(body(vec![b"first"], false), begun, Duration::from_secs(30));
+        let mut slow = with_timeout(body(vec![b"first"], false), begun, Duration::from_secs(30));
         assert_eq!(slow.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
         let error = slow.frame().await.unwrap().unwrap_err();
         assert_eq!((error.code(), begun.elapsed().as_secs()), (Code::DeadlineExceeded, 30));
@@ -78,7 +78,7 @@ mod tests {
     async fn a_body_that_is_there_is_read_whole_however_late() {
         let begun = Instant::now();
         tokio::time::advance(Duration::from_secs(60)).await;
-        let whole = within(body(vec![b"a", b"b"], true), begun, Duration::from_secs(30));
+        let whole = with_timeout(body(vec![b"a", b"b"], true), begun, Duration::from_secs(30));
         assert_eq!(whole.collect().await.unwrap().to_bytes(), "ab");
     }
 }

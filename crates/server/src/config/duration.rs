@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// A length of time in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
+pub struct ConfigDuration(pub Duration);
 
-impl Span {
+impl ConfigDuration {
     /// So many seconds.
     #[must_use]
     pub const fn secs(seconds: u64) -> Self {
@@ -29,13 +29,13 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for ConfigDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
 }
 
-impl FromStr for Span {
+impl FromStr for ConfigDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -44,7 +44,7 @@ impl FromStr for Span {
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for ConfigDuration {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -52,9 +52,9 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
+impl From<ConfigDuration> for String {
+    fn from(duration: ConfigDuration) -> Self {
+        duration.to_string()
     }
 }
 
@@ -64,16 +64,21 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_the_same() {
-        for span in [Span::secs(0), Span::secs(5), Span::millis(250), Span::secs(5_400)] {
-            assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        for duration in
+            [ConfigDuration::secs(0), ConfigDuration::secs(5), ConfigDuration::millis(250), ConfigDuration::secs(5_400)]
+        {
+            assert_eq!(duration.to_string().parse::<ConfigDuration>().unwrap(), duration);
         }
-        assert_eq!(Span::secs(0).to_string(), "0s");
-        assert_eq!((Span::secs(0).some(), Span::secs(1).some()), (None, Some(Duration::from_secs(1))));
+        assert_eq!(ConfigDuration::secs(0).to_string(), "0s");
+        assert_eq!(
+            (ConfigDuration::secs(0).some(), ConfigDuration::secs(1).some()),
+            (None, Some(Duration::from_secs(1)))
+        );
     }
 
     #[test]
     fn a_number_alone_is_refused_with_an_example() {
-        let error = "5".parse::<Span>().unwrap_err();
+        let error = "5".parse::<ConfigDuration>().unwrap_err();
         assert!(error.contains("5s"), "{error}");
     }
 }

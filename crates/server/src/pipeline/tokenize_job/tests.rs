@@ -7,7 +7,7 @@ use sortie_scheduler::Lane;
 
 use super::*;
 use crate::{
-    config::{Config, ModelSpec},
+    config::{ModelSpec, ServerConfig},
     metadata::CallerInfo,
     metrics::Metrics,
     models::Registry,
@@ -18,7 +18,7 @@ async fn served() -> (Arc<Served>, Arc<Metrics>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
     let path = folder.to_str().unwrap().to_owned();
     let model = ModelSpec { name: "m".to_owned(), path, max_length: None, pooling: None, prefer_onnx: false };
-    let config = Config { models: vec![model], threads: 1, tokenize_threads: 1, ..Config::default() };
+    let config = ServerConfig { models: vec![model], threads: 1, tokenize_threads: 1, ..ServerConfig::default() };
     let metrics = Arc::new(Metrics::new().unwrap());
     let registry = Registry::load(&config, "r", &metrics.batches).await.unwrap();
     (registry.get("m").unwrap(), metrics)
@@ -29,14 +29,14 @@ fn context(metrics: &Arc<Metrics>, deadline: Option<Instant>) -> RequestContext 
 }
 
 /// Inputs of several pieces.
-fn asked() -> Vec<Asked> {
-    (0..8).map(|_| Asked::text("a few words. ".repeat(PIECE_BYTES / 26))).collect()
+fn inputs() -> Vec<ParsedInput> {
+    (0..8).map(|_| ParsedInput::text("a few words. ".repeat(PIECE_BYTES / 26))).collect()
 }
 
 /// Holds the only thread until it is told.
 struct Holds(Mutex<mpsc::Receiver<()>>);
 
-impl Work for Holds {
+impl ParallelTask for Holds {
     fn run(&self, _piece: usize) -> bool {
         // Either way the thread goes on.
         let _ = self.0.lock().recv();
@@ -50,7 +50,7 @@ async fn what_is_cancelled_or_late_is_not_read() {
     let held = |context: RequestContext| {
         let (go, gone) = mpsc::channel();
         served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(gone))), 1);
-        (go, Reader::start(&served, &context, asked(), Reading::Alone, Sink::Keep))
+        (go, TokenizeJob::start(&served, &context, inputs(), InputKind::Alone, TokenSink::Keep))
     };
     let (go, reads) = held(context(&metrics, None));
     drop(reads);
@@ -70,12 +70,12 @@ async fn what_is_cancelled_or_late_is_not_read() {
 async fn items_are_queued_before_the_last_is_read() {
     let (served, metrics) = served().await;
     let admission = served.scheduler.admit(sortie_scheduler::Request::of(10_000)).unwrap();
-    let (feed, ticket) = admission.stream();
+    let (sink, response) = admission.stream();
     // The first piece has its turn before what holds the thread, the others behind it.
     let (begin, begun) = mpsc::channel();
     served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(begun))), 1);
-    let sink = Sink::Feed { feed: RwLock::new(Some(feed)), want: Want::Logits };
-    let reads = Reader::start(&served, &context(&metrics, None), asked(), Reading::Alone, sink);
+    let sink = TokenSink::Queue { sink: RwLock::new(Some(sink)), want: Want::Logits };
+    let reads = TokenizeJob::start(&served, &context(&metrics, None), inputs(), InputKind::Alone, sink);
     let (go, gone) = mpsc::channel();
     served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(gone))), 1);
     begin.send(()).unwrap();
@@ -86,25 +86,25 @@ async fn items_are_queued_before_the_last_is_read() {
     while first.lock().is_empty() {
         tokio::task::yield_now().await;
     }
-    let fed = reads.reader.units.load(Ordering::Relaxed);
+    let fed = reads.reader.queued_items.load(Ordering::Relaxed);
     assert!(fed > 0 && fed < 8, "{fed} of 8");
     go.send(()).unwrap();
-    let result = ticket.await.unwrap();
+    let result = response.await.unwrap();
     assert_eq!(result.outputs.len(), 8);
     let (slots, _) = reads.ended().await.unwrap();
-    let mut units: Vec<usize> = slots.iter().map(|s| s.as_ref().unwrap().unit).collect();
-    units.sort_unstable();
-    assert_eq!(units, (0..8).collect::<Vec<_>>());
+    let mut numbers: Vec<usize> = slots.iter().map(|s| s.as_ref().unwrap().queue_index).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..8).collect::<Vec<_>>());
 }
 
 proptest! {
     #[test]
     fn pieces_keep_everything_in_order(sizes in prop::collection::vec(0usize..40_000, 0..60), bytes in 1usize..50_000) {
-        let asked: Vec<_> = sizes.iter().map(|n| Asked::text("x".repeat(*n))).collect();
-        let cut = pieces(&asked, bytes);
+        let inputs: Vec<_> = sizes.iter().map(|n| ParsedInput::text("x".repeat(*n))).collect();
+        let cut = pieces(&inputs, bytes);
         let back: Vec<usize> = cut.iter().cloned().flatten().collect();
         prop_assert_eq!(back, (0..sizes.len()).collect::<Vec<_>>());
-        let full = |range: &Range<usize>| asked[range.clone()].iter().map(weight).sum::<usize>() >= bytes;
+        let full = |range: &Range<usize>| inputs[range.clone()].iter().map(weight).sum::<usize>() >= bytes;
         prop_assert!(cut.iter().rev().skip(1).all(full));
         prop_assert!(cut.iter().all(|range| range.len() == 1 || !full(&(range.start..range.end - 1))));
     }

@@ -72,7 +72,7 @@ impl<'a> Labels<'a> {
 }
 
 /// A span that still grows.
-struct Open<'a> {
+struct OpenSpan<'a> {
     entity: &'a str,
     start: usize,
     end: usize,
@@ -80,7 +80,7 @@ struct Open<'a> {
     tokens: u32,
 }
 
-impl Open<'_> {
+impl OpenSpan<'_> {
     fn close(self, spans: &mut Vec<Span>) {
         spans.push(span(self.entity, self.start, self.end, self.sum / self.tokens as f32));
     }
@@ -89,7 +89,7 @@ impl Open<'_> {
 /// Spans of one text, in text order. `scores` has a row of [`Labels::len`] numbers a token.
 pub(crate) fn spans(details: &[TokenDetail], scores: &[f32], labels: &Labels<'_>, joining: Joining) -> Vec<Span> {
     let mut spans = Vec::new();
-    let mut open: Option<Open<'_>> = None;
+    let mut open: Option<OpenSpan<'_>> = None;
     // Whether the word under way made no span, so that its other pieces make none either.
     let mut silent_word = false;
     for (detail, row) in details.iter().zip(scores.chunks_exact(labels.len().max(1))) {
@@ -109,7 +109,8 @@ pub(crate) fn spans(details: &[TokenDetail], scores: &[f32], labels: &Labels<'_>
         if detail.continues && silent_word {
             continue;
         }
-        let joins = |o: &Open<'_>| detail.continues || (!label.begins && !label.ignored && o.entity == label.entity);
+        let joins =
+            |o: &OpenSpan<'_>| detail.continues || (!label.begins && !label.ignored && o.entity == label.entity);
         match &mut open {
             Some(o) if joins(o) => {
                 o.end = o.end.max(detail.end);
@@ -119,7 +120,7 @@ pub(crate) fn spans(details: &[TokenDetail], scores: &[f32], labels: &Labels<'_>
             _ => {
                 open.take().into_iter().for_each(|o| o.close(&mut spans));
                 silent_word = label.ignored;
-                open = (!label.ignored).then(|| Open {
+                open = (!label.ignored).then(|| OpenSpan {
                     entity: label.entity,
                     start: detail.start,
                     end: detail.end,

@@ -8,15 +8,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use sortie_proto::v1::ModelState;
-use sortie_scheduler::Health as Devices;
+use sortie_scheduler::DevicesHealth;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ModelSpec,
-    health::Health,
+    health::ServerHealth,
     metrics::Metrics,
-    models::{Change, ChangeError, Registry, Served},
+    models::{ChangeError, ModelChange, Registry, Served},
 };
 
 /// How the names of GPUs begin.
@@ -24,28 +24,28 @@ const GPU: &str = "cuda";
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct ModelManager {
     registry: Registry,
-    health: Health,
+    health: ServerHealth,
     metrics: Arc<Metrics>,
     watchers: Mutex<HashMap<String, AbortHandle>>,
     /// Cancelled where a GPU is lost for good: only a new process can use it again.
     gpu_lost: CancellationToken,
 }
 
-impl Keeper {
+impl ModelManager {
     /// Keeps the models that were loaded at the start.
     pub(crate) async fn new(
         registry: Registry,
-        health: Health,
+        health: ServerHealth,
         metrics: Arc<Metrics>,
         gpu_lost: CancellationToken,
     ) -> Self {
-        let keeper = Self { registry, health, metrics, watchers: Mutex::default(), gpu_lost };
-        for served in keeper.registry.all() {
-            keeper.welcome(&served).await;
+        let manager = Self { registry, health, metrics, watchers: Mutex::default(), gpu_lost };
+        for served in manager.registry.all() {
+            manager.publish(&served).await;
         }
-        keeper
+        manager
     }
 
     /// The models.
@@ -66,39 +66,39 @@ impl Keeper {
     /// Serves a model no longer.
     pub(crate) async fn unload(&self, name: &str) -> Result<(), ChangeError> {
         let gone = self.registry.remove(name).await?;
-        self.farewell(name);
+        self.retire(name);
         self.health.forget(name).await;
         drop(gone);
         tracing::info!(name, "model unloaded");
         Ok(())
     }
 
-    async fn settle(&self, change: Change) -> Result<Arc<Served>, ChangeError> {
-        let Change { new, old } = change;
-        self.farewell(&new.name);
-        self.welcome(&new).await;
+    async fn settle(&self, change: ModelChange) -> Result<Arc<Served>, ChangeError> {
+        let ModelChange { new, old } = change;
+        self.retire(&new.name);
+        self.publish(&new).await;
         if let Some(old) = old {
             tracing::info!(name = new.name, from = old.revision, to = new.revision, "model swapped");
         }
         Ok(new)
     }
 
-    async fn welcome(&self, served: &Arc<Served>) {
+    async fn publish(&self, served: &Arc<Served>) {
         self.metrics.expect(&served.name);
-        self.health.greet(&served.name).await;
+        self.health.add_model(&served.name).await;
         let watcher =
             tokio::spawn(watch(Arc::clone(served), self.health.clone(), self.gpu_lost.clone())).abort_handle();
         self.watchers.lock().insert(served.name.clone(), watcher);
     }
 
-    fn farewell(&self, name: &str) {
+    fn retire(&self, name: &str) {
         if let Some(watcher) = self.watchers.lock().remove(name) {
             watcher.abort();
         }
     }
 }
 
-impl Drop for Keeper {
+impl Drop for ModelManager {
     fn drop(&mut self) {
         for watcher in self.watchers.get_mut().values() {
             watcher.abort();
@@ -109,7 +109,7 @@ impl Drop for Keeper {
 /// Says NOT_SERVING for a model while its lost session is made anew, and once its thread ended
 /// though nobody asked for it. Where it ran on a GPU the process must end then: what CUDA lost
 /// it gives to no later session of this process.
-async fn watch(served: Arc<Served>, health: Health, gpu_lost: CancellationToken) {
+async fn watch(served: Arc<Served>, health: ServerHealth, gpu_lost: CancellationToken) {
     let mut devices = served.scheduler.health();
     loop {
         tokio::select! {
@@ -120,11 +120,11 @@ async fn watch(served: Arc<Served>, health: Health, gpu_lost: CancellationToken)
         }
         let now = *devices.borrow_and_update();
         match now {
-            Devices::Rebuilding => {
+            DevicesHealth::Rebuilding => {
                 tracing::warn!(model = served.name, "the model's device was lost; its session is made anew");
                 health.failed(&served.name).await;
             }
-            Devices::Ready => health.greet(&served.name).await,
+            DevicesHealth::Ready => health.add_model(&served.name).await,
             _ => {}
         }
     }

@@ -13,14 +13,14 @@ const NO_REASON: &str = "TRANSPORT";
 
 /// Counts a request when it ends; CANCELLED when dropped before.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct RequestRecord {
     rpc: &'static str,
     context: RequestContext,
     traces: Option<Arc<Traces>>,
     code: Code,
 }
 
-impl Tally {
+impl RequestRecord {
     /// A request begins.
     pub(crate) fn begin(rpc: &'static str, context: RequestContext, traces: Option<Arc<Traces>>) -> Self {
         context.metrics.requests.in_flight.inc();
@@ -42,7 +42,7 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         let requests = &self.context.metrics.requests;
         requests.ended(self.rpc, self.model(), self.code, self.context.arrived.elapsed());

@@ -10,7 +10,7 @@ use crate::errors::ItemRefusal;
 
 /// One input and how it is to be read.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ParsedInput {
     pub(crate) input: Input,
     /// Text that goes before it.
     pub(crate) prompt: Option<Arc<PromptText>>,
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
 
 /// What the inputs of a request are.
 #[derive(Clone, Debug)]
-pub(crate) enum Reading {
+pub(crate) enum InputKind {
     /// Sequences of their own.
     Alone,
     /// Sequences of their own too, but ids are pieces: without special tokens, which the template adds.
@@ -37,12 +37,12 @@ pub(crate) enum Reading {
     Documents(Query),
 }
 
-impl Reading {
+impl InputKind {
     /// Tokens that every sequence has from elsewhere: the query's.
     pub(super) fn shared_tokens(&self) -> usize {
         match self {
-            Reading::Documents(query) => query.tokens(),
-            Reading::Alone | Reading::Pieces { .. } | Reading::Detailed { .. } => 0,
+            InputKind::Documents(query) => query.tokens(),
+            InputKind::Alone | InputKind::Pieces { .. } | InputKind::Detailed { .. } => 0,
         }
     }
 }
@@ -51,26 +51,26 @@ impl Reading {
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
     pub(crate) sequence: Sequence,
-    /// One a token where the reading was [`Reading::Detailed`] and the input a text.
+    /// One a token where the reading was [`InputKind::Detailed`] and the input a text.
     pub(crate) details: Vec<TokenDetail>,
 }
 
 /// Why an input is no tokens.
 #[derive(Clone, Debug)]
-pub(crate) enum Unread {
+pub(crate) enum TokenizeFailure {
     /// This item's error.
     Refused(ItemRefusal),
     /// The tokenizer's; some are the whole request's.
     Input(InputError),
 }
 
-impl From<InputError> for Unread {
+impl From<InputError> for TokenizeFailure {
     fn from(error: InputError) -> Self {
-        Unread::Input(error)
+        TokenizeFailure::Input(error)
     }
 }
 
-impl Asked {
+impl ParsedInput {
     /// Bytes of text and number of ready ids.
     pub(crate) fn size(&self) -> (usize, usize) {
         let prompt = self.prompt.as_ref().map_or(0, |p| p.text.len());
@@ -83,17 +83,22 @@ impl Asked {
     }
 
     /// Makes tokens of it.
-    pub(crate) fn read(&self, tokenizer: &Tokenizer, reading: &Reading, max_text_bytes: u64) -> Result<Tokens, Unread> {
-        let whole = |text: &str| -> Result<(), Unread> {
+    pub(crate) fn read(
+        &self,
+        tokenizer: &Tokenizer,
+        input_kind: &InputKind,
+        max_text_bytes: u64,
+    ) -> Result<Tokens, TokenizeFailure> {
+        let whole = |text: &str| -> Result<(), TokenizeFailure> {
             if text.len() as u64 > max_text_bytes {
-                return Err(Unread::Refused(ItemRefusal::text_too_large(text.len(), max_text_bytes)));
+                return Err(TokenizeFailure::Refused(ItemRefusal::text_too_large(text.len(), max_text_bytes)));
             }
             Ok(())
         };
         let plain = |sequence| Tokens { sequence, details: Vec::new() };
         let kind = self.input.kind.as_ref().ok_or_else(|| unsupported("the input is not set"))?;
-        Ok(match (kind, reading) {
-            (Kind::Text(text), Reading::Alone | Reading::Pieces { .. }) => {
+        Ok(match (kind, input_kind) {
+            (Kind::Text(text), InputKind::Alone | InputKind::Pieces { .. }) => {
                 whole(text)?;
                 // A folder may leave the prompt's tokens out of the vector, so it is told which they are.
                 plain(match &self.prompt {
@@ -101,36 +106,38 @@ impl Asked {
                     None => tokenizer.encode(text, &self.fit)?,
                 })
             }
-            (Kind::Text(text), Reading::Detailed { specials }) => {
+            (Kind::Text(text), InputKind::Detailed { specials }) => {
                 whole(text)?;
                 self.detail(tokenizer, text, None, *specials)?
             }
-            (Kind::Text(text), Reading::Documents(query)) => {
+            (Kind::Text(text), InputKind::Documents(query)) => {
                 whole(text)?;
                 plain(tokenizer.encode_with(query, text)?)
             }
-            (Kind::Pair(pair), Reading::Alone | Reading::Pieces { pairs: true }) => {
+            (Kind::Pair(pair), InputKind::Alone | InputKind::Pieces { pairs: true }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
                 plain(tokenizer.encode_pair(&self.prompted(&pair.first), &pair.second, &self.fit)?)
             }
-            (Kind::Pair(pair), Reading::Detailed { specials }) => {
+            (Kind::Pair(pair), InputKind::Detailed { specials }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
                 self.detail(tokenizer, &pair.first, Some(&pair.second), *specials)?
             }
-            (Kind::Pair(_), Reading::Documents(_) | Reading::Pieces { pairs: false }) => {
+            (Kind::Pair(_), InputKind::Documents(_) | InputKind::Pieces { pairs: false }) => {
                 return Err(unsupported("a document is a text or ids, not a pair; Classify takes pairs"));
             }
             (Kind::Tokens(_), _) if self.prompt.as_ref().is_some_and(|p| p.asked) => {
                 return Err(unsupported("a prompt goes before texts, not before ids"));
             }
-            (Kind::Tokens(tokens), Reading::Documents(_) | Reading::Pieces { .. }) if !tokens.type_ids.is_empty() => {
+            (Kind::Tokens(tokens), InputKind::Documents(_) | InputKind::Pieces { .. })
+                if !tokens.type_ids.is_empty() =>
+            {
                 return Err(unsupported("these ids take no type_ids: they are pieces, and the template sets them"));
             }
-            (Kind::Tokens(tokens), Reading::Documents(query)) => plain(tokenizer.ids_with(query, &tokens.ids)?),
-            (Kind::Tokens(tokens), Reading::Pieces { .. }) => plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?),
-            (Kind::Tokens(tokens), Reading::Alone | Reading::Detailed { .. }) => {
+            (Kind::Tokens(tokens), InputKind::Documents(query)) => plain(tokenizer.ids_with(query, &tokens.ids)?),
+            (Kind::Tokens(tokens), InputKind::Pieces { .. }) => plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?),
+            (Kind::Tokens(tokens), InputKind::Alone | InputKind::Detailed { .. }) => {
                 plain(tokenizer.from_ids(tokens.ids.clone(), tokens.type_ids.clone(), &self.fit)?)
             }
         })
@@ -144,7 +151,13 @@ impl Asked {
     }
 
     /// Tokens with details whose offsets count in the text sent, without the prompt.
-    fn detail(&self, tokenizer: &Tokenizer, text: &str, pair: Option<&str>, specials: bool) -> Result<Tokens, Unread> {
+    fn detail(
+        &self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        pair: Option<&str>,
+        specials: bool,
+    ) -> Result<Tokens, TokenizeFailure> {
         let made = tokenizer.detail(&self.prompted(text), pair, &self.fit, specials)?;
         let shift = self.prompt.as_ref().map_or(0, |p| p.text.len());
         let details = made.details.into_iter().map(|d| without_prompt(d, shift)).collect();
@@ -167,12 +180,12 @@ fn without_prompt(mut detail: TokenDetail, shift: usize) -> TokenDetail {
     detail
 }
 
-fn unsupported(message: &str) -> Unread {
-    Unread::Refused(ItemRefusal::unsupported(message))
+fn unsupported(message: &str) -> TokenizeFailure {
+    TokenizeFailure::Refused(ItemRefusal::unsupported(message))
 }
 
 #[cfg(test)]
-impl Asked {
+impl ParsedInput {
     /// A text with nothing special about it.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let input = Input { kind: Some(Kind::Text(text.into())) };
@@ -196,7 +209,7 @@ mod tests {
         };
         let at = |d: TokenDetail| (d.start, d.end, d.special);
         assert_eq!(at(without_prompt(detail(0, 5), 7)), (0, 0, true));
-        assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own chunk");
+        assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own part");
         assert_eq!(at(without_prompt(detail(9, 12), 7)), (2, 5, false));
         let second = TokenDetail { second: true, ..detail(0, 5) };
         assert_eq!(at(without_prompt(second, 7)), (0, 5, false));

@@ -26,12 +26,12 @@ use crate::errors::ServeError;
 
 /// What the requests of one connection hold; in the extensions of each.
 #[derive(Debug)]
-pub(crate) struct ConnectionBytes {
+pub(crate) struct ConnectionMemory {
     held: AtomicU64,
     limit: u64,
 }
 
-impl ConnectionBytes {
+impl ConnectionMemory {
     /// A connection that holds nothing and may hold `limit` bytes.
     pub(crate) fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self { held: AtomicU64::new(0), limit })
@@ -40,11 +40,11 @@ impl ConnectionBytes {
 
 /// What one request holds; given back when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Held(Arc<Share>);
+pub(crate) struct MemoryPermit(Arc<Share>);
 
 #[derive(Debug)]
 struct Share {
-    connection: Arc<ConnectionBytes>,
+    connection: Arc<ConnectionMemory>,
     bytes: AtomicU64,
 }
 
@@ -54,15 +54,15 @@ impl Drop for Share {
     }
 }
 
-impl Held {
+impl MemoryPermit {
     /// A request of `connection`.
-    pub(crate) fn new(connection: &Arc<ConnectionBytes>) -> Self {
+    pub(crate) fn new(connection: &Arc<ConnectionMemory>) -> Self {
         Self(Arc::new(Share { connection: Arc::clone(connection), bytes: AtomicU64::new(0) }))
     }
 
     /// The body, whose bytes count as they come, with an error in place of what is too much.
     pub(crate) fn count(&self, body: Body) -> Body {
-        Body::new(Counted { body, held: self.clone() })
+        Body::new(CountedBody { body, held: self.clone() })
     }
 
     /// Counts `more` bytes, or says that they are too many.
@@ -74,12 +74,12 @@ impl Held {
     }
 }
 
-struct Counted {
+struct CountedBody {
     body: Body,
-    held: Held,
+    held: MemoryPermit,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -110,19 +110,19 @@ mod tests {
 
     use super::*;
 
-    async fn read(held: &Held, bytes: usize) -> Result<(), Code> {
+    async fn read(held: &MemoryPermit, bytes: usize) -> Result<(), Code> {
         let body = held.count(Body::new(Full::new(Bytes::from(vec![0; bytes])).map_err(|never| match never {})));
         body.collect().await.map(drop).map_err(|status| status.code())
     }
 
     #[tokio::test]
     async fn a_connection_holds_what_its_requests_hold_and_no_more() {
-        let connection = ConnectionBytes::new(100);
-        let (one, two) = (Held::new(&connection), Held::new(&connection));
+        let connection = ConnectionMemory::new(100);
+        let (one, two) = (MemoryPermit::new(&connection), MemoryPermit::new(&connection));
         assert_eq!(read(&one, 60).await, Ok(()));
         assert_eq!(read(&two, 50).await, Err(Code::ResourceExhausted));
         drop(two);
-        let three = Held::new(&connection);
+        let three = MemoryPermit::new(&connection);
         assert_eq!(read(&three, 40).await, Ok(()));
         drop((one, three));
         assert_eq!(connection.held.load(Ordering::Relaxed), 0);

@@ -2,12 +2,12 @@
 //!
 //! The inputs are cut into pieces of about equal bytes, which the pool's threads
 //! read in any order. What a piece makes goes into the scheduler's queue the
-//! moment it is ready ([`Sink::Feed`]), so that the device starts while later
-//! pieces are still being read; [`Sink::Keep`] holds it for an answer without a
+//! moment it is ready ([`TokenSink::Queue`]), so that the device starts while later
+//! pieces are still being read; [`TokenSink::Keep`] holds it for an answer without a
 //! device.
 //!
-//! Invariants: the units of a chunk are numbered without gaps in the order they
-//! were fed; the feed is closed by whoever ends the last piece, unless the request
+//! Invariants: the queued items of a chunk are numbered without gaps in the order they
+//! were queued; the sink is closed by whoever ends the last piece, unless the request
 //! failed as a whole; nothing is read for a request that is over; a panic is its
 //! item's refusal.
 
@@ -23,12 +23,12 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sortie_engine::{InputError, Sequence, TokenDetail, Want, WorkItem};
-use sortie_scheduler::{Feed, Unit};
+use sortie_scheduler::{ItemSink, QueuedItem};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    pool::Work,
-    read::{Asked, Reading, Tokens, Unread},
+    input::{InputKind, ParsedInput, TokenizeFailure, Tokens},
+    pool::ParallelTask,
     whole_request,
 };
 use crate::{
@@ -43,11 +43,11 @@ use crate::{
 const PIECE_BYTES: usize = 8 << 10;
 
 /// Where tokens go.
-pub(super) enum Sink {
+pub(super) enum TokenSink {
     /// Into the queue, to have this computed of them.
-    Feed {
+    Queue {
         /// The chunk; `None` once it is closed or given up.
-        feed: RwLock<Option<Feed<EngineBackend>>>,
+        sink: RwLock<Option<ItemSink<EngineBackend>>>,
         /// What is computed.
         want: Want,
     },
@@ -57,32 +57,32 @@ pub(super) enum Sink {
 
 /// One input, read.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct TokenizedItem {
     /// Tokens used, specials included.
     pub(super) tokens: usize,
     pub(super) truncated: bool,
     pub(super) details: Vec<TokenDetail>,
-    /// Number of its unit in the chunk, where it was fed.
-    pub(super) unit: usize,
+    /// Its number among the chunk's queued items, where it was queued.
+    pub(super) queue_index: usize,
     /// Its tokens, where they were kept.
     pub(super) kept: Sequence,
 }
 
 /// What came of one input.
-pub(super) type Slot = Result<Made, ItemRefusal>;
+pub(super) type TokenizeResult = Result<TokenizedItem, ItemRefusal>;
 
-/// What a request holds of its [`Reader`]. Dropping it stops the reading.
-pub(super) struct Reads {
-    reader: Arc<Reader>,
+/// What a request holds of its [`TokenizeJob`]. Dropping it stops the reading.
+pub(super) struct TokenizeHandle {
+    reader: Arc<TokenizeJob>,
     all_done: oneshot::Receiver<()>,
 }
 
-impl Reads {
+impl TokenizeHandle {
     /// What came of each input, in order, and how long it took from the first to the last, waiting for a thread
     /// included.
     ///
     /// An error is the whole request's: options that no input can meet, or a deadline that passed.
-    pub(super) async fn ended(mut self) -> Result<(Vec<Slot>, Duration), ServeError> {
+    pub(super) async fn ended(mut self) -> Result<(Vec<TokenizeResult>, Duration), ServeError> {
         // An error means that the pool is gone, and every piece with it.
         let ended = (&mut self.all_done).await;
         if let Some(error) = self.failure() {
@@ -90,7 +90,7 @@ impl Reads {
         }
         ended.map_err(|_| ServeError::Internal("tokenizing ended early".to_owned()))?;
         let reader = &self.reader;
-        let mut slots = Vec::with_capacity(reader.asked.len());
+        let mut slots = Vec::with_capacity(reader.inputs.len());
         for (piece, made) in reader.pieces.iter().zip(&reader.made) {
             slots.append(&mut made.lock());
             slots.resize_with(piece.end, || Err(internal("it was not read")));
@@ -105,22 +105,22 @@ impl Reads {
     }
 }
 
-impl Drop for Reads {
+impl Drop for TokenizeHandle {
     fn drop(&mut self) {
         self.reader.over.store(true, Ordering::Relaxed);
     }
 }
 
 /// The inputs of one request and what was made of them.
-pub(super) struct Reader {
+pub(super) struct TokenizeJob {
     served: Arc<Served>,
-    asked: Vec<Asked>,
+    inputs: Vec<ParsedInput>,
     pieces: Vec<Range<usize>>,
-    reading: Reading,
+    input_kind: InputKind,
     deadline: Option<Instant>,
-    sink: Sink,
-    made: Vec<Mutex<Vec<Slot>>>,
-    units: AtomicUsize,
+    sink: TokenSink,
+    made: Vec<Mutex<Vec<TokenizeResult>>>,
+    queued_items: AtomicUsize,
     left: AtomicUsize,
     /// Nobody waits any more, or the request failed.
     over: AtomicBool,
@@ -130,27 +130,27 @@ pub(super) struct Reader {
     done: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-impl Reader {
-    /// Has the model's pool read `asked`.
+impl TokenizeJob {
+    /// Has the model's pool read `inputs`.
     pub(super) fn start(
         served: &Arc<Served>,
         context: &RequestContext,
-        asked: Vec<Asked>,
-        reading: Reading,
-        sink: Sink,
-    ) -> Reads {
-        let pieces = pieces(&asked, PIECE_BYTES);
+        inputs: Vec<ParsedInput>,
+        input_kind: InputKind,
+        sink: TokenSink,
+    ) -> TokenizeHandle {
+        let pieces = pieces(&inputs, PIECE_BYTES);
         let count = pieces.len();
         let (done, all_done) = oneshot::channel();
         let reader = Self {
             served: Arc::clone(served),
-            asked,
-            reading,
+            inputs,
+            input_kind,
             deadline: context.deadline,
             sink,
             made: pieces.iter().map(|_| Mutex::default()).collect(),
             pieces,
-            units: AtomicUsize::new(0),
+            queued_items: AtomicUsize::new(0),
             left: AtomicUsize::new(count),
             over: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -163,7 +163,7 @@ impl Reader {
         }
         let reader = Arc::new(reader);
         served.tokenizers.queue(context.caller.priority.lane, &reader, count);
-        Reads { reader, all_done }
+        TokenizeHandle { reader, all_done }
     }
 
     fn is_over(&self) -> bool {
@@ -175,8 +175,8 @@ impl Reader {
             return true;
         }
         match &self.sink {
-            Sink::Feed { feed, .. } => feed.read().as_ref().is_none_or(Feed::is_over),
-            Sink::Keep => false,
+            TokenSink::Queue { sink, .. } => sink.read().as_ref().is_none_or(ItemSink::is_over),
+            TokenSink::Keep => false,
         }
     }
 
@@ -187,66 +187,68 @@ impl Reader {
     }
 
     /// Reads one item; a panic is its refusal.
-    fn read(&self, asked: &Asked) -> Result<Tokens, Unread> {
-        let read = || asked.read(self.served.model.tokenizer(), &self.reading, self.served.limits.max_text_bytes);
+    fn read(&self, input: &ParsedInput) -> Result<Tokens, TokenizeFailure> {
+        let read = || input.read(self.served.model.tokenizer(), &self.input_kind, self.served.limits.max_text_bytes);
         catch_unwind(AssertUnwindSafe(read))
-            .unwrap_or_else(|_| Err(Unread::Refused(internal("tokenizing it panicked"))))
+            .unwrap_or_else(|_| Err(TokenizeFailure::Refused(internal("tokenizing it panicked"))))
     }
 
     /// Reads the items of a piece and passes them on.
-    fn read_piece(&self, items: &[Asked]) -> Vec<Slot> {
+    fn read_piece(&self, items: &[ParsedInput]) -> Vec<TokenizeResult> {
         let begun = std::time::Instant::now();
         let mut slots = Vec::with_capacity(items.len());
         let mut sequences = Vec::with_capacity(items.len());
         let (mut seen_bytes, mut seen_tokens, mut tokens) = (0, 0, 0);
-        for asked in items {
+        for input in items {
             if self.is_over() {
                 return slots;
             }
-            slots.push(match self.read(asked) {
+            slots.push(match self.read(input) {
                 Ok(Tokens { sequence, details }) => {
-                    let (bytes, ids) = asked.size();
+                    let (bytes, ids) = input.size();
                     if !sequence.truncated && ids == 0 {
                         seen_bytes += bytes;
-                        seen_tokens += sequence.len().saturating_sub(self.reading.shared_tokens());
+                        seen_tokens += sequence.len().saturating_sub(self.input_kind.shared_tokens());
                     }
                     tokens += sequence.len();
                     let (n, truncated) = (sequence.len(), sequence.truncated);
-                    let unit = sequences.len();
+                    let queue_index = sequences.len();
                     let kept = match self.sink {
-                        Sink::Feed { .. } => {
+                        TokenSink::Queue { .. } => {
                             sequences.push(sequence);
                             Sequence::default()
                         }
-                        Sink::Keep => sequence,
+                        TokenSink::Keep => sequence,
                     };
-                    Ok(Made { tokens: n, truncated, details, unit, kept })
+                    Ok(TokenizedItem { tokens: n, truncated, details, queue_index, kept })
                 }
-                Err(Unread::Refused(refusal)) => Err(refusal),
-                Err(Unread::Input(error @ InputError::BadMaxLength { .. })) => {
+                Err(TokenizeFailure::Refused(refusal)) => Err(refusal),
+                Err(TokenizeFailure::Input(error @ InputError::BadMaxLength { .. })) => {
                     self.fail(whole_request("options.max_length", &error));
                     return slots;
                 }
-                Err(Unread::Input(error)) => Err(error.into()),
+                Err(TokenizeFailure::Input(error)) => Err(error.into()),
             });
         }
         self.served.ratio.observe(seen_bytes, seen_tokens);
         self.served.tokenizing.note(items.len(), tokens, begun.elapsed());
-        self.feed(sequences, &mut slots);
+        self.queue_sequences(sequences, &mut slots);
         slots
     }
 
-    /// Queues a piece's sequences and gives their slots the numbers of their units.
-    fn feed(&self, sequences: Vec<Sequence>, slots: &mut [Slot]) {
-        let Sink::Feed { feed, want } = &self.sink else { return };
-        let first = self.units.fetch_add(sequences.len(), Ordering::Relaxed);
+    /// Queues a piece's sequences and gives their slots their numbers.
+    fn queue_sequences(&self, sequences: Vec<Sequence>, slots: &mut [TokenizeResult]) {
+        let TokenSink::Queue { sink, want } = &self.sink else { return };
+        let first = self.queued_items.fetch_add(sequences.len(), Ordering::Relaxed);
         for made in slots.iter_mut().flatten() {
-            made.unit += first;
+            made.queue_index += first;
         }
-        let unit =
-            |sequence: Sequence| Unit { tokens: sequence.len(), item: Arc::new(WorkItem { sequence, want: *want }) };
-        if let Some(feed) = feed.read().as_ref() {
-            feed.push(first, sequences.into_iter().map(unit).collect());
+        let item = |sequence: Sequence| QueuedItem {
+            tokens: sequence.len(),
+            item: Arc::new(WorkItem { sequence, want: *want }),
+        };
+        if let Some(sink) = sink.read().as_ref() {
+            sink.push(first, sequences.into_iter().map(item).collect());
         }
     }
 
@@ -260,11 +262,11 @@ impl Reader {
     fn end(&self) {
         // Only the last piece comes here.
         let _ = self.ended.set(Instant::now());
-        if let Sink::Feed { feed, .. } = &self.sink
-            && let Some(feed) = feed.write().take()
+        if let TokenSink::Queue { sink, .. } = &self.sink
+            && let Some(sink) = sink.write().take()
             && !self.over.load(Ordering::Relaxed)
         {
-            feed.close();
+            sink.close();
         }
         if let Some(done) = self.done.lock().take() {
             // Whoever asked may have gone.
@@ -273,10 +275,10 @@ impl Reader {
     }
 }
 
-impl Work for Reader {
+impl ParallelTask for TokenizeJob {
     fn run(&self, piece: usize) -> bool {
-        let _end = EndsPiece(self);
-        let items = self.pieces.get(piece).and_then(|range| self.asked.get(range.clone()));
+        let _end = PieceGuard(self);
+        let items = self.pieces.get(piece).and_then(|range| self.inputs.get(range.clone()));
         if let (Some(items), Some(slot)) = (items, self.made.get(piece)) {
             let made = self.read_piece(items);
             let read = !made.is_empty();
@@ -288,9 +290,9 @@ impl Work for Reader {
 }
 
 /// Ends a piece, whatever happened in it.
-struct EndsPiece<'a>(&'a Reader);
+struct PieceGuard<'a>(&'a TokenizeJob);
 
-impl Drop for EndsPiece<'_> {
+impl Drop for PieceGuard<'_> {
     fn drop(&mut self) {
         self.0.end_piece();
     }
@@ -301,27 +303,27 @@ fn internal(what: &str) -> ItemRefusal {
 }
 
 /// Cuts inputs into runs of at least `bytes`, but the last.
-fn pieces(asked: &[Asked], bytes: usize) -> Vec<Range<usize>> {
+fn pieces(inputs: &[ParsedInput], bytes: usize) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let (mut from, mut filled) = (0, 0);
-    for (at, item) in asked.iter().enumerate() {
+    for (at, item) in inputs.iter().enumerate() {
         filled += weight(item);
         if filled >= bytes {
             pieces.push(from..at + 1);
             (from, filled) = (at + 1, 0);
         }
     }
-    if from < asked.len() {
-        pieces.push(from..asked.len());
+    if from < inputs.len() {
+        pieces.push(from..inputs.len());
     }
     pieces
 }
 
 /// An item costs something even without a byte.
-fn weight(asked: &Asked) -> usize {
+fn weight(input: &ParsedInput) -> usize {
     /// Bytes that take as long as an item's fixed work.
     const FIXED: usize = 64;
-    asked.size().0 + FIXED
+    input.size().0 + FIXED
 }
 
 #[cfg(test)]

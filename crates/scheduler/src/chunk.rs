@@ -1,7 +1,7 @@
-//! The answer that a part is owed, filled in as its units are answered.
+//! The answer that a chunk is owed, filled in as its items are answered.
 //!
-//! Invariants: a part is answered once: with every output, with an error, or not
-//! at all because its ticket was dropped; whatever comes after that is thrown away.
+//! Invariants: a chunk is answered once: with every output, with an error, or not
+//! at all because its response was dropped; whatever comes after that is thrown away.
 
 use std::{
     sync::{
@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    backend::{Backend, Fault, Output},
-    ticket::{Answer, BatchRecord, PartError, PartResult},
+    backend::{Backend, ItemFault, Output},
+    response::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult},
 };
 
-/// What came of a part so far.
-pub(crate) struct Part<B: Backend> {
+/// What came of a chunk so far.
+pub(crate) struct ChunkProgress<B: Backend> {
     /// Which try of its caller's it is.
     pub(crate) attempt: u32,
     over: AtomicBool,
@@ -28,9 +28,9 @@ pub(crate) struct Part<B: Backend> {
 }
 
 struct State<B: Backend> {
-    answer: Option<oneshot::Sender<Answer<B>>>,
-    outputs: Vec<Option<Result<Output<B>, Fault<B>>>>,
-    /// Units pushed and units answered.
+    answer: Option<oneshot::Sender<ChunkOutcome<B>>>,
+    outputs: Vec<Option<Result<Output<B>, ItemFault<B>>>>,
+    /// Items pushed and items answered.
     pushed: usize,
     filled: usize,
     closed: bool,
@@ -39,9 +39,9 @@ struct State<B: Backend> {
     batches: Vec<BatchRecord>,
 }
 
-impl<B: Backend> Part<B> {
-    /// A part that is admitted now, and where its answer comes out.
-    pub(crate) fn new(attempt: u32) -> (Arc<Self>, oneshot::Receiver<Answer<B>>) {
+impl<B: Backend> ChunkProgress<B> {
+    /// A chunk that is admitted now, and where its answer comes out.
+    pub(crate) fn new(attempt: u32) -> (Arc<Self>, oneshot::Receiver<ChunkOutcome<B>>) {
         let (answer, receiver) = oneshot::channel();
         let state = State {
             answer: Some(answer),
@@ -61,7 +61,7 @@ impl<B: Backend> Part<B> {
         self.over.load(Ordering::Acquire)
     }
 
-    /// `count` units from index `at` are about to be queued.
+    /// `count` items from index `at` are about to be queued.
     pub(crate) fn expect(&self, at: usize, count: usize) {
         let mut state = self.state.lock();
         if state.pushed == 0 {
@@ -72,14 +72,14 @@ impl<B: Backend> Part<B> {
         state.outputs.resize_with(len, || None);
     }
 
-    /// No unit will follow. True if every unit is answered already, and with it the part.
+    /// No item will follow. True if every item is answered already, and with it the chunk.
     pub(crate) fn close(&self) -> bool {
         self.state.lock().closed = true;
         self.settle()
     }
 
-    /// The answer of one unit. A second answer for a unit is thrown away.
-    pub(crate) fn put(&self, index: usize, output: Result<Output<B>, Fault<B>>) {
+    /// The answer of one item. A second answer for an item is thrown away.
+    pub(crate) fn put(&self, index: usize, output: Result<Output<B>, ItemFault<B>>) {
         let mut state = self.state.lock();
         let unwanted = match state.outputs.get_mut(index) {
             Some(slot @ None) => {
@@ -93,15 +93,15 @@ impl<B: Backend> Part<B> {
         drop(unwanted);
     }
 
-    /// A batch with units of this part was started and answered.
-    pub(crate) fn rode(&self, started: Instant, record: BatchRecord) {
+    /// A batch with items of this chunk was started and answered.
+    pub(crate) fn record_batch(&self, started: Instant, record: BatchRecord) {
         let mut state = self.state.lock();
         let queued = started.saturating_duration_since(state.submitted);
         state.queued.get_or_insert(queued);
         state.batches.push(record);
     }
 
-    /// Answers if every unit is. True if that was the answer.
+    /// Answers if every item is. True if that was the answer.
     pub(crate) fn settle(&self) -> bool {
         let mut state = self.state.lock();
         if !state.closed || state.filled < state.pushed || state.answer.is_none() {
@@ -111,22 +111,22 @@ impl<B: Backend> Part<B> {
         let slots = std::mem::take(&mut state.outputs);
         let whole = slots.len() == state.pushed;
         let outputs: Vec<_> = slots.into_iter().flatten().collect();
-        // An index that no unit has, or that two have, would shift the answers.
+        // An index that no item has, or that two have, would shift the answers.
         let answer = if whole && outputs.len() == state.pushed {
-            Ok(PartResult {
+            Ok(ChunkResult {
                 outputs,
                 queued: state.queued.unwrap_or_default(),
                 batches: std::mem::take(&mut state.batches),
             })
         } else {
-            Err(PartError::Abandoned)
+            Err(ChunkError::Abandoned)
         };
         drop(state);
         self.send(to, answer)
     }
 
     /// Answers with an error, unless it is answered. True if that was the answer.
-    pub(crate) fn fail(&self, error: PartError) -> bool {
+    pub(crate) fn fail(&self, error: ChunkError) -> bool {
         let to = self.state.lock().answer.take();
         self.send(to, Err(error))
     }
@@ -142,9 +142,9 @@ impl<B: Backend> Part<B> {
         open
     }
 
-    fn send(&self, to: Option<oneshot::Sender<Answer<B>>>, answer: Answer<B>) -> bool {
+    fn send(&self, to: Option<oneshot::Sender<ChunkOutcome<B>>>, answer: ChunkOutcome<B>) -> bool {
         self.over.store(true, Ordering::Release);
-        // A ticket that was just dropped wants no answer.
+        // A response that was just dropped wants no answer.
         to.is_some_and(|to| to.send(answer).is_ok())
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 /// Sums since the model was loaded. Tokens ÷ busy time is the rate of one thread.
 #[derive(Debug, Default)]
-pub(crate) struct TokenizeTally {
+pub(crate) struct TokenizeStats {
     texts: AtomicU64,
     tokens: AtomicU64,
     busy_us: AtomicU64,
 }
 
-impl TokenizeTally {
+impl TokenizeStats {
     /// One thread was busy for `took` with so many inputs and made so many tokens.
     pub(super) fn note(&self, texts: usize, tokens: usize, took: Duration) {
         self.texts.fetch_add(texts as u64, Ordering::Relaxed);

@@ -1,28 +1,28 @@
 //! A batch failed: halves of it are run until the item at fault is alone.
 //!
 //! One bad item among `n` costs about `2·log2 n` more runs. Where nothing at all
-//! succeeds the search ends after [`patience`] runs: then it is the device.
+//! succeeds the search ends after [`max_failures`] runs: then it is the device.
 //! Out of memory is cut the same way; there the halves are expected to succeed.
 //!
-//! Invariants: every unit ends in one group; units are never run again after they succeeded.
+//! Invariants: every item ends in one group; items are never run again after they succeeded.
 
 use crate::{
     backend::RunError,
-    core::Taken,
+    core::BatchItem,
     shared::{Batch, tokens},
 };
 
 /// What came of the pieces.
-pub(super) struct Pieces<U, R> {
-    /// Units with what the device gave, or why it gave nothing.
-    pub(super) groups: Vec<(U, Result<R, Given>)>,
-    /// The device was lost on the way; these units were not answered.
+pub(super) struct BisectResult<U, R> {
+    /// Items with what the device gave, or why it gave nothing.
+    pub(super) groups: Vec<(U, Result<R, BisectFailure>)>,
+    /// The device was lost on the way; these items were not answered.
     pub(super) lost: Option<(U, String)>,
 }
 
-/// Why units were given up.
+/// Why items were given up.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum BisectFailure {
     /// It failed alone, while others may have succeeded.
     Alone(String),
     /// It needs more memory than there is.
@@ -31,22 +31,22 @@ pub(super) enum Given {
     All(String),
 }
 
-/// Failed runs of a batch of `n` units, none of which succeeded, before it is given up.
-fn patience(n: usize) -> u32 {
+/// Failed runs of a batch of `n` items, none of which succeeded, before it is given up.
+fn max_failures(n: usize) -> u32 {
     2 * (usize::BITS - n.leading_zeros()) + 4
 }
 
-/// Cuts `units`, which failed as a whole with `error`, and runs the pieces.
-pub(super) fn isolate<T, R>(
-    units: Vec<Taken<T>>,
+/// Cuts `items`, which failed as a whole with `error`, and runs the pieces.
+pub(super) fn bisect<T, R>(
+    items: Vec<BatchItem<T>>,
     error: RunError,
-    mut run: impl FnMut(&Vec<Taken<T>>) -> Result<R, RunError>,
+    mut run: impl FnMut(&Vec<BatchItem<T>>) -> Result<R, RunError>,
     mut out_of_memory: impl FnMut(u64),
-) -> Pieces<Vec<Taken<T>>, R> {
-    let patience = patience(units.len());
-    let mut pieces = Pieces { groups: Vec::new(), lost: None };
+) -> BisectResult<Vec<BatchItem<T>>, R> {
+    let max_failures = max_failures(items.len());
+    let mut pieces = BisectResult { groups: Vec::new(), lost: None };
     // Pieces that failed, with why; the last one is cut next.
-    let mut failed = vec![(units, error)];
+    let mut failed = vec![(items, error)];
     let (mut failures, mut successes) = (1, 0);
     while let Some((mut piece, error)) = failed.pop() {
         let (why, memory) = match error {
@@ -64,26 +64,26 @@ pub(super) fn isolate<T, R>(
             out_of_memory(tokens(&piece));
         }
         if piece.len() <= 1 {
-            let given = if memory { Given::TooLarge(why) } else { Given::Alone(why) };
-            pieces.groups.push((piece, Err(given)));
+            let failure = if memory { BisectFailure::TooLarge(why) } else { BisectFailure::Alone(why) };
+            pieces.groups.push((piece, Err(failure)));
             continue;
         }
-        if failures >= patience && successes == 0 {
-            pieces.groups.push((piece, Err(Given::All(why))));
+        if failures >= max_failures && successes == 0 {
+            pieces.groups.push((piece, Err(BisectFailure::All(why))));
             continue;
         }
         let second = piece.split_off(half(&piece));
         let mut halves = vec![second, piece];
-        while let Some(part) = halves.pop() {
-            match run(&part) {
+        while let Some(chunk) = halves.pop() {
+            match run(&chunk) {
                 Ok(raw) => {
                     successes += 1;
-                    pieces.groups.push((part, Ok(raw)));
+                    pieces.groups.push((chunk, Ok(raw)));
                 }
                 Err(error) => {
                     failures += 1;
                     let lost = matches!(error, RunError::DeviceLost(_));
-                    failed.push((part, error));
+                    failed.push((chunk, error));
                     if lost {
                         // Those that did not run are lost with it.
                         let unrun = halves.drain(..).map(|rest| (rest, RunError::Failed(String::new())));
@@ -96,20 +96,20 @@ pub(super) fn isolate<T, R>(
     pieces
 }
 
-/// Where a piece of at least two units is cut: as near to half of its tokens as can be.
-fn half<T>(piece: &[Taken<T>]) -> usize {
+/// Where a piece of at least two items is cut: as near to half of its tokens as can be.
+fn half<T>(piece: &[BatchItem<T>]) -> usize {
     let all = tokens(piece);
     let mut sum = 0;
-    let at = piece.iter().position(|unit| {
-        sum += unit.tokens as u64;
+    let at = piece.iter().position(|item| {
+        sum += item.tokens as u64;
         2 * sum >= all
     });
     at.map_or(1, |at| at + 1).clamp(1, piece.len().saturating_sub(1).max(1))
 }
 
-/// How many units of a batch somebody still waits for: those whose part is not over.
-pub(super) fn wanted<B: crate::backend::Backend>(batch: &Batch<B>) -> usize {
-    batch.iter().filter(|unit| !unit.item.part.is_over()).count()
+/// How many items of a batch somebody still waits for: those whose chunk is not over.
+pub(super) fn live_items<B: crate::backend::Backend>(batch: &Batch<B>) -> usize {
+    batch.iter().filter(|item| !item.item.chunk.is_over()).count()
 }
 
 #[cfg(test)]
@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    fn units(sizes: &[usize]) -> Vec<Taken<usize>> {
-        sizes.iter().enumerate().map(|(i, tokens)| Taken { part: 0, index: i, tokens: *tokens, item: i }).collect()
+    fn items(sizes: &[usize]) -> Vec<BatchItem<usize>> {
+        sizes.iter().enumerate().map(|(i, tokens)| BatchItem { chunk: 0, index: i, tokens: *tokens, item: i }).collect()
     }
 
     fn failed() -> RunError {
@@ -128,49 +128,49 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_unit_ends_in_one_group_and_only_the_poison_fails(
+        fn every_item_ends_in_one_group_and_only_the_poison_fails(
             sizes in prop::collection::vec(1usize..100, 2..64), poison in any::<prop::sample::Index>(),
         ) {
             let poison = poison.index(sizes.len());
             let mut runs = 0;
-            let run = |piece: &Vec<Taken<usize>>| {
+            let run = |piece: &Vec<BatchItem<usize>>| {
                 runs += 1;
-                if piece.iter().any(|unit| unit.item == poison) { Err(failed()) } else { Ok(()) }
+                if piece.iter().any(|item| item.item == poison) { Err(failed()) } else { Ok(()) }
             };
-            let pieces = isolate(units(&sizes), failed(), run, |_| {});
+            let pieces = bisect(items(&sizes), failed(), run, |_| {});
             prop_assert!(pieces.lost.is_none());
             let mut seen: Vec<usize> = Vec::new();
-            for (group, given) in &pieces.groups {
-                seen.extend(group.iter().map(|unit| unit.item));
-                if let Err(given) = given {
-                    prop_assert_eq!(given, &Given::Alone("bad".to_owned()));
+            for (group, failure) in &pieces.groups {
+                seen.extend(group.iter().map(|item| item.item));
+                if let Err(failure) = failure {
+                    prop_assert_eq!(failure, &BisectFailure::Alone("bad".to_owned()));
                     prop_assert!(group.len() == 1 && group[0].item == poison);
                 }
             }
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..sizes.len()).collect::<Vec<_>>());
-            // Halves of tokens, not of units: the depth is bounded by the units all the same.
+            // Halves of tokens, not of items: the depth is bounded by the items all the same.
             prop_assert!(runs <= 2 * sizes.len(), "{runs} runs");
         }
 
         #[test]
         fn a_device_that_fails_everything_is_not_tried_for_ever(n in 32usize..500) {
             let mut runs = 0;
-            let pieces = isolate::<usize, ()>(units(&vec![1; n]), failed(), |_| { runs += 1; Err(failed()) }, |_| {});
-            prop_assert!(runs <= patience(n) + 2, "{runs} runs");
+            let pieces = bisect::<usize, ()>(items(&vec![1; n]), failed(), |_| { runs += 1; Err(failed()) }, |_| {});
+            prop_assert!(runs <= max_failures(n) + 2, "{runs} runs");
             prop_assert_eq!(pieces.groups.iter().map(|(group, _)| group.len()).sum::<usize>(), n);
         }
 
         #[test]
         fn a_loss_on_the_way_returns_what_was_not_answered(n in 2usize..64, at in 0usize..8) {
             let mut runs = 0;
-            let run = |_: &Vec<Taken<usize>>| {
+            let run = |_: &Vec<BatchItem<usize>>| {
                 runs += 1;
                 if runs > at { Err(RunError::DeviceLost("gone".to_owned())) } else if runs % 2 == 0 { Ok(()) } else { Err(failed()) }
             };
-            let pieces = isolate(units(&vec![1; n]), failed(), run, |_| {});
+            let pieces = bisect(items(&vec![1; n]), failed(), run, |_| {});
             let answered: usize = pieces.groups.iter().map(|(group, _)| group.len()).sum();
-            let lost = pieces.lost.map_or(0, |(units, _)| units.len());
+            let lost = pieces.lost.map_or(0, |(items, _)| items.len());
             prop_assert_eq!(answered + lost, n);
         }
 
@@ -178,12 +178,12 @@ mod tests {
         fn memory_is_told_of_every_piece_that_did_not_fit(sizes in prop::collection::vec(1usize..50, 2..40)) {
             const FITS: u64 = 60;
             let mut told = Vec::new();
-            let run = |piece: &Vec<Taken<usize>>| {
+            let run = |piece: &Vec<BatchItem<usize>>| {
                 if tokens(piece) > FITS { Err(RunError::OutOfMemory("full".to_owned())) } else { Ok(()) }
             };
             let first = RunError::OutOfMemory("full".to_owned());
-            let pieces = isolate(units(&sizes), first, run, |tokens| told.push(tokens));
-            prop_assert!(pieces.groups.iter().all(|(_, given)| given.is_ok()));
+            let pieces = bisect(items(&sizes), first, run, |tokens| told.push(tokens));
+            prop_assert!(pieces.groups.iter().all(|(_, failure)| failure.is_ok()));
             prop_assert!(told.iter().skip(1).all(|tokens| *tokens > FITS));
         }
     }
