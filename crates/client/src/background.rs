@@ -126,7 +126,7 @@ async fn steward(client: Weak<Inner>, stop: CancellationToken, mut actions: Unbo
                     }));
                     continue;
                 }
-                // A wish of a later version.
+                // An action of a later version.
                 Some(_) => continue,
             },
             Some(event) = probes.next() => event,

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
-use sortie_dispatch::{Config as DispatchConfig, EndpointId, Fleet, FleetEvent, Time, subset::subset};
+use sortie_dispatch::{DispatchConfig, EndpointId, Fleet, FleetEvent, Time, subset::subset};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Weak, time::Duration};
 
-use sortie_dispatch::{EndpointId, FleetEvent, Work};
+use sortie_dispatch::{EndpointId, FleetEvent, Resource};
 use sortie_proto::v1;
 use tonic::{Request, Status};
 
@@ -108,7 +108,7 @@ pub(crate) fn learn(
 ) {
     let now = client.now();
     let mut fleet = client.fleet().lock();
-    for work in [Work::Device, Work::Tokenizer] {
+    for work in [Resource::Device, Resource::Tokenizer] {
         let number = fleet.model(model, work);
         if let Some(info) = described {
             let limits = info.limits.as_ref().map(metadata::from_limits).unwrap_or_default();

@@ -13,7 +13,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use sortie_dispatch::{
-    Action, Answer as Learned, AttemptId, Event, FailReason, Failure, FleetEvent, Job, Missing, Send as Order,
+    Action, AnswerReport, AttemptId, Event, FailReason, Failure, FleetEvent, Job, Missing, SendAttempt,
 };
 use sortie_proto::v1;
 use tokio::time::{Instant, sleep_until};
@@ -156,9 +156,9 @@ impl<R: Scatter> Driver<R> {
                     }
                 }));
             }
-            Action::Withheld { attempt, reason } => {
+            Action::HedgeSkipped { attempt, reason } => {
                 debug!(attempt = attempt.0, %reason, "late, and not hedged");
-                meters::withheld(reason);
+                meters::hedge_skipped(reason);
             }
             Action::ChunkAnswered { chunk, attempt } => self.answered(chunk, attempt)?,
             Action::Split { chunk, halves } => debug!(chunk, ?halves, "tried again as two"),
@@ -177,8 +177,8 @@ impl<R: Scatter> Driver<R> {
     }
 
     /// Sends a chunk to a server.
-    fn send(&mut self, order: Order) {
-        let Order { attempt, chunk, endpoint, number, deadline, kind, rescue, reason, .. } = order;
+    fn send(&mut self, order: SendAttempt) {
+        let SendAttempt { attempt, chunk, endpoint, number, deadline, kind, rescue, reason, .. } = order;
         let Question { rpc, model, text, metadata, .. } = &self.question;
         let cut = self.job.chunk(chunk);
         let places = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
@@ -227,7 +227,7 @@ impl<R: Scatter> Driver<R> {
                     span.record("outcome", "ok");
                     meters::attempt(R::NAME, sent.kind, "ok", rtt);
                     let texts = self.question.sizes.texts(places, &answer);
-                    let learned = Learned { batches: size::batches(&answer), report, texts };
+                    let learned = AnswerReport { batches: size::batches(&answer), report, texts };
                     self.fitting = Some(Fitting { attempt, sent, answer, rtt });
                     return Event::Answered { attempt, answer: learned };
                 }

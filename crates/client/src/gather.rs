@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Coverage, Kind};
+use sortie_dispatch::{AttemptKind, Coverage};
 use sortie_proto::v1;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Sent {
     pub(crate) chunk: usize,
     pub(crate) number: u32,
-    pub(crate) kind: Kind,
+    pub(crate) kind: AttemptKind,
     pub(crate) address: String,
 }
 
@@ -225,7 +225,7 @@ fn chunk_report(arrival: Arrival<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInf
         tokens: if chunk.tokens > 0 { chunk.tokens } else { counted },
         estimated_tokens: expected_tokens,
         attempt: sent.number,
-        hedge: sent.kind == Kind::Hedge,
+        hedge: sent.kind == AttemptKind::Hedge,
         queue: Duration::from_micros(chunk.queue_us),
         tokenize: Duration::from_micros(chunk.tokenize_us),
         compute: Duration::from_micros(chunk.compute_us),

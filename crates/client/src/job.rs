@@ -117,7 +117,7 @@ fn cut<R: Scatter>(
     wants: &JobOptions,
 ) -> Result<(ModelId, Sizes, Plan), Error> {
     let mut fleet = client.fleet().lock();
-    let id = fleet.model(model, R::WORK);
+    let id = fleet.model(model, R::RESOURCE);
     let sizes = Sizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
     let limit = fleet.config().limits.max_message_bytes;
     if sizes.shared().bytes >= limit {

@@ -106,7 +106,7 @@ pub use rpc::{
     tag::{Aggregation, Span, Tag, Tagged, TaggedText},
     tokenize::{Token, Tokenize, Tokenized},
 };
-pub use sortie_dispatch::{Config as DispatchConfig, ConfigError as DispatchConfigError, Counters as DispatchCounters};
+pub use sortie_dispatch::{DispatchConfig, DispatchConfigError, DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};
 pub use trace_context::TraceContext;
 pub use transport::Tls;

@@ -11,7 +11,7 @@ use std::{
 
 use prost::Message as _;
 pub use sortie_dispatch::Lane;
-use sortie_dispatch::{Cost, Limits, Pushback, Report};
+use sortie_dispatch::{Cost, Limits, LoadReport, Pushback};
 use sortie_proto::{metadata as keys, orca::OrcaLoadReport, v1};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
@@ -152,11 +152,11 @@ pub(crate) fn pushback(map: &MetadataMap) -> Option<Pushback> {
 }
 
 /// The load report among the trailers, if there is one.
-pub(crate) fn report(map: &MetadataMap) -> Option<Report> {
+pub(crate) fn report(map: &MetadataMap) -> Option<LoadReport> {
     let bytes = map.get_bin(keys::ORCA)?.to_bytes().ok()?;
     let orca = OrcaLoadReport::decode(bytes).ok()?;
     let get = |name: &str| orca.named_metrics.get(name).copied().unwrap_or(0.0);
-    Some(Report {
+    Some(LoadReport {
         epoch: get("sortie.epoch") as u64,
         queue_wait: millis(get("sortie.queue_wait_ms")),
         cost: Cost { a_us: get("sortie.a_ms") * 1e3, b_us: get("sortie.b_us") },
@@ -175,9 +175,9 @@ pub(crate) fn report(map: &MetadataMap) -> Option<Report> {
 }
 
 /// The same from the body of a probe.
-pub(crate) fn from_load_report(wire: &v1::LoadReport) -> Report {
+pub(crate) fn from_load_report(wire: &v1::LoadReport) -> LoadReport {
     let limits = wire.limits.unwrap_or_default();
-    Report {
+    LoadReport {
         epoch: wire.epoch,
         queue_wait: millis(f64::from(wire.queue_wait_ms)),
         cost: Cost { a_us: f64::from(wire.a_ms) * 1e3, b_us: f64::from(wire.b_us) },

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
-use sortie_dispatch::{CancelReason, Kind, PlaceReason, ProbePurpose, Withheld};
+use sortie_dispatch::{AttemptKind, CancelReason, HedgeSkipped, PlaceReason, ProbePurpose};
 
 use crate::report::Report;
 
@@ -20,7 +20,7 @@ const ATTEMPTS: &str = "sortie_client_attempts_total";
 const ATTEMPT_SECONDS: &str = "sortie_client_attempt_seconds";
 const PLACEMENTS: &str = "sortie_client_placements_total";
 const CANCELS: &str = "sortie_client_cancels_total";
-const WITHHELD: &str = "sortie_client_hedges_withheld_total";
+const HEDGES_SKIPPED: &str = "sortie_client_hedges_skipped_total";
 const WON: &str = "sortie_client_hedges_won_total";
 const TOKENS: &str = "sortie_client_tokens_total";
 const EXTRA: &str = "sortie_client_extra_tokens_total";
@@ -39,7 +39,7 @@ pub(crate) fn describe() {
     describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "time from an attempt's sending to its end, by rpc and kind");
     describe_counter!(PLACEMENTS, "attempts by why their server was chosen");
     describe_counter!(CANCELS, "attempts given up, by why");
-    describe_counter!(WITHHELD, "late attempts that were not hedged, by why");
+    describe_counter!(HEDGES_SKIPPED, "late attempts that were not hedged, by why");
     describe_counter!(WON, "hedges whose answer came first");
     describe_counter!(TOKENS, "estimated tokens of first attempts");
     describe_counter!(EXTRA, "estimated tokens sent beyond first attempts; kind free are those of free retries");
@@ -78,7 +78,7 @@ pub(crate) fn sent(reason: PlaceReason) {
 }
 
 /// An attempt ended.
-pub(crate) fn attempt(rpc: &'static str, kind: Kind, outcome: &'static str, elapsed: Duration) {
+pub(crate) fn attempt(rpc: &'static str, kind: AttemptKind, outcome: &'static str, elapsed: Duration) {
     counter!(ATTEMPTS, "rpc" => rpc, "kind" => kind.as_str(), "outcome" => outcome).increment(1);
     histogram!(ATTEMPT_SECONDS, "rpc" => rpc, "kind" => kind.as_str()).record(elapsed);
 }
@@ -89,8 +89,8 @@ pub(crate) fn cancelled(reason: CancelReason) {
 }
 
 /// A late attempt was not hedged.
-pub(crate) fn withheld(reason: Withheld) {
-    counter!(WITHHELD, "reason" => reason.as_str()).increment(1);
+pub(crate) fn hedge_skipped(reason: HedgeSkipped) {
+    counter!(HEDGES_SKIPPED, "reason" => reason.as_str()).increment(1);
 }
 
 /// A probe ended.

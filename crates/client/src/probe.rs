@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use sortie_dispatch::{Failure, Report};
+use sortie_dispatch::{Failure, LoadReport};
 use sortie_proto::v1;
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ pub(crate) fn probe(
     model: String,
     tokens: u64,
     within: Duration,
-) -> impl Future<Output = Result<Report, Failure>> + Send + use<> {
+) -> impl Future<Output = Result<LoadReport, Failure>> + Send + use<> {
     let credentials = client.setup().defaults.credentials.clone();
     let plain = client.plain_metadata(&CallOptions::default());
     async move {

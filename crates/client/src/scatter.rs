@@ -16,7 +16,7 @@ use crate::{error::Error, report::Report, transport::Wire};
 pub(crate) type Stub = EncoderServiceClient<Wire>;
 
 /// What servers spend on a call's tokens; costs are kept apart.
-pub(crate) use sortie_dispatch::Work;
+pub(crate) use sortie_dispatch::Resource;
 
 /// An answer to a chunk, opened: one value an item, in the chunk's order.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     /// Field that holds the items.
     const ITEMS: &'static str;
     /// What servers spend.
-    const WORK: Work = Work::Device;
+    const RESOURCE: Resource = Resource::Device;
 
     /// The items.
     fn items(&self) -> &[v1::Input];

@@ -1,7 +1,7 @@
 //! How large a call's items are, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{Batch, Item, Shared as SharedSize, Texts};
+use sortie_dispatch::{BatchSample, ItemSize, SharedSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
 use crate::scatter::{Answer, Scatter, Shared};
@@ -33,7 +33,7 @@ impl Extent {
 pub(crate) struct Sizes {
     /// Text and ids of the sequence each item becomes.
     extents: Vec<Extent>,
-    items: Vec<Item>,
+    items: Vec<ItemSize>,
     shared: SharedSize,
 }
 
@@ -53,13 +53,13 @@ impl Sizes {
         let extents: Vec<_> = rpc.items().iter().map(|input| Extent::of(input).and(with_each)).collect();
         let item = |(input, extent): (&v1::Input, &Extent)| {
             let tokens = tokens(*extent);
-            Item { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
+            ItemSize { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
         };
         let items = rpc.items().iter().zip(&extents).map(item).collect();
         Self { extents, items, shared }
     }
 
-    pub(crate) fn items(&self) -> &[Item] {
+    pub(crate) fn items(&self) -> &[ItemSize] {
         &self.items
     }
 
@@ -85,7 +85,7 @@ impl Sizes {
 }
 
 /// The batches that an answer's chunk rode in.
-pub(crate) fn batches<H, V>(answer: &Answer<H, V>) -> Vec<Batch> {
+pub(crate) fn batches<H, V>(answer: &Answer<H, V>) -> Vec<BatchSample> {
     let batches = answer.chunk.batch_ms.iter().zip(&answer.chunk.batch_tokens);
-    batches.map(|(&ms, &tokens)| Batch { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
+    batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
 }

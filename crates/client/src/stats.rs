@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sortie_dispatch::{Counters as DispatchCounters, EndpointId, Fleet, Time};
+use sortie_dispatch::{DispatchCounters, EndpointId, Fleet, Time};
 
 use crate::transport::Server;
 

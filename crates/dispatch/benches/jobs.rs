@@ -8,8 +8,8 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sortie_dispatch::{
-    Action, Answer, Batch, Config, Cost, EndpointId, Event, Fleet, Item, Job, JobOptions, ModelId, Report, Shared,
-    Time, Work,
+    Action, AnswerReport, BatchSample, Cost, DispatchConfig, EndpointId, Event, Fleet, ItemSize, Job, JobOptions,
+    LoadReport, ModelId, Resource, SharedSize, Time,
 };
 
 /// A base model on a data-centre GPU.
@@ -18,31 +18,31 @@ const COST: Cost = Cost { a_us: 1_000.0, b_us: 0.46 };
 /// Fleets: one looked at whole, the largest of those, one that is drawn from, one that is asked.
 const FLEETS: [usize; 4] = [4, 32, 100, 1_000];
 
-fn report(server: u32) -> Report {
+fn report(server: u32) -> LoadReport {
     let queue_wait = Duration::from_micros(u64::from(server) * 37 % 5_000);
-    Report { epoch: 1, queue_wait, cost: COST, busy: 0.5, ..Report::default() }
+    LoadReport { epoch: 1, queue_wait, cost: COST, busy: 0.5, ..LoadReport::default() }
 }
 
 fn fleet(servers: usize, cost: Cost) -> (Fleet, ModelId) {
-    let mut fleet = Fleet::new(Config::default(), servers, 1);
-    let model = fleet.model("m", Work::Device);
+    let mut fleet = Fleet::new(DispatchConfig::default(), servers, 1);
+    let model = fleet.model("m", Resource::Device);
     for server in 0..servers as u32 {
-        fleet.report(EndpointId(server), model, Report { cost, ..report(server) }, Time::default());
+        fleet.report(EndpointId(server), model, LoadReport { cost, ..report(server) }, Time::default());
     }
     (fleet, model)
 }
 
-fn pairs() -> Vec<Item> {
+fn pairs() -> Vec<ItemSize> {
     let item = |i: u64| {
         let tokens = 60 + i * 7919 % 200;
-        Item { tokens, bytes: tokens * 4, answer_bytes: 4 }
+        ItemSize { tokens, bytes: tokens * 4, answer_bytes: 4 }
     };
     (0..200).map(item).collect()
 }
 
-fn start(fleet: &mut Fleet, model: ModelId, items: &[Item], now: Time) -> (Job, Vec<Action>) {
+fn start(fleet: &mut Fleet, model: ModelId, items: &[ItemSize], now: Time) -> (Job, Vec<Action>) {
     let options = JobOptions::by(now + Duration::from_secs(10));
-    let plan = fleet.plan(model, items, Shared::default(), &options, now);
+    let plan = fleet.plan(model, items, SharedSize::default(), &options, now);
     let mut job = Job::new(model, plan, options);
     let actions = job.handle(fleet, now, Event::Start);
     (job, actions)
@@ -56,9 +56,12 @@ fn finish(fleet: &mut Fleet, job: &mut Job, mut actions: Vec<Action>, now: Time)
             Action::Send(send) => {
                 chunks += 1;
                 let tokens = job.chunk(send.chunk).map_or(0, |chunk| chunk.tokens) as f64;
-                let batches = vec![Batch { us: COST.batch_us(tokens), tokens }];
+                let batches = vec![BatchSample { us: COST.batch_us(tokens), tokens }];
                 let report = Some(report(send.endpoint.0));
-                Event::Answered { attempt: send.attempt, answer: Answer { batches, report, ..Answer::default() } }
+                Event::Answered {
+                    attempt: send.attempt,
+                    answer: AnswerReport { batches, report, ..AnswerReport::default() },
+                }
             }
             Action::Probe { probe, endpoint, .. } => Event::ProbeAnswered { probe, report: report(endpoint.0) },
             _ => continue,

@@ -14,7 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub enum Action {
     /// Send a chunk to a server.
-    Send(Send),
+    Send(SendAttempt),
     /// Cancel an attempt (RST_STREAM), because nobody wants its answer. The job expects no further event about it.
     Cancel {
         /// The attempt.
@@ -34,11 +34,11 @@ pub enum Action {
         purpose: ProbePurpose,
     },
     /// A late attempt is not hedged. This is for traces.
-    Withheld {
+    HedgeSkipped {
         /// The attempt that is late.
         attempt: AttemptId,
         /// Why it is left alone.
-        reason: Withheld,
+        reason: HedgeSkipped,
     },
     /// A chunk has its first answer: that of this attempt.
     ChunkAnswered {
@@ -85,7 +85,7 @@ pub enum Action {
 /// One attempt of a chunk, to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Send {
+pub struct SendAttempt {
     /// Names the attempt in later events.
     pub attempt: AttemptId,
     /// Number of the chunk; see [`crate::Job::chunk`].
@@ -97,7 +97,7 @@ pub struct Send {
     /// What remains until then is what the attempt may take.
     pub deadline: Time,
     /// First try, retry or hedge.
-    pub kind: Kind,
+    pub kind: AttemptKind,
     /// Whether nobody else works on the chunk: earlier attempts failed, or are with servers that do not run.
     pub rescue: bool,
     /// Why this server.
@@ -184,7 +184,7 @@ macro_rules! reasons {
 
 reasons! {
     /// What an attempt is to its chunk.
-    Kind {
+    AttemptKind {
         /// The first attempt.
         First = "first",
         /// After a failure, and not paid from the budget: the attempt before was the chunk's first to die in
@@ -243,13 +243,13 @@ reasons! {
         /// Its ejection is over: is it well?
         HalfOpen = "half_open",
         /// Nothing is known of it.
-        Greet = "greet",
+        Joined = "joined",
     }
 }
 
 reasons! {
     /// Why a late attempt is not hedged now.
-    Withheld {
+    HedgeSkipped {
         /// The budget has too few tokens.
         Budget = "budget",
         /// No other server would answer sooner.

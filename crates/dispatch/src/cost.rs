@@ -10,7 +10,7 @@
 //!
 //! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.
 
-use crate::{config::Config, prior::Prior, time::Time};
+use crate::{config::DispatchConfig, prior::Prior, time::Time};
 
 /// Tokens of the batch by which two costs are compared.
 const REFERENCE_TOKENS: f64 = 8_192.0;
@@ -58,14 +58,14 @@ impl Cost {
 
 /// A batch that ran.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Batch {
+pub struct BatchSample {
     /// Its time on the device, in microseconds.
     pub us: f64,
     /// Its tokens, other callers' included.
     pub tokens: f64,
 }
 
-impl Batch {
+impl BatchSample {
     pub(crate) fn is_usable(&self) -> bool {
         self.us.is_finite() && self.us > 0.0 && self.tokens.is_finite() && self.tokens >= 1.0
     }
@@ -74,7 +74,7 @@ impl Batch {
 /// What a model's batches cost on one server.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerCost {
-    told: Option<Cost>,
+    reported: Option<Cost>,
     pace: f64,
     seen: Time,
     samples: u64,
@@ -82,12 +82,12 @@ pub(crate) struct ServerCost {
 
 impl Default for ServerCost {
     fn default() -> Self {
-        Self { told: None, pace: 1.0, seen: Time::default(), samples: 0 }
+        Self { reported: None, pace: 1.0, seen: Time::default(), samples: 0 }
     }
 }
 
 impl ServerCost {
-    pub(crate) fn cost(&self, config: &Config, prior: &Prior, now: Time) -> Cost {
+    pub(crate) fn cost(&self, config: &DispatchConfig, prior: &Prior, now: Time) -> Cost {
         self.base(prior).times(self.pace(config, now))
     }
 
@@ -96,31 +96,31 @@ impl ServerCost {
     }
 
     fn base(&self, prior: &Prior) -> Cost {
-        self.told.unwrap_or(prior.cost())
+        self.reported.unwrap_or(prior.cost())
     }
 
-    fn pace(&self, config: &Config, now: Time) -> f64 {
+    fn pace(&self, config: &DispatchConfig, now: Time) -> f64 {
         let idle = (now - self.seen).as_secs_f64() / config.cost.decay.as_secs_f64();
         // In logarithms, so that twice as fast and twice as slow fade alike.
         self.pace.powf((-idle).exp())
     }
 
     /// Records the cost that the server reported.
-    pub(crate) fn told(&mut self, config: &Config, prior: &mut Prior, cost: Cost, now: Time) {
+    pub(crate) fn record_reported_cost(&mut self, config: &DispatchConfig, prior: &mut Prior, cost: Cost, now: Time) {
         if !cost.is_usable() {
             return;
         }
-        prior.told(cost);
-        // What was seen stays: only what it is measured by changes. A first word outweighs it.
+        prior.record_reported_cost(cost);
+        // What was seen stays: only what it is measured by changes. A first report outweighs it.
         let before = self.cost(config, prior, now).batch_us(REFERENCE_TOKENS);
         let same = clamp_pace(before / cost.batch_us(REFERENCE_TOKENS));
-        self.pace = if self.told.is_some() { same } else { 1.0 };
+        self.pace = if self.reported.is_some() { same } else { 1.0 };
         self.seen = now;
-        self.told = Some(cost);
+        self.reported = Some(cost);
     }
 
     /// Records a batch that ran on the server.
-    pub(crate) fn observe(&mut self, config: &Config, prior: &mut Prior, batch: Batch, now: Time) {
+    pub(crate) fn observe(&mut self, config: &DispatchConfig, prior: &mut Prior, batch: BatchSample, now: Time) {
         if !batch.is_usable() {
             return;
         }
@@ -150,18 +150,18 @@ mod tests {
         Time::from_start(Duration::from_secs(seconds))
     }
 
-    fn batch(cost: Cost, tokens: f64) -> Batch {
-        Batch { us: cost.batch_us(tokens), tokens }
+    fn batch(cost: Cost, tokens: f64) -> BatchSample {
+        BatchSample { us: cost.batch_us(tokens), tokens }
     }
 
     #[test]
     fn one_stall_does_not_brand_a_server() {
-        let config = Config::default();
+        let config = DispatchConfig::default();
         let mut prior = Prior::new(config.cost.prior);
         let mut server = ServerCost::default();
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
-        server.told(&config, &mut prior, usual, at(0));
-        server.observe(&config, &mut prior, Batch { us: 1e6, tokens: 2_000.0 }, at(0));
+        server.record_reported_cost(&config, &mut prior, usual, at(0));
+        server.observe(&config, &mut prior, BatchSample { us: 1e6, tokens: 2_000.0 }, at(0));
         let after = server.cost(&config, &prior, at(0)).batch_us(2_000.0) / usual.batch_us(2_000.0);
         assert!((1.1..=config.cost.max_step).contains(&after), "{after}");
         let later = server.cost(&config, &prior, at(30)).batch_us(2_000.0) / usual.batch_us(2_000.0);
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn a_slow_server_is_told_from_the_rest() {
-        let config = Config::default();
+        let config = DispatchConfig::default();
         let mut prior = Prior::new(config.cost.prior);
         let (mut fast, mut slow) = (ServerCost::default(), ServerCost::default());
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
         for server in [&mut fast, &mut slow] {
-            server.told(&config, &mut prior, usual, at(0));
+            server.record_reported_cost(&config, &mut prior, usual, at(0));
         }
         for _ in 0..20 {
             fast.observe(&config, &mut prior, batch(usual, 3_000.0), at(1));
@@ -187,16 +187,16 @@ mod tests {
 
     #[test]
     fn a_report_that_agrees_with_what_was_seen_changes_nothing() {
-        let config = Config::default();
+        let config = DispatchConfig::default();
         let mut prior = Prior::new(config.cost.prior);
         let mut server = ServerCost::default();
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
-        server.told(&config, &mut prior, usual, at(0));
+        server.record_reported_cost(&config, &mut prior, usual, at(0));
         for _ in 0..20 {
             server.observe(&config, &mut prior, batch(usual.times(2.0), 3_000.0), at(1));
         }
         let before = server.cost(&config, &prior, at(1)).batch_us(8_192.0);
-        server.told(&config, &mut prior, usual.times(2.0), at(1));
+        server.record_reported_cost(&config, &mut prior, usual.times(2.0), at(1));
         let after = server.cost(&config, &prior, at(1)).batch_us(8_192.0);
         assert!((after / before - 1.0).abs() < 1e-9, "{before} {after}");
     }
@@ -206,15 +206,15 @@ mod tests {
         fn costs_stay_usable(
             batches in prop::collection::vec((prop::num::f64::ANY, prop::num::f64::ANY, 0u64..100, any::<bool>()), 0..60),
         ) {
-            let config = Config::default();
+            let config = DispatchConfig::default();
             let mut prior = Prior::new(config.cost.prior);
             let mut server = ServerCost::default();
             for (us, tokens, seconds, report) in batches {
                 if report {
-                    server.told(&config, &mut prior, Cost { a_us: us.clamp(-1e9, 1e9), b_us: tokens.clamp(-1e6, 1e6) }, at(seconds));
+                    server.record_reported_cost(&config, &mut prior, Cost { a_us: us.clamp(-1e9, 1e9), b_us: tokens.clamp(-1e6, 1e6) }, at(seconds));
                 } else {
                     let tokens = tokens.clamp(-1e9, 1e9);
-                    server.observe(&config, &mut prior, Batch { us: us.clamp(-1e12, 1e12), tokens }, at(seconds));
+                    server.observe(&config, &mut prior, BatchSample { us: us.clamp(-1e12, 1e12), tokens }, at(seconds));
                 }
                 prop_assert!(prior.cost().is_usable(), "{prior:?}");
                 prop_assert!(server.cost(&config, &prior, at(seconds)).is_usable(), "{server:?} {prior:?}");

@@ -18,11 +18,11 @@
 //! Invariant: a server is out for no longer than [`HealthConfig::max_ejection`] without
 //! being asked again.
 
-use crate::{config::HealthConfig, event::ProbeId, reach::doubled, time::Time};
+use crate::{config::HealthConfig, event::ProbeId, readiness::doubled, time::Time};
 
 /// Where a server stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum EjectionState {
     /// In.
     #[default]
     In,
@@ -36,7 +36,7 @@ pub(crate) enum Standing {
 
 /// Why a server is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum EjectionCause {
     /// Failures in a row.
     Failing,
     /// Samples or its own reports say that it is slow.
@@ -46,7 +46,7 @@ pub(crate) enum Cause {
 /// One server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ejection {
-    standing: Standing,
+    state: EjectionState,
     times: u32,
     failures: u32,
     samples: u32,
@@ -57,20 +57,20 @@ pub(crate) struct Ejection {
 }
 
 impl Ejection {
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
+    pub(crate) fn state(&self) -> EjectionState {
+        self.state
     }
 
     /// Whether it is out, asked or not.
     pub(crate) fn is_out(&self) -> bool {
-        matches!(self.standing, Standing::Out(_) | Standing::Asked(..))
+        matches!(self.state, EjectionState::Out(_) | EjectionState::Asked(..))
     }
 
     /// When it is to be asked.
     pub(crate) fn wake(&self) -> Option<Time> {
-        match self.standing {
-            Standing::Out(until) | Standing::Asked(_, until) => Some(until),
-            Standing::In | Standing::Trial => None,
+        match self.state {
+            EjectionState::Out(until) | EjectionState::Asked(_, until) => Some(until),
+            EjectionState::In | EjectionState::Trial => None,
         }
     }
 
@@ -78,7 +78,7 @@ impl Ejection {
     pub(crate) fn answered(&mut self, config: &HealthConfig, ratio: f64, now: Time) {
         self.failures = 0;
         let slow = ratio > config.slow_ratio;
-        if self.standing == Standing::Trial {
+        if self.state == EjectionState::Trial {
             if slow {
                 self.eject(config, now);
             } else {
@@ -103,17 +103,17 @@ impl Ejection {
     /// It failed a chunk, other than by losing the connection.
     pub(crate) fn failed(&mut self, config: &HealthConfig, now: Time) {
         self.failures = self.failures.saturating_add(1);
-        if self.standing == Standing::Trial {
+        if self.state == EjectionState::Trial {
             self.eject(config, now);
         }
     }
 
     /// Why it should be out, if it should.
-    pub(crate) fn due(&self, config: &HealthConfig, now: Time) -> Option<Cause> {
+    pub(crate) fn due(&self, config: &HealthConfig, now: Time) -> Option<EjectionCause> {
         let lasting = |since: Option<Time>| since.is_some_and(|since| now - since >= config.slow_for);
-        match self.standing {
-            Standing::In if self.failures >= config.consecutive_failures => Some(Cause::Failing),
-            Standing::In if lasting(self.slow_since) || lasting(self.rate_slow_since) => Some(Cause::Slow),
+        match self.state {
+            EjectionState::In if self.failures >= config.consecutive_failures => Some(EjectionCause::Failing),
+            EjectionState::In if lasting(self.slow_since) || lasting(self.rate_slow_since) => Some(EjectionCause::Slow),
             _ => None,
         }
     }
@@ -122,19 +122,19 @@ impl Ejection {
     pub(crate) fn eject(&mut self, config: &HealthConfig, now: Time) {
         let wait = doubled(config.ejection, config.max_ejection, self.times);
         let times = self.times.saturating_add(1);
-        *self = Self { standing: Standing::Out(now + wait), times, ..Self::default() };
+        *self = Self { state: EjectionState::Out(now + wait), times, ..Self::default() };
     }
 
     /// A probe is sent to see whether it is well.
     pub(crate) fn asked(&mut self, config: &HealthConfig, probe: ProbeId, now: Time) {
-        self.standing = Standing::Asked(probe, now + config.probe_timeout);
+        self.state = EjectionState::Asked(probe, now + config.probe_timeout);
     }
 
     /// Its probe was answered: well or not.
-    pub(crate) fn told(&mut self, config: &HealthConfig, probe: ProbeId, well: bool, now: Time) {
-        match self.standing {
-            Standing::Asked(asked, _) if asked == probe && well => self.standing = Standing::Trial,
-            Standing::Asked(asked, _) if asked == probe => self.eject(config, now),
+    pub(crate) fn record_probe(&mut self, config: &HealthConfig, probe: ProbeId, well: bool, now: Time) {
+        match self.state {
+            EjectionState::Asked(asked, _) if asked == probe && well => self.state = EjectionState::Trial,
+            EjectionState::Asked(asked, _) if asked == probe => self.eject(config, now),
             _ => {}
         }
     }
@@ -160,7 +160,7 @@ mod tests {
         (0..4).for_each(|_| server.failed(&config, at(0)));
         assert_eq!(server.due(&config, at(0)), None);
         server.failed(&config, at(0));
-        assert_eq!(server.due(&config, at(0)), Some(Cause::Failing));
+        assert_eq!(server.due(&config, at(0)), Some(EjectionCause::Failing));
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
             slow.answered(&config, 4.0, at(ms));
         }
         assert_eq!(slow.due(&config, at(900)), None);
-        assert_eq!(slow.due(&config, at(1_500)), Some(Cause::Slow));
+        assert_eq!(slow.due(&config, at(1_500)), Some(EjectionCause::Slow));
         let mut stalled = Ejection::default();
         for ms in (0..3_000).step_by(50) {
             let ratio = if (1_000..1_150).contains(&ms) { 10.0 } else { 1.0 };
@@ -186,7 +186,7 @@ mod tests {
         let mut server = Ejection::default();
         server.reported(&config, 0.2, at(0));
         assert_eq!(server.due(&config, at(999)), None);
-        assert_eq!(server.due(&config, at(1_000)), Some(Cause::Slow));
+        assert_eq!(server.due(&config, at(1_000)), Some(EjectionCause::Slow));
         server.reported(&config, 0.9, at(1_000));
         assert_eq!(server.due(&config, at(2_000)), None);
     }
@@ -198,16 +198,16 @@ mod tests {
         server.eject(&config, at(0));
         assert_eq!(server.wake(), Some(at(1_000)));
         server.asked(&config, ProbeId(7), at(1_000));
-        server.told(&config, ProbeId(6), true, at(1_001));
+        server.record_probe(&config, ProbeId(6), true, at(1_001));
         assert!(server.is_out(), "another probe's answer");
-        server.told(&config, ProbeId(7), true, at(1_001));
-        assert_eq!(server.standing(), Standing::Trial);
+        server.record_probe(&config, ProbeId(7), true, at(1_001));
+        assert_eq!(server.state(), EjectionState::Trial);
         server.failed(&config, at(1_010));
         assert_eq!(server.wake(), Some(at(3_010)), "twice as long");
         server.asked(&config, ProbeId(8), at(3_010));
-        server.told(&config, ProbeId(8), true, at(3_011));
+        server.record_probe(&config, ProbeId(8), true, at(3_011));
         server.answered(&config, 1.0, at(3_020));
-        assert_eq!(server.standing(), Standing::In);
+        assert_eq!(server.state(), EjectionState::In);
         assert_eq!(server.times, 0);
         for _ in 0..40 {
             server.eject(&config, at(0));

@@ -4,7 +4,7 @@
 //! The ratio is tokens over bytes of what was answered, kept per model, with
 //! older answers counting less. Texts that were cut say nothing of it.
 
-use crate::config::Config;
+use crate::config::DispatchConfig;
 
 /// Bytes of text that what was believed at first counts for.
 const PRIOR_BYTES: f64 = 2_048.0;
@@ -22,7 +22,7 @@ pub(crate) struct TokenRatio {
 }
 
 impl TokenRatio {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &DispatchConfig) -> Self {
         Self {
             bytes: PRIOR_BYTES,
             tokens: PRIOR_BYTES * config.cost.tokens_per_byte,
@@ -31,7 +31,7 @@ impl TokenRatio {
         }
     }
 
-    /// A server says how much of a sequence the model reads; 0 is no word.
+    /// A server says how much of a sequence the model reads; 0 says nothing.
     pub(crate) fn set_max_length(&mut self, tokens: u64) {
         if tokens > 0 {
             self.max_length = tokens;
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_ratio_is_learned_and_the_model_bounds_it() {
-        let mut ratio = TokenRatio::new(&Config::default());
+        let mut ratio = TokenRatio::new(&DispatchConfig::default());
         assert_eq!(ratio.estimate(400, 0), 103);
         // Chinese: three bytes a character, a token each.
         ratio.observe(300_000, 100_000 + 300, 100);
@@ -78,7 +78,7 @@ mod tests {
     proptest! {
         #[test]
         fn more_text_is_never_fewer_tokens(seen in prop::collection::vec((0u64..1 << 40, any::<u64>(), 0u64..1000), 0..8), a: u32, b: u32) {
-            let mut ratio = TokenRatio::new(&Config::default());
+            let mut ratio = TokenRatio::new(&DispatchConfig::default());
             for (bytes, tokens, items) in seen {
                 ratio.observe(bytes, tokens, items);
             }

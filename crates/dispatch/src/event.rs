@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::{cost::Batch, fleet::EndpointId, report::Report};
+use crate::{cost::BatchSample, fleet::EndpointId, report::LoadReport};
 
 /// An attempt, by its number within the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,11 +55,11 @@ pub enum Pushback {
 /// What an answer says beside its numbers. All of it may be missing: an old server, or a proxy that
 /// strips trailers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct AnswerReport {
     /// The batches the chunk rode in.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchSample>,
     /// The load report among the trailers.
-    pub report: Option<Report>,
+    pub report: Option<LoadReport>,
     /// Sizes of the texts that were answered and not cut.
     pub texts: Texts,
 }
@@ -88,7 +88,7 @@ pub enum Event {
         /// The attempt.
         attempt: AttemptId,
         /// What its answer says.
-        answer: Answer,
+        answer: AnswerReport,
     },
     /// An attempt failed.
     Failed {
@@ -97,14 +97,14 @@ pub enum Event {
         /// Why.
         failure: Failure,
         /// The load report among the trailers, which errors carry too.
-        report: Option<Report>,
+        report: Option<LoadReport>,
     },
     /// A probe of this job ([`crate::Action::Probe`]) was answered.
     ProbeAnswered {
         /// The probe.
         probe: ProbeId,
         /// Its answer.
-        report: Report,
+        report: LoadReport,
     },
     /// A probe of this job failed, or nobody waits for it any longer.
     ProbeFailed {
@@ -135,7 +135,7 @@ pub enum FleetEvent {
         /// The probe.
         probe: ProbeId,
         /// Its answer.
-        report: Report,
+        report: LoadReport,
     },
     /// A probe of the fleet failed, or nobody waits for it any longer.
     ProbeFailed {

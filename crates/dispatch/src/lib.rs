@@ -8,12 +8,12 @@
 //! |---|---|
 //! | `cost`, `prior` | how long do so many tokens take on this server? |
 //! | `estimate` | how many tokens has this text? |
-//! | `load` | how loaded is the fleet? |
+//! | `utilization` | how loaded is the fleet? |
 //! | `plan` | into how many chunks, and which items in each? |
 //! | `place` | which server? |
 //! | `latency` | when is an attempt late? |
-//! | `reach`, `suspect`, `eject` | is that server to be picked at all? |
-//! | `budget` | may this be tried again? |
+//! | `readiness`, `suspect`, `eject` | is that server to be picked at all? |
+//! | `retry_budget` | may this be tried again? |
 //! | `subset` | which servers of a very large fleet at all? |
 //! | `job` | what happens next? |
 //! | `fleet`, `endpoint` | what do all jobs know together? |
@@ -23,7 +23,6 @@
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
 
 mod action;
-mod budget;
 pub mod config;
 mod cost;
 mod eject;
@@ -33,27 +32,29 @@ mod event;
 mod fleet;
 mod job;
 mod latency;
-mod load;
 mod options;
 mod place;
 mod plan;
 mod prior;
-mod reach;
+mod readiness;
 mod report;
+mod retry_budget;
 pub mod subset;
 mod suspect;
 mod time;
+mod utilization;
 
 pub use action::{
-    Action, CancelReason, Coverage, FailReason, FleetAction, Kind, Missing, PlaceReason, ProbePurpose, Send, Withheld,
+    Action, AttemptKind, CancelReason, Coverage, FailReason, FleetAction, HedgeSkipped, Missing, PlaceReason,
+    ProbePurpose, SendAttempt,
 };
-pub use config::{Config, ConfigError};
-pub use cost::{Batch, Cost};
-pub use event::{Answer, AttemptId, Event, Failure, FleetEvent, ProbeId, Pushback, Texts};
-pub use fleet::{Counters, EndpointId, EndpointStats, Fleet, ModelId, Work};
+pub use config::{DispatchConfig, DispatchConfigError};
+pub use cost::{BatchSample, Cost};
+pub use event::{AnswerReport, AttemptId, Event, Failure, FleetEvent, ProbeId, Pushback, Texts};
+pub use fleet::{DispatchCounters, EndpointId, EndpointSnapshot, Fleet, ModelId, Resource};
 pub use job::Job;
 pub use options::{JobOptions, Join, Lane};
 pub use place::Candidate;
-pub use plan::{Chunk, Draft, Item, Outlook, Plan, PlanReason, Shared, plan};
-pub use report::{Limits, Report};
+pub use plan::{Chunk, DeferredPlan, FleetView, ItemSize, Plan, PlanReason, SharedSize, plan};
+pub use report::{Limits, LoadReport};
 pub use time::Time;

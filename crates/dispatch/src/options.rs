@@ -44,8 +44,8 @@ pub struct JobOptions {
     pub join: Join,
     /// Which queue it waits in.
     pub lane: Lane,
-    /// Whose share of the servers it draws on: any number that names the tenant. What a server refuses one tenant it may
-    /// have time for from another.
+    /// Whose share of the servers it draws on: any number that names the tenant. What a server refuses one tenant it
+    /// may have time for from another.
     pub tenant: u64,
     /// Whether late attempts may be hedged. Without, jobs are cut into fewer chunks: each is another
     /// chance to meet a straggler.

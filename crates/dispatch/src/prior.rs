@@ -5,8 +5,8 @@
 //! Invariant: the cost is finite, with `a ≥ 0` and `b > 0`, whatever is seen.
 
 use crate::{
-    config::Config,
-    cost::{Batch, Cost},
+    config::DispatchConfig,
+    cost::{BatchSample, Cost},
 };
 
 /// Samples after which a sample counts for half: a few jobs.
@@ -22,14 +22,14 @@ pub(crate) struct Prior {
     cost: Cost,
     /// What is believed of a against b where sizes differ too little to tell.
     belief: Cost,
-    told: bool,
+    reported: bool,
     samples: u64,
-    sums: Sums,
+    sums: RegressionSums,
 }
 
 /// Weighted sums of a regression.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct RegressionSums {
     weight: f64,
     x: f64,
     y: f64,
@@ -37,7 +37,7 @@ struct Sums {
     xy: f64,
 }
 
-impl Sums {
+impl RegressionSums {
     fn add(&mut self, weight: f64, x: f64, y: f64) {
         self.weight += weight;
         self.x += weight * x;
@@ -61,7 +61,7 @@ impl Sums {
 
 impl Prior {
     pub(crate) fn new(belief: Cost) -> Self {
-        Self { cost: belief, belief, told: false, samples: 0, sums: Sums::default() }
+        Self { cost: belief, belief, reported: false, samples: 0, sums: RegressionSums::default() }
     }
 
     pub(crate) fn cost(&self) -> Cost {
@@ -69,8 +69,8 @@ impl Prior {
     }
 
     /// Whether a server said what its batches cost.
-    pub(crate) fn is_told(&self) -> bool {
-        self.told
+    pub(crate) fn has_report(&self) -> bool {
+        self.reported
     }
 
     /// Batches that were seen.
@@ -78,21 +78,21 @@ impl Prior {
         self.samples
     }
 
-    /// A server says what its batches cost; the first word is believed, of the level only while
+    /// A server says what its batches cost; the first report is believed, of the level only while
     /// nothing was seen.
-    pub(crate) fn told(&mut self, cost: Cost) {
-        if self.told || !cost.is_usable() {
+    pub(crate) fn record_reported_cost(&mut self, cost: Cost) {
+        if self.reported || !cost.is_usable() {
             return;
         }
-        (self.told, self.belief) = (true, cost);
+        (self.reported, self.belief) = (true, cost);
         if self.samples == 0 {
             self.cost = cost;
         }
     }
 
-    pub(crate) fn observe(&mut self, config: &Config, batch: Batch) {
+    pub(crate) fn observe(&mut self, config: &DispatchConfig, batch: BatchSample) {
         let expected = self.cost.batch_us(batch.tokens);
-        let known = self.told || self.samples >= config.cost.cold_samples;
+        let known = self.reported || self.samples >= config.cost.cold_samples;
         let us = if known {
             batch.us.clamp(expected / config.cost.max_step, expected * config.cost.max_step)
         } else {
@@ -121,13 +121,13 @@ impl Prior {
 mod tests {
     use super::*;
 
-    fn batch(cost: Cost, tokens: f64) -> Batch {
-        Batch { us: cost.batch_us(tokens), tokens }
+    fn batch(cost: Cost, tokens: f64) -> BatchSample {
+        BatchSample { us: cost.batch_us(tokens), tokens }
     }
 
     #[test]
     fn a_cold_prior_finds_a_slow_fleet_within_a_job() {
-        let config = Config::default();
+        let config = DispatchConfig::default();
         let slow = Cost { a_us: 3_000.0, b_us: 150.0 };
         let mut prior = Prior::new(config.cost.prior);
         for tokens in [1_900.0, 2_040.0, 1_700.0, 400.0, 1_950.0, 2_000.0] {
@@ -139,10 +139,10 @@ mod tests {
 
     #[test]
     fn batches_of_one_size_move_the_level_and_not_the_shape() {
-        let config = Config::default();
+        let config = DispatchConfig::default();
         let mut prior = Prior::new(config.cost.prior);
         for noise in [0.0, 1.0, -1.0, 2.0, -2.0] {
-            prior.observe(&config, Batch { us: 200_000.0 * (1.0 + 0.03 * noise), tokens: 2_000.0 + noise });
+            prior.observe(&config, BatchSample { us: 200_000.0 * (1.0 + 0.03 * noise), tokens: 2_000.0 + noise });
         }
         let found = prior.cost();
         assert!((found.batch_us(2_000.0) / 200_000.0 - 1.0).abs() < 0.02, "{found:?}");

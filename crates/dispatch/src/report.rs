@@ -48,7 +48,7 @@ impl Limits {
 
 /// A server's report on one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Report {
+pub struct LoadReport {
     /// Reports of another epoch say nothing of this one.
     pub epoch: u64,
     /// Time until a request that arrives now would start.
@@ -69,7 +69,7 @@ pub struct Report {
     pub overdue: f64,
 }
 
-impl Report {
+impl LoadReport {
     /// Tokens a second that it could run without the overhead of batches, all devices together:
     /// `rate · (1 + a / (b · max batch))`, which is `1 / b` a device; where it does not say its rate, `1 / b`.
     pub(crate) fn most_tokens_per_second(&self) -> f64 {
@@ -92,10 +92,11 @@ mod tests {
         let cost = Cost { a_us: 500.0, b_us: 0.5 };
         let limits = Limits { max_batch_tokens: 4_000, ..Limits::default() };
         let full = 4_000.0 / (500.0 + 2_000.0) * 1e6;
-        let report = |rate_tokens_per_second| Report { cost, limits, rate_tokens_per_second, ..Report::default() };
+        let report =
+            |rate_tokens_per_second| LoadReport { cost, limits, rate_tokens_per_second, ..LoadReport::default() };
         assert!((report(full).most_tokens_per_second() / 2e6 - 1.0).abs() < 1e-9);
         assert!((report(2.0 * full).most_tokens_per_second() / 4e6 - 1.0).abs() < 1e-9);
         assert!((report(f64::NAN).most_tokens_per_second() / 2e6 - 1.0).abs() < 1e-9);
-        assert!(Report::default().most_tokens_per_second() <= 0.0);
+        assert!(LoadReport::default().most_tokens_per_second() <= 0.0);
     }
 }

@@ -67,7 +67,7 @@ impl Suspicion {
         std::mem::take(self) != Self::Trusted
     }
 
-    /// Its probe failed without a word from it.
+    /// Its probe failed, and nothing came from it.
     pub(crate) fn failed(&mut self, config: &HealthConfig, now: Time) {
         if self.is_suspect() {
             *self = Self::Pause(now + config.probe_again);

@@ -4,11 +4,11 @@
 //! plus the queue at the fitted cost: `rest + a·⌈q/max⌉ + b·q`. A batch past its
 //! prediction is expected to take as long again as it is late. Several devices
 //! fill up like vessels: the wait is the `t` with `Σ rate·max(0, t − rest) = q`.
-//! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`; served is the tokens a second that ran,
-//! averaged with `e^(−age / 5 s)`, a batch's tokens spread over the time it took.
+//! Busy is the share of time a batch ran, averaged with weight `e^(−age / 1 s)`; served is the tokens a second that
+//! ran, averaged with `e^(−age / 5 s)`, a batch's tokens spread over the time it took.
 //!
-//! While a device rests its cost fades to the one it has been known to do with, `cost · best_recent_ratio^(1 − e^(−rest / 5 s))`:
-//! callers keep away from a slow one, and nothing else would ever tell them that it is well again.
+//! While a device rests its cost fades to the one it has been known to do with,
+//! `cost · best_recent_ratio^(1 − e^(−rest / 5 s))`: callers keep away from a slow one, and nothing else would ever tell them that it is well again.
 //!
 //! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
 
@@ -20,8 +20,8 @@ use crate::core::{At, Cost, STALE};
 const BUSY_SECONDS: f64 = 1.0;
 
 /// Time constant of what was served. Most reports leave as a batch ends: over a time shorter than a job they would all
-/// tell of a full device, clients would send jobs whole, which lengthens them, and see it confirmed. (Simulated, jobs of
-/// 2.6 s on one of 12 servers, load 0.43: p50 2.7 s with one second, 0.3 s with five.)
+/// tell of a full device, clients would send jobs whole, which lengthens them, and see it confirmed. (Simulated, jobs
+/// of 2.6 s on one of 12 servers, load 0.43: p50 2.7 s with one second, 0.3 s with five.)
 const SERVED_SECONDS: f64 = 5.0;
 
 /// The load of one scheduler at one moment.

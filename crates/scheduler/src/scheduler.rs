@@ -136,7 +136,8 @@ impl<B: Backend> Scheduler<B> {
         Ok(Admission::new(Arc::clone(&self.handle), request, id, chunk, answer))
     }
 
-    /// Whether such a chunk would be refused now, so that no work is put into it before it is admitted. Reserves nothing.
+    /// Whether such a chunk would be refused now, so that no work is put into it before it is admitted. Reserves
+    /// nothing.
     ///
     /// # Errors
     /// As [`Scheduler::admit`].

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
-use sortie_dispatch::Item;
+use sortie_dispatch::ItemSize;
 
 use crate::scenario::{Scenario, Sizes};
 
@@ -58,7 +58,7 @@ impl Load {
     }
 
     /// Its items.
-    pub(crate) fn job(&mut self) -> Vec<Item> {
+    pub(crate) fn job(&mut self) -> Vec<ItemSize> {
         let mut sizes = &self.sizes;
         while let Sizes::Mixed(all) = sizes {
             let place = self.rng.random_range(0..all.len());
@@ -99,9 +99,9 @@ fn middle(mean: f64) -> f64 {
     middle
 }
 
-fn item(tokens: u64) -> Item {
+fn item(tokens: u64) -> ItemSize {
     let tokens = tokens.max(1);
-    Item { tokens, bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
+    ItemSize { tokens, bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use sortie_dispatch::{
-    Config, Cost,
+    Cost, DispatchConfig,
     config::{PRIOR, plan::MAX_CHUNKS},
 };
 use sortie_sim::{
@@ -128,7 +128,7 @@ impl Work {
 impl Fleet {
     fn scenario(&self, effort: Effort) -> Scenario {
         let warm_up = Duration::from_secs(1);
-        let mut dispatch = Config::default();
+        let mut dispatch = DispatchConfig::default();
         dispatch.plan.max_chunks = self.max_chunks;
         Scenario {
             servers: self.servers,

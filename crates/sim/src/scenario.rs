@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Config, Cost, config::PRIOR};
+use sortie_dispatch::{Cost, DispatchConfig, config::PRIOR};
 
 use crate::{
     fault::{Incident, Stalls},
@@ -157,7 +157,7 @@ pub struct Scenario {
     /// setting of its own.)
     pub exclusion: bool,
     /// The clients' settings.
-    pub dispatch: Config,
+    pub dispatch: DispatchConfig,
 }
 
 impl Default for Scenario {
@@ -187,7 +187,7 @@ impl Default for Scenario {
             fixed_chunks: DEFAULT_FIXED_CHUNKS,
             hedging: true,
             exclusion: true,
-            dispatch: Config::default(),
+            dispatch: DispatchConfig::default(),
         }
     }
 }
@@ -252,7 +252,7 @@ impl Scenario {
 
     /// The clients' settings under a strategy.
     #[must_use]
-    pub fn config(&self, strategy: Strategy) -> Config {
+    pub fn config(&self, strategy: Strategy) -> DispatchConfig {
         let mut config = self.dispatch.clone();
         if strategy == Strategy::WholeJob {
             config.plan.max_chunks = 1;

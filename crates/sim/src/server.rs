@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sortie_dispatch::{AttemptId, Batch, Cost, Failure, Limits, Pushback, Report, config::LIMITS};
+use sortie_dispatch::{AttemptId, BatchSample, Cost, Failure, Limits, LoadReport, Pushback, config::LIMITS};
 use sortie_scheduler::{
     BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Priority, QueuedItem, Refusal, Request, SchedulerConfig,
     Tenant,
@@ -63,7 +63,7 @@ struct Held {
     key: Key,
     /// Items that have not run.
     left: usize,
-    batches: Vec<Batch>,
+    batches: Vec<BatchSample>,
     /// Number of the last batch that it rode in.
     rode: u64,
 }
@@ -79,7 +79,7 @@ struct Running {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) key: Key,
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<BatchSample>,
 }
 
 /// What a poll of the queue comes to.
@@ -213,7 +213,7 @@ impl Server {
         self.served_tokens += tokens;
         self.batches += 1;
         self.busy += took;
-        let batch = Batch { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
+        let batch = BatchSample { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
         let mut done = Vec::new();
         for unit in &units {
             // In the order they were admitted, so by their numbers.
@@ -240,14 +240,14 @@ impl Server {
     }
 
     /// What it says of itself, as it reads after the wire.
-    pub(crate) fn report(&mut self, now: Duration) -> Report {
+    pub(crate) fn report(&mut self, now: Duration) -> LoadReport {
         while self.reserved.front().is_some_and(|(until, _)| *until <= now) {
             self.reserved.pop_front();
         }
         let reserved: u64 = self.reserved.iter().map(|(_, tokens)| tokens).sum();
         let load = self.core.load(now);
         let cost = Cost { a_us: f64::from(load.a_ms) * 1e3, b_us: f64::from(load.b_us) };
-        Report {
+        LoadReport {
             epoch: load.epoch,
             queue_wait: micros(f64::from(load.queue_wait_ms) * 1e3 + cost.b_us * reserved as f64),
             cost,

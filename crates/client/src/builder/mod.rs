@@ -7,7 +7,7 @@ mod transport;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use sortie_dispatch::Config as DispatchConfig;
+use sortie_dispatch::DispatchConfig;
 
 pub use self::defaults::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_GREETING,

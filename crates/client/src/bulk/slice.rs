@@ -12,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     input::Input,
     job,
-    scatter::{Scatter, Work},
+    scatter::{Resource, Scatter},
 };
 
 /// Makes the call for a slice.
@@ -90,11 +90,11 @@ impl Filling {
         let (bytes, ids) = input.extent();
         let tokens = {
             let mut fleet = client.fleet().lock();
-            let number = fleet.model(model, R::WORK);
+            let number = fleet.model(model, R::RESOURCE);
             fleet.estimate(number, bytes as u64, ids as u64)
         };
         // Tokenizing has no batch to fill.
-        let tokens = if R::WORK == Work::Tokenizer { 0 } else { tokens };
+        let tokens = if R::RESOURCE == Resource::Tokenizer { 0 } else { tokens };
         let full = self.inputs.len() >= size.items
             || self.tokens.saturating_add(tokens) > size.tokens
             || self.bytes.saturating_add(bytes) > MAX_SLICE_BYTES;

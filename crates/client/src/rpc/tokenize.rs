@@ -9,7 +9,7 @@ use crate::{
     client::Client,
     input::{Input, to_wire},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Stub, Work, expect_len},
+    scatter::{Answer, Gathered, Malformed, Resource, Scatter, Stub, expect_len},
 };
 
 /// Bytes assumed of a token in an answer: id, segment, entry, bounds, flag.
@@ -110,7 +110,7 @@ impl Scatter for Tokenize {
 
     const NAME: &'static str = "Tokenize";
     const ITEMS: &'static str = "inputs";
-    const WORK: Work = Work::Tokenizer;
+    const RESOURCE: Resource = Resource::Tokenizer;
 
     fn items(&self) -> &[v1::Input] {
         &self.inputs

@@ -15,10 +15,10 @@ settings! {
         /// clients would flip between whole and cut at a load that itself depends on it.
         CALM calm: f64 = 0.80, proper_share, "must be above 0, at most 1";
 
-        /// Time over which ρ is averaged; servers average their own word over five seconds.
+        /// Time over which ρ is averaged; servers average their own report over five seconds.
         WINDOW window: Duration = Duration::from_secs(1), lasting, "must be above zero";
 
-        /// A server's word on its load is forgotten after this.
+        /// A server's report of its load is forgotten after this.
         MEMORY memory: Duration = Duration::from_secs(5), lasting, "must be above zero";
     }
 }

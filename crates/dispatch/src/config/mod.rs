@@ -1,5 +1,5 @@
 //! Every number that steers dispatch: a named default with its reason and source, and
-//! a field of [`Config`] to change it by before a fleet is made.
+//! a field of [`DispatchConfig`] to change it by before a fleet is made.
 //!
 //! | section | steers |
 //! |---|---|
@@ -44,7 +44,7 @@ pub const LIMITS: Limits =
 /// All settings, to be changed before a fleet is made.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Config {
+pub struct DispatchConfig {
     /// What batches cost.
     pub cost: CostConfig,
     /// How loaded the fleet is.
@@ -65,7 +65,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-impl Default for Config {
+impl Default for DispatchConfig {
     fn default() -> Self {
         Self {
             cost: CostConfig::default(),
@@ -85,26 +85,26 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 #[non_exhaustive]
-pub struct ConfigError {
-    /// The field of [`Config`], for example `hedge.quantile`.
+pub struct DispatchConfigError {
+    /// The field of [`DispatchConfig`], for example `hedge.quantile`.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: &'static str,
 }
 
-impl ConfigError {
+impl DispatchConfigError {
     fn check(holds: bool, field: &'static str, problem: &'static str) -> Result<(), Self> {
         if holds { Ok(()) } else { Err(Self { field, problem }) }
     }
 }
 
-impl Config {
+impl DispatchConfig {
     /// Checks every setting, alone and together.
     ///
     /// # Errors
     ///
     /// Names the first that makes no sense.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), DispatchConfigError> {
         self.cost.validate()?;
         self.load.validate()?;
         self.plan.validate()?;
@@ -113,7 +113,7 @@ impl Config {
         self.budget.validate()?;
         self.retry.validate()?;
         self.health.validate()?;
-        let check = ConfigError::check;
+        let check = DispatchConfigError::check;
         check(self.limits.is_whole(), "limits", "must all be above zero")?;
         check(self.retry.max_backoff >= self.retry.backoff, "retry.max_backoff", "must not be below retry.backoff")?;
         let ready = self.health.max_not_ready >= self.health.not_ready;
@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn the_defaults_make_sense_and_nonsense_is_named() {
-        assert_eq!(Config::default().validate(), Ok(()));
-        let mut wrong = Config::default();
+        assert_eq!(DispatchConfig::default().validate(), Ok(()));
+        let mut wrong = DispatchConfig::default();
         wrong.cost.max_step = 1.0;
         assert_eq!(wrong.validate().unwrap_err().field, "cost.max_step");
-        let mut wrong = Config::default();
+        let mut wrong = DispatchConfig::default();
         wrong.cost.tokens_per_byte = f64::NAN;
         assert_eq!(wrong.validate().unwrap_err().to_string(), "cost.tokens_per_byte must be above zero");
     }
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_trigger_that_the_budget_cannot_pay_for_is_refused() {
-        let mut wrong = Config::default();
+        let mut wrong = DispatchConfig::default();
         wrong.budget.hedge_share = 0.02;
         assert_eq!(wrong.validate().unwrap_err().field, "hedge.quantile");
         wrong.hedge.quantile = 0.988;

@@ -27,11 +27,11 @@ macro_rules! settings {
             #[cfg(test)]
             pub(super) const NAMES: &'static [&'static str] = &[$(concat!($path, ".", stringify!($field)),)+];
 
-            pub(super) fn validate(&self) -> Result<(), $crate::config::ConfigError> {
+            pub(super) fn validate(&self) -> Result<(), $crate::config::DispatchConfigError> {
                 $({
                     let check: fn(&$type) -> bool = $check;
                     let field = concat!($path, ".", stringify!($field));
-                    $crate::config::ConfigError::check(check(&self.$field), field, $problem)?;
+                    $crate::config::DispatchConfigError::check(check(&self.$field), field, $problem)?;
                 })+
                 Ok(())
             }

@@ -13,45 +13,59 @@ use super::{EndpointId, Fleet, ModelId};
 use crate::{
     options::JobOptions,
     place::Candidate,
-    plan::{self, Chunk, Draft, Item, Outlook, Plan, Shared},
+    plan::{self, Chunk, DeferredPlan, FleetView, ItemSize, Plan, SharedSize},
     time::Time,
 };
 
 impl Fleet {
     /// Cuts a job for the servers as they stand.
     #[must_use]
-    pub fn plan(&mut self, model: ModelId, items: &[Item], shared: Shared, options: &JobOptions, now: Time) -> Plan {
+    pub fn plan(
+        &mut self,
+        model: ModelId,
+        items: &[ItemSize],
+        shared: SharedSize,
+        options: &JobOptions,
+        now: Time,
+    ) -> Plan {
         let tokens = items.iter().map(|item| item.tokens).sum::<u64>();
         self.budget.job(&self.config.budget, tokens);
         self.refresh_load(now);
-        let outlook = self.outlook(model, options, now);
-        let (cap, _) = outlook.cap(&self.config);
+        let view = self.view(model, options, now);
+        let (cap, _) = view.cap(&self.config);
         let drawn = self.open_servers(2 * cap.min(items.len()).max(1), model, options, now);
         let candidates = self.candidates(&drawn, model, now);
-        let plan = plan::plan(&self.config, items, shared, &candidates, &outlook);
+        let plan = plan::plan(&self.config, items, shared, &candidates, &view);
         let Some(probes) = self.worth_asking(&plan, &candidates, model, options, now) else { return plan };
         let chunks = plan.chunks.len();
         let chunk_tokens = tokens / chunks.max(1) as u64;
-        let draft = Draft { probes, chunks, chunk_tokens, items: items.to_vec(), shared, outlook, options: *options };
-        Plan { chunks: Vec::new(), draft: Some(draft), ..plan }
+        let deferred =
+            DeferredPlan { probes, chunks, chunk_tokens, items: items.to_vec(), shared, view, options: *options };
+        Plan { chunks: Vec::new(), deferred: Some(deferred), ..plan }
     }
 
     /// Cuts a job whose probes have come back from `answered`.
-    pub(crate) fn cut(&mut self, draft: &Draft, answered: &[EndpointId], model: ModelId, now: Time) -> Vec<Chunk> {
+    pub(crate) fn cut(
+        &mut self,
+        deferred: &DeferredPlan,
+        answered: &[EndpointId],
+        model: ModelId,
+        now: Time,
+    ) -> Vec<Chunk> {
         let mut servers = answered.to_vec();
-        if servers.len() < draft.chunks {
+        if servers.len() < deferred.chunks {
             // Those that stayed silent are not among these, but for bad luck.
-            let others = self.open_servers(2 * draft.chunks, model, &draft.options, now);
-            let new: Vec<_> = others.into_iter().filter(|id| !draft.probes.contains(id)).collect();
-            servers.extend(new.into_iter().take(draft.chunks - servers.len()));
+            let others = self.open_servers(2 * deferred.chunks, model, &deferred.options, now);
+            let new: Vec<_> = others.into_iter().filter(|id| !deferred.probes.contains(id)).collect();
+            servers.extend(new.into_iter().take(deferred.chunks - servers.len()));
         }
         if servers.is_empty() {
-            servers = self.open_servers(2 * draft.chunks, model, &draft.options, now);
+            servers = self.open_servers(2 * deferred.chunks, model, &deferred.options, now);
         }
         let candidates = self.candidates(&servers, model, now);
         let mut config = self.config.clone();
-        config.plan.max_chunks = draft.chunks.max(1);
-        plan::plan(&config, &draft.items, draft.shared, &candidates, &draft.outlook).chunks
+        config.plan.max_chunks = deferred.chunks.max(1);
+        plan::plan(&config, &deferred.items, deferred.shared, &candidates, &deferred.view).chunks
     }
 
     fn candidates(&self, servers: &[EndpointId], model: ModelId, now: Time) -> Vec<Candidate> {
@@ -59,12 +73,12 @@ impl Fleet {
     }
 
     /// The fleet as a job about to be cut finds it.
-    fn outlook(&mut self, model: ModelId, options: &JobOptions, now: Time) -> Outlook {
+    fn view(&mut self, model: ModelId, options: &JobOptions, now: Time) -> FleetView {
         let load = self.load.rho();
-        let (crowding, proven) = match self.models.get_mut(model.0 as usize) {
+        let (contention, proven) = match self.models.get_mut(model.0 as usize) {
             Some(state) => (
-                state.crowding.follow(&self.config, load, now),
-                state.prior.is_told() || state.prior.samples() >= self.config.plan.trusted_samples,
+                state.contention.follow(&self.config, load, now),
+                state.prior.has_report() || state.prior.samples() >= self.config.plan.trusted_samples,
             ),
             None => (1.0, false),
         };
@@ -72,7 +86,7 @@ impl Fleet {
         let servers = self.members.len().saturating_sub(self.out + suspects).max(1);
         let hedging = options.hedging && self.config.hedge.enabled;
         let time_us = (options.deadline - now).as_secs_f64() * 1e6;
-        Outlook { load, high: self.load.is_high(), servers, crowding, proven, hedging, lane: options.lane, time_us }
+        FleetView { load, high: self.load.is_high(), servers, contention, proven, hedging, lane: options.lane, time_us }
     }
 
     /// The servers to ask before a job is cut like this, if that is worth the while.
@@ -109,16 +123,16 @@ impl Fleet {
         }
         let memory = self.config.load.memory;
         let servers = || self.members.iter().filter_map(|&id| Some((id, self.endpoint(id)?)));
-        let words: Vec<_> = servers()
-            .filter_map(|(_, server)| server.heard)
-            .filter(|heard| now - heard.at <= memory)
-            .map(|heard| heard.rho)
+        let reported: Vec<_> = servers()
+            .filter_map(|(_, server)| server.last_report)
+            .filter(|last_report| now - last_report.at <= memory)
+            .map(|last_report| last_report.rho)
             .collect();
-        let usual = self.load.strangers_us();
+        let usual = self.load.external_load_us();
         let decay = self.config.place.report_decay;
         let backlog: f64 =
-            servers().map(|(id, server)| self.own_us(id, now) + server.strangers_us(decay, usual, now)).sum();
+            servers().map(|(id, server)| self.own_us(id, now) + server.external_load_us(decay, usual, now)).sum();
         self.usual_backlog_us = backlog / self.members.len().max(1) as f64;
-        self.load.refresh(&self.config.load, words.into_iter(), self.members.len(), now);
+        self.load.refresh(&self.config.load, reported.into_iter(), self.members.len(), now);
     }
 }

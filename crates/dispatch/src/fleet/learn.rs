@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use super::{EndpointId, Fleet, ModelId, Wish, Work};
+use super::{EndpointId, Fleet, ModelId, PickRequest, Resource};
 use crate::{
-    cost::{Batch, ServerCost},
-    endpoint::Heard,
-    event::{Answer, Failure, Pushback, Texts},
+    cost::{BatchSample, ServerCost},
+    endpoint::LastReport,
+    event::{AnswerReport, Failure, Pushback, Texts},
     options::Lane,
-    report::{Limits, Report},
+    report::{Limits, LoadReport},
     time::Time,
 };
 
@@ -24,7 +24,7 @@ const ROUND_TRIP_GAIN: f64 = 0.1;
 
 /// How long an attempt took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Took {
+pub(crate) struct AttemptTimes {
     /// From its sending.
     pub(crate) us: f64,
     /// What was predicted without the queue.
@@ -43,7 +43,7 @@ impl Fleet {
     }
 
     /// A server reported its load, other than in an answer or to a probe that dispatch asked for.
-    pub fn report(&mut self, endpoint: EndpointId, model: ModelId, report: Report, now: Time) {
+    pub fn report(&mut self, endpoint: EndpointId, model: ModelId, report: LoadReport, now: Time) {
         let own_us = self.own_us(endpoint, now);
         let Some((config, served, state)) = self.served(endpoint, model) else { return };
         served.limits = report.limits.or(served.limits);
@@ -53,19 +53,24 @@ impl Fleet {
         }
         served.epoch = Some(report.epoch);
         let mut share = None;
-        if state.work == Work::Device && report.cost.is_usable() {
-            served.cost.told(config, &mut state.prior, report.cost, now);
+        if state.resource == Resource::Device && report.cost.is_usable() {
+            served.cost.record_reported_cost(config, &mut state.prior, report.cost, now);
             share = Some(state.prior.cost().batch_us(REFERENCE_TOKENS) / report.cost.batch_us(REFERENCE_TOKENS));
         }
-        let rho = self.load.word(report.served_tokens_per_second, report.most_tokens_per_second(), report.busy);
+        let rho = self.load.reported_utilization(
+            report.served_tokens_per_second,
+            report.most_tokens_per_second(),
+            report.busy,
+        );
         let queue_wait_us = report.queue_wait.as_secs_f64() * 1e6;
-        let strangers_us = (queue_wait_us - own_us).max(0.0);
-        self.load.saw_strangers(strangers_us);
+        let external_load_us = (queue_wait_us - own_us).max(0.0);
+        self.load.record_external_load(external_load_us);
         let Some((health, server)) = self.server(endpoint) else { return };
-        server.heard = Some(Heard { at: now, queue_wait_us, strangers_us, overdue: report.overdue, rho });
+        server.last_report =
+            Some(LastReport { at: now, queue_wait_us, external_load_us, overdue: report.overdue, rho });
         server.known = true;
         server.busy_no_longer_than(if restarted { now } else { now + report.queue_wait });
-        server.reach.set_draining(report.draining);
+        server.readiness.set_draining(report.draining);
         if let Some(share) = share {
             server.ejection.reported(health, share, now);
         }
@@ -77,7 +82,7 @@ impl Fleet {
         &mut self,
         endpoint: EndpointId,
         model: ModelId,
-        report: Report,
+        report: LoadReport,
         round_trip: Duration,
         now: Time,
     ) {
@@ -87,37 +92,44 @@ impl Fleet {
         let us = us.min(before * self.config.cost.max_step.powi(2));
         self.round_trip_us = Some(before + ROUND_TRIP_GAIN * (us - before));
         self.report(endpoint, model, report, now);
-        self.heard_from(endpoint, report.overdue, now);
+        self.record_contact(endpoint, report.overdue, now);
     }
 
     /// An attempt was answered. Its tokens are no longer in flight.
-    pub(crate) fn answered(&mut self, endpoint: EndpointId, model: ModelId, answer: &Answer, took: Took, now: Time) {
-        self.saw_texts(model, answer.texts);
+    pub(crate) fn answered(
+        &mut self,
+        endpoint: EndpointId,
+        model: ModelId,
+        answer: &AnswerReport,
+        times: AttemptTimes,
+        now: Time,
+    ) {
+        self.record_texts(model, answer.texts);
         let mut ratio = None;
         for &batch in &answer.batches {
-            ratio = self.saw_batch(endpoint, model, batch, now).or(ratio);
+            ratio = self.record_batch(endpoint, model, batch, now).or(ratio);
         }
         // Without batches all there is is the whole latency against what was predicted of it.
-        let ratio = ratio.unwrap_or(took.us / took.finish_us.max(1.0));
+        let ratio = ratio.unwrap_or(times.us / times.finish_us.max(1.0));
         if let Some(report) = answer.report {
             self.report(endpoint, model, report, now);
         }
-        self.heard_from(endpoint, 0.0, now);
+        self.record_contact(endpoint, 0.0, now);
         if let Some((health, server)) = self.server(endpoint) {
             server.known = true;
-            server.reach.succeed();
+            server.readiness.succeed();
             server.ejection.answered(health, ratio, now);
         }
         self.consider(endpoint, now);
         if let Some(state) = self.models.get_mut(model.0 as usize) {
-            state.latencies.ended(&self.config.hedge, took.us / took.predicted_us.max(1.0), now);
+            state.latencies.ended(&self.config.hedge, times.us / times.predicted_us.max(1.0), now);
         }
     }
 
     /// An attempt was given up or failed: it would have taken longer.
-    pub(crate) fn left(&mut self, model: ModelId, took: Took, now: Time) {
+    pub(crate) fn left(&mut self, model: ModelId, times: AttemptTimes, now: Time) {
         if let Some(state) = self.models.get_mut(model.0 as usize) {
-            state.latencies.left(&self.config.hedge, took.us / took.predicted_us.max(1.0), now);
+            state.latencies.left(&self.config.hedge, times.us / times.predicted_us.max(1.0), now);
         }
     }
 
@@ -126,56 +138,62 @@ impl Fleet {
         let Some((health, server)) = self.server(endpoint) else { return };
         match failure {
             // Not ready, and no fault of what runs there.
-            Failure::Transport => server.reach.fail(health, now),
+            Failure::Transport => server.readiness.fail(health, now),
             Failure::Unavailable => {
-                server.reach.fail(health, now);
+                server.readiness.fail(health, now);
                 server.ejection.failed(health, now);
             }
             Failure::Overloaded { pushback: Pushback::After(wait), queue: None } => {
-                server.reach.push_back(health, now, wait);
+                server.readiness.push_back(health, now, wait);
             }
             // It has no time for this chunk; for another lane, or a shorter or more patient one, it may.
             Failure::Overloaded { .. } => {}
             Failure::Internal => server.ejection.failed(health, now),
             // The server is well, and says so.
-            Failure::Fatal => server.reach.succeed(),
+            Failure::Fatal => server.readiness.succeed(),
             Failure::Deadline => {}
         }
         if matches!(failure, Failure::Overloaded { .. } | Failure::Internal | Failure::Fatal) {
-            self.heard_from(endpoint, 0.0, now);
+            self.record_contact(endpoint, 0.0, now);
         }
         self.consider(endpoint, now);
     }
 
     /// A server refused a chunk, with so much work ahead of it. The budget for retries shrinks by what an answer would
     /// have added: retries must not grow with refusals. (Bulk work neither earns nor loses.)
-    pub(crate) fn refused(&mut self, endpoint: EndpointId, wish: &Wish<'_>, queue: Option<Duration>, now: Time) {
-        if wish.flow.lane != Lane::Bulk {
-            self.budget.refused(&self.config.budget, wish.tokens);
+    pub(crate) fn refused(
+        &mut self,
+        endpoint: EndpointId,
+        request: &PickRequest<'_>,
+        queue: Option<Duration>,
+        now: Time,
+    ) {
+        if request.queue_class.lane != Lane::Bulk {
+            self.budget.refused(&self.config.budget, request.tokens);
         }
         let Some(queue) = queue else { return };
         // A batch that happens to run is no queue.
-        if queue > self.service(endpoint, wish, now) {
+        if queue > self.service(endpoint, request, now) {
             self.load.saturated(&self.config.load);
         }
         if let Some((health, server)) = self.server(endpoint) {
-            server.refused(wish.flow, now + queue.min(health.max_not_ready), now);
+            server.refused(request.queue_class, now + queue.min(health.max_not_ready), now);
         }
     }
 
-    fn saw_texts(&mut self, model: ModelId, texts: Texts) {
+    fn record_texts(&mut self, model: ModelId, texts: Texts) {
         if let Some(state) = self.models.get_mut(model.0 as usize) {
             state.ratio.observe(texts.bytes, texts.tokens, texts.items);
         }
     }
 
     /// Its time over what the fleet takes for such a batch.
-    fn saw_batch(&mut self, endpoint: EndpointId, model: ModelId, batch: Batch, now: Time) -> Option<f64> {
+    fn record_batch(&mut self, endpoint: EndpointId, model: ModelId, batch: BatchSample, now: Time) -> Option<f64> {
         let (config, served, state) = self.served(endpoint, model).filter(|_| batch.is_usable())?;
         served.cost.observe(config, &mut state.prior, batch, now);
         let fleet = state.prior.cost();
         let usual = fleet.batch_us(batch.tokens);
-        self.load.saw_batch(fleet.b_us * batch.tokens / usual);
+        self.load.record_batch(fleet.b_us * batch.tokens / usual);
         Some(batch.us / usual)
     }
 }

@@ -27,21 +27,21 @@ use std::{collections::HashMap, time::Duration};
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
-    budget::Budget,
-    config::{Config, HealthConfig},
-    endpoint::{Endpoint, Served, Ticket},
+    config::{DispatchConfig, HealthConfig},
+    endpoint::{Endpoint, EndpointModel, InFlightGuard},
     estimate::TokenRatio,
     event::ProbeId,
     latency::Latencies,
-    load::Load,
-    plan::Crowding,
+    plan::Contention,
     prior::Prior,
+    retry_budget::RetryBudget,
     time::Time,
+    utilization::FleetLoad,
 };
 
-pub(crate) use learn::Took;
-pub(crate) use pick::Wish;
-pub use stats::{Counters, EndpointStats};
+pub(crate) use learn::AttemptTimes;
+pub(crate) use pick::PickRequest;
+pub use stats::{DispatchCounters, EndpointSnapshot};
 
 /// A server, by its number in the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +54,7 @@ pub struct ModelId(u32);
 /// What servers spend on tokens; costs of different kinds do not compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Work {
+pub enum Resource {
     /// Runs of the model.
     Device,
     /// Making token ids only.
@@ -62,27 +62,27 @@ pub enum Work {
 }
 
 #[derive(Debug)]
-struct Model {
+struct ModelFacts {
     name: String,
-    work: Work,
+    resource: Resource,
     prior: Prior,
     ratio: TokenRatio,
     latencies: Latencies,
-    crowding: Crowding,
+    contention: Contention,
 }
 
 /// The servers of a client.
 #[derive(Debug)]
 pub struct Fleet {
-    config: Config,
+    config: DispatchConfig,
     /// By number; none where discovery took it away.
     endpoints: Vec<Option<Box<Endpoint>>>,
     /// Numbers of those that are there.
     members: Vec<EndpointId>,
-    models: Vec<Model>,
-    names: HashMap<(String, Work), ModelId>,
-    budget: Budget,
-    load: Load,
+    models: Vec<ModelFacts>,
+    names: HashMap<(String, Resource), ModelId>,
+    budget: RetryBudget,
+    load: FleetLoad,
     /// Work that a server has, own and others', on average, in microseconds.
     usual_backlog_us: f64,
     round_trip_us: Option<f64>,
@@ -90,37 +90,37 @@ pub struct Fleet {
     out: usize,
     /// Servers that are to be asked something now or later.
     watched: Vec<EndpointId>,
-    greetings: Vec<(EndpointId, ModelId)>,
+    joined: Vec<(EndpointId, ModelId)>,
     /// Whether there is something to do that no timer was set for.
-    restless: bool,
+    dirty: bool,
     probes: u64,
-    pending: HashMap<ProbeId, watch::Pending>,
-    counters: Counters,
+    pending: HashMap<ProbeId, watch::PendingProbe>,
+    counters: DispatchCounters,
     rng: StdRng,
 }
 
 impl Fleet {
     /// A fleet of `endpoints` servers that nothing is known of. The same seed makes the same choices.
     #[must_use]
-    pub fn new(config: Config, endpoints: usize, seed: u64) -> Self {
+    pub fn new(config: DispatchConfig, endpoints: usize, seed: u64) -> Self {
         let mut fleet = Self {
-            budget: Budget::new(&config.budget),
+            budget: RetryBudget::new(&config.budget),
             config,
             endpoints: Vec::new(),
             members: Vec::new(),
             models: Vec::new(),
             names: HashMap::new(),
-            load: Load::default(),
+            load: FleetLoad::default(),
             usual_backlog_us: 0.0,
             round_trip_us: None,
             suspects: 0,
             out: 0,
             watched: Vec::new(),
-            greetings: Vec::new(),
-            restless: false,
+            joined: Vec::new(),
+            dirty: false,
             probes: 0,
             pending: HashMap::new(),
-            counters: Counters::default(),
+            counters: DispatchCounters::default(),
             rng: StdRng::seed_from_u64(seed),
         };
         (0..endpoints).for_each(|_| {
@@ -138,29 +138,29 @@ impl Fleet {
 
     /// The settings.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &DispatchConfig {
         &self.config
     }
 
     /// The number of a model and a kind of work; the same each time.
-    pub fn model(&mut self, name: &str, work: Work) -> ModelId {
-        if let Some(&id) = self.names.get(&(name.to_owned(), work)) {
+    pub fn model(&mut self, name: &str, resource: Resource) -> ModelId {
+        if let Some(&id) = self.names.get(&(name.to_owned(), resource)) {
             return id;
         }
         let id = ModelId(u32::try_from(self.models.len()).unwrap_or(u32::MAX));
-        let belief = match work {
-            Work::Device => self.config.cost.prior,
-            Work::Tokenizer => self.config.cost.tokenizer_prior,
+        let belief = match resource {
+            Resource::Device => self.config.cost.prior,
+            Resource::Tokenizer => self.config.cost.tokenizer_prior,
         };
-        self.models.push(Model {
+        self.models.push(ModelFacts {
             name: name.to_owned(),
-            work,
+            resource,
             prior: Prior::new(belief),
             ratio: TokenRatio::new(&self.config),
             latencies: Latencies::default(),
-            crowding: Crowding::default(),
+            contention: Contention::default(),
         });
-        self.names.insert((name.to_owned(), work), id);
+        self.names.insert((name.to_owned(), resource), id);
         id
     }
 
@@ -176,7 +176,7 @@ impl Fleet {
         self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
     }
 
-    fn state(&self, model: ModelId) -> Option<&Model> {
+    fn state(&self, model: ModelId) -> Option<&ModelFacts> {
         self.models.get(model.0 as usize)
     }
 
@@ -188,20 +188,24 @@ impl Fleet {
         Some((&self.config.health, self.endpoints.get_mut(id.0 as usize)?.as_deref_mut()?))
     }
 
-    fn served(&mut self, endpoint: EndpointId, model: ModelId) -> Option<(&Config, &mut Served, &mut Model)> {
+    fn served(
+        &mut self,
+        endpoint: EndpointId,
+        model: ModelId,
+    ) -> Option<(&DispatchConfig, &mut EndpointModel, &mut ModelFacts)> {
         let state = self.models.get_mut(model.0 as usize)?;
         let endpoint = self.endpoints.get_mut(endpoint.0 as usize)?.as_deref_mut()?;
         Some((&self.config, endpoint.served_mut(model), state))
     }
 
     /// Counts an attempt as in flight.
-    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64, now: Time) -> Ticket {
+    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64, now: Time) -> InFlightGuard {
         let us = self.own_token_us(endpoint, model, now) * tokens as f64;
         self.load.sent(&self.config.load, us, now);
         match self.served(endpoint, model) {
             Some((_, served, _)) => served.begin(tokens),
             // No such server or model: nobody else counts there.
-            None => Served::default().begin(tokens),
+            None => EndpointModel::default().begin(tokens),
         }
     }
 
@@ -223,7 +227,7 @@ impl Fleet {
     /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.
     pub(crate) fn backoff(&mut self, attempt: u32) -> Duration {
         let retry = &self.config.retry;
-        crate::reach::backoff(&mut self.rng, retry.backoff, retry.max_backoff, attempt)
+        crate::readiness::backoff(&mut self.rng, retry.backoff, retry.max_backoff, attempt)
     }
 
     /// A number for a probe.
@@ -246,8 +250,8 @@ impl Fleet {
     }
 
     /// Microseconds of work that a server still has, by a report of after `since`.
-    pub(crate) fn drain_left_us(&self, id: EndpointId, since: Time, now: Time) -> Option<f64> {
-        self.endpoint(id)?.drain_left_us(since, self.config.health.overdue, now)
+    pub(crate) fn queue_wait_left_us(&self, id: EndpointId, since: Time, now: Time) -> Option<f64> {
+        self.endpoint(id)?.queue_wait_left_us(since, self.config.health.overdue, now)
     }
 
     /// ρ: served tokens over tokens that could be served, as this client knows it.

@@ -1,8 +1,8 @@
 //! What is known and what was decided, for logs, metrics and curious people.
 
-use super::{EndpointId, Fleet, Work};
+use super::{EndpointId, Fleet, Resource};
 use crate::{
-    action::{Kind, Withheld},
+    action::{AttemptKind, HedgeSkipped},
     cost::Cost,
     time::Time,
 };
@@ -10,7 +10,7 @@ use crate::{
 /// What is known of one server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct EndpointStats {
+pub struct EndpointSnapshot {
     /// Its number.
     pub endpoint: EndpointId,
     /// Whether it can be reached, as far as is known, and takes work.
@@ -28,7 +28,7 @@ pub struct EndpointStats {
 /// Decisions so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counters {
+pub struct DispatchCounters {
     /// Chunks sent for the first time, and their tokens.
     pub chunks: u64,
     /// See `chunks`.
@@ -50,11 +50,11 @@ pub struct Counters {
     /// Attempts given up.
     pub cancelled: u64,
     /// Late attempts left alone for want of budget.
-    pub withheld_budget: u64,
+    pub skipped_budget: u64,
     /// Late attempts left alone because nobody would have been sooner.
-    pub withheld_none_sooner: u64,
+    pub skipped_none_sooner: u64,
     /// Late attempts left alone for other reasons.
-    pub withheld_other: u64,
+    pub skipped_other: u64,
     /// Times that a server became suspect.
     pub suspicions: u64,
     /// Servers ejected for failing.
@@ -67,7 +67,7 @@ pub struct Counters {
     pub splits: u64,
 }
 
-impl Counters {
+impl DispatchCounters {
     /// Tokens sent beyond each chunk's first attempt and its free retry, over those of first attempts.
     #[must_use]
     pub fn extra_share(&self) -> f64 {
@@ -77,13 +77,13 @@ impl Counters {
 
 impl Fleet {
     /// An attempt is sent.
-    pub(crate) fn count_send(&mut self, kind: Kind, tokens: u64) {
+    pub(crate) fn count_send(&mut self, kind: AttemptKind, tokens: u64) {
         let counters = &mut self.counters;
         let (count, sum) = match kind {
-            Kind::First => (&mut counters.chunks, &mut counters.tokens),
-            Kind::FreeRetry => (&mut counters.free_retries, &mut counters.free_retry_tokens),
-            Kind::Retry => (&mut counters.retries, &mut counters.retry_tokens),
-            Kind::Hedge => (&mut counters.hedges, &mut counters.hedge_tokens),
+            AttemptKind::First => (&mut counters.chunks, &mut counters.tokens),
+            AttemptKind::FreeRetry => (&mut counters.free_retries, &mut counters.free_retry_tokens),
+            AttemptKind::Retry => (&mut counters.retries, &mut counters.retry_tokens),
+            AttemptKind::Hedge => (&mut counters.hedges, &mut counters.hedge_tokens),
         };
         *count += 1;
         *sum += tokens;
@@ -105,17 +105,17 @@ impl Fleet {
     }
 
     /// A late attempt is left alone.
-    pub(crate) fn count_withheld(&mut self, reason: Withheld) {
+    pub(crate) fn count_withheld(&mut self, reason: HedgeSkipped) {
         match reason {
-            Withheld::Budget => self.counters.withheld_budget += 1,
-            Withheld::NoneSooner => self.counters.withheld_none_sooner += 1,
-            _ => self.counters.withheld_other += 1,
+            HedgeSkipped::Budget => self.counters.skipped_budget += 1,
+            HedgeSkipped::NoneSooner => self.counters.skipped_none_sooner += 1,
+            _ => self.counters.skipped_other += 1,
         }
     }
 
     /// Decisions so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> DispatchCounters {
         self.counters
     }
 
@@ -132,19 +132,19 @@ impl Fleet {
     }
 
     /// What is known of each server, in the order of their numbers.
-    pub fn stats(&self, now: Time) -> impl Iterator<Item = EndpointStats> {
+    pub fn stats(&self, now: Time) -> impl Iterator<Item = EndpointSnapshot> {
         self.members.iter().filter_map(move |&id| {
             let endpoint = self.endpoint(id)?;
             let models = endpoint.models().filter_map(|(model, served)| {
-                let state = self.state(model).filter(|state| state.work == Work::Device)?;
+                let state = self.state(model).filter(|state| state.resource == Resource::Device)?;
                 let cost = served.cost.cost(&self.config, &state.prior, now);
                 Some((state.name.clone(), cost, served.cost.samples()))
             });
             let mut models: Vec<_> = models.collect();
             models.sort_by(|a, b| a.0.cmp(&b.0));
-            Some(EndpointStats {
+            Some(EndpointSnapshot {
                 endpoint: id,
-                ready: endpoint.reach.is_ready(now),
+                ready: endpoint.readiness.is_ready(now),
                 suspect: endpoint.suspicion.is_suspect(),
                 ejected: endpoint.ejection.is_out(),
                 in_flight_tokens: endpoint.in_flight(),

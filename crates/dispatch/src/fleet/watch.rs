@@ -4,19 +4,19 @@
 //! Invariants: every suspect and every ejected server is in `watched`; of each there is at
 //! most one probe that counts; no more servers are out than [`Fleet::may_eject`] allows.
 
-use super::{EndpointId, Fleet, ModelId, Work};
+use super::{EndpointId, Fleet, ModelId, Resource};
 use crate::{
     action::{FleetAction, ProbePurpose},
-    eject::Cause,
+    eject::EjectionCause,
     event::{Failure, FleetEvent, ProbeId},
-    report::Report,
+    report::LoadReport,
     suspect::Suspicion,
     time::Time,
 };
 
 /// A probe of the fleet that is under way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingProbe {
     endpoint: EndpointId,
     model: ModelId,
     purpose: ProbePurpose,
@@ -30,12 +30,12 @@ impl Fleet {
             FleetEvent::Tick => {}
             FleetEvent::Connected(endpoint) => {
                 if let Some((_, server)) = self.server(endpoint) {
-                    server.reach.connected();
+                    server.readiness.connected();
                 }
             }
             FleetEvent::Disconnected(endpoint) => {
                 if let Some((_, server)) = self.server(endpoint) {
-                    server.reach.disconnected();
+                    server.readiness.disconnected();
                 }
             }
             FleetEvent::Removed(endpoint) => self.remove(endpoint),
@@ -46,13 +46,13 @@ impl Fleet {
     }
 
     /// Discovery names another server. Numbers are never given twice: a server that comes back is new.
-    /// Call [`Fleet::handle`] with [`FleetEvent::Tick`] next: the server is to be greeted.
+    /// Call [`Fleet::handle`] with [`FleetEvent::Tick`] next: the server is to be probed.
     pub fn add(&mut self, now: Time) -> EndpointId {
         let at_work = self.members.iter().any(|&id| self.endpoint(id).is_some_and(|server| server.known));
         let id = self.join(at_work.then_some(now));
-        let models = (0..).map(ModelId).zip(&self.models).filter(|(_, model)| model.work == Work::Device);
-        self.greetings.extend(models.map(|(model, _)| (id, model)));
-        self.restless = true;
+        let models = (0..).map(ModelId).zip(&self.models).filter(|(_, model)| model.resource == Resource::Device);
+        self.joined.extend(models.map(|(model, _)| (id, model)));
+        self.dirty = true;
         id
     }
 
@@ -67,8 +67,8 @@ impl Fleet {
     }
 
     /// Whether there is something to do since this was last asked.
-    pub(crate) fn take_restless(&mut self) -> bool {
-        std::mem::take(&mut self.restless)
+    pub(crate) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
     }
 
     /// An attempt is late: its server is silent.
@@ -80,7 +80,7 @@ impl Fleet {
             self.suspects += 1;
             self.counters.suspicions += 1;
             self.watch(id);
-            self.restless = true;
+            self.dirty = true;
         }
     }
 
@@ -99,7 +99,7 @@ impl Fleet {
     }
 
     /// A server answered. `overdue` is the age of its running batch over that batch's predicted time.
-    pub(super) fn heard_from(&mut self, id: EndpointId, overdue: f64, now: Time) {
+    pub(super) fn record_contact(&mut self, id: EndpointId, overdue: f64, now: Time) {
         if self.server(id).is_some_and(|(health, server)| server.suspicion.answered(health, overdue, now)) {
             self.suspects = self.suspects.saturating_sub(1);
         }
@@ -122,8 +122,8 @@ impl Fleet {
                 server.ejection.eject(health, now);
             }
             match cause {
-                Cause::Failing => self.counters.ejected_failing += 1,
-                Cause::Slow => self.counters.ejected_slow += 1,
+                EjectionCause::Failing => self.counters.ejected_failing += 1,
+                EjectionCause::Slow => self.counters.ejected_slow += 1,
             }
         }
         // One on trial may have been ejected again before this.
@@ -144,20 +144,20 @@ impl Fleet {
     fn watch(&mut self, id: EndpointId) {
         if !self.watched.contains(&id) {
             self.watched.push(id);
-            self.restless = true;
+            self.dirty = true;
         }
     }
 
     /// Probes the watched servers that are due, and sets the timer for the next.
     fn poll(&mut self, now: Time) -> Vec<FleetAction> {
         let mut actions = Vec::new();
-        for (endpoint, model) in std::mem::take(&mut self.greetings) {
+        for (endpoint, model) in std::mem::take(&mut self.joined) {
             if self.endpoint(endpoint).is_some() {
-                actions.push(self.ask(endpoint, model, ProbePurpose::Greet, now).1);
+                actions.push(self.ask(endpoint, model, ProbePurpose::Joined, now).1);
             }
         }
         let mut watched = std::mem::take(&mut self.watched);
-        watched.retain(|&id| self.attend(id, now, &mut actions));
+        watched.retain(|&id| self.service_timer(id, now, &mut actions));
         self.watched = watched;
         // An answer that has not come by then never will.
         let oldest = self.config.health.probe_timeout * 8;
@@ -167,12 +167,12 @@ impl Fleet {
             [server.suspicion.wake(), server.ejection.wake()].into_iter().flatten().min()
         });
         actions.extend(wakes.min().map(FleetAction::WakeAt));
-        self.restless = false;
+        self.dirty = false;
         actions
     }
 
     /// Probes a watched server if that is due. Returns whether the server must still be watched.
-    fn attend(&mut self, id: EndpointId, now: Time, actions: &mut Vec<FleetAction>) -> bool {
+    fn service_timer(&mut self, id: EndpointId, now: Time, actions: &mut Vec<FleetAction>) -> bool {
         let Some(server) = self.endpoint(id) else { return false };
         let is_due = |wake: Option<Time>| wake.is_some_and(|at| at <= now);
         let (suspect, out) = (is_due(server.suspicion.wake()), is_due(server.ejection.wake()));
@@ -181,7 +181,7 @@ impl Fleet {
             server
                 .models()
                 .map(|(model, _)| model)
-                .find(|&model| self.state(model).is_some_and(|state| state.work == Work::Device)),
+                .find(|&model| self.state(model).is_some_and(|state| state.resource == Resource::Device)),
         );
         let model = model.unwrap_or(ModelId(0));
         if suspect {
@@ -209,22 +209,22 @@ impl Fleet {
         now: Time,
     ) -> (ProbeId, FleetAction) {
         let probe = self.next_probe();
-        self.pending.insert(probe, Pending { endpoint, model, purpose, at: now });
+        self.pending.insert(probe, PendingProbe { endpoint, model, purpose, at: now });
         (probe, FleetAction::Probe { probe, endpoint, model, purpose })
     }
 
-    fn probe_answered(&mut self, probe: ProbeId, report: Report, now: Time) {
-        let Some(Pending { endpoint, model, at, .. }) = self.pending.remove(&probe) else { return };
+    fn probe_answered(&mut self, probe: ProbeId, report: LoadReport, now: Time) {
+        let Some(PendingProbe { endpoint, model, at, .. }) = self.pending.remove(&probe) else { return };
         self.probed(endpoint, model, report, now - at, now);
         let well = !report.draining && report.overdue <= self.config.health.overdue;
         self.half_open(endpoint, probe, well, now);
     }
 
     fn probe_failed(&mut self, probe: ProbeId, failure: Failure, now: Time) {
-        let Some(Pending { endpoint, purpose, .. }) = self.pending.remove(&probe) else { return };
+        let Some(PendingProbe { endpoint, purpose, .. }) = self.pending.remove(&probe) else { return };
         match failure {
             // It answered, if only that it knows no probes.
-            Failure::Fatal | Failure::Internal | Failure::Overloaded { .. } => self.heard_from(endpoint, 0.0, now),
+            Failure::Fatal | Failure::Internal | Failure::Overloaded { .. } => self.record_contact(endpoint, 0.0, now),
             Failure::Transport | Failure::Unavailable => {
                 self.failed(endpoint, failure, now);
                 self.still_silent(endpoint, now);
@@ -244,7 +244,7 @@ impl Fleet {
 
     fn half_open(&mut self, id: EndpointId, probe: ProbeId, well: bool, now: Time) {
         if let Some((health, server)) = self.server(id) {
-            server.ejection.told(health, probe, well, now);
+            server.ejection.record_probe(health, probe, well, now);
         }
         self.count_out();
     }

@@ -11,15 +11,16 @@
 //! been overdue, for a stall of unknown length.
 //!
 //! A server that has not answered its probe for some time either ([`Fleet::is_silent`]) does not run. Whatever it
-//! has is late then, also what is not yet past its own trigger, and is not waited for: its chunks are hedged at once, as far as
-//! the budget goes. (Real processes stopped for 150 ms: comparing with the time overdue hedged after 60 to 100 ms.)
+//! has is late then, also what is not yet past its own trigger, and is not waited for: its chunks are hedged at once,
+//! as far as the budget goes. (Real processes stopped for 150 ms: comparing with the time overdue hedged after 60 to
+//! 100 ms.)
 
 use std::time::Duration;
 
-use super::{Action, AttemptId, EndpointId, Fleet, Job, Phase, Time, place::ask, state::Attempt};
+use super::{Action, AttemptId, ChunkPhase, EndpointId, Fleet, Job, Time, place::ask, state::AttemptState};
 use crate::{
-    action::{Kind, PlaceReason, ProbePurpose, Withheld},
-    fleet::Wish,
+    action::{AttemptKind, HedgeSkipped, PlaceReason, ProbePurpose},
+    fleet::PickRequest,
     options::Lane,
     place::Candidate,
 };
@@ -51,8 +52,8 @@ impl Job {
         let newest = self.live.iter().rev().find(|(_, other)| other.chunk == number).map(|(id, _)| *id);
         let again = again(fleet, attempt, left_us);
         if let Some(reason) = self.forbidden(fleet, now, attempt) {
-            let check_at = (reason == Withheld::WholeAndLoaded).then(|| now + again);
-            return self.withhold(fleet, id, reason, check_at, actions);
+            let check_at = (reason == HedgeSkipped::WholeAndLoaded).then(|| now + again);
+            return self.skip_hedge(fleet, id, reason, check_at, actions);
         }
         if newest != Some(id) {
             // Its hedge is under way, and is looked at itself.
@@ -67,24 +68,24 @@ impl Job {
     }
 
     /// Why an attempt is never hedged, or not at this load.
-    fn forbidden(&self, fleet: &Fleet, now: Time, attempt: &Attempt) -> Option<Withheld> {
+    fn forbidden(&self, fleet: &Fleet, now: Time, attempt: &AttemptState) -> Option<HedgeSkipped> {
         let hedge = &fleet.config().hedge;
         let state = self.chunks.get(attempt.chunk)?;
         if !self.options.hedging || !hedge.enabled {
-            return Some(Withheld::Off);
+            return Some(HedgeSkipped::Off);
         }
         if state.hedges >= hedge.max_hedges {
-            return Some(Withheld::Enough);
+            return Some(HedgeSkipped::Enough);
         }
         // What a silent server has is lost for now: sending it again is no gamble on its speed.
         if fleet.is_silent(attempt.endpoint, now) {
             return None;
         }
         if self.options.lane == Lane::Bulk {
-            return Some(Withheld::WholeAndLoaded);
+            return Some(HedgeSkipped::WholeAndLoaded);
         }
-        let whole = self.chunks.iter().filter(|state| state.phase != Phase::Split).count() == 1;
-        (whole && fleet.load() > hedge.whole_load).then_some(Withheld::WholeAndLoaded)
+        let whole = self.chunks.iter().filter(|state| state.phase != ChunkPhase::Split).count() == 1;
+        (whole && fleet.load() > hedge.whole_load).then_some(HedgeSkipped::WholeAndLoaded)
     }
 
     /// Asks some servers, so that the hedge goes to one that is idle now.
@@ -93,9 +94,9 @@ impl Job {
         let siblings = self.siblings(fleet, number);
         let Some(state) = self.chunks.get_mut(number).filter(|state| state.round.is_none()) else { return };
         let tokens = state.chunk.tokens;
-        let wish = Wish::of(self.model, tokens, Kind::Hedge, &self.options);
-        let wish = Wish { tried: &state.tried, siblings: &siblings, ..wish };
-        let servers = fleet.draw_for_hedge(&wish, now);
+        let request = PickRequest::of(self.model, tokens, AttemptKind::Hedge, &self.options);
+        let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
+        let servers = fleet.draw_for_hedge(&request, now);
         let round = ask(fleet, now, &servers, tokens, ProbePurpose::Hedge, actions);
         let until = round.until;
         state.round = Some(round);
@@ -125,11 +126,11 @@ impl Job {
     ) -> Option<(Candidate, PlaceReason)> {
         let state = self.chunks.get(number)?;
         let siblings = self.siblings(fleet, number);
-        let wish = Wish::of(self.model, state.chunk.tokens, Kind::Hedge, &self.options);
-        let wish = Wish { tried: &state.tried, siblings: &siblings, ..wish };
+        let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Hedge, &self.options);
+        let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
         match among {
-            None => fleet.pick(&wish, now),
-            Some(servers) => fleet.best_of(servers, &wish, now).map(|best| (best, PlaceReason::Probed)),
+            None => fleet.pick(&request, now),
+            Some(servers) => fleet.best_of(servers, &request, now).map(|best| (best, PlaceReason::Probed)),
         }
     }
 
@@ -154,36 +155,36 @@ impl Job {
         let Some(tokens) = self.chunks.get(number).map(|state| state.chunk.tokens) else { return };
         let Some((candidate, reason)) = candidate else {
             let at = now + again(fleet, attempt, left_us);
-            return self.withhold(fleet, id, Withheld::NoneSooner, Some(at), actions);
+            return self.skip_hedge(fleet, id, HedgeSkipped::NoneSooner, Some(at), actions);
         };
         let finish_us = candidate.finish_us(tokens as f64);
         let in_time = now + micros(finish_us) < self.options.deadline;
         let sooner = finish_us < left_us || fleet.is_silent(attempt.endpoint, now);
         if !sooner || !in_time {
             let at = now + again(fleet, attempt, left_us.min(finish_us));
-            return self.withhold(fleet, id, Withheld::NoneSooner, Some(at), actions);
+            return self.skip_hedge(fleet, id, HedgeSkipped::NoneSooner, Some(at), actions);
         }
         if !fleet.pay_hedge(tokens) {
             let at = now + again(fleet, attempt, finish_us);
-            return self.withhold(fleet, id, Withheld::Budget, Some(at), actions);
+            return self.skip_hedge(fleet, id, HedgeSkipped::Budget, Some(at), actions);
         }
         self.check(id, None);
-        self.send(fleet, now, number, candidate, Kind::Hedge, reason, actions);
+        self.send(fleet, now, number, candidate, AttemptKind::Hedge, reason, actions);
     }
 
-    fn withhold(
+    fn skip_hedge(
         &mut self,
         fleet: &mut Fleet,
         id: AttemptId,
-        reason: Withheld,
+        reason: HedgeSkipped,
         check_at: Option<Time>,
         actions: &mut Vec<Action>,
     ) {
         let Some(attempt) = self.live.get_mut(&id) else { return };
         attempt.check_at = check_at;
-        if attempt.withheld.replace(reason) != Some(reason) {
+        if attempt.skipped.replace(reason) != Some(reason) {
             fleet.count_withheld(reason);
-            actions.push(Action::Withheld { attempt: id, reason });
+            actions.push(Action::HedgeSkipped { attempt: id, reason });
         }
     }
 
@@ -195,14 +196,14 @@ impl Job {
 }
 
 /// Microseconds until a late attempt is answered, if it is waited for.
-fn left_us(fleet: &Fleet, attempt: &Attempt, now: Time) -> f64 {
+fn left_us(fleet: &Fleet, attempt: &AttemptState, now: Time) -> f64 {
     let elapsed = attempt.elapsed_us(now);
     let (expected, overdue) = (attempt.finish_us - elapsed, elapsed - attempt.finish_us);
-    fleet.drain_left_us(attempt.endpoint, attempt.sent, now).unwrap_or_else(|| expected.max(overdue))
+    fleet.queue_wait_left_us(attempt.endpoint, attempt.sent, now).unwrap_or_else(|| expected.max(overdue))
 }
 
 /// How soon a late attempt is looked at again: when it should be answered, or its server is known not to run.
-fn again(fleet: &Fleet, attempt: &Attempt, us: f64) -> Duration {
+fn again(fleet: &Fleet, attempt: &AttemptState, us: f64) -> Duration {
     let (hedge, health) = (&fleet.config().hedge, &fleet.config().health);
     let wait = micros(us);
     let wait = if fleet.is_suspect(attempt.endpoint) { wait.min(health.silent_after) } else { wait };

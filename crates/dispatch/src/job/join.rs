@@ -1,11 +1,11 @@
 //! When a job is over, by what its caller wants.
 
-use super::{Action, AttemptId, CancelReason, ChunkState, FailReason, Fleet, Job, Join, Phase, Time};
+use super::{Action, AttemptId, CancelReason, ChunkPhase, ChunkState, FailReason, Fleet, Job, Join, Time};
 
 impl Job {
     /// Ends the job if it is time. Whether it is over.
     pub(super) fn join(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) -> bool {
-        if self.draft.is_none() && self.chunks.iter().all(|state| is_settled(state.phase)) {
+        if self.deferred.is_none() && self.chunks.iter().all(|state| is_settled(state.phase)) {
             self.settle(fleet, now, FailReason::Attempts, actions);
         } else if now >= self.options.deadline {
             self.settle(fleet, now, FailReason::Deadline, actions);
@@ -25,9 +25,9 @@ impl Job {
     /// Nothing more is to come: is it enough?
     fn settle(&mut self, fleet: &mut Fleet, now: Time, reason: FailReason, actions: &mut Vec<Action>) {
         let enough = match self.options.join {
-            Join::All => self.draft.is_none() && self.coverage.items == self.coverage.of_items,
-            Join::Coverage { min, .. } => self.draft.is_none() && self.coverage.share() >= min,
-            Join::Deadline => self.coverage.items > 0 || (self.draft.is_none() && self.chunks.is_empty()),
+            Join::All => self.deferred.is_none() && self.coverage.items == self.coverage.of_items,
+            Join::Coverage { min, .. } => self.deferred.is_none() && self.coverage.share() >= min,
+            Join::Deadline => self.coverage.items > 0 || (self.deferred.is_none() && self.chunks.is_empty()),
         };
         if enough {
             self.finish(fleet, now, actions);
@@ -39,13 +39,13 @@ impl Job {
     /// The refusal after which a chunk waits for another attempt: what keeps the job from its end, where
     /// no attempt does.
     fn waited_for(&self) -> Option<AttemptId> {
-        let waits = |state: &&ChunkState| matches!(state.phase, Phase::Waiting { .. });
+        let waits = |state: &&ChunkState| matches!(state.phase, ChunkPhase::Waiting { .. });
         self.chunks.iter().filter(waits).find_map(|state| state.last_failure)
     }
 
     /// Share of the items that may still be answered.
     fn reachable(&self) -> f64 {
-        let lost = self.chunks.iter().filter(|state| state.phase == Phase::Lost);
+        let lost = self.chunks.iter().filter(|state| state.phase == ChunkPhase::Lost);
         let lost: usize = lost.map(|state| state.chunk.items.len()).sum();
         1.0 - lost as f64 / self.coverage.of_items.max(1) as f64
     }
@@ -54,7 +54,7 @@ impl Job {
         self.stop(fleet, now, CancelReason::JobOver, actions);
         for (number, state) in self.chunks.iter_mut().enumerate() {
             if !is_settled(state.phase) {
-                state.phase = Phase::Lost;
+                state.phase = ChunkPhase::Lost;
                 let reason = crate::action::Missing::TooLate;
                 actions.push(Action::ChunkLost { chunk: number, reason, cause: state.last_failure });
             }
@@ -80,11 +80,11 @@ impl Job {
         self.round = None;
         let live: Vec<_> = self.live.keys().copied().collect();
         for id in live {
-            self.give_up(fleet, now, id, reason, actions);
+            self.cancel_attempt(fleet, now, id, reason, actions);
         }
     }
 }
 
-fn is_settled(phase: Phase) -> bool {
-    matches!(phase, Phase::Done | Phase::Split | Phase::Lost)
+fn is_settled(phase: ChunkPhase) -> bool {
+    matches!(phase, ChunkPhase::Done | ChunkPhase::Split | ChunkPhase::Lost)
 }

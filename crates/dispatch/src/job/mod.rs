@@ -33,26 +33,26 @@ mod state;
 use std::collections::BTreeMap;
 
 use crate::{
-    action::{Action, CancelReason, Coverage, FailReason, Kind},
-    event::{Answer, AttemptId, Event, Failure, ProbeId},
+    action::{Action, AttemptKind, CancelReason, Coverage, FailReason},
+    event::{AnswerReport, AttemptId, Event, Failure, ProbeId},
     fleet::{EndpointId, Fleet, ModelId},
     options::{JobOptions, Join},
-    plan::{Chunk, Draft, Plan},
-    report::Report,
+    plan::{Chunk, DeferredPlan, Plan},
+    report::LoadReport,
     time::Time,
 };
-use state::{Attempt, ChunkState, Phase, Round};
+use state::{AttemptState, ChunkPhase, ChunkState, ProbeRound};
 
 /// One job.
 #[derive(Debug)]
 pub struct Job {
     model: ModelId,
     options: JobOptions,
-    draft: Option<Draft>,
+    deferred: Option<DeferredPlan>,
     chunks: Vec<ChunkState>,
-    live: BTreeMap<AttemptId, Attempt>,
+    live: BTreeMap<AttemptId, AttemptState>,
     /// Probes under way before the job is cut.
-    round: Option<Round>,
+    round: Option<ProbeRound>,
     coverage: Coverage,
     /// When a job with enough coverage ends.
     soft_end: Option<Time>,
@@ -66,7 +66,7 @@ impl Job {
         let mut job = Self {
             model,
             options,
-            draft: plan.draft,
+            deferred: plan.deferred,
             chunks: Vec::new(),
             live: BTreeMap::new(),
             round: None,
@@ -117,7 +117,7 @@ impl Job {
                 Err((reason, cause)) => self.fail(fleet, now, reason, cause, &mut actions),
             }
         }
-        if fleet.take_restless() {
+        if fleet.take_dirty() {
             // Before the last action, which may end the job.
             actions.insert(0, Action::PollFleet);
         }
@@ -153,31 +153,38 @@ impl Job {
         }
     }
 
-    fn answered(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, answer: &Answer, actions: &mut Vec<Action>) {
+    fn answered(
+        &mut self,
+        fleet: &mut Fleet,
+        now: Time,
+        id: AttemptId,
+        answer: &AnswerReport,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(attempt) = self.live.remove(&id) else { return };
-        let took = attempt.took(now);
+        let took = attempt.times(now);
         // No longer in flight, before the report is read: that would else seem to speak of it.
-        let Attempt { chunk: number, endpoint, kind, ticket, .. } = attempt;
-        drop(ticket);
+        let AttemptState { chunk: number, endpoint, kind, in_flight, .. } = attempt;
+        drop(in_flight);
         fleet.answered(endpoint, self.model, answer, took, now);
-        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase != Phase::Done) else { return };
-        state.phase = Phase::Done;
+        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase != ChunkPhase::Done) else { return };
+        state.phase = ChunkPhase::Done;
         fleet.deposit(state.chunk.tokens);
         self.coverage.items += state.chunk.items.len();
         self.coverage.tokens += state.chunk.tokens;
-        if kind == Kind::Hedge {
+        if kind == AttemptKind::Hedge {
             self.coverage.hedges_won += 1;
             fleet.count_won();
         }
         actions.push(Action::ChunkAnswered { chunk: number, attempt: id });
         let losers = self.live.iter().filter(|(_, attempt)| attempt.chunk == number).map(|(id, _)| *id);
         for loser in losers.collect::<Vec<_>>() {
-            self.give_up(fleet, now, loser, CancelReason::Lost, actions);
+            self.cancel_attempt(fleet, now, loser, CancelReason::Lost, actions);
         }
     }
 
     /// Gives an attempt up: its tokens are back, and it counts as one that would have taken longer.
-    fn give_up(
+    fn cancel_attempt(
         &mut self,
         fleet: &mut Fleet,
         now: Time,
@@ -186,7 +193,7 @@ impl Job {
         actions: &mut Vec<Action>,
     ) {
         if let Some(attempt) = self.live.remove(&id) {
-            fleet.left(self.model, attempt.took(now), now);
+            fleet.left(self.model, attempt.times(now), now);
             fleet.count_cancelled();
             actions.push(Action::Cancel { attempt: id, reason });
         }
@@ -196,15 +203,15 @@ impl Job {
     /// an event; where none can come, for nothing is under way and there is no server, another look is
     /// taken after a pause.
     fn wake(&self, fleet: &Fleet, now: Time) -> Time {
-        let waits = |state: &ChunkState| matches!(state.phase, Phase::Waiting { not_before } if not_before <= now);
+        let waits = |state: &ChunkState| matches!(state.phase, ChunkPhase::Waiting { not_before } if not_before <= now);
         let stranded = self.live.is_empty() && self.chunks.iter().any(waits);
         let look = stranded.then(|| now + fleet.config().retry.max_backoff);
         let waiting = self.chunks.iter().filter_map(|state| match state.phase {
-            Phase::Waiting { not_before } => Some(not_before),
+            ChunkPhase::Waiting { not_before } => Some(not_before),
             _ => None,
         });
         let late = self.live.values().filter_map(|attempt| attempt.check_at);
-        let asking = self.round.as_ref().filter(|_| self.draft.is_some());
+        let asking = self.round.as_ref().filter(|_| self.deferred.is_some());
         let rounds = self.chunks.iter().filter_map(|state| state.round.as_ref()).chain(asking);
         let all = waiting.chain(late).chain(rounds.map(|round| round.until)).chain(self.soft_end).chain(look);
         all.filter(|&time| time > now).min().unwrap_or(self.options.deadline).min(self.options.deadline)

@@ -7,13 +7,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, ChunkState, EndpointId, FailReason, Failure, Fleet, Job, Phase, ProbeId, Report, Round, Time,
-    state::Attempt,
+    Action, ChunkPhase, ChunkState, EndpointId, FailReason, Failure, Fleet, Job, LoadReport, ProbeId, ProbeRound, Time,
+    state::AttemptState,
 };
 use crate::{
-    action::{Kind, PlaceReason, ProbePurpose, Send},
+    action::{AttemptKind, PlaceReason, ProbePurpose, SendAttempt},
     event::AttemptId,
-    fleet::Wish,
+    fleet::PickRequest,
     place::Candidate,
 };
 
@@ -23,15 +23,15 @@ const PATIENT_TRIPS: f64 = 4.0;
 impl Job {
     /// Asks the servers of a draft, or cuts it once they have answered.
     pub(super) fn ask_or_cut(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
-        let Some(draft) = &self.draft else { return };
+        let Some(deferred) = &self.deferred else { return };
         match &self.round {
             None => {
-                let (probes, tokens) = (draft.probes.clone(), draft.chunk_tokens);
+                let (probes, tokens) = (deferred.probes.clone(), deferred.chunk_tokens);
                 self.round = Some(ask(fleet, now, &probes, tokens, ProbePurpose::Place, actions));
             }
             Some(round) if round.is_over(now) => {
-                let chunks = fleet.cut(draft, &round.answered, self.model, now);
-                self.draft = None;
+                let chunks = fleet.cut(deferred, &round.answered, self.model, now);
+                self.deferred = None;
                 self.take_chunks(chunks);
             }
             Some(_) => {}
@@ -44,7 +44,7 @@ impl Job {
         fleet: &mut Fleet,
         now: Time,
         probe: ProbeId,
-        outcome: Result<Report, Failure>,
+        outcome: Result<LoadReport, Failure>,
     ) {
         let rounds = self.chunks.iter_mut().filter_map(|state| state.round.as_mut());
         let mut rounds = rounds.chain(self.round.as_mut());
@@ -61,8 +61,8 @@ impl Job {
         }
     }
 
-    /// Sends what can be sent now, most tokens first. An error where a chunk that the job cannot do without has no server
-    /// that could answer it in time: it is not sent, and neither are its siblings.
+    /// Sends what can be sent now, most tokens first. An error where a chunk that the job cannot do without has no
+    /// server that could answer it in time: it is not sent, and neither are its siblings.
     pub(super) fn place(
         &mut self,
         fleet: &mut Fleet,
@@ -70,11 +70,12 @@ impl Job {
         actions: &mut Vec<Action>,
     ) -> Result<(), (FailReason, Option<AttemptId>)> {
         for number in 0..self.chunks.len() {
-            let waits = |state: &ChunkState| matches!(state.phase, Phase::Waiting { not_before } if not_before <= now);
+            let waits =
+                |state: &ChunkState| matches!(state.phase, ChunkPhase::Waiting { not_before } if not_before <= now);
             let Some(state) = self.chunks.get(number).filter(|state| waits(state)) else { continue };
             let cause = state.last_failure;
-            if fleet.all_too_busy(&Wish::of(self.model, state.chunk.tokens, state.next, &self.options), now) {
-                self.lose(number, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
+            if fleet.all_too_busy(&PickRequest::of(self.model, state.chunk.tokens, state.next, &self.options), now) {
+                self.fail_chunk(number, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
                 continue;
             }
             let Some((candidate, kind, reason)) = self.choose(fleet, now, number) else { continue };
@@ -83,18 +84,21 @@ impl Job {
         Ok(())
     }
 
-    fn choose(&self, fleet: &mut Fleet, now: Time, number: usize) -> Option<(Candidate, Kind, PlaceReason)> {
+    fn choose(&self, fleet: &mut Fleet, now: Time, number: usize) -> Option<(Candidate, AttemptKind, PlaceReason)> {
         let state = self.chunks.get(number)?;
         let siblings = self.servers();
         let (kind, tokens) = (state.next, state.chunk.tokens);
-        let wish =
-            Wish { tried: &state.tried, siblings: &siblings, ..Wish::of(self.model, tokens, kind, &self.options) };
-        let target = state.chunk.target.filter(|&id| kind == Kind::First && fleet.is_open(id, &wish, now));
+        let request = PickRequest {
+            tried: &state.tried,
+            siblings: &siblings,
+            ..PickRequest::of(self.model, tokens, kind, &self.options)
+        };
+        let target = state.chunk.target.filter(|&id| kind == AttemptKind::First && fleet.is_open(id, &request, now));
         if let Some(candidate) = target.and_then(|id| fleet.candidate(id, self.model, now)) {
             let reason = if self.round.is_some() { PlaceReason::Probed } else { PlaceReason::Planned };
             return Some((candidate, kind, reason));
         }
-        fleet.pick(&wish, now).map(|(candidate, reason)| (candidate, kind, reason))
+        fleet.pick(&request, now).map(|(candidate, reason)| (candidate, kind, reason))
     }
 
     /// Servers that have attempts of this job.
@@ -109,22 +113,22 @@ impl Job {
         now: Time,
         number: usize,
         candidate: Candidate,
-        kind: Kind,
+        kind: AttemptKind,
         reason: PlaceReason,
         actions: &mut Vec<Action>,
     ) {
         let mut racing = self.live.values().filter(|attempt| attempt.chunk == number);
-        let rescue = kind != Kind::First && racing.all(|attempt| fleet.is_silent(attempt.endpoint, now));
+        let rescue = kind != AttemptKind::First && racing.all(|attempt| fleet.is_silent(attempt.endpoint, now));
         let Some(state) = self.chunks.get_mut(number) else { return };
         let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
         match kind {
-            Kind::First => {}
-            Kind::FreeRetry | Kind::Retry => {
+            AttemptKind::First => {}
+            AttemptKind::FreeRetry | AttemptKind::Retry => {
                 self.coverage.retries += 1;
                 self.coverage.extra_tokens += tokens;
-                self.coverage.free_tokens += if kind == Kind::FreeRetry { tokens } else { 0 };
+                self.coverage.free_tokens += if kind == AttemptKind::FreeRetry { tokens } else { 0 };
             }
-            Kind::Hedge => {
+            AttemptKind::Hedge => {
                 self.coverage.hedges += 1;
                 self.coverage.extra_tokens += tokens;
                 state.hedges += 1;
@@ -133,13 +137,13 @@ impl Job {
         fleet.count_send(kind, tokens);
         let attempt = AttemptId(self.coverage.attempts);
         self.coverage.attempts += 1;
-        state.attempts += u32::from(kind != Kind::Hedge);
+        state.attempts += u32::from(kind != AttemptKind::Hedge);
         state.numbers += 1;
-        state.phase = Phase::Running;
+        state.phase = ChunkPhase::Running;
         if !state.tried.contains(&endpoint) {
             state.tried.push(endpoint);
         }
-        let send = Send {
+        let send = SendAttempt {
             attempt,
             chunk: number,
             endpoint,
@@ -151,7 +155,7 @@ impl Job {
         };
         let predicted_us = candidate.service_us(tokens as f64) + candidate.round_trip_us;
         let late_after = fleet.late_after(self.model, predicted_us);
-        let attempt_state = Attempt {
+        let attempt_state = AttemptState {
             chunk: number,
             endpoint,
             kind,
@@ -160,8 +164,8 @@ impl Job {
             finish_us: candidate.backlog_us + predicted_us,
             check_at: Some(now + late_after),
             late: false,
-            withheld: None,
-            ticket: fleet.begin(endpoint, self.model, tokens, now),
+            skipped: None,
+            in_flight: fleet.begin(endpoint, self.model, tokens, now),
         };
         self.live.insert(attempt, attempt_state);
         actions.push(Action::Send(send));
@@ -176,7 +180,7 @@ pub(super) fn ask(
     tokens: u64,
     purpose: ProbePurpose,
     actions: &mut Vec<Action>,
-) -> Round {
+) -> ProbeRound {
     let mut asked = BTreeMap::new();
     for &endpoint in servers {
         let probe = fleet.next_probe();
@@ -186,5 +190,5 @@ pub(super) fn ask(
     let config = fleet.config();
     let trips = Duration::try_from_secs_f64(PATIENT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
     let patience = trips.max(config.hedge.floor).min(config.place.probe_patience);
-    Round { asked, answered: Vec::new(), began: now, until: now + patience }
+    ProbeRound { asked, answered: Vec::new(), began: now, until: now + patience }
 }

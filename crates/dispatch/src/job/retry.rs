@@ -8,19 +8,21 @@
 //!   exponential backoff with full jitter.
 //! * A server that refused for having too much work has done none, but calls cost it too: a refusal is an attempt like
 //!   others, and takes from the budget. The chunk goes to another server that may have time, if the budget pays
-//!   for that; with nowhere else to go it waits for as long as the server asked, if that leaves time for the work and the
-//!   server did not say "never". Else the job ends now, with the refusal: a failure at once is worth more to its caller
-//!   than the same failure at the deadline (gRFC A6; Site Reliability Engineering, chapters 21 and 22).
+//!   for that; with nowhere else to go it waits for as long as the server asked, if that leaves time for the work and
+//!   the server did not say "never". Else the job ends now, with the refusal: a failure at once is worth more to its
+//!   caller than the same failure at the deadline (gRFC A6; Site Reliability Engineering, chapters 21 and 22).
 //! * Bulk work waits: its refusals neither count nor are paid for, and the deadline alone ends it.
 //! * A chunk that servers fail one after the other, or die of, may hold a poisoned item: it is
 //!   split once, and each half tried once.
 //! * What every server would say ends the job.
 
-use super::{Action, AttemptId, FailReason, Failure, Fleet, Job, Join, Phase, Report, Time, state::ChunkState};
+use super::{
+    Action, AttemptId, ChunkPhase, FailReason, Failure, Fleet, Job, Join, LoadReport, Time, state::ChunkState,
+};
 use crate::{
-    action::{Kind, Missing, PlaceReason},
+    action::{AttemptKind, Missing, PlaceReason},
     event::Pushback,
-    fleet::Wish,
+    fleet::PickRequest,
     options::Lane,
     plan::Chunk,
 };
@@ -40,11 +42,11 @@ impl Job {
         now: Time,
         id: AttemptId,
         failure: Failure,
-        report: Option<Report>,
+        report: Option<LoadReport>,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         let Some(attempt) = self.live.remove(&id) else { return Ok(()) };
-        let (number, endpoint, kind, took) = (attempt.chunk, attempt.endpoint, attempt.kind, attempt.took(now));
+        let (number, endpoint, kind, took) = (attempt.chunk, attempt.endpoint, attempt.kind, attempt.times(now));
         drop(attempt);
         fleet.left(self.model, took, now);
         fleet.failed(endpoint, failure, now);
@@ -54,12 +56,12 @@ impl Job {
         if let Failure::Overloaded { queue, .. } = failure
             && let Some(state) = self.chunks.get(number)
         {
-            let wish = Wish::of(self.model, state.chunk.tokens, Kind::Retry, &self.options);
+            let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
             // A hedge waits behind first attempts: what is ahead of it is not ahead of them.
-            fleet.refused(endpoint, &wish, queue.filter(|_| kind != Kind::Hedge), now);
+            fleet.refused(endpoint, &request, queue.filter(|_| kind != AttemptKind::Hedge), now);
         }
         let racing = self.live.values().any(|attempt| attempt.chunk == number);
-        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase == Phase::Running) else {
+        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase == ChunkPhase::Running) else {
             return Ok(());
         };
         state.last_failure = Some(id);
@@ -74,7 +76,7 @@ impl Job {
         }
         state.round = None;
         if failure == Failure::Deadline {
-            return self.lose(number, FailReason::Deadline, actions);
+            return self.fail_chunk(number, FailReason::Deadline, actions);
         }
         if state.faults >= FAULTS_TO_SPLIT || state.deaths >= DEATHS_TO_SPLIT || (state.is_half && state.faults > 0) {
             return self.split(fleet, now, number, actions);
@@ -83,17 +85,17 @@ impl Job {
             return self.refused(fleet, now, number, pushback, actions);
         }
         if state.attempts >= fleet.config().retry.max_attempts {
-            return self.lose(number, FailReason::Attempts, actions);
+            return self.fail_chunk(number, FailReason::Attempts, actions);
         }
         let died = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
         let (tokens, numbers) = (state.chunk.tokens, state.numbers);
         let elsewhere = self.has_other(fleet, now, number);
         let paid = !died && fleet.pay_retry(tokens, now);
         if !(died || paid) {
-            return self.lose(number, FailReason::Budget, actions);
+            return self.fail_chunk(number, FailReason::Budget, actions);
         }
         let not_before = if elsewhere { now } else { now + fleet.backoff(numbers) };
-        self.again(number, not_before, if paid { Kind::Retry } else { Kind::FreeRetry }, actions)
+        self.again(number, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
     }
 
     /// What follows a refusal for too much work.
@@ -114,21 +116,21 @@ impl Job {
         let elsewhere = self.has_other(fleet, now, number);
         let not_before = match pushback {
             _ if elsewhere => now,
-            Pushback::Never => return self.lose(number, FailReason::Overloaded, actions),
+            Pushback::Never => return self.fail_chunk(number, FailReason::Overloaded, actions),
             Pushback::After(wait) => now + wait.max(fleet.backoff(numbers)),
             Pushback::Unsaid => now + fleet.backoff(numbers),
         };
         if not_before >= self.options.deadline {
-            return self.lose(number, FailReason::NoTime, actions);
+            return self.fail_chunk(number, FailReason::NoTime, actions);
         }
         if !bulk && attempts >= fleet.config().retry.max_attempts {
-            return self.lose(number, FailReason::Attempts, actions);
+            return self.fail_chunk(number, FailReason::Attempts, actions);
         }
         let paid = !bulk && fleet.pay_retry(tokens, now);
         if !(bulk || paid) {
-            return self.lose(number, FailReason::Budget, actions);
+            return self.fail_chunk(number, FailReason::Budget, actions);
         }
-        self.again(number, not_before, if paid { Kind::Retry } else { Kind::FreeRetry }, actions)
+        self.again(number, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
     }
 
     /// The chunk is sent again, not before that moment.
@@ -136,15 +138,15 @@ impl Job {
         &mut self,
         number: usize,
         not_before: Time,
-        next: Kind,
+        next: AttemptKind,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         if not_before >= self.options.deadline {
-            return self.lose(number, FailReason::NoTime, actions);
+            return self.fail_chunk(number, FailReason::NoTime, actions);
         }
         if let Some(state) = self.chunks.get_mut(number) {
             state.next = next;
-            state.phase = Phase::Waiting { not_before };
+            state.phase = ChunkPhase::Waiting { not_before };
         }
         Ok(())
     }
@@ -152,10 +154,10 @@ impl Job {
     /// Whether there is a server that has not had the chunk and can be reached.
     fn has_other(&self, fleet: &mut Fleet, now: Time, number: usize) -> bool {
         let Some(state) = self.chunks.get(number) else { return false };
-        let wish = Wish::of(self.model, state.chunk.tokens, Kind::Retry, &self.options);
-        let wish = Wish { tried: &state.tried, ..wish };
+        let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
+        let request = PickRequest { tried: &state.tried, ..request };
         fleet
-            .pick(&wish, now)
+            .pick(&request, now)
             .is_some_and(|(other, reason)| !state.tried.contains(&other.endpoint) && reason != PlaceReason::NotReady)
     }
 
@@ -168,26 +170,27 @@ impl Job {
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         let halves = self.chunks.get(number).filter(|state| !state.is_half).and_then(|state| halves(&state.chunk));
-        let Some(halves) = halves else { return self.lose(number, FailReason::Poison, actions) };
+        let Some(halves) = halves else { return self.fail_chunk(number, FailReason::Poison, actions) };
         let tokens = halves.iter().map(|half| half.tokens).sum();
         if !fleet.pay_retry(tokens, now) {
-            return self.lose(number, FailReason::Budget, actions);
+            return self.fail_chunk(number, FailReason::Budget, actions);
         }
         fleet.count_split();
         let first = self.chunks.len();
         for chunk in halves {
-            let half = ChunkState { is_half: true, free_retry: false, next: Kind::Retry, ..ChunkState::new(chunk) };
+            let half =
+                ChunkState { is_half: true, free_retry: false, next: AttemptKind::Retry, ..ChunkState::new(chunk) };
             self.chunks.push(half);
         }
         if let Some(state) = self.chunks.get_mut(number) {
-            state.phase = Phase::Split;
+            state.phase = ChunkPhase::Split;
         }
         actions.push(Action::Split { chunk: number, halves: [first, first + 1] });
         Ok(())
     }
 
     /// A chunk will have no answer: that is the job's end where all are wanted.
-    pub(super) fn lose(
+    pub(super) fn fail_chunk(
         &mut self,
         number: usize,
         reason: FailReason,
@@ -197,7 +200,7 @@ impl Job {
             return Err(reason);
         }
         if let Some(state) = self.chunks.get_mut(number) {
-            state.phase = Phase::Lost;
+            state.phase = ChunkPhase::Lost;
             let why = if reason == FailReason::Deadline { Missing::TooLate } else { Missing::Failed };
             actions.push(Action::ChunkLost { chunk: number, reason: why, cause: state.last_failure });
         }

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    action::{Kind, Withheld},
-    endpoint::Ticket,
+    action::{AttemptKind, HedgeSkipped},
+    endpoint::InFlightGuard,
     event::{AttemptId, ProbeId},
-    fleet::{EndpointId, Took},
+    fleet::{AttemptTimes, EndpointId},
     plan::Chunk,
     time::Time,
 };
 
 /// Where a chunk stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ChunkPhase {
     /// It has no attempt under way.
     Waiting {
         /// And gets none before.
@@ -33,9 +33,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct ChunkState {
     pub(super) chunk: Chunk,
-    pub(super) phase: Phase,
+    pub(super) phase: ChunkPhase,
     /// What its next attempt is.
-    pub(super) next: Kind,
+    pub(super) next: AttemptKind,
     /// Attempts, hedges not counted, and with them.
     pub(super) attempts: u32,
     pub(super) numbers: u32,
@@ -50,15 +50,15 @@ pub(super) struct ChunkState {
     pub(super) is_half: bool,
     pub(super) last_failure: Option<AttemptId>,
     /// Probes under way before a hedge.
-    pub(super) round: Option<Round>,
+    pub(super) round: Option<ProbeRound>,
 }
 
 impl ChunkState {
     pub(super) fn new(chunk: Chunk) -> Self {
         Self {
             chunk,
-            phase: Phase::Waiting { not_before: Time::default() },
-            next: Kind::First,
+            phase: ChunkPhase::Waiting { not_before: Time::default() },
+            next: AttemptKind::First,
             attempts: 0,
             numbers: 0,
             hedges: 0,
@@ -75,11 +75,11 @@ impl ChunkState {
 
 /// An attempt under way.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct AttemptState {
     pub(super) chunk: usize,
     pub(super) endpoint: EndpointId,
-    pub(super) kind: Kind,
-    pub(super) ticket: Ticket,
+    pub(super) kind: AttemptKind,
+    pub(super) in_flight: InFlightGuard,
     pub(super) sent: Time,
     /// Service and round trip as predicted, in microseconds.
     pub(super) predicted_us: f64,
@@ -90,29 +90,29 @@ pub(super) struct Attempt {
     /// Whether it is past its trigger.
     pub(super) late: bool,
     /// What was last said of it.
-    pub(super) withheld: Option<Withheld>,
+    pub(super) skipped: Option<HedgeSkipped>,
 }
 
-impl Attempt {
+impl AttemptState {
     pub(super) fn elapsed_us(&self, now: Time) -> f64 {
         (now - self.sent).as_secs_f64() * 1e6
     }
 
-    pub(super) fn took(&self, now: Time) -> Took {
-        Took { us: self.elapsed_us(now), predicted_us: self.predicted_us, finish_us: self.finish_us }
+    pub(super) fn times(&self, now: Time) -> AttemptTimes {
+        AttemptTimes { us: self.elapsed_us(now), predicted_us: self.predicted_us, finish_us: self.finish_us }
     }
 }
 
 /// Probes that are out together.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct ProbeRound {
     pub(super) asked: BTreeMap<ProbeId, EndpointId>,
     pub(super) answered: Vec<EndpointId>,
     pub(super) began: Time,
     pub(super) until: Time,
 }
 
-impl Round {
+impl ProbeRound {
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.asked.is_empty() || now >= self.until
     }

@@ -3,17 +3,18 @@
 //! For `k` servers with start `s` (backlog, round trip and fixed cost) and cost `b`
 //! a token, the level that `T` tokens fill them to is
 //! `L = (T + Σ s/b) / Σ 1/b`, and server `i` gets `(L − sᵢ)/bᵢ` tokens: faster
-//! servers get larger chunks. A share below `crowding · a/b` tokens would be mostly
+//! servers get larger chunks. A share below `contention · a/b` tokens would be mostly
 //! overhead, so that many servers are too many. The chunks finish at
 //! `L + noise · √(2 ln k) · service`; the `k` that ends soonest is taken if it
-//! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, and before the deadline, else the job stays whole.
+//! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, and before the deadline, else the job stays
+//! whole.
 
-use super::{Outlook, PlanReason};
-use crate::{config::Config, place::Candidate};
+use super::{FleetView, PlanReason};
+use crate::{config::DispatchConfig, place::Candidate};
 
 /// The job that is to be cut.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Whole {
+pub(super) struct JobSize {
     /// Tokens of its items.
     pub(super) tokens: f64,
     /// Tokens that each chunk has beside.
@@ -36,16 +37,16 @@ pub(super) fn slope_us(server: &Candidate) -> f64 {
 
 /// The servers to cut for; `None` where limits force more chunks than there are servers.
 pub(super) fn choose<'a>(
-    config: &Config,
-    job: &Whole,
+    config: &DispatchConfig,
+    job: &JobSize,
     candidates: &'a [Candidate],
-    outlook: &Outlook,
+    view: &FleetView,
 ) -> (Option<Vec<&'a Candidate>>, PlanReason) {
-    let &Whole { tokens, shared, items, least } = job;
+    let &JobSize { tokens, shared, items, least } = job;
     if least > candidates.len() {
         return (None, PlanReason::Forced);
     }
-    let (cap, capped) = outlook.cap(config);
+    let (cap, capped) = view.cap(config);
     let even = tokens / candidates.len().min(cap) as f64;
     let mut order: Vec<(f64, &Candidate)> =
         candidates.iter().map(|server| (start_us(server) + slope_us(server) * even, server)).collect();
@@ -73,7 +74,7 @@ pub(super) fn choose<'a>(
         let level = (tokens + filled) / rates;
         let sound = |server: &Candidate| {
             let share = (level - start_us(server)) / slope_us(server) - shared;
-            share >= (outlook.crowding * server.cost.break_even_tokens()).max(1.0)
+            share >= (view.contention * server.cost.break_even_tokens()).max(1.0)
         };
         if k > least && !order.iter().take(k).all(|(_, server)| sound(server)) {
             ends = PlanReason::Overhead;
@@ -81,7 +82,7 @@ pub(super) fn choose<'a>(
         }
         let service = level - least_start;
         let end = level + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
-        if end > outlook.time_us && k > least {
+        if end > view.time_us && k > least {
             ends = PlanReason::NoTime;
         } else if end > bar {
             ends = PlanReason::NoGain;

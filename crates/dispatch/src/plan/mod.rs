@@ -1,6 +1,6 @@
 //! How a job is cut: into `k` chunks of work that should finish together.
 //!
-//! Rules of the fleet's load cap the number of chunks (`outlook`); of what is left the number
+//! Rules of the fleet's load cap the number of chunks (`view`); of what is left the number
 //! that is predicted to end soonest is taken, if it gains enough over one chunk (`choose`).
 //!
 //! Items go to chunks longest first, each to the chunk that would end soonest with
@@ -11,20 +11,20 @@
 //! have the same target.
 
 mod choose;
-mod outlook;
 mod pack;
+mod view;
 
-pub use outlook::{Outlook, PlanReason};
+pub use view::{FleetView, PlanReason};
 
-pub(crate) use outlook::Crowding;
+pub(crate) use view::Contention;
 
-use crate::{config::Config, fleet::EndpointId, options::JobOptions, place::Candidate};
-use choose::{Whole, choose};
-use pack::{Bin, Bounds, pack};
+use crate::{config::DispatchConfig, fleet::EndpointId, options::JobOptions, place::Candidate};
+use choose::{JobSize, choose};
+use pack::{ChunkBuilder, ChunkLimits, pack};
 
 /// One item of a job as far as the planner cares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Item {
+pub struct ItemSize {
     /// Tokens it will have.
     pub tokens: u64,
     /// Bytes it takes in a request.
@@ -35,7 +35,7 @@ pub struct Item {
 
 /// What every chunk carries beside its items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedSize {
     /// Tokens it adds to a chunk.
     pub tokens: u64,
     /// Bytes it adds to a request.
@@ -64,21 +64,21 @@ pub struct Plan {
     /// Why so many chunks.
     pub reason: PlanReason,
     /// What is left to do once servers have said how loaded they are.
-    pub draft: Option<Draft>,
+    pub deferred: Option<DeferredPlan>,
 }
 
 impl Plan {
     /// Chunks that there are or, by the look of it, will be.
     #[must_use]
     pub fn expected_chunks(&self) -> usize {
-        self.draft.as_ref().map_or(self.chunks.len(), |draft| draft.chunks)
+        self.deferred.as_ref().map_or(self.chunks.len(), |deferred| deferred.chunks)
     }
 }
 
 /// A job that is cut when it is known how loaded some servers are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Draft {
+pub struct DeferredPlan {
     /// Servers to ask.
     pub probes: Vec<EndpointId>,
     /// Most chunks it will be cut into.
@@ -86,37 +86,43 @@ pub struct Draft {
     /// Tokens of one of them, about.
     pub chunk_tokens: u64,
     /// Items of the job.
-    pub(crate) items: Vec<Item>,
-    pub(crate) shared: Shared,
-    pub(crate) outlook: Outlook,
+    pub(crate) items: Vec<ItemSize>,
+    pub(crate) shared: SharedSize,
+    pub(crate) view: FleetView,
     pub(crate) options: JobOptions,
 }
 
 /// Cuts a job for `candidates`, which are not empty.
 #[must_use]
-pub fn plan(config: &Config, items: &[Item], shared: Shared, candidates: &[Candidate], outlook: &Outlook) -> Plan {
-    let bounds = Bounds::of(config, candidates, shared);
+pub fn plan(
+    config: &DispatchConfig,
+    items: &[ItemSize],
+    shared: SharedSize,
+    candidates: &[Candidate],
+    view: &FleetView,
+) -> Plan {
+    let limits = ChunkLimits::of(config, candidates, shared);
     let (mut fitting, mut oversized) = (Vec::with_capacity(items.len()), Vec::new());
     for (place, item) in items.iter().enumerate() {
-        if bounds.takes(item) { fitting.push((place, *item)) } else { oversized.push(place) }
+        if limits.takes(item) { fitting.push((place, *item)) } else { oversized.push(place) }
     }
     if fitting.is_empty() {
         return Plan { oversized, ..Plan::default() };
     }
-    let job = Whole {
+    let job = JobSize {
         tokens: fitting.iter().map(|(_, item)| item.tokens).sum::<u64>() as f64,
         shared: shared.tokens as f64,
         items: fitting.len(),
-        least: bounds.least_chunks(fitting.iter().map(|(_, item)| item)),
+        least: limits.least_chunks(fitting.iter().map(|(_, item)| item)),
     };
-    let (chosen, reason) = choose(config, &job, candidates, outlook);
-    let mut bins: Vec<Bin> = match chosen {
-        Some(chosen) => chosen.iter().map(|server| Bin::aimed(server, shared)).collect(),
-        None => (0..job.least).map(|_| Bin::waiting(shared)).collect(),
+    let (chosen, reason) = choose(config, &job, candidates, view);
+    let mut builders: Vec<ChunkBuilder> = match chosen {
+        Some(chosen) => chosen.iter().map(|server| ChunkBuilder::aimed(server, shared)).collect(),
+        None => (0..job.least).map(|_| ChunkBuilder::waiting(shared)).collect(),
     };
-    pack(&mut bins, fitting, &bounds, shared);
+    pack(&mut builders, fitting, &limits, shared);
 
-    let mut chunks: Vec<Chunk> = bins.into_iter().filter_map(Bin::into_chunk).collect();
+    let mut chunks: Vec<Chunk> = builders.into_iter().filter_map(ChunkBuilder::into_chunk).collect();
     chunks.sort_by(|a, b| b.tokens.cmp(&a.tokens).then_with(|| a.items.cmp(&b.items)));
-    Plan { chunks, oversized, reason, draft: None }
+    Plan { chunks, oversized, reason, deferred: None }
 }

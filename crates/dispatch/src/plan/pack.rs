@@ -5,10 +5,10 @@
 //! Invariant: an item is put in exactly one bin, and no bin passes its bounds.
 
 use super::{
-    Chunk, Item, Shared,
+    Chunk, ItemSize, SharedSize,
     choose::{slope_us, start_us},
 };
-use crate::{config::Config, fleet::EndpointId, place::Candidate};
+use crate::{config::DispatchConfig, fleet::EndpointId, place::Candidate};
 
 /// Bytes of a request or an answer that are neither items nor shared: options, names, timings.
 const MESSAGE_OVERHEAD: u64 = 1_024;
@@ -18,16 +18,16 @@ const ITEM_OVERHEAD: u64 = 16;
 
 /// What one chunk may hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct ChunkLimits {
     items: u64,
     bytes: u64,
     answer_bytes: u64,
     tokens: u64,
 }
 
-impl Bounds {
+impl ChunkLimits {
     /// What every candidate takes, so that a chunk can go to any.
-    pub(super) fn of(config: &Config, candidates: &[Candidate], shared: Shared) -> Self {
+    pub(super) fn of(config: &DispatchConfig, candidates: &[Candidate], shared: SharedSize) -> Self {
         let limits = candidates.iter().map(|server| server.limits.or(config.limits));
         let limits = limits.reduce(|a, b| a.both(b)).unwrap_or(config.limits);
         let message =
@@ -43,13 +43,13 @@ impl Bounds {
 
     /// Whether a request can hold the item at all. One with too many tokens for the share of a queue
     /// goes alone: the server is the judge of that.
-    pub(super) fn takes(&self, item: &Item) -> bool {
+    pub(super) fn takes(&self, item: &ItemSize) -> bool {
         item.bytes.saturating_add(ITEM_OVERHEAD) <= self.bytes
     }
 
     /// Fewest chunks that can hold the items.
-    pub(super) fn least_chunks<'a>(&self, items: impl Iterator<Item = &'a Item>) -> usize {
-        let all = items.fold(Load::default(), |load, item| load.with(item));
+    pub(super) fn least_chunks<'a>(&self, items: impl Iterator<Item = &'a ItemSize>) -> usize {
+        let all = items.fold(ChunkSize::default(), |size, item| size.with(item));
         let of = |amount: u64, bound: u64| amount.div_ceil(bound.max(1));
         let least = of(all.items, self.items)
             .max(of(all.bytes, self.bytes))
@@ -58,26 +58,26 @@ impl Bounds {
         usize::try_from(least).unwrap_or(usize::MAX).max(1)
     }
 
-    fn hold(&self, load: &Load) -> bool {
-        load.items == 1
-            || (load.items <= self.items
-                && load.bytes <= self.bytes
-                && load.answer_bytes <= self.answer_bytes
-                && load.tokens <= self.tokens)
+    fn hold(&self, size: &ChunkSize) -> bool {
+        size.items == 1
+            || (size.items <= self.items
+                && size.bytes <= self.bytes
+                && size.answer_bytes <= self.answer_bytes
+                && size.tokens <= self.tokens)
     }
 }
 
 /// What a chunk holds.
 #[derive(Clone, Copy, Debug, Default)]
-struct Load {
+struct ChunkSize {
     items: u64,
     bytes: u64,
     answer_bytes: u64,
     tokens: u64,
 }
 
-impl Load {
-    fn with(self, item: &Item) -> Self {
+impl ChunkSize {
+    fn with(self, item: &ItemSize) -> Self {
         Self {
             items: self.items + 1,
             bytes: self.bytes.saturating_add(item.bytes).saturating_add(ITEM_OVERHEAD),
@@ -89,56 +89,61 @@ impl Load {
 
 /// A chunk that is being filled.
 #[derive(Clone, Debug)]
-pub(super) struct Bin {
+pub(super) struct ChunkBuilder {
     target: Option<EndpointId>,
     start: f64,
     slope: f64,
     shared: u64,
-    load: Load,
+    size: ChunkSize,
     items: Vec<usize>,
 }
 
-impl Bin {
+impl ChunkBuilder {
     /// One for a server.
-    pub(super) fn aimed(server: &Candidate, shared: Shared) -> Self {
+    pub(super) fn aimed(server: &Candidate, shared: SharedSize) -> Self {
         let (start, slope) = (start_us(server), slope_us(server));
         Self { target: Some(server.endpoint), start, slope, ..Self::waiting(shared) }
     }
 
     /// One for whichever server is free.
-    pub(super) fn waiting(shared: Shared) -> Self {
-        let load = Load::default();
-        Self { target: None, start: 0.0, slope: 1.0, shared: shared.tokens, load, items: Vec::new() }
+    pub(super) fn waiting(shared: SharedSize) -> Self {
+        let size = ChunkSize::default();
+        Self { target: None, start: 0.0, slope: 1.0, shared: shared.tokens, size, items: Vec::new() }
     }
 
     /// The chunk; none if it stayed empty.
     pub(super) fn into_chunk(mut self) -> Option<Chunk> {
         self.items.sort_unstable();
-        let tokens = self.load.tokens + self.shared;
+        let tokens = self.size.tokens + self.shared;
         (!self.items.is_empty()).then_some(Chunk { items: self.items, tokens, target: self.target })
     }
 
-    fn end_with(&self, item: &Item) -> f64 {
-        self.start + self.slope * (self.load.tokens + item.tokens) as f64
+    fn end_with(&self, item: &ItemSize) -> f64 {
+        self.start + self.slope * (self.size.tokens + item.tokens) as f64
     }
 }
 
 /// Puts every item in a bin, opening more where none has room.
-pub(super) fn pack(bins: &mut Vec<Bin>, mut items: Vec<(usize, Item)>, bounds: &Bounds, shared: Shared) {
+pub(super) fn pack(
+    builders: &mut Vec<ChunkBuilder>,
+    mut items: Vec<(usize, ItemSize)>,
+    bounds: &ChunkLimits,
+    shared: SharedSize,
+) {
     items.sort_by(|(a_place, a), (b_place, b)| b.tokens.cmp(&a.tokens).then(a_place.cmp(b_place)));
     for (place, item) in items {
-        let open = bins.iter_mut().filter(|bin| bounds.hold(&bin.load.with(&item)));
-        let bin = open.min_by(|a, b| a.end_with(&item).total_cmp(&b.end_with(&item)));
-        let fill = |bin: &mut Bin| {
-            bin.load = bin.load.with(&item);
-            bin.items.push(place);
+        let open = builders.iter_mut().filter(|builder| bounds.hold(&builder.size.with(&item)));
+        let builder = open.min_by(|a, b| a.end_with(&item).total_cmp(&b.end_with(&item)));
+        let fill = |builder: &mut ChunkBuilder| {
+            builder.size = builder.size.with(&item);
+            builder.items.push(place);
         };
-        match bin {
-            Some(bin) => fill(bin),
+        match builder {
+            Some(builder) => fill(builder),
             None => {
-                let mut bin = Bin::waiting(shared);
-                fill(&mut bin);
-                bins.push(bin);
+                let mut builder = ChunkBuilder::waiting(shared);
+                fill(&mut builder);
+                builders.push(builder);
             }
         }
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Action, Answer, AttemptId, Config, Cost, EndpointId, Event, FailReason, Failure, Fleet, FleetAction, FleetEvent,
-    Item, Job, JobOptions, ModelId, ProbeId, Pushback, Report, Send, Shared, Time, Work,
+    Action, AnswerReport, AttemptId, Cost, DispatchConfig, EndpointId, Event, FailReason, Failure, Fleet, FleetAction,
+    FleetEvent, ItemSize, Job, JobOptions, LoadReport, ModelId, ProbeId, Pushback, Resource, SendAttempt, SharedSize,
+    Time,
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -14,7 +15,7 @@ pub(crate) fn at(ms: u64) -> Time {
 }
 
 pub(crate) fn answered(attempt: AttemptId) -> Event {
-    Event::Answered { attempt, answer: Answer::default() }
+    Event::Answered { attempt, answer: AnswerReport::default() }
 }
 
 pub(crate) fn failed(attempt: AttemptId, failure: Failure) -> Event {
@@ -74,17 +75,17 @@ pub(crate) fn fleet_probes(actions: &[FleetAction]) -> Vec<(ProbeId, EndpointId)
 }
 
 /// What an idle server says, of its cost too.
-pub(crate) fn idle(cost: Cost) -> Report {
-    Report { epoch: 1, cost, ..Report::default() }
+pub(crate) fn idle(cost: Cost) -> LoadReport {
+    LoadReport { epoch: 1, cost, ..LoadReport::default() }
 }
 
 /// The same, of a server that will be idle only then.
-pub(crate) fn queue_wait_of(ms: u64) -> Report {
-    Report { queue_wait: Duration::from_millis(ms), ..idle(Config::default().cost.prior) }
+pub(crate) fn queue_wait_of(ms: u64) -> LoadReport {
+    LoadReport { queue_wait: Duration::from_millis(ms), ..idle(DispatchConfig::default().cost.prior) }
 }
 
-pub(crate) fn items(count: usize) -> Vec<Item> {
-    vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; count]
+pub(crate) fn items(count: usize) -> Vec<ItemSize> {
+    vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; count]
 }
 
 pub(crate) struct Bench {
@@ -96,26 +97,26 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// A job of 200 items for a fresh fleet whose costs count as known.
-    pub(crate) fn new(servers: usize, config: Config) -> Self {
+    pub(crate) fn new(servers: usize, config: DispatchConfig) -> Self {
         Self::with(servers, config, |options| options)
     }
 
     /// The same with other options.
-    pub(crate) fn with(servers: usize, mut config: Config, options: impl Fn(JobOptions) -> JobOptions) -> Self {
+    pub(crate) fn with(servers: usize, mut config: DispatchConfig, options: impl Fn(JobOptions) -> JobOptions) -> Self {
         config.plan.trusted_samples = 0;
         let mut fleet = Fleet::new(config, servers, 7);
-        let model = fleet.model("m", Work::Device);
+        let model = fleet.model("m", Resource::Device);
         Self::on(fleet, model, 200, at(0), options(JobOptions::by(at(0) + DEADLINE)))
     }
 
     /// A job of so many items for a fleet.
     pub(crate) fn on(mut fleet: Fleet, model: ModelId, count: usize, now: Time, options: JobOptions) -> Self {
-        let plan = fleet.plan(model, &items(count), Shared::default(), &options, now);
+        let plan = fleet.plan(model, &items(count), SharedSize::default(), &options, now);
         let chunks = plan.expected_chunks();
         Self { fleet, model, job: Job::new(model, plan, options), chunks }
     }
 
-    pub(crate) fn handle(&mut self, now: Time, event: Event) -> (Vec<Send>, Vec<Action>) {
+    pub(crate) fn handle(&mut self, now: Time, event: Event) -> (Vec<SendAttempt>, Vec<Action>) {
         let (mut sends, mut rest) = (Vec::new(), Vec::new());
         for action in self.job.handle(&mut self.fleet, now, event) {
             match action {
@@ -133,7 +134,7 @@ impl Bench {
     /// Tokens that a new job of 200 items would have on a server.
     pub(crate) fn share_of(&mut self, id: EndpointId, now: Time) -> u64 {
         let options = JobOptions::by(now + DEADLINE);
-        let plan = self.fleet.plan(self.model, &items(200), Shared::default(), &options, now);
+        let plan = self.fleet.plan(self.model, &items(200), SharedSize::default(), &options, now);
         plan.chunks.iter().find(|chunk| chunk.target == Some(id)).map_or(0, |chunk| chunk.tokens)
     }
 
@@ -141,7 +142,7 @@ impl Bench {
         self.fleet.handle(now, FleetEvent::Tick)
     }
 
-    pub(crate) fn stats(&self, id: EndpointId, now: Time) -> sortie_dispatch::EndpointStats {
+    pub(crate) fn stats(&self, id: EndpointId, now: Time) -> sortie_dispatch::EndpointSnapshot {
         self.fleet.stats(now).find(|stats| stats.endpoint == id).unwrap()
     }
 }

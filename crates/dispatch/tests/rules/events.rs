@@ -1,6 +1,6 @@
 //! What happens in a run, in the order of time.
 
-use sortie_dispatch::{Answer, AttemptId, Batch, Failure, ProbeId, Report};
+use sortie_dispatch::{AnswerReport, AttemptId, BatchSample, Failure, LoadReport, ProbeId};
 
 use crate::scenario::Fault;
 
@@ -15,7 +15,7 @@ pub(crate) struct Key {
 pub(crate) struct Part {
     pub(crate) key: Key,
     pub(crate) left: u64,
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<BatchSample>,
 }
 
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub(crate) enum Happening {
     Reach { server: usize, part: Part },
     Drop { server: usize, key: Key },
     BatchEnds { server: usize, generation: u64 },
-    Answer { key: Key, result: Result<Answer, Failure> },
+    Answer { key: Key, result: Result<AnswerReport, Failure> },
     ProbeReach { server: usize, client: usize, job: Option<usize>, probe: ProbeId, tokens: u64 },
-    ProbeAnswer { client: usize, job: Option<usize>, probe: ProbeId, result: Result<Report, Failure> },
+    ProbeAnswer { client: usize, job: Option<usize>, probe: ProbeId, result: Result<LoadReport, Failure> },
     WakeJob { client: usize, job: usize },
     WakeFleet { client: usize },
     StallNext { server: usize },

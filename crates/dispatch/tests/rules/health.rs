@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Answer, Batch, Config, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, JobOptions, ModelId,
-    ProbePurpose, Report, Work,
+    AnswerReport, BatchSample, DispatchConfig, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, JobOptions,
+    LoadReport, ModelId, ProbePurpose, Resource,
 };
 
 use crate::bench::{Bench, DEADLINE, answered, at, failed, fleet_probes, idle, queue_wait_of, wake};
 
 /// A job on four servers whose first attempt is late, and its server.
 fn suspecting() -> (Bench, EndpointId, sortie_dispatch::Time) {
-    let mut bench = Bench::new(4, Config::default());
+    let mut bench = Bench::new(4, DispatchConfig::default());
     let (sends, rest) = bench.handle(at(0), Event::Start);
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
@@ -41,11 +41,11 @@ fn a_suspect_gets_nothing_until_its_probe_is_answered() {
 fn a_suspect_whose_batch_is_overdue_stays_one() {
     let (mut bench, suspect, then) = suspecting();
     let asked = fleet_probes(&bench.tick(then));
-    let stuck = Report { overdue: 9.0, ..queue_wait_of(0) };
+    let stuck = LoadReport { overdue: 9.0, ..queue_wait_of(0) };
     let actions = bench.fleet.handle(then, FleetEvent::ProbeAnswered { probe: asked[0].0, report: stuck });
     assert!(bench.stats(suspect, then).suspect);
     let FleetAction::WakeAt(again) = actions[actions.len() - 1] else { unreachable!("{actions:?}") };
-    assert_eq!(again, then + Config::default().health.probe_again);
+    assert_eq!(again, then + DispatchConfig::default().health.probe_again);
     assert_eq!(fleet_probes(&bench.tick(again)).len(), 1, "it is asked again");
 }
 
@@ -53,7 +53,7 @@ fn a_suspect_whose_batch_is_overdue_stays_one() {
 fn a_lost_probe_is_sent_again() {
     let (mut bench, _, then) = suspecting();
     assert_eq!(fleet_probes(&bench.tick(then)).len(), 1);
-    let again = then + Config::default().health.probe_timeout;
+    let again = then + DispatchConfig::default().health.probe_timeout;
     assert_eq!(fleet_probes(&bench.tick(again)).len(), 1);
 }
 
@@ -67,7 +67,7 @@ fn an_old_server_that_knows_no_probes_is_alive_all_the_same() {
 
 #[test]
 fn any_answer_lifts_suspicion() {
-    let mut bench = Bench::new(4, Config::default());
+    let mut bench = Bench::new(4, DispatchConfig::default());
     let (sends, rest) = bench.handle(at(0), Event::Start);
     let then = wake(&rest);
     bench.handle(then, Event::Tick);
@@ -79,7 +79,7 @@ fn any_answer_lifts_suspicion() {
 /// When most of the fleet is silent it is the network, and nobody else is better.
 #[test]
 fn more_than_half_of_the_fleet_under_suspicion_is_no_suspicion() {
-    let mut bench = Bench::new(4, Config::default());
+    let mut bench = Bench::new(4, DispatchConfig::default());
     let (_, rest) = bench.handle(at(0), Event::Start);
     let then = wake(&rest);
     bench.handle(then, Event::Tick);
@@ -91,8 +91,8 @@ fn more_than_half_of_the_fleet_under_suspicion_is_no_suspicion() {
 }
 
 fn fleet(servers: usize) -> (Fleet, ModelId) {
-    let mut fleet = Fleet::new(Config::default(), servers, 1);
-    let model = fleet.model("m", Work::Device);
+    let mut fleet = Fleet::new(DispatchConfig::default(), servers, 1);
+    let model = fleet.model("m", Resource::Device);
     (0..servers as u32).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(0), at(0)));
     (fleet, model)
 }
@@ -173,15 +173,15 @@ fn of_two_servers_none_is_ejected() {
 fn a_slow_server_is_ejected_by_its_batches_once_it_has_been_slow_for_a_second() {
     let (fleet, model) = fleet(4);
     let mut bench = Bench::on(fleet, model, 200, at(0), JobOptions::by(at(0) + DEADLINE));
-    let cost = Config::default().cost.prior;
+    let cost = DispatchConfig::default().cost.prior;
     let mut ejected_at = None;
     for job in 0..60 {
         let now = at(50 * job);
         bench = Bench::on(bench.fleet, model, 200, now, JobOptions::by(now + DEADLINE));
         for send in bench.handle(now, Event::Start).0 {
             let slow = if send.endpoint == EndpointId(0) { 4.0 } else { 1.0 };
-            let batches = vec![Batch { us: slow * cost.batch_us(4_000.0), tokens: 4_000.0 }];
-            let answer = Answer { batches, ..Answer::default() };
+            let batches = vec![BatchSample { us: slow * cost.batch_us(4_000.0), tokens: 4_000.0 }];
+            let answer = AnswerReport { batches, ..AnswerReport::default() };
             bench.handle(now, Event::Answered { attempt: send.attempt, answer });
         }
         if bench.stats(EndpointId(0), now).ejected {
@@ -197,7 +197,7 @@ fn an_unknown_server_has_a_few_attempts_at_most_until_it_answers() {
     let (mut fleet, model) = fleet(3);
     let cap = fleet.config().place.unknown_in_flight;
     let new = fleet.add(at(10));
-    let mut benches: Vec<(Bench, Vec<sortie_dispatch::Send>)> = Vec::new();
+    let mut benches: Vec<(Bench, Vec<sortie_dispatch::SendAttempt>)> = Vec::new();
     let mut live = 0;
     let mut fleet = Some(fleet);
     for _ in 0..20 {
@@ -205,7 +205,7 @@ fn an_unknown_server_has_a_few_attempts_at_most_until_it_answers() {
         let (sends, _) = bench.handle(at(11), Event::Start);
         live += sends.iter().filter(|send| send.endpoint == new).count();
         // The fleet goes on to the next job; this one stays open.
-        fleet = Some(std::mem::replace(&mut bench.fleet, Fleet::new(Config::default(), 0, 0)));
+        fleet = Some(std::mem::replace(&mut bench.fleet, Fleet::new(DispatchConfig::default(), 0, 0)));
         benches.push((bench, sends));
     }
     assert_eq!(live, cap as usize);
@@ -216,7 +216,9 @@ fn a_new_server_is_greeted_and_gone_ones_are_forgotten() {
     let (mut fleet, _) = fleet(3);
     let new = fleet.add(at(10));
     let actions = fleet.handle(at(10), FleetEvent::Tick);
-    assert!(matches!(actions[0], FleetAction::Probe { endpoint, purpose: ProbePurpose::Greet, .. } if endpoint == new));
+    assert!(
+        matches!(actions[0], FleetAction::Probe { endpoint, purpose: ProbePurpose::Joined, .. } if endpoint == new)
+    );
     fleet.handle(at(11), FleetEvent::ProbeAnswered { probe: fleet_probes(&actions)[0].0, report: queue_wait_of(0) });
     fleet.handle(at(12), FleetEvent::Removed(EndpointId(0)));
     let left: Vec<_> = fleet.stats(at(12)).map(|stats| stats.endpoint.0).collect();
@@ -236,7 +238,7 @@ fn a_connection_that_stands_again_makes_its_server_ready_at_once() {
 #[test]
 fn a_draining_server_gets_nothing_new() {
     let (mut fleet, model) = fleet(3);
-    let draining = Report { draining: true, ..idle(Config::default().cost.prior) };
+    let draining = LoadReport { draining: true, ..idle(DispatchConfig::default().cost.prior) };
     fleet.report(EndpointId(1), model, draining, at(1));
     let mut bench = Bench::on(fleet, model, 200, at(2), JobOptions::by(at(2) + DEADLINE));
     assert!(bench.handle(at(2), Event::Start).0.iter().all(|send| send.endpoint != EndpointId(1)));

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use sortie_dispatch::{
-    Action, Answer, AttemptId, Config, EndpointId, Event, FailReason, Failure, Fleet, FleetEvent, Item, Job,
-    JobOptions, Kind, Limits, Plan, Pushback, Report, Send, Shared, Work,
+    Action, AnswerReport, AttemptId, AttemptKind, DispatchConfig, EndpointId, Event, FailReason, Failure, Fleet,
+    FleetEvent, ItemSize, Job, JobOptions, Limits, LoadReport, Plan, Pushback, Resource, SendAttempt, SharedSize,
 };
 
 use crate::bench::{Bench, DEADLINE, answered, at, failed, failure, is_finished};
 
 #[test]
 fn chunks_go_to_different_servers_and_the_last_answer_ends_the_job() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     assert_eq!((bench.chunks, sends.len()), (3, 3));
     let servers: std::collections::HashSet<_> = sends.iter().map(|send| send.endpoint).collect();
@@ -28,7 +28,7 @@ fn chunks_go_to_different_servers_and_the_last_answer_ends_the_job() {
 
 #[test]
 fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
     let mut bench = Bench::new(3, config);
     let (sends, _) = bench.handle(at(0), Event::Start);
@@ -50,11 +50,11 @@ fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
 
 #[test]
 fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     bench.fleet.handle(at(0), FleetEvent::Disconnected(EndpointId(1)));
-    let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let items = vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
     let targets = |bench: &mut Bench, now| {
-        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), &JobOptions::by(at(0) + DEADLINE), now);
+        let plan = bench.fleet.plan(bench.model, &items, SharedSize::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().filter_map(|chunk| chunk.target).collect::<Vec<_>>()
     };
     assert!(!targets(&mut bench, at(50)).contains(&EndpointId(1)));
@@ -65,11 +65,11 @@ fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
 
 #[test]
 fn a_report_of_strangers_work_corrects_own_work_and_ages() {
-    let mut bench = Bench::new(3, Config::default());
-    let report = |queue_wait| Report { queue_wait: Duration::from_millis(queue_wait), ..Report::default() };
-    let items = vec![Item { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let mut bench = Bench::new(3, DispatchConfig::default());
+    let report = |queue_wait| LoadReport { queue_wait: Duration::from_millis(queue_wait), ..LoadReport::default() };
+    let items = vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
     let tokens_of = |bench: &mut Bench, now, id| {
-        let plan = bench.fleet.plan(bench.model, &items, Shared::default(), &JobOptions::by(at(0) + DEADLINE), now);
+        let plan = bench.fleet.plan(bench.model, &items, SharedSize::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().find(|chunk| chunk.target == Some(EndpointId(id))).map_or(0, |chunk| chunk.tokens)
     };
     bench.fleet.report(EndpointId(1), bench.model, report(60_000), at(0));
@@ -86,8 +86,8 @@ fn a_report_of_strangers_work_corrects_own_work_and_ages() {
     }
     let even = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
     assert!((13_000..14_000).contains(&even), "{even}");
-    // An attempt that ended is no part of what its report speaks of: all of that is strangers'.
-    let answer = Answer { report: Some(report(30)), ..Answer::default() };
+    // An attempt that ended is no part of what its report speaks of: all of that is other clients'.
+    let answer = AnswerReport { report: Some(report(30)), ..AnswerReport::default() };
     bench.handle(at(3_000), Event::Answered { attempt: sends[0].attempt, answer });
     let less = tokens_of(&mut bench, at(3_000), sends[0].endpoint.0);
     assert!(less < even / 2, "{less} and {even}");
@@ -96,7 +96,7 @@ fn a_report_of_strangers_work_corrects_own_work_and_ages() {
 /// Discovery may be later than the first job.
 #[test]
 fn a_job_without_any_server_goes_out_once_there_is_one() {
-    let mut bench = Bench::new(0, Config::default());
+    let mut bench = Bench::new(0, DispatchConfig::default());
     let (sends, rest) = bench.handle(at(0), Event::Start);
     assert!(sends.is_empty());
     let then = crate::bench::wake(&rest);
@@ -108,7 +108,7 @@ fn a_job_without_any_server_goes_out_once_there_is_one() {
 #[test]
 fn what_no_server_would_answer_ends_the_job() {
     for (met, reason) in [(Failure::Fatal, FailReason::Refused), (Failure::Deadline, FailReason::Deadline)] {
-        let mut bench = Bench::new(3, Config::default());
+        let mut bench = Bench::new(3, DispatchConfig::default());
         let (sends, _) = bench.handle(at(0), Event::Start);
         let (again, rest) = bench.handle(at(5), failed(sends[2].attempt, met));
         assert!(again.is_empty());
@@ -120,10 +120,10 @@ fn what_no_server_would_answer_ends_the_job() {
 
 #[test]
 fn a_server_fault_is_tried_once_elsewhere_and_then_in_halves() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(5), failed(sends[0].attempt, Failure::Internal));
-    assert_eq!((again.len(), again[0].kind), (1, Kind::Retry));
+    assert_eq!((again.len(), again[0].kind), (1, AttemptKind::Retry));
     let (halves, rest) = bench.handle(at(6), failed(again[0].attempt, Failure::Internal));
     assert!(rest.contains(&Action::Split { chunk: sends[0].chunk, halves: [3, 4] }), "{rest:?}");
     assert_eq!(halves.iter().map(|send| send.chunk).collect::<Vec<_>>(), [3, 4]);
@@ -137,7 +137,7 @@ fn a_server_fault_is_tried_once_elsewhere_and_then_in_halves() {
 
 #[test]
 fn the_deadline_ends_the_job() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     bench.handle(at(0), Event::Start);
     let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
     assert_eq!(failure(&rest), Some((FailReason::Deadline, None)));
@@ -146,7 +146,7 @@ fn the_deadline_ends_the_job() {
 
 #[test]
 fn a_dropped_job_gives_its_tokens_back() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let _ = bench.handle(at(0), Event::Start);
     assert_eq!(bench.in_flight(), 40_000);
     bench.job = Job::new(bench.model, Plan::default(), JobOptions::by(at(0)));
@@ -177,15 +177,15 @@ proptest! {
         steps in prop::collection::vec((any::<prop::sample::Index>(), prop::option::weighted(0.4, any_failure()), 0u64..40), 0..400),
         drop_after in prop::option::of(0usize..60),
     ) {
-        let mut fleet = Fleet::new(Config::default(), servers, 3);
-        let model = fleet.model("m", Work::Device);
+        let mut fleet = Fleet::new(DispatchConfig::default(), servers, 3);
+        let model = fleet.model("m", Resource::Device);
         for id in 0..servers {
             let limits = Limits { max_items, ..Default::default() };
             fleet.set_limits(EndpointId(id as u32), model, limits, 512);
         }
-        let items = vec![Item { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];
+        let items = vec![ItemSize { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];
         let options = JobOptions::by(at(0) + DEADLINE);
-        let plan = fleet.plan(model, &items, Shared::default(), &options, at(0));
+        let plan = fleet.plan(model, &items, SharedSize::default(), &options, at(0));
         let mut job = Some(Job::new(model, plan.clone(), options));
         let mut live: BTreeMap<AttemptId, (usize, EndpointId)> = BTreeMap::new();
         let (mut done, mut over, mut clock) = (0, false, 0);
@@ -194,12 +194,12 @@ proptest! {
         while let (Some(running), Some(event)) = (job.as_mut(), next.take()) {
             for action in running.handle(&mut fleet, at(clock), event) {
                 match action {
-                    Action::Send(Send { attempt, chunk, endpoint, kind, .. }) => {
-                        if kind == Kind::First {
+                    Action::Send(SendAttempt { attempt, chunk, endpoint, kind, .. }) => {
+                        if kind == AttemptKind::First {
                             prop_assert!(live.values().all(|&(_, other)| other != endpoint), "two chunks on one server");
                         }
                         prop_assert!(live.values().all(|other| *other != (chunk, endpoint)), "a chunk twice on a server");
-                        prop_assert!(kind == Kind::Hedge || live.values().all(|&(other, _)| other != chunk), "a needless retry");
+                        prop_assert!(kind == AttemptKind::Hedge || live.values().all(|&(other, _)| other != chunk), "a needless retry");
                         live.insert(attempt, (chunk, endpoint));
                     }
                     Action::Cancel { attempt, .. } => prop_assert!(live.remove(&attempt).is_some()),

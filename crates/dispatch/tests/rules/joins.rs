@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Action, Config, Event, FailReason, Failure, Join, Missing};
+use sortie_dispatch::{Action, DispatchConfig, Event, FailReason, Failure, Join, Missing};
 
 use crate::bench::{Bench, DEADLINE, answered, at, cancelled, failed, failure, is_finished, wake};
 
 const SOFT_WAIT: Duration = Duration::from_millis(20);
 
 fn covering(min: f64) -> Bench {
-    Bench::with(4, Config::default(), |options| options.join(Join::Coverage { min, soft_wait: SOFT_WAIT }))
+    Bench::with(4, DispatchConfig::default(), |options| options.join(Join::Coverage { min, soft_wait: SOFT_WAIT }))
 }
 
 fn lost(actions: &[Action]) -> Vec<(usize, Missing)> {
@@ -48,7 +48,7 @@ fn the_last_answer_ends_a_covering_job_at_once() {
 
 #[test]
 fn coverage_that_cannot_be_reached_fails_now_and_not_at_the_deadline() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.retry.max_attempts = 1;
     let mut bench = Bench::with(4, config, |options| options.join(Join::Coverage { min: 0.9, soft_wait: SOFT_WAIT }));
     let (sends, _) = bench.handle(at(0), Event::Start);
@@ -60,7 +60,7 @@ fn coverage_that_cannot_be_reached_fails_now_and_not_at_the_deadline() {
 #[test]
 fn coverage_at_the_deadline_is_enough_or_not() {
     for (answers, enough) in [(3, true), (2, false)] {
-        let mut bench = Bench::with(4, Config::default(), |options| {
+        let mut bench = Bench::with(4, DispatchConfig::default(), |options| {
             options.join(Join::Coverage { min: 0.7, soft_wait: DEADLINE * 2 })
         });
         let (sends, _) = bench.handle(at(0), Event::Start);
@@ -74,7 +74,7 @@ fn coverage_at_the_deadline_is_enough_or_not() {
 
 #[test]
 fn a_job_until_its_deadline_takes_what_is_there_but_not_nothing() {
-    let mut bench = Bench::with(4, Config::default(), |options| options.join(Join::Deadline));
+    let mut bench = Bench::with(4, DispatchConfig::default(), |options| options.join(Join::Deadline));
     let (sends, _) = bench.handle(at(0), Event::Start);
     bench.handle(at(5), answered(sends[2].attempt));
     let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
@@ -82,7 +82,7 @@ fn a_job_until_its_deadline_takes_what_is_there_but_not_nothing() {
     assert_eq!(lost(&rest).len(), 3);
     assert_eq!(bench.job.coverage().items, 50);
 
-    let mut bench = Bench::with(4, Config::default(), |options| options.join(Join::Deadline));
+    let mut bench = Bench::with(4, DispatchConfig::default(), |options| options.join(Join::Deadline));
     bench.handle(at(0), Event::Start);
     let (_, rest) = bench.handle(at(0) + DEADLINE, Event::Tick);
     assert_eq!(failure(&rest), Some((FailReason::Deadline, None)));
@@ -91,7 +91,7 @@ fn a_job_until_its_deadline_takes_what_is_there_but_not_nothing() {
 /// One poisoned item costs a covering job half a chunk, and no other job anything.
 #[test]
 fn a_poisoned_half_is_lost_and_the_rest_answered() {
-    let mut bench = Bench::with(4, Config::default(), |options| options.join(Join::Deadline));
+    let mut bench = Bench::with(4, DispatchConfig::default(), |options| options.join(Join::Deadline));
     let (sends, _) = bench.handle(at(0), Event::Start);
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
@@ -108,7 +108,7 @@ fn a_poisoned_half_is_lost_and_the_rest_answered() {
 
 #[test]
 fn a_cancelled_job_cancels_its_attempts_and_gives_their_tokens_back() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (_, rest) = bench.handle(at(1), Event::Cancelled);
     assert_eq!(cancelled(&rest).len(), sends.len());

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Action, CancelReason, Config, EndpointId, Event, FailReason, Failure, Fleet, JobOptions, Kind, Lane, Pushback, Work,
+    Action, AttemptKind, CancelReason, DispatchConfig, EndpointId, Event, FailReason, Failure, Fleet, JobOptions, Lane,
+    Pushback, Resource,
 };
 
 use crate::bench::{
@@ -21,7 +22,7 @@ fn busy_for(wait: Duration) -> Failure {
 
 #[test]
 fn one_server_is_asked_again_after_what_it_asked_for() {
-    let mut bench = Bench::new(1, Config::default());
+    let mut bench = Bench::new(1, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, refused(Pushback::After(ms(300)))));
     assert!(again.is_empty());
@@ -33,7 +34,7 @@ fn one_server_is_asked_again_after_what_it_asked_for() {
 
 #[test]
 fn pushback_past_the_deadline_ends_the_job_now() {
-    let mut bench = Bench::new(1, Config::default());
+    let mut bench = Bench::new(1, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (_, rest) = bench.handle(at(5), failed(sends[0].attempt, refused(Pushback::After(DEADLINE))));
     assert_eq!(failure(&rest), Some((FailReason::NoTime, Some(sends[0].attempt))));
@@ -41,7 +42,7 @@ fn pushback_past_the_deadline_ends_the_job_now() {
 
 #[test]
 fn a_deadline_that_strikes_while_waiting_names_the_refusal() {
-    let mut bench = Bench::new(1, Config::default());
+    let mut bench = Bench::new(1, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let pushback = Pushback::After(DEADLINE - ms(10));
     bench.handle(at(5), failed(sends[0].attempt, refused(pushback)));
@@ -51,12 +52,12 @@ fn a_deadline_that_strikes_while_waiting_names_the_refusal() {
 
 #[test]
 fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(5), failed(sends[1].attempt, refused(Pushback::After(ms(5_000)))));
-    assert_eq!((again.len(), again[0].kind), (1, Kind::Retry));
+    assert_eq!((again.len(), again[0].kind), (1, AttemptKind::Retry));
     assert_ne!(again[0].endpoint, sends[1].endpoint);
-    // "Never" is this server's word, not the fleet's.
+    // "Never" is this server's answer, not the fleet's.
     let (again, _) = bench.handle(at(6), failed(sends[2].attempt, refused(Pushback::Never)));
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].endpoint, sends[2].endpoint);
@@ -64,7 +65,7 @@ fn an_overloaded_server_sends_its_chunk_to_another_at_once() {
 
 #[test]
 fn one_refusal_keeps_a_server_from_other_jobs_for_a_bounded_time() {
-    let config = Config::default();
+    let config = DispatchConfig::default();
     let limit = config.health.max_not_ready;
     let mut bench = Bench::new(3, config);
     let (sends, _) = bench.handle(at(0), Event::Start);
@@ -77,7 +78,7 @@ fn one_refusal_keeps_a_server_from_other_jobs_for_a_bounded_time() {
 
 #[test]
 fn a_chunk_waits_as_long_as_its_only_server_asked() {
-    let mut bench = Bench::new(1, Config::default());
+    let mut bench = Bench::new(1, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, rest) = bench.handle(at(5), failed(sends[0].attempt, refused(Pushback::After(ms(20_000)))));
     assert_eq!((again.len(), rest), (0, vec![Action::WakeAt(at(20_005))]));
@@ -85,7 +86,7 @@ fn a_chunk_waits_as_long_as_its_only_server_asked() {
 
 #[test]
 fn a_chunk_that_no_server_has_time_for_ends_its_job_and_cancels_its_siblings() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let mut attempt = sends[0].attempt;
     for _ in 0..2 {
@@ -103,7 +104,7 @@ fn a_chunk_that_no_server_has_time_for_ends_its_job_and_cancels_its_siblings() {
 /// 52 calls a job, each refused: the queue stood at the deadline, and a refusal counted for nothing.
 #[test]
 fn refusals_count_as_attempts_and_are_paid_for() {
-    let mut bench = Bench::new(1, Config::default());
+    let mut bench = Bench::new(1, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (mut attempt, mut now, mut calls) = (sends[0].attempt, at(0), 1);
     loop {
@@ -118,10 +119,10 @@ fn refusals_count_as_attempts_and_are_paid_for() {
         attempt = bench.handle(now, Event::Tick).0[0].attempt;
         calls += 1;
     }
-    assert_eq!(calls, Config::default().retry.max_attempts);
+    assert_eq!(calls, DispatchConfig::default().retry.max_attempts);
 
     // With nothing in the budget there is one call.
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
     let mut bench = Bench::new(4, config);
     let (sends, _) = bench.handle(at(0), Event::Start);
@@ -134,7 +135,7 @@ fn refusals_count_as_attempts_and_are_paid_for() {
 /// Nobody waits for bulk work: full queues are waited out, and refusals use up neither attempts nor budget.
 #[test]
 fn bulk_work_waits_until_its_deadline() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     (config.budget.burst_jobs, config.budget.floor) = (0.0, Duration::MAX);
     let mut bench = Bench::with(2, config, |options| options.lane(Lane::Bulk));
     let (sends, _) = bench.handle(at(0), Event::Start);
@@ -158,10 +159,10 @@ fn bulk_work_waits_until_its_deadline() {
 
 /// A fleet whose every server has said that it is busy for a while.
 fn busy_fleet(servers: u32, wait: Duration) -> (Fleet, sortie_dispatch::ModelId) {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     let mut fleet = Fleet::new(config, servers as usize, 7);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     let mut bench = Bench::on(fleet, model, 1, at(0), JobOptions::by(at(0) + DEADLINE));
     let (mut sends, _) = bench.handle(at(0), Event::Start);
     while let Some(send) = sends.pop() {
@@ -200,10 +201,10 @@ fn what_servers_said_of_their_queues_ages_as_they_are_served() {
 
 #[test]
 fn a_server_that_has_time_gets_what_the_busy_ones_would_refuse() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     let mut fleet = Fleet::new(config, 2, 7);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     let mut bench = Bench::on(fleet, model, 1, at(0), JobOptions::by(at(0) + DEADLINE));
     let (sends, _) = bench.handle(at(0), Event::Start);
     let busy = sends[0].endpoint;
@@ -222,10 +223,10 @@ fn a_server_that_has_time_gets_what_the_busy_ones_would_refuse() {
 #[test]
 fn a_job_is_cut_only_where_all_its_chunks_would_be_in_time() {
     let cut = |deadline| {
-        let mut config = Config::default();
+        let mut config = DispatchConfig::default();
         config.plan.trusted_samples = 0;
         let mut fleet = Fleet::new(config, 4, 7);
-        let model = fleet.model("m", Work::Device);
+        let model = fleet.model("m", Resource::Device);
         Bench::on(fleet, model, 200, at(0), JobOptions::by(deadline)).chunks
     };
     assert_eq!(cut(at(0) + DEADLINE), 4);
@@ -239,7 +240,7 @@ fn is_sent(fleet: Fleet, model: sortie_dispatch::ModelId, now: u64, deadline: u6
     !bench.handle(at(now), Event::Start).0.is_empty()
 }
 
-/// The word of a stall that is over kept a client from its only server for as long as the stall had said.
+/// The report of a stall that is over kept a client from its only server for as long as the stall had said.
 #[test]
 fn a_server_that_has_less_to_do_than_it_said_is_asked_again() {
     let (mut fleet, model) = busy_fleet(1, ms(900));
@@ -248,11 +249,11 @@ fn a_server_that_has_less_to_do_than_it_said_is_asked_again() {
     // Started anew, it has nothing of what it had.
     let (mut fleet, model) = busy_fleet(1, ms(900));
     fleet.report(EndpointId(0), model, queue_wait_of(900), at(10));
-    let anew = sortie_dispatch::Report { epoch: 2, ..queue_wait_of(900) };
+    let anew = sortie_dispatch::LoadReport { epoch: 2, ..queue_wait_of(900) };
     fleet.report(EndpointId(0), model, anew, at(20));
     assert!(is_sent(fleet, model, 100, 500));
-    // And no word holds for ever.
-    let limit = u64::try_from(Config::default().health.max_not_ready.as_millis()).unwrap();
+    // And no report holds for ever.
+    let limit = u64::try_from(DispatchConfig::default().health.max_not_ready.as_millis()).unwrap();
     let (fleet, model) = busy_fleet(1, ms(100 * limit));
     assert!(is_sent(fleet, model, limit, limit + 400));
 }
@@ -271,7 +272,7 @@ fn a_job_that_may_be_partial_ends_when_nothing_more_can_be_sent() {
 /// A bulk run that waits out a full fleet leaves the budget to those whose server has died.
 #[test]
 fn refusals_of_bulk_work_take_nothing_from_the_budget() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     config.budget.floor = Duration::MAX;
     let mut bench = Bench::with(2, config, |options| options.lane(Lane::Bulk));

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Answer, Batch, Config, Cost, EndpointId, Event, Failure, Fleet, FleetEvent, Item, Job, JobOptions, Kind, Pushback,
-    Shared, Work,
+    AnswerReport, AttemptKind, BatchSample, Cost, DispatchConfig, EndpointId, Event, Failure, Fleet, FleetEvent,
+    ItemSize, Job, JobOptions, Pushback, Resource, SharedSize,
 };
 
 use crate::{
@@ -18,15 +18,15 @@ use crate::{
 /// limit: 99 of 100 late requests were hedged with a budget of 11 (Baseten's performance client).
 #[test]
 fn a_hundred_late_chunks_do_not_make_the_budget_bottomless() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     config.budget.burst_jobs = 3.0;
     let mut fleet = Fleet::new(config, 32, 3);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     let mut jobs = Vec::new();
     for _ in 0..100 {
         let options = JobOptions::by(at(0) + DEADLINE);
-        let plan = fleet.plan(model, &items(40), Shared::default(), &options, at(0));
+        let plan = fleet.plan(model, &items(40), SharedSize::default(), &options, at(0));
         let mut job = Job::new(model, plan, options);
         let actions = job.handle(&mut fleet, at(0), Event::Start);
         jobs.push((job, wake(&actions)));
@@ -60,7 +60,7 @@ fn a_server_that_fails_fast_does_not_attract_traffic() {
 /// 2839, 643).
 #[test]
 fn a_dead_endpoint_is_not_ready() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     bench.handle(at(0), failed(sends[0].attempt, Failure::Transport));
     assert!(!bench.stats(sends[0].endpoint, at(1)).ready);
@@ -70,7 +70,7 @@ fn a_dead_endpoint_is_not_ready() {
 /// An endpoint that failed once was dropped for good (influxdb_iox 6508, tower's ReadyCache).
 #[test]
 fn one_error_does_not_drop_an_endpoint_for_ever() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     for met in [Failure::Transport, Failure::Unavailable, refused(Pushback::Unsaid)] {
         let id = sends[0].endpoint;
@@ -87,7 +87,7 @@ fn one_error_does_not_drop_an_endpoint_for_ever() {
 /// A ready index went stale when the list behind it was swapped about (tower 856).
 #[test]
 fn removing_a_server_leaves_the_numbers_of_others_alone() {
-    let mut bench = Bench::new(4, Config::default());
+    let mut bench = Bench::new(4, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     bench.fleet.handle(at(1), FleetEvent::Removed(EndpointId(0)));
     let new = bench.fleet.add(at(1));
@@ -104,14 +104,14 @@ fn removing_a_server_leaves_the_numbers_of_others_alone() {
 /// A cached queue length that was never lowered kept replicas out of use (Ray 61755).
 #[test]
 fn every_ended_attempt_gives_its_tokens_back() {
-    let ends: [fn(&mut Bench, &sortie_dispatch::Send); 4] = [
+    let ends: [fn(&mut Bench, &sortie_dispatch::SendAttempt); 4] = [
         |bench, send| drop(bench.handle(at(1), answered(send.attempt))),
         |bench, send| drop(bench.handle(at(1), failed(send.attempt, Failure::Fatal))),
         |bench, _| drop(bench.handle(at(1), Event::Cancelled)),
         |bench, _| bench.job = Job::new(bench.model, sortie_dispatch::Plan::default(), JobOptions::by(at(0))),
     ];
     for end in ends {
-        let mut bench = Bench::new(3, Config::default());
+        let mut bench = Bench::new(3, DispatchConfig::default());
         let (sends, _) = bench.handle(at(0), Event::Start);
         sends.iter().for_each(|send| end(&mut bench, send));
         assert_eq!(bench.in_flight(), 0);
@@ -122,8 +122,8 @@ fn every_ended_attempt_gives_its_tokens_back() {
 /// (tower PR 134).
 #[test]
 fn a_new_server_is_neither_flooded_nor_starved() {
-    let mut fleet = Fleet::new(Config::default(), 4, 1);
-    let model = fleet.model("m", Work::Device);
+    let mut fleet = Fleet::new(DispatchConfig::default(), 4, 1);
+    let model = fleet.model("m", Resource::Device);
     (0..4).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(20), at(0)));
     let new = fleet.add(at(1_000));
     let now = at(1_001);
@@ -160,12 +160,12 @@ fn several_clients_do_not_herd_on_one_server() {
 /// Latency per request rose with the size of merged batches and was taken for slowness (Elasticsearch
 /// 144562).
 #[test]
-fn strangers_in_a_batch_do_not_make_a_server_slow() {
+fn other_clients_in_a_batch_do_not_make_a_server_slow() {
     let cost = Cost { a_us: 1_000.0, b_us: 0.5 };
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     let mut fleet = Fleet::new(config, 2, 1);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     (0..2).for_each(|id| fleet.report(EndpointId(id), model, idle(cost), at(0)));
     let mut bench = Bench::on(fleet, model, 200, at(0), JobOptions::by(at(0) + DEADLINE));
     for job in 0..50 {
@@ -174,8 +174,8 @@ fn strangers_in_a_batch_do_not_make_a_server_slow() {
         for send in bench.handle(now, Event::Start).0 {
             // The first server's batches hold three times as many tokens of others.
             let tokens = if send.endpoint == EndpointId(0) { 60_000.0 } else { 20_000.0 };
-            let batches = vec![Batch { us: cost.batch_us(tokens), tokens }];
-            let answer = Answer { batches, ..Answer::default() };
+            let batches = vec![BatchSample { us: cost.batch_us(tokens), tokens }];
+            let answer = AnswerReport { batches, ..AnswerReport::default() };
             bench.handle(now, Event::Answered { attempt: send.attempt, answer });
         }
     }
@@ -188,7 +188,7 @@ fn strangers_in_a_batch_do_not_make_a_server_slow() {
 /// 4275).
 #[test]
 fn every_attempt_has_the_deadline_of_the_job() {
-    let mut bench = Bench::new(3, Config::default());
+    let mut bench = Bench::new(3, DispatchConfig::default());
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(30_000), failed(sends[0].attempt, Failure::Transport));
     assert!(sends.iter().chain(&again).all(|send| send.deadline == at(0) + DEADLINE));
@@ -197,15 +197,15 @@ fn every_attempt_has_the_deadline_of_the_job() {
 /// Requests above 64 KiB were silently never tried again (linkerd2-proxy).
 #[test]
 fn a_large_chunk_is_tried_again_like_a_small_one() {
-    let mut fleet = Fleet::new(Config::default(), 3, 1);
-    let model = fleet.model("m", Work::Device);
-    let large = vec![Item { tokens: 500, bytes: 100_000, answer_bytes: 4 }; 300];
+    let mut fleet = Fleet::new(DispatchConfig::default(), 3, 1);
+    let model = fleet.model("m", Resource::Device);
+    let large = vec![ItemSize { tokens: 500, bytes: 100_000, answer_bytes: 4 }; 300];
     let options = JobOptions::by(at(0) + DEADLINE);
-    let plan = fleet.plan(model, &large, Shared::default(), &options, at(0));
+    let plan = fleet.plan(model, &large, SharedSize::default(), &options, at(0));
     let mut bench = Bench { chunks: plan.chunks.len(), job: Job::new(model, plan, options), fleet, model };
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(1), failed(sends[0].attempt, Failure::Transport));
-    assert_eq!((again.len(), again[0].kind), (1, Kind::FreeRetry));
+    assert_eq!((again.len(), again[0].kind), (1, AttemptKind::FreeRetry));
 }
 
 /// An old server, or a proxy that strips trailers: no reports, no batches, no probes.
@@ -224,8 +224,8 @@ fn without_any_report_everything_still_works() {
 /// What nothing is known of must not look better than what is known to be idle.
 #[test]
 fn unknown_is_not_idle() {
-    let mut fleet = Fleet::new(Config::default(), 2, 1);
-    let model = fleet.model("m", Work::Device);
+    let mut fleet = Fleet::new(DispatchConfig::default(), 2, 1);
+    let model = fleet.model("m", Resource::Device);
     // The fleet's servers usually have other clients' work, as everyone says.
     for step in 0..200 {
         fleet.report(EndpointId(0), model, queue_wait_of(30), at(step));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use sortie_dispatch::{
-    Candidate, Chunk, Config, Cost, EndpointId, Item, Limits, Outlook, Plan, Shared,
+    Candidate, Chunk, Cost, DispatchConfig, EndpointId, FleetView, ItemSize, Limits, Plan, SharedSize,
     config::{
         LIMITS,
         plan::{MESSAGE_SHARE, QUEUE_SHARE},
@@ -28,12 +28,12 @@ fn fleet(costs: &[Cost]) -> Vec<Candidate> {
     (0..).zip(costs).map(server).collect()
 }
 
-fn items(tokens: impl IntoIterator<Item = u64>) -> Vec<Item> {
-    tokens.into_iter().map(|tokens| Item { tokens, bytes: 4 * tokens, answer_bytes: 4 }).collect()
+fn items(tokens: impl IntoIterator<Item = u64>) -> Vec<ItemSize> {
+    tokens.into_iter().map(|tokens| ItemSize { tokens, bytes: 4 * tokens, answer_bytes: 4 }).collect()
 }
 
-fn cut(items: &[Item], candidates: &[Candidate]) -> Plan {
-    plan(&Config::default(), items, Shared::default(), candidates, &Outlook::idle(candidates.len()))
+fn cut(items: &[ItemSize], candidates: &[Candidate]) -> Plan {
+    plan(&DispatchConfig::default(), items, SharedSize::default(), candidates, &FleetView::idle(candidates.len()))
 }
 
 fn tokens(plan: &Plan) -> Vec<u64> {
@@ -111,8 +111,8 @@ fn an_item_that_no_request_can_hold_is_set_aside() {
     assert_eq!(plan.chunks.iter().map(|chunk| chunk.items.len()).sum::<usize>(), 4);
 }
 
-fn any_item() -> impl Strategy<Value = Item> {
-    (1u64..2_000, 0u64..20_000, 0u64..5_000).prop_map(|(tokens, bytes, answer_bytes)| Item {
+fn any_item() -> impl Strategy<Value = ItemSize> {
+    (1u64..2_000, 0u64..20_000, 0u64..5_000).prop_map(|(tokens, bytes, answer_bytes)| ItemSize {
         tokens,
         bytes,
         answer_bytes,
@@ -145,7 +145,7 @@ fn any_fleet() -> impl Strategy<Value = Vec<Candidate>> {
     })
 }
 
-fn sum(items: &[Item], chunk: &Chunk, of: impl Fn(&Item) -> u64) -> u64 {
+fn sum(items: &[ItemSize], chunk: &Chunk, of: impl Fn(&ItemSize) -> u64) -> u64 {
     chunk.items.iter().map(|&place| of(&items[place])).sum()
 }
 
@@ -165,8 +165,8 @@ proptest! {
     fn limits_hold_for_every_chunk(
         job in prop::collection::vec(any_item(), 1..200), servers in any_fleet(), shared_bytes in 0u64..5_000, shared_tokens in 0u64..500,
     ) {
-        let shared = Shared { tokens: shared_tokens, bytes: shared_bytes };
-        let plan = plan(&Config::default(), &job, shared, &servers, &Outlook::idle(servers.len()));
+        let shared = SharedSize { tokens: shared_tokens, bytes: shared_bytes };
+        let plan = plan(&DispatchConfig::default(), &job, shared, &servers, &FleetView::idle(servers.len()));
         let limits = servers.iter().map(|server| server.limits).reduce(Limits::both).unwrap();
         let message = limits.max_message_bytes as f64 * MESSAGE_SHARE;
         for chunk in &plan.chunks {

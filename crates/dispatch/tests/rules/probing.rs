@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Config, Cost, EndpointId, Event, Failure, Fleet, JobOptions, PlaceReason, ProbeId, Report, Time, Work,
+    Cost, DispatchConfig, EndpointId, Event, Failure, Fleet, JobOptions, LoadReport, PlaceReason, ProbeId, Resource,
+    Time,
 };
 
 use crate::bench::{Bench, DEADLINE, at, idle, probes, queue_wait_of, wake};
@@ -11,22 +12,22 @@ use crate::bench::{Bench, DEADLINE, at, idle, probes, queue_wait_of, wake};
 /// Slow enough that asking is worth it.
 const SLOW: Cost = Cost { a_us: 3_000.0, b_us: 5.0 };
 
-fn large(config: Config) -> Bench {
+fn large(config: DispatchConfig) -> Bench {
     let mut fleet = Fleet::new(config, 200, 1);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     (0..200).for_each(|id| fleet.report(EndpointId(id), model, idle(SLOW), at(0)));
     Bench::on(fleet, model, 60, at(1_000), JobOptions::by(at(1_000) + DEADLINE))
 }
 
 fn started() -> (Bench, Vec<(ProbeId, EndpointId)>, Time) {
-    let mut bench = large(Config::default());
+    let mut bench = large(DispatchConfig::default());
     let (sends, rest) = bench.handle(at(1_000), Event::Start);
     assert!(sends.is_empty());
     (bench, probes(&rest), wake(&rest))
 }
 
-fn report(queue_wait: u64) -> Report {
-    Report { cost: SLOW, ..queue_wait_of(queue_wait) }
+fn report(queue_wait: u64) -> LoadReport {
+    LoadReport { cost: SLOW, ..queue_wait_of(queue_wait) }
 }
 
 #[test]
@@ -102,15 +103,15 @@ fn probes_that_fail_make_their_servers_not_ready() {
 #[test]
 fn nobody_is_asked_where_it_takes_longer_than_it_saves() {
     // A chunk of a fast server takes less than three round trips; a small fleet is known as it is.
-    let mut fleet = Fleet::new(Config::default(), 200, 1);
-    let model = fleet.model("m", Work::Device);
+    let mut fleet = Fleet::new(DispatchConfig::default(), 200, 1);
+    let model = fleet.model("m", Resource::Device);
     let fast = Cost { a_us: 100.0, b_us: 0.05 };
     (0..200).for_each(|id| fleet.report(EndpointId(id), model, idle(fast), at(0)));
     let mut bench = Bench::on(fleet, model, 20, at(0), JobOptions::by(at(0) + DEADLINE));
     assert!(!bench.handle(at(0), Event::Start).0.is_empty());
-    let mut bench = Bench::new(8, Config::default());
+    let mut bench = Bench::new(8, DispatchConfig::default());
     assert!(!bench.handle(at(0), Event::Start).0.is_empty());
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.place.probing = false;
     let mut bench = large(config);
     assert!(!bench.handle(at(1_000), Event::Start).0.is_empty());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sortie_dispatch::{
-    Action, CancelReason, Config, EndpointId, Event, Failure, Fleet, Item, JobOptions, Kind, Lane, ProbePurpose,
-    Withheld, Work,
+    Action, AttemptKind, CancelReason, DispatchConfig, EndpointId, Event, Failure, Fleet, HedgeSkipped, ItemSize,
+    JobOptions, Lane, ProbePurpose, Resource,
 };
 
 use crate::bench::{
@@ -12,7 +12,7 @@ use crate::bench::{
 };
 
 /// A job on three servers, and the moment at which its attempts are late.
-fn late(config: Config) -> (Bench, Vec<sortie_dispatch::Send>, sortie_dispatch::Time) {
+fn late(config: DispatchConfig) -> (Bench, Vec<sortie_dispatch::SendAttempt>, sortie_dispatch::Time) {
     let mut bench = Bench::new(4, config);
     let (sends, rest) = bench.handle(at(0), Event::Start);
     (bench, sends, wake(&rest))
@@ -20,13 +20,13 @@ fn late(config: Config) -> (Bench, Vec<sortie_dispatch::Send>, sortie_dispatch::
 
 #[test]
 fn a_late_attempt_is_hedged_on_a_server_that_has_not_had_the_chunk() {
-    let (mut bench, sends, then) = late(Config::default());
+    let (mut bench, sends, then) = late(DispatchConfig::default());
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
     }
     let before = bench.fleet.hedge_budget();
     let (hedges, _) = bench.handle(then, Event::Tick);
-    assert_eq!((hedges.len(), hedges[0].kind, hedges[0].chunk), (1, Kind::Hedge, sends[0].chunk));
+    assert_eq!((hedges.len(), hedges[0].kind, hedges[0].chunk), (1, AttemptKind::Hedge, sends[0].chunk));
     assert!(!hedges[0].rescue, "the first may still be at work");
     assert_ne!(hedges[0].endpoint, sends[0].endpoint);
     assert_eq!(hedges[0].number, 2);
@@ -39,7 +39,7 @@ fn a_late_attempt_is_hedged_on_a_server_that_has_not_had_the_chunk() {
 #[test]
 fn no_hedge_goes_to_the_server_that_has_the_chunk_but_without_exclusion() {
     for exclusion in [true, false] {
-        let mut config = Config::default();
+        let mut config = DispatchConfig::default();
         config.health.suspicion = false;
         config.place.exclusion = exclusion;
         let mut bench = Bench::new(1, config);
@@ -57,7 +57,7 @@ fn no_hedge_goes_to_the_server_that_has_the_chunk_but_without_exclusion() {
 #[test]
 fn the_first_success_wins_and_the_loser_is_cancelled_and_gives_its_tokens_back() {
     for hedge_wins in [true, false] {
-        let (mut bench, sends, then) = late(Config::default());
+        let (mut bench, sends, then) = late(DispatchConfig::default());
         for send in &sends[1..] {
             bench.handle(at(1), answered(send.attempt));
         }
@@ -75,7 +75,7 @@ fn the_first_success_wins_and_the_loser_is_cancelled_and_gives_its_tokens_back()
 #[test]
 fn an_error_does_not_end_the_race() {
     for met in [Failure::Transport, Failure::Internal, Failure::Unavailable] {
-        let (mut bench, sends, then) = late(Config::default());
+        let (mut bench, sends, then) = late(DispatchConfig::default());
         for send in &sends[1..] {
             bench.handle(at(1), answered(send.attempt));
         }
@@ -89,7 +89,7 @@ fn an_error_does_not_end_the_race() {
 
 #[test]
 fn a_chunk_is_tried_again_once_its_whole_race_has_failed() {
-    let (mut bench, sends, then) = late(Config::default());
+    let (mut bench, sends, then) = late(DispatchConfig::default());
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
     }
@@ -97,21 +97,24 @@ fn a_chunk_is_tried_again_once_its_whole_race_has_failed() {
     bench.handle(then, failed(sends[0].attempt, Failure::Transport));
     let (again, _) = bench.handle(then, failed(hedges[0].attempt, Failure::Transport));
     assert_eq!(again.len(), 1);
-    assert_eq!(again[0].kind, Kind::FreeRetry);
+    assert_eq!(again[0].kind, AttemptKind::FreeRetry);
     assert!(again[0].rescue, "the others have ended");
     assert!(![sends[0].endpoint, hedges[0].endpoint].contains(&again[0].endpoint));
 }
 
 #[test]
 fn no_hedge_where_nobody_would_be_sooner_and_another_look_later() {
-    let (mut bench, sends, then) = late(Config::default());
+    let (mut bench, sends, then) = late(DispatchConfig::default());
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
         bench.fleet.report(send.endpoint, bench.model, queue_wait_of(600), then);
     }
     let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
-    assert!(rest.contains(&Action::Withheld { attempt: sends[0].attempt, reason: Withheld::NoneSooner }), "{rest:?}");
+    assert!(
+        rest.contains(&Action::HedgeSkipped { attempt: sends[0].attempt, reason: HedgeSkipped::NoneSooner }),
+        "{rest:?}"
+    );
     // By the look that was announced the others have drained, and the first is as silent as before.
     let mut now = wake(&rest);
     let mut hedged = false;
@@ -129,7 +132,7 @@ fn no_hedge_where_nobody_would_be_sooner_and_another_look_later() {
 
 #[test]
 fn without_budget_a_late_attempt_is_left_alone_and_its_server_suspect_all_the_same() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.budget.burst_jobs = 0.0;
     let (mut bench, sends, then) = late(config);
     for send in &sends[1..] {
@@ -137,33 +140,33 @@ fn without_budget_a_late_attempt_is_left_alone_and_its_server_suspect_all_the_sa
     }
     let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
-    assert!(rest.contains(&Action::Withheld { attempt: sends[0].attempt, reason: Withheld::Budget }));
+    assert!(rest.contains(&Action::HedgeSkipped { attempt: sends[0].attempt, reason: HedgeSkipped::Budget }));
     assert!(rest.contains(&Action::PollFleet));
     assert!(bench.stats(sends[0].endpoint, then).suspect);
 }
 
 #[test]
 fn hedging_off_suspects_and_never_hedges() {
-    let mut bench = Bench::with(6, Config::default(), |options| options.hedging(false));
+    let mut bench = Bench::with(6, DispatchConfig::default(), |options| options.hedging(false));
     assert!(bench.chunks <= 3, "half of the fleet: {}", bench.chunks);
     let (sends, rest) = bench.handle(at(0), Event::Start);
     let (hedges, rest) = bench.handle(wake(&rest), Event::Tick);
     assert!(hedges.is_empty());
-    assert!(rest.iter().any(|action| matches!(action, Action::Withheld { reason: Withheld::Off, .. })));
+    assert!(rest.iter().any(|action| matches!(action, Action::HedgeSkipped { reason: HedgeSkipped::Off, .. })));
     assert!(sends.iter().any(|send| bench.stats(send.endpoint, at(100)).suspect));
 }
 
 /// Of several late chunks the one that is furthest from its end goes first.
 #[test]
 fn the_chunk_that_holds_the_job_is_hedged_first() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     // Room for one hedge.
     config.budget.burst_jobs = 0.7;
     let (mut bench, sends, _) = late(config);
     for send in &sends[2..] {
         bench.handle(at(1), answered(send.attempt));
     }
-    // The first is soon done, by its server's word; the second is not.
+    // The first is soon done, by its server's report; the second is not.
     let now = at(400);
     bench.fleet.report(sends[0].endpoint, bench.model, queue_wait_of(30), now);
     bench.fleet.report(sends[1].endpoint, bench.model, queue_wait_of(300), now);
@@ -173,7 +176,7 @@ fn the_chunk_that_holds_the_job_is_hedged_first() {
 
 #[test]
 fn a_second_hedge_follows_the_first_into_trouble_and_no_third() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.budget.burst_jobs = 100.0;
     let mut bench = Bench::new(8, config);
     let (sends, rest) = bench.handle(at(0), Event::Start);
@@ -196,7 +199,7 @@ fn a_second_hedge_follows_the_first_into_trouble_and_no_third() {
 /// Comparing with the time it has been overdue would wait as long again as the others need.
 #[test]
 fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others() {
-    let (mut bench, sends, then) = late(Config::default());
+    let (mut bench, sends, then) = late(DispatchConfig::default());
     for send in &sends[1..] {
         bench.handle(at(1), answered(send.attempt));
     }
@@ -216,12 +219,12 @@ fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others
 /// A whole job's copy costs as much as the job: not where there is no room, unless its server is gone.
 #[test]
 fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     let mut fleet = Fleet::new(config, 4, 1);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     let loaded =
-        sortie_dispatch::Report { served_tokens_per_second: 0.9, rate_tokens_per_second: 1.0, ..queue_wait_of(0) };
+        sortie_dispatch::LoadReport { served_tokens_per_second: 0.9, rate_tokens_per_second: 1.0, ..queue_wait_of(0) };
     (0..4).for_each(|id| fleet.report(EndpointId(id), model, loaded, at(0)));
     let mut bench = Bench::on(fleet, model, 50, at(0), JobOptions::by(at(0) + DEADLINE));
     assert_eq!(bench.chunks, 1);
@@ -229,7 +232,9 @@ fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
     let then = wake(&rest);
     let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
-    assert!(rest.iter().any(|action| matches!(action, Action::Withheld { reason: Withheld::WholeAndLoaded, .. })));
+    assert!(
+        rest.iter().any(|action| matches!(action, Action::HedgeSkipped { reason: HedgeSkipped::WholeAndLoaded, .. }))
+    );
     // The probe of its server stays unanswered.
     assert_eq!(crate::bench::fleet_probes(&bench.tick(then)).len(), 1);
     let (hedges, _) = bench.handle(then + Duration::from_millis(100), Event::Tick);
@@ -238,7 +243,7 @@ fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
 
 #[test]
 fn bulk_work_is_sent_whole_and_not_hedged_for_speed() {
-    let mut bench = Bench::with(6, Config::default(), |options| options.lane(Lane::Bulk));
+    let mut bench = Bench::with(6, DispatchConfig::default(), |options| options.lane(Lane::Bulk));
     assert_eq!(bench.chunks, 1);
     let (_, rest) = bench.handle(at(0), Event::Start);
     let (hedges, _) = bench.handle(wake(&rest), Event::Tick);
@@ -247,11 +252,11 @@ fn bulk_work_is_sent_whole_and_not_hedged_for_speed() {
 
 #[test]
 fn a_large_fleet_is_asked_again_before_a_hedge() {
-    let mut config = Config::default();
+    let mut config = DispatchConfig::default();
     config.plan.trusted_samples = 0;
     config.place.probe_worth = 1e9;
     let mut fleet = Fleet::new(config.clone(), 200, 1);
-    let model = fleet.model("m", Work::Device);
+    let model = fleet.model("m", Resource::Device);
     (0..200).for_each(|id| fleet.report(EndpointId(id), model, queue_wait_of(0), at(0)));
     let mut bench = Bench::on(fleet, model, 60, at(0), JobOptions::by(at(0) + DEADLINE));
     let (sends, rest) = bench.handle(at(0), Event::Start);
@@ -276,9 +281,9 @@ fn a_large_fleet_is_asked_again_before_a_hedge() {
 
 #[test]
 fn a_job_that_fails_cancels_every_attempt() {
-    let (mut bench, sends, _) = late(Config::default());
+    let (mut bench, sends, _) = late(DispatchConfig::default());
     let (_, rest) = bench.handle(at(5), failed(sends[0].attempt, Failure::Fatal));
     assert_eq!(cancelled(&rest).len(), sends.len() - 1);
     assert!(failure(&rest).is_some());
-    let _ = Item::default();
+    let _ = ItemSize::default();
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Config, Cost, Failure};
+use sortie_dispatch::{Cost, DispatchConfig, Failure};
 
 /// What is simulated.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) config: Config,
+    pub(crate) config: DispatchConfig,
     pub(crate) servers: usize,
     pub(crate) clients: usize,
     pub(crate) cost: Cost,
@@ -34,7 +34,7 @@ pub(crate) struct Scenario {
 impl Default for Scenario {
     fn default() -> Self {
         Self {
-            config: Config::default(),
+            config: DispatchConfig::default(),
             servers: 8,
             clients: 1,
             cost: Cost { a_us: 1_000.0, b_us: 0.46 },

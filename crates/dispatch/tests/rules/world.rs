@@ -16,8 +16,8 @@ use crate::{
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sortie_dispatch::{
-    Action, Answer, AttemptId, Batch, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, Item, Job,
-    JobOptions, Limits, ModelId, Report, Shared, Time, Work,
+    Action, AnswerReport, AttemptId, BatchSample, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, ItemSize,
+    Job, JobOptions, Limits, LoadReport, ModelId, Resource, SharedSize, Time,
 };
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Server {
     refuse: Option<Failure>,
     stalled_until: f64,
     queue: VecDeque<Part>,
-    running: Option<(f64, f64, Batch, Vec<Part>)>,
+    running: Option<(f64, f64, BatchSample, Vec<Part>)>,
     generation: u64,
     reserved: Vec<(f64, u64)>,
     busy: f64,
@@ -101,7 +101,7 @@ impl World {
         for seed in 0..world.scenario.clients as u64 {
             let seed = world.scenario.seed.wrapping_mul(1_000).wrapping_add(seed);
             let mut fleet = Fleet::new(world.scenario.config.clone(), world.scenario.servers, seed);
-            let model = fleet.model("m", Work::Device);
+            let model = fleet.model("m", Resource::Device);
             if world.scenario.reports {
                 for place in 0..world.scenario.servers {
                     fleet.report(EndpointId(place as u32), model, world.report(place), time(0.0));
@@ -259,17 +259,17 @@ impl World {
             self.after(gap, Happening::Arrive);
         }
         let mean = self.scenario.job_tokens / self.scenario.items as u64;
-        let items: Vec<Item> = (0..self.scenario.items)
+        let items: Vec<ItemSize> = (0..self.scenario.items)
             .map(|_| {
                 let tokens = self.arrivals.random_range(mean / 2..=mean + mean / 2).max(1);
-                Item { tokens, bytes: tokens * 4, answer_bytes: 4 }
+                ItemSize { tokens, bytes: tokens * 4, answer_bytes: 4 }
             })
             .collect();
         let client = self.arrivals.random_range(0..self.scenario.clients);
         let now = time(self.now);
         let state = &mut self.clients[client];
         let options = JobOptions::by(now + self.scenario.deadline).hedging(self.scenario.hedging);
-        let plan = state.fleet.plan(state.model, &items, Shared::default(), &options, now);
+        let plan = state.fleet.plan(state.model, &items, SharedSize::default(), &options, now);
         self.outcome.chunks.push((self.now / 1e6, plan.expected_chunks()));
         state.jobs.insert(job, (Job::new(state.model, plan, options), self.now));
         self.open += 1;
@@ -309,7 +309,8 @@ impl World {
         }
         if self.scenario.servers <= 64 && self.jobs.is_multiple_of(10) {
             let stats: Vec<_> = self.clients[client].fleet.stats(now).collect();
-            let count = |of: &dyn Fn(&sortie_dispatch::EndpointStats) -> bool| stats.iter().filter(|s| of(s)).count();
+            let count =
+                |of: &dyn Fn(&sortie_dispatch::EndpointSnapshot) -> bool| stats.iter().filter(|s| of(s)).count();
             self.outcome.most_suspect = self.outcome.most_suspect.max(count(&|s| s.suspect));
             self.outcome.most_ejected = self.outcome.most_ejected.max(count(&|s| s.ejected));
         }
@@ -387,7 +388,7 @@ impl World {
         let tokens = (budget - room) as f64;
         let length = cost.batch_us(tokens) * server.slow * (1.0 + noise * normal).max(0.2);
         server.generation += 1;
-        server.running = Some((self.now, self.now + length, Batch { us: length, tokens }, parts));
+        server.running = Some((self.now, self.now + length, BatchSample { us: length, tokens }, parts));
         let generation = server.generation;
         self.after(length, Happening::BatchEnds { server: place, generation });
     }
@@ -414,14 +415,14 @@ impl World {
             for part in done {
                 let net = self.net();
                 let batches = if self.scenario.reports { part.batches } else { Vec::new() };
-                let answer = Answer { batches, report, ..Answer::default() };
+                let answer = AnswerReport { batches, report, ..AnswerReport::default() };
                 self.after(net, Happening::Answer { key: part.key, result: Ok(answer) });
             }
         }
         self.start(place);
     }
 
-    fn report(&mut self, place: usize) -> Report {
+    fn report(&mut self, place: usize) -> LoadReport {
         let (now, budget) = (self.now, self.scenario.budget);
         let server = &mut self.servers[place];
         let cost = self.scenario.cost.times(server.slow);
@@ -434,7 +435,7 @@ impl World {
         let queue_wait = running + cost.a_us * waiting.div_ceil(budget) as f64 + cost.b_us * waiting as f64;
         let overdue =
             server.running.as_ref().map_or(0.0, |(began, _, batch, _)| (now - began) / cost.batch_us(batch.tokens));
-        Report {
+        LoadReport {
             epoch: 1,
             queue_wait: Duration::from_secs_f64(queue_wait / 1e6),
             cost,
@@ -455,7 +456,7 @@ impl World {
 
 impl Server {
     /// Busy share and tokens a second, faded over a second.
-    fn look(&mut self, now: f64, batch: Option<Batch>) {
+    fn look(&mut self, now: f64, batch: Option<BatchSample>) {
         let keep = (-(now - self.seen) / 1e6).exp();
         self.seen = now;
         let work = batch.map_or((0.0, 0.0), |batch| (batch.us / 1e6, batch.tokens));

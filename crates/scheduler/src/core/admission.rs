@@ -2,17 +2,18 @@
 //!
 //! `end = rest of the running batch + queue ahead at the measured cost + own work`, where *ahead* are the tokens that
 //! the forming rules serve first: more urgent classes, and of its own class what its tenant has plus the others' fair
-//! share, of what they have or, where work of theirs has been refused since it was last empty, of what they will have. The share that goes by age alone is paid by everybody. Two rules hold:
+//! share, of what they have or, where work of theirs has been refused since it was last empty, of what they will have.
+//! The share that goes by age alone is paid by everybody. Two rules hold:
 //!
 //! 1. **In time.** `margin · end ≤ time to the deadline`, where the margin is a high quantile of the error that such
 //!    estimates have had ([`Margins`](super::margins::Margins)).
 //! 2. **No standing queue.** A queue takes up bursts. One that never empties only delays everybody who is served
 //!    (bufferbloat; CoDel, Nichols and Jacobson 2012), so a chunk may wait `share · slack`: its slack is what its
 //!    deadline leaves beside its own work, at most [`max_queue_wait`](crate::SchedulerConfig::max_queue_wait); the
-//!    share is 1 while the tenant's queue was empty within the last such time. Behind a queue that has stood for longer it falls
-//!    to [`STANDING_SHARE`] as work is refused, over [`FALL`] times the slack in device time: where next to nothing is refused
-//!    the load is about what the device can do, and a shorter queue would leave it idle between bursts. Chunks without a
-//!    deadline are held to this rule too.
+//!    share is 1 while the tenant's queue was empty within the last such time. Behind a queue that has stood for longer
+//!    it falls to [`STANDING_SHARE`] as work is refused, over [`FALL`] times the slack in device time: where next to
+//!    nothing is refused the load is about what the device can do, and a shorter queue would leave it idle between
+//!    bursts. Chunks without a deadline are held to this rule too.
 //!
 //! While no batch was measured nothing is refused for its time, since nothing is known of it. Nor where nothing waits
 //! for a device that has been idle for long: the belief may be of a stall that is over, and only a batch can tell.
@@ -33,8 +34,8 @@ use crate::{
 /// within half of their time. `docs/scheduling.md` has the table that this was chosen by.
 const STANDING_SHARE: f64 = 0.35;
 
-/// Work that is refused, in device time over the slack, until the share has fallen: at eight times the capacity a tenth of
-/// a second's, at 1.2 times that of a few seconds, about capacity next to never.
+/// Work that is refused, in device time over the slack, until the share has fallen: at eight times the capacity a tenth
+/// of a second's, at 1.2 times that of a few seconds, about capacity next to never.
 const FALL: f64 = 0.4;
 
 /// Least time that a refused caller is asked to stay away: a queue does not change in less.

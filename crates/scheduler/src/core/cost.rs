@@ -164,8 +164,8 @@ impl CostFit {
         self.last = x;
     }
 
-    /// The first batch after a rest: a device that is faster by more than batches scatter is believed at once, as far as
-    /// it has been known to go. The level of all that was seen changes, a against b does not.
+    /// The first batch after a rest: a device that is faster by more than batches scatter is believed at once, as far
+    /// as it has been known to go. The level of all that was seen changes, a against b does not.
     fn recover(&mut self, tokens: u64, seconds: f64) {
         let predicted = self.cost.batch_seconds(tokens);
         if seconds >= predicted / OUTLIER - OUTLIER_SECONDS {

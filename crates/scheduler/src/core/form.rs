@@ -6,8 +6,8 @@
 //! 2. **Lanes.** Interactive first attempts, interactive hedges, bulk first
 //!    attempts, bulk hedges. Within each, tenants take turns of at most
 //!    1/[`TURNS`] batch by what they were served ([`tenants`](super::tenants)), and
-//!    a tenant's chunks go by latest start, that is by deadline slack. Slack orders nobody else: who is about to be late
-//!    must not pass other tenants for it, or the latest ones would lead under overload.
+//!    a tenant's chunks go by latest start, that is by deadline slack. Slack orders nobody else: who is about to be
+//!    late must not pass other tenants for it, or the latest ones would lead under overload.
 //! 3. **Small among large.** Of a batch, 1/[`SMALL_ROOM`] is kept for chunks of at
 //!    most 1/[`SMALL_SHARE`] batch while any wait, so that a small chunk need not
 //!    wait for a large one to end.
@@ -51,8 +51,8 @@ const TURNS: usize = 16;
 /// time under the lock; a batch this full gains nothing from searching on.
 const LOOK_AHEAD: usize = 32;
 
-/// A batch takes at most one in so many of the time from a rider's arrival to its deadline. With a standing queue held
-/// to a third of that time, riders are answered within half of it.
+/// A batch takes at most one in so many of the time from a chunk's arrival to its deadline. With a standing queue held
+/// to a third of that time, chunks are answered within half of it.
 const DEADLINE_SHARE: f64 = 8.0;
 
 /// Share of a batch's time that may be its fixed cost where it is cut short for that: what is lost of the device.

@@ -18,7 +18,7 @@ use crate::request::Tenant;
 /// A chunk's place among its tenant's: latest start, then arrival.
 pub(super) type QueueOrder = (At, ChunkId);
 
-/// One tenant's parts of one class.
+/// One tenant's chunks of one class.
 #[derive(Debug, Default)]
 struct TenantQueue {
     /// Tokens served, on the class's scale.
@@ -203,7 +203,7 @@ impl PriorityClass {
         self.ready.len()
     }
 
-    /// The parts of `tenant` in order; without the large ones if `small_only`.
+    /// The chunks of `tenant` in order; without the large ones if `small_only`.
     pub(super) fn chunks(&self, tenant: Tenant, small_only: bool) -> impl Iterator<Item = ChunkId> + '_ {
         let queue = self.queues.get(&tenant);
         let mut small = queue.into_iter().flat_map(|f| &f.small).peekable();

@@ -56,8 +56,8 @@ pub const SMALL_MODEL_PARAMETERS: u64 = 25_000_000;
 /// caller with a deadline is refused long before.
 pub const MAX_QUEUE_TOKENS: u64 = 1 << 20;
 
-/// Longest estimated wait: it outlasts any burst that people wait for. Bulk work comes back, and whoever set no deadline
-/// hears in time that the server is busy.
+/// Longest estimated wait: it outlasts any burst that people wait for. Bulk work comes back, and whoever set no
+/// deadline hears in time that the server is busy.
 pub const MAX_QUEUE_WAIT: ConfigDuration = ConfigDuration::secs(10);
 
 /// Items in one request: far above any rerank list, low enough that per-item bookkeeping stays in
@@ -68,8 +68,8 @@ pub const MAX_ITEMS: u32 = 10_000;
 /// document's error and not the request's.
 pub const MAX_MESSAGE_BYTES: u64 = 64 << 20;
 
-/// Messages of one connection's requests: two of the largest, or a thousand rerank chunks of 130 kB. Whoever may connect
-/// can make the server hold as many for each connection.
+/// Messages of one connection's requests: two of the largest, or a thousand rerank chunks of 130 kB. Whoever may
+/// connect can make the server hold as many for each connection.
 pub const MAX_CONNECTION_BYTES: u64 = 128 << 20;
 
 /// Bytes of one text: about 250,000 tokens, more than any encoder reads.
@@ -106,8 +106,9 @@ pub const REFLECTION: bool = true;
 /// withdrawn should not work for long.
 pub const RELOAD_INTERVAL: ConfigDuration = ConfigDuration::secs(10);
 
-/// Connections open at once. An idle one takes about 20 KiB, one that sent large frames or stopped within its headers up
-/// to half a MiB; a thousand services with four each fit. `ulimit -n` must allow as many; the server raises its soft limit to the hard one.
+/// Connections open at once. An idle one takes about 20 KiB, one that sent large frames or stopped within its headers
+/// up to half a MiB; a thousand services with four each fit. `ulimit -n` must allow as many; the server raises its soft
+/// limit to the hard one.
 pub const MAX_CONNECTIONS: u32 = 4_096;
 
 /// Requests under way on one connection: all that may be worked on at once, so that a single client

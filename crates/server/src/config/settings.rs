@@ -127,7 +127,8 @@ pub struct ServerConfig {
     /// Tokens that may wait in a model's queue
     #[arg(long, env = "SORTIE_MAX_QUEUE_TOKENS", value_name = "N")]
     pub max_queue_tokens: u64,
-    /// Longest estimated wait that a request is taken with, with or without a deadline; a queue that stands is held shorter
+    /// Longest estimated wait that a request is taken with, with or without a deadline; a queue that stands is held
+    /// shorter
     #[arg(long, env = "SORTIE_MAX_QUEUE_WAIT", value_name = "TIME")]
     pub max_queue_wait: ConfigDuration,
     /// Items in one request

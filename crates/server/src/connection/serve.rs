@@ -29,9 +29,9 @@ const PREFACE_BYTES: u64 = 24;
 /// fewer, any window update lets more through.
 const LEAST_TAKEN_BYTES: u64 = 1 << 10;
 
-/// Largest frame that callers may send: a chunk of 200 passages is then four frames instead of fifteen, each of which is
-/// read and handed on by itself. No more: whoever may connect can make a connection hold some seven of them, unfinished headers among
-/// them.
+/// Largest frame that callers may send: a chunk of 200 passages is then four frames instead of fifteen, each of which
+/// is read and handed on by itself. No more: whoever may connect can make a connection hold some seven of them,
+/// unfinished headers among them.
 const MAX_FRAME_BYTES: u32 = 64 << 10;
 
 /// Flow-control window of one request: bytes that may come before the server has read any. A chunk of 200 passages is

@@ -75,9 +75,9 @@ pub(super) fn mark_whole(cache: &Path, name: &str, commit: &str) -> Result<(), H
 }
 
 /// Whether nothing that changes an answer is missing from a snapshot: it is marked, or it was downloaded as a whole
-/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names, or another
-/// tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a classifier's, whose
-/// numbers no module changes.
+/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names, or
+/// another tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a
+/// classifier's, whose numbers no module changes.
 fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTreeSet<String>) -> bool {
     if mark(cache, name, commit).is_file() || listing.contains(".gitattributes") {
         return true;

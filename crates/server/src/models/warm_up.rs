@@ -33,12 +33,12 @@ const TIME: Duration = Duration::from_secs(2);
 /// Any text will do.
 const TEXT: &str = "warm up";
 
-/// On the device's own thread, before it takes work: captures its graphs, takes the memory of a full batch, and runs one and a
-/// small one that nobody counts. The first of each is many times slower than the next.
+/// On the device's own thread, before it takes work: captures its graphs, takes the memory of a full batch, and runs
+/// one and a small one that nobody counts. The first of each is many times slower than the next.
 ///
 /// # Errors
-/// When the device is lost, or not even one sequence gets through. A full batch that fails is a warning: smaller ones may
-/// fit, and the scheduler finds that out.
+/// When the device is lost, or not even one sequence gets through. A full batch that fails is a warning: smaller ones
+/// may fit, and the scheduler finds that out.
 pub(super) fn prepare_device(
     name: &str,
     model: &Model,
@@ -183,7 +183,8 @@ async fn batches(
     failures.into_iter().flatten().collect()
 }
 
-/// What went wrong with a run. A number that is not finite is a matter of this text and these weights: it took its time.
+/// What went wrong with a run. A number that is not finite is a matter of this text and these weights: it took its
+/// time.
 fn fault(result: &ChunkResult<Output, ItemFault>) -> Option<String> {
     let mut faults = result.outputs.iter().filter_map(|o| o.as_ref().err());
     faults.find(|f| !matches!(f, ItemFault::NonFinite)).map(ToString::to_string)

@@ -1,7 +1,8 @@
 //! The one way of a request through the server:
 //!
 //! ```text
-//! may it come in at all? → read and validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await → assemble
+//! may it come in at all? → read and validate → admit (estimated tokens) → tokenize (the pool) ⇉ queue → await →
+//! assemble
 //! ```
 //!
 //! The services differ in how inputs are read ([`InputKind`]), what is wanted of

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use sortie_dispatch::{AttemptId, Config, Cost, FailReason, Item};
+use sortie_dispatch::{AttemptId, Cost, DispatchConfig, FailReason, ItemSize};
 
 use super::{
     Effect, JobId, News, Tally,
@@ -35,7 +35,7 @@ pub(crate) struct Fixed {
     deadline: Duration,
     cost: Cost,
     round_trip: Duration,
-    config: Config,
+    config: DispatchConfig,
     /// Servers and this client's requests in flight there.
     servers: Vec<usize>,
     in_flight: Vec<u32>,
@@ -103,7 +103,7 @@ impl Fixed {
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
         let chunks = cut(items, self.chunks);
         let left = chunks.len();
         self.jobs.insert(id, Open { began: now, chunks, attempts: Vec::new(), left });
@@ -278,7 +278,7 @@ fn give_back(in_flight: &mut [u32], server: usize) {
 }
 
 /// Longest item first, each to the chunk with the fewest tokens.
-fn cut(items: &[Item], chunks: usize) -> Vec<Chunk> {
+fn cut(items: &[ItemSize], chunks: usize) -> Vec<Chunk> {
     let mut sizes: Vec<u32> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let mut bins: Vec<(u64, Vec<u32>)> = vec![(0, Vec::new()); chunks.min(items.len())];

@@ -17,7 +17,7 @@ mod tail;
 
 use std::time::Duration;
 
-use sortie_dispatch::{Answer, AttemptId, Failure, Item, ProbeId, Report};
+use sortie_dispatch::{AnswerReport, AttemptId, Failure, ItemSize, LoadReport, ProbeId};
 
 use crate::{scenario::Scenario, stats::Spent, strategy::Strategy};
 use fixed::Fixed;
@@ -68,7 +68,7 @@ pub(crate) enum Effect {
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
     /// The server's report, which errors of its own carry as well as answers.
-    pub(crate) report: Option<Report>,
+    pub(crate) report: Option<LoadReport>,
 }
 
 impl From<Failure> for Failed {
@@ -121,14 +121,14 @@ impl Client {
     }
 
     /// A server's report, before the first job.
-    pub(crate) fn meet(&mut self, server: usize, report: Report, now: Duration) {
+    pub(crate) fn meet(&mut self, server: usize, report: LoadReport, now: Duration) {
         if let Self::Sortie(client) = self {
             client.meet(server, report, now);
         }
     }
 
     /// A job comes in.
-    pub(crate) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+    pub(crate) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
         match self {
             Self::Sortie(client) => client.submit(id, items, now, out),
             Self::Fixed(client) => client.submit(id, items, now, out),
@@ -141,7 +141,7 @@ impl Client {
         &mut self,
         id: JobId,
         attempt: AttemptId,
-        reply: Result<Answer, Failed>,
+        reply: Result<AnswerReport, Failed>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
@@ -157,7 +157,7 @@ impl Client {
         &mut self,
         job: Option<JobId>,
         probe: ProbeId,
-        reply: Result<Report, Failure>,
+        reply: Result<LoadReport, Failure>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {

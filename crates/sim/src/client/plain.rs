@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sortie_dispatch::{AttemptId, FailReason, Failure, Item};
+use sortie_dispatch::{AttemptId, FailReason, Failure, ItemSize};
 
 use super::{Effect, JobId, News, Tally};
 use crate::{scenario::Scenario, strategy::Strategy};
@@ -46,7 +46,7 @@ impl Plain {
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
         let units: Box<[u32]> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
         let tokens = items.iter().map(|item| item.tokens).sum();
         self.tally.spent.first += tokens;

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use sortie_dispatch::{
-    Action, Answer, AttemptId, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, Item, Job, JobOptions, Kind,
-    ModelId, ProbeId, Report, Shared, Time, Work,
+    Action, AnswerReport, AttemptId, AttemptKind, EndpointId, Event, Failure, Fleet, FleetAction, FleetEvent, ItemSize,
+    Job, JobOptions, LoadReport, ModelId, ProbeId, Resource, SharedSize, Time,
 };
 
 use super::{Effect, Failed, JobId, News, Tally};
@@ -78,7 +78,7 @@ impl Wake {
 impl Sortie {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut fleet = Fleet::new(scenario.config(scenario.strategy), scenario.servers, seed);
-        let model = fleet.model(MODEL, Work::Device);
+        let model = fleet.model(MODEL, Resource::Device);
         let number = |server: usize| EndpointId(u32::try_from(server).unwrap_or(u32::MAX));
         Self {
             fleet,
@@ -93,17 +93,17 @@ impl Sortie {
         }
     }
 
-    pub(super) fn meet(&mut self, server: usize, report: Report, now: Duration) {
+    pub(super) fn meet(&mut self, server: usize, report: LoadReport, now: Duration) {
         if let Some(&endpoint) = self.endpoints.get(&server) {
             self.fleet.report(endpoint, self.model, report, Time::from_start(now));
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[Item], now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
         let time = Time::from_start(now);
         self.largest_job = self.largest_job.max(items.iter().map(|item| item.tokens).sum());
         let options = JobOptions::by(time + self.deadline).hedging(self.hedging);
-        let plan = self.fleet.plan(self.model, items, Shared::default(), &options, time);
+        let plan = self.fleet.plan(self.model, items, SharedSize::default(), &options, time);
         let job = Job::new(self.model, plan, options);
         let items = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
         self.jobs.insert(id, Open { job, items, sent: Vec::new(), wake: Wake::default() });
@@ -114,7 +114,7 @@ impl Sortie {
         &mut self,
         id: JobId,
         attempt: AttemptId,
-        reply: Result<Answer, Failed>,
+        reply: Result<AnswerReport, Failed>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
@@ -129,7 +129,7 @@ impl Sortie {
         &mut self,
         job: Option<JobId>,
         probe: ProbeId,
-        reply: Result<Report, Failure>,
+        reply: Result<LoadReport, Failure>,
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
@@ -189,7 +189,7 @@ impl Sortie {
                     // As on the wire: a rescue waits with first attempts.
                     let number = if send.rescue { 1 } else { send.number };
                     let (attempt, deadline, first) =
-                        (send.attempt, send.deadline.since_start(), send.kind == Kind::First);
+                        (send.attempt, send.deadline.since_start(), send.kind == AttemptKind::First);
                     out.push(Effect::Send { job: id, attempt, server, units, number, deadline, first });
                 }
                 Action::Cancel { attempt, .. } => {

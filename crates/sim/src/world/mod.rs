@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Arrive → client plans → Reach (one way) → the server's queue → BatchEnds
-//!        → Answer (one way) → client goes on, or finishes
+//!        → AnswerReport (one way) → client goes on, or finishes
 //! ```
 //!
 //! | module | part |
@@ -19,7 +19,7 @@ mod serve;
 
 use std::time::Duration;
 
-use sortie_dispatch::{Answer, Failure, Report};
+use sortie_dispatch::{AnswerReport, Failure, LoadReport};
 
 use crate::{
     chance::Chance,
@@ -49,8 +49,8 @@ pub(crate) enum Event {
     Incident(usize),
     /// The next step of a server's coming back or going away.
     Later(usize, befall::Later),
-    Answer(Key, Box<Result<Answer, Failed>>),
-    Probed(Asker, Box<Result<Report, Failure>>),
+    Answer(Key, Box<Result<AnswerReport, Failed>>),
+    Probed(Asker, Box<Result<LoadReport, Failure>>),
     Wake(u32, JobId),
     WakeFleet(u32),
     News(u32, usize, News),

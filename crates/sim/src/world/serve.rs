@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Answer, Failure};
+use sortie_dispatch::{AnswerReport, Failure};
 
 use super::{Arrival, Event, World};
 use crate::{
@@ -168,11 +168,9 @@ impl World<'_> {
         let mut answers = Vec::with_capacity(done.len());
         if !hole {
             let report = host.server.report(now);
-            answers.extend(
-                done.into_iter().map(|done| {
-                    (done.key, Answer { batches: done.batches, report: Some(report), ..Answer::default() })
-                }),
-            );
+            answers.extend(done.into_iter().map(|done| {
+                (done.key, AnswerReport { batches: done.batches, report: Some(report), ..AnswerReport::default() })
+            }));
         }
         for (key, answer) in answers {
             self.answer(key, Ok(answer));
@@ -219,7 +217,7 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn answer(&mut self, key: Key, reply: Result<Answer, Failed>) {
+    pub(super) fn answer(&mut self, key: Key, reply: Result<AnswerReport, Failed>) {
         let one_way = self.chance.one_way(&self.scenario.network);
         self.clock.after(one_way, Event::Answer(key, Box::new(reply)));
     }

@@ -25,7 +25,7 @@ const MEDIAN_STEP: f64 = 0.03;
 
 /// The bucket.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget {
+pub(crate) struct RetryBudget {
     both: u64,
     hedges: u64,
     median_job: f64,
@@ -33,7 +33,7 @@ pub(crate) struct Budget {
     last_free: Option<Time>,
 }
 
-impl Budget {
+impl RetryBudget {
     /// A full bucket.
     pub(crate) fn new(config: &BudgetConfig) -> Self {
         let median_job = config.median_job.max(1) as f64;
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn one_retry_a_second_when_there_is_nothing_left() {
         let config = empty();
-        let mut budget = Budget::new(&config);
+        let mut budget = RetryBudget::new(&config);
         let at = |ms| Time::from_start(Duration::from_millis(ms));
         assert!(budget.retry(&config, 500, at(0)));
         assert!(!budget.retry(&config, 500, at(0)));
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn hedges_leave_half_to_retries() {
         let config = BudgetConfig::default();
-        let mut budget = Budget::new(&config);
+        let mut budget = RetryBudget::new(&config);
         let mut hedged = 0;
         while budget.hedge(1_000) {
             hedged += 1_000;
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn the_burst_follows_the_median_job() {
         let config = BudgetConfig::default();
-        let mut budget = Budget::new(&config);
+        let mut budget = RetryBudget::new(&config);
         for i in 0..400 {
             // One job in five is huge: the median does not care.
             budget.job(&config, if i % 5 == 0 { 1_000_000 } else { 1_600 });
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_fleet_that_only_refuses_is_not_retried() {
         let config = BudgetConfig { floor: std::time::Duration::MAX, ..BudgetConfig::default() };
-        let mut budget = Budget::new(&config);
+        let mut budget = RetryBudget::new(&config);
         let now = Time::default();
         // The one that the floor lets through.
         assert!(budget.retry(&config, u64::MAX, now));
@@ -189,7 +189,7 @@ mod tests {
             steps in prop::collection::vec((0u8..3, 0u64..100_000), 1..300),
         ) {
             let config = BudgetConfig::default();
-            let mut budget = Budget::new(&config);
+            let mut budget = RetryBudget::new(&config);
             let now = Time::default();
             // The one that the floor lets through.
             let _ = budget.retry(&config, u64::MAX, now);

@@ -6,27 +6,27 @@
 //! ever. Where a server does not say what it served, ρ is its busy share times the share of
 //! a batch that is tokens, `b · tokens / T`, which is the same thing.
 //!
-//! Without any word of servers, ρ is what this client sends itself, a lower bound.
+//! Without any report of servers, ρ is what this client sends itself, a lower bound.
 //!
 //! Invariant: ρ does not depend on how jobs are cut.
 
 use crate::{config::LoadConfig, time::Time};
 
-/// Pauses between two looks at all servers: no servers' word changes faster.
+/// Pauses between two looks at all servers: no server's report changes faster.
 const REFRESH_SHARE: f64 = 0.05;
 
 /// Share that one batch or report adds to a running mean.
 const GAIN: f64 = 0.05;
 
-/// A report of more than so many times the running mean, and [`STRANGERS_FLOOR_US`], counts as that.
-const STRANGERS_STEP: f64 = 4.0;
+/// A report of more than so many times the running mean, and [`EXTERNAL_LOAD_FLOOR_US`], counts as that.
+const EXTERNAL_LOAD_STEP: f64 = 4.0;
 
-/// See [`STRANGERS_STEP`].
-const STRANGERS_FLOOR_US: f64 = 10_000.0;
+/// See [`EXTERNAL_LOAD_STEP`].
+const EXTERNAL_LOAD_FLOOR_US: f64 = 10_000.0;
 
 /// The fleet's load as one client sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct FleetLoad {
     rho: f64,
     high: bool,
     refreshed: Option<Time>,
@@ -36,10 +36,10 @@ pub(crate) struct Load {
     /// Share of a batch that is tokens and not overhead.
     efficiency: f64,
     /// Other clients' work on a server, in microseconds, on average.
-    strangers_us: f64,
+    external_load_us: f64,
 }
 
-impl Default for Load {
+impl Default for FleetLoad {
     fn default() -> Self {
         Self {
             rho: 0.0,
@@ -48,12 +48,12 @@ impl Default for Load {
             own_us: 0.0,
             own_at: Time::default(),
             efficiency: 0.8,
-            strangers_us: 0.0,
+            external_load_us: 0.0,
         }
     }
 }
 
-impl Load {
+impl FleetLoad {
     /// ρ, from 0.
     pub(crate) fn rho(&self) -> f64 {
         self.rho
@@ -65,15 +65,15 @@ impl Load {
     }
 
     /// Other clients' work that is assumed on a server without a recent report, in microseconds.
-    pub(crate) fn strangers_us(&self) -> f64 {
-        self.strangers_us
+    pub(crate) fn external_load_us(&self) -> f64 {
+        self.external_load_us
     }
 
     /// Records the work of other clients that a server reported.
-    pub(crate) fn saw_strangers(&mut self, us: f64) {
+    pub(crate) fn record_external_load(&mut self, us: f64) {
         // One drowned server says little of the others.
-        let us = us.min(STRANGERS_STEP * self.strangers_us + STRANGERS_FLOOR_US);
-        self.strangers_us += GAIN * (us - self.strangers_us);
+        let us = us.min(EXTERNAL_LOAD_STEP * self.external_load_us + EXTERNAL_LOAD_FLOOR_US);
+        self.external_load_us += GAIN * (us - self.external_load_us);
     }
 
     /// A server refused work for its queue: it is as loaded as it can be, whatever averages say yet.
@@ -83,13 +83,18 @@ impl Load {
     }
 
     /// Records a batch; `token_share` is the share of its time that its tokens took, the rest being its fixed cost.
-    pub(crate) fn saw_batch(&mut self, token_share: f64) {
+    pub(crate) fn record_batch(&mut self, token_share: f64) {
         self.efficiency += GAIN * (token_share.clamp(0.0, 1.0) - self.efficiency);
     }
 
     /// Utilization ρ of one server as it reports it: tokens served over tokens possible, or, where it does not report
     /// these, its busy share times the share of a batch's time that is tokens.
-    pub(crate) fn word(&self, served_tokens_per_second: f64, most_tokens_per_second: f64, busy: f64) -> f64 {
+    pub(crate) fn reported_utilization(
+        &self,
+        served_tokens_per_second: f64,
+        most_tokens_per_second: f64,
+        busy: f64,
+    ) -> f64 {
         let rho = if served_tokens_per_second > 0.0 && most_tokens_per_second > 0.0 {
             served_tokens_per_second / most_tokens_per_second
         } else {
@@ -110,8 +115,15 @@ impl Load {
     }
 
     /// Averages ρ over the servers' reports that are recent enough.
-    pub(crate) fn refresh(&mut self, config: &LoadConfig, words: impl Iterator<Item = f64>, servers: usize, now: Time) {
-        let (count, sum) = words.fold((0u32, 0.0), |(count, sum), word| (count + 1, sum + word));
+    pub(crate) fn refresh(
+        &mut self,
+        config: &LoadConfig,
+        reported: impl Iterator<Item = f64>,
+        servers: usize,
+        now: Time,
+    ) {
+        let (count, sum) =
+            reported.fold((0u32, 0.0), |(count, sum), reported_utilization| (count + 1, sum + reported_utilization));
         let said = if count == 0 { 0.0 } else { sum / f64::from(count) };
         let own = self.own_us * fading(config, now - self.own_at) / (config.window.as_secs_f64() * 1e6);
         let target = said.max(own / servers.max(1) as f64);
@@ -138,19 +150,19 @@ mod tests {
 
     #[test]
     fn served_tokens_count_and_the_busy_share_only_after_its_overhead() {
-        let mut load = Load::default();
-        assert!((load.word(70_000.0, 100_000.0, 0.95) - 0.7).abs() < 1e-9);
+        let mut load = FleetLoad::default();
+        assert!((load.reported_utilization(70_000.0, 100_000.0, 0.95) - 0.7).abs() < 1e-9);
         for _ in 0..200 {
-            load.saw_batch(0.75);
+            load.record_batch(0.75);
         }
-        assert!((load.word(0.0, 0.0, 0.92) - 0.69).abs() < 0.01);
-        assert!(load.word(f64::NAN, 1.0, f64::NAN) <= 0.0);
+        assert!((load.reported_utilization(0.0, 0.0, 0.92) - 0.69).abs() < 0.01);
+        assert!(load.reported_utilization(f64::NAN, 1.0, f64::NAN) <= 0.0);
     }
 
     #[test]
     fn without_a_word_own_work_is_the_load() {
         let config = LoadConfig::default();
-        let mut load = Load::default();
+        let mut load = FleetLoad::default();
         for ms in 0..4_000 {
             // Half a millisecond of work each millisecond, for one server.
             load.sent(&config, 500.0, at(ms));
@@ -162,7 +174,7 @@ mod tests {
     #[test]
     fn a_refusal_is_a_high_load_until_averages_say_otherwise() {
         let config = LoadConfig::default();
-        let mut load = Load::default();
+        let mut load = FleetLoad::default();
         load.refresh(&config, [0.3].into_iter(), 1, at(0));
         load.saturated(&config);
         assert!(load.is_high() && load.rho() >= config.target);
@@ -175,9 +187,9 @@ mod tests {
     #[test]
     fn high_is_left_later_than_it_is_reached() {
         let config = LoadConfig::default();
-        let mut load = Load::default();
+        let mut load = FleetLoad::default();
         let mut now = 0;
-        let mut see = |load: &mut Load, rho: f64| {
+        let mut see = |load: &mut FleetLoad, rho: f64| {
             (0..100).for_each(|_| {
                 now += 100;
                 load.refresh(&config, [rho].into_iter(), 1, at(now));

@@ -18,14 +18,14 @@ const MAX_DOUBLINGS: u32 = 16;
 
 /// One server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reach {
+pub(crate) struct Readiness {
     failures: u32,
     not_before: Time,
     draining: bool,
     unconnected: bool,
 }
 
-impl Reach {
+impl Readiness {
     pub(crate) fn is_ready(&self, now: Time) -> bool {
         !self.draining && !self.unconnected && now >= self.not_before
     }
@@ -91,39 +91,39 @@ mod tests {
     #[test]
     fn failures_in_a_row_double_the_wait_and_success_ends_it() {
         let config = HealthConfig::default();
-        let mut reach = Reach::default();
-        reach.fail(&config, at(0));
-        assert!(!reach.is_ready(at(99)) && reach.is_ready(at(100)));
+        let mut readiness = Readiness::default();
+        readiness.fail(&config, at(0));
+        assert!(!readiness.is_ready(at(99)) && readiness.is_ready(at(100)));
         // The same death, seen by another chunk.
-        reach.fail(&config, at(1));
-        assert!(reach.is_ready(at(100)));
-        reach.fail(&config, at(100));
-        assert!(!reach.is_ready(at(299)) && reach.is_ready(at(300)));
-        reach.succeed();
-        reach.fail(&config, at(400));
-        assert!(reach.is_ready(at(500)));
+        readiness.fail(&config, at(1));
+        assert!(readiness.is_ready(at(100)));
+        readiness.fail(&config, at(100));
+        assert!(!readiness.is_ready(at(299)) && readiness.is_ready(at(300)));
+        readiness.succeed();
+        readiness.fail(&config, at(400));
+        assert!(readiness.is_ready(at(500)));
         for second in 1..100 {
-            reach.fail(&config, at(second * 100_000));
+            readiness.fail(&config, at(second * 100_000));
         }
-        assert!(reach.is_ready(at(99 * 100_000 + 10_000)));
+        assert!(readiness.is_ready(at(99 * 100_000 + 10_000)));
     }
 
     #[test]
     fn a_server_without_a_connection_is_not_ready_until_it_has_one() {
-        let mut reach = Reach::default();
-        reach.disconnected();
-        reach.succeed();
-        assert!(!reach.is_ready(at(1_000_000_000)));
-        reach.connected();
-        assert!(reach.is_ready(at(0)));
+        let mut readiness = Readiness::default();
+        readiness.disconnected();
+        readiness.succeed();
+        assert!(!readiness.is_ready(at(1_000_000_000)));
+        readiness.connected();
+        assert!(readiness.is_ready(at(0)));
     }
 
     #[test]
     fn a_draining_server_is_passed_over_until_it_says_otherwise() {
-        let mut reach = Reach::default();
-        reach.set_draining(true);
-        assert!(!reach.is_ready(at(1_000_000)));
-        reach.set_draining(false);
-        assert!(reach.is_ready(at(0)));
+        let mut readiness = Readiness::default();
+        readiness.set_draining(true);
+        assert!(!readiness.is_ready(at(1_000_000)));
+        readiness.set_draining(false);
+        assert!(readiness.is_ready(at(0)));
     }
 }
