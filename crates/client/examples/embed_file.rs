@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The output has one row of little-endian f32 for each line, NaN where a line failed. After a crash
-//! the same command goes on after the last whole row: pieces come in order, so what is written is
+//! the same command goes on after the last whole row: answers come in order, so what is written is
 //! what is done.
 
 use std::{io::Write as _, time::Duration};
@@ -36,16 +36,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .filter_map(|line| std::future::ready(line.ok()));
 
     let mut run =
-        client.bulk(texts).resume_at(done).patience(Duration::from_secs(3_600)).embed(|call| call.normalize(true));
-    while let Some(piece) = run.try_next().await? {
-        for vector in &piece.answer.vectors {
+        client.bulk(texts).resume_at(done).give_up_after(Duration::from_secs(3_600)).embed(|call| call.normalize(true));
+    while let Some(slice) = run.try_next().await? {
+        for vector in &slice.answer.vectors {
             match vector {
                 Some(vector) => vector.iter().try_for_each(|number| rows.write_all(&number.to_le_bytes()))?,
                 None => (0..row_bytes / 4).try_for_each(|_| rows.write_all(&f32::NAN.to_le_bytes()))?,
             }
         }
-        for error in &piece.answer.report.errors {
-            eprintln!("line {}: {} {}", piece.start + error.index as u64 + 1, error.reason, error.message);
+        for error in &slice.answer.report.errors {
+            eprintln!("line {}: {} {}", slice.start + error.index as u64 + 1, error.reason, error.message);
         }
         let progress = run.progress();
         eprint!("\r{} lines, {} slices under way ", progress.resume_at, progress.slices);

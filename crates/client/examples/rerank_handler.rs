@@ -3,7 +3,8 @@
 //! ```text
 //! cargo run -p sortie-client --example rerank_handler -- http://127.0.0.1:50051
 //! curl -s localhost:8080/rerank -H 'content-type: application/json' \
-//!   -d '{"query": "parse command line arguments", "hits": [{"id": 1, "text": "a parser of flags"}, {"id": 2, "text": "a clock"}]}'
+//!   -d '{"query": "parse command line arguments", "hits": [{"id": 1, "text": "a parser of flags"}, {"id": 2, "text":
+//!   "a clock"}]}'
 //! ```
 //!
 //! What to note:

@@ -24,21 +24,21 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{Client, Inner},
-    discovery, meters,
+    client::{Client, ClientState},
+    discovery, metrics,
     probe::probe,
 };
 
 /// The tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
-    tasks: Mutex<Tasks>,
+    tasks: Mutex<BackgroundTasks>,
     /// Counts servers that lost their last connection: names may lead elsewhere by now.
-    moved: watch::Sender<u64>,
+    disconnects: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Tasks {
+struct BackgroundTasks {
     running: Vec<JoinHandle<()>>,
     /// To the fleet's task. Unbounded, and yet short: the fleet has one probe a server under way.
     actions: Option<UnboundedSender<FleetAction>>,
@@ -58,14 +58,15 @@ impl Background {
         }
         let weak = Arc::downgrade(client.inner());
         let (sender, receiver) = unbounded_channel();
-        tasks.running.push(tokio::spawn(steward(weak.clone(), client.stop().clone(), receiver)));
+        tasks.running.push(tokio::spawn(run_fleet_actions(weak.clone(), client.stop().clone(), receiver)));
         for action in std::mem::take(&mut tasks.waiting) {
             // The receiver lives in the task that was just started.
             let _ = sender.send(action);
         }
         tasks.actions = Some(sender);
-        for discovery in &client.setup().discoveries {
-            let task = discovery::run(discovery.clone(), weak.clone(), client.stop().clone(), self.moved.subscribe());
+        for discovery in &client.config().discoveries {
+            let task =
+                discovery::run(discovery.clone(), weak.clone(), client.stop().clone(), self.disconnects.subscribe());
             tasks.running.push(tokio::spawn(task));
         }
         drop(tasks);
@@ -75,8 +76,8 @@ impl Background {
     }
 
     /// Notes that a server has lost its last connection, so that names are looked up again.
-    pub(crate) fn moved(&self) {
-        self.moved.send_modify(|count| *count += 1);
+    pub(crate) fn notify_disconnected(&self) {
+        self.disconnects.send_modify(|count| *count += 1);
     }
 
     /// Hands the fleet's actions to the task that carries them out.
@@ -93,7 +94,11 @@ impl Background {
 }
 
 /// Carries out the fleet's actions until the client is gone.
-async fn steward(client: Weak<Inner>, stop: CancellationToken, mut actions: UnboundedReceiver<FleetAction>) {
+async fn run_fleet_actions(
+    client: Weak<ClientState>,
+    stop: CancellationToken,
+    mut actions: UnboundedReceiver<FleetAction>,
+) {
     /// Longer than any wait; a sleep needs an end.
     const NEVER: Duration = Duration::from_secs(86_400 * 365);
     let mut probes: FuturesUnordered<BoxFuture<'static, FleetEvent>> = FuturesUnordered::new();
@@ -118,7 +123,7 @@ async fn steward(client: Weak<Inner>, stop: CancellationToken, mut actions: Unbo
                     let call = probe(&client, server, name, 0, within);
                     probes.push(Box::pin(async move {
                         let outcome = call.await;
-                        meters::probe(purpose, outcome.is_ok());
+                        metrics::probe(purpose, outcome.is_ok());
                         match outcome {
                             Ok(report) => FleetEvent::ProbeAnswered { probe: number, report },
                             Err(failure) => FleetEvent::ProbeFailed { probe: number, failure },

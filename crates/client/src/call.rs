@@ -17,9 +17,9 @@ use crate::{
     error::Error,
     input::{TextOptions, Truncation},
     job,
+    job::rpc::ShardedRpc,
     metadata::Lane,
-    pieces::{Outbox, Pieces},
-    scatter::Scatter,
+    stream::{AnswerSender, AnswerStream},
 };
 
 pub use sortie_dispatch::Join;
@@ -115,7 +115,7 @@ impl<R> Call<R> {
     }
 }
 
-impl<R: Scatter> Call<R> {
+impl<R: ShardedRpc> Call<R> {
     /// Sets how texts become tokens.
     pub fn options(mut self, options: TextOptions) -> Self {
         self.options.text = options;
@@ -181,7 +181,7 @@ impl<R: Scatter> Call<R> {
         self
     }
 
-    /// Starts the call and returns its answers as they come: a piece for each chunk, in the order in which chunks
+    /// Starts the call and returns its answers as they come: one for each chunk, in the order in which chunks
     /// finish.
     ///
     /// ```
@@ -190,21 +190,21 @@ impl<R: Scatter> Call<R> {
     /// # let server = sortie_testkit::TestServer::start().await?;
     /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
     /// use futures::TryStreamExt as _;
-    /// let mut pieces = client.embed(["one text", "another"]).stream();
-    /// while let Some(piece) = pieces.try_next().await? {
-    ///     for (place, vector) in piece.places.iter().zip(&piece.answer.vectors) {
-    ///         println!("{place}: {vector:?}");
+    /// let mut answers = client.embed(["one text", "another"]).stream();
+    /// while let Some(partial) = answers.try_next().await? {
+    ///     for (index, vector) in partial.indices.iter().zip(&partial.answer.vectors) {
+    ///         println!("{index}: {vector:?}");
     ///     }
     /// }
-    /// println!("{:?}", pieces.report().map(|report| report.hedges));
+    /// println!("{:?}", answers.report().map(|report| report.hedges));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn stream(self) -> Pieces<R::Output> {
+    pub fn stream(self) -> AnswerStream<R::Output> {
         let Self { client, rpc, options } = self;
-        let outbox = Outbox::default();
-        let job = job::stream(rpc, client, options, Outbox::clone(&outbox));
-        Pieces::new(Box::pin(job), outbox)
+        let sender = AnswerSender::default();
+        let job = job::stream(rpc, client, options, AnswerSender::clone(&sender));
+        AnswerStream::new(Box::pin(job), sender)
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use rustls::ClientConfig;
 use sortie_dispatch::{DispatchConfig, EndpointId, Fleet, FleetEvent, Time, subset::subset};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -17,13 +16,13 @@ use crate::{
     background::Background,
     builder::ClientBuilder,
     call::CallOptions,
-    contact::Contact,
     credentials::Credentials,
-    discovery::{Discovery, Found},
+    discovery::{Discovery, DiscoveryStats},
     error::{Error, ErrorKind},
-    greet::{Acquainted, Patience},
+    handshake::ConnectionCheck,
+    handshake::{ConnectTimeouts, KnownModels},
     metadata::{self, JobMetadata, Lane},
-    meters,
+    metrics,
     stats::Stats,
     trace_context::Propagator,
     transport::{Address, Server, Transport},
@@ -35,14 +34,14 @@ use crate::{
 /// goes takes the connections and everything that runs in the background with it.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    inner: Arc<ClientState>,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("endpoints", &self.endpoints())
-            .field("model", &self.inner.setup.defaults.model)
+            .field("model", &self.inner.config.defaults.model)
             .finish_non_exhaustive()
     }
 }
@@ -54,36 +53,36 @@ pub(crate) struct Defaults {
     pub(crate) deadline: Duration,
     pub(crate) lane: Lane,
     pub(crate) hedging: bool,
-    pub(crate) tenant: Option<metadata::Value>,
+    pub(crate) tenant: Option<metadata::AsciiValue>,
     pub(crate) credentials: Credentials,
     pub(crate) propagator: Option<Propagator>,
 }
 
 /// What a client is made of.
 #[derive(Debug)]
-pub(crate) struct Setup {
+pub(crate) struct ClientConfig {
     pub(crate) defaults: Defaults,
     pub(crate) transport: Transport,
     /// TLS of every connection whose address says `https`.
-    pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) patience: Patience,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) connect_timeouts: ConnectTimeouts,
     pub(crate) dispatch: DispatchConfig,
     pub(crate) discoveries: Vec<Discovery>,
-    /// This client among its likes.
-    pub(crate) peers: Option<Peers>,
+    /// Which part of a large fleet this client uses.
+    pub(crate) subset: Option<SubsetConfig>,
 }
 
-/// A client's name among its likes, and how many there are.
+/// A client's name among those that share a fleet, and how many there are.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers {
+pub(crate) struct SubsetConfig {
     pub(crate) name: String,
     pub(crate) clients: usize,
 }
 
-impl Setup {
+impl ClientConfig {
     /// The servers of a large fleet that this client uses; all of a small one.
     pub(crate) fn choose(&self, addresses: Vec<Address>) -> Vec<Address> {
-        let Some(Peers { name, clients }) = &self.peers else { return addresses };
+        let Some(SubsetConfig { name, clients }) = &self.subset else { return addresses };
         let names: Vec<&str> = addresses.iter().map(Address::as_str).collect();
         let chosen: HashSet<usize> = subset(name, *clients, &names).into_iter().collect();
         addresses.into_iter().enumerate().filter(|(place, _)| chosen.contains(place)).map(|(_, a)| a).collect()
@@ -91,21 +90,21 @@ impl Setup {
 }
 
 /// What clones share. Background tasks hold it weakly.
-pub(crate) struct Inner {
-    setup: Setup,
+pub(crate) struct ClientState {
+    config: ClientConfig,
     servers: RwLock<BTreeMap<EndpointId, Arc<Server>>>,
     /// Held for arithmetic only, never over an await.
     fleet: Mutex<Fleet>,
     /// The fleet's time is counted from here.
     origin: Instant,
-    acquainted: Acquainted,
-    contact: Arc<Contact>,
+    known_models: KnownModels,
+    connection_check: Arc<ConnectionCheck>,
     background: Background,
-    found: watch::Sender<Found>,
+    discovery_stats: watch::Sender<DiscoveryStats>,
     stop: CancellationToken,
 }
 
-impl Drop for Inner {
+impl Drop for ClientState {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -118,32 +117,32 @@ impl Client {
     }
 
     /// A client of these servers, and of those that its discoveries find.
-    pub(crate) fn new(setup: Setup, addresses: Vec<Address>) -> Result<Self, Error> {
-        let fleet = Mutex::new(Fleet::new(setup.dispatch.clone(), 0, rand::random()));
-        meters::describe();
-        let inner = Arc::new_cyclic(|weak| Inner {
-            setup,
+    pub(crate) fn new(config: ClientConfig, addresses: Vec<Address>) -> Result<Self, Error> {
+        let fleet = Mutex::new(Fleet::new(config.dispatch.clone(), 0, rand::random()));
+        metrics::describe();
+        let inner = Arc::new_cyclic(|weak| ClientState {
+            config,
             servers: RwLock::default(),
             fleet,
             origin: Instant::now(),
-            acquainted: Acquainted::default(),
-            contact: Arc::new(Contact::new(weak.clone())),
+            known_models: KnownModels::default(),
+            connection_check: Arc::new(ConnectionCheck::new(weak.clone())),
             background: Background::default(),
-            found: watch::Sender::new(Found::default()),
+            discovery_stats: watch::Sender::new(DiscoveryStats::default()),
             stop: CancellationToken::new(),
         });
         let client = Self { inner };
-        for address in client.setup().choose(addresses) {
+        for address in client.config().choose(addresses) {
             client.add(address)?;
         }
         Ok(client)
     }
 
-    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+    pub(crate) fn of(inner: Arc<ClientState>) -> Self {
         Self { inner }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<ClientState> {
         &self.inner
     }
 
@@ -189,15 +188,15 @@ impl Client {
 
     /// Another server joins.
     pub(crate) fn add(&self, address: Address) -> Result<EndpointId, Error> {
-        let Inner { setup, fleet, servers, contact, .. } = &*self.inner;
+        let ClientState { config, fleet, servers, connection_check, .. } = &*self.inner;
         let id = fleet.lock().add(self.now());
-        let contact: Arc<Contact> = Arc::clone(contact);
-        let server = Server::new(id, address, &setup.transport, Arc::clone(&setup.tls), contact);
+        let connection_check: Arc<ConnectionCheck> = Arc::clone(connection_check);
+        let server = Server::new(id, address, &config.transport, Arc::clone(&config.tls), connection_check);
         if server.is_err() {
             self.tell(FleetEvent::Removed(id));
         }
         servers.write().insert(id, Arc::new(server?));
-        // Not ready before it has a connection; and greeted, if the fleet is at work.
+        // Not ready before it has a connection; and probed, if the fleet is at work.
         self.tell(FleetEvent::Disconnected(id));
         Ok(id)
     }
@@ -220,24 +219,24 @@ impl Client {
         self.inner.background.start(self);
     }
 
-    pub(crate) fn setup(&self) -> &Setup {
-        &self.inner.setup
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.inner.config
     }
 
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.inner.stop
     }
 
-    pub(crate) fn found(&self) -> &watch::Sender<Found> {
-        &self.inner.found
+    pub(crate) fn discovery_stats(&self) -> &watch::Sender<DiscoveryStats> {
+        &self.inner.discovery_stats
     }
 
-    pub(crate) fn patience(&self) -> Patience {
-        self.inner.setup.patience
+    pub(crate) fn connect_timeouts(&self) -> ConnectTimeouts {
+        self.inner.config.connect_timeouts
     }
 
-    pub(crate) fn acquainted(&self) -> &Acquainted {
-        &self.inner.acquainted
+    pub(crate) fn known_models(&self) -> &KnownModels {
+        &self.inner.known_models
     }
 
     pub(crate) fn fleet(&self) -> &Mutex<Fleet> {
@@ -264,26 +263,26 @@ impl Client {
     }
 
     pub(crate) fn model_of<'a>(&'a self, options: &'a CallOptions) -> &'a str {
-        options.model.as_deref().unwrap_or(&self.inner.setup.defaults.model)
+        options.model.as_deref().unwrap_or(&self.inner.config.defaults.model)
     }
 
     /// The time a call may take, and when that is over.
     pub(crate) fn deadline(&self, options: &CallOptions) -> (Duration, Instant) {
         /// Longer than any call should take, and short enough to add to an instant.
         const FAR: Duration = Duration::from_secs(86_400 * 365);
-        let within = options.deadline.unwrap_or(self.inner.setup.defaults.deadline).min(FAR);
+        let within = options.deadline.unwrap_or(self.inner.config.defaults.deadline).min(FAR);
         (within, Instant::now() + within)
     }
 
     /// What every attempt of a call carries.
     pub(crate) async fn metadata(&self, options: &CallOptions) -> Result<JobMetadata, Error> {
         let plain = self.plain_metadata(options)?;
-        Ok(plain.authorized(self.inner.setup.defaults.credentials.current().await?))
+        Ok(plain.authorized(self.inner.config.defaults.credentials.current().await?))
     }
 
     /// The same without a token.
     pub(crate) fn plain_metadata(&self, options: &CallOptions) -> Result<JobMetadata, Error> {
-        let defaults = &self.inner.setup.defaults;
+        let defaults = &self.inner.config.defaults;
         let read =
             |field: &str, text: &Option<String>| text.as_deref().map(|text| metadata::value(field, text)).transpose();
         Ok(JobMetadata {

@@ -2,7 +2,7 @@
 
 use tonic::codec::CompressionEncoding;
 
-use crate::scatter::Stub;
+use crate::transport::Stub;
 
 /// How messages are compressed.
 ///

@@ -8,7 +8,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     error::{Error, ErrorKind},
-    metadata::{self, Value},
+    metadata::{self, AsciiValue},
 };
 
 /// How long a token read from a file is used before the file is read again. Kubernetes rotates a
@@ -17,22 +17,22 @@ pub const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(10);
 
 /// An error of a provider.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Provided = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
-type Provider = Arc<dyn Fn() -> Provided + Send + Sync>;
+type TokenFuture = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
+type TokenProvider = Arc<dyn Fn() -> TokenFuture + Send + Sync>;
 
 /// Where the bearer token comes from.
 #[derive(Clone)]
 pub(crate) enum Credentials {
     None,
-    Fixed(Value),
-    File(Arc<File>),
-    Provider(Provider),
+    Fixed(AsciiValue),
+    File(Arc<TokenFile>),
+    Provider(TokenProvider),
 }
 
 /// A file and what it last held.
-pub(crate) struct File {
+pub(crate) struct TokenFile {
     path: PathBuf,
-    read: Mutex<Option<(Instant, Value)>>,
+    read: Mutex<Option<(Instant, AsciiValue)>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -48,7 +48,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     pub(crate) fn file(path: PathBuf) -> Self {
-        Self::File(Arc::new(File { path, read: Mutex::default() }))
+        Self::File(Arc::new(TokenFile { path, read: Mutex::default() }))
     }
 
     pub(crate) fn provider<F, Fut, E>(provide: F) -> Self
@@ -64,7 +64,7 @@ impl Credentials {
     }
 
     /// The `authorization` of a call that starts now.
-    pub(crate) async fn current(&self) -> Result<Option<Value>, Error> {
+    pub(crate) async fn current(&self) -> Result<Option<AsciiValue>, Error> {
         match self {
             Self::None => Ok(None),
             Self::Fixed(value) => Ok(Some(value.clone())),
@@ -80,8 +80,8 @@ impl Credentials {
     }
 }
 
-impl File {
-    async fn current(&self) -> Result<Value, Error> {
+impl TokenFile {
+    async fn current(&self) -> Result<AsciiValue, Error> {
         let mut read = self.read.lock().await;
         let now = Instant::now();
         if let Some((at, value)) = &*read

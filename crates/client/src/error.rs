@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     metadata,
-    status::{kind_of, message_of, renumber},
+    status::{kind_of, message_of, to_job_indices},
 };
 
 /// What kind of failure an [`Error`] is.
@@ -101,10 +101,10 @@ pub struct FieldViolation {
 
 /// Why a call failed.
 #[derive(Clone)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     message: String,
     retryable: bool,
@@ -119,7 +119,7 @@ struct Inner {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(ErrorInner {
             kind,
             message: message.into(),
             retryable: matches!(kind, ErrorKind::Overloaded | ErrorKind::Unavailable),
@@ -189,13 +189,13 @@ impl Error {
         self
     }
 
-    /// The same with places in a chunk turned into places in the job: servers count `items[3]` from the
+    /// The same with indices in a chunk turned into indices in the job: servers count `items[3]` from the
     /// start of what they were sent.
-    pub(crate) fn renumbered(mut self, items: &str, places: &[usize]) -> Self {
-        self.0.message = renumber(&self.0.message, items, places);
+    pub(crate) fn with_job_indices(mut self, items: &str, indices: &[usize]) -> Self {
+        self.0.message = to_job_indices(&self.0.message, items, indices);
         for violation in &mut self.0.violations {
-            violation.field = renumber(&violation.field, items, places);
-            violation.description = renumber(&violation.description, items, places);
+            violation.field = to_job_indices(&violation.field, items, indices);
+            violation.description = to_job_indices(&violation.description, items, indices);
         }
         self
     }

@@ -10,8 +10,8 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     error::{Error, ErrorKind},
+    job::rpc::Malformed,
     metadata,
-    scatter::Malformed,
     status::is_transport_timeout,
 };
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     /// As tonic tells of a stream that was reset with ENHANCE_YOUR_CALM.
-    fn calm_down() -> Status {
+    fn enhance_your_calm() -> Status {
         let mut status = Status::new(Code::ResourceExhausted, "h2 protocol error");
         status.set_source(std::sync::Arc::new(std::io::Error::other("reset")));
         status
@@ -103,7 +103,7 @@ mod tests {
             (Status::new(Code::OutOfRange, ""), Failure::Fatal, ErrorKind::TooLarge),
             (Status::new(Code::Unauthenticated, ""), Failure::Fatal, ErrorKind::Unauthenticated),
             (Status::from_error("broken pipe".into()), Failure::Transport, ErrorKind::Unavailable),
-            (calm_down(), Failure::Transport, ErrorKind::Overloaded),
+            (enhance_your_calm(), Failure::Transport, ErrorKind::Overloaded),
         ];
         for (status, failure, kind) in table {
             let told = format!("{status:?}");

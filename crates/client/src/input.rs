@@ -19,7 +19,7 @@ pub enum Input {
 
 impl Input {
     /// Bytes of text and number of ready ids.
-    pub(crate) fn extent(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         match self {
             Self::Text(text) => (text.len(), 0),
             Self::Pair(first, second) => (first.len() + second.len(), 0),

@@ -47,44 +47,40 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
 
-mod ask;
-mod attempt;
 mod background;
+mod broadcast;
 mod builder;
 mod bulk;
 mod call;
 mod client;
 mod compression;
-mod contact;
 mod credentials;
 mod discovery;
-mod drive;
 mod error;
 mod failure;
-mod gather;
-mod greet;
+mod handshake;
 mod input;
 mod job;
 mod metadata;
-mod meters;
+mod metrics;
 mod model;
-mod pieces;
 mod probe;
 mod report;
 mod rpc;
-mod scatter;
-mod size;
 mod stats;
 mod status;
+mod stream;
 mod trace_context;
 mod transport;
 
 pub use builder::{
-    ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_GREETING,
-    DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT,
-    DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
+    ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE,
+    DEFAULT_DESCRIBE_TIMEOUT, DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT,
+    DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
 };
-pub use bulk::{BULK_DEADLINE, BULK_PATIENCE, Bulk, BulkPiece, BulkRun, MAX_SLICE_BYTES, Progress, SLICES_PER_SERVER};
+pub use bulk::{
+    BULK_DEADLINE, BULK_GIVE_UP_AFTER, Bulk, BulkRun, MAX_SLICE_BYTES, Progress, SLICES_PER_SERVER, SliceAnswer,
+};
 pub use call::{Call, CallFuture, CallOptions, Join, RevisionPolicy, Rpc};
 pub use client::Client;
 pub use compression::Compression;
@@ -92,10 +88,9 @@ pub use credentials::TOKEN_FILE_PERIOD;
 pub use discovery::{Discovery, LOOKUP_PERIOD, MIN_LOOKUP_GAP};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
-pub use metadata::{Lane, MAX_VALUE_BYTES, MAX_WAY_BACK, MIN_WAY_BACK, WAY_BACK_SHARE};
-pub use model::{Load, ModelInfo, ModelLimits, ModelState, Prompt, Task};
-pub use pieces::{Piece, Pieces};
-pub use report::{Batch, ChunkReport, ItemError, Report};
+pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
+pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
+pub use report::{BatchReport, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
     embed::{Embed, Embedded, Pooling, VectorFormat},
@@ -108,5 +103,6 @@ pub use rpc::{
 };
 pub use sortie_dispatch::{DispatchConfig, DispatchConfigError, DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};
+pub use stream::{AnswerStream, PartialAnswer};
 pub use trace_context::TraceContext;
 pub use transport::Tls;

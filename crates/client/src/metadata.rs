@@ -1,8 +1,8 @@
 //! Request metadata that every attempt carries, and what trailers say back.
 //!
-//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-model`, `sortie-tokens`, `sortie-lane`, `sortie-tenant`,
-//! `authorization`, `traceparent`, `grpc-timeout`. Read: `grpc-retry-pushback-ms`
-//! (gRFC A6) and `endpoint-load-metrics-bin` (ORCA, gRFC A51).
+//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-model`, `sortie-tokens`, `sortie-lane`,
+//! `sortie-tenant`, `authorization`, `traceparent`, `grpc-timeout`. Read: `grpc-retry-pushback-ms` (gRFC A6) and
+//! `endpoint-load-metrics-bin` (ORCA, gRFC A51).
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -31,26 +31,26 @@ fn lane(lane: Lane) -> &'static str {
     }
 }
 
-/// Least time kept of an attempt's for its answer's way back: a round trip within a data centre.
-pub const MIN_WAY_BACK: Duration = Duration::from_millis(1);
+/// Least time kept of an attempt's for the way of its answer: a round trip within a data centre.
+pub const MIN_DEADLINE_MARGIN: Duration = Duration::from_millis(1);
 
-/// Share of an attempt's time kept for its answer's way back, up to [`MAX_WAY_BACK`].
-pub const WAY_BACK_SHARE: f64 = 0.01;
+/// Share of an attempt's time kept for the way of its answer, up to [`MAX_DEADLINE_MARGIN`].
+pub const DEADLINE_MARGIN_SHARE: f64 = 0.01;
 
-/// Most time kept for an answer's way back: a round trip half around the earth.
-pub const MAX_WAY_BACK: Duration = Duration::from_millis(150);
+/// Most time kept for the way of an answer: a round trip half around the earth.
+pub const MAX_DEADLINE_MARGIN: Duration = Duration::from_millis(150);
 
-/// What is kept of `remaining` for the way back, so that a server's answer of the last moment, or its
+/// What is kept of `remaining` for the way of the answer, so that a server's answer of the last moment, or its
 /// own DEADLINE_EXCEEDED, still arrives in time. Never more than half.
-fn way_back(remaining: Duration) -> Duration {
-    remaining.mul_f64(WAY_BACK_SHARE).clamp(MIN_WAY_BACK, MAX_WAY_BACK).min(remaining / 2)
+fn deadline_margin(remaining: Duration) -> Duration {
+    remaining.mul_f64(DEADLINE_MARGIN_SHARE).clamp(MIN_DEADLINE_MARGIN, MAX_DEADLINE_MARGIN).min(remaining / 2)
 }
 
 /// A value that may be sent as metadata.
-pub(crate) type Value = MetadataValue<Ascii>;
+pub(crate) type AsciiValue = MetadataValue<Ascii>;
 
 /// Checks what a caller wants to send.
-pub(crate) fn value(field: &str, text: &str) -> Result<Value, Error> {
+pub(crate) fn value(field: &str, text: &str) -> Result<AsciiValue, Error> {
     if text.len() > MAX_VALUE_BYTES {
         let message = format!("{field} has {} bytes, at most {MAX_VALUE_BYTES} are taken", text.len());
         return Err(Error::invalid(field, "BAD_METADATA", message));
@@ -59,8 +59,8 @@ pub(crate) fn value(field: &str, text: &str) -> Result<Value, Error> {
 }
 
 /// The `authorization` of a bearer token, kept out of logs.
-pub(crate) fn bearer(token: &str) -> Result<Value, Error> {
-    let mut value: Value = format!("Bearer {token}")
+pub(crate) fn bearer(token: &str) -> Result<AsciiValue, Error> {
+    let mut value: AsciiValue = format!("Bearer {token}")
         .parse()
         .map_err(|_| Error::new(ErrorKind::Config, "bearer_token is not visible ASCII"))?;
     value.set_sensitive(true);
@@ -84,17 +84,17 @@ pub(crate) fn mark_rescue(map: &mut MetadataMap) {
 /// Metadata that is the same for every attempt of a job.
 #[derive(Clone, Debug)]
 pub(crate) struct JobMetadata {
-    pub(crate) job_id: Option<Value>,
+    pub(crate) job_id: Option<AsciiValue>,
     pub(crate) lane: Lane,
-    pub(crate) tenant: Option<Value>,
-    pub(crate) authorization: Option<Value>,
-    pub(crate) traceparent: Option<Value>,
+    pub(crate) tenant: Option<AsciiValue>,
+    pub(crate) authorization: Option<AsciiValue>,
+    pub(crate) traceparent: Option<AsciiValue>,
     pub(crate) propagator: Option<Propagator>,
 }
 
 impl JobMetadata {
     /// The same with a token.
-    pub(crate) fn authorized(mut self, authorization: Option<Value>) -> Self {
+    pub(crate) fn authorized(mut self, authorization: Option<AsciiValue>) -> Self {
         self.authorization = authorization;
         self
     }
@@ -106,10 +106,10 @@ impl JobMetadata {
         hasher.finish()
     }
 
-    /// A request of attempt number `attempt` that may take `remaining`, of which the way back is kept.
+    /// A request of attempt number `attempt` that may take `remaining`, of which the deadline margin is kept.
     pub(crate) fn request<T>(&self, message: T, attempt: u32, remaining: Duration) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.set_timeout(remaining.saturating_sub(way_back(remaining)));
+        request.set_timeout(remaining.saturating_sub(deadline_margin(remaining)));
         let map = request.metadata_mut();
         if let Some(id) = &self.job_id {
             map.insert(keys::JOB_ID, id.clone());
@@ -135,9 +135,9 @@ impl JobMetadata {
         let context = self.propagator.as_ref().and_then(|Propagator(extract)| extract(&tracing::Span::current()));
         let Some(context) = context else { return };
         // A context that is no header value is none; the call does not fail for it.
-        if let Ok(parent) = context.traceparent.parse::<Value>() {
+        if let Ok(parent) = context.traceparent.parse::<AsciiValue>() {
             map.insert("traceparent", parent);
-            if let Some(state) = context.tracestate.and_then(|state| state.parse::<Value>().ok()) {
+            if let Some(state) = context.tracestate.and_then(|state| state.parse::<AsciiValue>().ok()) {
                 map.insert("tracestate", state);
             }
         }

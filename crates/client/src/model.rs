@@ -113,7 +113,7 @@ pub struct ModelInfo {
 /// The load of one model's device as a server reports it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Load {
+pub struct ModelLoad {
     /// Name of the server process.
     pub replica: String,
     /// Reports of another epoch say nothing of this one.
@@ -201,7 +201,7 @@ impl From<v1::ModelInfo> for ModelInfo {
     }
 }
 
-impl Load {
+impl ModelLoad {
     pub(crate) fn from_wire(wire: v1::LoadReport, replica: String) -> Self {
         let state = wire.state().into();
         Self {

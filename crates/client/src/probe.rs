@@ -17,7 +17,7 @@ pub(crate) fn probe(
     tokens: u64,
     within: Duration,
 ) -> impl Future<Output = Result<LoadReport, Failure>> + Send + use<> {
-    let credentials = client.setup().defaults.credentials.clone();
+    let credentials = client.config().defaults.credentials.clone();
     let plain = client.plain_metadata(&CallOptions::default());
     async move {
         let asked = async {

@@ -17,7 +17,7 @@ pub struct ItemError {
 /// A batch that held items of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Batch {
+pub struct BatchReport {
     /// Time on the device.
     pub duration: Duration,
     /// Tokens in it, other callers' included.
@@ -55,7 +55,7 @@ pub struct ChunkReport {
     /// Time from the attempt's sending to the answer's arrival here.
     pub rtt: Duration,
     /// The batches that held its items.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchReport>,
 }
 
 /// What happened to a job.

@@ -1,4 +1,4 @@
-//! Reads a gRPC status: its kind, its words, and the places it names.
+//! Reads a gRPC status: its kind, its words, and the items it names.
 
 use std::error::Error as StdError;
 
@@ -6,8 +6,8 @@ use tonic::{Code, Status};
 
 use crate::error::ErrorKind;
 
-/// The text with places in a chunk turned into places in the job: `items[3]` into `items[places[3]]`.
-pub(crate) fn renumber(text: &str, items: &str, places: &[usize]) -> String {
+/// The text with indices in a chunk turned into indices in the job: `items[3]` into `items[indices[3]]`.
+pub(crate) fn to_job_indices(text: &str, items: &str, indices: &[usize]) -> String {
     let open = format!("{items}[");
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -16,8 +16,8 @@ pub(crate) fn renumber(text: &str, items: &str, places: &[usize]) -> String {
         out.push_str(before);
         let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
         let (number, tail) = after.split_at(digits);
-        match number.parse::<usize>().ok().and_then(|index| places.get(index)) {
-            Some(place) => out.push_str(&place.to_string()),
+        match number.parse::<usize>().ok().and_then(|index| indices.get(index)) {
+            Some(index) => out.push_str(&index.to_string()),
             None => out.push_str(number),
         }
         rest = tail;
@@ -70,13 +70,13 @@ mod tests {
 
     #[test]
     fn indices_in_a_chunk_become_indices_in_the_job() {
-        let places = [7, 11, 13];
+        let indices = [7, 11, 13];
         assert_eq!(
-            renumber("documents[2].tokens and documents[0]", "documents", &places),
+            to_job_indices("documents[2].tokens and documents[0]", "documents", &indices),
             "documents[13].tokens and documents[7]"
         );
         assert_eq!(
-            renumber("documents[9] inputs[1] documents[", "documents", &places),
+            to_job_indices("documents[9] inputs[1] documents[", "documents", &indices),
             "documents[9] inputs[1] documents["
         );
     }

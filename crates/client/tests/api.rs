@@ -3,12 +3,12 @@
 use std::{error::Error as StdError, fmt::Debug, hash::Hash};
 
 use sortie_client::{
-    Activation, Aggregation, Batch, Bulk, BulkPiece, BulkRun, Call, CallFuture, ChunkReport, Classified, Client,
-    ClientBuilder, Compression, Discovery, DispatchConfig, DispatchConfigError, DispatchCounters, Embed, Embedded,
-    EndpointStats, Error, ErrorKind, FieldViolation, Input, ItemError, Join, Lane, Load, ModelInfo, ModelLimits,
-    ModelState, ModelStats, PerEndpoint, Piece, Pieces, Pooling, Progress, Prompt, Ranked, Report, Rerank, Reranked,
-    RevisionPolicy, Scoring, Similarities, Span, SparseEmbedded, SparseVector, Stats, Tagged, TaggedText, Task,
-    TextOptions, Tls, Token, TokenIds, Tokenized, TraceContext, Truncation, VectorFormat,
+    Activation, Aggregation, AnswerStream, BatchReport, Bulk, BulkRun, Call, CallFuture, ChunkReport, Classified,
+    Client, ClientBuilder, Compression, Discovery, DispatchConfig, DispatchConfigError, DispatchCounters, Embed,
+    Embedded, EndpointStats, Error, ErrorKind, FieldViolation, Input, ItemError, Join, Lane, ModelInfo, ModelLimits,
+    ModelLoad, ModelState, ModelStats, PartialAnswer, PerEndpoint, Pooling, Progress, Prompt, Ranked, Report, Rerank,
+    Reranked, RevisionPolicy, Scoring, Similarities, SliceAnswer, Span, SparseEmbedded, SparseVector, Stats, Tagged,
+    TaggedText, Task, TextOptions, Tls, Token, TokenIds, Tokenized, TraceContext, Truncation, VectorFormat,
 };
 
 /// May move between threads and show itself.
@@ -30,7 +30,7 @@ fn what_is_kept_in_programs_is_shared() {
     shared::<Discovery>();
     shared::<Tls>();
     shared::<Call<Rerank>>();
-    shared::<PerEndpoint<Load>>();
+    shared::<PerEndpoint<ModelLoad>>();
     shared::<DispatchConfig>();
     shared::<Error>();
 }
@@ -51,12 +51,12 @@ fn answers_are_values() {
     value::<Token>();
     value::<Report>();
     value::<ChunkReport>();
-    value::<Batch>();
+    value::<BatchReport>();
     value::<ItemError>();
-    value::<Piece<Embedded>>();
-    value::<BulkPiece<Embedded>>();
+    value::<PartialAnswer<Embedded>>();
+    value::<SliceAnswer<Embedded>>();
     value::<Progress>();
-    value::<Load>();
+    value::<ModelLoad>();
     value::<ModelInfo>();
     value::<ModelLimits>();
     value::<Prompt>();
@@ -91,7 +91,7 @@ fn choices_are_keys() {
 #[test]
 fn work_under_way_may_move() {
     fn future<T: Send>() {}
-    sent::<Pieces<Embedded>>();
+    sent::<AnswerStream<Embedded>>();
     sent::<Bulk<futures::stream::Empty<String>>>();
     sent::<BulkRun<Embed>>();
     future::<CallFuture<Reranked>>();

@@ -12,7 +12,7 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the first job of a model waits until servers have described the model and their load: enough for a
 /// connection and a round trip within a region, and little compared with the first batch of a cold server.
-pub const DEFAULT_GREETING: Duration = Duration::from_millis(100);
+pub const DEFAULT_DESCRIBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// HTTP/2 connections to each server: two halve what a large answer holds up, and cost little.
 pub const DEFAULT_CONNECTIONS_PER_ENDPOINT: usize = 2;

@@ -10,16 +10,16 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use sortie_dispatch::DispatchConfig;
 
 pub use self::defaults::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_GREETING,
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE, DEFAULT_DESCRIBE_TIMEOUT,
     DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT,
     DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
 };
 use crate::{
-    client::{Client, Defaults, Peers, Setup},
+    client::{Client, ClientConfig, Defaults, SubsetConfig},
     credentials::Credentials,
     discovery::Discovery,
     error::{Error, ErrorKind},
-    greet::Patience,
+    handshake::ConnectTimeouts,
     metadata::{self, Lane},
     trace_context::{Propagator, TraceContext},
     transport::{Address, Transport, redact},
@@ -48,18 +48,18 @@ pub struct ClientBuilder {
     lane: Lane,
     hedging: bool,
     tenant: Option<String>,
-    token: Token,
+    token: TokenSource,
     propagator: Option<Propagator>,
     discoveries: Vec<Discovery>,
-    peers: Option<Peers>,
-    greeting: Duration,
+    subset: Option<SubsetConfig>,
+    describe_timeout: Duration,
     transport: Transport,
     dispatch: DispatchConfig,
 }
 
 /// A bearer token as it was given: checked when the client is built.
 #[derive(Clone)]
-enum Token {
+enum TokenSource {
     Text(String),
     Source(Credentials),
 }
@@ -86,11 +86,11 @@ impl Default for ClientBuilder {
             lane: Lane::default(),
             hedging: true,
             tenant: None,
-            token: Token::Source(Credentials::None),
+            token: TokenSource::Source(Credentials::None),
             propagator: None,
             discoveries: Vec::new(),
-            peers: None,
-            greeting: DEFAULT_GREETING,
+            subset: None,
+            describe_timeout: DEFAULT_DESCRIBE_TIMEOUT,
             transport: Transport {
                 tls: None,
                 connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -166,10 +166,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long the first job of a model waits for the servers' limits and costs ([`DEFAULT_GREETING`]).
+    /// Sets how long the first job of a model waits for the servers' limits and costs ([`DEFAULT_DESCRIBE_TIMEOUT`]).
     /// [`ClientBuilder::connect`] waits this long in addition to the time that a connection may take.
-    pub fn greeting(mut self, within: Duration) -> Self {
-        self.greeting = within;
+    pub fn describe_timeout(mut self, within: Duration) -> Self {
+        self.describe_timeout = within;
         self
     }
 
@@ -224,8 +224,8 @@ impl ClientBuilder {
             discovery.check(tls)?;
         }
         let credentials = match self.token {
-            Token::Text(token) => Credentials::Fixed(metadata::bearer(&token)?),
-            Token::Source(credentials) => credentials,
+            TokenSource::Text(token) => Credentials::Fixed(metadata::bearer(&token)?),
+            TokenSource::Source(credentials) => credentials,
         };
         let defaults = Defaults {
             model: self.model,
@@ -236,16 +236,19 @@ impl ClientBuilder {
             credentials,
             propagator: self.propagator,
         };
-        let setup = Setup {
+        let config = ClientConfig {
             defaults,
             tls: Arc::new(self.transport.tls.clone().unwrap_or_default().config()?),
-            patience: Patience { connect: self.transport.connect_timeout, greeting: self.greeting },
+            connect_timeouts: ConnectTimeouts {
+                connect: self.transport.connect_timeout,
+                describe: self.describe_timeout,
+            },
             transport: self.transport,
             dispatch,
             discoveries: self.discoveries,
-            peers: self.peers,
+            subset: self.subset,
         };
-        Client::new(setup, addresses)
+        Client::new(config, addresses)
     }
 
     /// Makes the client and asks every server for its model and load, so that the first job is
@@ -256,7 +259,7 @@ impl ClientBuilder {
     /// As [`ClientBuilder::build`]; and the last refusal, where no server answers.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.build()?;
-        client.greet().await?;
+        client.describe_servers().await?;
         Ok(client)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::PathBuf};
 
-use super::{ClientBuilder, Token};
+use super::{ClientBuilder, TokenSource};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::{credentials::Credentials, transport::Tls};
@@ -14,7 +14,7 @@ impl ClientBuilder {
     ///
     /// The token travels in the clear where the address says `http`.
     pub fn bearer_token(mut self, token: impl Into<String>) -> Self {
-        self.token = Token::Text(token.into());
+        self.token = TokenSource::Text(token.into());
         self
     }
 
@@ -31,7 +31,7 @@ impl ClientBuilder {
     /// # }
     /// ```
     pub fn bearer_token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.token = Token::Source(Credentials::file(path.into()));
+        self.token = TokenSource::Source(Credentials::file(path.into()));
         self
     }
 
@@ -58,7 +58,7 @@ impl ClientBuilder {
         Fut: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.token = Token::Source(Credentials::provider(provide));
+        self.token = TokenSource::Source(Credentials::provider(provide));
         self
     }
 

@@ -1,7 +1,7 @@
 //! Which servers a client has.
 
 use super::ClientBuilder;
-use crate::{client::Peers, discovery::Discovery};
+use crate::{client::SubsetConfig, discovery::Discovery};
 
 impl ClientBuilder {
     /// Adds a server: `http://host:port`, `https://host:port`, or `host:port`, which is `https`
@@ -39,7 +39,7 @@ impl ClientBuilder {
     /// ```
     /// # fn main() -> Result<(), sortie_client::Error> {
     /// let fleet = (0..1_000).map(|i| format!("http://10.0.{}.{}:50051", i / 250, i % 250));
-    /// let client = sortie_client::Client::builder().endpoints(fleet).peers("search-api-7", 50).build()?;
+    /// let client = sortie_client::Client::builder().endpoints(fleet).subset("search-api-7", 50).build()?;
     /// assert_eq!(client.endpoints().len(), 120);
     /// # Ok(())
     /// # }
@@ -48,8 +48,8 @@ impl ClientBuilder {
     /// # Notes
     ///
     /// The name of the pod is a good name. The number of clients may be a rough one.
-    pub fn peers(mut self, name: impl Into<String>, clients: usize) -> Self {
-        self.peers = Some(Peers { name: name.into(), clients });
+    pub fn subset(mut self, name: impl Into<String>, clients: usize) -> Self {
+        self.subset = Some(SubsetConfig { name: name.into(), clients });
         self
     }
 }

@@ -19,7 +19,7 @@ use std::{fmt, time::Duration};
 
 use futures::Stream;
 
-pub use run::{BulkPiece, BulkRun, Progress};
+pub use run::{BulkRun, Progress, SliceAnswer};
 
 use crate::{
     call::Call,
@@ -34,7 +34,7 @@ pub const BULK_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How long no slice at all may succeed before a run ends with an error: a fleet that restarts is
 /// back sooner.
-pub const BULK_PATIENCE: Duration = Duration::from_secs(600);
+pub const BULK_GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Slices under way for each server: one on the device and one behind it.
 pub const SLICES_PER_SERVER: usize = 2;
@@ -45,11 +45,11 @@ pub const MAX_SLICE_BYTES: usize = 4 << 20;
 
 /// What a run is made of, beside its inputs and its call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct BulkSettings {
     resume_at: u64,
     ordered: bool,
     deadline: Duration,
-    patience: Duration,
+    give_up_after: Duration,
     slices: Option<usize>,
     slice_tokens: Option<u64>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Settings {
 pub struct Bulk<S> {
     client: Client,
     inputs: S,
-    settings: Settings,
+    settings: BulkSettings,
 }
 
 impl<S> fmt::Debug for Bulk<S> {
@@ -80,8 +80,8 @@ impl Client {
     /// use futures::{TryStreamExt as _, stream};
     /// let texts = stream::iter((0..2_000).map(|i| format!("text {i}")));
     /// let mut run = client.bulk(texts).embed(|call| call.normalize(true));
-    /// while let Some(piece) = run.try_next().await? {
-    ///     println!("{} vectors from {}", piece.answer.vectors.len(), piece.start);
+    /// while let Some(slice) = run.try_next().await? {
+    ///     println!("{} vectors from {}", slice.answer.vectors.len(), slice.start);
     ///     // All before this is done: where to go on after a crash.
     ///     println!("resume at {}", run.progress().resume_at);
     /// }
@@ -93,11 +93,11 @@ impl Client {
         S: Stream + Send + 'static,
         S::Item: Into<Input>,
     {
-        let settings = Settings {
+        let settings = BulkSettings {
             resume_at: 0,
             ordered: true,
             deadline: BULK_DEADLINE,
-            patience: BULK_PATIENCE,
+            give_up_after: BULK_GIVE_UP_AFTER,
             slices: None,
             slice_tokens: None,
         };
@@ -112,7 +112,7 @@ impl<S> Bulk<S> {
         self
     }
 
-    /// Gives pieces as they finish, rather than in input order. Faster where servers differ: nothing
+    /// Gives answers as they come, rather than in input order. Faster where servers differ: nothing
     /// waits for the slowest.
     pub fn unordered(mut self) -> Self {
         self.settings.ordered = false;
@@ -125,9 +125,9 @@ impl<S> Bulk<S> {
         self
     }
 
-    /// Goes on trying for so long without any success ([`BULK_PATIENCE`]).
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.settings.patience = patience;
+    /// Goes on trying for so long without any success ([`BULK_GIVE_UP_AFTER`]).
+    pub fn give_up_after(mut self, give_up_after: Duration) -> Self {
+        self.settings.give_up_after = give_up_after;
         self
     }
 
@@ -193,7 +193,7 @@ where
         self.run(move |client, inputs| configure(client.rerank(&query, inputs)))
     }
 
-    fn run<R: crate::scatter::Scatter>(
+    fn run<R: crate::job::rpc::ShardedRpc>(
         self,
         make: impl Fn(&Client, &[Input]) -> Call<R> + Send + Sync + 'static,
     ) -> BulkRun<R> {

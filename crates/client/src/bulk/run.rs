@@ -1,4 +1,4 @@
-//! A run of bulk work as a stream: reads inputs, keeps slices under way, gives pieces.
+//! A run of bulk work as a stream: reads inputs, keeps slices under way, gives their answers.
 
 use std::{
     collections::BTreeMap,
@@ -18,25 +18,25 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Settings,
-    slice::{self, Answered, Filling, Make, Shared, Size},
+    BulkSettings,
+    slice::{self, AnsweredSlice, MakeCall, RunState, SliceBuilder, SliceSize},
     window::Window,
 };
-use crate::{client::Client, error::Error, input::Input, scatter::Scatter};
+use crate::{client::Client, error::Error, input::Input, job::rpc::ShardedRpc};
 
 /// How often the fleet is asked again what it takes: servers come and go.
 const SIZE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Answered pieces that wait for an earlier one, for each slice that may be under way.
+/// Answers that wait for an earlier one, for each slice that may be under way.
 const HELD_PER_SLICE: usize = 2;
 
 /// The answer to consecutive inputs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct BulkPiece<T> {
+pub struct SliceAnswer<T> {
     /// Place of its first input in the whole input, from 0.
     pub start: u64,
-    /// The answer; its lists are in input order, its report is of this piece alone.
+    /// The answer; its lists are in input order, its report is of this slice alone.
     pub answer: T,
 }
 
@@ -46,7 +46,7 @@ pub struct BulkPiece<T> {
 pub struct Progress {
     /// Inputs that were read, those read past included.
     pub read: u64,
-    /// Inputs whose piece was given.
+    /// Inputs whose answer was given.
     pub given: u64,
     /// Every input before this one was given: where a run that goes on after this one starts.
     pub resume_at: u64,
@@ -54,29 +54,29 @@ pub struct Progress {
     pub slices: usize,
     /// Slices that may be under way as the fleet stands.
     pub window: usize,
-    /// Pieces that wait for an earlier one.
+    /// Answers that wait for an earlier one.
     pub held: usize,
     /// Times that a slice was sent again as a whole.
     pub again: u64,
 }
 
-type Underway<T> = FuturesUnordered<BoxFuture<'static, Answered<T>>>;
+type Underway<T> = FuturesUnordered<BoxFuture<'static, AnsweredSlice<T>>>;
 
-/// A run of bulk work: a stream of [`BulkPiece`]s.
+/// A run of bulk work: a stream of [`SliceAnswer`]s.
 ///
 /// An error ends it; what was given is good, and [`Progress::resume_at`] says where to go on.
 /// Dropping it cancels what is under way.
 #[must_use = "a run does nothing until it is polled"]
-pub struct BulkRun<R: Scatter> {
+pub struct BulkRun<R: ShardedRpc> {
     client: Client,
     inputs: Option<BoxStream<'static, Input>>,
-    make: Arc<Make<R>>,
+    make: Arc<MakeCall<R>>,
     model: String,
     named: Option<String>,
-    settings: Settings,
-    sizing: Option<BoxFuture<'static, Size>>,
-    size: Option<(Size, Instant)>,
-    filling: Filling,
+    settings: BulkSettings,
+    sizing: Option<BoxFuture<'static, SliceSize>>,
+    size: Option<(SliceSize, Instant)>,
+    builder: SliceBuilder,
     /// An input that did not fit the slice before it.
     left_over: Option<Input>,
     read: u64,
@@ -87,21 +87,26 @@ pub struct BulkRun<R: Scatter> {
     held: BTreeMap<u64, (u64, R::Output)>,
     /// Given out of order, from each start to its end.
     islands: BTreeMap<u64, u64>,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<RunState>>,
 }
 
-impl<R: Scatter> fmt::Debug for BulkRun<R> {
+impl<R: ShardedRpc> fmt::Debug for BulkRun<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkRun").field("rpc", &R::NAME).field("progress", &self.progress()).finish_non_exhaustive()
     }
 }
 
-impl<R: Scatter> BulkRun<R> {
-    pub(super) fn new(client: Client, inputs: BoxStream<'static, Input>, make: Make<R>, settings: Settings) -> Self {
+impl<R: ShardedRpc> BulkRun<R> {
+    pub(super) fn new(
+        client: Client,
+        inputs: BoxStream<'static, Input>,
+        make: MakeCall<R>,
+        settings: BulkSettings,
+    ) -> Self {
         let template = make(&client, &[]);
         let named = template.options.model.clone();
         let model = client.model_of(&template.options).to_owned();
-        let shared = Shared { window: Window::new(1), success: Instant::now() };
+        let shared = RunState { window: Window::new(1), success: Instant::now() };
         Self {
             client,
             inputs: Some(inputs),
@@ -111,7 +116,7 @@ impl<R: Scatter> BulkRun<R> {
             settings,
             sizing: None,
             size: None,
-            filling: Filling::from(settings.resume_at),
+            builder: SliceBuilder::from(settings.resume_at),
             left_over: None,
             read: 0,
             given: 0,
@@ -138,8 +143,8 @@ impl<R: Scatter> BulkRun<R> {
         }
     }
 
-    /// The size of slices, once the fleet has told; asked again from time to time.
-    fn sized(&mut self, cx: &mut Context<'_>) -> Option<Size> {
+    /// The size of slices, once the fleet has answered; asked again from time to time.
+    fn sized(&mut self, cx: &mut Context<'_>) -> Option<SliceSize> {
         let stale = self.size.is_none_or(|(_, at)| at.elapsed() >= SIZE_PERIOD);
         if stale && self.sizing.is_none() {
             self.sizing = Some(Box::pin(slice::size(self.client.clone(), self.named.clone(), self.settings)));
@@ -151,7 +156,7 @@ impl<R: Scatter> BulkRun<R> {
             let mut shared = self.shared.lock();
             match self.size {
                 Some(_) => shared.window.set_most(size.window),
-                None => *shared = Shared { window: Window::new(size.window), success: Instant::now() },
+                None => *shared = RunState { window: Window::new(size.window), success: Instant::now() },
             }
             self.size = Some((size, Instant::now()));
         }
@@ -165,7 +170,7 @@ impl<R: Scatter> BulkRun<R> {
     }
 
     /// Reads inputs and sends slices for as long as there is room.
-    fn fill(&mut self, cx: &mut Context<'_>, size: Size) {
+    fn fill(&mut self, cx: &mut Context<'_>, size: SliceSize) {
         while self.room() {
             let next = match self.left_over.take() {
                 Some(input) => Poll::Ready(Some(input)),
@@ -173,7 +178,7 @@ impl<R: Scatter> BulkRun<R> {
             };
             match next {
                 Poll::Ready(Some(input)) => {
-                    self.left_over = self.filling.push::<R>(&self.client, &self.model, size, input);
+                    self.left_over = self.builder.push::<R>(&self.client, &self.model, size, input);
                     if self.left_over.is_some() {
                         self.send();
                     }
@@ -213,18 +218,18 @@ impl<R: Scatter> BulkRun<R> {
     }
 
     fn send(&mut self) {
-        if self.filling.inputs.is_empty() {
+        if self.builder.inputs.is_empty() {
             return;
         }
-        let next = self.filling.start + self.filling.inputs.len() as u64;
-        let slice = std::mem::replace(&mut self.filling, Filling::from(next));
+        let next = self.builder.start + self.builder.inputs.len() as u64;
+        let slice = std::mem::replace(&mut self.builder, SliceBuilder::from(next));
         let (client, make) = (self.client.clone(), Arc::clone(&self.make));
-        let answer = slice::answer(client, make, slice, Arc::clone(&self.shared), self.settings.patience);
+        let answer = slice::answer(client, make, slice, Arc::clone(&self.shared), self.settings.give_up_after);
         self.underway.push(Box::pin(answer));
     }
 
-    /// A piece that may be given now.
-    fn take(&mut self) -> Option<BulkPiece<R::Output>> {
+    /// An answer that may be given now.
+    fn take(&mut self) -> Option<SliceAnswer<R::Output>> {
         let entry = self.held.first_entry()?;
         if self.settings.ordered && *entry.key() != self.resume_at {
             return None;
@@ -235,23 +240,23 @@ impl<R: Scatter> BulkRun<R> {
         while let Some(end) = self.islands.remove(&self.resume_at) {
             self.resume_at = end;
         }
-        Some(BulkPiece { start, answer })
+        Some(SliceAnswer { start, answer })
     }
 }
 
-impl<R: Scatter> Stream for BulkRun<R> {
-    type Item = Result<BulkPiece<R::Output>, Error>;
+impl<R: ShardedRpc> Stream for BulkRun<R> {
+    type Item = Result<SliceAnswer<R::Output>, Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let Some(size) = this.sized(cx) else { return Poll::Pending };
         loop {
             this.fill(cx, size);
-            if let Some(piece) = this.take() {
-                return Poll::Ready(Some(Ok(piece)));
+            if let Some(slice) = this.take() {
+                return Poll::Ready(Some(Ok(slice)));
             }
             match this.underway.poll_next_unpin(cx) {
-                Poll::Ready(Some(Answered { start, items, outcome, again })) => {
+                Poll::Ready(Some(AnsweredSlice { start, items, outcome, again })) => {
                     this.again += again;
                     match outcome {
                         Ok(answer) => {
@@ -261,7 +266,7 @@ impl<R: Scatter> Stream for BulkRun<R> {
                             // Nothing more is read, and the rest is cancelled.
                             this.inputs = None;
                             this.left_over = None;
-                            this.filling = Filling::from(this.resume_at);
+                            this.builder = SliceBuilder::from(this.resume_at);
                             this.underway.clear();
                             this.held.clear();
                             return Poll::Ready(Some(Err(error)));

@@ -5,18 +5,18 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{MAX_SLICE_BYTES, SLICES_PER_SERVER, Settings, window::Window};
+use super::{BulkSettings, MAX_SLICE_BYTES, SLICES_PER_SERVER, window::Window};
 use crate::{
     call::Call,
     client::Client,
     error::{Error, ErrorKind},
     input::Input,
     job,
-    scatter::{Resource, Scatter},
+    job::rpc::{Resource, ShardedRpc},
 };
 
 /// Makes the call for a slice.
-pub(super) type Make<R> = Box<dyn Fn(&Client, &[Input]) -> Call<R> + Send + Sync>;
+pub(super) type MakeCall<R> = Box<dyn Fn(&Client, &[Input]) -> Call<R> + Send + Sync>;
 
 /// Tokens of a slice where no server says what a batch holds: twice a server's default on processors and an eighth of
 /// the one on GPUs, so that a slice keeps a processor busy and is no long wait on it.
@@ -36,28 +36,28 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// How large slices are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(super) struct SliceSize {
     pub(super) tokens: u64,
     pub(super) items: usize,
     /// Slices that keep the fleet busy.
     pub(super) window: usize,
 }
 
-impl Default for Size {
+impl Default for SliceSize {
     fn default() -> Self {
         Self { tokens: ASSUMED_BATCH_TOKENS, items: ASSUMED_MAX_ITEMS, window: SLICES_PER_SERVER }
     }
 }
 
 /// Asks the fleet what it takes.
-pub(super) async fn size(client: Client, model: Option<String>, settings: Settings) -> Size {
+pub(super) async fn size(client: Client, model: Option<String>, settings: BulkSettings) -> SliceSize {
     let mut probe = client.probe();
     if let Some(model) = model {
         probe = probe.model(model);
     }
-    let answers = probe.deadline(client.patience().connecting()).await.unwrap_or_default();
+    let answers = probe.deadline(client.connect_timeouts().worst_case()).await.unwrap_or_default();
     let loads: Vec<_> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
-    let mut size = Size::default();
+    let mut size = SliceSize::default();
     // A slice fits the smallest server: it may go to any.
     if let Some(tokens) = loads.iter().map(|load| load.limits.max_batch_tokens).filter(|&tokens| tokens > 0).min() {
         size.tokens = tokens;
@@ -72,22 +72,28 @@ pub(super) async fn size(client: Client, model: Option<String>, settings: Settin
 
 /// A slice that is being filled.
 #[derive(Debug, Default)]
-pub(super) struct Filling {
+pub(super) struct SliceBuilder {
     pub(super) start: u64,
     pub(super) inputs: Vec<Input>,
     bytes: usize,
     tokens: u64,
 }
 
-impl Filling {
+impl SliceBuilder {
     /// An empty slice from `start` on.
     pub(super) fn from(start: u64) -> Self {
         Self { start, ..Self::default() }
     }
 
     /// Adds an input. Gives the input back where the slice is full without it.
-    pub(super) fn push<R: Scatter>(&mut self, client: &Client, model: &str, size: Size, input: Input) -> Option<Input> {
-        let (bytes, ids) = input.extent();
+    pub(super) fn push<R: ShardedRpc>(
+        &mut self,
+        client: &Client,
+        model: &str,
+        size: SliceSize,
+        input: Input,
+    ) -> Option<Input> {
+        let (bytes, ids) = input.size();
         let tokens = {
             let mut fleet = client.fleet().lock();
             let number = fleet.model(model, R::RESOURCE);
@@ -109,7 +115,7 @@ impl Filling {
 }
 
 /// A slice's answer.
-pub(super) struct Answered<T> {
+pub(super) struct AnsweredSlice<T> {
     pub(super) start: u64,
     pub(super) items: u64,
     pub(super) outcome: Result<T, Error>,
@@ -118,21 +124,21 @@ pub(super) struct Answered<T> {
 
 /// What slices of a run share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct RunState {
     pub(super) window: Window,
     /// When a slice last succeeded.
     pub(super) success: Instant,
 }
 
-/// Has a slice answered, again and again while the run is patient.
-pub(super) async fn answer<R: Scatter>(
+/// Has a slice answered, again and again until the run gives up.
+pub(super) async fn answer<R: ShardedRpc>(
     client: Client,
-    make: Arc<Make<R>>,
-    slice: Filling,
-    shared: Arc<Mutex<Shared>>,
-    patience: Duration,
-) -> Answered<R::Output> {
-    let Filling { start, inputs, .. } = slice;
+    make: Arc<MakeCall<R>>,
+    slice: SliceBuilder,
+    shared: Arc<Mutex<RunState>>,
+    give_up_after: Duration,
+) -> AnsweredSlice<R::Output> {
+    let SliceBuilder { start, inputs, .. } = slice;
     let items = inputs.len() as u64;
     let mut again = 0;
     let mut wait = BACKOFF;
@@ -145,7 +151,7 @@ pub(super) async fn answer<R: Scatter>(
                 let mut shared = shared.lock();
                 shared.window.answered();
                 shared.success = now;
-                return Answered { start, items, outcome: Ok(answer), again };
+                return AnsweredSlice { start, items, outcome: Ok(answer), again };
             }
             Err(error) => error,
         };
@@ -154,13 +160,13 @@ pub(super) async fn answer<R: Scatter>(
             if error.kind() == ErrorKind::Overloaded {
                 shared.window.overloaded(now);
             }
-            let patient = now.saturating_duration_since(shared.success) < patience;
+            let goes_on = now.saturating_duration_since(shared.success) < give_up_after;
             // A slice that no server had time for has a new deadline the next time.
             let passing =
                 error.is_retryable() || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Overloaded);
-            (patient && passing).then(|| error.retry_after().unwrap_or(wait).clamp(MIN_BACKOFF, MAX_BACKOFF))
+            (goes_on && passing).then(|| error.retry_after().unwrap_or(wait).clamp(MIN_BACKOFF, MAX_BACKOFF))
         };
-        let Some(pause) = pause else { return Answered { start, items, outcome: Err(error), again } };
+        let Some(pause) = pause else { return AnsweredSlice { start, items, outcome: Err(error), again } };
         tracing::debug!(start, items, %error, ?pause, "slice failed; it is sent again");
         again += 1;
         wait = (wait * 2).min(MAX_BACKOFF);

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    client::{Client, Inner},
+    client::{Client, ClientState},
     error::{Error, ErrorKind},
     transport::Address,
 };
@@ -55,11 +55,11 @@ type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr
 #[derive(Clone)]
 #[must_use = "a discovery finds nothing until a client has it"]
 pub struct Discovery {
-    source: Source,
+    source: DiscoverySource,
 }
 
 #[derive(Clone)]
-enum Source {
+enum DiscoverySource {
     Name { name: String, period: Duration, lookup: Lookup },
     Watch(watch::Receiver<Vec<String>>),
 }
@@ -67,11 +67,11 @@ enum Source {
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            Source::Name { name, period, .. } => {
+            DiscoverySource::Name { name, period, .. } => {
                 let name = crate::transport::redact(name);
                 f.debug_struct("Name").field("name", &name).field("period", period).finish_non_exhaustive()
             }
-            Source::Watch(_) => f.write_str("Watch"),
+            DiscoverySource::Watch(_) => f.write_str("Watch"),
         }
     }
 }
@@ -99,18 +99,18 @@ impl Discovery {
         Fut: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
     {
         let lookup: Lookup = Arc::new(move |name| Box::pin(lookup(name)));
-        Self { source: Source::Name { name: name.into(), period: LOOKUP_PERIOD, lookup } }
+        Self { source: DiscoverySource::Name { name: name.into(), period: LOOKUP_PERIOD, lookup } }
     }
 
     /// Takes the servers that the program names: the whole list each time it changes. Addresses that
     /// are none are logged and passed over.
     pub fn watch(addresses: watch::Receiver<Vec<String>>) -> Self {
-        Self { source: Source::Watch(addresses) }
+        Self { source: DiscoverySource::Watch(addresses) }
     }
 
     /// Looks up this often ([`LOOKUP_PERIOD`]). Nothing to a watched list.
     pub fn every(mut self, new_period: Duration) -> Self {
-        if let Source::Name { period, .. } = &mut self.source {
+        if let DiscoverySource::Name { period, .. } = &mut self.source {
             *period = new_period;
         }
         self
@@ -119,21 +119,21 @@ impl Discovery {
     /// Refuses what can never find a server.
     pub(crate) fn check(&self, tls: bool) -> Result<(), Error> {
         match &self.source {
-            Source::Name { name, period, .. } => {
+            DiscoverySource::Name { name, period, .. } => {
                 names::Name::parse(name, tls)?;
                 if period.is_zero() {
                     return Err(Error::new(ErrorKind::Config, "discovery: the period is zero"));
                 }
                 Ok(())
             }
-            Source::Watch(_) => Ok(()),
+            DiscoverySource::Watch(_) => Ok(()),
         }
     }
 }
 
 /// How discoveries went.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct DiscoveryStats {
     /// Rounds that ended.
     rounds: u64,
     /// Why the last one found nothing.
@@ -144,8 +144,8 @@ impl Client {
     /// Waits until a server is known. Fails once a lookup has failed, or the time is up.
     pub(crate) async fn populated(&self, deadline: Instant) -> Result<(), Error> {
         self.start();
-        let limit = deadline.min(Instant::now() + self.patience().connecting());
-        let mut found = self.found().subscribe();
+        let limit = deadline.min(Instant::now() + self.connect_timeouts().worst_case());
+        let mut found = self.discovery_stats().subscribe();
         loop {
             let now = found.borrow_and_update().clone();
             if !self.is_empty() {
@@ -162,16 +162,16 @@ impl Client {
 }
 
 /// Servers that one discovery has brought in.
-struct Members {
-    client: Weak<Inner>,
+struct DiscoveredServers {
+    client: Weak<ClientState>,
     known: BTreeMap<String, EndpointId>,
 }
 
-impl Members {
+impl DiscoveredServers {
     /// Replaces the members by these. `None` once the client is gone.
     fn become_these(&mut self, addresses: Vec<Address>) -> Option<()> {
         let client = self.client.upgrade().map(Client::of)?;
-        let addresses = client.setup().choose(addresses);
+        let addresses = client.config().choose(addresses);
         let named: BTreeSet<&str> = addresses.iter().map(Address::as_str).collect();
         self.known.retain(|address, id| {
             let stays = named.contains(address.as_str());
@@ -206,7 +206,7 @@ impl Members {
 }
 
 fn tell(client: &Client, error: Option<Error>) {
-    client.found().send_modify(|found| {
+    client.discovery_stats().send_modify(|found| {
         found.rounds += 1;
         found.error = error;
     });
@@ -215,18 +215,18 @@ fn tell(client: &Client, error: Option<Error>) {
 /// Keeps a client's servers those that a discovery finds, until the client is gone.
 pub(crate) async fn run(
     discovery: Discovery,
-    client: Weak<Inner>,
+    client: Weak<ClientState>,
     stop: CancellationToken,
-    mut moved: watch::Receiver<u64>,
+    mut disconnects: watch::Receiver<u64>,
 ) {
-    let Some(tls) = client.upgrade().map(|inner| Client::of(inner).setup().transport.tls.is_some()) else { return };
-    let members = Members { client, known: BTreeMap::new() };
+    let Some(tls) = client.upgrade().map(|inner| Client::of(inner).config().transport.tls.is_some()) else { return };
+    let members = DiscoveredServers { client, known: BTreeMap::new() };
     let work = async {
         match discovery.source {
-            Source::Name { name, period, lookup } => {
-                names::follow(members, &name, tls, period, &lookup, &mut moved).await
+            DiscoverySource::Name { name, period, lookup } => {
+                names::follow(members, &name, tls, period, &lookup, &mut disconnects).await
             }
-            Source::Watch(addresses) => follow(members, addresses, tls).await,
+            DiscoverySource::Watch(addresses) => follow(members, addresses, tls).await,
         }
     };
     tokio::select! {
@@ -237,7 +237,7 @@ pub(crate) async fn run(
 }
 
 /// Follows a watched list. When its sender is gone, the last list stays.
-async fn follow(mut members: Members, mut addresses: watch::Receiver<Vec<String>>, tls: bool) -> Option<()> {
+async fn follow(mut members: DiscoveredServers, mut addresses: watch::Receiver<Vec<String>>, tls: bool) -> Option<()> {
     loop {
         let list = addresses.borrow_and_update().clone();
         let parsed = list.iter().filter_map(|text| match Address::parse(text, tls) {

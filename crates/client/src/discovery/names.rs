@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Lookup, MIN_LOOKUP_GAP, Members};
+use super::{DiscoveredServers, Lookup, MIN_LOOKUP_GAP};
 use crate::{
     error::{Error, ErrorKind},
     transport::Address,
@@ -41,12 +41,12 @@ impl Name {
 
 /// Looks a name up for as long as the client lives; `None` at its end.
 pub(super) async fn follow(
-    mut members: Members,
+    mut members: DiscoveredServers,
     name: &str,
     tls: bool,
     period: Duration,
     lookup: &Lookup,
-    moved: &mut watch::Receiver<u64>,
+    disconnects: &mut watch::Receiver<u64>,
 ) -> Option<()> {
     // Checked when the client was built.
     let name = Name::parse(name, tls).ok()?;
@@ -70,8 +70,8 @@ pub(super) async fn follow(
         tokio::select! {
             () = sleep_until(started + period) => {}
             // The sender goes with the client, and this task before it.
-            Ok(()) = moved.changed() => sleep_until(started + MIN_LOOKUP_GAP.min(period)).await,
+            Ok(()) = disconnects.changed() => sleep_until(started + MIN_LOOKUP_GAP.min(period)).await,
         }
-        moved.mark_unchanged();
+        disconnects.mark_unchanged();
     }
 }

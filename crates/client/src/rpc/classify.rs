@@ -3,13 +3,14 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite_row, scattered};
+use super::{finite_row, sharded};
 use crate::{
     call::Call,
     client::Client,
     input::{Activation, Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Labels assumed of a model: heads with more are rare, and messages have room to spare.
@@ -79,7 +80,7 @@ impl Call<Classify> {
     }
 }
 
-impl Scatter for Classify {
+impl ShardedRpc for Classify {
     type Request = v1::ClassifyRequest;
     type Response = v1::ClassifyResponse;
     type Head = (Vec<String>, Activation);
@@ -113,7 +114,7 @@ impl Scatter for Classify {
         stub.classify(request).await
     }
 
-    fn open(response: v1::ClassifyResponse, count: usize) -> Result<Answer<Self::Head, Vec<f32>>, Malformed> {
+    fn open(response: v1::ClassifyResponse, count: usize) -> Result<ChunkAnswer<Self::Head, Vec<f32>>, Malformed> {
         let activation = Activation::from_wire(response.activation());
         let v1::ClassifyResponse { labels, scores, items, chunk, .. } = response;
         expect_len("scores", scores.len(), count * labels.len())?;
@@ -122,7 +123,7 @@ impl Scatter for Classify {
         } else {
             scores.chunks_exact(labels.len()).map(|row| finite_row(row.to_vec())).collect()
         };
-        Ok(Answer {
+        Ok(ChunkAnswer {
             head: (labels, activation),
             values,
             items: items.unwrap_or_default(),
@@ -130,11 +131,11 @@ impl Scatter for Classify {
         })
     }
 
-    fn finish(&self, gathered: Gathered<Self::Head, Vec<f32>>) -> Classified {
-        let Gathered { head, values, report } = gathered;
+    fn finish(&self, merged: MergedAnswer<Self::Head, Vec<f32>>) -> Classified {
+        let MergedAnswer { head, values, report } = merged;
         let (labels, activation) = head.unwrap_or((Vec::new(), self.activation));
         Classified { labels, scores: values, activation, report }
     }
 }
 
-scattered!(Classify);
+sharded!(Classify);

@@ -8,13 +8,14 @@ use half::f16;
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite_row, scattered};
+use super::{finite_row, sharded};
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Stub},
+    transport::Stub,
 };
 
 /// Dimensions assumed of a vector until a server tells: no known encoder has more.
@@ -160,7 +161,7 @@ fn rows(bytes: &Bytes, dimensions: usize, format: v1::VectorFormat, count: usize
     Ok(bytes.chunks_exact(row_bytes).map(|row| row.chunks_exact(width).map(number).collect()).collect())
 }
 
-impl Scatter for Embed {
+impl ShardedRpc for Embed {
     type Request = v1::EmbedRequest;
     type Response = v1::EmbedResponse;
     type Head = u32;
@@ -205,9 +206,9 @@ impl Scatter for Embed {
         stub.embed(request).await
     }
 
-    fn open(response: v1::EmbedResponse, count: usize) -> Result<Answer<u32, Vec<f32>>, Malformed> {
+    fn open(response: v1::EmbedResponse, count: usize) -> Result<ChunkAnswer<u32, Vec<f32>>, Malformed> {
         let rows = rows(&response.vectors, response.dimensions as usize, response.format(), count)?;
-        Ok(Answer {
+        Ok(ChunkAnswer {
             head: response.dimensions,
             values: rows.into_iter().map(finite_row).collect(),
             items: response.items.unwrap_or_default(),
@@ -215,13 +216,13 @@ impl Scatter for Embed {
         })
     }
 
-    fn finish(&self, gathered: Gathered<u32, Vec<f32>>) -> Embedded {
-        let Gathered { head, values, report } = gathered;
+    fn finish(&self, merged: MergedAnswer<u32, Vec<f32>>) -> Embedded {
+        let MergedAnswer { head, values, report } = merged;
         Embedded { vectors: values, dimensions: head.unwrap_or_default() as usize, report }
     }
 }
 
-scattered!(Embed);
+sharded!(Embed);
 
 #[cfg(test)]
 mod tests {

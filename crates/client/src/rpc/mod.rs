@@ -10,12 +10,12 @@ pub(crate) mod tag;
 pub(crate) mod tokenize;
 
 /// A call that is cut over servers is run by [`crate::job`].
-macro_rules! scattered {
+macro_rules! sharded {
     ($kind:ty) => {
         impl crate::call::Sealed for $kind {}
 
         impl crate::call::Rpc for $kind {
-            type Output = <Self as crate::scatter::Scatter>::Output;
+            type Output = <Self as crate::job::rpc::ShardedRpc>::Output;
 
             async fn run(
                 self,
@@ -27,7 +27,7 @@ macro_rules! scattered {
         }
     };
 }
-pub(crate) use scattered;
+pub(crate) use sharded;
 
 /// A score, unless it is a failed item's NaN.
 pub(crate) fn finite(score: f32) -> Option<f32> {

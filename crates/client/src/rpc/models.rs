@@ -7,11 +7,11 @@ use std::time::Duration;
 use sortie_proto::v1;
 
 use crate::{
-    ask,
+    broadcast,
     call::{Call, CallOptions, Rpc, Sealed},
     client::Client,
     error::Error,
-    model::{Load, ModelInfo},
+    model::{ModelInfo, ModelLoad},
 };
 
 /// What one server answered.
@@ -79,12 +79,12 @@ impl Rpc for GetModel {
 
     async fn run(self, client: Client, options: CallOptions) -> Result<ModelInfo, Error> {
         let model = client.model_of(&options).to_owned();
-        let response = ask::first(&client, &options, |mut stub, wrap| {
-            let request = wrap.request(v1::GetModelRequest { model: model.clone() });
+        let response = broadcast::call_in_turn(&client, &options, |mut stub, requests| {
+            let request = requests.request(v1::GetModelRequest { model: model.clone() });
             async move { stub.get_model(request).await }
         })
         .await?;
-        response.model.map(ModelInfo::from).ok_or_else(|| ask::incomplete("GetModel"))
+        response.model.map(ModelInfo::from).ok_or_else(|| broadcast::incomplete("GetModel"))
     }
 }
 
@@ -94,30 +94,30 @@ impl Rpc for ListModels {
     type Output = Vec<PerEndpoint<Vec<ModelInfo>>>;
 
     async fn run(self, client: Client, options: CallOptions) -> Result<Self::Output, Error> {
-        let answers = ask::every(&client, &options, |mut stub, wrap| {
-            let request = wrap.request(v1::ListModelsRequest {});
+        let answers = broadcast::broadcast(&client, &options, |mut stub, requests| {
+            let request = requests.request(v1::ListModelsRequest {});
             async move { stub.list_models(request).await }
         })
         .await?;
-        Ok(ask::map(answers, |list| Ok(list.models.into_iter().map(ModelInfo::from).collect())))
+        Ok(broadcast::map(answers, |list| Ok(list.models.into_iter().map(ModelInfo::from).collect())))
     }
 }
 
 impl Sealed for Probe {}
 
 impl Rpc for Probe {
-    type Output = Vec<PerEndpoint<Load>>;
+    type Output = Vec<PerEndpoint<ModelLoad>>;
 
     async fn run(self, client: Client, options: CallOptions) -> Result<Self::Output, Error> {
         let model = client.model_of(&options).to_owned();
-        let answers = ask::every(&client, &options, |mut stub, wrap| {
-            let request = wrap.request(v1::ProbeRequest { model: model.clone(), tokens: 0 });
+        let answers = broadcast::broadcast(&client, &options, |mut stub, requests| {
+            let request = requests.request(v1::ProbeRequest { model: model.clone(), tokens: 0 });
             async move { stub.probe(request).await }
         })
         .await?;
-        Ok(ask::map(answers, |v1::ProbeResponse { report, replica }| {
-            let report = report.ok_or_else(|| ask::incomplete("Probe"))?;
-            Ok(Load::from_wire(report, replica))
+        Ok(broadcast::map(answers, |v1::ProbeResponse { report, replica }| {
+            let report = report.ok_or_else(|| broadcast::incomplete("Probe"))?;
+            Ok(ModelLoad::from_wire(report, replica))
         }))
     }
 }

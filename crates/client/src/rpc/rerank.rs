@@ -3,14 +3,15 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite, ranking, scattered};
+use super::{finite, ranking, sharded};
 use crate::{
     call::Call,
     client::Client,
     error::Error,
     input::{Activation, Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, SharedInput, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Shared, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Scores documents against a query; made by [`Client::rerank`].
@@ -116,7 +117,7 @@ fn is_empty(input: &v1::Input) -> bool {
     }
 }
 
-impl Scatter for Rerank {
+impl ShardedRpc for Rerank {
     type Request = v1::RerankRequest;
     type Response = v1::RerankResponse;
     type Head = Option<Scoring>;
@@ -130,8 +131,8 @@ impl Scatter for Rerank {
         &self.documents
     }
 
-    fn shared(&self) -> Shared<'_> {
-        Shared::PerItem(&self.query)
+    fn shared(&self) -> SharedInput<'_> {
+        SharedInput::PerItem(&self.query)
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
@@ -161,14 +162,14 @@ impl Scatter for Rerank {
         stub.rerank(request).await
     }
 
-    fn open(response: v1::RerankResponse, count: usize) -> Result<Answer<Self::Head, f32>, Malformed> {
+    fn open(response: v1::RerankResponse, count: usize) -> Result<ChunkAnswer<Self::Head, f32>, Malformed> {
         expect_len("scores", response.scores.len(), count)?;
         let head = match response.scoring() {
             v1::Scoring::CrossEncoder => Some(Scoring::CrossEncoder),
             v1::Scoring::Cosine => Some(Scoring::Cosine),
             v1::Scoring::Unspecified => None,
         };
-        Ok(Answer {
+        Ok(ChunkAnswer {
             head,
             values: response.scores.into_iter().map(finite).collect(),
             items: response.items.unwrap_or_default(),
@@ -176,10 +177,10 @@ impl Scatter for Rerank {
         })
     }
 
-    fn finish(&self, gathered: Gathered<Self::Head, f32>) -> Reranked {
-        let Gathered { head, values, report } = gathered;
+    fn finish(&self, merged: MergedAnswer<Self::Head, f32>) -> Reranked {
+        let MergedAnswer { head, values, report } = merged;
         Reranked { scores: values, scoring: head.flatten(), report, top_n: self.top_n }
     }
 }
 
-scattered!(Rerank);
+sharded!(Rerank);

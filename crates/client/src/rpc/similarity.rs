@@ -3,13 +3,14 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite, scattered};
+use super::{finite, sharded};
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, SharedInput, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Shared, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Compares one text with many; made by [`Client::similarity`].
@@ -54,7 +55,7 @@ impl Client {
     }
 }
 
-impl Scatter for Similarity {
+impl ShardedRpc for Similarity {
     type Request = v1::SimilarityRequest;
     type Response = v1::SimilarityResponse;
     type Head = ();
@@ -68,8 +69,8 @@ impl Scatter for Similarity {
         &self.texts
     }
 
-    fn shared(&self) -> Shared<'_> {
-        Shared::PerChunk(&self.source)
+    fn shared(&self) -> SharedInput<'_> {
+        SharedInput::PerChunk(&self.source)
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
@@ -92,9 +93,9 @@ impl Scatter for Similarity {
         stub.similarity(request).await
     }
 
-    fn open(response: v1::SimilarityResponse, count: usize) -> Result<Answer<(), f32>, Malformed> {
+    fn open(response: v1::SimilarityResponse, count: usize) -> Result<ChunkAnswer<(), f32>, Malformed> {
         expect_len("scores", response.scores.len(), count)?;
-        Ok(Answer {
+        Ok(ChunkAnswer {
             head: (),
             values: response.scores.into_iter().map(finite).collect(),
             items: response.items.unwrap_or_default(),
@@ -102,9 +103,9 @@ impl Scatter for Similarity {
         })
     }
 
-    fn finish(&self, gathered: Gathered<(), f32>) -> Similarities {
-        Similarities { scores: gathered.values, report: gathered.report }
+    fn finish(&self, merged: MergedAnswer<(), f32>) -> Similarities {
+        Similarities { scores: merged.values, report: merged.report }
     }
 }
 
-scattered!(Similarity);
+sharded!(Similarity);

@@ -3,13 +3,14 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::scattered;
+use super::sharded;
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Entries assumed of a vector per token of its text, where no `top_k` bounds it: expansion
@@ -77,7 +78,7 @@ impl Call<EmbedSparse> {
     }
 }
 
-impl Scatter for EmbedSparse {
+impl ShardedRpc for EmbedSparse {
     type Request = v1::EmbedSparseRequest;
     type Response = v1::EmbedSparseResponse;
     type Head = ();
@@ -111,7 +112,7 @@ impl Scatter for EmbedSparse {
         stub.embed_sparse(request).await
     }
 
-    fn open(response: v1::EmbedSparseResponse, count: usize) -> Result<Answer<(), SparseVector>, Malformed> {
+    fn open(response: v1::EmbedSparseResponse, count: usize) -> Result<ChunkAnswer<(), SparseVector>, Malformed> {
         let v1::EmbedSparseResponse { offsets, indices, weights, items, chunk } = response;
         expect_len("offsets", offsets.len(), count + 1)?;
         expect_len("weights", weights.len(), indices.len())?;
@@ -125,12 +126,12 @@ impl Scatter for EmbedSparse {
             };
             values.push(Some(SparseVector { indices: indices.to_vec(), weights: weights.to_vec() }));
         }
-        Ok(Answer { head: (), values, items, chunk: chunk.unwrap_or_default() })
+        Ok(ChunkAnswer { head: (), values, items, chunk: chunk.unwrap_or_default() })
     }
 
-    fn finish(&self, gathered: Gathered<(), SparseVector>) -> SparseEmbedded {
-        SparseEmbedded { vectors: gathered.values, report: gathered.report }
+    fn finish(&self, merged: MergedAnswer<(), SparseVector>) -> SparseEmbedded {
+        SparseEmbedded { vectors: merged.values, report: merged.report }
     }
 }
 
-scattered!(EmbedSparse);
+sharded!(EmbedSparse);

@@ -3,13 +3,14 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::scattered;
+use super::sharded;
 use crate::{
     call::Call,
     client::Client,
     input::{Activation, Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Scatter, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Bytes assumed of a token's span: label, bounds, score.
@@ -148,7 +149,7 @@ fn text(wire: v1::TaggedText, labels: usize) -> Result<TaggedText, Malformed> {
     Ok(TaggedText { spans: spans.collect(), token_scores })
 }
 
-impl Scatter for Tag {
+impl ShardedRpc for Tag {
     type Request = v1::TagTokensRequest;
     type Response = v1::TagTokensResponse;
     type Head = Vec<String>;
@@ -190,17 +191,17 @@ impl Scatter for Tag {
         stub.tag_tokens(request).await
     }
 
-    fn open(response: v1::TagTokensResponse, count: usize) -> Result<Answer<Self::Head, TaggedText>, Malformed> {
+    fn open(response: v1::TagTokensResponse, count: usize) -> Result<ChunkAnswer<Self::Head, TaggedText>, Malformed> {
         let v1::TagTokensResponse { texts, labels, items, chunk } = response;
         expect_len("texts", texts.len(), count)?;
         let values = texts.into_iter().map(|wire| text(wire, labels.len()).map(Some)).collect::<Result<_, _>>()?;
-        Ok(Answer { head: labels, values, items: items.unwrap_or_default(), chunk: chunk.unwrap_or_default() })
+        Ok(ChunkAnswer { head: labels, values, items: items.unwrap_or_default(), chunk: chunk.unwrap_or_default() })
     }
 
-    fn finish(&self, gathered: Gathered<Self::Head, TaggedText>) -> Tagged {
-        let Gathered { head, values, report } = gathered;
+    fn finish(&self, merged: MergedAnswer<Self::Head, TaggedText>) -> Tagged {
+        let MergedAnswer { head, values, report } = merged;
         Tagged { texts: values, labels: head.unwrap_or_default(), report }
     }
 }
 
-scattered!(Tag);
+sharded!(Tag);

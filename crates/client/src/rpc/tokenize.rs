@@ -3,13 +3,14 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::scattered;
+use super::sharded;
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, Resource, ShardedRpc, expect_len},
     report::Report,
-    scatter::{Answer, Gathered, Malformed, Resource, Scatter, Stub, expect_len},
+    transport::Stub,
 };
 
 /// Bytes assumed of a token in an answer: id, segment, entry, bounds, flag.
@@ -101,7 +102,7 @@ fn tokens(wire: v1::TokenizedInput) -> Result<Vec<Token>, Malformed> {
         .collect())
 }
 
-impl Scatter for Tokenize {
+impl ShardedRpc for Tokenize {
     type Request = v1::TokenizeRequest;
     type Response = v1::TokenizeResponse;
     type Head = ();
@@ -136,15 +137,15 @@ impl Scatter for Tokenize {
         stub.tokenize(request).await
     }
 
-    fn open(response: v1::TokenizeResponse, count: usize) -> Result<Answer<(), Vec<Token>>, Malformed> {
+    fn open(response: v1::TokenizeResponse, count: usize) -> Result<ChunkAnswer<(), Vec<Token>>, Malformed> {
         expect_len("inputs", response.inputs.len(), count)?;
         let values = response.inputs.into_iter().map(|wire| tokens(wire).map(Some)).collect::<Result<_, _>>()?;
-        Ok(Answer { head: (), values, items: response.items.unwrap_or_default(), chunk: v1::ChunkInfo::default() })
+        Ok(ChunkAnswer { head: (), values, items: response.items.unwrap_or_default(), chunk: v1::ChunkInfo::default() })
     }
 
-    fn finish(&self, gathered: Gathered<(), Vec<Token>>) -> Tokenized {
-        Tokenized { inputs: gathered.values, report: gathered.report }
+    fn finish(&self, merged: MergedAnswer<(), Vec<Token>>) -> Tokenized {
+        Tokenized { inputs: merged.values, report: merged.report }
     }
 }
 
-scattered!(Tokenize);
+sharded!(Tokenize);

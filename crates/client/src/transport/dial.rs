@@ -8,7 +8,7 @@ use hyper_util::{
     client::legacy::connect::HttpConnector,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tonic::codegen::Service as _;
@@ -16,9 +16,9 @@ use tonic::codegen::Service as _;
 use super::{address::Address, wire::Wire};
 use crate::error::{Error, ErrorKind};
 
-/// HTTP/2 flow-control window of a connection and its streams, that is, of answers: vectors for a chunk of a few hundred
-/// documents come without waiting for a window update. The price is memory: a connection may hold as many bytes of
-/// answers that nobody has read yet.
+/// HTTP/2 flow-control window of a connection and its streams, that is, of answers: vectors for a chunk of a few
+/// hundred documents come without waiting for a window update. The price is memory: a connection may hold as many bytes
+/// of answers that nobody has read yet.
 const HTTP2_WINDOW_BYTES: u32 = 2 << 20;
 
 /// How long an idle TCP connection goes before the kernel asks whether the peer is still there:
@@ -58,7 +58,7 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// A dialer for an address; `tls` is what [`super::Tls::config`] made.
-    pub(crate) fn new(address: Address, transport: &Transport, tls: Arc<ClientConfig>) -> Result<Self, Error> {
+    pub(crate) fn new(address: Address, transport: &Transport, tls: Arc<rustls::ClientConfig>) -> Result<Self, Error> {
         let bad = |why: &str| Error::new(ErrorKind::Config, format!("endpoint {:?}: {why}", address.as_str()));
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);

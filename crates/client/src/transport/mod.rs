@@ -1,7 +1,7 @@
 //! Connections to servers: HTTP/2 over TCP or TLS, made in the background and kept.
 //!
 //! ```text
-//! Server --has--> slots --each kept by--> keeper: dial, prove, drive, back off, again
+//! Server --has--> slots --each kept by--> a task: dial, check, drive, back off, again
 //!    |
 //!    +--lease()--> Lease (a stub on the least busy connection, one stream of it)
 //! ```
@@ -16,13 +16,13 @@
 
 mod address;
 mod dial;
-mod keeper;
+mod reconnect;
 mod server;
 mod tls;
 mod wire;
 
 pub(crate) use address::{Address, redact};
 pub(crate) use dial::Transport;
-pub(crate) use server::{Server, Watcher};
+pub(crate) use server::{ConnectionObserver, Server};
 pub use tls::Tls;
-pub(crate) use wire::Wire;
+pub(crate) use wire::Stub;

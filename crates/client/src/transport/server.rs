@@ -16,7 +16,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 use sortie_dispatch::EndpointId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,21 +23,20 @@ use tokio_util::sync::CancellationToken;
 use super::{
     address::Address,
     dial::{Dialer, Transport},
-    keeper::Keeper,
-    wire::{Stream, Wire},
+    reconnect::Reconnector,
+    wire::{StreamPermit, Stub, Wire},
 };
 use crate::{
     compression::Compression,
     error::{Error, ErrorKind},
-    meters,
-    scatter::Stub,
+    metrics,
 };
 
-/// What is told of connections as they come and go.
-pub(crate) trait Watcher: Send + Sync {
+/// What is called as connections come and go.
+pub(crate) trait ConnectionObserver: Send + Sync {
     /// Has the server answer a call on a new connection, and learns from the answer. Fails where the
     /// connection does; a refusal is an answer.
-    fn prove(&self, id: EndpointId, stub: Stub) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+    fn check_connection(&self, id: EndpointId, stub: Stub) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
     /// The server has its first connection, or lost its last.
     fn connected(&self, id: EndpointId, connected: bool);
@@ -46,13 +44,13 @@ pub(crate) trait Watcher: Send + Sync {
 
 /// A place for one connection.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct ConnectionSlot {
     wire: Mutex<Option<Wire>>,
-    keeper: Mutex<Keeper>,
+    reconnector: Mutex<Reconnector>,
     asked: Arc<Notify>,
 }
 
-impl Slot {
+impl ConnectionSlot {
     fn live(&self) -> Option<Wire> {
         self.wire.lock().as_ref().filter(|wire| !wire.is_closed()).cloned()
     }
@@ -60,31 +58,31 @@ impl Slot {
 
 /// How a server's connections stand.
 #[derive(Clone, Debug, Default)]
-struct Standing {
+struct ConnectionState {
     connected: usize,
     failures: u64,
     last: Option<Error>,
 }
 
 /// What keepers share with the server. They hold it weakly: it goes with the server.
-pub(super) struct Core {
+pub(super) struct ServerState {
     pub(super) id: EndpointId,
     pub(super) dialer: Dialer,
-    pub(super) watcher: Arc<dyn Watcher>,
+    pub(super) observer: Arc<dyn ConnectionObserver>,
     pub(super) stop: CancellationToken,
-    pub(super) proof_within: Duration,
+    pub(super) check_timeout: Duration,
     address: Address,
-    slots: Box<[Slot]>,
+    slots: Box<[ConnectionSlot]>,
     /// Slots that are to be connected.
     wanted: AtomicUsize,
-    standing: watch::Sender<Standing>,
-    /// Held while the watcher is told, so that it hears of changes in their order.
+    connection_state: watch::Sender<ConnectionState>,
+    /// Held while the observer is called, so that it sees changes in their order.
     telling: Mutex<()>,
     max_message_bytes: usize,
     compression: Option<Compression>,
 }
 
-impl Core {
+impl ServerState {
     pub(super) fn stub(&self, wire: Wire) -> Stub {
         let stub = Stub::with_origin(wire, self.address.origin().clone())
             .max_decoding_message_size(self.max_message_bytes)
@@ -122,23 +120,23 @@ impl Core {
         if self.stop.is_cancelled() {
             return;
         }
-        let connected = self.slots.iter().filter_map(Slot::live).count();
+        let connected = self.slots.iter().filter_map(ConnectionSlot::live).count();
         let mut before = 0;
-        self.standing.send_modify(|standing| {
-            before = std::mem::replace(&mut standing.connected, connected);
+        self.connection_state.send_modify(|connection_state| {
+            before = std::mem::replace(&mut connection_state.connected, connected);
             if connected > 0 {
-                standing.last = None;
+                connection_state.last = None;
             }
         });
         if (before > 0) != (connected > 0) {
-            self.watcher.connected(self.id, connected > 0);
+            self.observer.connected(self.id, connected > 0);
         }
     }
 
     pub(super) fn failed(&self, error: Error) {
-        self.standing.send_modify(|standing| {
-            standing.failures += 1;
-            standing.last = Some(error);
+        self.connection_state.send_modify(|connection_state| {
+            connection_state.failures += 1;
+            connection_state.last = Some(error);
         });
     }
 }
@@ -147,7 +145,7 @@ impl Core {
 #[derive(Debug)]
 pub(crate) struct Lease {
     stub: Stub,
-    _stream: Stream,
+    _stream: StreamPermit,
 }
 
 impl Lease {
@@ -158,14 +156,14 @@ impl Lease {
 
 /// A server.
 pub(crate) struct Server {
-    core: Arc<Core>,
+    state: Arc<ServerState>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Standing { connected, failures, .. } = &*self.core.standing.borrow();
+        let ConnectionState { connected, failures, .. } = &*self.state.connection_state.borrow();
         f.debug_struct("Server")
-            .field("address", &self.core.address.as_str())
+            .field("address", &self.state.address.as_str())
             .field("connections", connected)
             .field("failures", failures)
             .finish_non_exhaustive()
@@ -184,54 +182,56 @@ impl Server {
         id: EndpointId,
         address: Address,
         transport: &Transport,
-        tls: Arc<ClientConfig>,
-        watcher: Arc<dyn Watcher>,
+        tls: Arc<rustls::ClientConfig>,
+        observer: Arc<dyn ConnectionObserver>,
     ) -> Result<Self, Error> {
         let dialer = Dialer::new(address.clone(), transport, tls)?;
-        let core = Core {
+        let state = ServerState {
             id,
             dialer,
-            watcher,
+            observer,
             stop: CancellationToken::new(),
-            proof_within: transport.connect_timeout,
+            check_timeout: transport.connect_timeout,
             address,
-            slots: (0..transport.max_connections.max(transport.connections)).map(|_| Slot::default()).collect(),
+            slots: (0..transport.max_connections.max(transport.connections))
+                .map(|_| ConnectionSlot::default())
+                .collect(),
             wanted: AtomicUsize::new(transport.connections),
-            standing: watch::Sender::new(Standing::default()),
+            connection_state: watch::Sender::new(ConnectionState::default()),
             telling: Mutex::new(()),
             max_message_bytes: transport.max_message_bytes,
             compression: transport.compression,
         };
-        Ok(Self { core: Arc::new(core) })
+        Ok(Self { state: Arc::new(state) })
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.core.address.as_str()
+        self.state.address.as_str()
     }
 
     /// Connections that stand.
     pub(crate) fn connections(&self) -> usize {
-        self.core.standing.borrow().connected
+        self.state.connection_state.borrow().connected
     }
 
     /// Starts to connect, in the background. Must be called inside a tokio runtime.
     pub(crate) fn start(&self) {
-        if self.core.stop.is_cancelled() {
+        if self.state.stop.is_cancelled() {
             return;
         }
-        let wanted = self.core.wanted.load(Ordering::Relaxed);
-        for (index, slot) in self.core.slots.iter().enumerate().take(wanted) {
-            slot.keeper.lock().start(&self.core, index);
+        let wanted = self.state.wanted.load(Ordering::Relaxed);
+        for (index, slot) in self.state.slots.iter().enumerate().take(wanted) {
+            slot.reconnector.lock().start(&self.state, index);
         }
     }
 
     /// Makes no more connections and offers none; calls under way keep theirs until they end.
     pub(crate) fn retire(&self) {
-        self.core.stop.cancel();
-        for slot in &self.core.slots {
+        self.state.stop.cancel();
+        for slot in &self.state.slots {
             slot.wire.lock().take();
         }
-        self.core.standing.send_modify(|standing| standing.connected = 0);
+        self.state.connection_state.send_modify(|connection_state| connection_state.connected = 0);
     }
 
     /// Takes a stream, waiting for a connection where none stands: until one is made, or the next
@@ -239,70 +239,70 @@ impl Server {
     pub(crate) async fn lease(&self) -> Result<Lease, Error> {
         self.start();
         loop {
-            let mut standing = self.core.standing.subscribe();
-            let seen = standing.borrow_and_update().clone();
+            let mut connection_state = self.state.connection_state.subscribe();
+            let seen = connection_state.borrow_and_update().clone();
             match self.take() {
-                Taken::Lease(lease) => return Ok(lease),
-                Taken::Full if !self.grow() => return Err(self.full()),
-                Taken::Full => {}
-                Taken::None if self.core.stop.is_cancelled() => return Err(self.gone()),
-                Taken::None => self.ask(),
+                LeaseOutcome::Lease(lease) => return Ok(lease),
+                LeaseOutcome::Full if !self.grow() => return Err(self.full()),
+                LeaseOutcome::Full => {}
+                LeaseOutcome::None if self.state.stop.is_cancelled() => return Err(self.gone()),
+                LeaseOutcome::None => self.ask(),
             }
-            let changed = |now: &Standing| now.connected != seen.connected || now.failures > seen.failures;
+            let changed = |now: &ConnectionState| now.connected != seen.connected || now.failures > seen.failures;
             // Fails only when the server is gone.
-            let now = standing.wait_for(changed).await.map_err(|_| self.gone())?.clone();
+            let now = connection_state.wait_for(changed).await.map_err(|_| self.gone())?.clone();
             if now.connected == 0
                 && now.failures > seen.failures
                 && let Some(error) = now.last
             {
                 return Err(error);
             }
-            if now.connected > 0 && now.failures > seen.failures && matches!(self.take(), Taken::Full) {
+            if now.connected > 0 && now.failures > seen.failures && matches!(self.take(), LeaseOutcome::Full) {
                 return Err(self.full());
             }
         }
     }
 
-    fn take(&self) -> Taken {
-        let live: Vec<Wire> = self.core.slots.iter().filter_map(Slot::live).collect();
+    fn take(&self) -> LeaseOutcome {
+        let live: Vec<Wire> = self.state.slots.iter().filter_map(ConnectionSlot::live).collect();
         if live.is_empty() {
-            return Taken::None;
+            return LeaseOutcome::None;
         }
         let limits = live.iter().map(|wire| (wire, wire.limit()));
         let least =
             limits.filter_map(|(wire, limit)| Some((limit.room()?, wire, limit))).min_by_key(|(open, ..)| *open);
         // Another call may have taken the last stream meanwhile; then it is full.
         match least.and_then(|(_, wire, limit)| Some((wire, limit.take()?))) {
-            Some((wire, stream)) => Taken::Lease(Lease { stub: self.core.stub(wire.clone()), _stream: stream }),
-            None => Taken::Full,
+            Some((wire, stream)) => LeaseOutcome::Lease(Lease { stub: self.state.stub(wire.clone()), _stream: stream }),
+            None => LeaseOutcome::Full,
         }
     }
 
     /// Makes one more connection, unless there are as many as there may be. True where one is being
     /// made.
     fn grow(&self) -> bool {
-        let most = self.core.slots.len();
-        let wanted = self.core.wanted.load(Ordering::Relaxed);
-        let standing = self.connections();
-        if wanted <= standing && wanted < most {
-            let more = self.core.wanted.compare_exchange(wanted, wanted + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let most = self.state.slots.len();
+        let wanted = self.state.wanted.load(Ordering::Relaxed);
+        let connection_state = self.connections();
+        if wanted <= connection_state && wanted < most {
+            let more = self.state.wanted.compare_exchange(wanted, wanted + 1, Ordering::Relaxed, Ordering::Relaxed);
             if more.is_ok() {
                 tracing::debug!(endpoint = self.address(), connections = wanted + 1, "all streams taken");
             }
         }
         self.start();
-        self.core.wanted.load(Ordering::Relaxed) > standing
+        self.state.wanted.load(Ordering::Relaxed) > connection_state
     }
 
     /// Has keepers that wait connect at once.
     fn ask(&self) {
-        for slot in self.core.slots.iter().take(self.core.wanted.load(Ordering::Relaxed)) {
+        for slot in self.state.slots.iter().take(self.state.wanted.load(Ordering::Relaxed)) {
             slot.asked.notify_one();
         }
     }
 
     fn full(&self) -> Error {
-        meters::streams_full();
+        metrics::streams_full();
         let message = "every stream of every connection is taken";
         Error::new(ErrorKind::Overloaded, message).with_reason("STREAMS_FULL").with_endpoint(self.address())
     }
@@ -312,7 +312,7 @@ impl Server {
     }
 }
 
-enum Taken {
+enum LeaseOutcome {
     Lease(Lease),
     /// Connections stand, and none has room.
     Full,

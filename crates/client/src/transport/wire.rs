@@ -17,17 +17,21 @@ use std::{
 
 use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use sortie_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::{body::Body, codegen::Service};
+
+/// Generated client of one connection.
+pub(crate) type Stub = EncoderServiceClient<Wire>;
 
 /// Streams of a connection: open ones, and how many there may be.
 #[derive(Debug)]
-pub(crate) struct Limit {
+pub(crate) struct StreamLimit {
     open: AtomicUsize,
     peer: AtomicUsize,
     own: usize,
 }
 
-impl Limit {
+impl StreamLimit {
     /// The peer allows so many.
     pub(super) fn allow(&self, streams: usize) {
         self.peer.store(streams, Ordering::Relaxed);
@@ -40,19 +44,19 @@ impl Limit {
     }
 
     /// Takes a stream.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Stream> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<StreamPermit> {
         let most = self.peer.load(Ordering::Relaxed).min(self.own);
         let one_more = |open: usize| (open < most).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Stream(Arc::clone(self)))
+        Some(StreamPermit(Arc::clone(self)))
     }
 }
 
 /// A stream, taken until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Stream(Arc<Limit>);
+pub(crate) struct StreamPermit(Arc<StreamLimit>);
 
-impl Drop for Stream {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         // Gives back what `take` took, once.
         self.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -64,16 +68,16 @@ impl Drop for Stream {
 pub struct Wire {
     send: SendRequest<Body>,
     user_agent: HeaderValue,
-    limit: Arc<Limit>,
+    limit: Arc<StreamLimit>,
 }
 
 impl Wire {
     pub(super) fn new(send: SendRequest<Body>, user_agent: HeaderValue, max_streams: usize) -> Self {
-        let limit = Limit { open: AtomicUsize::new(0), peer: AtomicUsize::new(usize::MAX), own: max_streams };
+        let limit = StreamLimit { open: AtomicUsize::new(0), peer: AtomicUsize::new(usize::MAX), own: max_streams };
         Self { send, user_agent, limit: Arc::new(limit) }
     }
 
-    pub(super) fn limit(&self) -> Arc<Limit> {
+    pub(super) fn limit(&self) -> Arc<StreamLimit> {
         Arc::clone(&self.limit)
     }
 
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_more_streams_than_both_sides_allow() {
-        let limit = |own| Arc::new(Limit { open: AtomicUsize::new(0), peer: AtomicUsize::new(usize::MAX), own });
+        let limit = |own| Arc::new(StreamLimit { open: AtomicUsize::new(0), peer: AtomicUsize::new(usize::MAX), own });
         let ours = limit(2);
         let (first, second) = (ours.take().unwrap(), ours.take().unwrap());
         assert!(ours.take().is_none() && ours.room().is_none());

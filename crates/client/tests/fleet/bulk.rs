@@ -50,9 +50,9 @@ async fn every_input_is_answered_in_order_by_every_server() {
     let client = connect(&servers).await;
     let mut run = client.bulk(inputs(20_000)).embed(|call| call.normalize(true));
     let mut next = 0;
-    while let Some(piece) = run.try_next().await.unwrap() {
-        assert_eq!(piece.start, next);
-        for vector in &piece.answer.vectors {
+    while let Some(slice) = run.try_next().await.unwrap() {
+        assert_eq!(slice.start, next);
+        for vector in &slice.answer.vectors {
             assert_eq!(vector.as_ref().unwrap()[0], score_of(&text(next)));
             next += 1;
         }
@@ -81,7 +81,7 @@ async fn a_run_goes_on_where_another_ended() {
     drop(run);
     let rest: Vec<_> = client.bulk(inputs(3_000)).resume_at(resume_at).embed(|call| call).try_collect().await.unwrap();
     assert_eq!(rest[0].start, resume_at);
-    done.extend(rest.into_iter().flat_map(|piece| piece.answer.vectors));
+    done.extend(rest.into_iter().flat_map(|slice| slice.answer.vectors));
     let want: Vec<_> = (0..3_000).map(|index| score_of(&text(index))).collect();
     let got: Vec<_> = done.into_iter().map(|vector| vector.unwrap()[0]).collect();
     assert_eq!(got, want);
@@ -99,14 +99,14 @@ async fn out_of_order_the_resume_point_is_the_last_contiguous_one() {
     let mut run = client.bulk(inputs(2_000)).unordered().slices(8).slice_tokens(500).embed(|call| call);
     let mut given = 0;
     for _ in 0..4 {
-        let piece = run.try_next().await.unwrap().unwrap();
-        assert!(piece.start > 0);
-        given += piece.answer.vectors.len() as u64;
+        let slice = run.try_next().await.unwrap().unwrap();
+        assert!(slice.start > 0);
+        given += slice.answer.vectors.len() as u64;
     }
     assert_eq!((run.progress().resume_at, run.progress().given), (0, given));
     gate.open();
     let rest: Vec<_> = run.by_ref().try_collect().await.unwrap();
-    given += rest.iter().map(|piece| piece.answer.vectors.len() as u64).sum::<u64>();
+    given += rest.iter().map(|slice| slice.answer.vectors.len() as u64).sum::<u64>();
     assert_eq!((given, run.progress().resume_at), (2_000, 2_000));
 }
 
@@ -120,8 +120,8 @@ async fn what_is_held_is_bounded_however_long_the_input_and_slow_the_reader() {
     let mut run = client.bulk(endless).slice_tokens(200).embed(|call| call);
     let mut most_held = 0;
     for _ in 0..300 {
-        let piece = run.try_next().await.unwrap().unwrap();
-        let given = piece.start + piece.answer.vectors.len() as u64;
+        let slice = run.try_next().await.unwrap().unwrap();
+        let given = slice.start + slice.answer.vectors.len() as u64;
         most_held = most_held.max(read.load(Ordering::SeqCst) - given);
         let progress = run.progress();
         assert!(progress.slices <= 4 && progress.held <= 12, "{progress:?}");
@@ -159,8 +159,8 @@ async fn an_overloaded_fleet_is_given_time_and_nothing_is_lost() {
             server.then(busy());
         }
     }
-    let pieces: Vec<_> = client.bulk(inputs(1_500)).embed(|call| call).try_collect().await.unwrap();
-    let got: Vec<_> = pieces.into_iter().flat_map(|piece| piece.answer.vectors).map(|v| v.unwrap()[0]).collect();
+    let slices: Vec<_> = client.bulk(inputs(1_500)).embed(|call| call).try_collect().await.unwrap();
+    let got: Vec<_> = slices.into_iter().flat_map(|slice| slice.answer.vectors).map(|v| v.unwrap()[0]).collect();
     assert_eq!(got, (0..1_500).map(|index| score_of(&text(index))).collect::<Vec<_>>());
 }
 
@@ -173,8 +173,8 @@ async fn a_fleet_that_restarts_costs_time_and_nothing_else() {
     servers[0].kill().await;
     assert!(futures::poll!(run.next()).is_pending() || run.progress().held < 12);
     servers[0].revive().unwrap();
-    while let Some(piece) = run.try_next().await.unwrap() {
-        got += piece.answer.vectors.len();
+    while let Some(slice) = run.try_next().await.unwrap() {
+        got += slice.answer.vectors.len();
     }
     assert!(got <= 3_000);
     assert_eq!(run.progress().resume_at, 3_000);
@@ -189,7 +189,7 @@ async fn what_no_server_would_take_ends_the_run_and_says_where() {
     let mut given = 0;
     let error = loop {
         match run.next().await.unwrap() {
-            Ok(piece) => given += piece.answer.vectors.len() as u64,
+            Ok(slice) => given += slice.answer.vectors.len() as u64,
             Err(error) => break error,
         }
     };
@@ -200,14 +200,14 @@ async fn what_no_server_would_take_ends_the_run_and_says_where() {
 }
 
 #[tokio::test]
-async fn patience_ends_and_a_wrong_model_has_none() {
+async fn a_run_gives_up_in_time_and_at_once_for_a_wrong_model() {
     let mut servers = fleet(1).await;
     let client = connect(&servers).await;
     servers[0].then(refuse(Code::NotFound));
     let error = client.bulk(inputs(10)).embed(|call| call.model("x")).next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     servers[0].kill().await;
-    let mut run = client.bulk(inputs(10)).patience(Duration::ZERO).embed(|call| call);
+    let mut run = client.bulk(inputs(10)).give_up_after(Duration::ZERO).embed(|call| call);
     assert_eq!(run.next().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 

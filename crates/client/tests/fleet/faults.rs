@@ -231,9 +231,9 @@ async fn a_client_that_is_dropped_leaves_nothing_running() {
 }
 
 async fn until_async<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_secs(60);
     while !holds().await {
-        assert!(Instant::now() < patience, "it never came to be");
+        assert!(Instant::now() < limit, "it never came to be");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

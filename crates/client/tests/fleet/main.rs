@@ -4,12 +4,12 @@
 
 mod bulk;
 mod calls;
+mod chunks;
 mod common;
 mod discovery;
 mod faults;
 mod partial;
 mod retry;
-mod scatter;
 mod streams;
 mod tls;
 mod tracing;

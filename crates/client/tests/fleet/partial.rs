@@ -63,7 +63,7 @@ async fn at_the_deadline_what_is_there_is_the_answer() {
     let holders = holders(&servers).await;
     gates[holders[1]].open();
     let answer = job.await.unwrap().unwrap();
-    assert!(started.elapsed() >= within - sortie_client::MAX_WAY_BACK);
+    assert!(started.elapsed() >= within - sortie_client::MAX_DEADLINE_MARGIN);
     assert!(answer.report.coverage() > 0.0 && answer.report.coverage() < 1.0);
 
     let (_servers, _gates, client) = gated().await;
@@ -80,27 +80,27 @@ async fn pieces_come_as_they_finish() {
         server.always(Reply::answer().gated(gate).item_error(0, "TEXT_TOO_LARGE", "too large"));
     }
     let documents = texts(3, 120);
-    let mut pieces = client.rerank("q", &documents).stream();
+    let mut answers = client.rerank("q", &documents).stream();
     let mut seen = vec![None; 120];
     let holders = tokio::select! {
         holders = holders(&servers) => holders,
-        _ = pieces.next() => panic!("nothing was let go"),
+        _ = answers.next() => panic!("nothing was let go"),
     };
     for &holder in &holders {
-        assert!(pieces.report().is_none());
+        assert!(answers.report().is_none());
         gates[holder].open();
-        let piece = pieces.try_next().await.unwrap().unwrap();
-        assert_eq!(piece.answer.scores.len(), piece.places.len());
-        assert_eq!(piece.answer.report.chunks.len(), 1);
+        let partial = answers.try_next().await.unwrap().unwrap();
+        assert_eq!(partial.answer.scores.len(), partial.indices.len());
+        assert_eq!(partial.answer.report.chunks.len(), 1);
         // The one that was let go is the one that comes.
-        assert_eq!(piece.answer.report.chunks[0].endpoint, servers[holder].address());
-        assert_eq!(piece.answer.report.error(0).unwrap().reason, "TEXT_TOO_LARGE");
-        for (&place, score) in piece.places.iter().zip(&piece.answer.scores) {
+        assert_eq!(partial.answer.report.chunks[0].endpoint, servers[holder].address());
+        assert_eq!(partial.answer.report.error(0).unwrap().reason, "TEXT_TOO_LARGE");
+        for (&place, score) in partial.indices.iter().zip(&partial.answer.scores) {
             seen[place] = *score;
         }
     }
-    assert!(pieces.next().await.is_none());
-    let report = pieces.report().unwrap();
+    assert!(answers.next().await.is_none());
+    let report = answers.report().unwrap();
     assert_eq!((report.chunks.len(), report.errors.len(), report.tokens.len()), (3, 3, 120));
     for (place, score) in seen.iter().enumerate() {
         match report.error(place) {
@@ -117,26 +117,26 @@ async fn an_error_comes_after_what_was_answered_and_dropping_a_stream_cancels() 
         servers[index].always(refuse(Code::InvalidArgument).gated(gate)).then(Reply::answer().gated(gate));
     }
     // Of six answers the first of each server is good.
-    let mut pieces = client.embed(texts(4, 120)).stream();
+    let mut answers = client.embed(texts(4, 120)).stream();
     for gate in &gates {
         gate.open();
     }
-    assert!(!pieces.try_next().await.unwrap().unwrap().places.is_empty());
-    drop(pieces);
+    assert!(!answers.try_next().await.unwrap().unwrap().indices.is_empty());
+    drop(answers);
     for server in &servers {
         server.then(refuse(Code::InvalidArgument));
     }
-    let mut pieces = client.embed(texts(4, 120)).stream();
-    assert_eq!(pieces.try_next().await.unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert!(pieces.next().await.is_none() && pieces.report().is_none());
+    let mut answers = client.embed(texts(4, 120)).stream();
+    assert_eq!(answers.try_next().await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert!(answers.next().await.is_none() && answers.report().is_none());
 
     let (_servers, gates, client) = gated().await;
-    let mut pieces = client.embed(texts(5, 120)).stream();
+    let mut answers = client.embed(texts(5, 120)).stream();
     let entered = futures::future::select_all(gates.iter().map(|gate| Box::pin(gate.entered(1))));
     let (_, index, _) = tokio::select! {
         entered = entered => entered,
-        _ = pieces.next() => panic!("nothing was let go"),
+        _ = answers.next() => panic!("nothing was let go"),
     };
-    drop(pieces);
+    drop(answers);
     gates[index].dropped(1).await;
 }

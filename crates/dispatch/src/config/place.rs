@@ -30,7 +30,7 @@ settings! {
 
         /// Longest that a job waits for its probes. A model of 1,000 servers lost 8% of p50 and 5% of p99
         /// with 1 ms more, a fifth of both with 3 ms: cap and go.
-        PROBE_PATIENCE probe_patience: Duration = Duration::from_millis(3), lasting, "must be above zero";
+        PROBE_WAIT probe_wait: Duration = Duration::from_millis(3), lasting, "must be above zero";
 
         /// Whether hedges and retries keep off servers that the chunk was sent to before. Only a measurement
         /// of what that is worth wants it off.

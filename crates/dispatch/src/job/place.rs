@@ -1,7 +1,7 @@
 //! Probes before a job is cut, first attempts, and the sending of all.
 //!
 //! A job with a draft asks its servers and is cut for those that answered, at the latest
-//! after the patience for probes: `min(probe_patience, 4 round trips)`, no less than the
+//! after the patience for probes: `min(probe_wait, 4 round trips)`, no less than the
 //! hedge floor. Late answers teach the fleet all the same.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -189,6 +189,6 @@ pub(super) fn ask(
     }
     let config = fleet.config();
     let trips = Duration::try_from_secs_f64(PATIENT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
-    let patience = trips.max(config.hedge.floor).min(config.place.probe_patience);
+    let patience = trips.max(config.hedge.floor).min(config.place.probe_wait);
     ProbeRound { asked, answered: Vec::new(), began: now, until: now + patience }
 }

@@ -16,9 +16,9 @@ pub(crate) fn refuse(code: Code) -> Reply {
 
 /// Waits until something holds that comes about in the background. It fails rather than wait for ever.
 pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_secs(60);
     while !holds() {
-        assert!(Instant::now() < patience, "it never came to be");
+        assert!(Instant::now() < limit, "it never came to be");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -34,8 +34,8 @@ pub(crate) async fn fleet(count: usize) -> Vec<TestServer> {
 
 /// The beginning of any client: it waits for servers that are there, however busy the machine.
 pub(crate) fn begin() -> ClientBuilder {
-    let patience = Duration::from_secs(30);
-    Client::builder().connect_timeout(patience).greeting(patience)
+    let limit = Duration::from_secs(30);
+    Client::builder().connect_timeout(limit).describe_timeout(limit)
 }
 
 /// The beginning of a client that hedges, and suspects who is late: on a busy machine that may be anybody.

@@ -4,16 +4,16 @@ use prost::Message as _;
 use sortie_dispatch::{BatchSample, ItemSize, SharedSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
-use crate::scatter::{Answer, Scatter, Shared};
+use super::rpc::{ChunkAnswer, ShardedRpc, SharedInput};
 
 /// Bytes of text and ready ids of an input.
 #[derive(Clone, Copy, Debug, Default)]
-struct Extent {
+struct InputSize {
     bytes: u64,
     ids: u64,
 }
 
-impl Extent {
+impl InputSize {
     fn of(input: &v1::Input) -> Self {
         match &input.kind {
             Some(Kind::Text(text)) => Self { bytes: text.len() as u64, ids: 0 },
@@ -32,31 +32,33 @@ impl Extent {
 #[derive(Debug)]
 pub(crate) struct Sizes {
     /// Text and ids of the sequence each item becomes.
-    extents: Vec<Extent>,
+    inputs: Vec<InputSize>,
     items: Vec<ItemSize>,
     shared: SharedSize,
 }
 
 impl Sizes {
     /// Measures a call; `estimate` makes tokens of bytes of text and ready ids.
-    pub(crate) fn measure<R: Scatter>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
+    pub(crate) fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
-        let tokens = |extent: Extent| estimate(extent.bytes, extent.ids).min(most);
+        let tokens = |size: InputSize| estimate(size.bytes, size.ids).min(most);
         let (with_each, shared) = match rpc.shared() {
-            Shared::Nothing => (Extent::default(), SharedSize::default()),
-            Shared::PerChunk(input) => {
-                let shared = SharedSize { tokens: tokens(Extent::of(input)), bytes: input.encoded_len() as u64 };
-                (Extent::default(), shared)
+            SharedInput::Nothing => (InputSize::default(), SharedSize::default()),
+            SharedInput::PerChunk(input) => {
+                let shared = SharedSize { tokens: tokens(InputSize::of(input)), bytes: input.encoded_len() as u64 };
+                (InputSize::default(), shared)
             }
-            Shared::PerItem(input) => (Extent::of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 }),
+            SharedInput::PerItem(input) => {
+                (InputSize::of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 })
+            }
         };
-        let extents: Vec<_> = rpc.items().iter().map(|input| Extent::of(input).and(with_each)).collect();
-        let item = |(input, extent): (&v1::Input, &Extent)| {
-            let tokens = tokens(*extent);
+        let inputs: Vec<_> = rpc.items().iter().map(|input| InputSize::of(input).and(with_each)).collect();
+        let item = |(input, size): (&v1::Input, &InputSize)| {
+            let tokens = tokens(*size);
             ItemSize { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
         };
-        let items = rpc.items().iter().zip(&extents).map(item).collect();
-        Self { extents, items, shared }
+        let items = rpc.items().iter().zip(&inputs).map(item).collect();
+        Self { inputs, items, shared }
     }
 
     pub(crate) fn items(&self) -> &[ItemSize] {
@@ -67,15 +69,15 @@ impl Sizes {
         self.shared
     }
 
-    /// What an answer to the items at `places` teaches of texts.
-    pub(crate) fn texts<H, V>(&self, places: &[usize], answer: &Answer<H, V>) -> Texts {
+    /// What an answer to the items at `indices` teaches of texts.
+    pub(crate) fn texts<H, V>(&self, indices: &[usize], answer: &ChunkAnswer<H, V>) -> Texts {
         let mut texts = Texts::default();
-        for (index, (&place, &tokens)) in places.iter().zip(&answer.items.tokens).enumerate() {
-            let cut = answer.items.truncated.get(index).copied().unwrap_or_default();
-            let Some(extent) = self.extents.get(place) else { continue };
+        for (at, (&index, &tokens)) in indices.iter().zip(&answer.items.tokens).enumerate() {
+            let cut = answer.items.truncated.get(at).copied().unwrap_or_default();
+            let Some(size) = self.inputs.get(index) else { continue };
             // Texts that were cut or failed, and ready ids, say nothing of bytes.
-            if tokens > 0 && !cut && extent.ids == 0 {
-                texts.bytes += extent.bytes;
+            if tokens > 0 && !cut && size.ids == 0 {
+                texts.bytes += size.bytes;
                 texts.tokens += u64::from(tokens);
                 texts.items += 1;
             }
@@ -85,7 +87,7 @@ impl Sizes {
 }
 
 /// The batches that an answer's chunk rode in.
-pub(crate) fn batches<H, V>(answer: &Answer<H, V>) -> Vec<BatchSample> {
+pub(crate) fn batches<H, V>(answer: &ChunkAnswer<H, V>) -> Vec<BatchSample> {
     let batches = answer.chunk.batch_ms.iter().zip(&answer.chunk.batch_tokens);
     batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
 }

@@ -7,33 +7,30 @@
 
 use std::{fmt, future::Future};
 
-use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
+use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use crate::{error::Error, report::Report, transport::Wire};
-
-/// Generated client of one connection.
-pub(crate) type Stub = EncoderServiceClient<Wire>;
+use crate::{error::Error, report::Report, transport::Stub};
 
 /// What servers spend on a call's tokens; costs are kept apart.
 pub(crate) use sortie_dispatch::Resource;
 
 /// An answer to a chunk, opened: one value an item, in the chunk's order.
 #[derive(Debug)]
-pub struct Answer<H, V> {
+pub struct ChunkAnswer<H, V> {
     /// Facts about the whole answer, the same in every chunk of a job.
     pub head: H,
     /// One value an item; `None` where it failed.
     pub values: Vec<Option<V>>,
     /// Per-item facts.
     pub items: v1::ItemInfo,
-    /// Where the time went, if it is told.
+    /// Where the time went, if it is reported.
     pub chunk: v1::ChunkInfo,
 }
 
 /// Answers of all chunks, in request order.
 #[derive(Debug)]
-pub struct Gathered<H, V> {
+pub struct MergedAnswer<H, V> {
     /// Head of the chunks; `None` where every item failed before it was sent.
     pub head: Option<H>,
     /// One value an item; `None` where it failed.
@@ -53,7 +50,7 @@ pub(crate) fn expect_len(what: &str, got: usize, want: usize) -> Result<(), Malf
 
 /// The input that every chunk of a call carries in addition to its items.
 #[derive(Clone, Copy, Debug)]
-pub enum Shared<'a> {
+pub enum SharedInput<'a> {
     /// Nothing that costs tokens.
     Nothing,
     /// An input that is encoded once a chunk.
@@ -63,7 +60,7 @@ pub enum Shared<'a> {
 }
 
 /// A call that can be cut into chunks. Only this crate implements it.
-pub trait Scatter: fmt::Debug + Send + Sync + 'static {
+pub trait ShardedRpc: fmt::Debug + Send + Sync + 'static {
     /// Request message of the contract.
     type Request: prost::Message + Send + 'static;
     /// Response message of the contract.
@@ -86,8 +83,8 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     fn items(&self) -> &[v1::Input];
 
     /// What every chunk carries beside its items.
-    fn shared(&self) -> Shared<'_> {
-        Shared::Nothing
+    fn shared(&self) -> SharedInput<'_> {
+        SharedInput::Nothing
     }
 
     /// Bytes that one item of `tokens` tokens takes in an answer, no less than it will.
@@ -114,8 +111,8 @@ pub trait Scatter: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// If it does not fit the request.
-    fn open(response: Self::Response, count: usize) -> Result<Answer<Self::Head, Self::Value>, Malformed>;
+    fn open(response: Self::Response, count: usize) -> Result<ChunkAnswer<Self::Head, Self::Value>, Malformed>;
 
     /// Makes the caller's result from the merged answers.
-    fn finish(&self, gathered: Gathered<Self::Head, Self::Value>) -> Self::Output;
+    fn finish(&self, merged: MergedAnswer<Self::Head, Self::Value>) -> Self::Output;
 }

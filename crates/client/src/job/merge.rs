@@ -8,19 +8,21 @@ use std::time::Duration;
 use sortie_dispatch::{AttemptKind, Coverage};
 use sortie_proto::v1;
 
+use super::{
+    rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    size::Sizes,
+};
 use crate::{
     call::RevisionPolicy,
     error::{Error, ErrorKind},
     metadata::millis,
-    pieces::Piece,
-    report::{Batch, ChunkReport, ItemError, Report},
-    scatter::{Answer, Gathered, Malformed, Scatter, expect_len},
-    size::Sizes,
+    report::{BatchReport, ChunkReport, ItemError, Report},
+    stream::PartialAnswer,
 };
 
 /// An attempt as it was sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Sent {
+pub(crate) struct AttemptRecord {
     pub(crate) chunk: usize,
     pub(crate) number: u32,
     pub(crate) kind: AttemptKind,
@@ -29,23 +31,23 @@ pub(crate) struct Sent {
 
 /// The answer of an attempt as the client sees it: when it came, and for which items.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival<'a> {
-    pub(crate) sent: &'a Sent,
-    pub(crate) places: &'a [usize],
+pub(crate) struct ReceivedAnswer<'a> {
+    pub(crate) sent: &'a AttemptRecord,
+    pub(crate) indices: &'a [usize],
     pub(crate) expected_tokens: u64,
     pub(crate) rtt: Duration,
 }
 
 /// The answers that have come so far, merged.
 #[derive(Debug)]
-pub(crate) struct Gather<R: Scatter> {
+pub(crate) struct Merge<R: ShardedRpc> {
     head: Option<R::Head>,
     values: Vec<Option<R::Value>>,
     report: Report,
     revisions: RevisionPolicy,
 }
 
-impl<R: Scatter> Gather<R> {
+impl<R: ShardedRpc> Merge<R> {
     /// An empty merge for `count` items.
     pub(crate) fn new(count: usize, job_id: String, revisions: RevisionPolicy) -> Self {
         let mut report = Report { job_id, ..Report::default() };
@@ -55,8 +57,8 @@ impl<R: Scatter> Gather<R> {
     }
 
     /// Marks items that no request can hold as failed.
-    pub(crate) fn oversized(&mut self, places: &[usize], sizes: &Sizes) {
-        for &index in places {
+    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &Sizes) {
+        for &index in indices {
             let bytes = sizes.items().get(index).map_or(0, |item| item.bytes);
             let message = format!("the item has {bytes} bytes, more than a request can hold");
             self.report.errors.push(ItemError { index, reason: "TEXT_TOO_LARGE".to_owned(), message });
@@ -64,9 +66,9 @@ impl<R: Scatter> Gather<R> {
     }
 
     /// Marks items that will have no answer, with the reason.
-    pub(crate) fn missing(&mut self, places: &[usize], reason: &str, message: &str) {
+    pub(crate) fn missing(&mut self, indices: &[usize], reason: &str, message: &str) {
         let error = |&index: &usize| ItemError { index, reason: reason.to_owned(), message: message.to_owned() };
-        self.report.errors.extend(places.iter().map(error));
+        self.report.errors.extend(indices.iter().map(error));
     }
 
     /// Copies to the report how many attempts, hedges and extra tokens the job took.
@@ -80,14 +82,18 @@ impl<R: Scatter> Gather<R> {
     }
 
     /// Merges the answer of a chunk, which [`check`] has found to fit. An error ends the job.
-    pub(crate) fn take(&mut self, arrival: Arrival<'_>, answer: Answer<R::Head, R::Value>) -> Result<(), Error> {
-        let Answer { head, values, items, chunk } = answer;
-        let values = sound(values, &items);
-        self.note(arrival, &head, &items, &chunk, |index| values.get(index).is_some_and(Option::is_some))?;
+    pub(crate) fn take(
+        &mut self,
+        received: ReceivedAnswer<'_>,
+        answer: ChunkAnswer<R::Head, R::Value>,
+    ) -> Result<(), Error> {
+        let ChunkAnswer { head, values, items, chunk } = answer;
+        let values = without_failed_items(values, &items);
+        self.note(received, &head, &items, &chunk, |index| values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         self.values.resize_with(self.report.tokens.len(), || None);
-        for (&place, value) in arrival.places.iter().zip(values) {
-            if let Some(slot) = self.values.get_mut(place) {
+        for (&index, value) in received.indices.iter().zip(values) {
+            if let Some(slot) = self.values.get_mut(index) {
                 *slot = value;
             }
         }
@@ -98,23 +104,23 @@ impl<R: Scatter> Gather<R> {
     pub(crate) fn pass(
         &mut self,
         rpc: &R,
-        arrival: Arrival<'_>,
-        answer: Answer<R::Head, R::Value>,
-    ) -> Result<Piece<R::Output>, Error> {
-        let mut own = Self::new(arrival.places.len(), self.report.job_id.clone(), self.revisions);
-        let places: Vec<usize> = (0..arrival.places.len()).collect();
+        received: ReceivedAnswer<'_>,
+        answer: ChunkAnswer<R::Head, R::Value>,
+    ) -> Result<PartialAnswer<R::Output>, Error> {
+        let mut own = Self::new(received.indices.len(), self.report.job_id.clone(), self.revisions);
+        let indices: Vec<usize> = (0..received.indices.len()).collect();
         let (head, items, chunk) = (answer.head.clone(), answer.items.clone(), answer.chunk.clone());
-        own.take(Arrival { places: &places, ..arrival }, answer)?;
-        self.note(arrival, &head, &items, &chunk, |index| own.values.get(index).is_some_and(Option::is_some))?;
+        own.take(ReceivedAnswer { indices: &indices, ..received }, answer)?;
+        self.note(received, &head, &items, &chunk, |index| own.values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         own.report.attempts = 1;
-        Ok(Piece { places: arrival.places.to_vec(), answer: own.finish(rpc, arrival.rtt) })
+        Ok(PartialAnswer { indices: received.indices.to_vec(), answer: own.finish(rpc, received.rtt) })
     }
 
     /// Adds the facts of an answer (tokens, errors, revision, times) to the report.
     fn note(
         &mut self,
-        arrival: Arrival<'_>,
+        received: ReceivedAnswer<'_>,
         head: &R::Head,
         items: &v1::ItemInfo,
         chunk: &v1::ChunkInfo,
@@ -123,21 +129,21 @@ impl<R: Scatter> Gather<R> {
         self.revision(chunk)?;
         if let Some(first) = self.head.as_ref().filter(|first| *first != head) {
             let message = format!("chunks of the job differ: {first:?} and {head:?}");
-            return Err(Error::new(ErrorKind::MixedRevisions, message).with_endpoint(&arrival.sent.address));
+            return Err(Error::new(ErrorKind::MixedRevisions, message).with_endpoint(&received.sent.address));
         }
-        for (index, &place) in arrival.places.iter().enumerate() {
-            if !answered(index) {
-                self.report.errors.push(failure(index, place, items));
+        for (at, &index) in received.indices.iter().enumerate() {
+            if !answered(at) {
+                self.report.errors.push(failure(at, index, items));
                 continue;
             }
-            if let (Some(slot), Some(&tokens)) = (self.report.tokens.get_mut(place), items.tokens.get(index)) {
+            if let (Some(slot), Some(&tokens)) = (self.report.tokens.get_mut(index), items.tokens.get(at)) {
                 *slot = tokens;
             }
-            if let (Some(slot), Some(&cut)) = (self.report.truncated.get_mut(place), items.truncated.get(index)) {
+            if let (Some(slot), Some(&cut)) = (self.report.truncated.get_mut(index), items.truncated.get(at)) {
                 *slot = cut;
             }
         }
-        self.report.chunks.push(chunk_report(arrival, chunk, items));
+        self.report.chunks.push(chunk_report(received, chunk, items));
         if self.report.model.is_empty() {
             self.report.model.clone_from(&chunk.model);
         }
@@ -173,12 +179,12 @@ impl<R: Scatter> Gather<R> {
     pub(crate) fn finish(mut self, rpc: &R, elapsed: Duration) -> R::Output {
         self.values.resize_with(self.report.tokens.len(), || None);
         let (head, values) = (self.head.take(), std::mem::take(&mut self.values));
-        rpc.finish(Gathered { head, values, report: self.into_report(elapsed) })
+        rpc.finish(MergedAnswer { head, values, report: self.into_report(elapsed) })
     }
 }
 
 /// The values, with `None` in place of those whose items the answer lists as failed.
-fn sound<V>(mut values: Vec<Option<V>>, items: &v1::ItemInfo) -> Vec<Option<V>> {
+fn without_failed_items<V>(mut values: Vec<Option<V>>, items: &v1::ItemInfo) -> Vec<Option<V>> {
     for error in &items.errors {
         if let Some(value) = values.get_mut(error.index as usize) {
             *value = None;
@@ -187,12 +193,12 @@ fn sound<V>(mut values: Vec<Option<V>>, items: &v1::ItemInfo) -> Vec<Option<V>> 
     values
 }
 
-/// Why an item has no value.
-fn failure(index: usize, place: usize, items: &v1::ItemInfo) -> ItemError {
-    match items.errors.iter().find(|error| error.index as usize == index) {
-        Some(error) => ItemError { index: place, reason: error.reason.clone(), message: error.message.clone() },
+/// Why an item has no value: it was at `at` in its chunk and is at `index` in the job.
+fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
+    match items.errors.iter().find(|error| error.index as usize == at) {
+        Some(error) => ItemError { index, reason: error.reason.clone(), message: error.message.clone() },
         None => ItemError {
-            index: place,
+            index,
             reason: "NON_FINITE_OUTPUT".to_owned(),
             message: "the answer is not a finite number".to_owned(),
         },
@@ -200,7 +206,7 @@ fn failure(index: usize, place: usize, items: &v1::ItemInfo) -> ItemError {
 }
 
 /// Whether an answer's lists fit the `count` items that were asked about.
-pub(crate) fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Malformed> {
+pub(crate) fn check<H, V>(answer: &ChunkAnswer<H, V>, count: usize) -> Result<(), Malformed> {
     for (what, len) in [("token counts", answer.items.tokens.len()), ("truncations", answer.items.truncated.len())] {
         if len > 0 {
             expect_len(what, len, count)?;
@@ -212,16 +218,16 @@ pub(crate) fn check<H, V>(answer: &Answer<H, V>, count: usize) -> Result<(), Mal
     }
 }
 
-fn chunk_report(arrival: Arrival<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
-    let Arrival { sent, places, expected_tokens, rtt } = arrival;
+fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
+    let ReceivedAnswer { sent, indices, expected_tokens, rtt } = received;
     let batches = chunk.batch_ms.iter().zip(&chunk.batch_tokens);
-    let batch = |(&ms, &tokens): (&f32, &u32)| Batch { duration: millis(f64::from(ms)), tokens };
+    let batch = |(&ms, &tokens): (&f32, &u32)| BatchReport { duration: millis(f64::from(ms)), tokens };
     let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
     ChunkReport {
         endpoint: sent.address.clone(),
         replica: chunk.replica.clone(),
         revision: chunk.model_revision.clone(),
-        items: places.len(),
+        items: indices.len(),
         tokens: if chunk.tokens > 0 { chunk.tokens } else { counted },
         estimated_tokens: expected_tokens,
         attempt: sent.number,

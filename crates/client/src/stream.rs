@@ -16,30 +16,30 @@ use crate::{call::CallFuture, error::Error, report::Report};
 /// The answer to some of a job's items.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Piece<T> {
+pub struct PartialAnswer<T> {
     /// Places of its items in the request, from 0; the answer's own lists are in this order.
-    pub places: Vec<usize>,
-    /// The answer to them. Its report is of this piece alone, with its items counted from 0.
+    pub indices: Vec<usize>,
+    /// The answer to them. Its report is of this answer alone, with its items counted from 0.
     pub answer: T,
 }
 
 /// Pieces on their way from the job to who reads them.
-pub(crate) type Outbox<T> = Arc<Mutex<VecDeque<Piece<T>>>>;
+pub(crate) type AnswerSender<T> = Arc<Mutex<VecDeque<PartialAnswer<T>>>>;
 
 /// A job's answers as they come; from [`crate::Call::stream`].
 ///
 /// An error, if one comes, comes last: what was answered before it is good. Dropping the stream
 /// cancels what is not answered yet.
 #[must_use = "a stream does nothing until it is polled"]
-pub struct Pieces<T> {
+pub struct AnswerStream<T> {
     job: Option<CallFuture<Report>>,
-    outbox: Outbox<T>,
+    sender: AnswerSender<T>,
     report: Option<Report>,
 }
 
-impl<T> Pieces<T> {
-    pub(crate) fn new(job: CallFuture<Report>, outbox: Outbox<T>) -> Self {
-        Self { job: Some(job), outbox, report: None }
+impl<T> AnswerStream<T> {
+    pub(crate) fn new(job: CallFuture<Report>, sender: AnswerSender<T>) -> Self {
+        Self { job: Some(job), sender, report: None }
     }
 
     /// What happened to the whole job, with items counted as in the request; once the stream has
@@ -50,14 +50,14 @@ impl<T> Pieces<T> {
     }
 }
 
-impl<T> fmt::Debug for Pieces<T> {
+impl<T> fmt::Debug for AnswerStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pieces").field("running", &self.job.is_some()).field("report", &self.report).finish()
+        f.debug_struct("AnswerStream").field("running", &self.job.is_some()).field("report", &self.report).finish()
     }
 }
 
-impl<T> Stream for Pieces<T> {
-    type Item = Result<Piece<T>, Error>;
+impl<T> Stream for AnswerStream<T> {
+    type Item = Result<PartialAnswer<T>, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let ended = match &mut self.job {
@@ -80,13 +80,13 @@ impl<T> Stream for Pieces<T> {
                 }
             }
         };
-        let piece = self.outbox.lock().pop_front();
-        match (piece, failure) {
-            (Some(piece), None) => Poll::Ready(Some(Ok(piece))),
+        let answer = self.sender.lock().pop_front();
+        match (answer, failure) {
+            (Some(answer), None) => Poll::Ready(Some(Ok(answer))),
             // What was answered comes first; the error waits.
-            (Some(piece), Some(error)) => {
+            (Some(answer), Some(error)) => {
                 self.job = Some(Box::pin(std::future::ready(Err(error))));
-                Poll::Ready(Some(Ok(piece)))
+                Poll::Ready(Some(Ok(answer)))
             }
             (None, Some(error)) => Poll::Ready(Some(Err(error))),
             (None, None) if self.job.is_some() => Poll::Pending,

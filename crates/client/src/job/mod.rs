@@ -1,48 +1,64 @@
-//! Runs a call that is cut: measures it, plans it, and has [`crate::drive`] drive it.
+//! A call that is cut over several servers: it is measured, planned, sent in attempts ([`drive`]) and merged
+//! ([`merge`]).
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`rpc`] | what a kind of call implements so that it can be cut |
+//! | [`size`] | how large a call's items are |
+//! | [`drive`] | carries out what dispatch decides |
+//! | [`attempt`] | one call to one server |
+//! | [`merge`] | the chunks' answers in request order |
+
+mod attempt;
+mod drive;
+mod merge;
+pub(crate) mod rpc;
+mod size;
 
 use sortie_dispatch::{Job, JobOptions, ModelId, Plan};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
 
+use drive::{Driver, JobRequest};
+use merge::Merge;
+use rpc::ShardedRpc;
+use size::Sizes;
+
 use crate::{
     call::CallOptions,
     client::Client,
-    drive::{Driver, Question},
     error::{Error, ErrorKind},
-    gather::Gather,
-    metadata, meters,
-    pieces::Outbox,
+    metadata, metrics,
     report::Report,
-    scatter::Scatter,
-    size::Sizes,
+    stream::AnswerSender,
 };
 
 /// Runs a call to its result.
-pub(crate) async fn run<R: Scatter>(rpc: R, client: Client, options: CallOptions) -> Result<R::Output, Error> {
+pub(crate) async fn run<R: ShardedRpc>(rpc: R, client: Client, options: CallOptions) -> Result<R::Output, Error> {
     let started = Instant::now();
-    let (rpc, gather) = scatter(rpc, client, options, None, started).await?;
-    Ok(gather.finish(&rpc, started.elapsed()))
+    let (rpc, merge) = run_sharded(rpc, client, options, None, started).await?;
+    Ok(merge.finish(&rpc, started.elapsed()))
 }
 
 /// Runs a call whose answers go out as they come.
-pub(crate) async fn stream<R: Scatter>(
+pub(crate) async fn stream<R: ShardedRpc>(
     rpc: R,
     client: Client,
     options: CallOptions,
-    outbox: Outbox<R::Output>,
+    sender: AnswerSender<R::Output>,
 ) -> Result<Report, Error> {
     let started = Instant::now();
-    let (_, gather) = scatter(rpc, client, options, Some(outbox), started).await?;
-    Ok(gather.into_report(started.elapsed()))
+    let (_, merge) = run_sharded(rpc, client, options, Some(sender), started).await?;
+    Ok(merge.into_report(started.elapsed()))
 }
 
-async fn scatter<R: Scatter>(
+async fn run_sharded<R: ShardedRpc>(
     rpc: R,
     client: Client,
     options: CallOptions,
-    outbox: Option<Outbox<R::Output>>,
+    sender: Option<AnswerSender<R::Output>>,
     started: Instant,
-) -> Result<(R, Gather<R>), Error> {
+) -> Result<(R, Merge<R>), Error> {
     if rpc.items().is_empty() {
         let message = format!("{} is empty; send at least one", R::ITEMS);
         return Err(Error::invalid(R::ITEMS, "EMPTY_LIST", message));
@@ -66,32 +82,32 @@ async fn scatter<R: Scatter>(
         let (_, deadline) = client.deadline(&options);
         let mut metadata = client.metadata(&options).await?;
         metadata.job_id = Some(job_value);
-        client.acquaint(&model, deadline).await?;
-        let hedging = options.hedging.unwrap_or(client.setup().defaults.hedging);
+        client.ensure_described(&model, deadline).await?;
+        let hedging = options.hedging.unwrap_or(client.config().defaults.hedging);
         let wants = JobOptions::by(client.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
         let wants = wants.tenant(metadata.tenant_number());
         let (model_id, sizes, plan) = cut(&client, &rpc, &model, &options, &wants)?;
         Span::current().record("chunks", plan.chunks.len());
         debug!(chunks = plan.chunks.len(), "planned");
-        meters::plan(R::NAME, plan.chunks.iter().map(|chunk| chunk.tokens));
-        let mut gather = Gather::new(rpc.items().len(), job_id, options.revisions);
-        gather.oversized(&plan.oversized, &sizes);
+        metrics::plan(R::NAME, plan.chunks.iter().map(|chunk| chunk.tokens));
+        let mut merge = Merge::new(rpc.items().len(), job_id, options.revisions);
+        merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);
-        let question = Question { rpc, model, text: options.text.to_wire(), metadata, sizes, outbox };
-        Driver::new(client, question, job, gather, deadline).drive().await
+        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, sender };
+        Driver::new(client, request, job, merge, deadline).drive().await
     };
     let outcome = run.instrument(span.clone()).await;
     let elapsed = started.elapsed();
     match &outcome {
-        Ok((_, gather)) => {
-            let report = gather.report();
+        Ok((_, merge)) => {
+            let report = merge.report();
             let word = if report.coverage() < 1.0 { "partial" } else { "ok" };
             span.record("attempts", report.attempts).record("outcome", word);
-            meters::job(R::NAME, word, elapsed, Some(report));
+            metrics::job(R::NAME, word, elapsed, Some(report));
         }
         Err(error) => {
             span.record("attempts", error.attempts()).record("outcome", error.kind().as_str());
-            meters::job(R::NAME, error.kind().as_str(), elapsed, None);
+            metrics::job(R::NAME, error.kind().as_str(), elapsed, None);
         }
     }
     outcome
@@ -109,7 +125,7 @@ fn check(options: &CallOptions) -> Result<(), Error> {
 }
 
 /// Measures a call and cuts it.
-fn cut<R: Scatter>(
+fn cut<R: ShardedRpc>(
     client: &Client,
     rpc: &R,
     model: &str,

@@ -13,18 +13,17 @@ use crate::{
     error::{Error, ErrorKind},
     metadata::JobMetadata,
     rpc::models::PerEndpoint,
-    scatter::Stub,
-    transport::Server,
+    transport::{Server, Stub},
 };
 
 /// Makes requests with the metadata of one attempt and the time it has left.
-pub(crate) struct Wrap<'a> {
+pub(crate) struct RequestFactory<'a> {
     metadata: &'a JobMetadata,
     attempt: u32,
     remaining: Duration,
 }
 
-impl Wrap<'_> {
+impl RequestFactory<'_> {
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         self.metadata.request(message, self.attempt, self.remaining)
     }
@@ -35,7 +34,7 @@ pub(crate) fn incomplete(rpc: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the answer to {rpc} is empty"))
 }
 
-async fn one<T, F>(server: &Server, deadline: Instant, call: impl FnOnce(Stub) -> F) -> PerEndpoint<T>
+async fn call_one<T, F>(server: &Server, deadline: Instant, call: impl FnOnce(Stub) -> F) -> PerEndpoint<T>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
@@ -51,10 +50,10 @@ where
 }
 
 /// Asks every server at once; answers come in the servers' order.
-pub(crate) async fn every<T, F>(
+pub(crate) async fn broadcast<T, F>(
     client: &Client,
     options: &CallOptions,
-    call: impl Fn(Stub, Wrap<'_>) -> F,
+    call: impl Fn(Stub, RequestFactory<'_>) -> F,
 ) -> Result<Vec<(EndpointId, PerEndpoint<T>)>, Error>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -62,10 +61,10 @@ where
     let (within, deadline) = client.deadline(options);
     client.populated(deadline).await?;
     let metadata = client.metadata(options).await?;
-    let wrap = || Wrap { metadata: &metadata, attempt: 1, remaining: within };
+    let requests = || RequestFactory { metadata: &metadata, attempt: 1, remaining: within };
     let servers = client.servers();
     let calls = servers.iter().map(|(id, server)| {
-        let answer = one(server, deadline, |stub| call(stub, wrap()));
+        let answer = call_one(server, deadline, |stub| call(stub, requests()));
         answer.map(|answer| (*id, answer))
     });
     Ok(join_all(calls).await)
@@ -73,10 +72,10 @@ where
 
 /// Asks one server after the other until one answers, connected ones first. A refusal that every
 /// server would repeat ends it.
-pub(crate) async fn first<T, F>(
+pub(crate) async fn call_in_turn<T, F>(
     client: &Client,
     options: &CallOptions,
-    call: impl Fn(Stub, Wrap<'_>) -> F,
+    call: impl Fn(Stub, RequestFactory<'_>) -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -89,8 +88,8 @@ where
     servers.sort_by_key(|(_, server)| server.connections() == 0);
     for (attempt, (_, server)) in (1..).zip(servers) {
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let wrap = Wrap { metadata: &metadata, attempt, remaining };
-        let answer = one(&server, deadline, |stub| call(stub, wrap)).await.result;
+        let requests = RequestFactory { metadata: &metadata, attempt, remaining };
+        let answer = call_one(&server, deadline, |stub| call(stub, requests)).await.result;
         match answer {
             Ok(answer) => return Ok(answer),
             Err(error) if !error.is_retryable() && error.kind() != ErrorKind::NotFound => {
@@ -107,6 +106,7 @@ pub(crate) fn map<T, U>(
     answers: Vec<(EndpointId, PerEndpoint<T>)>,
     f: impl Fn(T) -> Result<U, Error>,
 ) -> Vec<PerEndpoint<U>> {
-    let one = |(_, PerEndpoint { endpoint, rtt, result })| PerEndpoint { endpoint, rtt, result: result.and_then(&f) };
-    answers.into_iter().map(one).collect()
+    let per_endpoint =
+        |(_, PerEndpoint { endpoint, rtt, result })| PerEndpoint { endpoint, rtt, result: result.and_then(&f) };
+    answers.into_iter().map(per_endpoint).collect()
 }

@@ -19,68 +19,70 @@ use sortie_proto::v1;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug, debug_span, field::Empty};
 
+use super::{
+    attempt::{Attempt, AttemptOutcome, EndedAttempt, RunningAttempt},
+    merge::{self, AttemptRecord, Merge, ReceivedAnswer},
+    rpc::{ChunkAnswer, Malformed, ShardedRpc},
+    size::{self, Sizes},
+};
 use crate::{
-    attempt::{Attempt, Ended, Outcome, Running},
     client::Client,
     error::{Error, ErrorKind},
     failure,
-    gather::{self, Arrival, Gather, Sent},
     metadata::{self, JobMetadata},
-    meters,
-    pieces::Outbox,
+    metrics,
     probe::probe,
-    scatter::{Answer, Malformed, Scatter},
-    size::{self, Sizes},
+    stream::AnswerSender,
 };
 
 /// The request of a job, the same for every attempt.
-pub(crate) struct Question<R: Scatter> {
+pub(crate) struct JobRequest<R: ShardedRpc> {
     pub(crate) rpc: R,
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
     pub(crate) sizes: Sizes,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
-    pub(crate) outbox: Option<Outbox<R::Output>>,
+    pub(crate) sender: Option<AnswerSender<R::Output>>,
 }
 
 /// An answer that fits its request. It is held until the job says whether it is the first for its chunk.
-struct Fitting<R: Scatter> {
+struct ValidAnswer<R: ShardedRpc> {
     attempt: AttemptId,
-    sent: Sent,
-    answer: Answer<R::Head, R::Value>,
+    sent: AttemptRecord,
+    answer: ChunkAnswer<R::Head, R::Value>,
     rtt: std::time::Duration,
 }
 
 /// How the job ended.
-enum Over {
+enum JobOutcome {
     Finished,
     Failed(FailReason, Option<AttemptId>),
 }
 
 /// A job and what is under way for it.
-pub(crate) struct Driver<R: Scatter> {
+pub(crate) struct Driver<R: ShardedRpc> {
     client: Client,
-    question: Question<R>,
+    request: JobRequest<R>,
     job: Job,
-    gather: Gather<R>,
+    merge: Merge<R>,
     deadline: Instant,
     wake: Instant,
-    attempts: FuturesUnordered<Running<R::Response>>,
+    attempts: FuturesUnordered<RunningAttempt<R::Response>>,
     handles: HashMap<AttemptId, AbortHandle>,
     probes: FuturesUnordered<BoxFuture<'static, Event>>,
     chunks: HashMap<usize, Span>,
     refusals: HashMap<AttemptId, Error>,
-    fitting: Option<Fitting<R>>,
+    valid_answer: Option<ValidAnswer<R>>,
 }
 
-impl<R: Scatter> Driver<R> {
-    pub(crate) fn new(client: Client, question: Question<R>, job: Job, gather: Gather<R>, deadline: Instant) -> Self {
+impl<R: ShardedRpc> Driver<R> {
+    pub(crate) fn new(client: Client, request: JobRequest<R>, job: Job, merge: Merge<R>, deadline: Instant) -> Self {
         Self {
             client,
-            question,
+            request,
             job,
-            gather,
+            merge,
             deadline,
             wake: deadline,
             attempts: FuturesUnordered::new(),
@@ -88,25 +90,25 @@ impl<R: Scatter> Driver<R> {
             probes: FuturesUnordered::new(),
             chunks: HashMap::new(),
             refusals: HashMap::new(),
-            fitting: None,
+            valid_answer: None,
         }
     }
 
     /// Carries out the job's actions until it is over.
-    pub(crate) async fn drive(mut self) -> Result<(R, Gather<R>), Error> {
+    pub(crate) async fn drive(mut self) -> Result<(R, Merge<R>), Error> {
         let mut event = Event::Start;
         loop {
             let now = self.client.now();
             let actions = self.job.handle(&mut self.client.fleet().lock(), now, event);
-            let mut over = None;
+            let mut outcome = None;
             for action in actions {
-                over = self.act(action)?.or(over);
+                outcome = self.act(action)?.or(outcome);
             }
             // An answer that the job did not want came second.
-            self.fitting = None;
-            match over {
-                Some(Over::Finished) => return Ok((self.question.rpc, self.gather)),
-                Some(Over::Failed(reason, cause)) => return Err(self.refuse(reason, cause)),
+            self.valid_answer = None;
+            match outcome {
+                Some(JobOutcome::Finished) => return Ok((self.request.rpc, self.merge)),
+                Some(JobOutcome::Failed(reason, cause)) => return Err(self.refuse(reason, cause)),
                 None => {}
             }
             event = self.next().await;
@@ -133,23 +135,23 @@ impl<R: Scatter> Driver<R> {
         }
     }
 
-    fn act(&mut self, action: Action) -> Result<Option<Over>, Error> {
+    fn act(&mut self, action: Action) -> Result<Option<JobOutcome>, Error> {
         match action {
             Action::Send(order) => self.send(order),
             Action::Cancel { attempt, reason } => {
                 if let Some(handle) = self.handles.remove(&attempt) {
                     debug!(attempt = attempt.0, %reason, "given up");
-                    meters::cancelled(reason);
+                    metrics::cancelled(reason);
                     handle.abort();
                 }
             }
             Action::Probe { probe: number, endpoint, tokens, purpose } => {
                 let within = self.client.fleet().lock().config().health.probe_timeout;
                 let server = self.client.server(endpoint);
-                let call = probe(&self.client, server, self.question.model.clone(), tokens, within);
+                let call = probe(&self.client, server, self.request.model.clone(), tokens, within);
                 self.probes.push(Box::pin(async move {
                     let outcome = call.await;
-                    meters::probe(purpose, outcome.is_ok());
+                    metrics::probe(purpose, outcome.is_ok());
                     match outcome {
                         Ok(report) => Event::ProbeAnswered { probe: number, report },
                         Err(failure) => Event::ProbeFailed { probe: number, failure },
@@ -158,7 +160,7 @@ impl<R: Scatter> Driver<R> {
             }
             Action::HedgeSkipped { attempt, reason } => {
                 debug!(attempt = attempt.0, %reason, "late, and not hedged");
-                meters::hedge_skipped(reason);
+                metrics::hedge_skipped(reason);
             }
             Action::ChunkAnswered { chunk, attempt } => self.answered(chunk, attempt)?,
             Action::Split { chunk, halves } => debug!(chunk, ?halves, "tried again as two"),
@@ -166,10 +168,10 @@ impl<R: Scatter> Driver<R> {
             Action::WakeAt(time) => self.wake = self.client.instant_of(time).min(self.deadline),
             Action::PollFleet => self.client.tell(FleetEvent::Tick),
             Action::Finish(coverage) => {
-                self.gather.cost(&coverage);
-                return Ok(Some(Over::Finished));
+                self.merge.cost(&coverage);
+                return Ok(Some(JobOutcome::Finished));
             }
-            Action::Fail { reason, cause, .. } => return Ok(Some(Over::Failed(reason, cause))),
+            Action::Fail { reason, cause, .. } => return Ok(Some(JobOutcome::Failed(reason, cause))),
             // An action of a later version that this driver never causes.
             _ => {}
         }
@@ -179,22 +181,22 @@ impl<R: Scatter> Driver<R> {
     /// Sends a chunk to a server.
     fn send(&mut self, order: SendAttempt) {
         let SendAttempt { attempt, chunk, endpoint, number, deadline, kind, rescue, reason, .. } = order;
-        let Question { rpc, model, text, metadata, .. } = &self.question;
+        let JobRequest { rpc, model, text, metadata, .. } = &self.request;
         let cut = self.job.chunk(chunk);
-        let places = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
+        let indices = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let tokens = cut.map_or(0, |chunk| chunk.tokens);
         let parent =
-            self.chunks.entry(chunk).or_insert_with(|| debug_span!("chunk", chunk, items = places.len(), tokens));
+            self.chunks.entry(chunk).or_insert_with(|| debug_span!("chunk", chunk, items = indices.len(), tokens));
         let server = self.client.server(endpoint);
         let address = server.as_ref().map(|server| server.address().to_owned()).unwrap_or_default();
         let span = debug_span!(
             parent: &*parent, "attempt", number, endpoint = address, %kind, rescue, %reason, outcome = Empty
         );
-        meters::sent(reason);
-        let items = places.iter().filter_map(|&place| rpc.items().get(place)).cloned().collect();
+        metrics::sent(reason);
+        let items = indices.iter().filter_map(|&index| rpc.items().get(index)).cloned().collect();
         let attempt = Attempt::<R> {
             id: attempt,
-            sent: Sent { chunk, number, kind, address },
+            sent: AttemptRecord { chunk, number, kind, address },
             server,
             message: rpc.request(model, text.clone(), items),
             model: model.clone(),
@@ -211,36 +213,36 @@ impl<R: Scatter> Driver<R> {
     }
 
     /// Turns the end of an attempt into an event for the job.
-    fn ended(&mut self, ended: Ended<R::Response>) -> Event {
-        let Ended { attempt, sent, outcome, rtt, span } = ended;
+    fn ended(&mut self, ended: EndedAttempt<R::Response>) -> Event {
+        let EndedAttempt { attempt, sent, outcome, rtt, span } = ended;
         self.handles.remove(&attempt);
         let report = match &outcome {
-            Outcome::Response(response) => metadata::report(response.metadata()),
-            Outcome::Status(status) => metadata::report(status.metadata()),
-            Outcome::Unsent(_) | Outcome::Late => None,
+            AttemptOutcome::Response(response) => metadata::report(response.metadata()),
+            AttemptOutcome::Status(status) => metadata::report(status.metadata()),
+            AttemptOutcome::Unsent(_) | AttemptOutcome::Late => None,
         };
         let chunk = self.job.chunk(sent.chunk);
-        let places = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
+        let indices = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let (failure, error) = match outcome {
-            Outcome::Response(response) => match open::<R>(response.into_inner(), places.len()) {
+            AttemptOutcome::Response(response) => match open::<R>(response.into_inner(), indices.len()) {
                 Ok(answer) => {
                     span.record("outcome", "ok");
-                    meters::attempt(R::NAME, sent.kind, "ok", rtt);
-                    let texts = self.question.sizes.texts(places, &answer);
+                    metrics::attempt(R::NAME, sent.kind, "ok", rtt);
+                    let texts = self.request.sizes.texts(indices, &answer);
                     let learned = AnswerReport { batches: size::batches(&answer), report, texts };
-                    self.fitting = Some(Fitting { attempt, sent, answer, rtt });
+                    self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
                     return Event::Answered { attempt, answer: learned };
                 }
                 Err(malformed) => failure::malformed(malformed),
             },
-            Outcome::Status(status) => failure::refused(status),
-            Outcome::Unsent(error) => failure::unsent(error),
-            Outcome::Late => failure::late(),
+            AttemptOutcome::Status(status) => failure::refused(status),
+            AttemptOutcome::Unsent(error) => failure::unsent(error),
+            AttemptOutcome::Late => failure::late(),
         };
         let word = if failure == Failure::Transport { "transport" } else { error.kind().as_str() };
         span.record("outcome", word);
-        meters::attempt(R::NAME, sent.kind, word, rtt);
-        let error = error.with_endpoint(sent.address).renumbered(R::ITEMS, places);
+        metrics::attempt(R::NAME, sent.kind, word, rtt);
+        let error = error.with_endpoint(sent.address).with_job_indices(R::ITEMS, indices);
         debug!(parent: &span, ?failure, %error, "attempt failed");
         self.refusals.insert(attempt, error);
         Event::Failed { attempt, failure, report }
@@ -248,20 +250,22 @@ impl<R: Scatter> Driver<R> {
 
     /// A chunk has its answer.
     fn answered(&mut self, chunk: usize, attempt: AttemptId) -> Result<(), Error> {
-        let Some(fitting) = self.fitting.take_if(|fitting| fitting.attempt == attempt) else { return Ok(()) };
-        self.chunks.remove(&chunk);
-        let cut = self.job.chunk(fitting.sent.chunk);
-        let arrival = Arrival {
-            sent: &fitting.sent,
-            places: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
-            expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
-            rtt: fitting.rtt,
+        let Some(valid_answer) = self.valid_answer.take_if(|valid_answer| valid_answer.attempt == attempt) else {
+            return Ok(());
         };
-        let taken = match &self.question.outbox {
-            None => self.gather.take(arrival, fitting.answer),
-            Some(outbox) => {
-                let piece = self.gather.pass(&self.question.rpc, arrival, fitting.answer);
-                piece.map(|piece| outbox.lock().push_back(piece))
+        self.chunks.remove(&chunk);
+        let cut = self.job.chunk(valid_answer.sent.chunk);
+        let received = ReceivedAnswer {
+            sent: &valid_answer.sent,
+            indices: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
+            expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
+            rtt: valid_answer.rtt,
+        };
+        let taken = match &self.request.sender {
+            None => self.merge.take(received, valid_answer.answer),
+            Some(sender) => {
+                let answer = self.merge.pass(&self.request.rpc, received, valid_answer.answer);
+                answer.map(|answer| sender.lock().push_back(answer))
             }
         };
         taken.map_err(|error| error.with_attempts(self.job.coverage().attempts))
@@ -270,15 +274,15 @@ impl<R: Scatter> Driver<R> {
     /// A chunk will have no answer, and the job goes on without it.
     fn lost(&mut self, chunk: usize, reason: Missing, cause: Option<AttemptId>) {
         self.chunks.remove(&chunk);
-        let Some(places) = self.job.chunk(chunk).map(|chunk| chunk.items.as_slice()) else { return };
+        let Some(indices) = self.job.chunk(chunk).map(|chunk| chunk.items.as_slice()) else { return };
         let refusal = cause.and_then(|cause| self.refusals.get(&cause));
         match (reason, refusal) {
             (Missing::Failed, Some(error)) => {
                 let reason = error.reason().map_or_else(|| error.kind().reason(), str::to_owned);
-                self.gather.missing(places, &reason, error.message());
+                self.merge.missing(indices, &reason, error.message());
             }
-            (Missing::Failed, None) => self.gather.missing(places, "FAILED", "no server answered for the item"),
-            _ => self.gather.missing(places, "TOO_LATE", "the call was done before the item's answer came"),
+            (Missing::Failed, None) => self.merge.missing(indices, "FAILED", "no server answered for the item"),
+            _ => self.merge.missing(indices, "TOO_LATE", "the call was done before the item's answer came"),
         }
     }
 
@@ -299,8 +303,8 @@ impl<R: Scatter> Driver<R> {
     }
 }
 
-fn open<R: Scatter>(response: R::Response, count: usize) -> Result<Answer<R::Head, R::Value>, Malformed> {
+fn open<R: ShardedRpc>(response: R::Response, count: usize) -> Result<ChunkAnswer<R::Head, R::Value>, Malformed> {
     let answer = R::open(response, count)?;
-    gather::check(&answer, count)?;
+    merge::check(&answer, count)?;
     Ok(answer)
 }

@@ -1,13 +1,13 @@
 //! Keeps one connection of a server up, in a task of its own.
 //!
 //! ```text
-//! dial --ok--> prove --ok--> connected, driven until it ends --> dial
+//! dial --ok--> check --ok--> connected, driven until it ends --> dial
 //!   |            |
 //!   +---error----+--> wait min(base · 2^n, most), jittered, or until a call asks --> dial
 //! ```
 //!
-//! A connection is *proved* before it counts: HTTP/2 says nothing of itself, and the
-//! kernel takes connections for a process that is stopped. The proof is the answer,
+//! A connection is *checked* before it counts: HTTP/2 says nothing of itself, and the
+//! kernel takes connections for a process that is stopped. What counts is the answer,
 //! whatever it says, to a call.
 
 use std::{
@@ -21,12 +21,12 @@ use tracing::debug;
 
 use super::{
     dial::{Dialer, Driver},
-    server::Core,
+    server::ServerState,
     wire::Wire,
 };
 use crate::{
     error::{Error, ErrorKind},
-    meters,
+    metrics,
 };
 
 /// First wait after a connection could not be made; doubles each time, with jitter. A process that
@@ -48,30 +48,30 @@ fn backoff(failures: u32) -> Duration {
 }
 
 /// Keeps slot `index` connected until the server is retired or nobody holds it.
-pub(super) async fn keep(core: Weak<Core>, index: usize, dialer: Dialer) {
+pub(super) async fn reconnect(state: Weak<ServerState>, index: usize, dialer: Dialer) {
     let mut failures = 0;
     loop {
-        let Some(stop) = core.upgrade().map(|core| core.stop.clone()) else { return };
+        let Some(stop) = state.upgrade().map(|state| state.stop.clone()) else { return };
         let made = tokio::select! {
             () = stop.cancelled() => return,
-            made = connect(&core, &dialer) => made,
+            made = connect(&state, &dialer) => made,
         };
-        meters::connect(made.is_ok());
+        metrics::connect(made.is_ok());
         match made {
             Ok((wire, driver)) => {
                 failures = 0;
                 debug!(endpoint = dialer.address(), connection = index, "connected");
-                let Some(()) = hold(&core, index, wire, driver).await else { return };
+                let Some(()) = hold(&state, index, wire, driver).await else { return };
                 debug!(endpoint = dialer.address(), connection = index, "connection ended");
             }
             Err(error) => {
                 failures += 1;
                 debug!(endpoint = dialer.address(), connection = index, failures, %error, "no connection");
-                let Some(core) = core.upgrade() else { return };
-                core.failed(error);
+                let Some(state) = state.upgrade() else { return };
+                state.failed(error);
             }
         }
-        let Some(asked) = core.upgrade().map(|core| core.asked(index)) else { return };
+        let Some(asked) = state.upgrade().map(|state| state.asked(index)) else { return };
         // A connection that lived and ended is made again at once.
         let wait = if failures == 0 { Duration::ZERO } else { backoff(failures) };
         tokio::select! {
@@ -83,18 +83,18 @@ pub(super) async fn keep(core: Weak<Core>, index: usize, dialer: Dialer) {
 }
 
 /// Dials, and has the server answer a call.
-async fn connect(core: &Weak<Core>, dialer: &Dialer) -> Result<(Wire, Driver), Error> {
+async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, Driver), Error> {
     let (wire, mut driver) = dialer.dial().await?;
     let gone = || Error::new(ErrorKind::Unavailable, "the client is gone");
-    let (proof, within) = {
-        let core = core.upgrade().ok_or_else(gone)?;
-        (core.watcher.prove(core.id, core.stub(wire.clone())), core.proof_within)
+    let (check, within) = {
+        let state = state.upgrade().ok_or_else(gone)?;
+        (state.observer.check_connection(state.id, state.stub(wire.clone())), state.check_timeout)
     };
     let failed = |message: String| Error::new(ErrorKind::Unavailable, message).with_endpoint(dialer.address());
     tokio::select! {
         biased;
-        proved = timeout(within, proof) => match proved {
-            Ok(proved) => proved?,
+        checked = timeout(within, check) => match checked {
+            Ok(checked) => checked?,
             Err(_) => return Err(failed(format!("the connection stands, but no answer came within {within:?}"))),
         },
         ended = &mut driver => {
@@ -109,31 +109,31 @@ async fn connect(core: &Weak<Core>, dialer: &Dialer) -> Result<(Wire, Driver), E
 }
 
 /// Offers a connection to calls for as long as it lives. `None` where the client is gone for good.
-async fn hold(core: &Weak<Core>, index: usize, wire: Wire, driver: Driver) -> Option<()> {
+async fn hold(state: &Weak<ServerState>, index: usize, wire: Wire, driver: Driver) -> Option<()> {
     {
-        let core = core.upgrade()?;
-        core.connected(index, wire);
+        let state = state.upgrade()?;
+        state.connected(index, wire);
     }
     // Calls keep the connection: it is driven to its end also when the server was retired.
     if let Err(error) = driver.await {
         debug!(connection = index, %error, "connection broke");
     }
-    core.upgrade()?.lost(index);
+    state.upgrade()?.lost(index);
     Some(())
 }
 
 /// A slot's task, stopped with it.
 #[derive(Debug, Default)]
-pub(super) struct Keeper(Option<tokio::task::JoinHandle<()>>);
+pub(super) struct Reconnector(Option<tokio::task::JoinHandle<()>>);
 
-impl Keeper {
+impl Reconnector {
     /// Starts the task, unless it runs. A task dies with the runtime it ran on; then it starts again
     /// on this one.
-    pub(super) fn start(&mut self, core: &Arc<Core>, index: usize) {
+    pub(super) fn start(&mut self, state: &Arc<ServerState>, index: usize) {
         if self.0.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        self.0 = Some(tokio::spawn(keep(Arc::downgrade(core), index, core.dialer.clone())));
+        self.0 = Some(tokio::spawn(reconnect(Arc::downgrade(state), index, state.dialer.clone())));
     }
 }
 

@@ -8,16 +8,15 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, Span};
 
+use super::{merge::AttemptRecord, rpc::ShardedRpc};
 use crate::{
     error::Error,
-    gather::Sent,
     metadata::{self, JobMetadata},
-    scatter::Scatter,
     transport::Server,
 };
 
 /// How an attempt ended.
-pub(crate) enum Outcome<T> {
+pub(crate) enum AttemptOutcome<T> {
     /// With a response.
     Response(Response<T>),
     /// With a refusal, or a connection that broke.
@@ -29,21 +28,21 @@ pub(crate) enum Outcome<T> {
 }
 
 /// An attempt that ended.
-pub(crate) struct Ended<T> {
+pub(crate) struct EndedAttempt<T> {
     pub(crate) attempt: AttemptId,
-    pub(crate) sent: Sent,
-    pub(crate) outcome: Outcome<T>,
+    pub(crate) sent: AttemptRecord,
+    pub(crate) outcome: AttemptOutcome<T>,
     pub(crate) rtt: Duration,
     pub(crate) span: Span,
 }
 
 /// An attempt under way. When it is aborted it is dropped, which resets its HTTP/2 stream.
-pub(crate) type Running<T> = Abortable<BoxFuture<'static, Ended<T>>>;
+pub(crate) type RunningAttempt<T> = Abortable<BoxFuture<'static, EndedAttempt<T>>>;
 
 /// An attempt that has not started yet.
-pub(crate) struct Attempt<R: Scatter> {
+pub(crate) struct Attempt<R: ShardedRpc> {
     pub(crate) id: AttemptId,
-    pub(crate) sent: Sent,
+    pub(crate) sent: AttemptRecord,
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
     pub(crate) message: R::Request,
     pub(crate) model: String,
@@ -56,27 +55,27 @@ pub(crate) struct Attempt<R: Scatter> {
     pub(crate) span: Span,
 }
 
-impl<R: Scatter> Attempt<R> {
+impl<R: ShardedRpc> Attempt<R> {
     /// Makes the future that runs it, and the handle that aborts it. It runs where it is polled.
-    pub(crate) fn start(self) -> (Running<R::Response>, AbortHandle) {
+    pub(crate) fn start(self) -> (RunningAttempt<R::Response>, AbortHandle) {
         let span = self.span.clone();
         let call: BoxFuture<'static, _> = Box::pin(self.run().instrument(span));
         abortable(call)
     }
 
-    async fn run(self) -> Ended<R::Response> {
+    async fn run(self) -> EndedAttempt<R::Response> {
         let Self { id, sent, server, message, model, tokens, rescue, metadata, deadline, span } = self;
         let started = Instant::now();
         let number = sent.number;
         let call = async {
             let server = match server {
                 Ok(server) => server,
-                Err(error) => return Outcome::Unsent(error),
+                Err(error) => return AttemptOutcome::Unsent(error),
             };
             // The lease lives as long as the call.
             let lease = match server.lease().await {
                 Ok(lease) => lease,
-                Err(error) => return Outcome::Unsent(error),
+                Err(error) => return AttemptOutcome::Unsent(error),
             };
             // What is left after the wait for a connection; each attempt has less than the one before.
             let remaining = deadline.saturating_duration_since(Instant::now());
@@ -86,12 +85,12 @@ impl<R: Scatter> Attempt<R> {
                 metadata::mark_rescue(request.metadata_mut());
             }
             match R::send(lease.stub(), request).await {
-                Ok(response) => Outcome::Response(response),
-                Err(status) => Outcome::Status(status),
+                Ok(response) => AttemptOutcome::Response(response),
+                Err(status) => AttemptOutcome::Status(status),
             }
         };
         // Our own timer: the server's and the transport's may come late or not at all.
-        let outcome = timeout_at(deadline, call).await.unwrap_or(Outcome::Late);
-        Ended { attempt: id, sent, outcome, rtt: started.elapsed(), span }
+        let outcome = timeout_at(deadline, call).await.unwrap_or(AttemptOutcome::Late);
+        EndedAttempt { attempt: id, sent, outcome, rtt: started.elapsed(), span }
     }
 }
