@@ -12,7 +12,7 @@ use std::{
 use prost::Message as _;
 pub use sortie_dispatch::Lane;
 use sortie_dispatch::{Cost, Limits, LoadReport, Pushback};
-use sortie_proto::{metadata as keys, orca::OrcaLoadReport, v1};
+use sortie_proto::{load::from_orca, metadata as keys, orca::OrcaLoadReport, v1};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use crate::{
@@ -154,24 +154,7 @@ pub(crate) fn pushback(map: &MetadataMap) -> Option<Pushback> {
 /// The load report among the trailers, if there is one.
 pub(crate) fn report(map: &MetadataMap) -> Option<LoadReport> {
     let bytes = map.get_bin(keys::ORCA)?.to_bytes().ok()?;
-    let orca = OrcaLoadReport::decode(bytes).ok()?;
-    let get = |name: &str| orca.named_metrics.get(name).copied().unwrap_or(0.0);
-    Some(LoadReport {
-        epoch: get("sortie.epoch") as u64,
-        queue_wait: millis(get("sortie.queue_wait_ms")),
-        cost: Cost { a_us: get("sortie.a_ms") * 1e3, b_us: get("sortie.b_us") },
-        limits: Limits {
-            max_batch_tokens: get("sortie.max_batch_tokens") as u64,
-            max_items: get("sortie.max_items") as u64,
-            max_message_bytes: get("sortie.max_message_bytes") as u64,
-            max_queue_tokens: get("sortie.max_queue_tokens") as u64,
-        },
-        draining: get("sortie.state") as i32 == v1::ModelState::Draining as i32,
-        busy: orca.application_utilization,
-        served_tokens_per_second: get("sortie.served_tokens_per_second"),
-        rate_tokens_per_second: get("sortie.rate_tokens_per_second"),
-        overdue: get("sortie.overdue"),
-    })
+    Some(from_load_report(&from_orca(&OrcaLoadReport::decode(bytes).ok()?)))
 }
 
 /// The same from the body of a probe.

@@ -1,9 +1,13 @@
 //! Generated types of the `sortie.v1` contract, its gRPC client and server
-//! traits, and the descriptors that reflection serves. No logic lives here.
+//! traits, the descriptors that reflection serves, and the little that both ends must do alike: names of metadata, the
+//! load report's ORCA form, the order of scores.
 
 #![forbid(unsafe_code)]
 // Generated code documents what the .proto files document, and no more.
 #![allow(missing_docs, clippy::all)]
+
+pub mod load;
+pub mod ranking;
 
 /// The `sortie.v1` package.
 pub mod v1 {

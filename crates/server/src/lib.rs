@@ -35,7 +35,6 @@ mod open_files;
 mod panics;
 mod phase;
 mod pipeline;
-mod ranking;
 mod reflection;
 mod reload;
 mod request_record;

@@ -1,6 +1,7 @@
 //! Classify and tag: labels with scores.
 
 use serde::Serialize;
+use sortie_proto::ranking;
 
 use super::{ItemRow, Rows, score};
 use crate::screen::Screen;
@@ -33,9 +34,9 @@ pub(crate) struct ClassRow {
 impl ClassRow {
     /// Finds the best label; `None` where there are no scores.
     pub(crate) fn new(item: ItemRow, labels: &[String], scores: Vec<f32>) -> Option<Self> {
-        let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-        let label = labels.get(best.0).cloned().unwrap_or_default();
-        Some(Self { item, label, score: *best.1, scores })
+        let best = ranking::first(&scores)?;
+        let label = labels.get(best).cloned().unwrap_or_default();
+        Some(Self { item, label, score: *scores.get(best)?, scores })
     }
 }
 
@@ -46,7 +47,7 @@ impl Rows<ClassHead> for ClassRow {
             &[1],
             rows.iter().map(|row| {
                 let mut scored: Vec<_> = head.labels.iter().zip(&row.scores).collect();
-                scored.sort_by(|a, b| b.1.total_cmp(a.1));
+                scored.sort_by(|a, b| ranking::by_score(*a.1, *b.1));
                 let more = if scored.len() > SHOWN { ", …" } else { "" };
                 let shown = scored.iter().take(SHOWN).map(|(label, s)| format!("{label} {}", score(**s)));
                 let shown = format!("{}{more}", shown.collect::<Vec<_>>().join(", "));

@@ -1,6 +1,7 @@
 //! Rerank and similarity: documents in score order.
 
 use serde::Serialize;
+use sortie_proto::ranking::by_score;
 
 use super::{ItemRow, Rows, score};
 use crate::screen::Screen;
@@ -26,7 +27,7 @@ pub(crate) struct ScoreRow {
 impl ScoreRow {
     /// Ranks scored items and keeps the best `top`.
     pub(crate) fn ranked(mut scored: Vec<(f32, ItemRow)>, top: Option<usize>) -> Vec<Self> {
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.index.cmp(&b.1.index)));
+        scored.sort_by(|a, b| by_score(a.0, b.0).then(a.1.index.cmp(&b.1.index)));
         scored.truncate(top.unwrap_or(usize::MAX));
         scored.into_iter().enumerate().map(|(place, (score, item))| Self { rank: place + 1, score, item }).collect()
     }

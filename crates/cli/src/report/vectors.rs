@@ -1,6 +1,7 @@
 //! Embed and sparse: vectors, shown by their first numbers.
 
 use serde::Serialize;
+use sortie_proto::ranking::by_score;
 
 use super::{ItemRow, Rows, score};
 use crate::screen::Screen;
@@ -61,7 +62,7 @@ impl Rows<SparseHead> for SparseRow {
             &[1, 2],
             rows.iter().map(|row| {
                 let mut entries: Vec<_> = row.indices.iter().zip(&row.weights).collect();
-                entries.sort_by(|a, b| b.1.total_cmp(a.1));
+                entries.sort_by(|a, b| by_score(*a.1, *b.1));
                 let more = if entries.len() > SHOWN { " …" } else { "" };
                 let first = entries.iter().take(SHOWN).map(|(id, w)| format!("{id}:{w:.2}")).collect::<Vec<_>>();
                 let shown = format!("{}{more}", first.join(" "));

@@ -43,8 +43,8 @@ impl Classified {
     #[must_use]
     pub fn best(&self, index: usize) -> Option<(&str, f32)> {
         let scores = self.scores.get(index)?.as_ref()?;
-        let (label, score) = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-        Some((self.labels.get(label)?, *score))
+        let label = sortie_proto::ranking::first(scores)?;
+        Some((self.labels.get(label)?, *scores.get(label)?))
     }
 }
 

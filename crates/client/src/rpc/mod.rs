@@ -9,6 +9,8 @@ pub(crate) mod sparse;
 pub(crate) mod tag;
 pub(crate) mod tokenize;
 
+use sortie_proto::ranking::by_score;
+
 /// A call that is cut over servers is run by [`crate::job`].
 macro_rules! sharded {
     ($kind:ty) => {
@@ -42,6 +44,20 @@ pub(crate) fn finite_row(row: Vec<f32>) -> Option<Vec<f32>> {
 /// Places of the scores, best first, equal ones in request order; failed ones never.
 pub(crate) fn ranking(scores: &[Option<f32>]) -> Vec<(usize, f32)> {
     let mut ranked: Vec<_> = scores.iter().enumerate().filter_map(|(i, score)| Some((i, (*score)?))).collect();
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.sort_by(|a, b| by_score(a.1, b.1));
     ranked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server says `order` by the same rule: whoever splits a job ranks like whoever does not.
+    #[test]
+    fn scores_of_zero_are_equal_whatever_their_sign() {
+        let scores = [-0.0, 0.0, f32::NAN, -0.0, 1.0];
+        let ours: Vec<_> = ranking(&scores.map(finite)).into_iter().map(|(index, _)| index as u32).collect();
+        assert_eq!(ours, sortie_proto::ranking::best(&scores, scores.len()));
+        assert_eq!(ours, [4, 0, 1, 3]);
+    }
 }

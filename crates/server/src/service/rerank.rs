@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use sortie_engine::{Activation, Output, Task, Want, activate};
-use sortie_proto::v1::{self, input::Kind};
+use sortie_proto::{
+    ranking::best,
+    v1::{self, input::Kind},
+};
 
 use super::{
     convert::{activation, never_cut, parse_inputs},
@@ -20,7 +23,6 @@ use crate::{
     pipeline::{
         InferenceRequest, InputKind, ParsedInput, TextRules, admit, check_list, item_info, make_query, text_rules,
     },
-    ranking::best,
 };
 
 /// Scores documents against a query.
