@@ -32,6 +32,12 @@ pub struct ModelInfo {
     pub activation: Option<ScoreActivation>,
     /// How its token vectors are compared, where it is a late-interaction model.
     pub late_similarity: Option<LateSimilarity>,
+    /// The similarity that the folder names.
+    pub similarity: Option<String>,
+    /// Whether it reads queries and documents apart: by routes, lengths or markers of their own.
+    pub reads_roles: bool,
+    /// Whether it has a vector for each token to give, where it gives vectors at all.
+    pub gives_tokens: bool,
     /// Prompts the folder names, in name order.
     pub prompts: Vec<(String, String)>,
     /// The prompt used when a caller names none.
@@ -49,6 +55,22 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// The RPCs it can answer, by name: what its task makes sense for.
+    #[must_use]
+    pub fn rpcs(&self) -> Vec<&'static str> {
+        let mut rpcs = match &self.task {
+            Task::SequenceClassification { labels, .. } if labels.len() == 1 => vec!["Rerank", "Classify"],
+            Task::SequenceClassification { .. } => vec!["Classify"],
+            Task::TokenClassification { .. } => vec!["TagTokens"],
+            Task::Embedding => vec!["Embed", "EmbedTokens", "Similarity", "Rerank"],
+            Task::SparseEmbedding => vec!["EmbedSparse"],
+            Task::LateInteraction => vec!["EmbedTokens", "Rerank"],
+        };
+        rpcs.retain(|rpc| *rpc != "EmbedTokens" || self.gives_tokens);
+        rpcs.push("Tokenize");
+        rpcs
+    }
+
     /// The text that goes before a text of `role` where a caller names no prompt. Of no role it is the default prompt; of a
     /// query or a document the prompt of that name alone, as sentence-transformers has it.
     #[must_use]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     error::LoadError,
-    folder::{Input, Note, ScoreActivation},
+    folder::{Input, Law, Note, ScoreActivation},
     open::Opened,
     options::LoadOptions,
     post::{LateSimilarity, SparseTransform, Step},
@@ -158,14 +158,14 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
     if rules.lowercase {
         changes.push("texts are lower-cased first (do_lower_case)");
     }
-    if rules.bert.is_some() {
-        changes.push("tokenizer_config.json decides on lower case, accents and Chinese characters");
+    if rules.law != Law::File {
+        changes.push("its class builds every step anew around the vocabulary of the file, as transformers 5 does");
     }
     let file = folder.tokenizer_home.join("tokenizer.json");
     Ok(Inspection {
         engine: info.engine,
         task: task_name(&info.task),
-        rpcs: rpcs(&info.task),
+        rpcs: info.rpcs(),
         model_type: info.model_type.clone(),
         architecture: info.architecture.clone(),
         library_class: folder.library_class.clone(),
@@ -243,17 +243,4 @@ fn task_name(task: &Task) -> &'static str {
         Task::SparseEmbedding => "embed sparse",
         Task::LateInteraction => "late interaction",
     }
-}
-
-fn rpcs(task: &Task) -> Vec<&'static str> {
-    let mut rpcs = match task {
-        Task::SequenceClassification { labels, .. } if labels.len() == 1 => vec!["Rerank", "Classify"],
-        Task::SequenceClassification { .. } => vec!["Classify"],
-        Task::TokenClassification { .. } => vec!["TagTokens"],
-        Task::Embedding => vec!["Embed", "EmbedTokens", "Similarity", "Rerank"],
-        Task::SparseEmbedding => vec!["EmbedSparse"],
-        Task::LateInteraction => vec!["EmbedTokens", "Rerank"],
-    };
-    rpcs.push("Tokenize");
-    rpcs
 }

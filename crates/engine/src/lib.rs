@@ -45,7 +45,7 @@ pub use device::{Device, DeviceError, DeviceSet, MAX_SESSIONS, Precision};
 pub use entities::{Aggregation, Entity, WordRules, entities};
 pub use error::{InputError, LoadError};
 pub use executor::{Batch, Executor, Host, Raw};
-pub use folder::{Note, ScoreActivation};
+pub use folder::{Note, ScoreActivation, TRANSFORMER_CONFIGS};
 pub use info::ModelInfo;
 pub use inspect::{Inspection, LateInspection, RouteInspection, TokenizerInspection, inspect};
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WorkItem};

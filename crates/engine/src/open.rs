@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc};
 use crate::{
     error::LoadError,
     folder::{
-        Folder, Input, Routes, revision,
+        Folder, Input, LateInteraction, Routes, TokenizerRules,
+        keys::Notes,
+        revision,
         weights::{self, Weights},
     },
     generic::{self, GenericModel},
@@ -17,15 +19,12 @@ use crate::{
     options::LoadOptions,
     post::Step,
     task::{Role, Task},
-    tokenize::{Filler, Reading, StaticRules, Tokenizer, TokenizerSpec},
+    tokenize::{Baked, Filler, Reading, StaticRules, Tokenizer, TokenizerSpec},
 };
 
 /// Longest text of a table, in tokens: the libraries have no limit, and a batch must have one. About four megabytes of
 /// English.
 const STATIC_LONGEST: usize = 1 << 20;
-
-/// Longest text by model2vec's rules where its folder does not say.
-const MODEL2VEC_LONGEST: usize = 512;
 
 /// A folder with all that serves it.
 pub(crate) struct Opened {
@@ -93,8 +92,18 @@ impl Opened {
             } else {
                 return Err(no_weights(&encoder));
             };
-        let max_length = longest_input(&encoder, options, folder.max_length, positions)?;
-        let spec = TokenizerSpec { max_length, model_vocab: vocab, rules: &folder.tokenizer, bare: false };
+        let intended = match &folder.late {
+            Some(late) => Some(late_lengths(&folder, late, positions)?),
+            None => folder.max_length,
+        };
+        let max_length = longest_input(&encoder, options, intended, positions)?;
+        let spec = TokenizerSpec {
+            max_length,
+            model_vocab: vocab,
+            rules: &folder.tokenizer,
+            special_tokens: true,
+            baked: Baked::Side,
+        };
         let tokenizer = Tokenizer::load_with(&folder.tokenizer_home, &spec)?.with_type_vocab(segments);
         let tokenizer = with_readings(tokenizer, &folder, &routes, lookup.as_deref())?;
         Ok(Self { folder, routes, task, source, lookup, tokenizer, max_length, vocab, dimensions })
@@ -113,24 +122,29 @@ impl Opened {
         let home = match &main.input {
             Input::Static(home) | Input::SparseStatic(home) | Input::Encoder { folder: home, .. } => home.clone(),
         };
-        let own = match (&main.input, folder.model2vec) {
-            (_, true) => folder.config.max_length.unwrap_or(MODEL2VEC_LONGEST),
-            (Input::SparseStatic(_), _) => folder.tokenizer.max_length.unwrap_or(STATIC_LONGEST),
-            _ => STATIC_LONGEST,
-        };
-        let max_length = options.max_length.unwrap_or(own);
-        if max_length == 0 || max_length > STATIC_LONGEST {
-            return Err(LoadError::invalid(&home, format!("max_length {max_length} is outside 1..={STATIC_LONGEST}")));
+        let limit = if folder.model2vec { folder.config.model2vec(&home)?.1 } else { None };
+        if let Some(asked) = options.max_length.filter(|n| !(1..=STATIC_LONGEST).contains(n)) {
+            return Err(LoadError::invalid(&home, format!("max_length {asked} is outside 1..={STATIC_LONGEST}")));
         }
-        let spec = TokenizerSpec { max_length, model_vocab: vocab, rules: &folder.tokenizer, bare: true };
-        let mut tokenizer = Tokenizer::load_with(&home, &spec)?;
-        if folder.model2vec {
-            let rules = StaticRules {
-                characters: Some(max_length.saturating_mul(tokenizer.median_token_length())),
-                unknown: tokenizer.unknown_id(),
+        let tokenizer = if folder.model2vec {
+            let max_length = options.max_length.or(limit).unwrap_or(STATIC_LONGEST).min(STATIC_LONGEST);
+            let spec = TokenizerSpec {
+                max_length,
+                model_vocab: vocab,
+                rules: &folder.tokenizer,
+                special_tokens: false,
+                baked: Baked::Nothing,
             };
-            tokenizer = tokenizer.with_static_rules(rules);
-        }
+            let tokenizer = Tokenizer::load_with(&home, &spec)?;
+            let rules = StaticRules {
+                characters: options.max_length.or(limit).map(|n| n.saturating_mul(tokenizer.median_token_length())),
+                unknown: tokenizer.word_rules().unknown,
+            };
+            tokenizer.with_static_rules(rules)
+        } else {
+            table_tokenizer(&main.input, &home, &folder.tokenizer, vocab, options.max_length)?
+        };
+        let max_length = tokenizer.max_length();
         let task = folder.task.clone().unwrap_or(Task::Embedding);
         let dimensions = match (&task, tables.dense()) {
             (Task::Embedding, Some(table)) => main
@@ -141,6 +155,12 @@ impl Opened {
         };
         let tokenizer = with_readings(tokenizer, &folder, &routes, lookup.as_deref())?;
         Ok(Self { folder, routes, task, source: Source::Lookup, lookup, tokenizer, max_length, vocab, dimensions })
+    }
+
+    /// Folders that it is served from beside its own.
+    fn places(&self) -> Vec<std::path::PathBuf> {
+        let routes = self.routes.all().iter().flat_map(|route| route.folders.iter().cloned());
+        routes.chain([self.folder.encoder.clone(), self.folder.tokenizer_home.clone()]).collect()
     }
 
     /// What is known of the model.
@@ -165,7 +185,13 @@ impl Opened {
                 Source::Native(m) => Some(m.layer_parameters()),
                 _ => None,
             },
-            revision: revision::digest(&folder.root)?,
+            revision: revision::digest(&folder.root, &self.places())?,
+            similarity: folder.similarity.clone(),
+            reads_roles: self.routes.all().len() > 1 || folder.late.is_some(),
+            gives_tokens: match &self.source {
+                Source::Generic(m) => m.gives_tokens(),
+                _ => true,
+            },
             engine: match &self.source {
                 Source::Native(_) => "native",
                 Source::Generic(_) => "onnx",
@@ -193,10 +219,17 @@ fn skip_list(folder: &Folder, routes: &mut Routes) -> Result<(), LoadError> {
     if routes.all().iter().all(|route| route.skiplist.is_empty()) {
         return Ok(());
     }
-    let spec = TokenizerSpec { max_length: usize::MAX, model_vocab: usize::MAX, rules: &folder.tokenizer, bare: true };
+    let spec = TokenizerSpec {
+        max_length: usize::MAX,
+        model_vocab: usize::MAX,
+        rules: &folder.tokenizer,
+        special_tokens: true,
+        baked: Baked::Nothing,
+    };
     let tokenizer = Tokenizer::load_with(&folder.tokenizer_home, &spec)?;
     for route in routes.all_mut() {
-        let ids: Vec<u32> = route.skiplist.iter().filter_map(|word| tokenizer.token_id(word)).collect();
+        let mut ids: Vec<u32> = route.skiplist.iter().filter_map(|word| tokenizer.token_id(word)).collect();
+        ids.sort_unstable();
         for step in &mut route.chain.steps {
             if let Step::Mask(mask) = step {
                 mask.skipped.clone_from(&ids);
@@ -204,6 +237,42 @@ fn skip_list(folder: &Folder, routes: &mut Routes) -> Result<(), LoadError> {
         }
     }
     Ok(())
+}
+
+/// The tokenizer of a table in `home` with `rows` ids, `asked` tokens long at most.
+fn table_tokenizer(
+    input: &Input,
+    home: &Path,
+    rules: &TokenizerRules,
+    rows: usize,
+    asked: Option<usize>,
+) -> Result<Tokenizer, LoadError> {
+    let (own, baked) = match input {
+        // Nobody tells its tokenizer otherwise than its own file does.
+        Input::Static(_) => (None, Baked::All),
+        Input::SparseStatic(_) | Input::Encoder { .. } => (rules.max_length, Baked::Side),
+    };
+    let max_length = asked.or(own).unwrap_or(STATIC_LONGEST).min(STATIC_LONGEST);
+    let spec = TokenizerSpec { max_length, model_vocab: rows, rules, special_tokens: false, baked };
+    Tokenizer::load_with(home, &spec)
+}
+
+/// The longest text of a late-interaction model: its lengths by role stand in the place of the folder's one, and must go
+/// into its positions.
+fn late_lengths(folder: &Folder, late: &LateInteraction, positions: usize) -> Result<usize, LoadError> {
+    let expansion = late.expansion.as_ref().map(|e| e.length);
+    let named = [("query_length", late.lengths[0]), ("document_length", late.lengths[1]), ("query_expansion", expansion)];
+    for (key, length) in named {
+        if let Some(length) = length.filter(|&n| n == 0 || n > positions) {
+            let file = if late.markers.is_some() { "config_sentence_transformers.json" } else { "sentence_bert_config.json" };
+            return Err(LoadError::invalid(
+                &folder.encoder.join(file),
+                format!("{key} is {length}, the model has positions for 1 to {positions}"),
+            ));
+        }
+    }
+    let general = late.lengths.contains(&None).then(|| folder.max_length.unwrap_or(positions));
+    Ok(named.into_iter().filter_map(|(_, n)| n).chain(general).max().unwrap_or(positions))
 }
 
 /// The readings of roles, where a model reads them apart.
@@ -228,11 +297,9 @@ fn with_readings(
         if let (Input::Static(home) | Input::SparseStatic(home), Some(rows)) =
             (&route.input, lookup.and_then(|l| l.rows(place)))
         {
-            let mut notes = crate::folder::keys::Notes::new(home);
-            let rules = crate::folder::TokenizerRules::read(home, &mut notes)?;
-            let longest = rules.max_length.unwrap_or(STATIC_LONGEST);
-            let spec = TokenizerSpec { max_length: longest, model_vocab: rows, rules: &rules, bare: true };
-            reading.other = Some(Arc::new(Tokenizer::load_with(home, &spec)?));
+            let mut notes = Notes::new(home);
+            let rules = route.input.tokenizer_rules(&mut notes)?;
+            reading.other = Some(Arc::new(table_tokenizer(&route.input, home, &rules, rows, None)?));
         }
         if let Some(late) = &folder.late {
             late_reading(reading, &tokenizer, folder, late, role)?;
@@ -246,7 +313,7 @@ fn late_reading(
     reading: &mut Reading,
     tokenizer: &Tokenizer,
     folder: &Folder,
-    late: &crate::folder::LateInteraction,
+    late: &LateInteraction,
     role: Option<Role>,
 ) -> Result<(), LoadError> {
     let path = folder.tokenizer_home.join("tokenizer.json");
@@ -262,13 +329,13 @@ fn late_reading(
     }
     // Without a role the library cuts at the tokenizer's own length; PyLate has no such texts.
     reading.max_length = match (role, &late.markers) {
-        (None, None) => None,
+        (None, None) => folder.max_length,
         (None, Some(_)) => late.lengths[1],
-        (Some(role), _) => late.lengths[role as usize],
+        (Some(role), _) => late.lengths[role as usize].or(folder.max_length),
     };
     if let Some(expansion) = late.expansion.as_ref().filter(|_| is_query) {
         let named = expansion.token.as_deref();
-        let tokens = [named, folder.tokenizer.mask_token.as_deref(), folder.tokenizer.eos_token.as_deref()];
+        let tokens = [named, folder.tokenizer.token("mask_token"), folder.tokenizer.token("eos_token")];
         let tokens = if named.is_some() { &tokens[..1] } else { &tokens[1..] };
         let usual = ["[MASK]", "<mask>"];
         let id = tokens

@@ -33,7 +33,8 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Reads the adapter in `folder`; `None` where there is none.
+    /// Reads the adapter in `folder`; `None` where there is none. It counts beside whole weights too: the libraries load
+    /// the base model and the adapter, and leave those alone.
     pub(crate) fn read(folder: &Path, notes: &mut Notes) -> Result<Option<Self>, LoadError> {
         let Some(mut keys) = Keys::read(&folder.join(CONFIG))? else { return Ok(None) };
         keys.one_of("peft_type", &["LORA"])?;
@@ -65,8 +66,11 @@ impl Adapter {
         let named = keys.need::<String>("base_model_name_or_path")?;
         let base = [folder.join(&named), PathBuf::from(&named)].into_iter().find(|path| path.is_dir());
         let base = base.ok_or_else(|| {
-            let why = "the base model must be a folder here: fetch it, and write its path there";
-            keys.refused("base_model_name_or_path", &Value::String(named.clone()), why)
+            let mut why = "the base model must be a folder here: fetch it, and write its path there".to_owned();
+            if Weights::are_in(folder) {
+                why.push_str("; where the weights beside it have the adapter merged already, remove adapter_config.json");
+            }
+            keys.refused("base_model_name_or_path", &Value::String(named.clone()), &why)
         })?;
         keys.note_rest(notes);
         Ok(Some(Self { folder: folder.to_owned(), base, scale: alpha / by, rank }))

@@ -44,9 +44,11 @@ pub(crate) struct Config {
     pub(crate) own_activation: Option<String>,
     /// `sbert_ce_default_activation_function`.
     pub(crate) old_activation: Option<String>,
-    /// model2vec's: whether vectors have length 1, and most tokens of a text.
-    pub(crate) normalize: Option<bool>,
-    pub(crate) max_length: Option<usize>,
+    /// Class of the tokenizer, where tokenizer_config.json names none.
+    pub(crate) tokenizer_class: Option<String>,
+    /// model2vec's, as they are written: whether vectors have length 1, and most tokens of a text.
+    pub(crate) normalize: Option<Value>,
+    pub(crate) max_length: Option<Value>,
     /// Keys that change numbers and are not served, with their values.
     pub(crate) unserved: Vec<(&'static str, String)>,
 }
@@ -81,12 +83,19 @@ struct Written {
     is_decoder: Option<bool>,
     sentence_transformers: Option<Own>,
     sbert_ce_default_activation_function: Option<String>,
+    tokenizer_class: Option<String>,
     normalize: Option<Value>,
+    #[serde(deserialize_with = "even_null")]
     max_length: Option<Value>,
     add_cross_attention: Option<Value>,
     pruned_heads: Option<Value>,
     quantization_config: Option<Value>,
     compression_config: Option<Value>,
+}
+
+/// A value that says something else where it is null than where it is missing.
+fn even_null<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(d).map(Some)
 }
 
 /// What CrossEncoder writes into a model's configuration.
@@ -140,8 +149,9 @@ impl From<Written> for Config {
             is_decoder: w.is_decoder.unwrap_or(false),
             own_activation: w.sentence_transformers.and_then(|own| own.activation_fn),
             old_activation: w.sbert_ce_default_activation_function,
-            normalize: w.normalize.and_then(|v| v.as_bool()),
-            max_length: w.max_length.and_then(|v| v.as_u64()).and_then(|n| usize::try_from(n).ok()),
+            tokenizer_class: w.tokenizer_class,
+            normalize: w.normalize,
+            max_length: w.max_length,
             unserved,
         }
     }
@@ -165,6 +175,29 @@ impl Config {
             Some(_) => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is 0"))),
             None => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is missing"))),
         }
+    }
+
+    /// model2vec's rules: whether vectors have length 1, and most tokens of a text, `None` for any number.
+    pub(crate) fn model2vec(&self, folder: &Path) -> Result<(bool, Option<usize>), LoadError> {
+        /// Longest text by model2vec's rules where its folder does not say.
+        const LONGEST: usize = 512;
+        let bad = |key: &str, value: &Value, wanted: &str| {
+            LoadError::invalid(&folder.join("config.json"), format!("{key} is {}, not {wanted}", shown(value)))
+        };
+        let normalize = match &self.normalize {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(normalize)) => *normalize,
+            Some(other) => return Err(bad("normalize", other, "true or false")),
+        };
+        let longest = match &self.max_length {
+            None => Some(LONGEST),
+            Some(Value::Null) => None,
+            Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0) {
+                Some(n) => Some(n),
+                None => return Err(bad("max_length", value, "a number of tokens above 0, or null for no limit")),
+            },
+        };
+        Ok((normalize, longest))
     }
 
     /// Labels in logit order: `id2label`, else `LABEL_0…` for `num_labels`, else two.

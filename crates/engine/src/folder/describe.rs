@@ -10,7 +10,7 @@ use super::{
     layers,
     library::{self, Library, Pylate, ScoreActivation},
     modules, stanford,
-    tokenizer_config::TokenizerRules,
+    tokenizer_config::{ClassHints, TokenizerRules},
     transformer::{Expansion, TransformerRules},
     weights::Weights,
 };
@@ -18,7 +18,7 @@ use crate::{
     error::LoadError,
     options::LoadOptions,
     post::{Chain, LateSimilarity, Pool, Step, TokenMask},
-    task::{Pooling, Problem, Role, Task},
+    task::{Pooling, Role, Task},
 };
 
 /// `model_type` of a model2vec folder.
@@ -71,14 +71,14 @@ impl Folder {
     /// Reads the folder at `root`.
     pub(crate) fn read(root: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let mut notes = Notes::new(root);
-        let library = Library::read(root, &mut notes)?;
-        let listed = modules::read(root, &library, &mut notes)?;
+        let mut library = Library::read(root, &mut notes)?;
+        let listed = modules::read(root, &mut library, &mut notes)?;
         let is_listed = listed.is_some();
         let home = match &listed {
             Some(routes) => encoder_folder(root, routes)?,
             None => root.to_owned(),
         };
-        let adapter = if Weights::are_in(&home) { None } else { Adapter::read(&home, &mut notes)? };
+        let adapter = Adapter::read(&home, &mut notes)?;
         let encoder = adapter.as_ref().map_or_else(|| home.clone(), |adapter| adapter.base.clone());
         let tokenizer_home = if home.join("tokenizer.json").is_file() { home.clone() } else { encoder.clone() };
         let config = if encoder.join("config.json").is_file() { Config::read(&encoder)? } else { Config::default() };
@@ -87,11 +87,16 @@ impl Folder {
             None => Routes::single(unlisted(root, &config)?),
         };
         let rules = TransformerRules::read(&home, &mut notes)?;
-        let tokenizer_folder = match &routes.main().input {
-            Input::Static(folder) => folder.clone(),
-            _ => tokenizer_home.clone(),
+        let mut tokenizer = if routes.encoder().is_some() {
+            let hints = ClassHints {
+                model_type: &config.model_type,
+                class: config.tokenizer_class.as_deref(),
+                exported: !Weights::are_in(&encoder),
+            };
+            TokenizerRules::read(&tokenizer_home, hints, &mut notes)?
+        } else {
+            routes.main().input.tokenizer_rules(&mut notes)?
         };
-        let mut tokenizer = TokenizerRules::read(&tokenizer_folder, &mut notes)?;
         tokenizer.lowercase = rules.lowercase;
         if let Some(side) = &rules.truncation_side {
             (tokenizer.cut_left, tokenizer.side_is_said) = (side == "left", true);
@@ -105,8 +110,25 @@ impl Folder {
             pool_by(root, &mut routes, pooling)?;
         }
         let late = late_interaction(root, &config, &library, &rules, &mut routes, &mut notes)?;
+        similarity_fits(root, &library, late.is_some())?;
+        if let Some(route) = routes.all().iter().find(|route| route.pools_logits()) {
+            return Err(LoadError::unsupported(
+                &root.join("modules.json"),
+                format!(
+                    "{}: a Pooling over the logits of a masked-LM head, a vector as long as the vocabulary, is not served; \
+                     transformer_task feature-extraction pools token states",
+                    route.modules.join(", ")
+                ),
+            ));
+        }
         let task = task(root, &encoder, &config, &library, &rules, &mut routes, late.is_some(), is_listed, options)?;
         if let Some(keep) = library.truncate_dim {
+            if keep == 0 || late.is_some() {
+                return Err(LoadError::unsupported(
+                    &root.join("config_sentence_transformers.json"),
+                    format!("truncate_dim {keep} is not served: one vector a text is cut, and to a number above 0"),
+                ));
+            }
             routes.all_mut().iter_mut().for_each(|route| route.chain.steps.push(Step::Cut(keep)));
         }
         if let Some(most) = library.max_active_dims {
@@ -143,6 +165,20 @@ impl Folder {
             notes: notes.into_vec(),
         })
     }
+}
+
+/// Refuses a similarity that is not of the model's kind.
+fn similarity_fits(root: &Path, library: &Library, is_late: bool) -> Result<(), LoadError> {
+    let Some(name) = &library.similarity else { return Ok(()) };
+    let of_tokens = name.to_lowercase().ends_with("maxsim");
+    // Older folders of late interaction carry the dense library's default, which nobody obeys.
+    if is_late || !of_tokens {
+        return Ok(());
+    }
+    Err(LoadError::unsupported(
+        &root.join("config_sentence_transformers.json"),
+        format!("similarity_fn_name {name:?} is not served: it compares one vector a token, and the model gives one a text"),
+    ))
 }
 
 /// Puts the pooling that is asked for in the place of the folder's.
@@ -191,7 +227,7 @@ fn encoder_folder(root: &Path, routes: &Routes) -> Result<PathBuf, LoadError> {
 fn unlisted(root: &Path, config: &Config) -> Result<Route, LoadError> {
     let mut steps = Vec::new();
     let input = if config.model_type == MODEL2VEC {
-        if config.normalize == Some(true) {
+        if config.model2vec(root)?.0 {
             steps.push(Step::Normalize);
         }
         Input::Static(root.to_owned())
@@ -209,6 +245,7 @@ fn unlisted(root: &Path, config: &Config) -> Result<Route, LoadError> {
         masks: false,
         skiplist: Vec::new(),
         modules: Vec::new(),
+        folders: Vec::new(),
     })
 }
 
@@ -335,7 +372,7 @@ fn task(
         let n = outputs.unwrap_or(1);
         let labels = config.labels(encoder).ok().filter(|labels| labels.len() == n);
         let labels = labels.unwrap_or_else(|| (0..n).map(|i| format!("LABEL_{i}")).collect());
-        return Ok(Some(Task::SequenceClassification { labels, problem: Problem::SingleLabel }));
+        return Ok(Some(Task::SequenceClassification { labels, problem: config.problem(encoder)? }));
     }
     if options.pooling.is_some() {
         return Ok(Some(Task::Embedding));

@@ -58,6 +58,11 @@ impl Keys {
         &self.path
     }
 
+    /// Whether a key is there that nobody has read yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.left.contains_key(key)
+    }
+
     /// Takes a key; `None` where it is missing or null.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, LoadError> {
         match self.left.remove(key) {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use serde_json::Value;
+
 use super::{
     keys::{Keys, Notes},
     transformer::Expansion,
@@ -46,6 +48,10 @@ pub(crate) struct Pylate {
     pub(crate) skiplist: Vec<String>,
 }
 
+/// Keys that PyLate alone writes.
+const PYLATE_KEYS: [&str; 5] =
+    ["query_prefix", "document_prefix", "do_query_expansion", "attend_to_expansion_tokens", "skiplist_words"];
+
 /// ASCII punctuation: the skip list where a folder names none.
 pub(super) fn punctuation() -> Vec<String> {
     (0u8..128).map(char::from).filter(char::is_ascii_punctuation).map(String::from).collect()
@@ -79,7 +85,17 @@ impl Library {
             "similarity_fn_name",
             &["cosine", "dot", "euclidean", "manhattan", "maxsim", "meanmaxsim", "MaxSim"],
         )?;
-        let pylate = if model_type.as_deref() == Some("ColBERT") { Some(Pylate::take(&mut keys)?) } else { None };
+        // Its first versions did not say which class a folder is of.
+        let marked = PYLATE_KEYS.into_iter().find(|key| keys.has(key));
+        let pylate = match (model_type.as_deref(), marked) {
+            (Some("ColBERT"), _) | (None, Some(_)) => Some(Pylate::take(&mut keys)?),
+            (Some(other), Some(key)) => {
+                let value = keys.take::<Value>(key)?.unwrap_or_default();
+                let why = format!("PyLate's settings are in a folder of model_type ColBERT, this one says {other}");
+                return Err(keys.refused(key, &value, &why));
+            }
+            (_, None) => None,
+        };
         let library = Self {
             model_type,
             prompts,
@@ -105,19 +121,34 @@ impl Library {
     }
 }
 
+impl Default for Pylate {
+    /// What PyLate takes where nothing is said.
+    fn default() -> Self {
+        Self {
+            query_prefix: "[Q] ".to_owned(),
+            document_prefix: "[D] ".to_owned(),
+            document_length: DOCUMENT_LENGTH,
+            query_length: QUERY_LENGTH,
+            expansion: Some(Expansion { length: QUERY_LENGTH, fixed: true, attend: false, token: None }),
+            skiplist: punctuation(),
+        }
+    }
+}
+
 impl Pylate {
     fn take(keys: &mut Keys) -> Result<Self, LoadError> {
         let query_length = keys.take("query_length")?.unwrap_or(QUERY_LENGTH);
         let attend = keys.take("attend_to_expansion_tokens")?.unwrap_or(false);
         let expands = keys.take("do_query_expansion")?.unwrap_or(true);
         let expansion = expands.then_some(Expansion { length: query_length, fixed: true, attend, token: None });
+        let usual = Self::default();
         Ok(Self {
-            query_prefix: keys.take("query_prefix")?.unwrap_or_else(|| "[Q] ".to_owned()),
-            document_prefix: keys.take("document_prefix")?.unwrap_or_else(|| "[D] ".to_owned()),
-            document_length: keys.take("document_length")?.unwrap_or(DOCUMENT_LENGTH),
+            query_prefix: keys.take("query_prefix")?.unwrap_or(usual.query_prefix),
+            document_prefix: keys.take("document_prefix")?.unwrap_or(usual.document_prefix),
+            document_length: keys.take("document_length")?.unwrap_or(usual.document_length),
             query_length,
             expansion,
-            skiplist: keys.take("skiplist_words")?.unwrap_or_else(punctuation),
+            skiplist: keys.take("skiplist_words")?.unwrap_or(usual.skiplist),
         })
     }
 }

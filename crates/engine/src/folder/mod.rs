@@ -27,9 +27,9 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::{
     describe::{Folder, Input, LateInteraction, Route, Routes},
-    tokenizer_config::TokenizerRules,
+    tokenizer_config::{BertRules, Law, TokenizerRules, content as token_content},
 };
-pub use self::{keys::Note, library::ScoreActivation};
+pub use self::{keys::Note, library::ScoreActivation, transformer::FILES as TRANSFORMER_CONFIGS};
 use crate::error::LoadError;
 
 /// Largest JSON file that is read whole. The largest known `config.json` is a few

@@ -12,6 +12,7 @@ use super::{
     library::Library,
     read_json,
     router::Router,
+    tokenizer_config::{ClassHints, TokenizerRules},
 };
 use crate::{
     error::LoadError,
@@ -46,6 +47,17 @@ pub(crate) enum Input {
     SparseStatic(PathBuf),
 }
 
+impl Input {
+    /// What tells the tokenizer of a table how to read texts: StaticEmbedding reads tokenizer.json alone, and a table of
+    /// weights as transformers does.
+    pub(crate) fn tokenizer_rules(&self, notes: &mut Notes) -> Result<TokenizerRules, LoadError> {
+        match self {
+            Input::SparseStatic(folder) => TokenizerRules::read(folder, ClassHints::default(), notes),
+            Input::Static(_) | Input::Encoder { .. } => Ok(TokenizerRules::default()),
+        }
+    }
+}
+
 /// One way through a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
@@ -61,6 +73,8 @@ pub(crate) struct Route {
     pub(crate) skiplist: Vec<String>,
     /// Names and folders of its modules, for people.
     pub(crate) modules: Vec<String>,
+    /// Folders of its modules.
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 /// The routes of a folder, by role.
@@ -69,6 +83,13 @@ pub(crate) struct Routes {
     all: Vec<Route>,
     /// Of no role, a query, a document: places in `all`; `None` where such a text is refused.
     by_role: [Option<usize>; 3],
+}
+
+impl Route {
+    /// Whether it pools the logits of a masked-LM head.
+    pub(super) fn pools_logits(&self) -> bool {
+        matches!(self.input, Input::Encoder { masked_lm: true, .. }) && self.chain.pools()
+    }
 }
 
 impl Routes {
@@ -115,7 +136,7 @@ impl Routes {
 }
 
 /// Reads `modules.json`; `None` where there is none.
-pub(super) fn read(root: &Path, library: &Library, notes: &mut Notes) -> Result<Option<Routes>, LoadError> {
+pub(super) fn read(root: &Path, library: &mut Library, notes: &mut Notes) -> Result<Option<Routes>, LoadError> {
     let path = root.join("modules.json");
     if !path.is_file() {
         return Ok(None);
@@ -134,6 +155,11 @@ pub(super) fn read(root: &Path, library: &Library, notes: &mut Notes) -> Result<
         }
     }
     let modules: Vec<(String, String)> = listed.into_iter().map(|m| (m.path, m.class)).collect();
+    // A folder of PyLate's that has no settings of its own, or none that say so.
+    if library.model_type.is_none() && modules.iter().any(|(_, class)| Class::of(class) == Some(Class::PylateDense)) {
+        library.pylate.get_or_insert_default();
+    }
+    let library = &*library;
     let reader = Reader { path: &path, library, notes };
     let Some(at) = modules.iter().position(|(_, class)| Class::of(class) == Some(Class::Router)) else {
         return reader.route(root, &modules).map(|route| Some(Routes::single(route)));
@@ -206,6 +232,7 @@ impl Reader<'_> {
                     masks: false,
                     skiplist: Vec::new(),
                     modules: vec![name],
+                    folders: vec![folder],
                 });
                 continue;
             };
@@ -218,6 +245,7 @@ impl Reader<'_> {
                 ));
             }
             route.modules.push(name);
+            route.folders.push(folder.clone());
             self.step(route, class, &folder, late)?;
         }
         route.ok_or_else(|| LoadError::invalid(self.path, "it lists no module"))
@@ -272,7 +300,8 @@ impl Reader<'_> {
                         roles(&value).ok_or_else(|| keys.refused("skiplist_tasks", &value, "query and document are"))?
                     }
                 };
-                let kept = keys.take::<Vec<u32>>("keep_only_token_ids")?.unwrap_or_default();
+                let mut kept = keys.take::<Vec<u32>>("keep_only_token_ids")?.unwrap_or_default();
+                kept.sort_unstable();
                 keys.none_left()?;
                 route.masks = true;
                 route.skiplist = words;

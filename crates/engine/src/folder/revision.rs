@@ -27,14 +27,20 @@ const SERVED: [&str; 9] =
 /// Hex digits kept: 64 bits tell the revisions of one fleet apart.
 const DIGITS: usize = 16;
 
-/// Digest of the files a model is served from.
-pub(crate) fn digest(folder: &Path) -> Result<String, LoadError> {
+/// Digest of the files a model is served from: those of `folder` and of the folders right below it, and those of `more`,
+/// which lie deeper or elsewhere.
+pub(crate) fn digest(folder: &Path, more: &[PathBuf]) -> Result<String, LoadError> {
     let mut files = Vec::new();
     list(folder, 0, &mut files)?;
+    for other in more.iter().filter(|other| other.is_dir()) {
+        list(other, 0, &mut files)?;
+    }
     files.sort();
+    files.dedup();
     let mut hash = Sha256::new();
     for path in files {
-        match add(&mut hash, folder, &path) {
+        let root = more.iter().find(|other| !other.starts_with(folder) && path.starts_with(other));
+        match add(&mut hash, root.map_or(folder, PathBuf::as_path), &path) {
             // Whatever the model is served from was read before: this is something that lies about.
             Err(e) if lies_about(&e) => {}
             done => done.map_err(LoadError::io(&path))?,
@@ -107,14 +113,29 @@ mod tests {
         let file = dir.path().join("model.safetensors");
         let mut bytes = vec![7u8; (WHOLE_BYTES + 12_345) as usize];
         std::fs::write(&file, &bytes).unwrap();
-        let first = digest(dir.path()).unwrap();
-        assert_eq!((first.len(), digest(dir.path()).unwrap()), (DIGITS, first.clone()));
+        let first = digest(dir.path(), &[]).unwrap();
+        assert_eq!((first.len(), digest(dir.path(), &[]).unwrap()), (DIGITS, first.clone()));
         // A layer's worth of weights, nowhere near an end.
         bytes[9_000_000..11_000_000].fill(8);
         std::fs::write(&file, &bytes).unwrap();
-        let second = digest(dir.path()).unwrap();
+        let second = digest(dir.path(), &[]).unwrap();
         assert_ne!(first, second);
         std::fs::rename(&file, dir.path().join("other.safetensors")).unwrap();
-        assert_ne!(second, digest(dir.path()).unwrap());
+        assert_ne!(second, digest(dir.path(), &[]).unwrap());
+    }
+
+    #[test]
+    fn modules_that_lie_deep_and_a_base_model_elsewhere_show() {
+        let (dir, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let deep = dir.path().join("a/b/c");
+        std::fs::create_dir_all(&deep).unwrap();
+        let more = [deep.clone(), base.path().to_owned()];
+        let of = || digest(dir.path(), &more).unwrap();
+        let first = of();
+        std::fs::write(deep.join("config.json"), "{}").unwrap();
+        let second = of();
+        assert_ne!(first, second);
+        std::fs::write(base.path().join("model.safetensors"), "x").unwrap();
+        assert_ne!(second, of());
     }
 }

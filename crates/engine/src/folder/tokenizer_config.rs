@@ -1,8 +1,12 @@
 //! How a tokenizer is told to read texts: `tokenizer_config.json`, beside `tokenizer.json` itself.
+//!
+//! transformers 5 picks a class first: the one that the file names, else the one that the configuration names, else the
+//! one of the model's type. Classes of a family build every step anew around the vocabulary of `tokenizer.json`; the
+//! general classes take the file as it is. [`Law`] says which, and `tokenize::law` does it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::keys::{Keys, Notes};
 use crate::error::LoadError;
@@ -10,17 +14,67 @@ use crate::error::LoadError;
 /// Tokenizers write 10^30 where they mean "no limit"; anything above this is not meant.
 const SANE_LENGTH: f64 = 1e6;
 
-/// Tokenizer classes whose arguments replace what `tokenizer.json` says of BERT's normalizer.
-const BERT_CLASSES: [&str; 8] = [
-    "BertTokenizer",
-    "BertTokenizerFast",
-    "DistilBertTokenizer",
-    "DistilBertTokenizerFast",
-    "ElectraTokenizer",
-    "ElectraTokenizerFast",
-    "MPNetTokenizer",
-    "MPNetTokenizerFast",
+/// Types of models whose class is BERT's, where none is named.
+const BERT_TYPES: [&str; 9] = [
+    "bert",
+    "distilbert",
+    "electra",
+    "nomic_bert",
+    "convbert",
+    "ernie",
+    "megatron-bert",
+    "nezha",
+    "squeezebert",
 ];
+
+/// Types of models that transformers reads by the file alone, whichever class of a family is named.
+const GENERAL_TYPES: [&str; 4] = ["modernbert", "modernbert-decoder", "xlm-roberta-xl", "qwen2"];
+
+/// What tells a model the segment of each token, among `model_input_names`.
+const SEGMENTS: &str = "token_type_ids";
+
+/// Classes that do not tell it where that key is missing.
+const ONE_SEGMENT: [&str; 9] = [
+    "TokenizersBackend",
+    "PreTrainedTokenizer",
+    "DistilBertTokenizer",
+    "MPNetTokenizer",
+    "RobertaTokenizer",
+    "XLMRobertaTokenizer",
+    "CamembertTokenizer",
+    "BartTokenizer",
+    "AlbertTokenizer",
+];
+
+/// Named tokens, as the file spells them.
+const NAMED: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Who decides how a text becomes ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// `tokenizer.json`.
+    #[default]
+    File,
+    /// BERT's class: WordPiece behind BERT's normalizer.
+    Bert(BertRules),
+    /// MPNet's: the same with RoBERTa's special tokens.
+    Mpnet(BertRules),
+    /// RoBERTa's: byte-level BPE.
+    Roberta { add_prefix_space: bool },
+    /// XLM-RoBERTa's: SentencePiece.
+    XlmRoberta { add_prefix_space: bool },
+    /// CamemBERT's: the same, with the unknown token found by its name.
+    Camembert { add_prefix_space: bool },
+}
+
+/// Settings of BERT's normalizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BertRules {
+    pub(crate) lowercase: bool,
+    pub(crate) strip_accents: Option<bool>,
+    pub(crate) chinese_chars: bool,
+}
 
 /// What a tokenizer is told beside its own file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,40 +87,57 @@ pub(crate) struct TokenizerRules {
     pub(crate) side_is_said: bool,
     /// Texts are lower-cased before all else (sentence-transformers' `do_lower_case`).
     pub(crate) lowercase: bool,
-    /// What replaces BERT's normalizer's settings.
-    pub(crate) bert: Option<BertRules>,
-    /// Class of the tokenizer.
+    /// Who decides.
+    pub(crate) law: Law,
+    /// Class of the tokenizer, where the folder names it.
     pub(crate) class: Option<String>,
-    /// Special tokens by name: `pad_token`, `mask_token`, `eos_token`, `unk_token`.
-    pub(crate) pad_token: Option<String>,
-    pub(crate) mask_token: Option<String>,
-    pub(crate) eos_token: Option<String>,
+    /// Special tokens by name, as objects of an added token.
+    pub(crate) named: BTreeMap<&'static str, Value>,
+    /// Special tokens without a name.
+    pub(crate) extra: Vec<Value>,
+    /// `added_tokens_decoder`: added tokens by id.
+    pub(crate) added: Option<BTreeMap<u32, Value>>,
+    /// The model is not told which tokens are the second text's: all are in one segment.
+    pub(crate) one_segment: bool,
 }
 
-/// Settings of BERT's normalizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BertRules {
-    pub(crate) lowercase: bool,
-    pub(crate) strip_accents: Option<bool>,
-    pub(crate) chinese_chars: bool,
+/// What transformers knows of a folder before it picks a class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ClassHints<'a> {
+    /// `model_type` of the encoder.
+    pub(crate) model_type: &'a str,
+    /// `tokenizer_class` of its config.json.
+    pub(crate) class: Option<&'a str>,
+    /// The folder has nothing but an export: without a tokenizer_config.json it was not made for transformers.
+    pub(crate) exported: bool,
 }
 
 impl TokenizerRules {
-    /// Reads the file in `folder`; all defaults where there is none.
-    pub(crate) fn read(folder: &Path, notes: &mut Notes) -> Result<Self, LoadError> {
-        let Some(mut keys) = Keys::read(&folder.join("tokenizer_config.json"))? else { return Ok(Self::default()) };
-        let class = keys.take::<String>("tokenizer_class")?;
+    /// Reads the file in `folder`.
+    pub(crate) fn read(folder: &Path, hints: ClassHints<'_>, notes: &mut Notes) -> Result<Self, LoadError> {
+        let path = folder.join("tokenizer_config.json");
+        let Some(mut keys) = Keys::read(&path)? else {
+            let mut rules = Self::default();
+            if !hints.exported || hints.class.is_some() {
+                rules.law = law(hints.class, hints.model_type, BertSettings::default(), None);
+                rules.class = hints.class.map(str::to_owned);
+                rules.read_map(folder)?;
+            }
+            return Ok(rules);
+        };
+        let class = keys.take::<String>("tokenizer_class")?.or_else(|| hints.class.map(str::to_owned));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie in 1..10^6")]
-        let length =
-            keys.take::<f64>("model_max_length")?.filter(|n| (1.0..SANE_LENGTH).contains(n)).map(|n| n as usize);
+        let length = |n: f64| (1.0..SANE_LENGTH).contains(&n).then_some(n as usize);
+        // The older name counts where the newer one is missing.
+        let (length_now, length_once) = (keys.take::<f64>("model_max_length")?, keys.take::<f64>("max_len")?);
         let side = keys.one_of("truncation_side", &["left", "right"])?;
-        let (lower, accents, chinese) =
-            (keys.take("do_lower_case")?, keys.take("strip_accents")?, keys.take("tokenize_chinese_chars")?);
-        let bert = class.as_deref().is_some_and(|c| BERT_CLASSES.contains(&c)).then(|| BertRules {
-            lowercase: lower.unwrap_or(true),
-            strip_accents: accents,
-            chinese_chars: chinese.unwrap_or(true),
-        });
+        let settings = BertSettings {
+            lowercase: keys.take("do_lower_case")?,
+            strip_accents: keys.take("strip_accents")?,
+            chinese_chars: keys.take("tokenize_chinese_chars")?,
+        };
+        let add_prefix_space = keys.take::<bool>("add_prefix_space")?;
+        let law = law(class.as_deref(), hints.model_type, settings, add_prefix_space);
         if keys.take::<bool>("split_special_tokens")? == Some(true) {
             return Err(keys.refused(
                 "split_special_tokens",
@@ -74,24 +145,163 @@ impl TokenizerRules {
                 "special tokens in a text are kept whole",
             ));
         }
-        let mut token = |name: &str| Ok::<_, LoadError>(keys.take::<Value>(name)?.and_then(|v| token_text(&v)));
-        let rules = Self {
-            max_length: length,
+        refuse_by_class(&mut keys, class.as_deref(), settings)?;
+        if law == Law::File {
+            let given = [
+                ("do_lower_case", settings.lowercase.map(Value::Bool)),
+                ("strip_accents", settings.strip_accents.map(Value::Bool)),
+                ("tokenize_chinese_chars", settings.chinese_chars.map(Value::Bool)),
+                ("add_prefix_space", add_prefix_space.map(Value::Bool)),
+            ];
+            for (key, value) in given {
+                if let Some(value) = value {
+                    notes.add(&path, key, &value, "a tokenizer of this class is read from tokenizer.json as it is");
+                }
+            }
+        }
+        keys.ignore(
+            &["add_bos_token", "add_eos_token"],
+            "beside tokenizer.json transformers does not obey it: the file's post-processor counts",
+            notes,
+        );
+        let inputs = keys.take::<Vec<String>>("model_input_names")?;
+        let one_segment = match &inputs {
+            Some(inputs) => !inputs.iter().any(|name| name == SEGMENTS),
+            None => class.as_deref().map(|c| c.strip_suffix("Fast").unwrap_or(c)).is_some_and(|c| ONE_SEGMENT.contains(&c)),
+        };
+        let mut rules = Self {
+            max_length: length_now.or(length_once).and_then(length),
             cut_left: side.as_deref() == Some("left"),
             side_is_said: side.is_some(),
             lowercase: false,
-            bert,
+            law,
             class,
-            pad_token: token("pad_token")?,
-            mask_token: token("mask_token")?,
-            eos_token: token("eos_token")?,
+            named: BTreeMap::new(),
+            extra: Vec::new(),
+            added: None,
+            one_segment,
         };
+        for name in NAMED {
+            if let Some(token) = keys.take::<Value>(name)?.as_ref().and_then(added_token) {
+                rules.named.insert(name, token);
+            }
+        }
+        for name in ["extra_special_tokens", "additional_special_tokens"] {
+            let tokens = match keys.take::<Value>(name)? {
+                Some(Value::Array(tokens)) => tokens,
+                Some(Value::Object(tokens)) => tokens.into_iter().map(|(_, token)| token).collect(),
+                _ => Vec::new(),
+            };
+            if rules.extra.is_empty() {
+                rules.extra = tokens.iter().filter_map(added_token).collect();
+            }
+        }
+        if let Some(added) = keys.take::<BTreeMap<String, Value>>("added_tokens_decoder")? {
+            let mut all = BTreeMap::new();
+            for (id, token) in &added {
+                let read = id.parse::<u32>().ok().zip(added_token(token));
+                let (id, token) = read.ok_or_else(|| {
+                    keys.refused(&format!("added_tokens_decoder.{id}"), token, "an id and its token are")
+                })?;
+                all.insert(id, token);
+            }
+            rules.added = Some(all);
+        } else {
+            rules.read_map(folder)?;
+        }
         keys.note_rest(notes);
         Ok(rules)
     }
+
+    /// Adds what `special_tokens_map.json` says, which transformers reads where there is no `added_tokens_decoder`.
+    fn read_map(&mut self, folder: &Path) -> Result<(), LoadError> {
+        let map = super::read_json_if_there::<serde_json::Map<String, Value>>(&folder.join("special_tokens_map.json"))?;
+        for (name, token) in map.unwrap_or_default() {
+            if let (Some(name), Some(token)) = (NAMED.into_iter().find(|n| *n == name), added_token(&token)) {
+                self.named.insert(name, token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Text of a named special token.
+    pub(crate) fn token(&self, name: &str) -> Option<&str> {
+        self.named.get(name).and_then(content)
+    }
 }
 
-/// A token is written as a string or as an object.
-fn token_text(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("content").and_then(Value::as_str)).map(str::to_owned)
+/// Keys of BERT's classes as they are written.
+#[derive(Clone, Copy, Debug, Default)]
+struct BertSettings {
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+    chinese_chars: Option<bool>,
+}
+
+/// The law of a class, else of a model's type.
+fn law(class: Option<&str>, model_type: &str, settings: BertSettings, prefix: Option<bool>) -> Law {
+    let bert = BertRules {
+        lowercase: settings.lowercase.unwrap_or(true),
+        strip_accents: settings.strip_accents,
+        chinese_chars: settings.chinese_chars.unwrap_or(true),
+    };
+    let class = match class {
+        Some(_) if GENERAL_TYPES.contains(&model_type) => return Law::File,
+        Some(class) => class.strip_suffix("Fast").unwrap_or(class),
+        None if BERT_TYPES.contains(&model_type) => "BertTokenizer",
+        None => match model_type {
+            "mpnet" => "MPNetTokenizer",
+            "roberta" | "roberta-prelayernorm" | "data2vec-text" | "longformer" => "RobertaTokenizer",
+            "xlm-roberta" => "XLMRobertaTokenizer",
+            "camembert" => "CamembertTokenizer",
+            _ => "",
+        },
+    };
+    match class {
+        "BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer" | "ConvBertTokenizer"
+        | "DPRContextEncoderTokenizer" | "DPRQuestionEncoderTokenizer" => Law::Bert(bert),
+        "MPNetTokenizer" => Law::Mpnet(bert),
+        "RobertaTokenizer" => Law::Roberta { add_prefix_space: prefix.unwrap_or(false) },
+        "XLMRobertaTokenizer" => Law::XlmRoberta { add_prefix_space: prefix.unwrap_or(true) },
+        "CamembertTokenizer" => Law::Camembert { add_prefix_space: prefix.unwrap_or(true) },
+        _ => Law::File,
+    }
+}
+
+/// Refuses settings of classes that are read from the file as it is, though transformers would build them anew.
+fn refuse_by_class(keys: &mut Keys, class: Option<&str>, settings: BertSettings) -> Result<(), LoadError> {
+    let class = class.map(|c| c.strip_suffix("Fast").unwrap_or(c));
+    // The usual value of each: anything else is not what a usual tokenizer.json of the class does.
+    let (lowercase, others): (bool, &[(&str, bool)]) = match class {
+        Some("DebertaV2Tokenizer") => (false, &[("split_by_punct", false)]),
+        Some("AlbertTokenizer") => (true, &[("keep_accents", false)]),
+        _ => return Ok(()),
+    };
+    let why = "save the tokenizer with it, under the class PreTrainedTokenizerFast";
+    if settings.lowercase.is_some_and(|is| is != lowercase) {
+        return Err(keys.refused("do_lower_case", &json!(settings.lowercase), why));
+    }
+    for (key, usual) in others {
+        if let Some(is) = keys.take::<bool>(key)?
+            && is != *usual
+        {
+            return Err(keys.refused(key, &json!(is), why));
+        }
+    }
+    Ok(())
+}
+
+/// Text of an added token.
+pub(crate) fn content(token: &Value) -> Option<&str> {
+    token.get("content").and_then(Value::as_str)
+}
+
+/// A token is written as a string or as an object; what it leaves out is as a special token has it.
+fn added_token(value: &Value) -> Option<Value> {
+    let text = value.as_str().or_else(|| content(value)).filter(|text| !text.is_empty())?;
+    let flag = |key: &str, usual: bool| value.get(key).and_then(Value::as_bool).unwrap_or(usual);
+    Some(json!({
+        "content": text, "single_word": flag("single_word", false), "lstrip": flag("lstrip", false),
+        "rstrip": flag("rstrip", false), "normalized": flag("normalized", false), "special": flag("special", true),
+    }))
 }

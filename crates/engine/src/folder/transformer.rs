@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::keys::{Keys, Notes};
 use crate::error::LoadError;
 
-/// Names of the file, in the order the library looks for them.
-const FILES: [&str; 7] = [
+/// Names of the file that says how a Transformer module reads texts, in the order sentence-transformers looks for them.
+pub const FILES: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",
@@ -77,7 +77,10 @@ impl TransformerRules {
         for kind in ["common", "text"] {
             let mut inner = inner.inner(&format!("processing_kwargs.{kind}"))?;
             let at = |key: &str| format!("processing_kwargs.{kind}.{key}");
-            self.max_length = inner.take(&at("max_length"))?.or(self.max_length);
+            if let Some(longest) = inner.take(&at("max_length"))? {
+                // It stands in the place of a role's own length too.
+                (self.max_length, self.query_length, self.document_length) = (Some(longest), None, None);
+            }
             inner.only(&at("truncation"), &[json!(true), json!("longest_first")])?;
             inner.ignore(
                 &[&at("padding"), &at("padding_side"), &at("return_tensors")],

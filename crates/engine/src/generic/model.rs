@@ -110,7 +110,17 @@ impl GenericModel {
             ));
         }
 
-        let pad_id = pad_id(folder, config)?;
+        if task == Task::Embedding && pools_inside && main.is_some_and(|route| route.chain.leaves_prompts_out()) {
+            return Err(LoadError::unsupported(
+                path,
+                format!(
+                    "output {:?} is pooled inside the graph, so include_prompt false of the folder's Pooling cannot be obeyed",
+                    output.name
+                ),
+            ));
+        }
+
+        let pad_id = pad_id(&described.tokenizer_home, config)?;
         if pad_id as usize >= vocab {
             return Err(LoadError::invalid(
                 folder,
@@ -128,7 +138,7 @@ impl GenericModel {
         let hidden = output.width().or(config.hidden_size).or_else(|| states.and_then(|o| o.width()));
         let dimensions = match task {
             Task::Embedding | Task::LateInteraction => {
-                dimensions(hidden, main.filter(|_| !pools_inside), &described.root, path)?
+                dimensions(hidden, main, pools_inside, &described.root, path)?
             }
             _ => 0,
         };
@@ -181,6 +191,11 @@ impl GenericModel {
         self.vocab
     }
 
+    /// Whether it has token states to give.
+    pub(crate) fn gives_tokens(&self) -> bool {
+        self.per_token
+    }
+
     /// Size of its vectors; 0 where it makes none.
     pub(crate) fn dimensions(&self) -> usize {
         self.dimensions
@@ -193,10 +208,11 @@ impl GenericModel {
             (Task::SequenceClassification { .. }, Want::Logits)
                 | (Task::TokenClassification { .. }, Want::TokenLogits)
                 | (Task::Embedding, Want::Embedding(_))
+                | (Task::Embedding, Want::TokenEmbeddings)
                 | (Task::LateInteraction, Want::TokenEmbeddings)
                 | (Task::SparseEmbedding, Want::Sparse)
         );
-        if !fits {
+        if !fits || (item.want == Want::TokenEmbeddings && !self.per_token) {
             return Err(ItemFault::WrongWant(item.want.name()));
         }
         let sequence = &item.sequence;
@@ -285,7 +301,13 @@ fn longest(
 }
 
 /// Size of the finished vectors; the modules must fit one another.
-fn dimensions(hidden: Option<usize>, route: Option<&Route>, folder: &Path, path: &Path) -> Result<usize, LoadError> {
+fn dimensions(
+    hidden: Option<usize>,
+    route: Option<&Route>,
+    pools_inside: bool,
+    folder: &Path,
+    path: &Path,
+) -> Result<usize, LoadError> {
     let hidden = hidden.ok_or_else(|| {
         LoadError::unsupported(
             path,
@@ -293,5 +315,8 @@ fn dimensions(hidden: Option<usize>, route: Option<&Route>, folder: &Path, path:
         )
     })?;
     let Some(route) = route else { return Ok(hidden) };
+    if pools_inside {
+        return Ok(route.chain.end_width(hidden));
+    }
     route.chain.width(hidden).map_err(|why| LoadError::invalid(&folder.join("modules.json"), why))
 }

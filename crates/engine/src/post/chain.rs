@@ -4,6 +4,8 @@
 //! A step works on the tokens or on the vector that pooling made of them. All numbers are f32; sums of a pooling and of
 //! a norm are taken in f64.
 
+use std::borrow::Cow;
+
 use super::{
     all_finite,
     dense::Dense,
@@ -56,11 +58,11 @@ impl Default for Pool {
 /// Which tokens of a late-interaction model have a vector. Expansion tokens of a query always do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TokenMask {
-    /// Ids that have none.
+    /// Ids that have none, ascending.
     pub(crate) skipped: Vec<u32>,
     /// Texts that `skipped` is for.
     pub(crate) roles: Vec<Role>,
-    /// Where not empty: the only ids of a document that have one.
+    /// Where not empty: the only ids of a document that have one, ascending.
     pub(crate) kept: Vec<u32>,
 }
 
@@ -96,6 +98,11 @@ impl Chain {
             },
             _ => None,
         })
+    }
+
+    /// Whether a prompt's tokens do not count in its pooling.
+    pub(crate) fn leaves_prompts_out(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Pool(pool) if !pool.include_prompt))
     }
 
     /// Whether it pools at all.
@@ -143,11 +150,7 @@ impl Chain {
         sequence: &Sequence,
         spec: &EmbedSpec,
     ) -> Result<Vec<f32>, ItemFault> {
-        let mut features = Features::new(states.to_vec(), width, sequence, self.attend_expansion);
-        self.run(&mut features, spec, 0)?;
-        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
-        all_finite(&vector)?;
-        Ok(vector)
+        self.finish(Features::new(states, width, sequence, self.attend_expansion), spec, 0)
     }
 
     /// As [`Self::vector`], from a row that a device pooled ([`Self::device_pooling`]).
@@ -157,12 +160,7 @@ impl Chain {
         sequence: &Sequence,
         spec: &EmbedSpec,
     ) -> Result<Vec<f32>, ItemFault> {
-        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
-        features.vector = Some(row);
-        self.run(&mut features, spec, 1)?;
-        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
-        all_finite(&vector)?;
-        Ok(vector)
+        self.finish(Features::of_vector(row, sequence), spec, 1)
     }
 
     /// As [`Self::vector`], from a vector that no pooling made: a mean of a table's rows.
@@ -175,12 +173,7 @@ impl Chain {
         if spec.pooling.is_some() {
             return Err(ItemFault::WrongWant("another pooling than the mean of its table's rows"));
         }
-        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
-        features.vector = Some(mean);
-        self.run(&mut features, spec, 0)?;
-        let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
-        all_finite(&vector)?;
-        Ok(vector)
+        self.finish(Features::of_vector(mean, sequence), spec, 0)
     }
 
     /// A vector that a graph finished inside, all but what the chain ends with: a cut and a norm.
@@ -193,12 +186,29 @@ impl Chain {
         sequence: &Sequence,
         spec: &EmbedSpec,
     ) -> Result<Vec<f32>, ItemFault> {
-        let mut features = Features::new(Vec::new(), 0, sequence, self.attend_expansion);
-        features.vector = Some(row);
-        self.run(&mut features, spec, usize::MAX)?;
+        self.finish(Features::of_vector(row, sequence), spec, usize::MAX)
+    }
+
+    /// The steps from `first` on, as `spec` wants them, to a vector of finite numbers.
+    fn finish(&self, mut features: Features<'_>, spec: &EmbedSpec, first: usize) -> Result<Vec<f32>, ItemFault> {
+        self.run(&mut features, spec, first)?;
         let vector = features.vector.ok_or(ItemFault::WrongWant("one vector a text"))?;
         all_finite(&vector)?;
         Ok(vector)
+    }
+
+    /// What the chain ends with: cuts and norms, which come after a cut that is asked for.
+    fn end(&self) -> &[Step] {
+        let n = self.steps.iter().rev().take_while(|s| matches!(s, Step::Normalize | Step::Cut(_))).count();
+        &self.steps[self.steps.len() - n..]
+    }
+
+    /// Numbers that the chain's end leaves of a vector of `width`.
+    pub(crate) fn end_width(&self, width: usize) -> usize {
+        self.end().iter().fold(width, |width, step| match step {
+            Step::Cut(most) => width.min(*most),
+            _ => width,
+        })
     }
 
     /// Token states to the vectors of the tokens that count. Steps from the first pooling on are left out.
@@ -206,7 +216,7 @@ impl Chain {
     /// # Errors
     /// [`ItemFault::NonFinite`].
     pub(crate) fn tokens(&self, states: &[f32], width: usize, sequence: &Sequence) -> Result<TokenVectors, ItemFault> {
-        let mut features = Features::new(states.to_vec(), width, sequence, self.attend_expansion);
+        let mut features = Features::new(states, width, sequence, self.attend_expansion);
         for step in self.steps.iter().take_while(|step| !matches!(step, Step::Pool(_))) {
             features.apply(step)?;
         }
@@ -221,9 +231,8 @@ impl Chain {
 
     /// Runs the steps from `first` on, as `spec` wants them.
     fn run(&self, features: &mut Features<'_>, spec: &EmbedSpec, first: usize) -> Result<(), ItemFault> {
-        // What the folder ends with comes after a cut that is asked for.
-        let ends = self.steps.iter().rev().take_while(|s| matches!(s, Step::Normalize | Step::Cut(_))).count();
-        let (body, end) = self.steps.split_at(self.steps.len() - ends);
+        let end = self.end();
+        let body = &self.steps[..self.steps.len() - end.len()];
         for step in body.iter().skip(first) {
             match (step, spec.pooling) {
                 (Step::Pool(pool), Some(asked)) => {
@@ -235,8 +244,8 @@ impl Chain {
         }
         let Some(vector) = &mut features.vector else { return Ok(()) };
         if let Some(keep) = spec.dimensions {
-            if keep == 0 || keep > vector.len() {
-                return Err(ItemFault::WrongWant("as many dimensions as are asked for"));
+            if keep == 0 || keep > self.end_width(vector.len()) {
+                return Err(ItemFault::WrongWant("so many dimensions: the field must be within those of its vectors"));
             }
             vector.truncate(keep);
         }
@@ -261,7 +270,7 @@ impl Chain {
 struct Features<'a> {
     sequence: &'a Sequence,
     /// Row-major (tokens × width).
-    tokens: Vec<f32>,
+    tokens: Cow<'a, [f32]>,
     width: usize,
     /// Which tokens count.
     keep: Vec<bool>,
@@ -271,11 +280,16 @@ struct Features<'a> {
 }
 
 impl<'a> Features<'a> {
-    fn new(tokens: Vec<f32>, width: usize, sequence: &'a Sequence, attend_expansion: bool) -> Self {
+    fn new(tokens: &'a [f32], width: usize, sequence: &'a Sequence, attend_expansion: bool) -> Self {
         let n = tokens.len().checked_div(width).unwrap_or(0);
         let attended = if attend_expansion { n } else { n.saturating_sub(sequence.expansion) };
         let keep = (0..n).map(|t| t < attended).collect();
-        Self { sequence, tokens, width, keep, weights: None, vector: None }
+        Self { sequence, tokens: Cow::Borrowed(tokens), width, keep, weights: None, vector: None }
+    }
+
+    /// Nothing but a vector.
+    fn of_vector(vector: Vec<f32>, sequence: &'a Sequence) -> Self {
+        Self { vector: Some(vector), ..Self::new(&[], 0, sequence, false) }
     }
 
     fn apply(&mut self, step: &Step) -> Result<(), ItemFault> {
@@ -286,9 +300,9 @@ impl<'a> Features<'a> {
                 for row in self.tokens.chunks_exact(self.width.max(1)) {
                     all.extend(dense.apply(row)?);
                 }
-                (self.tokens, self.width) = (all, dense.outputs);
+                (self.tokens, self.width) = (Cow::Owned(all), dense.outputs);
             }
-            Step::NormalizeTokens => self.tokens.chunks_exact_mut(self.width.max(1)).for_each(normalize),
+            Step::NormalizeTokens => self.tokens.to_mut().chunks_exact_mut(self.width.max(1)).for_each(normalize),
             Step::TokenWeights(weights) => self.weigh(weights),
             Step::Mask(mask) => self.mask(mask),
             Step::Dense(_) | Step::LayerNorm(_) | Step::Normalize | Step::Cut(_) => {
@@ -313,7 +327,7 @@ impl<'a> Features<'a> {
     fn weigh(&mut self, weights: &[f32]) {
         let of = |id: u32| weights.get(id as usize).copied().unwrap_or(1.0);
         let mut sum = 0.0;
-        for (t, row) in self.tokens.chunks_exact_mut(self.width.max(1)).enumerate() {
+        for (t, row) in self.tokens.to_mut().chunks_exact_mut(self.width.max(1)).enumerate() {
             let weight = self.sequence.ids.get(t).map_or(1.0, |&id| of(id));
             row.iter_mut().for_each(|x| *x *= weight);
             sum += f64::from(weight);
@@ -329,8 +343,8 @@ impl<'a> Features<'a> {
         }
         let skips = mask.roles.contains(&role.unwrap_or(Role::Document));
         for (keep, id) in self.keep.iter_mut().zip(&self.sequence.ids) {
-            *keep &= !(skips && mask.skipped.contains(id));
-            *keep &= role == Some(Role::Query) || mask.kept.is_empty() || mask.kept.contains(id);
+            *keep &= !(skips && mask.skipped.binary_search(id).is_ok());
+            *keep &= role == Some(Role::Query) || mask.kept.is_empty() || mask.kept.binary_search(id).is_ok();
         }
     }
 }

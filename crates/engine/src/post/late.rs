@@ -2,6 +2,7 @@
 //!
 //! `MaxSim(Q, D) = Σ over q of max over d of q·d`; MeanMaxSim divides the sum by the number of query vectors.
 
+use super::dot::dot;
 use crate::item::TokenVectors;
 
 /// How token vectors are compared.
@@ -14,9 +15,6 @@ pub enum LateSimilarity {
     /// Their mean.
     MeanMaxSim,
 }
-
-/// Lanes that products are summed in, so that the compiler uses vector registers.
-const LANES: usize = 8;
 
 /// Score of `document` for `query`. A document without vectors scores 0, as does a query without any.
 ///
@@ -38,18 +36,6 @@ pub fn late_similarity(query: &TokenVectors, document: &TokenVectors, by: LateSi
     };
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
     Some(score as f32)
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

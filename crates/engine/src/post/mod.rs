@@ -8,6 +8,7 @@ mod activation;
 mod chain;
 mod cosine;
 mod dense;
+mod dot;
 mod late;
 mod norm;
 mod pooling;

@@ -8,7 +8,7 @@
 use super::{
     EncodeOptions, Tokenizer, Truncation, TruncationSide,
     piece::{Form, Piece, contained},
-    script, sequence, template,
+    reading, script, template,
     truncate::{self, Kept},
 };
 use crate::{error::InputError, item::Sequence};
@@ -42,7 +42,7 @@ pub struct Tokenized {
 
 impl Tokenizer {
     /// Tokenizes `text`, or `text` and `pair`, with details. With `specials` the sequence equals that of
-    /// [`Tokenizer::encode`] or [`Tokenizer::encode_pair`]; without, the template's tokens are left out, and the texts
+    /// [`Tokenizer::encode`] or [`Tokenizer::encode_pair`], the marker and the filler of a role among them; without, the template's tokens are left out, and the texts
     /// have their room too.
     ///
     /// # Errors
@@ -54,9 +54,64 @@ impl Tokenizer {
         options: &EncodeOptions,
         specials: bool,
     ) -> Result<Tokenized, InputError> {
+        if pair.is_none() {
+            return self.detail_single(text, options, specials);
+        }
+        self.detail_of(text, pair, options, specials, self.limit(options, self.added(true, specials))?)
+    }
+
+    /// A single text, as its role has it read.
+    fn detail_single(&self, text: &str, options: &EncodeOptions, specials: bool) -> Result<Tokenized, InputError> {
+        let (reader, rule) = self.reading(options)?;
+        if let Some(rules) = reader.static_rules {
+            let limit = reader.limit(options, 0)?;
+            let end = rules.end_of(text);
+            let mut made = reader.detail_of(&text[..end], None, options, false, limit)?;
+            let keep: Vec<bool> = made.sequence.ids.iter().map(|&id| Some(id) != rules.unknown).collect();
+            let mut kept = keep.iter();
+            made.details.retain(|_| kept.next().copied().unwrap_or(true));
+            let more = made.sequence.truncated || end < text.len();
+            made.sequence = reader.static_sequence(made.sequence.ids, more, limit, options, rules)?;
+            return Ok(made);
+        }
+        // Without the template's tokens there is no frame that a marker or filler could stand in.
+        let rule = rule.filter(|_| specials);
+        let limit = reader.limit_of(options, rule, reader.added(false, specials))?;
+        let mut made = reader.detail_of(text, None, options, specials, limit)?;
+        let before = made.sequence.len();
+        made.sequence = reading::finished(made.sequence, rule, options.role);
+        let detail = |id: u32| TokenDetail {
+            token: reader.inner.id_to_token(id).unwrap_or_default(),
+            start: 0,
+            end: 0,
+            special: true,
+            second: false,
+            continues: false,
+        };
+        if let Some(marker) = rule.and_then(|rule| rule.marker) {
+            made.details.insert(before.min(1), detail(marker));
+        }
+        let filled = made.sequence.ids.iter().skip(made.details.len()).map(|&id| detail(id));
+        made.details.extend(filled.collect::<Vec<_>>());
+        Ok(made)
+    }
+
+    /// Special tokens the template adds, where it is wanted.
+    fn added(&self, pair: bool, specials: bool) -> usize {
+        if specials { self.specials(pair) } else { 0 }
+    }
+
+    /// The tokens of a text or a pair, of `limit` at most, with their places.
+    fn detail_of(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        options: &EncodeOptions,
+        specials: bool,
+        limit: usize,
+    ) -> Result<Tokenized, InputError> {
         let rule = options.truncation;
-        let added = if specials { self.specials(pair.is_some()) } else { 0 };
-        let limit = self.limit(options, added)?;
+        let added = self.added(pair.is_some(), specials);
         let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
             self.piece(text, self.stop(text, must_fit, limit, options), Form::Encoding { segment }, true, options)
         };
@@ -85,7 +140,7 @@ impl Tokenizer {
             })
             .collect();
         let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
-        Ok(Tokenized { sequence: sequence(ids, type_ids, kept.truncated), details })
+        Ok(Tokenized { sequence: self.sequence(ids, type_ids, kept.truncated), details })
     }
 }
 

@@ -10,10 +10,12 @@ use tokenizers::{TruncationDirection, models::ModelWrapper};
 use super::{
     DEFAULT_TYPE_VOCAB, EncodeOptions, Tokenizer, TruncationSide,
     fast::Fast,
+    law,
     piece::contained,
     template::{self, Template},
 };
 use crate::{
+    entities::WordRules,
     error::{InputError, LoadError},
     folder::TokenizerRules,
     item::Sequence,
@@ -21,6 +23,24 @@ use crate::{
 
 /// File of a model folder that holds the tokenizer.
 const FILE: &str = "tokenizer.json";
+
+/// Vocabularies of tokenizers without that file. The first is read where its class is BERT's.
+const VOCABULARIES: [&str; 8] = [
+    WORD_LIST,
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "tokenizer.model",
+    "vocab.json",
+    "tekken.json",
+];
+
+/// One token a line.
+const WORD_LIST: &str = "vocab.txt";
+
+/// Tokens that were added to such a list.
+const ADDED: &str = "added_tokens.json";
 
 /// Largest file read. The largest vocabularies in use, 256 k entries with merges, take about 35 MB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -49,25 +69,26 @@ impl Tokenizer {
     /// or adds more special tokens than `max_length` holds.
     pub fn load(folder: &Path, max_length: usize, model_vocab: usize) -> Result<Self, LoadError> {
         let rules = TokenizerRules::default();
-        Self::load_with(folder, &TokenizerSpec { max_length, model_vocab, rules: &rules, bare: false })
+        let spec =
+            TokenizerSpec { max_length, model_vocab, rules: &rules, special_tokens: true, baked: Baked::Side };
+        Self::load_with(folder, &spec)
     }
 
     /// [`load`](Self::load), with what other files of the folder say of it.
     pub(crate) fn load_with(folder: &Path, spec: &TokenizerSpec<'_>) -> Result<Self, LoadError> {
-        let &TokenizerSpec { mut max_length, model_vocab, rules, bare } = spec;
+        let &TokenizerSpec { mut max_length, model_vocab, rules, special_tokens, baked } = spec;
         let path = folder.join(FILE);
         let path = path.as_path();
         let invalid = |e: InputError| LoadError::invalid(path, e.to_string());
-        let (mut inner, bytes) = read(path, rules, bare)?;
+        let (mut inner, bytes) = read(path, rules, special_tokens)?;
 
         let mut side = if rules.cut_left { TruncationSide::Left } else { TruncationSide::Right };
-        if let Some(baked) = inner.get_truncation() {
-            if !rules.side_is_said && baked.direction == TruncationDirection::Left {
+        if let Some(own) = inner.get_truncation().filter(|_| baked != Baked::Nothing) {
+            if !rules.side_is_said && own.direction == TruncationDirection::Left {
                 side = TruncationSide::Left;
             }
-            // Nobody tells a table's tokenizer otherwise.
-            if bare {
-                max_length = max_length.min(baked.max_length);
+            if baked == Baked::All {
+                max_length = max_length.min(own.max_length);
             }
         }
         let baked_pad = inner.get_padding().map(|padding| padding.pad_id);
@@ -108,6 +129,7 @@ impl Tokenizer {
         if let Err(why) = &fast {
             tracing::warn!(file = %path.display(), %why, "no fast path: the reference tokenizer does every text");
         }
+        let words = word_rules(&inner, &bytes);
         let inner = Arc::new(inner);
         let mut this = Tokenizer {
             inner,
@@ -122,6 +144,8 @@ impl Tokenizer {
             plain: Arc::default(),
             readings: None,
             static_rules: None,
+            words,
+            one_segment: false,
             #[cfg(feature = "timed")]
             counting: false,
         };
@@ -139,6 +163,7 @@ impl Tokenizer {
         if this.template.is_none() && !this.agrees() {
             return Err(LoadError::unsupported(path, "its steps one by one do not give what it encodes as a whole"));
         }
+        this.one_segment = rules.one_segment;
         tracing::info!(
             file = %path.display(), vocab = this.vocab_size(), max_length, template = this.template_is_derived(), fast = this.fast.is_ok(), "tokenizer loaded"
         );
@@ -165,6 +190,8 @@ impl Tokenizer {
             plain: Arc::default(),
             readings: None,
             static_rules: None,
+            words: WordRules::default(),
+            one_segment: false,
             counting: true,
         })
     }
@@ -209,36 +236,63 @@ pub(crate) struct TokenizerSpec<'a> {
     pub(crate) model_vocab: usize,
     /// What tokenizer_config.json and others say.
     pub(crate) rules: &'a TokenizerRules,
-    /// It adds no special tokens, and obeys the truncation in its own file.
-    pub(crate) bare: bool,
+    /// Whether it adds special tokens.
+    pub(crate) special_tokens: bool,
+    /// What counts of a truncation in its own file.
+    pub(crate) baked: Baked,
 }
 
-/// What the rules change in the file: its normalizer, and whether it adds special tokens.
-fn ruled(bytes: Vec<u8>, rules: &TokenizerRules, bare: bool) -> Result<Vec<u8>, serde_json::Error> {
-    if !rules.lowercase && rules.bert.is_none() && !bare {
+/// What counts of the truncation that a tokenizer.json has baked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Baked {
+    /// Its side, where no other file says one: its length is replaced.
+    Side,
+    /// Its length too.
+    All,
+    /// Nothing.
+    Nothing,
+}
+
+/// What tells the pieces of a word.
+fn word_rules(tokenizer: &tokenizers::Tokenizer, bytes: &[u8]) -> WordRules {
+    #[derive(serde::Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(serde::Deserialize)]
+    struct Model {
+        #[serde(default)]
+        unk_id: Option<u32>,
+    }
+    let (marks_pieces, token) = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => (!model.continuing_subword_prefix.is_empty(), Some(model.unk_token.clone())),
+        ModelWrapper::WordLevel(model) => (false, Some(model.unk_token.clone())),
+        ModelWrapper::BPE(model) => {
+            (model.continuing_subword_prefix.as_ref().is_some_and(|p| !p.is_empty()), model.unk_token.clone())
+        }
+        // Its unknown id is no field that is open, but it is written.
+        ModelWrapper::Unigram(_) => {
+            let unknown = serde_json::from_slice::<File>(bytes).ok().and_then(|file| file.model.unk_id);
+            return WordRules { marks_pieces: false, unknown };
+        }
+    };
+    WordRules { marks_pieces, unknown: token.and_then(|token| tokenizer.token_to_id(&token)) }
+}
+
+/// What the rules change in the file: the steps of its class, its normalizer, and whether it adds special tokens.
+fn ruled(bytes: Vec<u8>, rules: &TokenizerRules, special_tokens: bool) -> Result<Vec<u8>, String> {
+    if special_tokens && *rules == (TokenizerRules { max_length: rules.max_length, ..TokenizerRules::default() }) {
         return Ok(bytes);
     }
-    let mut file: Value = serde_json::from_slice(&bytes)?;
-    let mut changed = false;
-    if bare && !file["post_processor"].is_null() {
-        file["post_processor"] = Value::Null;
-        changed = true;
+    let mut file: Value = serde_json::from_slice(&bytes).map_err(|e| format!("not a tokenizer: {e}"))?;
+    // Anything else is told by whoever reads it next.
+    if !file["model"].is_object() {
+        return Ok(bytes);
     }
-    if let Some(bert) = rules.bert
-        && file["normalizer"]["type"] == "BertNormalizer"
-    {
-        let normalizer = &mut file["normalizer"];
-        let wanted = [
-            ("lowercase", json!(bert.lowercase)),
-            ("strip_accents", json!(bert.strip_accents)),
-            ("handle_chinese_chars", json!(bert.chinese_chars)),
-        ];
-        for (key, value) in wanted {
-            if normalizer[key] != value {
-                normalizer[key] = value;
-                changed = true;
-            }
-        }
+    let before = without_vocabulary(&file);
+    law::apply(&mut file, rules)?;
+    if !special_tokens {
+        file["post_processor"] = Value::Null;
     }
     if rules.lowercase && !lowers(&file["normalizer"]) {
         let before = json!({"type": "Lowercase"});
@@ -252,9 +306,19 @@ fn ruled(bytes: Vec<u8>, rules: &TokenizerRules, bare: bool) -> Result<Vec<u8>, 
             one => vec![before, one],
         };
         file["normalizer"] = json!({"type": "Sequence", "normalizers": normalizers});
-        changed = true;
     }
-    if changed { serde_json::to_vec(&file) } else { Ok(bytes) }
+    if without_vocabulary(&file) == before { Ok(bytes) } else { serde_json::to_vec(&file).map_err(|e| e.to_string()) }
+}
+
+/// All of a file but its large parts, which no rule changes.
+fn without_vocabulary(file: &Value) -> Value {
+    let parts = |value: &Value, but: &[&str]| -> serde_json::Map<String, Value> {
+        let all = value.as_object().into_iter().flatten();
+        all.filter(|(key, _)| !but.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let mut all = parts(file, &["model"]);
+    all.insert("model".to_owned(), Value::Object(parts(&file["model"], &["vocab", "merges"])));
+    Value::Object(all)
 }
 
 /// Whether a normalizer has a step that lower-cases, as the library looks for one.
@@ -264,18 +328,60 @@ fn lowers(normalizer: &Value) -> bool {
 }
 
 /// Reads and parses the file; its bytes are for the fast path to read too.
-fn read(path: &Path, rules: &TokenizerRules, bare: bool) -> Result<(tokenizers::Tokenizer, Vec<u8>), LoadError> {
-    let size = fs::metadata(path).map_err(LoadError::io(path))?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(LoadError::invalid(path, format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
-    }
-    let bytes = fs::read(path).map_err(LoadError::io(path))?;
-    let bytes = ruled(bytes, rules, bare).map_err(|e| LoadError::invalid(path, format!("not a tokenizer: {e}")))?;
+fn read(
+    path: &Path,
+    rules: &TokenizerRules,
+    special_tokens: bool,
+) -> Result<(tokenizers::Tokenizer, Vec<u8>), LoadError> {
+    let bytes = match other_file(path, rules)? {
+        Some(made) => made,
+        None => whole(path)?,
+    };
+    let bytes = ruled(bytes, rules, special_tokens).map_err(|e| LoadError::invalid(path, e))?;
     let tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(|e| match e {
         InputError::Tokenizer(message) => LoadError::invalid(path, format!("not a tokenizer: {message}")),
         other => LoadError::invalid(path, other.to_string()),
     })?;
     Ok((tokenizer, bytes))
+}
+
+/// All bytes of a file of a sane size.
+fn whole(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let size = fs::metadata(path).map_err(LoadError::io(path))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(LoadError::invalid(path, format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
+    }
+    fs::read(path).map_err(LoadError::io(path))
+}
+
+/// What stands for a `tokenizer.json` that is not there: one made of a `vocab.txt`; `None` where it is there, or nothing is.
+fn other_file(path: &Path, rules: &TokenizerRules) -> Result<Option<Vec<u8>>, LoadError> {
+    let folder = path.parent().unwrap_or(path);
+    if path.exists() {
+        return Ok(None);
+    }
+    let Some(name) = VOCABULARIES.into_iter().find(|name| folder.join(name).is_file()) else { return Ok(None) };
+    let there = folder.join(name);
+    let made = if name == WORD_LIST && !folder.join(ADDED).is_file() {
+        let text = String::from_utf8(whole(&there)?)
+            .map_err(|_| LoadError::invalid(&there, "a list of words in UTF-8 is wanted"))?;
+        law::of_word_list(&text, rules)
+    } else {
+        None
+    };
+    match made {
+        Some(file) => Ok(serde_json::to_vec(&file).ok()),
+        None => {
+            let at = folder.display();
+            Err(LoadError::unsupported(
+                &there,
+                format!(
+                    "the vocabulary is here without a {FILE}; make it once: python -c \"from transformers import AutoTokenizer; \
+                     AutoTokenizer.from_pretrained('{at}').save_pretrained('{at}')\""
+                ),
+            ))
+        }
+    }
 }
 
 /// Largest id the tokenizer can make: of its vocabulary, its added tokens or its post-processor.

@@ -21,6 +21,7 @@ mod detail;
 mod fast;
 mod file;
 mod guard;
+mod law;
 mod piece;
 mod query;
 mod reading;
@@ -52,7 +53,7 @@ use self::{
     truncate::Kept,
 };
 pub(crate) use self::{
-    file::TokenizerSpec,
+    file::{Baked, TokenizerSpec},
     reading::{Filler, Reading, StaticRules},
 };
 use crate::{entities::WordRules, error::InputError, item::Sequence, task::Role};
@@ -123,6 +124,10 @@ pub struct Tokenizer {
     readings: Option<Arc<Readings>>,
     /// Set where texts are read as model2vec reads them.
     static_rules: Option<StaticRules>,
+    /// What tells the pieces of a word.
+    words: WordRules,
+    /// The model is not told segments.
+    one_segment: bool,
     /// Counts bytes instead of tokenizing.
     #[cfg(feature = "timed")]
     counting: bool,
@@ -189,32 +194,10 @@ impl Tokenizer {
         }
     }
 
-    /// Id of the unknown token of its model.
-    pub(crate) fn unknown_id(&self) -> Option<u32> {
-        use tokenizers::models::ModelWrapper;
-        let token = match self.inner.get_model() {
-            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
-            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
-            ModelWrapper::BPE(model) => model.unk_token.clone(),
-            // Its unknown id is no field that is open, but it is written.
-            ModelWrapper::Unigram(model) => {
-                let written = serde_json::to_value(model).ok()?;
-                return written["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok());
-            }
-        };
-        token.and_then(|token| self.inner.token_to_id(&token))
-    }
-
     /// What tells the pieces of a word, for [`entities`](crate::entities).
     #[must_use]
     pub fn word_rules(&self) -> WordRules {
-        use tokenizers::models::ModelWrapper;
-        let marks_pieces = match self.inner.get_model() {
-            ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
-            ModelWrapper::BPE(model) => model.continuing_subword_prefix.as_ref().is_some_and(|p| !p.is_empty()),
-            _ => false,
-        };
-        WordRules { marks_pieces, unknown: self.unknown_id() }
+        self.words
     }
 
     /// Which way its texts go.
@@ -261,9 +244,40 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_after(&self, prompt: &str, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
-        let mut sequence = self.encode(&format!("{prompt}{text}"), options)?;
+        let mut sequence = if options.plain {
+            self.encode_split(prompt, text, options)?
+        } else {
+            self.encode(&format!("{prompt}{text}"), options)?
+        };
         sequence.prompt_tokens = self.prompt_tokens(prompt, options)?;
         Ok(sequence)
+    }
+
+    /// A plain text after a prompt whose special tokens stay special: the text joins what stands behind the last of them.
+    fn encode_split(&self, prompt: &str, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
+        let (reader, rule) = self.reading(options)?;
+        let head = reader.special_end(prompt)?;
+        if head == 0 || reader.static_rules.is_some() {
+            return self.encode(&format!("{prompt}{text}"), options);
+        }
+        let limit = reader.limit_of(options, rule, reader.specials(false))?;
+        let form = reader.form(0);
+        let frame = EncodeOptions { plain: false, ..*options };
+        let first = reader.piece(&prompt[..head], usize::MAX, form, false, &frame)?;
+        let rest = format!("{}{text}", &prompt[head..]);
+        let stop = reader.stop(&rest, options.truncation == Truncation::Error, limit, options);
+        let piece = first.before(reader.piece(&rest, stop, form, false, options)?);
+        let sequence = reader.join(&piece, None, limit, options)?;
+        Ok(reading::finished(sequence, rule, options.role))
+    }
+
+    /// Where the last special token that `text` spells out ends; 0 where there is none.
+    fn special_end(&self, text: &str) -> Result<usize, InputError> {
+        let piece = self.piece(text, usize::MAX, piece::Form::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
+        let Some(encoding) = &piece.encoding else { return Ok(0) };
+        let places = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let ends = places.filter(|&(&id, _)| self.is_special(id)).map(|(_, &(_, end))| text.floor_char_boundary(end));
+        Ok(ends.max().unwrap_or(0))
     }
 
     /// Tokens of a prompt on its own, the special tokens before it among them: the count of sentence-transformers, which
@@ -272,7 +286,8 @@ impl Tokenizer {
         if prompt.is_empty() {
             return Ok(0);
         }
-        let alone = EncodeOptions { truncation: Truncation::LongestFirst, max_length: None, ..*options };
+        // A prompt is the folder's or the operator's: its special tokens are special whatever the text's are.
+        let alone = EncodeOptions { truncation: Truncation::LongestFirst, max_length: None, plain: false, ..*options };
         if let Some((counted, how, tokens)) = &*self.counted.lock()
             && counted == prompt
             && *how == alone
@@ -305,14 +320,15 @@ impl Tokenizer {
         self.encode_with(&query, b)
     }
 
-    /// Ready ids, used as they are: special tokens in place. They are never cut,
-    /// whatever `options.truncation` says. Empty `type_ids` means all zero.
+    /// Ready ids, used as they are: special tokens, markers and what fills a query up in place. They are never cut,
+    /// whatever `options.truncation` says. Empty `type_ids` means all zero. The route and the limit are those of the role.
     ///
     /// # Errors
     /// [`InputError::BadIds`] for no ids, another number of type ids or a type id the model has no segment for;
     /// [`InputError::BadId`] for an id outside the model's table; [`InputError::TooLong`]; [`InputError::BadMaxLength`].
     pub fn from_ids(&self, ids: Vec<u32>, type_ids: Vec<u32>, options: &EncodeOptions) -> Result<Sequence, InputError> {
-        let limit = self.limit(options, 0)?;
+        let (reader, rule) = self.reading(options)?;
+        let limit = reader.own_limit(options, rule, 0)?;
         if ids.is_empty() {
             return Err(InputError::BadIds("there are no token ids".to_owned()));
         }
@@ -322,14 +338,16 @@ impl Tokenizer {
         if ids.len() > limit {
             return Err(InputError::TooLong { tokens: ids.len(), limit });
         }
-        self.check_ids(&ids)?;
+        reader.check_ids(&ids)?;
         if let Some((at, id)) = type_ids.iter().enumerate().find(|&(_, &id)| id as usize >= self.type_vocab) {
             return Err(InputError::BadIds(format!(
                 "type id {id} at place {at} is outside the {} segments of the model",
                 self.type_vocab
             )));
         }
-        Ok(sequence(ids, type_ids, false))
+        let filler = rule.and_then(|rule| rule.filler);
+        let expansion = filler.map_or(0, |f| ids.iter().rev().take_while(|&&id| id == f.id).count());
+        Ok(Sequence { role: options.role, expansion, ..sequence(ids, type_ids, false) })
     }
 
     /// Checks that the model has a row for each id.
@@ -426,10 +444,15 @@ impl Tokenizer {
                 return Err(InputError::TooLong { tokens: encoding.len(), limit });
             }
             let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
-            return Ok(sequence(ids, type_ids, kept.truncated));
+            return Ok(self.sequence(ids, type_ids, kept.truncated));
         };
         let (ids, type_ids) = template.assemble(kept.of(&a.ids, kept.first), b.map(|b| kept.of(&b.ids, kept.second)));
-        Ok(sequence(ids, type_ids, kept.truncated))
+        Ok(self.sequence(ids, type_ids, kept.truncated))
+    }
+
+    /// What the tokenizer made, in the segments that the model is told.
+    fn sequence(&self, ids: Vec<u32>, type_ids: Vec<u32>, truncated: bool) -> Sequence {
+        sequence(ids, if self.one_segment { Vec::new() } else { type_ids }, truncated)
     }
 }
 

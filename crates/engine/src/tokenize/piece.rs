@@ -68,6 +68,16 @@ impl Piece {
         }
     }
 
+    /// Its tokens and then those of `rest`.
+    pub(super) fn before(mut self, rest: Piece) -> Piece {
+        self.ids.extend(rest.ids);
+        self.encoding = self.encoding.zip(rest.encoding).map(|(mut first, second)| {
+            first.merge_with(second, false);
+            first
+        });
+        Piece { more: rest.more, ..self }
+    }
+
     /// Ready ids without specials.
     pub(super) fn of_ids(tokenizer: &tokenizers::Tokenizer, ids: &[u32], form: Form) -> Self {
         let encoding = match form {

@@ -77,8 +77,12 @@ impl Tokenizer {
     /// # Errors
     /// [`InputError::BadId`], [`InputError::BadMaxLength`], and [`InputError::TooLong`] with [`Truncation::Error`].
     pub fn encode_ids(&self, ids: &[u32], options: &EncodeOptions) -> Result<Sequence, InputError> {
-        self.check_ids(ids)?;
         let (reader, rule) = self.reading(options)?;
+        reader.check_ids(ids)?;
+        if let Some(rules) = reader.static_rules {
+            let limit = reader.limit(options, 0)?;
+            return reader.static_sequence(ids.to_vec(), false, limit, options, rules);
+        }
         let limit = reader.limit_of(options, rule, reader.specials(false))?;
         let piece = Piece::of_ids(&reader.inner, ids, reader.form(0));
         let sequence = reader.join(&piece, None, limit, options)?;

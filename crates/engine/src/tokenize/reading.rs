@@ -45,6 +45,13 @@ pub(crate) struct StaticRules {
     pub(crate) unknown: Option<u32>,
 }
 
+impl StaticRules {
+    /// Where the part of a text that is read ends, in bytes.
+    pub(super) fn end_of(self, text: &str) -> usize {
+        self.characters.and_then(|n| text.char_indices().nth(n)).map_or(text.len(), |(at, _)| at)
+    }
+}
+
 impl Tokenizer {
     /// Reads texts of each role in a way of its own: of none, of queries, of documents.
     pub(crate) fn with_readings(mut self, readings: [Reading; 3]) -> Self {
@@ -78,14 +85,24 @@ impl Tokenizer {
         reading: Option<&Reading>,
         specials: usize,
     ) -> Result<usize, InputError> {
-        let own = reading.and_then(|r| r.max_length).map_or(self.max_length, |n| n.min(self.max_length));
         let marker = usize::from(reading.is_some_and(|r| r.marker.is_some()));
+        Ok(self.own_limit(options, reading, specials + marker)? - marker)
+    }
+
+    /// Longest sequence, which must hold `specials` and one token more.
+    pub(super) fn own_limit(
+        &self,
+        options: &EncodeOptions,
+        reading: Option<&Reading>,
+        specials: usize,
+    ) -> Result<usize, InputError> {
+        let own = reading.and_then(|r| r.max_length).map_or(self.max_length, |n| n.min(self.max_length));
         let limit = if reading.is_some_and(|r| r.fixed) { own } else { options.max_length.unwrap_or(own) };
-        let least = specials + marker + 1;
+        let least = specials + 1;
         if limit < least || limit > self.max_length {
             return Err(InputError::BadMaxLength { asked: limit, least, most: self.max_length });
         }
-        Ok(limit - marker)
+        Ok(limit)
     }
 
     /// Ids of a text by model2vec's rules: its first characters, cut, without unknown tokens.
@@ -96,15 +113,27 @@ impl Tokenizer {
         rules: StaticRules,
     ) -> Result<Sequence, InputError> {
         let limit = self.limit(options, 0)?;
-        let end = rules.characters.and_then(|n| text.char_indices().nth(n)).map_or(text.len(), |(at, _)| at);
-        let mut piece = self.piece(&text[..end], limit, self.form(0), false, options)?;
-        let truncated = piece.more || piece.ids.len() > limit || end < text.len();
+        let end = rules.end_of(text);
+        let piece = self.piece(&text[..end], limit, self.form(0), false, options)?;
+        self.static_sequence(piece.ids, piece.more || end < text.len(), limit, options, rules)
+    }
+
+    /// The sequence of ids by model2vec's rules.
+    pub(super) fn static_sequence(
+        &self,
+        mut ids: Vec<u32>,
+        more: bool,
+        limit: usize,
+        options: &EncodeOptions,
+        rules: StaticRules,
+    ) -> Result<Sequence, InputError> {
+        let truncated = more || ids.len() > limit;
         if truncated && options.truncation == Truncation::Error {
-            return Err(InputError::TooLong { tokens: piece.ids.len(), limit });
+            return Err(InputError::TooLong { tokens: ids.len(), limit });
         }
-        piece.ids.truncate(limit);
-        piece.ids.retain(|&id| Some(id) != rules.unknown);
-        Ok(Sequence { ids: piece.ids, truncated, role: options.role, ..Sequence::default() })
+        ids.truncate(limit);
+        ids.retain(|&id| Some(id) != rules.unknown);
+        Ok(Sequence { ids, truncated, role: options.role, ..Sequence::default() })
     }
 }
 

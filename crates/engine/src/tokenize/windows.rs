@@ -101,9 +101,11 @@ impl Tokenizer {
     /// # Errors
     /// As [`windows`](Self::windows), and [`InputError::BadMaxLength`].
     pub fn windows_of(&self, text: &str, stride: usize, options: &EncodeOptions) -> Result<Windows, InputError> {
-        let specials = self.specials(false);
-        let limit = self.limit(options, specials)?;
-        let piece = self.piece(text, usize::MAX, super::piece::Form::Ids, false, options)?;
+        let (reader, rule) = self.reading(options)?;
+        let specials = reader.specials(false);
+        // A marker has its place in each window.
+        let limit = reader.limit_of(options, rule, specials)?;
+        let piece = reader.piece(text, usize::MAX, super::piece::Form::Ids, false, options)?;
         self.cut(&piece.ids, limit - specials, stride, |ids| self.encode_ids(ids, options))
     }
 

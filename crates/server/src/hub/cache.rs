@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sortie_engine::TRANSFORMER_CONFIGS;
+
 use super::{
     LocalModel,
     error::HubError,
@@ -44,8 +46,9 @@ pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool
     }
     let folder = snapshot(cache, name, &commit);
     let listing = listing(&folder);
-    let model_type = model_type(&folder, name).ok()?;
-    let shards = shards(&folder, name).ok()?;
+    let encoder = files::encoder_folder(&listing).map_or_else(|| folder.clone(), |inner| folder.join(inner));
+    let model_type = model_type(&encoder, name).ok()?;
+    let shards = shards(&encoder, name).ok()?;
     let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
     files::weights(name, &listing, choice).ok()?;
     if !is_whole(cache, name, &commit, &folder, &listing) {
@@ -75,21 +78,24 @@ pub(super) fn mark_whole(cache: &Path, name: &str, commit: &str) -> Result<(), H
 }
 
 /// Whether nothing that changes an answer is missing from a snapshot: it is marked, or it was downloaded as a whole
-/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names, or
-/// another tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a
-/// classifier's, whose numbers no module changes.
+/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names and with the
+/// files of settings that go with it ([`settings_are_known`]), or another
+/// tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a classifier's, whose
+/// numbers no module changes.
 fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTreeSet<String>) -> bool {
     if mark(cache, name, commit).is_file() || listing.contains(".gitattributes") {
         return true;
     }
     if let Ok(Some(modules)) = json(folder, name, MODULES) {
-        let places = modules.as_array().into_iter().flatten().filter_map(|module| module.get("path")?.as_str());
+        let places: Vec<&str> =
+            modules.as_array().into_iter().flatten().filter_map(|module| module.get("path")?.as_str()).collect();
         // Modules without a configuration are found out when the folder is read.
-        return places.filter(|place| !place.is_empty()).all(|place| {
+        let has_modules = places.iter().filter(|place| !place.is_empty()).all(|place| {
             listing.iter().any(|file| file.strip_prefix(place).is_some_and(|rest| rest.starts_with('/')))
                 || place.ends_with("_Normalize")
                 || place.ends_with("_Dropout")
         });
+        return has_modules && settings_are_known(cache, name, commit, listing, places.first().copied());
     }
     if repo_folder(cache, name).join(".no_exist").join(commit).join(MODULES).is_file() {
         return true;
@@ -99,6 +105,31 @@ fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTr
         Some(["ForSequenceClassification", "ForTokenClassification"].iter().any(|end| architecture.ends_with(end)))
     };
     json(folder, name, "config.json").ok().flatten().and_then(classifies).unwrap_or(false)
+}
+
+/// Whether each file of settings that changes an answer is there, or was looked for and is not: those of the library, and
+/// those of the encoder, whose module lies in the folder `first`.
+fn settings_are_known(
+    cache: &Path,
+    name: &str,
+    commit: &str,
+    listing: &BTreeSet<String>,
+    first: Option<&str>,
+) -> bool {
+    let noted = repo_folder(cache, name).join(".no_exist").join(commit);
+    let known = |file: &str| listing.contains(file) || noted.join(file).is_file();
+    let first = first.unwrap_or_default();
+    if !known("config_sentence_transformers.json") {
+        return false;
+    }
+    // Tables have none.
+    if first.ends_with("StaticEmbedding") {
+        return true;
+    }
+    let inside = |file: &str| if first.is_empty() { file.to_owned() } else { format!("{first}/{file}") };
+    known(&inside("tokenizer_config.json"))
+        && (TRANSFORMER_CONFIGS.into_iter().any(|file| listing.contains(&inside(file)))
+            || TRANSFORMER_CONFIGS.into_iter().all(|file| noted.join(inside(file)).is_file()))
 }
 
 /// Makes `revision` name `commit`; replaces the ref in one step.

@@ -5,32 +5,40 @@
 
 use std::collections::BTreeSet;
 
-use sortie_engine::native_model_types;
+use sortie_engine::{TRANSFORMER_CONFIGS, native_model_types};
 
 use super::error::HubError;
 
 /// Files beside the weights that say what the model is.
-const PLAIN: [&str; 19] = [
+const PLAIN: [&str; 14] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
+    "added_tokens.json",
+    "vocab.txt",
     "config_sentence_transformers.json",
     "router_config.json",
     "artifact.metadata",
     "chat_template.jinja",
-    "adapter_config.json",
-    "adapter_model.safetensors",
+    ADAPTER,
+    ADAPTER_WEIGHTS,
     MODULES,
     INDEX,
 ];
+
+/// Says that a repository is an adapter, whose base model lies elsewhere.
+const ADAPTER: &str = "adapter_config.json";
+const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Ends of names of a module's folder that holds the encoder itself.
+const ENCODERS: [&str; 2] = ["_Transformer", "_MLMTransformer"];
+
+/// Ends of names of a module's folder that is a way in without an encoder.
+const TABLES: [&str; 2] = ["_StaticEmbedding", "_SparseStaticEmbedding"];
+
+/// `model_type` of a table without modules.
+const MODEL2VEC: &str = "model2vec";
 
 /// Lists the modules that follow an encoder.
 pub(super) const MODULES: &str = "modules.json";
@@ -54,10 +62,29 @@ pub(super) fn small<'a>(listing: impl IntoIterator<Item = &'a str>) -> Vec<Strin
 
 fn is_small(path: &str) -> bool {
     match path.split_once('/') {
-        None => PLAIN.contains(&path),
-        // A sentence-transformers module: 1_Pooling, query_0_SparseStaticEmbedding, ...
-        Some((folder, file)) => is_module(folder) && (PLAIN.contains(&file) || file == ONE_FILE),
+        None => is_plain(path),
+        // A sentence-transformers module: 1_Pooling, query_0_SparseStaticEmbedding, ... The weights of an encoder are
+        // chosen later.
+        Some((folder, file)) => is_module(folder) && (is_plain(file) || (file == ONE_FILE && !is_encoder(folder))),
     }
+}
+
+fn is_plain(file: &str) -> bool {
+    PLAIN.contains(&file) || TRANSFORMER_CONFIGS.contains(&file)
+}
+
+fn is_encoder(folder: &str) -> bool {
+    is_module(folder) && ENCODERS.iter().any(|end| folder.ends_with(end))
+}
+
+/// The folder of a listing that the encoder lies in: the root's where anything to run is there, else a module's.
+pub(super) fn encoder_folder(listing: &BTreeSet<String>) -> Option<String> {
+    let at_root = [ONE_FILE, INDEX].into_iter().chain(ONNX).any(|file| listing.contains(file));
+    if at_root {
+        return None;
+    }
+    let folders = listing.iter().filter_map(|path| path.split_once('/')).map(|(folder, _)| folder);
+    folders.into_iter().find(|folder| is_encoder(folder)).map(str::to_owned)
 }
 
 fn is_module(folder: &str) -> bool {
@@ -81,14 +108,34 @@ pub(super) struct FormatChoice<'a> {
 
 /// The weights of a listing: safetensors where the engine serves them natively,
 /// else an ONNX export with its external data.
-pub(super) fn weights(
-    name: &str,
-    listing: &BTreeSet<String>,
-    choice: FormatChoice<'_>,
-) -> Result<Vec<String>, HubError> {
+pub(super) fn weights(name: &str, listing: &BTreeSet<String>, choice: FormatChoice<'_>) -> Result<Vec<String>, HubError> {
+    if let Some(folder) = encoder_folder(listing) {
+        let inside = |path: &String| path.strip_prefix(&folder)?.strip_prefix('/').map(str::to_owned);
+        let inner: BTreeSet<String> = listing.iter().filter_map(inside).collect();
+        return Ok(chosen(name, &inner, choice)?.into_iter().map(|file| format!("{folder}/{file}")).collect());
+    }
+    // Its weights came with the small files, those of its base model are not in the repository.
+    if listing.contains(ADAPTER) && listing.contains(ADAPTER_WEIGHTS) && !listing.contains(ONE_FILE) {
+        return Ok(Vec::new());
+    }
+    // Tables of modules came with the small files too.
+    let is_table = |path: &String| {
+        let (folder, file) = path.split_once('/').unwrap_or_default();
+        file == ONE_FILE && is_module(folder) && TABLES.iter().any(|end| folder.ends_with(end))
+    };
+    let bare = safetensors(listing, choice.shards).is_none() && onnx(listing).is_none();
+    if bare && listing.iter().any(is_table) {
+        return Ok(Vec::new());
+    }
+    chosen(name, listing, choice)
+}
+
+/// The weights of an encoder, or of a table, in one folder.
+fn chosen(name: &str, listing: &BTreeSet<String>, choice: FormatChoice<'_>) -> Result<Vec<String>, HubError> {
     let safetensors = safetensors(listing, choice.shards);
     let onnx = onnx(listing);
-    let unknown = choice.model_type.filter(|kind| !native_model_types().any(|native| native == *kind));
+    let is_known = |kind: &str| kind == MODEL2VEC || native_model_types().any(|native| native == kind);
+    let unknown = choice.model_type.filter(|kind| !is_known(kind));
     match (safetensors, onnx) {
         (Some(files), None) => match unknown {
             None => Ok(files),
@@ -168,6 +215,19 @@ mod tests {
         assert_eq!(choose(&both, Some("modernbert"), &[]).unwrap(), ["onnx/model.onnx"]);
         let wanted = FormatChoice { model_type: Some("bert"), shards: &[], prefer_onnx: true };
         assert_eq!(weights("org/name", &listing(&both), wanted).unwrap(), ["onnx/model.onnx"]);
+    }
+
+    #[test]
+    fn layouts_without_an_encoder_at_the_root_are_fetched() {
+        // model2vec, a table below, an encoder below, and an adapter.
+        assert_eq!(choose(&["model.safetensors"], Some("model2vec"), &[]).unwrap(), ["model.safetensors"]);
+        assert!(choose(&["0_StaticEmbedding/model.safetensors", "modules.json"], None, &[]).unwrap().is_empty());
+        let below = ["0_Transformer/config.json", "0_Transformer/model.safetensors", "0_Transformer/onnx/model.onnx"];
+        assert_eq!(choose(&below, Some("bert"), &[]).unwrap(), ["0_Transformer/model.safetensors"]);
+        assert_eq!(encoder_folder(&listing(&below)).as_deref(), Some("0_Transformer"));
+        assert_eq!(small(below), ["0_Transformer/config.json"]);
+        assert!(choose(&["adapter_config.json", "adapter_model.safetensors"], None, &[]).unwrap().is_empty());
+        assert!(matches!(choose(&["adapter_config.json"], None, &[]), Err(HubError::NoWeights { .. })));
     }
 
     #[test]

@@ -125,10 +125,12 @@ async fn download(
     let listing = list(model, commit).await.map_err(|source| transfer(Box::new(source)))?;
     let folder = cache::snapshot(store, name, commit);
     fetch_all(model, &folder, name, commit, &listing, files::small(listing.keys().map(String::as_str))).await?;
-    let model_type = cache::model_type(&folder, name)?;
-    let shards = cache::shards(&folder, name)?;
+    let names = listing.keys().cloned().collect();
+    let encoder = files::encoder_folder(&names).map_or_else(|| folder.clone(), |inner| folder.join(inner));
+    let model_type = cache::model_type(&encoder, name)?;
+    let shards = cache::shards(&encoder, name)?;
     let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
-    let weights = files::weights(name, &listing.keys().cloned().collect(), choice)?;
+    let weights = files::weights(name, &names, choice)?;
     fetch_all(model, &folder, name, commit, &listing, weights).await?;
     Ok(folder)
 }

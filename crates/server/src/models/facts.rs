@@ -1,6 +1,6 @@
 //! What a task means: to a person, on the wire, and for the RPCs it makes sense for.
 
-use sortie_engine::{Pooling, Task};
+use sortie_engine::{ModelInfo, Pooling, Task};
 use sortie_proto::v1;
 
 /// What a task means to a person.
@@ -16,18 +16,27 @@ pub(super) fn made_for(task: &Task) -> String {
     }
 }
 
-/// The RPCs a task makes sense for; the ones that only look are answered by all.
-pub(super) fn rpcs(task: &Task) -> Vec<&'static str> {
-    let mut rpcs = match task {
-        Task::SequenceClassification { labels, .. } if labels.len() == 1 => vec!["Rerank", "Classify"],
-        Task::SequenceClassification { .. } => vec!["Classify"],
-        Task::TokenClassification { .. } => vec!["TagTokens"],
-        Task::Embedding => vec!["Embed", "Similarity", "Rerank"],
-        Task::SparseEmbedding => vec!["EmbedSparse"],
-        _ => Vec::new(),
-    };
-    rpcs.extend(["Tokenize", "GetModel", "Probe"]);
+/// RPCs of models that this server answers.
+const SERVED: [&str; 7] = ["Rerank", "Classify", "TagTokens", "Embed", "Similarity", "EmbedSparse", "Tokenize"];
+
+/// The RPCs that a model makes sense for and that are served; the ones that only look are answered by all.
+pub(super) fn rpcs(info: &ModelInfo) -> Vec<&'static str> {
+    let mut rpcs = info.rpcs();
+    rpcs.retain(|rpc| SERVED.contains(rpc));
+    rpcs.extend(["GetModel", "Probe"]);
     rpcs
+}
+
+/// Why a model cannot be served at all. The calls have no field yet that says whether a text is a query or a document, and
+/// without it a model that reads them apart would refuse every text, or take one way for all.
+pub(super) fn refused(info: &ModelInfo) -> Option<&'static str> {
+    if !info.reads_roles {
+        return None;
+    }
+    Some(match info.task {
+        Task::LateInteraction => "it is a late-interaction model, and no call gives its vectors, one a token",
+        _ => "its Router has a way of its own for queries or documents, and no call says which a text is",
+    })
 }
 
 pub(super) fn proto_task(task: &Task) -> v1::Task {

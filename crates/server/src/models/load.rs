@@ -13,7 +13,7 @@ use sortie_scheduler::{Scheduler, SchedulerConfig};
 
 use super::{
     Served, StartupError,
-    facts::made_for,
+    facts::{made_for, refused},
     reserved::Reserved,
     warm_up::{prepare_device, warm_up},
 };
@@ -79,6 +79,9 @@ pub(super) async fn load(
         .await
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
+    if let Some(why) = refused(model.info()) {
+        return Err(StartupError::Unserved { name, folder, why });
+    }
     let model = Arc::new(model);
     // A batch is never more than what may wait for it.
     let most = u32::try_from(config.max_queue_tokens).unwrap_or(u32::MAX);

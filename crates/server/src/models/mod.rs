@@ -55,6 +55,16 @@ pub enum StartupError {
         /// Why; it names the file.
         source: LoadError,
     },
+    /// The calls of this server do not reach all of a model.
+    #[error("cannot serve the model {name} of {}: {why}", .folder.display())]
+    Unserved {
+        /// The model.
+        name: String,
+        /// Its folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        why: &'static str,
+    },
     /// A model cannot be fetched.
     #[error("cannot fetch the model {name}")]
     Fetch {

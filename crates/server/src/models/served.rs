@@ -97,7 +97,7 @@ impl Served {
 
     /// The RPCs it answers, by name.
     pub(crate) fn rpcs(&self) -> Vec<&'static str> {
-        rpcs(&self.info().task)
+        rpcs(self.info())
     }
 
     /// The refusal of an RPC it does not answer.

@@ -191,6 +191,14 @@ async fn what_another_tool_cached_in_part_is_not_served_offline() {
     assert!(fetch("org/part", None, &offline).await.is_err());
     std::fs::create_dir_all(folder.join("1_Pooling")).unwrap();
     std::fs::write(folder.join("1_Pooling/config.json"), b"{}").unwrap();
+    // Nobody looked for the settings yet: the repository may have them.
+    assert!(fetch("org/part", None, &offline).await.is_err());
+    std::fs::create_dir_all(&noted).unwrap();
+    for file in ["config_sentence_transformers.json", "tokenizer_config.json"] {
+        std::fs::write(noted.join(file), b"").unwrap();
+    }
+    assert!(fetch("org/part", None, &offline).await.is_err());
+    std::fs::write(folder.join("sentence_bert_config.json"), b"{}").unwrap();
     fetch("org/part", None, &offline).await.unwrap();
 }
 
