@@ -161,7 +161,11 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
     if rules.law != Law::File {
         changes.push("its class builds every step anew around the vocabulary of the file, as transformers 5 does");
     }
-    let file = folder.tokenizer_home.join("tokenizer.json");
+    let home = match &opened.routes.main().input {
+        Input::Static(home) | Input::SparseStatic(home) if opened.routes.encoder().is_none() => home,
+        _ => &folder.tokenizer_home,
+    };
+    let file = home.join(if home.join("tokenizer.json").exists() { "tokenizer.json" } else { "vocab.txt" });
     Ok(Inspection {
         engine: info.engine,
         task: task_name(&info.task),

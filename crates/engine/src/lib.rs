@@ -54,7 +54,9 @@ pub use native::{CapturedGraphs, native_model_types};
 pub use options::{
     CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
 };
-pub use post::{Activation, LateSimilarity, Quantization, Ranges, activate, cosine, late_similarity, quantize};
+pub use post::{
+    Activation, LateSimilarity, Quantization, Ranges, activate, cosine, heaviest, late_similarity, quantize,
+};
 pub use runtime::{
     ArenaUse, DEFAULT_SHARE_TENTHS, NodeTime, ORT_VERSION, Runtime, library_candidates, library_candidates_for,
 };
@@ -62,5 +64,5 @@ pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Problem, Role, Task};
 pub use tokenize::{
     EncodeOptions, MAX_WINDOWS, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation,
-    TruncationSide, WindowScore, Windows,
+    TruncationSide, VOCABULARIES, WindowScore, Windows,
 };

@@ -92,6 +92,9 @@ impl Opened {
             } else {
                 return Err(no_weights(&encoder));
             };
+        if let (Some(tables), Task::Embedding | Task::LateInteraction) = (&lookup, &task) {
+            tables.check_width(dimensions, root)?;
+        }
         let intended = match &folder.late {
             Some(late) => Some(late_lengths(&folder, late, positions)?),
             None => folder.max_length,
@@ -153,6 +156,9 @@ impl Opened {
                 .map_err(|why| LoadError::invalid(&folder.root.join("modules.json"), why))?,
             _ => 0,
         };
+        if task == Task::Embedding {
+            tables.check_width(dimensions, &folder.root)?;
+        }
         let tokenizer = with_readings(tokenizer, &folder, &routes, lookup.as_deref())?;
         Ok(Self { folder, routes, task, source: Source::Lookup, lookup, tokenizer, max_length, vocab, dimensions })
     }
@@ -261,10 +267,12 @@ fn table_tokenizer(
 /// into its positions.
 fn late_lengths(folder: &Folder, late: &LateInteraction, positions: usize) -> Result<usize, LoadError> {
     let expansion = late.expansion.as_ref().map(|e| e.length);
-    let named = [("query_length", late.lengths[0]), ("document_length", late.lengths[1]), ("query_expansion", expansion)];
+    let named =
+        [("query_length", late.lengths[0]), ("document_length", late.lengths[1]), ("query_expansion", expansion)];
     for (key, length) in named {
         if let Some(length) = length.filter(|&n| n == 0 || n > positions) {
-            let file = if late.markers.is_some() { "config_sentence_transformers.json" } else { "sentence_bert_config.json" };
+            let file =
+                if late.markers.is_some() { "config_sentence_transformers.json" } else { "sentence_bert_config.json" };
             return Err(LoadError::invalid(
                 &folder.encoder.join(file),
                 format!("{key} is {length}, the model has positions for 1 to {positions}"),

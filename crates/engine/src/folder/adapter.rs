@@ -68,7 +68,9 @@ impl Adapter {
         let base = base.ok_or_else(|| {
             let mut why = "the base model must be a folder here: fetch it, and write its path there".to_owned();
             if Weights::are_in(folder) {
-                why.push_str("; where the weights beside it have the adapter merged already, remove adapter_config.json");
+                why.push_str(
+                    "; where the weights beside it have the adapter merged already, remove adapter_config.json",
+                );
             }
             keys.refused("base_model_name_or_path", &Value::String(named.clone()), &why)
         })?;

@@ -177,7 +177,9 @@ fn similarity_fits(root: &Path, library: &Library, is_late: bool) -> Result<(), 
     }
     Err(LoadError::unsupported(
         &root.join("config_sentence_transformers.json"),
-        format!("similarity_fn_name {name:?} is not served: it compares one vector a token, and the model gives one a text"),
+        format!(
+            "similarity_fn_name {name:?} is not served: it compares one vector a token, and the model gives one a text"
+        ),
     ))
 }
 

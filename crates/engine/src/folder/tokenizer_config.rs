@@ -15,17 +15,8 @@ use crate::error::LoadError;
 const SANE_LENGTH: f64 = 1e6;
 
 /// Types of models whose class is BERT's, where none is named.
-const BERT_TYPES: [&str; 9] = [
-    "bert",
-    "distilbert",
-    "electra",
-    "nomic_bert",
-    "convbert",
-    "ernie",
-    "megatron-bert",
-    "nezha",
-    "squeezebert",
-];
+const BERT_TYPES: [&str; 9] =
+    ["bert", "distilbert", "electra", "nomic_bert", "convbert", "ernie", "megatron-bert", "nezha", "squeezebert"];
 
 /// Types of models that transformers reads by the file alone, whichever class of a family is named.
 const GENERAL_TYPES: [&str; 4] = ["modernbert", "modernbert-decoder", "xlm-roberta-xl", "qwen2"];
@@ -47,8 +38,7 @@ const ONE_SEGMENT: [&str; 9] = [
 ];
 
 /// Named tokens, as the file spells them.
-const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Who decides how a text becomes ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,7 +157,9 @@ impl TokenizerRules {
         let inputs = keys.take::<Vec<String>>("model_input_names")?;
         let one_segment = match &inputs {
             Some(inputs) => !inputs.iter().any(|name| name == SEGMENTS),
-            None => class.as_deref().map(|c| c.strip_suffix("Fast").unwrap_or(c)).is_some_and(|c| ONE_SEGMENT.contains(&c)),
+            None => {
+                class.as_deref().map(|c| c.strip_suffix("Fast").unwrap_or(c)).is_some_and(|c| ONE_SEGMENT.contains(&c))
+            }
         };
         let mut rules = Self {
             max_length: length_now.or(length_once).and_then(length),
@@ -258,8 +250,12 @@ fn law(class: Option<&str>, model_type: &str, settings: BertSettings, prefix: Op
         },
     };
     match class {
-        "BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer" | "ConvBertTokenizer"
-        | "DPRContextEncoderTokenizer" | "DPRQuestionEncoderTokenizer" => Law::Bert(bert),
+        "BertTokenizer"
+        | "DistilBertTokenizer"
+        | "ElectraTokenizer"
+        | "ConvBertTokenizer"
+        | "DPRContextEncoderTokenizer"
+        | "DPRQuestionEncoderTokenizer" => Law::Bert(bert),
         "MPNetTokenizer" => Law::Mpnet(bert),
         "RobertaTokenizer" => Law::Roberta { add_prefix_space: prefix.unwrap_or(false) },
         "XLMRobertaTokenizer" => Law::XlmRoberta { add_prefix_space: prefix.unwrap_or(true) },

@@ -137,9 +137,7 @@ impl GenericModel {
         let states = signature.outputs.iter().find(|o| o.rank() == Some(3) && o.elem.is_float());
         let hidden = output.width().or(config.hidden_size).or_else(|| states.and_then(|o| o.width()));
         let dimensions = match task {
-            Task::Embedding | Task::LateInteraction => {
-                dimensions(hidden, main, pools_inside, &described.root, path)?
-            }
+            Task::Embedding | Task::LateInteraction => dimensions(hidden, main, pools_inside, &described.root, path)?,
             _ => 0,
         };
         let (most, run_cost) = match options.device {

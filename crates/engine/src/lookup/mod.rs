@@ -3,7 +3,7 @@
 
 mod table;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub(crate) use table::{SparseTable, Table};
 
@@ -58,6 +58,26 @@ impl Lookup {
             Numbers::Dense(table) => Some(table),
             _ => None,
         })
+    }
+
+    /// Checks that the vectors of all tables are of `dimensions` numbers: they are compared with one another, and with an
+    /// encoder's.
+    pub(crate) fn check_width(&self, dimensions: usize, root: &Path) -> Result<(), LoadError> {
+        for (route, numbers) in self.routes.all().iter().zip(&self.numbers) {
+            let Numbers::Dense(table) = numbers else { continue };
+            let width = route.chain.width(table.width());
+            let width = width.map_err(|why| LoadError::invalid(&root.join("router_config.json"), why))?;
+            if width != dimensions {
+                return Err(LoadError::invalid(
+                    &root.join("router_config.json"),
+                    format!(
+                        "one route ({}) gives vectors of {width} numbers, another of {dimensions}: they cannot be compared",
+                        route.modules.join(", ")
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Rows of a route's table.

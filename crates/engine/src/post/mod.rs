@@ -23,6 +23,7 @@ pub use late::{LateSimilarity, late_similarity};
 pub(crate) use norm::LayerNorm;
 pub(crate) use pooling::largest;
 pub use quantize::{Quantization, Ranges, quantize};
+pub use sparse::heaviest;
 pub(crate) use sparse::{SparseRule, SparseTransform};
 
 use crate::item::ItemFault;

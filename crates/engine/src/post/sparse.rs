@@ -73,14 +73,20 @@ impl SparseRule {
     /// [`ItemFault::NonFinite`].
     pub(crate) fn of_weights(&self, row: &[f32]) -> Result<Vec<(u32, f32)>, ItemFault> {
         super::all_finite(row)?;
-        let mut weights: Vec<(u32, f32)> = (0u32..).zip(row.iter().copied()).filter(|&(_, w)| w > 0.0).collect();
-        if let Some(most) = self.most.filter(|&most| most < weights.len()) {
-            weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            weights.truncate(most);
-            weights.sort_unstable_by_key(|&(id, _)| id);
-        }
-        Ok(weights)
+        let weights = (0u32..).zip(row.iter().copied()).filter(|&(_, w)| w > 0.0).collect();
+        Ok(heaviest(weights, self.most.unwrap_or(usize::MAX)))
     }
+}
+
+/// The `most` largest of (id, weight), ids ascending; of equal weights the lower id stays.
+#[must_use]
+pub fn heaviest(mut weights: Vec<(u32, f32)>, most: usize) -> Vec<(u32, f32)> {
+    if most < weights.len() {
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        weights.truncate(most);
+        weights.sort_unstable_by_key(|&(id, _)| id);
+    }
+    weights
 }
 
 #[cfg(test)]
@@ -88,6 +94,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_heaviest_stay_in_id_order() {
+        let entries = vec![(1, 0.5), (4, 2.0), (7, 0.5), (9, 1.0)];
+        assert_eq!(heaviest(entries.clone(), 3), [(1, 0.5), (4, 2.0), (9, 1.0)]);
+        assert_eq!(heaviest(entries.clone(), 10), entries);
+    }
 
     proptest! {
         #[test]

@@ -24,8 +24,9 @@ use crate::{
 /// File of a model folder that holds the tokenizer.
 const FILE: &str = "tokenizer.json";
 
-/// Vocabularies of tokenizers without that file. The first is read where its class is BERT's.
-const VOCABULARIES: [&str; 8] = [
+/// Vocabularies of tokenizers without a tokenizer.json. The first is read where its class is BERT's, the others are refused
+/// with the command that makes the file.
+pub const VOCABULARIES: [&str; 8] = [
     WORD_LIST,
     "spm.model",
     "spiece.model",
@@ -69,8 +70,7 @@ impl Tokenizer {
     /// or adds more special tokens than `max_length` holds.
     pub fn load(folder: &Path, max_length: usize, model_vocab: usize) -> Result<Self, LoadError> {
         let rules = TokenizerRules::default();
-        let spec =
-            TokenizerSpec { max_length, model_vocab, rules: &rules, special_tokens: true, baked: Baked::Side };
+        let spec = TokenizerSpec { max_length, model_vocab, rules: &rules, special_tokens: true, baked: Baked::Side };
         Self::load_with(folder, &spec)
     }
 

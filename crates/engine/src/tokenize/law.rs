@@ -236,7 +236,7 @@ impl<'a> Tokens<'a> {
                     "content": text, "single_word": false, "lstrip": lstrip, "rstrip": false, "normalized": false,
                     "special": true,
                 });
-                this.put(&token, None, true);
+                this.put(&token, None, false);
             }
         }
         this

@@ -42,6 +42,7 @@ use parking_lot::Mutex;
 pub use self::{
     detail::{TokenDetail, Tokenized},
     fast::{TextCounts, TokenizerPath},
+    file::VOCABULARIES,
     query::Query,
     windows::{MAX_WINDOWS, WindowScore, Windows},
 };
@@ -273,7 +274,8 @@ impl Tokenizer {
 
     /// Where the last special token that `text` spells out ends; 0 where there is none.
     fn special_end(&self, text: &str) -> Result<usize, InputError> {
-        let piece = self.piece(text, usize::MAX, piece::Form::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
+        let piece =
+            self.piece(text, usize::MAX, piece::Form::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
         let Some(encoding) = &piece.encoding else { return Ok(0) };
         let places = encoding.get_ids().iter().zip(encoding.get_offsets());
         let ends = places.filter(|&(&id, _)| self.is_special(id)).map(|(_, &(_, end))| text.floor_char_boundary(end));

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sortie_engine::{Inspection, LoadOptions, inspect};
+use sortie_engine::{
+    EmbedSpec, EncodeOptions, Executor, Inspection, LoadOptions, Model, Output, Role, Task, Want, WorkItem, inspect,
+};
 
 use crate::support::{assemble, oracle};
 
@@ -57,6 +59,12 @@ const ROWS: &[Row] = &[
     row("BERT encoder", "tiny/bert-base", &[], Served("native", "embed")),
     row("RoBERTa encoder", "tiny/roberta-base", &[], Served("native", "embed")),
     row("XLM-RoBERTa encoder", "tiny/xlm-roberta-base", &[], Served("native", "embed")),
+    row(
+        "CamemBERT encoder",
+        "tiny/xlm-roberta-base",
+        &[("config.json", "+\"model_type\": \"camembert\"")],
+        Served("native", "embed"),
+    ),
     row("DistilBERT encoder", "tiny/distilbert-base", &[], Served("native", "embed")),
     row("ELECTRA encoder", "tiny/electra-base", &[], Served("native", "embed")),
     row("classifier of one label", "tiny/bert-rerank", &[], Served("native", "rerank")),
@@ -253,6 +261,51 @@ const ROWS: &[Row] = &[
         &[("tokenizer_config.json", r#"{"split_special_tokens": true}"#)],
         Refused(&["tokenizer_config.json", "split_special_tokens"]),
     ),
+    row(
+        "tokenizer class of another vocabulary",
+        "compact-lasttoken",
+        &[("tokenizer_config.json", r#"{"tokenizer_class": "XLMRobertaTokenizer"}"#)],
+        Refused(&["tokenizer.json", "XLMRobertaTokenizer", "PreTrainedTokenizerFast"]),
+    ),
+    row(
+        "split_by_punct",
+        "compact-lasttoken",
+        &[("tokenizer_config.json", r#"{"tokenizer_class": "DebertaV2Tokenizer", "split_by_punct": true}"#)],
+        Refused(&["tokenizer_config.json", "split_by_punct"]),
+    ),
+    row(
+        "vocab.txt without tokenizer.json",
+        "tiny/bert-base",
+        &[("tokenizer.json", "-"), ("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nw20\n##1\n")],
+        Served("native", "embed"),
+    ),
+    row(
+        "spm.model without tokenizer.json",
+        "tiny/xlm-roberta-base",
+        &[("tokenizer.json", "-"), ("spm.model", "x")],
+        Refused(&["spm.model", "AutoTokenizer", "save_pretrained"]),
+    ),
+    row(
+        "similarity of late interaction in an embedder",
+        "compact-lasttoken",
+        &[(LIBRARY, r#"{"similarity_fn_name": "maxsim"}"#)],
+        Refused(&[LIBRARY, "similarity_fn_name", "maxsim"]),
+    ),
+    row(
+        "Pooling over masked-LM logits",
+        "compact-lasttoken",
+        &[(SENTENCE, r#"{"transformer_task": "fill-mask"}"#)],
+        Refused(&["modules.json", "masked-LM"]),
+    ),
+    row(
+        "adapter without its base model",
+        "tiny/bert-base",
+        &[(
+            "adapter_config.json",
+            r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "org/gone"}"#,
+        )],
+        Refused(&["adapter_config.json", "base_model_name_or_path", "org/gone"]),
+    ),
     row("cross-encoder of Transformer, Pooling and Dense", "ce-dense", &[], Served("native", "rerank")),
     row("cross-encoder with LayerNorm and two Dense", "bert-ce-modular", &[], Served("native", "rerank")),
     row("SpladePooling by sum", "splade-sum", &[], Served("native", "embed sparse")),
@@ -276,6 +329,19 @@ const ROWS: &[Row] = &[
     ),
     row("Router with a static query route", "router", &[], Served("native", "embed sparse")),
     row("PyLate ColBERT", "pylate", &[], Served("native", "late interaction")),
+    row("PyLate ColBERT without settings", "pylate", &[(LIBRARY, "-")], Served("native", "late interaction")),
+    row(
+        "query longer than the positions",
+        "pylate",
+        &[(LIBRARY, r#"{"model_type": "ColBERT", "query_length": 4000}"#)],
+        Refused(&[LIBRARY, "query_length", "4000"]),
+    ),
+    row(
+        "truncate_dim of late interaction",
+        "pylate",
+        &[(LIBRARY, r#"{"model_type": "ColBERT", "truncate_dim": 4}"#)],
+        Refused(&[LIBRARY, "truncate_dim 4"]),
+    ),
     row("MultiVectorEncoder", "bert-mve-plain", &[], Served("native", "late interaction")),
     row(
         "MultiVectorEncoder with expansion that is not seen",
@@ -307,6 +373,18 @@ const ROWS: &[Row] = &[
         "static-st",
         &[("modules.json", "-"), ("config.json", r#"{"model_type": "model2vec", "normalize": true}"#)],
         Served("static", "embed"),
+    ),
+    row(
+        "model2vec without a limit",
+        "static-st",
+        &[("modules.json", "-"), ("config.json", r#"{"model_type": "model2vec", "max_length": null}"#)],
+        Served("static", "embed"),
+    ),
+    row(
+        "model2vec with a limit of another kind",
+        "static-st",
+        &[("modules.json", "-"), ("config.json", r#"{"model_type": "model2vec", "max_length": "long"}"#)],
+        Refused(&["config.json", "max_length", "long"]),
     ),
 ];
 
@@ -379,6 +457,30 @@ fn every_layout_is_served_or_refused_as_the_table_says() {
             (Ok(seen), Refused(_)) => panic!("{} is served: {seen:?}", row.layout),
             (Err(error), Served(..)) => panic!("{} is refused: {error}", row.layout),
         }
+    }
+}
+
+/// One text through a model, as what it was made for.
+fn first_answer(folder: &Path) -> Result<Output, String> {
+    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+    let model = Model::open(folder, &options).map_err(|e| e.to_string())?;
+    let fit = EncodeOptions { role: Some(Role::Document), ..EncodeOptions::default() };
+    let sequence = model.tokenizer().encode("w20 w21 w22", &fit).map_err(|e| e.to_string())?;
+    let want = match model.info().task {
+        Task::SequenceClassification { .. } => Want::Logits,
+        Task::TokenClassification { .. } => Want::TokenLogits,
+        Task::Embedding => Want::Embedding(EmbedSpec::default()),
+        Task::SparseEmbedding => Want::Sparse,
+        _ => Want::TokenEmbeddings,
+    };
+    let mut executor = Executor::new(&model).map_err(|e| e.to_string())?;
+    executor.run(&[&WorkItem { sequence, want }]).remove(0).map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_is_served_answers() {
+    for row in ROWS.iter().filter(|row| matches!(row.outcome, Served(..))) {
+        first_answer(folder(row).path()).unwrap_or_else(|e| panic!("{}: {e}", row.layout));
     }
 }
 

@@ -109,13 +109,7 @@ fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTr
 
 /// Whether each file of settings that changes an answer is there, or was looked for and is not: those of the library, and
 /// those of the encoder, whose module lies in the folder `first`.
-fn settings_are_known(
-    cache: &Path,
-    name: &str,
-    commit: &str,
-    listing: &BTreeSet<String>,
-    first: Option<&str>,
-) -> bool {
+fn settings_are_known(cache: &Path, name: &str, commit: &str, listing: &BTreeSet<String>, first: Option<&str>) -> bool {
     let noted = repo_folder(cache, name).join(".no_exist").join(commit);
     let known = |file: &str| listing.contains(file) || noted.join(file).is_file();
     let first = first.unwrap_or_default();

@@ -5,18 +5,17 @@
 
 use std::collections::BTreeSet;
 
-use sortie_engine::{TRANSFORMER_CONFIGS, native_model_types};
+use sortie_engine::{TRANSFORMER_CONFIGS, VOCABULARIES, native_model_types};
 
 use super::error::HubError;
 
 /// Files beside the weights that say what the model is.
-const PLAIN: [&str; 14] = [
+const PLAIN: [&str; 13] = [
     "config.json",
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.txt",
     "config_sentence_transformers.json",
     "router_config.json",
     "artifact.metadata",
@@ -26,6 +25,9 @@ const PLAIN: [&str; 14] = [
     MODULES,
     INDEX,
 ];
+
+/// The tokenizer.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// Says that a repository is an adapter, whose base model lies elsewhere.
 const ADAPTER: &str = "adapter_config.json";
@@ -57,7 +59,14 @@ const ONNX_DATA: [&str; 3] = ["model.onnx_data", "model.onnx.data", "model.data"
 
 /// The small files of a listing: all but the weights of the encoder.
 pub(super) fn small<'a>(listing: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    listing.into_iter().filter(|path| is_small(path)).map(str::to_owned).collect()
+    let all: Vec<&str> = listing.into_iter().collect();
+    // Another vocabulary counts only where that file is missing.
+    let instead = |path: &str| {
+        let (folder, file) = path.rsplit_once('/').map_or(("", path), |(folder, file)| (folder, file));
+        let beside = if folder.is_empty() { TOKENIZER.to_owned() } else { format!("{folder}/{TOKENIZER}") };
+        VOCABULARIES.contains(&file) && (folder.is_empty() || is_encoder(folder)) && !all.contains(&beside.as_str())
+    };
+    all.iter().filter(|path| is_small(path) || instead(path)).map(|path| (*path).to_owned()).collect()
 }
 
 fn is_small(path: &str) -> bool {
@@ -226,6 +235,8 @@ mod tests {
         assert_eq!(choose(&below, Some("bert"), &[]).unwrap(), ["0_Transformer/model.safetensors"]);
         assert_eq!(encoder_folder(&listing(&below)).as_deref(), Some("0_Transformer"));
         assert_eq!(small(below), ["0_Transformer/config.json"]);
+        assert_eq!(small(["tokenizer.json", "vocab.txt"]), ["tokenizer.json"]);
+        assert_eq!(small(["vocab.txt", "1_Pooling/vocab.txt"]), ["vocab.txt"]);
         assert!(choose(&["adapter_config.json", "adapter_model.safetensors"], None, &[]).unwrap().is_empty());
         assert!(matches!(choose(&["adapter_config.json"], None, &[]), Err(HubError::NoWeights { .. })));
     }

@@ -59,3 +59,49 @@ pub(super) fn proto_pooling(task: &Task, pooling: Option<Pooling>) -> v1::Poolin
         _ => v1::Pooling::Unspecified,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sortie_engine::EmbedSpec;
+
+    use super::*;
+
+    fn info(task: Task, reads_roles: bool) -> ModelInfo {
+        ModelInfo {
+            model_type: "bert".to_owned(),
+            architecture: "BertModel".to_owned(),
+            task,
+            max_length: 512,
+            vocab_size: 100,
+            dimensions: 8,
+            embed: EmbedSpec::default(),
+            pooling: None,
+            normalize: false,
+            activation: None,
+            late_similarity: None,
+            similarity: None,
+            reads_roles,
+            gives_tokens: true,
+            prompts: Vec::new(),
+            default_prompt: None,
+            layer_parameters: None,
+            revision: String::new(),
+            engine: "native",
+            precision: "f32",
+            device: "cpu".to_owned(),
+        }
+    }
+
+    #[test]
+    fn models_that_read_roles_apart_are_refused_by_name() {
+        assert_eq!(refused(&info(Task::Embedding, false)), None);
+        assert!(refused(&info(Task::SparseEmbedding, true)).unwrap().contains("Router"));
+        assert!(refused(&info(Task::LateInteraction, true)).unwrap().contains("late-interaction"));
+    }
+
+    #[test]
+    fn only_rpcs_that_are_answered_are_named() {
+        let named = rpcs(&info(Task::Embedding, false));
+        assert_eq!(named, ["Embed", "Similarity", "Rerank", "Tokenize", "GetModel", "Probe"]);
+    }
+}

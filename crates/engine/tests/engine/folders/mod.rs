@@ -3,7 +3,9 @@
 //! stay right.
 
 mod adapter;
+mod kinds;
 mod late;
+mod tokenizers;
 
 use std::path::Path;
 
