@@ -4,8 +4,7 @@
 use std::fmt;
 
 use crate::{
-    event::{AttemptId, ProbeId},
-    fleet::{EndpointId, ModelId},
+    ids::{AttemptId, EndpointId, ModelId, ProbeId},
     time::Time,
 };
 

@@ -18,7 +18,7 @@
 //! Invariant: a server is out for no longer than [`HealthConfig::max_ejection`] without
 //! being asked again.
 
-use crate::{config::HealthConfig, event::ProbeId, readiness::doubled, time::Time};
+use crate::{config::HealthConfig, ids::ProbeId, readiness::doubled, time::Time};
 
 /// Where a server stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     cost::ServerCost,
     eject::{Ejection, EjectionState},
-    fleet::ModelId,
+    ids::ModelId,
     options::Lane,
     readiness::Readiness,
     report::Limits,

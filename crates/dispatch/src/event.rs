@@ -6,15 +6,11 @@
 
 use std::time::Duration;
 
-use crate::{cost::BatchSample, fleet::EndpointId, report::LoadReport};
-
-/// An attempt, by its number within the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub u32);
-
-/// A probe, by its number within the fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProbeId(pub u64);
+use crate::{
+    ids::{AttemptId, EndpointId, ProbeId},
+    report::LoadReport,
+    units::BatchSample,
+};
 
 /// Why an attempt or a probe failed, as far as it matters what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

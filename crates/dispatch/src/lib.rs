@@ -30,6 +30,7 @@ mod endpoint;
 mod estimate;
 mod event;
 mod fleet;
+mod ids;
 mod job;
 mod latency;
 mod options;
@@ -42,6 +43,7 @@ mod retry_budget;
 pub mod subset;
 mod suspect;
 mod time;
+mod units;
 mod utilization;
 
 pub use action::{
@@ -49,12 +51,14 @@ pub use action::{
     ProbePurpose, SendAttempt,
 };
 pub use config::{DispatchConfig, DispatchConfigError};
-pub use cost::{BatchSample, Cost};
-pub use event::{AnswerReport, AttemptId, Event, Failure, FleetEvent, ProbeId, Pushback, Texts};
-pub use fleet::{DispatchCounters, EndpointId, EndpointSnapshot, Fleet, ModelId, Resource};
+pub use event::{AnswerReport, Event, Failure, FleetEvent, Pushback, Texts};
+pub use fleet::{DispatchCounters, EndpointSnapshot, Fleet, Resource};
+pub use ids::{AttemptId, ProbeId};
+pub use ids::{EndpointId, ModelId};
 pub use job::Job;
 pub use options::{JobOptions, Join, Lane};
 pub use place::Candidate;
 pub use plan::{Chunk, DeferredPlan, FleetView, ItemSize, Plan, PlanReason, SharedSize, plan};
 pub use report::{Limits, LoadReport};
 pub use time::Time;
+pub use units::{BatchSample, Cost};

@@ -9,7 +9,7 @@
 
 use rand::{Rng, RngExt as _};
 
-use crate::{cost::Cost, fleet::EndpointId, report::Limits};
+use crate::{ids::EndpointId, report::Limits, units::Cost};
 
 /// A server that may get work, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@
 
 use crate::{
     config::DispatchConfig,
-    cost::{BatchSample, Cost},
+    units::{BatchSample, Cost},
 };
 
 /// Samples after which a sample counts for half: a few jobs.

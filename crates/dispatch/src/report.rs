@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cost::Cost;
+use crate::units::Cost;
 
 /// What a request may hold. Zero means that a server did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@
 //!
 //! Invariant: a suspect always has a probe under way or a time to send one.
 
-use crate::{config::HealthConfig, event::ProbeId, time::Time};
+use crate::{config::HealthConfig, ids::ProbeId, time::Time};
 
 /// Whether one server is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

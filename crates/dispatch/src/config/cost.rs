@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings::{above_one, lasting, positive};
-use crate::cost::Cost;
+use crate::units::Cost;
 
 settings! {
     /// See [the module](self).

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::{EndpointId, Fleet, ModelId, PickRequest, Resource};
 use crate::{
-    cost::{BatchSample, ServerCost},
+    cost::ServerCost,
     endpoint::LastReport,
     event::{AnswerReport, Failure, Pushback, Texts},
     options::Lane,
     report::{Limits, LoadReport},
     time::Time,
+    units::BatchSample,
 };
 
 /// Tokens of the batch by which servers are compared.

@@ -30,7 +30,7 @@ use crate::{
     config::{DispatchConfig, HealthConfig},
     endpoint::{Endpoint, EndpointModel, InFlightGuard},
     estimate::TokenRatio,
-    event::ProbeId,
+    ids::{EndpointId, ModelId, ProbeId},
     latency::Latencies,
     plan::Contention,
     prior::Prior,
@@ -42,14 +42,6 @@ use crate::{
 pub(crate) use learn::AttemptTimes;
 pub(crate) use pick::PickRequest;
 pub use stats::{DispatchCounters, EndpointSnapshot};
-
-/// A server, by its number in the fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointId(pub u32);
-
-/// A model and the kind of work asked of it, as [`Fleet::model`] numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModelId(u32);
 
 /// What servers spend on tokens; costs of different kinds do not compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

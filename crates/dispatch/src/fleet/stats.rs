@@ -3,8 +3,8 @@
 use super::{EndpointId, Fleet, Resource};
 use crate::{
     action::{AttemptKind, HedgeSkipped},
-    cost::Cost,
     time::Time,
+    units::Cost,
 };
 
 /// What is known of one server.

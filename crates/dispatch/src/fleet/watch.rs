@@ -8,7 +8,8 @@ use super::{EndpointId, Fleet, ModelId, Resource};
 use crate::{
     action::{FleetAction, ProbePurpose},
     eject::EjectionCause,
-    event::{Failure, FleetEvent, ProbeId},
+    event::{Failure, FleetEvent},
+    ids::ProbeId,
     report::LoadReport,
     suspect::Suspicion,
     time::Time,

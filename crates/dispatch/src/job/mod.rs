@@ -34,8 +34,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     action::{Action, AttemptKind, CancelReason, Coverage, FailReason},
-    event::{AnswerReport, AttemptId, Event, Failure, ProbeId},
-    fleet::{EndpointId, Fleet, ModelId},
+    event::{AnswerReport, Event, Failure},
+    fleet::Fleet,
+    ids::{AttemptId, EndpointId, ModelId, ProbeId},
     options::{JobOptions, Join},
     plan::{Chunk, DeferredPlan, Plan},
     report::LoadReport,

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     action::{AttemptKind, PlaceReason, ProbePurpose, SendAttempt},
-    event::AttemptId,
     fleet::PickRequest,
+    ids::AttemptId,
     place::Candidate,
 };
 

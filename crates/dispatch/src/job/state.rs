@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     action::{AttemptKind, HedgeSkipped},
     endpoint::InFlightGuard,
-    event::{AttemptId, ProbeId},
-    fleet::{AttemptTimes, EndpointId},
+    fleet::AttemptTimes,
+    ids::{AttemptId, EndpointId, ProbeId},
     plan::Chunk,
     time::Time,
 };

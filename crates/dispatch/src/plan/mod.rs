@@ -11,47 +11,18 @@
 //! have the same target.
 
 mod choose;
+mod chunk;
 mod pack;
 mod view;
 
+pub use chunk::{Chunk, ItemSize, SharedSize};
 pub use view::{FleetView, PlanReason};
 
 pub(crate) use view::Contention;
 
-use crate::{config::DispatchConfig, fleet::EndpointId, options::JobOptions, place::Candidate};
+use crate::{config::DispatchConfig, ids::EndpointId, options::JobOptions, place::Candidate};
 use choose::{JobSize, choose};
 use pack::{ChunkBuilder, ChunkLimits, pack};
-
-/// One item of a job as far as the planner cares.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ItemSize {
-    /// Tokens it will have.
-    pub tokens: u64,
-    /// Bytes it takes in a request.
-    pub bytes: u64,
-    /// Bytes it takes in an answer.
-    pub answer_bytes: u64,
-}
-
-/// What every chunk carries beside its items.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SharedSize {
-    /// Tokens it adds to a chunk.
-    pub tokens: u64,
-    /// Bytes it adds to a request.
-    pub bytes: u64,
-}
-
-/// Items that go to one server in one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// Places of the items in the job, ascending.
-    pub items: Vec<usize>,
-    /// Tokens of the chunk, what is shared included.
-    pub tokens: u64,
-    /// The server it was made for; none for a chunk that waits until one has finished another.
-    pub target: Option<EndpointId>,
-}
 
 /// A job, cut, or to be cut once probes have come back.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,10 +5,10 @@
 //! Invariant: an item is put in exactly one bin, and no bin passes its bounds.
 
 use super::{
-    Chunk, ItemSize, SharedSize,
     choose::{slope_us, start_us},
+    chunk::{Chunk, ItemSize, SharedSize},
 };
-use crate::{config::DispatchConfig, fleet::EndpointId, place::Candidate};
+use crate::{config::DispatchConfig, ids::EndpointId, place::Candidate};
 
 /// Bytes of a request or an answer that are neither items nor shared: options, names, timings.
 const MESSAGE_OVERHEAD: u64 = 1_024;

@@ -117,7 +117,11 @@ pub(super) struct FormatChoice<'a> {
 
 /// The weights of a listing: safetensors where the engine serves them natively,
 /// else an ONNX export with its external data.
-pub(super) fn weights(name: &str, listing: &BTreeSet<String>, choice: FormatChoice<'_>) -> Result<Vec<String>, HubError> {
+pub(super) fn weights(
+    name: &str,
+    listing: &BTreeSet<String>,
+    choice: FormatChoice<'_>,
+) -> Result<Vec<String>, HubError> {
     if let Some(folder) = encoder_folder(listing) {
         let inside = |path: &String| path.strip_prefix(&folder)?.strip_prefix('/').map(str::to_owned);
         let inner: BTreeSet<String> = listing.iter().filter_map(inside).collect();
