@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     backend::{Backend, ItemFault, Output},
-    response::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult},
+    outcome::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult},
 };
 
 /// What came of a chunk so far.

@@ -88,6 +88,24 @@ pub enum SchedulerConfigError {
     },
 }
 
+/// Why a scheduler did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError<E> {
+    /// A limit that cannot be.
+    #[error(transparent)]
+    Config(#[from] SchedulerConfigError),
+    /// The system gave no thread.
+    #[error("no thread for the backend")]
+    Thread(#[source] std::io::Error),
+    /// A backend could not be made.
+    #[error(transparent)]
+    Make(E),
+    /// Making a backend panicked.
+    #[error("making the backend panicked: {0}")]
+    Panicked(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,10 @@ use crate::{
     backend::{Backend, Item},
     chunk::ChunkProgress,
     core::ChunkId,
+    outcome::{ChunkError, ChunkOutcome},
     request::{QueuedItem, Request},
-    response::{ChunkError, ChunkOutcome, PendingResponse},
-    scheduler::DrainOnDrop,
+    response::PendingResponse,
+    shared::DrainOnDrop,
 };
 
 /// Room in the queue, held until submitted or dropped.

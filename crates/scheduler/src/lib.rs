@@ -21,6 +21,7 @@ mod core;
 mod counters;
 mod handle;
 mod load;
+mod outcome;
 mod quarantine;
 mod request;
 mod response;
@@ -31,7 +32,7 @@ mod stage;
 pub use backend::{Backend, Host, Item, ItemFault, Output, Outputs, Prepared, Raw, RunError};
 pub use config::{
     DEFAULT_MAX_BATCH_TOKENS, DEFAULT_MAX_CHUNKS, DEFAULT_MAX_QUEUE_TOKENS, DEFAULT_MAX_QUEUE_WAIT, SchedulerConfig,
-    SchedulerConfigError,
+    SchedulerConfigError, StartError,
 };
 pub use core::{
     At, BatchItem, BatchOutcome, ChunkId, Core, Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST,
@@ -40,7 +41,8 @@ pub use core::{
 pub use counters::Counts;
 pub use handle::{Admission, ItemSink};
 pub use load::LoadSnapshot;
+pub use outcome::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult};
 pub use request::{Lane, Priority, QueuedItem, Refusal, Request, Tenant};
-pub use response::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult, PendingResponse};
-pub use scheduler::{Scheduler, StartError};
+pub use response::PendingResponse;
+pub use scheduler::Scheduler;
 pub use shared::DevicesHealth;

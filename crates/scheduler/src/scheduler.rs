@@ -4,7 +4,7 @@
 //! backends, once the last is gone and everything admitted is answered.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{Arc, mpsc},
     thread,
 };
@@ -17,43 +17,14 @@ use tokio::{
 
 use crate::{
     backend::Backend,
-    config::{SchedulerConfig, SchedulerConfigError},
+    config::{SchedulerConfig, SchedulerConfigError, StartError},
     counters::Counts,
     handle::Admission,
     load::LoadSnapshot,
     request::{Refusal, Request},
-    shared::{DevicesHealth, Shared},
+    shared::{DevicesHealth, DrainOnDrop, Shared},
     stage::{answer, device::DeviceThread, prepare},
 };
-
-/// Why a scheduler did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError<E> {
-    /// A limit that cannot be.
-    #[error(transparent)]
-    Config(#[from] SchedulerConfigError),
-    /// The system gave no thread.
-    #[error("no thread for the backend")]
-    Thread(#[source] io::Error),
-    /// A backend could not be made.
-    #[error(transparent)]
-    Make(E),
-    /// Making a backend panicked.
-    #[error("making the backend panicked: {0}")]
-    Panicked(String),
-}
-
-/// Dropped with the last scheduler or admission.
-pub(crate) struct DrainOnDrop<B: Backend> {
-    pub(crate) shared: Arc<Shared<B>>,
-}
-
-impl<B: Backend> Drop for DrainOnDrop<B> {
-    fn drop(&mut self) {
-        self.shared.drain();
-    }
-}
 
 /// One queue before one or more devices, each on a thread of its own. Clones share
 /// it; when the last is dropped what was admitted is still answered, then the threads end.

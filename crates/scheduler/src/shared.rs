@@ -25,9 +25,9 @@ use crate::{
     core::{At, BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Removed},
     counters::Counters,
     load::LoadSnapshot,
+    outcome::{ChunkError, ChunkOutcome},
     quarantine::Quarantine,
     request::{QueuedItem, Refusal, Request},
-    response::{ChunkError, ChunkOutcome},
 };
 
 /// Shortest wait for an instant; a clock that stands still must not make a thread spin.
@@ -385,4 +385,15 @@ pub(crate) fn tokens<I>(batch: &[BatchItem<I>]) -> u64 {
 
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Dropped with the last scheduler or admission.
+pub(crate) struct DrainOnDrop<B: Backend> {
+    pub(crate) shared: Arc<Shared<B>>,
+}
+
+impl<B: Backend> Drop for DrainOnDrop<B> {
+    fn drop(&mut self) {
+        self.shared.drain();
+    }
 }

@@ -8,7 +8,11 @@
 //! Invariants: at most one batch sealed and one running; the budget is never zero
 //! and never above the configured one.
 
-use super::{AdmissionEstimate, At, BatchItem, BatchOutcome, Cost, cost::CostFit, margins::Margins, secs};
+use super::{
+    cost::{Cost, CostFit},
+    margins::Margins,
+    units::{AdmissionEstimate, At, BatchItem, BatchOutcome, STALE, secs},
+};
 use crate::load::{DeviceGauge, RunningBatch, Utilization};
 use std::time::Duration;
 
@@ -20,10 +24,6 @@ const LEAD_WEIGHT: f64 = 0.125;
 
 /// A budget that memory cut is doubled again after so long without another cut.
 const REGROW: Duration = Duration::from_secs(300);
-
-/// An idle device's cost is taken for old after this: the time constant with which clients forget a
-/// server's rate, too, and with which reports fade to what the device has been known to do.
-pub(crate) const STALE: Duration = Duration::from_secs(5);
 
 /// Memory never cuts the budget below this share: a batch that small which still
 /// does not fit is no question of its size.

@@ -27,9 +27,9 @@
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{
-    AdmissionEstimate, At,
     cost::Cost,
-    queue::{BatchItem, CLASSES, ChunkId, Queue},
+    queue::{CLASSES, Queue},
+    units::{At, BatchItem, ChunkId, Formed},
 };
 use crate::request::Tenant;
 
@@ -78,14 +78,6 @@ struct BatchBuilder<I> {
     /// Most tokens that let every chunk in it be in time.
     cap: usize,
     formed: Formed<I>,
-}
-
-/// A batch, and the chunks that nothing more is to come of.
-#[derive(Debug)]
-pub(crate) struct Formed<I> {
-    pub(crate) items: Vec<BatchItem<I>>,
-    /// What was estimated of the chunks that end with this batch.
-    pub(crate) complete: Vec<AdmissionEstimate>,
 }
 
 impl<I> BatchBuilder<I> {

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::At;
+use super::units::{At, STALE};
 
 /// Share of predictions that hold once they are stretched: one admitted request in a hundred may be late.
 const QUANTILE: f64 = 0.99;
@@ -30,7 +30,7 @@ const MOST: f64 = 2.0;
 /// Time without a measurement after which a margin fades, and in which what it has above the first one then falls to a
 /// third: that after which an idle device's cost is taken for old. Were it to fade between two measurements, it would
 /// settle below its quantile.
-const FADE: Duration = super::STALE;
+const FADE: Duration = STALE;
 
 /// Powers of two of microseconds: up to an hour.
 const LENGTHS: usize = 32;

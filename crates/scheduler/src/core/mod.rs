@@ -24,23 +24,24 @@ mod margins;
 mod queue;
 mod rates;
 mod tenants;
+mod units;
 
 use std::time::Duration;
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
-pub(crate) use device::{DeviceState, STALE};
+pub(crate) use device::DeviceState;
 use margins::Margins;
 use queue::Queue;
-pub use queue::{BatchItem, ChunkId, Removed};
+pub use queue::Removed;
+pub(crate) use units::STALE;
+use units::{AdmissionEstimate, Formed, secs};
+pub use units::{At, BatchItem, BatchOutcome, ChunkId};
 
 use crate::{
     config::SchedulerConfig,
     load::{DeviceGauge, LoadSnapshot, snapshot},
     request::{QueuedItem, Refusal, Request},
 };
-
-/// Time since the driver's origin.
-pub type At = Duration;
 
 /// Longest that an idle device holds what is ready back for siblings that are
 /// still being tokenized. The gain is one batch's fixed cost at most, so the
@@ -66,15 +67,6 @@ pub struct PollResult<K, I> {
     pub expired: Vec<Removed<K, I>>,
     /// What the device shall do.
     pub action: DeviceAction<I>,
-}
-
-/// How a batch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchOutcome {
-    /// It ran whole and took so long: the cost is learnt from it.
-    Whole(Duration),
-    /// It failed, was cut up or was skipped: nothing is learnt.
-    Otherwise,
 }
 
 /// The queue before some devices, and what is known of them. `K` names a chunk to
@@ -203,7 +195,7 @@ impl<K, I> Core<K, I> {
         let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
         let budget = dev.budget.min(share.max(knee as usize)).max(1);
         let sealing = form::Sealing { starts, budget, cost: dev.cost_with_margin(now), knee: knee as usize };
-        let form::Formed { items, complete } = self.queue.form(sealing);
+        let Formed { items, complete } = self.queue.form(sealing);
         dev.seal(&items, complete);
         PollResult { expired, action: DeviceAction::Batch(items) }
     }
@@ -339,15 +331,6 @@ impl<K, I> Core<K, I> {
     }
 }
 
-/// What was estimated of a chunk as it was admitted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AdmissionEstimate {
-    /// When that was.
-    pub(crate) admitted: At,
-    /// Seconds from then to its answer.
-    pub(crate) seconds: f64,
-}
-
 /// Forgets the chunks whose deadline has come; their estimates were outlasted.
 fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<Removed<K, I>> {
     let removed = queue.expire(now);
@@ -355,9 +338,4 @@ fn expire<K, I>(queue: &mut Queue<K, I>, margins: &mut Margins, now: At) -> Vec<
         margins.observe(chunk.estimate.seconds, now.saturating_sub(chunk.estimate.admitted), now);
     }
     removed
-}
-
-/// Seconds as a duration; nonsense is zero, too much is the most there is.
-fn secs(seconds: f64) -> Duration {
-    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) } else { Duration::ZERO }
 }

@@ -17,13 +17,11 @@ use std::{
 };
 
 use super::{
-    AdmissionEstimate, At, Cost, secs,
+    cost::Cost,
     tenants::{PriorityClass, QueueOrder},
+    units::{AdmissionEstimate, At, BatchItem, ChunkId, Formed, secs},
 };
 use crate::request::{Lane, Priority, QueuedItem, Request, Tenant};
-
-/// Names a chunk for its whole life; grows with arrival.
-pub type ChunkId = u64;
 
 /// Latest start of a chunk whose deadline is later or absent, counted from its
 /// arrival. Within a class and tenant it makes the order first come, first served
@@ -32,19 +30,6 @@ const DEFAULT_SLACK: Duration = Duration::from_secs(1);
 
 /// (interactive, bulk) × (first attempts, hedges), in the order of service.
 pub(super) const CLASSES: usize = 4;
-
-/// An item that left the queue for a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchItem<I> {
-    /// Its chunk.
-    pub chunk: ChunkId,
-    /// Its place in the chunk.
-    pub index: usize,
-    /// Its size.
-    pub tokens: usize,
-    /// The work.
-    pub item: I,
-}
 
 /// A chunk that left the queue unserved, or its unserved rest.
 #[derive(Debug)]
@@ -327,7 +312,7 @@ impl<K, I> Queue<K, I> {
         id: ChunkId,
         mut room: impl FnMut(&BatchItem<I>) -> usize,
         first: usize,
-        out: &mut super::form::Formed<I>,
+        out: &mut Formed<I>,
     ) -> usize {
         let Some(chunk) = self.chunks.get_mut(&id) else { return 0 };
         let (mut limit, mut taken) = (first, 0);

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{At, queue::ChunkId};
+use super::units::{At, ChunkId};
 use crate::request::Tenant;
 
 /// A chunk's place among its tenant's: latest start, then arrival.

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc::Receiver};
 use super::{Answered, Group, guard};
 use crate::{
     backend::{Backend, Host as _, Item, Outputs},
-    response::ChunkError,
+    outcome::ChunkError,
     shared::Shared,
 };
 

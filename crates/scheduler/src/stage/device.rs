@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     backend::{Backend, Host as _, RunError},
+    config::StartError,
     core::BatchOutcome,
-    response::{BatchRecord, ChunkError},
-    scheduler::StartError,
+    outcome::{BatchRecord, ChunkError},
     shared::{Batch, Shared, tokens},
 };
 

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::{
     backend::{Backend, Prepared, Raw},
     counters::Counter,
-    response::BatchRecord,
+    outcome::BatchRecord,
     shared::Batch,
 };
 

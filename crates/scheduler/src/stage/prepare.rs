@@ -11,7 +11,7 @@ use super::{HostSlot, Job, guard};
 use crate::{
     backend::{Backend, Host as _, Item},
     core::BatchOutcome,
-    response::ChunkError,
+    outcome::ChunkError,
     shared::{Batch, Shared},
 };
 
