@@ -5,11 +5,14 @@
 mod adapter;
 mod kinds;
 mod late;
+mod roles;
+mod tables;
 mod tokenizers;
 
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sortie_engine::{
     Activation, Aggregation, EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Pooling, Problem, Role,
     Sequence, Task, Want, WorkItem, activate, entities,
@@ -70,6 +73,22 @@ fn numbers(output: &Output) -> Vec<f32> {
         Output::TokenEmbeddings(v) => v.values.clone(),
         Output::Sparse(v) => v.iter().map(|(_, w)| *w).collect(),
     }
+}
+
+/// Writes a file of JSON below a folder.
+fn write(folder: &Path, file: &str, value: &Value) {
+    let path = folder.join(file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// What a folder is refused with.
+fn refused(folder: &Path) -> String {
+    Model::open(folder, &options()).unwrap_err().to_string()
+}
+
+fn as_role(role: Role) -> EncodeOptions {
+    EncodeOptions { role: Some(role), ..EncodeOptions::default() }
 }
 
 fn embeds(name: &str) {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sortie_engine::{EncodeOptions, Model};
 
-use super::options;
+use super::{options, write};
 use crate::support::oracle;
 
 #[derive(Deserialize)]
@@ -47,10 +47,6 @@ fn folder(case: &Case) -> tempfile::TempDir {
         std::fs::write(to.path().join(name), text).unwrap();
     }
     to
-}
-
-fn write(folder: &Path, name: &str, value: &Value) {
-    std::fs::write(folder.join(name), value.to_string()).unwrap();
 }
 
 #[test]
