@@ -5,6 +5,7 @@
 mod adapter;
 mod kinds;
 mod late;
+mod mutations;
 mod roles;
 mod tables;
 mod tokenizers;
