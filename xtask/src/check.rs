@@ -11,13 +11,13 @@ use anyhow::Context as _;
 
 use crate::{
     cache::Cache,
-    packages::{self, Part},
+    packages::{self, PackagePart},
     steps::Steps,
     workspace,
 };
 
 /// The `buf` tool, which lints the contract.
-const BUF: Part = Part { package: "buf-bin", files: &[("bin/buf", "buf")] };
+const BUF: PackagePart = PackagePart { package: "buf-bin", files: &[("bin/buf", "buf")] };
 
 /// Path of `buf`; `None` where no package is known for this machine.
 pub(crate) fn buf(cache: &Cache) -> anyhow::Result<Option<PathBuf>> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::Cache,
-    packages::{self, Part},
+    packages::{self, PackagePart},
     pins::Pin,
 };
 
@@ -25,7 +25,7 @@ pub(crate) const ORT_VERSION: &str = "1.31.1";
 const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
 
 /// The library for processors.
-const CPU: &[Part] = &[Part {
+const CPU: &[PackagePart] = &[PackagePart {
     package: "onnxruntime",
     files: &[
         if cfg!(target_os = "macos") {
@@ -38,8 +38,8 @@ const CPU: &[Part] = &[Part {
 }];
 
 /// ONNX Runtime's CUDA build and what its CUDA provider links, all in one folder.
-const CUDA: &[Part] = &[
-    Part {
+const CUDA: &[PackagePart] = &[
+    PackagePart {
         package: "onnxruntime-gpu",
         files: &[
             ("onnxruntime/capi/libonnxruntime.so.1.31.1", "libonnxruntime.so"),
@@ -48,14 +48,14 @@ const CUDA: &[Part] = &[
             ("onnxruntime/LICENSE", "LICENSE"),
         ],
     },
-    Part {
+    PackagePart {
         package: "nvidia-cuda-runtime",
         files: &[
             ("nvidia/cu13/lib/libcudart.so.13", "libcudart.so.13"),
             ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/License.txt", "LICENSE-cuda-runtime.txt"),
         ],
     },
-    Part {
+    PackagePart {
         package: "nvidia-cublas",
         files: &[
             ("nvidia/cu13/lib/libcublas.so.13", "libcublas.so.13"),
@@ -63,7 +63,7 @@ const CUDA: &[Part] = &[
             ("nvidia_cublas-13.0.2.14.dist-info/licenses/License.txt", "LICENSE-cublas.txt"),
         ],
     },
-    Part {
+    PackagePart {
         package: "nvidia-curand",
         files: &[
             ("nvidia/cu13/lib/libcurand.so.10", "libcurand.so.10"),
@@ -107,7 +107,7 @@ pub(crate) fn ensure_cuda(cache: &Cache) -> anyhow::Result<PathBuf> {
     fetched(cache, &entry, CUDA, "point --ort-library at one that has libonnxruntime_providers_cuda.so beside it")
 }
 
-fn fetched(cache: &Cache, entry: &str, parts: &[Part], instead: &str) -> anyhow::Result<PathBuf> {
+fn fetched(cache: &Cache, entry: &str, parts: &[PackagePart], instead: &str) -> anyhow::Result<PathBuf> {
     if cfg!(target_env = "musl") {
         bail!("ONNX Runtime {ORT_VERSION} is published for glibc, and this is a musl system; {instead}");
     }
@@ -116,10 +116,10 @@ fn fetched(cache: &Cache, entry: &str, parts: &[Part], instead: &str) -> anyhow:
     Ok(packages::entry(cache, entry, parts)?.join(LIBRARY))
 }
 
-/// Writes the bill of materials: libraries name no package by themselves, so scanners of an image would not see them. It
-/// is made of the pins by which the folder was fetched.
-fn write_bill(parts: &[Part], file: &Path) -> anyhow::Result<()> {
-    let pins = parts.iter().map(Part::pin).collect::<anyhow::Result<Vec<_>>>()?;
+/// Writes the bill of materials: libraries name no package by themselves, so scanners of an image would not see them.
+/// It is made of the pins by which the folder was fetched.
+fn write_bill(parts: &[PackagePart], file: &Path) -> anyhow::Result<()> {
+    let pins = parts.iter().map(PackagePart::pin).collect::<anyhow::Result<Vec<_>>>()?;
     fs::write(file, format!("{:#}\n", bill(&pins))).with_context(|| format!("cannot write {}", file.display()))
 }
 

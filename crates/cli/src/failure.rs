@@ -45,7 +45,7 @@ pub(crate) fn message(error: &Error) -> String {
 }
 
 /// `DeadlineExceeded` as `DEADLINE_EXCEEDED`, for errors that carry no reason.
-pub(crate) fn word(error: &sortie_client::Error) -> String {
+pub(crate) fn code_name(error: &sortie_client::Error) -> String {
     let mut word = String::new();
     for letter in format!("{:?}", error.kind()).chars() {
         if letter.is_ascii_uppercase() && !word.is_empty() {

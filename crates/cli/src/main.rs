@@ -1,35 +1,35 @@
 //! `sortie`: the command-line tool for fleets of sortie servers.
 //!
-//! `args` (what was asked) → `read` (the texts) → `session`, `slices` and
-//! `gather` (jobs through the client library) → `report` and `screen` (what is
+//! `args` (what was asked) → `read` (the texts) → `context`, `split` and
+//! `collect` (jobs through the client library) → `report` and `screen` (what is
 //! printed) → `exit` (how it ended). `bench` measures fleets.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod bench;
+mod collect;
+mod context;
 mod exit;
 mod failure;
-mod gather;
 mod npy;
 mod read;
 mod report;
 mod run;
 mod screen;
-mod session;
-mod slices;
+mod split;
 
 use std::{io, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Cli, exit::Exit, session::Session};
+use crate::{args::Cli, context::CommandContext, exit::Exit};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.output.verbose);
-    let ended = Session::new(&cli.connection, cli.output).and_then(|session| run::run(&cli.command, &session));
+    let ended = CommandContext::new(&cli.connection, cli.output).and_then(|context| run::run(&cli.command, &context));
     let exit = ended.unwrap_or_else(|failure| {
         if failure.exit != Exit::Interrupted {
             run::error(&failure);

@@ -8,7 +8,8 @@
 //! ran, averaged with `e^(−age / 5 s)`, a batch's tokens spread over the time it took.
 //!
 //! While a device rests its cost fades to the one it has been known to do with,
-//! `cost · best_recent_ratio^(1 − e^(−rest / 5 s))`: callers keep away from a slow one, and nothing else would ever tell them that it is well again.
+//! `cost · best_recent_ratio^(1 − e^(−rest / 5 s))`: callers keep away from a slow one, and nothing else would ever
+//! tell them that it is well again.
 //!
 //! Invariant: pure arithmetic, no clock and no lock; every figure is finite.
 

@@ -7,7 +7,7 @@
 //! | `clock` | the event heap |
 //! | `scenario`, `fault`, `strategy` | what is simulated |
 //! | `load` | jobs and when they come |
-//! | `chance` | everything else that is random |
+//! | `random` | everything else that is random |
 //! | `server` | the real queue before a device of `T = a + b · tokens` |
 //! | `client` | clients: dispatch, and what others do |
 //! | `world` | the events between them |
@@ -18,12 +18,12 @@
 
 #![forbid(unsafe_code)]
 
-mod chance;
 mod client;
 mod clock;
-mod ended;
 mod fault;
-mod load;
+mod job_generator;
+mod job_log;
+mod random;
 mod scenario;
 mod server;
 mod stats;
@@ -32,12 +32,12 @@ pub mod study;
 mod world;
 
 pub use clock::Clock;
-pub use ended::{Ended, Fate};
 pub use fault::{Fault, Incident, Stalls};
+pub use job_log::{FinishedJob, JobEnd};
 pub use scenario::{
     DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,
-    DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, Network, Scenario, ScenarioError, Sizes, Surge,
+    DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, JobSizes, Network, Scenario, ScenarioError, Surge,
 };
-pub use stats::{Latencies, Outcome, SLICE, ServerStats, Slice, Spent};
+pub use stats::{Interval, Latencies, RunOutcome, SLICE, ServerStats, Spent};
 pub use strategy::Strategy;
 pub use world::run;

@@ -1,6 +1,6 @@
 //! `sortie-sim`: questions about fleets, answered in virtual time as markdown tables.
 
-mod pressure;
+mod overload_args;
 
 use std::{
     path::PathBuf,
@@ -14,17 +14,17 @@ use sortie_dispatch::{
     config::{PRIOR, plan::MAX_CHUNKS},
 };
 use sortie_sim::{
-    DEFAULT_BUDGET, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, Scenario, Sizes, Stalls,
-    study::{self, Demand, Effort, HEADER, MOST_SERVERS, Measured, markdown, row},
+    DEFAULT_BUDGET, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, JobSizes, Scenario, Stalls,
+    study::{self, HEADER, MOST_SERVERS, Measured, RunBudget, Workload, markdown, row},
 };
 
 /// Simulates fleets with the real dispatch and scheduler code and prints tables.
 #[derive(Debug, Parser)]
 #[command(name = "sortie-sim", version)]
 struct Args {
-    /// The question
+    /// The study
     #[command(subcommand)]
-    question: Question,
+    study: Study,
     /// Seeds of each cell, from 1
     #[arg(long, global = true, default_value_t = 1)]
     seeds: u64,
@@ -43,11 +43,11 @@ struct Args {
 }
 
 #[derive(Clone, Debug, Subcommand)]
-enum Question {
+enum Study {
     /// One fleet of your own: every way to send
-    Fleet(Fleet),
+    Fleet(FleetArgs),
     /// How many servers a load needs for a p99
-    Capacity(Capacity),
+    Capacity(CapacityArgs),
     /// 1,000 servers: random, p2c, p2c with hedges, whole jobs and sortie
     Large,
     /// 1,000 servers: sortie with one rule less at a time
@@ -65,14 +65,14 @@ enum Question {
         clients: usize,
     },
     /// Loads from 0.8 to 8 with deadlines, from clients that retry, do not, and are ours
-    Overload(pressure::Pressure),
+    Overload(overload_args::OverloadArgs),
     /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
     Faults,
 }
 
 /// A fleet by its numbers.
 #[derive(Clone, Debug, clap::Args)]
-struct Fleet {
+struct FleetArgs {
     /// Servers
     #[arg(long, default_value_t = 8)]
     servers: usize,
@@ -89,7 +89,7 @@ struct Fleet {
     #[arg(long, default_value_t = PRIOR.b_us)]
     b_us: f64,
     #[command(flatten)]
-    work: Work,
+    work: WorkloadArgs,
     /// Most chunks that sortie cuts a job into for speed
     #[arg(long, default_value_t = MAX_CHUNKS)]
     max_chunks: usize,
@@ -97,7 +97,7 @@ struct Fleet {
 
 /// What servers are given to do, and their stops.
 #[derive(Clone, Debug, clap::Args)]
-struct Work {
+struct WorkloadArgs {
     /// Tokens in a batch: `sortie_batch_limit_tokens`
     #[arg(long, default_value_t = DEFAULT_BUDGET)]
     budget: u64,
@@ -115,9 +115,9 @@ struct Work {
     stall: Duration,
 }
 
-impl Work {
-    fn sizes(&self) -> Sizes {
-        Sizes::Even { job_tokens: self.job_tokens, items: self.items }
+impl WorkloadArgs {
+    fn sizes(&self) -> JobSizes {
+        JobSizes::Even { job_tokens: self.job_tokens, items: self.items }
     }
 
     fn stalls(&self) -> Option<Stalls> {
@@ -125,8 +125,8 @@ impl Work {
     }
 }
 
-impl Fleet {
-    fn scenario(&self, effort: Effort) -> Scenario {
+impl FleetArgs {
+    fn scenario(&self, run_budget: RunBudget) -> Scenario {
         let warm_up = Duration::from_secs(1);
         let mut dispatch = DispatchConfig::default();
         dispatch.plan.max_chunks = self.max_chunks;
@@ -141,7 +141,7 @@ impl Fleet {
             fixed_chunks: DEFAULT_FIXED_CHUNKS.min(self.servers),
             dispatch,
             warm_up,
-            end: warm_up + Duration::from_secs_f64(effort.seconds.max(0.1)),
+            end: warm_up + Duration::from_secs_f64(run_budget.seconds.max(0.1)),
             ..Scenario::default()
         }
     }
@@ -149,7 +149,7 @@ impl Fleet {
 
 /// A load by its numbers; `a`, `b` and the batch are those of your servers.
 #[derive(Clone, Debug, clap::Args)]
-struct Capacity {
+struct CapacityArgs {
     /// Jobs a second, of all clients together
     #[arg(long)]
     jobs_per_second: f64,
@@ -163,16 +163,16 @@ struct Capacity {
     #[arg(long)]
     b_us: f64,
     #[command(flatten)]
-    work: Work,
+    work: WorkloadArgs,
     /// Clients that know nothing of each other
     #[arg(long, default_value_t = 4)]
     clients: usize,
 }
 
-impl Capacity {
+impl CapacityArgs {
     /// The table of what was tried, and the answer in words.
-    fn answer(&self, effort: Effort) -> Result<String, Wrong> {
-        let demand = Demand {
+    fn answer(&self, run_budget: RunBudget) -> Result<String, Wrong> {
+        let demand = Workload {
             jobs_per_second: self.jobs_per_second,
             sizes: self.work.sizes(),
             cost: Cost { a_us: self.a_ms * 1e3, b_us: self.b_us },
@@ -181,7 +181,7 @@ impl Capacity {
             p99: self.p99,
             stalls: self.work.stalls(),
         };
-        let found = study::capacity(&demand, effort)?;
+        let found = study::capacity(&demand, run_budget)?;
         let p99 = humantime::format_duration(self.p99);
         let answer = match found.enough {
             Some(enough) => format!(
@@ -217,37 +217,37 @@ fn main() -> ExitCode {
 
 fn answer(args: &Args) -> Result<(), Wrong> {
     let &Args { seeds, seconds, jobs, threads, .. } = args;
-    let effort = Effort { seeds, seconds, jobs, threads };
+    let run_budget = RunBudget { seeds, seconds, jobs, threads };
     let began = Instant::now();
-    let measured = match &args.question {
-        &Question::Small { clients } => {
-            let (table, missed) = study::small(clients, effort)?;
+    let measured = match &args.study {
+        &Study::Small { clients } => {
+            let (table, missed) = study::small(clients, run_budget)?;
             println!("{table}");
             println!("\n{WITHIN_BUDGET}");
             println!("\nslower than 1.05 times the whole job: {}", if missed.is_empty() { "none" } else { "" });
             missed.iter().for_each(|cell| println!("- {cell}"));
             return Ok(());
         }
-        Question::Overload(pressure) => {
-            println!("{}", pressure.answer(effort)?);
+        Study::Overload(pressure) => {
+            println!("{}", pressure.answer(run_budget)?);
             return Ok(());
         }
-        Question::Capacity(load) => {
-            println!("{}", load.answer(effort)?);
+        Study::Capacity(load) => {
+            println!("{}", load.answer(run_budget)?);
             return Ok(());
         }
-        Question::Fleet(fleet) => study::every_way(&fleet.scenario(effort), effort)?,
-        Question::Large => study::strategies(effort)?,
-        Question::Ablations => study::ablations(effort)?,
-        Question::Sensitivity => study::sensitivity(effort)?,
-        Question::Loads => study::loads(effort)?,
-        Question::Clients => study::clients(effort)?,
-        Question::Faults => study::faults(effort)?,
+        Study::Fleet(fleet) => study::every_way(&fleet.scenario(run_budget), run_budget)?,
+        Study::Large => study::strategies(run_budget)?,
+        Study::Ablations => study::ablations(run_budget)?,
+        Study::Sensitivity => study::sensitivity(run_budget)?,
+        Study::Loads => study::loads(run_budget)?,
+        Study::Clients => study::clients(run_budget)?,
+        Study::Faults => study::faults(run_budget)?,
     };
     println!("{}", markdown(&HEADER, measured.iter().map(row)));
     println!("\n{WITHIN_BUDGET}");
     if let Some(path) = &args.plot {
-        draw(&args.question, &measured, path)?;
+        draw(&args.study, &measured, path)?;
     }
     let events: u64 = measured.iter().map(|cell| cell.events).sum();
     let per_second = events as f64 / began.elapsed().as_secs_f64();
@@ -255,9 +255,9 @@ fn answer(args: &Args) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn draw(question: &Question, measured: &[Measured], path: &std::path::Path) -> Result<(), Wrong> {
-    match question {
-        Question::Loads => study::plot_loads(measured, path),
+fn draw(study: &Study, measured: &[Measured], path: &std::path::Path) -> Result<(), Wrong> {
+    match study {
+        Study::Loads => study::plot_loads(measured, path),
         _ => study::plot_tails(measured, path),
     }
 }

@@ -55,7 +55,7 @@ impl Default for Network {
 
 /// Sizes of jobs and of their items.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sizes {
+pub enum JobSizes {
     /// Jobs of so many items; item sizes vary evenly from half to one and a half times the mean.
     Even {
         /// Tokens of a job.
@@ -71,10 +71,10 @@ pub enum Sizes {
         items: usize,
     },
     /// One of these at random, evenly.
-    Mixed(Vec<Sizes>),
+    Mixed(Vec<JobSizes>),
 }
 
-impl Sizes {
+impl JobSizes {
     /// Mean tokens of a job.
     #[must_use]
     pub fn mean(&self) -> f64 {
@@ -126,7 +126,7 @@ pub struct Scenario {
     /// reads requests. Zero for a device of its own.
     pub call_cost: Duration,
     /// Sizes of jobs.
-    pub sizes: Sizes,
+    pub sizes: JobSizes,
     /// The way to servers and back.
     pub network: Network,
     /// Stops of whole processes, now and then.
@@ -172,7 +172,7 @@ impl Default for Scenario {
             budget: DEFAULT_BUDGET,
             noise: DEFAULT_NOISE,
             call_cost: Duration::ZERO,
-            sizes: Sizes::Even { job_tokens: DEFAULT_JOB_TOKENS, items: DEFAULT_ITEMS },
+            sizes: JobSizes::Even { job_tokens: DEFAULT_JOB_TOKENS, items: DEFAULT_ITEMS },
             network: Network::default(),
             stalls: None,
             incidents: Vec::new(),
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(Scenario::default().validate(), Ok(()));
         let wrong = Scenario { load: f64::NAN, ..Scenario::default() };
         assert_eq!(wrong.validate().unwrap_err().to_string(), "load must be above zero");
-        let wrong = Scenario { sizes: Sizes::Even { job_tokens: 3, items: 4 }, ..Scenario::default() };
+        let wrong = Scenario { sizes: JobSizes::Even { job_tokens: 3, items: 4 }, ..Scenario::default() };
         assert_eq!(wrong.validate().unwrap_err().field, "sizes");
     }
 

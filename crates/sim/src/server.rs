@@ -4,8 +4,8 @@
 //! What it says of itself is what the real one says: costs fitted from its own batches, queue wait
 //! and busy share as [`Core::load`] has them. It knows no more than that of its device.
 //!
-//! Invariants: at most one batch runs and one is sealed behind it; a part is answered once, with the
-//! batches it rode in, or is given up and forgotten.
+//! Invariants: at most one batch runs and one is sealed behind it; a chunk is answered once, with the
+//! batches it was in, or is given up and forgotten.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -31,10 +31,10 @@ pub(crate) struct Key {
 
 /// A chunk as it arrives.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct ArrivedChunk {
     pub(crate) key: Key,
     /// Tokens of each item.
-    pub(crate) units: Box<[u32]>,
+    pub(crate) items: Box<[u32]>,
     /// Which attempt of its chunk it is, from 1.
     pub(crate) number: u32,
     pub(crate) deadline: Duration,
@@ -44,13 +44,13 @@ pub(crate) struct Part {
 
 /// What a device is and what the queue before it may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Device {
+pub(crate) struct DeviceModel {
     pub(crate) cost: Cost,
     pub(crate) knee: u64,
     pub(crate) budget: u64,
 }
 
-impl Device {
+impl DeviceModel {
     fn batch_us(&self, tokens: u64) -> f64 {
         self.cost.batch_us(tokens.max(self.knee) as f64)
     }
@@ -58,33 +58,33 @@ impl Device {
 
 /// A chunk that is admitted.
 #[derive(Debug)]
-struct Held {
+struct AdmittedChunk {
     id: ChunkId,
     key: Key,
     /// Items that have not run.
     left: usize,
     batches: Vec<BatchSample>,
-    /// Number of the last batch that it rode in.
-    rode: u64,
+    /// Number of the last batch that it was in.
+    last_batch: u64,
 }
 
 #[derive(Debug)]
-struct Running {
-    units: Vec<BatchItem<()>>,
+struct RunningBatch {
+    items: Vec<BatchItem<()>>,
     tokens: u64,
     began: Duration,
 }
 
 /// A chunk's answer.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct FinishedChunk {
     pub(crate) key: Key,
     pub(crate) batches: Vec<BatchSample>,
 }
 
 /// What a poll of the queue comes to.
 #[derive(Debug, Default)]
-pub(crate) struct Step {
+pub(crate) struct PollOutcome {
     /// A batch was started and takes so long, but for noise.
     pub(crate) started_us: Option<f64>,
     /// The queue wants to be polled then.
@@ -96,11 +96,11 @@ pub(crate) struct Step {
 /// One server's process.
 #[derive(Debug)]
 pub(crate) struct Server {
-    device: Device,
+    device: DeviceModel,
     core: Core<Key, ()>,
-    held: Vec<Held>,
+    held: Vec<AdmittedChunk>,
     sealed: Option<Vec<BatchItem<()>>>,
-    running: Option<Running>,
+    running: Option<RunningBatch>,
     /// What batches take against what the device is.
     pub(crate) pace: f64,
     pub(crate) draining: bool,
@@ -114,7 +114,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// A process that has warmed up. `epoch` grows with each.
-    pub(crate) fn new(device: Device, pace: f64, epoch: u64, now: Duration) -> Self {
+    pub(crate) fn new(device: DeviceModel, pace: f64, epoch: u64, now: Duration) -> Self {
         let config = SchedulerConfig { max_batch_tokens: device.budget as usize, ..SchedulerConfig::default() };
         let mut server = Self {
             device,
@@ -138,9 +138,9 @@ impl Server {
         let key = Key { client: u32::MAX, job: u32::MAX, attempt: AttemptId(u32::MAX) };
         for share in WARM_UP {
             let tokens = (self.device.budget / share).max(1);
-            let unit = QueuedItem { item: (), tokens: tokens as usize };
+            let item = QueuedItem { item: (), tokens: tokens as usize };
             let Ok(id) = self.core.admit(now, Request::of(tokens), key) else { continue };
-            self.core.push(id, 0, vec![unit]);
+            self.core.push(id, 0, vec![item]);
             self.core.close(id);
             if let DeviceAction::Batch(_) = self.core.poll(now, 0).action {
                 self.core.started(now, 0, Duration::ZERO);
@@ -150,15 +150,16 @@ impl Server {
     }
 
     /// A chunk arrives: it waits, or is refused.
-    pub(crate) fn admit(&mut self, part: &Part, now: Duration) -> Result<(), Failure> {
-        let tokens = part.units.iter().map(|&tokens| u64::from(tokens)).sum();
-        let priority = Priority { attempt: part.number, ..Priority::default() };
-        let (deadline, tenant) = (Some(part.deadline), part.tenant);
+    pub(crate) fn admit(&mut self, chunk: &ArrivedChunk, now: Duration) -> Result<(), Failure> {
+        let tokens = chunk.items.iter().map(|&tokens| u64::from(tokens)).sum();
+        let priority = Priority { attempt: chunk.number, ..Priority::default() };
+        let (deadline, tenant) = (Some(chunk.deadline), chunk.tenant);
         let request = Request { deadline, priority, tenant, ..Request::of(tokens) };
-        let id = self.core.admit(now, request, part.key).map_err(failure)?;
-        let units: Vec<_> = part.units.iter().map(|&tokens| QueuedItem { item: (), tokens: tokens as usize }).collect();
-        self.held.push(Held { id, key: part.key, left: units.len(), batches: Vec::new(), rode: 0 });
-        self.core.push(id, 0, units);
+        let id = self.core.admit(now, request, chunk.key).map_err(failure)?;
+        let items: Vec<_> =
+            chunk.items.iter().map(|&tokens| QueuedItem { item: (), tokens: tokens as usize }).collect();
+        self.held.push(AdmittedChunk { id, key: chunk.key, left: items.len(), batches: Vec::new(), last_batch: 0 });
+        self.core.push(id, 0, items);
         self.core.close(id);
         Ok(())
     }
@@ -177,16 +178,16 @@ impl Server {
     }
 
     /// Seals and starts what can be.
-    pub(crate) fn poll(&mut self, now: Duration) -> Step {
-        let mut step = Step::default();
+    pub(crate) fn poll(&mut self, now: Duration) -> PollOutcome {
+        let mut step = PollOutcome::default();
         let polled = self.core.poll(now, 0);
         for gone in polled.expired {
             self.held.retain(|held| held.id != gone.id);
             step.expired.push(gone.key);
         }
         match polled.action {
-            DeviceAction::Batch(units) => {
-                self.sealed = Some(units);
+            DeviceAction::Batch(items) => {
+                self.sealed = Some(items);
                 if self.running.is_none() {
                     step.started_us = self.start(now);
                 }
@@ -198,16 +199,16 @@ impl Server {
 
     /// Starts the sealed batch: what it takes, but for noise.
     fn start(&mut self, now: Duration) -> Option<f64> {
-        let units = self.sealed.take()?;
-        let tokens = units.iter().map(|unit| unit.tokens as u64).sum();
+        let items = self.sealed.take()?;
+        let tokens = items.iter().map(|item| item.tokens as u64).sum();
         self.core.started(now, 0, Duration::ZERO);
-        self.running = Some(Running { units, tokens, began: now });
+        self.running = Some(RunningBatch { items, tokens, began: now });
         Some(self.device.batch_us(tokens) * self.pace)
     }
 
     /// The running batch is over: chunks that are complete, and what the sealed one takes that starts now.
-    pub(crate) fn finish(&mut self, now: Duration) -> (Vec<Done>, Option<f64>) {
-        let Some(Running { units, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
+    pub(crate) fn finish(&mut self, now: Duration) -> (Vec<FinishedChunk>, Option<f64>) {
+        let Some(RunningBatch { items, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
         let took = now.saturating_sub(began);
         self.core.finished(now, 0, BatchOutcome::Whole(took));
         self.served_tokens += tokens;
@@ -215,19 +216,19 @@ impl Server {
         self.busy += took;
         let batch = BatchSample { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
         let mut done = Vec::new();
-        for unit in &units {
+        for item in &items {
             // In the order they were admitted, so by their numbers.
-            let Ok(place) = self.held.binary_search_by_key(&unit.chunk, |held| held.id) else { continue };
+            let Ok(place) = self.held.binary_search_by_key(&item.chunk, |held| held.id) else { continue };
             let Some(held) = self.held.get_mut(place) else { continue };
             held.left = held.left.saturating_sub(1);
-            if held.rode != self.batches {
-                held.rode = self.batches;
+            if held.last_batch != self.batches {
+                held.last_batch = self.batches;
                 held.batches.push(batch);
             }
         }
         self.held.retain_mut(|held| {
             if held.left == 0 {
-                done.push(Done { key: held.key, batches: std::mem::take(&mut held.batches) });
+                done.push(FinishedChunk { key: held.key, batches: std::mem::take(&mut held.batches) });
             }
             held.left > 0
         });
@@ -302,11 +303,17 @@ fn failure(refusal: Refusal) -> Failure {
 mod tests {
     use super::*;
 
-    const DEVICE: Device = Device { cost: Cost { a_us: 1_000.0, b_us: 1.0 }, knee: 0, budget: 1_000 };
+    const DEVICE: DeviceModel = DeviceModel { cost: Cost { a_us: 1_000.0, b_us: 1.0 }, knee: 0, budget: 1_000 };
 
-    fn part(attempt: u32, units: &[u32]) -> Part {
+    fn chunk(attempt: u32, items: &[u32]) -> ArrivedChunk {
         let key = Key { client: 0, job: 0, attempt: AttemptId(attempt) };
-        Part { key, units: units.into(), number: 1, deadline: Duration::from_secs(60), tenant: Tenant::default() }
+        ArrivedChunk {
+            key,
+            items: items.into(),
+            number: 1,
+            deadline: Duration::from_secs(60),
+            tenant: Tenant::default(),
+        }
     }
 
     fn at(us: u64) -> Duration {
@@ -314,15 +321,15 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_merged_and_answered_with_the_batches_they_rode_in() {
+    fn chunks_are_merged_and_answered_with_the_batches_they_were_in() {
         let mut server = Server::new(DEVICE, 1.0, 1, at(0));
         let told = server.report(at(0)).cost;
         assert!((told.a_us - 1_000.0).abs() < 2.0 && (told.b_us - 1.0).abs() < 0.01, "{told:?}");
-        server.admit(&part(0, &[100]), at(0)).unwrap();
+        server.admit(&chunk(0, &[100]), at(0)).unwrap();
         let us = server.poll(at(0)).started_us.unwrap();
         assert!((us - 1_100.0).abs() < 1e-6);
-        server.admit(&part(1, &[100; 7]), at(10)).unwrap();
-        server.admit(&part(2, &[100; 7]), at(20)).unwrap();
+        server.admit(&chunk(1, &[100; 7]), at(10)).unwrap();
+        server.admit(&chunk(2, &[100; 7]), at(20)).unwrap();
         // Sealed only shortly before the running batch ends.
         let step = server.poll(at(20));
         assert!(step.started_us.is_none() && step.poll_at.is_some_and(|then| then > at(20)));
@@ -341,16 +348,16 @@ mod tests {
     #[test]
     fn a_cancelled_chunk_leaves_the_queue() {
         let mut server = Server::new(DEVICE, 1.0, 1, at(0));
-        server.admit(&part(0, &[900]), at(0)).unwrap();
+        server.admit(&chunk(0, &[900]), at(0)).unwrap();
         assert!(server.poll(at(0)).started_us.is_some());
-        let waiting = part(1, &[900]);
+        let waiting = chunk(1, &[900]);
         server.admit(&waiting, at(1)).unwrap();
         assert_eq!(server.queued(), 900);
         server.cancel(waiting.key);
         server.cancel(waiting.key);
         assert_eq!(server.queued(), 0);
         server.drain();
-        assert_eq!(server.admit(&part(2, &[1]), at(2)), Err(Failure::Unavailable));
+        assert_eq!(server.admit(&chunk(2, &[1]), at(2)), Err(Failure::Unavailable));
     }
 
     #[test]
@@ -359,7 +366,7 @@ mod tests {
         server.pace = 4.0;
         let mut now = at(0);
         for attempt in 0..100 {
-            server.admit(&part(attempt, &[200 + 7 * (attempt % 50)]), now).unwrap();
+            server.admit(&chunk(attempt, &[200 + 7 * (attempt % 50)]), now).unwrap();
             let us = server.poll(now).started_us.unwrap();
             now += micros(us);
             assert_eq!(server.finish(now).0.len(), 1);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::ended::Ended;
+use crate::job_log::FinishedJob;
 
 /// Latencies of jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Spent {
 
 /// A slice of a run, [`SLICE`] long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slice {
+pub struct Interval {
     /// Jobs that came in.
     pub jobs: u64,
     /// First attempts sent.
@@ -91,7 +91,7 @@ pub struct Slice {
     pub ejected: usize,
 }
 
-/// Length of a [`Slice`].
+/// Length of a [`Interval`].
 pub const SLICE: Duration = Duration::from_millis(100);
 
 /// What a server went through.
@@ -110,12 +110,12 @@ pub struct ServerStats {
 /// What came of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct RunOutcome {
     /// From a job's arrival to its last answer, of the jobs that are counted. One that failed counts as its
     /// deadline.
     pub latencies: Latencies,
     /// Every job that ended, in the order of their ends.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<FinishedJob>,
     /// Jobs that failed, counted or not.
     pub failed: usize,
     /// Why they failed.
@@ -145,7 +145,7 @@ pub struct Outcome {
     /// Tokens that clients still believe in flight at the end.
     pub in_flight: u64,
     /// By time.
-    pub slices: Vec<Slice>,
+    pub slices: Vec<Interval>,
     /// By server.
     pub servers: Vec<ServerStats>,
     /// ρ as the first client saw it last, in thousandths.
@@ -156,7 +156,7 @@ pub struct Outcome {
     pub events: u64,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// Tokens that servers ran beyond those of the jobs, as a share of these.
     #[must_use]
     pub fn extra_tokens(&self) -> f64 {
@@ -177,10 +177,10 @@ impl Outcome {
     }
 
     /// The slice that holds a moment.
-    pub(crate) fn slice(&mut self, now: Duration) -> &mut Slice {
+    pub(crate) fn slice(&mut self, now: Duration) -> &mut Interval {
         let place = (now.as_nanos() / SLICE.as_nanos()) as usize;
         if self.slices.len() <= place {
-            self.slices.resize(place + 1, Slice::default());
+            self.slices.resize(place + 1, Interval::default());
         }
         &mut self.slices[place]
     }

@@ -11,8 +11,8 @@ pub enum Strategy {
     P2cHedge,
     /// The whole job to servers in turn, once: a stub without a retry policy.
     Once,
-    /// The whole job to servers in turn; one that was refused is sent to the next at once, up to five attempts in all: a
-    /// stub in a loop.
+    /// The whole job to servers in turn; one that was refused is sent to the next at once, up to five attempts in all:
+    /// a stub in a loop.
     Again,
     /// The whole job to the server that would finish it first, by all that dispatch knows.
     WholeJob,

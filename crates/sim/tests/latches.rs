@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sortie_sim::{Fault, Incident, Outcome, SLICE, Scenario, Stalls, Strategy, run};
+use sortie_sim::{Fault, Incident, RunOutcome, SLICE, Scenario, Stalls, Strategy, run};
 
 fn secs(s: f64) -> Duration {
     Duration::from_secs_f64(s)
@@ -13,7 +13,7 @@ fn fleet(servers: usize, clients: usize, load: f64) -> Scenario {
 }
 
 /// Slices from one moment to another.
-fn between(outcome: &Outcome, from: f64, to: f64) -> &[sortie_sim::Slice] {
+fn between(outcome: &RunOutcome, from: f64, to: f64) -> &[sortie_sim::Interval] {
     let place = |s: f64| ((s / SLICE.as_secs_f64()).round() as usize).min(outcome.slices.len());
     &outcome.slices[place(from)..place(to)]
 }
@@ -72,7 +72,7 @@ fn the_number_of_chunks_does_not_swing_at_constant_load() {
         let means: Vec<f64> = between(&outcome, 3.0, 9.0)
             .chunks_exact(5)
             .map(|slices| {
-                let sum = |of: fn(&sortie_sim::Slice) -> u64| slices.iter().map(of).sum::<u64>() as f64;
+                let sum = |of: fn(&sortie_sim::Interval) -> u64| slices.iter().map(of).sum::<u64>() as f64;
                 sum(|slice| slice.chunks) / sum(|slice| slice.jobs).max(1.0)
             })
             .collect();
@@ -104,7 +104,7 @@ fn a_herd_is_bounded() {
     for servers in [16, 40] {
         let outcome = run(&Scenario { end: secs(2.0), ..fleet(servers, 50, 0.6) }).unwrap();
         let alone = run(&Scenario { end: secs(2.0), ..fleet(servers, 1, 0.6) }).unwrap();
-        let most = |outcome: &Outcome| outcome.servers.iter().map(|server| server.most_queued).max().unwrap();
+        let most = |outcome: &RunOutcome| outcome.servers.iter().map(|server| server.most_queued).max().unwrap();
         // The one client that knows all there is to know is the measure.
         assert!(most(&outcome) < 4 * most(&alone), "{servers}: {} {}", most(&outcome), most(&alone));
     }
@@ -118,7 +118,7 @@ fn stalls_cost_little() {
     let calm = run(&Scenario { stalls: None, ..scenario.clone() }).unwrap();
     let sortie = run(&scenario).unwrap();
     let rival = run(&Scenario { strategy: Strategy::P2c, fixed_chunks: 8, ..scenario }).unwrap();
-    let p99 = |outcome: &Outcome| outcome.latencies.ms(0.99);
+    let p99 = |outcome: &RunOutcome| outcome.latencies.ms(0.99);
     assert!(p99(&sortie) < 2.5 * p99(&calm), "{} {}", p99(&sortie), p99(&calm));
     assert!(p99(&rival) > 2.0 * p99(&sortie), "{} {}", p99(&rival), p99(&sortie));
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use sortie_sim::{
-    Fate, Scenario, Strategy, Surge, run,
-    study::{Callers, Effort, Row, Shape, Sweep, fair, overload, overload_missed},
+    JobEnd, Scenario, Strategy, Surge, run,
+    study::{Callers, OverloadRow, RunBudget, Shape, Sweep, fair, overload, overload_missed},
 };
 
-const EFFORT: Effort = Effort { seeds: 1, seconds: 0.0, jobs: 400, threads: 2 };
+const EFFORT: RunBudget = RunBudget { seeds: 1, seconds: 0.0, jobs: 400, threads: 2 };
 
-fn sweep(device: &str, servers: usize, loads: &[f64]) -> Option<Vec<Row>> {
+fn sweep(device: &str, servers: usize, loads: &[f64]) -> Option<Vec<OverloadRow>> {
     let shapes = Shape::all().into_iter().filter(|shape| shape.name == device).collect();
     let (callers, loads) = (Callers::ALL.to_vec(), loads.to_vec());
     overload(&Sweep { shapes, jobs: vec!["small"], fleets: vec![servers], callers, loads }, EFFORT).ok()
@@ -68,10 +68,10 @@ fn every_job_ends_once_and_a_surge_is_one() {
     assert_eq!(outcome.ended.len(), outcome.jobs);
     let came = |from, to| outcome.ended.iter().filter(|job| (ms(from)..ms(to)).contains(&job.began)).count();
     assert!(came(0, 2_000) > 4 * came(2_000, 6_000), "{} {}", came(0, 2_000), came(2_000, 6_000));
-    let in_time = outcome.ended.iter().filter(|job| job.fate == Fate::InTime);
+    let in_time = outcome.ended.iter().filter(|job| job.end == JobEnd::InTime);
     assert!(in_time.clone().all(|job| job.took <= ms(300)) && in_time.count() == outcome.jobs - outcome.failed);
     // What was asked for at three times what could be done was not all done.
     assert!(outcome.failed > outcome.jobs / 4, "{} of {}", outcome.failed, outcome.jobs);
     let later = outcome.ended.iter().filter(|job| job.began > ms(3_000));
-    assert!(later.clone().count() > 10 && later.clone().all(|job| job.fate == Fate::InTime));
+    assert!(later.clone().count() > 10 && later.clone().all(|job| job.end == JobEnd::InTime));
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sortie_dispatch::Cost;
-use sortie_sim::{Fault, Incident, Network, Outcome, Scenario, Sizes, Stalls, Strategy, run};
+use sortie_sim::{Fault, Incident, JobSizes, Network, RunOutcome, Scenario, Stalls, Strategy, run};
 
 const EVERY: [Strategy; 5] =
     [Strategy::Random, Strategy::P2c, Strategy::P2cHedge, Strategy::WholeJob, Strategy::Sortie];
@@ -21,7 +21,7 @@ fn busy() -> Scenario {
     }
 }
 
-fn sane(name: &str, outcome: &Outcome) {
+fn sane(name: &str, outcome: &RunOutcome) {
     assert_eq!(outcome.overspent, 0, "{name}: hedges and retries passed their budget");
     assert_eq!(outcome.in_flight, 0, "{name}: tokens are still in flight");
     assert!(outcome.latencies.len() > 50, "{name}: {}", outcome.latencies.len());
@@ -73,14 +73,14 @@ fn an_idle_fleet_keeps_its_formula() {
         load: 1e-5,
         cost: Cost { a_us: 1_000.0, b_us: 0.5 },
         noise: 0.0,
-        sizes: Sizes::Even { job_tokens: 32, items: 32 },
+        sizes: JobSizes::Even { job_tokens: 32, items: 32 },
         network: Network { one_way: Duration::from_micros(150), tail: Duration::ZERO, probe_loss: 0.0 },
         warm_up: Duration::from_micros(1),
         end: Duration::from_secs(20),
         ..Scenario::default()
     };
     let us = |us: u64| Duration::from_micros(us);
-    let close = |outcome: &Outcome, expect: Duration| {
+    let close = |outcome: &RunOutcome, expect: Duration| {
         for q in [0.0, 0.5, 1.0] {
             assert!(outcome.latencies.quantile(q).abs_diff(expect) < us(2), "{:?}", outcome.latencies.quantile(q));
         }
@@ -89,7 +89,7 @@ fn an_idle_fleet_keeps_its_formula() {
     let small = run(&scenario).unwrap();
     assert!((small.chunks_per_job() - 1.0).abs() < 1e-9);
     close(&small, us(1_000 + 16 + 300));
-    let sizes = Sizes::Even { job_tokens: 32_000, items: 32_000 };
+    let sizes = JobSizes::Even { job_tokens: 32_000, items: 32_000 };
     let large = run(&Scenario { sizes, load: 1e-3, ..scenario }).unwrap();
     assert!((large.chunks_per_job() - 4.0).abs() < 1e-9);
     close(&large, us(1_000 + 4_000 + 300));
@@ -132,7 +132,7 @@ fn every_fault_stays_within_its_budget_and_no_job_fails() {
 #[test]
 fn lost_probes_and_noise_and_mixed_sizes_stay_within_the_budget() {
     let sizes = [(1_600, 10), (32_000, 200), (160_000, 1_000)];
-    let sizes = Sizes::Mixed(sizes.map(|(job_tokens, items)| Sizes::Even { job_tokens, items }).into());
+    let sizes = JobSizes::Mixed(sizes.map(|(job_tokens, items)| JobSizes::Even { job_tokens, items }).into());
     let network = Network { probe_loss: 0.3, ..Network::default() };
     let stalls = Stalls { every: Duration::from_secs(2), length: Duration::from_millis(100), together: 5 };
     let scenario = Scenario { servers: 40, load: 0.5, sizes, network, noise: 0.25, stalls: Some(stalls), ..busy() };
@@ -185,7 +185,7 @@ fn fleets_clients_loads_and_faults_in_all_pairs() {
             let name = format!("{servers} servers, {clients} clients, load {load}, {fault:?}");
             let incidents = vec![Incident::one(at, 1, fault)];
             // Jobs of many tokens: few of them fill a large fleet.
-            let sizes = Sizes::Even { job_tokens: 2_000 * servers as u64, items: 40 * servers };
+            let sizes = JobSizes::Even { job_tokens: 2_000 * servers as u64, items: 40 * servers };
             let end = Duration::from_millis(1_800);
             let outcome = run(&Scenario { servers, clients, load, sizes, incidents, end, ..busy() }).unwrap();
             sane(&name, &outcome);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
+struct GateState {
     open: bool,
     entered: usize,
     dropped: usize,
@@ -18,7 +18,7 @@ struct State {
 /// A door, closed at first. Clones are the same door.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    state: Arc<watch::Sender<State>>,
+    state: Arc<watch::Sender<GateState>>,
 }
 
 impl Gate {
@@ -51,7 +51,7 @@ impl Gate {
         self.until(|state| state.dropped >= calls).await;
     }
 
-    async fn until(&self, holds: impl FnMut(&State) -> bool) {
+    async fn until(&self, holds: impl FnMut(&GateState) -> bool) {
         // The sender lives in `self`, so the channel cannot close meanwhile.
         let _ = self.state.subscribe().wait_for(holds).await;
     }

@@ -5,16 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod closed_port;
+mod faulty_connection;
 mod gate;
-mod line;
-mod nowhere;
 mod oracle;
 mod script;
 mod server;
 mod service;
 
+pub use closed_port::ClosedPort;
 pub use gate::Gate;
-pub use nowhere::Nowhere;
 pub use oracle::{rng, score_of, texts, tokens_of};
 pub use script::{Call, Reply};
 pub use server::TestServer;

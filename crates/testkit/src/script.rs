@@ -10,7 +10,7 @@ use crate::gate::Gate;
 
 /// How a call is met.
 #[derive(Clone)]
-pub(crate) enum Outcome {
+pub(crate) enum ReplyOutcome {
     Answer,
     Refuse(Arc<dyn Fn() -> Status + Send + Sync>),
     HangUp,
@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
 #[derive(Clone)]
 #[must_use]
 pub struct Reply {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: ReplyOutcome,
     pub(crate) gate: Option<Gate>,
     pub(crate) item_errors: Vec<(u32, String, String)>,
     pub(crate) revision: Option<String>,
@@ -29,23 +29,23 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn of(outcome: Outcome) -> Self {
+    fn of(outcome: ReplyOutcome) -> Self {
         Self { outcome, gate: None, item_errors: Vec::new(), revision: None, one_too_few: false, report: None }
     }
 
     /// Answer it.
     pub fn answer() -> Self {
-        Self::of(Outcome::Answer)
+        Self::of(ReplyOutcome::Answer)
     }
 
     /// Refuse it with this status.
     pub fn refuse(status: impl Fn() -> Status + Send + Sync + 'static) -> Self {
-        Self::of(Outcome::Refuse(Arc::new(status)))
+        Self::of(ReplyOutcome::Refuse(Arc::new(status)))
     }
 
     /// Cut every connection, in the middle of the call.
     pub fn hang_up() -> Self {
-        Self::of(Outcome::HangUp)
+        Self::of(ReplyOutcome::HangUp)
     }
 
     /// Wait at a gate first.
@@ -82,9 +82,9 @@ impl Reply {
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.outcome {
-            Outcome::Answer => "answer",
-            Outcome::Refuse(_) => "refuse",
-            Outcome::HangUp => "hang up",
+            ReplyOutcome::Answer => "answer",
+            ReplyOutcome::Refuse(_) => "refuse",
+            ReplyOutcome::HangUp => "hang up",
         };
         f.debug_struct("Reply").field("outcome", &outcome).field("gated", &self.gate.is_some()).finish_non_exhaustive()
     }

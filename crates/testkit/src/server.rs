@@ -13,8 +13,8 @@ use tonic::{
 };
 
 use crate::{
-    line::Shears,
-    nowhere::Nowhere,
+    closed_port::ClosedPort,
+    faulty_connection::FaultSwitch,
     script::{Call, Reply, Script},
     service::{Scripted, default_model, default_report},
 };
@@ -27,9 +27,9 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 pub struct TestServer {
     scheme: &'static str,
     /// Its address, which stays its own while it is dead.
-    place: Nowhere,
+    place: ClosedPort,
     service: Scripted,
-    shears: Shears,
+    faults: FaultSwitch,
     stop: CancellationToken,
     task: JoinSet<Result<(), tonic::transport::Error>>,
 }
@@ -65,18 +65,18 @@ impl TestServer {
     }
 
     async fn serve(server: Server, scheme: &'static str) -> io::Result<Self> {
-        let place = Nowhere::new()?;
+        let place = ClosedPort::new()?;
         let listener = place.listen()?;
-        let shears = Shears::default();
+        let faults = FaultSwitch::default();
         let service = Scripted {
             replica: format!("replica-{}", place.socket().port()),
             script: Arc::new(Script::default()),
             model: Arc::new(Mutex::new(default_model())),
             report: Arc::new(Mutex::new(default_report())),
-            shears: shears.clone(),
+            faults: faults.clone(),
         };
         let (stop, task) = (CancellationToken::new(), JoinSet::new());
-        let mut test_server = Self { scheme, place, service, shears, stop, task };
+        let mut test_server = Self { scheme, place, service, faults, stop, task };
         test_server.listen(server, listener);
         Ok(test_server)
     }
@@ -87,11 +87,11 @@ impl TestServer {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
-        let lines = self.shears.clone();
+        let lines = self.faults.clone();
         let incoming = TcpListenerStream::new(listener).map(move |stream| {
             let stream = stream?;
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(lines.line(stream))
+            Ok::<_, io::Error>(lines.connection(stream))
         });
         let stopped = self.stop.clone().cancelled_owned();
         self.task.spawn(async move {
@@ -105,12 +105,12 @@ impl TestServer {
 
     /// Stops reading and writing, as a stopped process does: connections stay, nothing is answered.
     pub fn freeze(&self) {
-        self.shears.freeze(true);
+        self.faults.freeze(true);
     }
 
     /// Goes on where it stopped.
     pub fn thaw(&self) {
-        self.shears.freeze(false);
+        self.faults.freeze(false);
     }
 
     /// Its port, `127.0.0.1:…`.
@@ -184,6 +184,6 @@ impl TestServer {
     pub async fn kill(&mut self) {
         self.stop.cancel();
         while self.task.join_next().await.is_some() {}
-        self.shears.cut();
+        self.faults.cut();
     }
 }

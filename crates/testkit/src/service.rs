@@ -11,9 +11,9 @@ use sortie_proto::{
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use crate::{
-    line::Shears,
+    faulty_connection::FaultSwitch,
     oracle::{score_of, tokens_of},
-    script::{Call, Outcome, Reply, Script},
+    script::{Call, Reply, ReplyOutcome, Script},
 };
 
 /// Numbers in a vector.
@@ -62,11 +62,11 @@ pub(crate) struct Scripted {
     pub(crate) script: Arc<Script>,
     pub(crate) model: Arc<Mutex<v1::ModelInfo>>,
     pub(crate) report: Arc<Mutex<v1::LoadReport>>,
-    pub(crate) shears: Shears,
+    pub(crate) faults: FaultSwitch,
 }
 
 /// A call that is to be answered.
-struct Turn {
+struct CallContext {
     reply: Reply,
     texts: Vec<String>,
     chunk: v1::ChunkInfo,
@@ -83,13 +83,13 @@ fn text_of(input: &v1::Input) -> String {
 
 impl Scripted {
     /// Does what the script says, up to the answer.
-    async fn turn<T>(
+    async fn context<T>(
         &self,
         rpc: &'static str,
         request: &Request<T>,
         model: &str,
         inputs: &[v1::Input],
-    ) -> Result<Turn, Status> {
+    ) -> Result<CallContext, Status> {
         let texts: Vec<String> = inputs.iter().map(text_of).collect();
         let call = Call::new(rpc, model, texts.clone(), request.metadata());
         let job_id = call.job_id.clone();
@@ -99,10 +99,10 @@ impl Scripted {
             gate.pass().await;
         }
         match &reply.outcome {
-            Outcome::Answer => {}
-            Outcome::Refuse(status) => return Err(status()),
-            Outcome::HangUp => {
-                self.shears.cut();
+            ReplyOutcome::Answer => {}
+            ReplyOutcome::Refuse(status) => return Err(status()),
+            ReplyOutcome::HangUp => {
+                self.faults.cut();
                 // The connection takes this call with it.
                 std::future::pending::<()>().await;
             }
@@ -124,11 +124,11 @@ impl Scripted {
             batch_tokens: vec![tokens],
             tokens: tokens.into(),
         };
-        Ok(Turn { reply, texts, chunk })
+        Ok(CallContext { reply, texts, chunk })
     }
 }
 
-impl Turn {
+impl CallContext {
     fn failed(&self, index: usize) -> bool {
         self.reply.item_errors.iter().any(|(failed, ..)| *failed as usize == index)
     }
@@ -171,10 +171,10 @@ impl Turn {
 impl EncoderService for Scripted {
     async fn rerank(&self, request: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("Rerank", &request, &message.model, &message.documents).await?;
-        let scores = turn.values(f32::NAN, score_of);
+        let context = self.context("Rerank", &request, &message.model, &message.documents).await?;
+        let scores = context.values(f32::NAN, score_of);
         let scoring = v1::Scoring::CrossEncoder.into();
-        turn.send(|items, chunk| v1::RerankResponse {
+        context.send(|items, chunk| v1::RerankResponse {
             scores,
             order: Vec::new(),
             scoring,
@@ -186,11 +186,11 @@ impl EncoderService for Scripted {
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
         let message = request.get_ref();
         let format = message.format();
-        let turn = self.turn("Embed", &request, &message.model, &message.inputs).await?;
-        let rows = turn.values([f32::NAN; 2], |text| [score_of(text), 1.0]);
+        let context = self.context("Embed", &request, &message.model, &message.inputs).await?;
+        let rows = context.values([f32::NAN; 2], |text| [score_of(text), 1.0]);
         let vectors: Vec<u8> = rows.as_flattened().iter().flat_map(|x| x.to_le_bytes()).collect();
         let dimensions = DIMENSIONS;
-        turn.send(|items, chunk| v1::EmbedResponse {
+        context.send(|items, chunk| v1::EmbedResponse {
             vectors: vectors.into(),
             dimensions,
             format: format.into(),
@@ -204,15 +204,15 @@ impl EncoderService for Scripted {
         request: Request<v1::EmbedSparseRequest>,
     ) -> Result<Response<v1::EmbedSparseResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("EmbedSparse", &request, &message.model, &message.inputs).await?;
-        let weights = turn.values(Vec::new(), |text| vec![score_of(text); 2]);
+        let context = self.context("EmbedSparse", &request, &message.model, &message.inputs).await?;
+        let weights = context.values(Vec::new(), |text| vec![score_of(text); 2]);
         let mut offsets = vec![0];
         for row in &weights {
             offsets.push(offsets.last().copied().unwrap_or_default() + row.len() as u32);
         }
         let weights = weights.concat();
         let indices = weights.iter().enumerate().map(|(i, _)| i as u32 % 2).collect();
-        turn.send(|items, chunk| v1::EmbedSparseResponse {
+        context.send(|items, chunk| v1::EmbedSparseResponse {
             offsets,
             indices,
             weights,
@@ -223,9 +223,9 @@ impl EncoderService for Scripted {
 
     async fn classify(&self, request: Request<v1::ClassifyRequest>) -> Result<Response<v1::ClassifyResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("Classify", &request, &message.model, &message.inputs).await?;
-        let scores = turn.values([f32::NAN; 2], |text| [score_of(text), -1.0]).concat();
-        turn.send(|items, chunk| v1::ClassifyResponse {
+        let context = self.context("Classify", &request, &message.model, &message.inputs).await?;
+        let scores = context.values([f32::NAN; 2], |text| [score_of(text), -1.0]).concat();
+        context.send(|items, chunk| v1::ClassifyResponse {
             labels: vec!["yes".to_owned(), "no".to_owned()],
             scores,
             activation: v1::Activation::Raw.into(),
@@ -239,12 +239,12 @@ impl EncoderService for Scripted {
         request: Request<v1::TagTokensRequest>,
     ) -> Result<Response<v1::TagTokensResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("TagTokens", &request, &message.model, &message.inputs).await?;
-        let texts = turn.values(v1::TaggedText::default(), |text| v1::TaggedText {
+        let context = self.context("TagTokens", &request, &message.model, &message.inputs).await?;
+        let texts = context.values(v1::TaggedText::default(), |text| v1::TaggedText {
             spans: vec![v1::Span { label: "ALL".to_owned(), start: 0, end: text.len() as u32, score: score_of(text) }],
             token_scores: vec![0.5; 2 * tokens_of(text) as usize],
         });
-        turn.send(|items, chunk| v1::TagTokensResponse {
+        context.send(|items, chunk| v1::TagTokensResponse {
             texts,
             labels: vec!["O".to_owned(), "ALL".to_owned()],
             items: Some(items),
@@ -257,15 +257,15 @@ impl EncoderService for Scripted {
         request: Request<v1::SimilarityRequest>,
     ) -> Result<Response<v1::SimilarityResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("Similarity", &request, &message.model, &message.texts).await?;
-        let scores = turn.values(f32::NAN, score_of);
-        turn.send(|items, chunk| v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
+        let context = self.context("Similarity", &request, &message.model, &message.texts).await?;
+        let scores = context.values(f32::NAN, score_of);
+        context.send(|items, chunk| v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
     }
 
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
         let message = request.get_ref();
-        let turn = self.turn("Tokenize", &request, &message.model, &message.inputs).await?;
-        let inputs = turn.values(v1::TokenizedInput::default(), |text| v1::TokenizedInput {
+        let context = self.context("Tokenize", &request, &message.model, &message.inputs).await?;
+        let inputs = context.values(v1::TokenizedInput::default(), |text| v1::TokenizedInput {
             ids: vec![score_of(text) as u32],
             type_ids: vec![0],
             tokens: vec![text.to_owned()],
@@ -273,7 +273,7 @@ impl EncoderService for Scripted {
             ends: vec![text.len() as u32],
             special: vec![false],
         });
-        turn.send(|items, _| v1::TokenizeResponse { inputs, items: Some(items) })
+        context.send(|items, _| v1::TokenizeResponse { inputs, items: Some(items) })
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {

@@ -1,7 +1,7 @@
 //! Losers of a hedge that are cancelled while they wait never reach the device.
 //!
-//! The device is busy with a long batch; hedges queue up behind it; their callers cancel. What the device runs from then
-//! on is counted by its own metrics, over the admin port.
+//! The device is busy with a long batch; hedges queue up behind it; their callers cancel. What the device runs from
+//! then on is counted by its own metrics, over the admin port.
 
 use sortie_proto::v1::{Input, RerankRequest, input::Kind};
 use tokio::{

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 /// What both sides print.
 #[derive(Debug, Deserialize)]
-struct Report {
+struct CpuReport {
     seconds: Vec<Timed>,
     outputs: Vec<Vec<f32>>,
 }
@@ -58,15 +58,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
 
     let mut cargo = workspace::cargo();
-    process::run(cargo.args(["build", "--release", "-p", "sortie-benches", "--bin", "cpu_row5"]), "cargo build")?;
-    let program = workspace::target()?.join("release/cpu_row5");
+    process::run(cargo.args(["build", "--release", "-p", "sortie-benches", "--bin", "packed_cpu"]), "cargo build")?;
+    let program = workspace::target()?.join("release/packed_cpu");
     let items = scratch.path().join("items.json");
-    process::run(Command::new(&program).arg("--items-out").arg(&items), "cpu_row5")?;
+    process::run(Command::new(&program).arg("--items-out").arg(&items), "packed_cpu")?;
 
     let packed = |folder: &Path| {
         let mut command = Command::new(&program);
         command.arg("--model").arg(folder).args(["--threads", &threads.to_string()]).env("ORT_DYLIB_PATH", &library);
-        report(&mut command, "cpu_row5")
+        report(&mut command, "packed_cpu")
     };
     let padded = || {
         let mut command = python.command();
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 struct Times(Vec<(String, Vec<f64>)>);
 
 impl Times {
-    fn add(&mut self, side: &str, report: Report) {
+    fn add(&mut self, side: &str, report: CpuReport) {
         for Timed { how, seconds } in report.seconds {
             let name = format!("{side}: {how}");
             match self.0.iter_mut().find(|(n, _)| *n == name) {
@@ -148,7 +148,7 @@ fn agree(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> anyhow::Result<()> {
     }
 }
 
-fn report(command: &mut Command, what: &str) -> anyhow::Result<Report> {
+fn report(command: &mut Command, what: &str) -> anyhow::Result<CpuReport> {
     let out = process::output(command, what, Keep::Both)?;
     if !out.status.success() {
         bail!("{what} failed ({}): {}", out.status, out.stderr.trim());
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn ratios_are_to_padding() {
         let mut times = Times::default();
-        let report = |rows: &[(&str, f64)]| Report {
+        let report = |rows: &[(&str, f64)]| CpuReport {
             seconds: rows.iter().map(|(how, seconds)| Timed { how: (*how).to_owned(), seconds: *seconds }).collect(),
             outputs: Vec::new(),
         };

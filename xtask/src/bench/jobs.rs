@@ -1,6 +1,7 @@
 //! The jobs that timed servers are given.
 //!
-//! A timed model has a token for every four bytes. A pair is a document and the generator's query of 30 bytes (8 tokens).
+//! A timed model has a token for every four bytes. A pair is a document and the generator's query of 30 bytes (8
+//! tokens).
 
 /// Tokens of the generator's queries in a timed model.
 const QUERY_TOKENS: f64 = 8.0;

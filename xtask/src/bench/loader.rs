@@ -61,14 +61,14 @@ pub(crate) struct Setting {
 
 /// What `sortie bench --json` prints.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     pub(crate) setting: Setting,
     /// One a strategy.
     pub(crate) results: Vec<Row>,
 }
 
 /// Runs `sortie bench` with these arguments; its progress goes to standard error.
-pub(crate) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Report> {
+pub(crate) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<BenchReport> {
     let mut command = Command::new(sortie);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
         command.env_remove(key);
@@ -77,7 +77,7 @@ pub(crate) fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<Repor
 }
 
 /// Runs a command that ends in `sortie bench --json`.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<Report> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<BenchReport> {
     let out = process::output(command.stderr(Stdio::inherit()), "sortie bench", Keep::Stdout)?;
     if !out.status.success() {
         bail!("sortie bench failed ({})", out.status);

@@ -1,14 +1,14 @@
 //! `cargo xtask bench`: benchmarks whose ratios are taken in one run on one machine.
 //!
-//! `cpu` and `gpu` measure the engine. `overload` and `fleet` measure real server processes over a device that only sleeps
-//! (`sortie-server-timed`), so that the cores of this machine do not decide, under `sortie bench`.
+//! `cpu` and `gpu` measure the engine. `overload` and `fleet` measure real server processes over a device that only
+//! sleeps (`sortie-server-timed`), so that the cores of this machine do not decide, under `sortie bench`.
 
 mod cpu;
 mod fleet;
 mod jobs;
-mod keeper;
 pub(crate) mod loader;
 mod overload;
+mod respawner;
 mod samples;
 mod timed;
 

@@ -1,7 +1,7 @@
 //! Server processes whose device sleeps, on loopback ports, restarted when they end.
 //!
-//! Invariant: each has one address for good, and a file that holds the process id it has now, so that `sortie bench` can
-//! send it signals across restarts. Dropping them stops them and their keepers.
+//! Invariant: each has one address for good, and a file that holds the process id it has now, so that `sortie bench`
+//! can send it signals across restarts. Dropping them stops them and their keepers.
 
 use std::{
     fmt, fs,
@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::keeper::Keeper;
+use super::respawner::Respawner;
 use crate::{cache::Cache, interrupt, ort, process, workspace};
 
 /// How long a server may take to accept connections.
@@ -166,7 +166,7 @@ impl Server {
         .to_vec();
         arguments.extend_from_slice(more);
         let stop = Arc::new(AtomicBool::new(false));
-        let keeper = Keeper {
+        let keeper = Respawner {
             program: programs.server.clone(),
             arguments,
             log: log.clone(),

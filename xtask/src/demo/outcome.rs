@@ -28,7 +28,7 @@ pub(super) fn read(log: &str) -> anyhow::Result<Vec<Job>> {
 
 /// Jobs of one strategy in one half.
 #[derive(Debug, Default)]
-struct Half {
+struct PhaseResult {
     /// In order; a failed job took as long as its deadline at least.
     latencies: Vec<f64>,
     failed: usize,
@@ -38,21 +38,21 @@ struct Half {
     slow_tokens: u64,
 }
 
-impl Half {
+impl PhaseResult {
     fn of<'a>(jobs: impl Iterator<Item = &'a Job>, slow: &str, deadline_ms: u32) -> Self {
-        let mut half = Self::default();
+        let mut phase = Self::default();
         for job in jobs {
             let failed = job.outcome != "OK";
-            half.failed += usize::from(failed);
-            half.latencies.push(if failed { job.latency_ms.max(deadline_ms.into()) } else { job.latency_ms });
-            half.hedges += job.hedges;
-            half.won += job.hedges_won;
-            half.tokens += job.servers.values().sum::<u64>();
-            half.slow_tokens +=
+            phase.failed += usize::from(failed);
+            phase.latencies.push(if failed { job.latency_ms.max(deadline_ms.into()) } else { job.latency_ms });
+            phase.hedges += job.hedges;
+            phase.won += job.hedges_won;
+            phase.tokens += job.servers.values().sum::<u64>();
+            phase.slow_tokens +=
                 job.servers.iter().filter(|(name, _)| name.ends_with(slow)).map(|(_, n)| n).sum::<u64>();
         }
-        half.latencies.sort_by(f64::total_cmp);
-        half
+        phase.latencies.sort_by(f64::total_cmp);
+        phase
     }
 
     /// The least latency that this share of jobs did not exceed.
@@ -73,22 +73,22 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
     for row in rows {
         for (what, after) in [("all well", false), ("one slow", true)] {
             let mine = jobs.iter().filter(|job| job.strategy == row.strategy && (job.at_ms >= half_ms) == after);
-            let half = Half::of(mine, slow, deadline_ms);
-            let share = (half.tokens > 0).then(|| half.slow_tokens as f64 * 100.0 / half.tokens as f64);
+            let phase = PhaseResult::of(mine, slow, deadline_ms);
+            let share = (phase.tokens > 0).then(|| phase.slow_tokens as f64 * 100.0 / phase.tokens as f64);
             let _ = writeln!(
                 out,
                 "{:9} {:12} {:>6} {:>7} {:>10} {:>10}  {:>12} %  {:>12}",
                 if after { "" } else { row.strategy.as_str() },
                 what,
-                half.latencies.len(),
-                half.failed,
-                cell(half.quantile(0.5), 0),
-                cell(half.quantile(0.99), 0),
+                phase.latencies.len(),
+                phase.failed,
+                cell(phase.quantile(0.5), 0),
+                cell(phase.quantile(0.99), 0),
                 cell(share, 0),
-                format!("{} ({})", half.hedges, half.won),
+                format!("{} ({})", phase.hedges, phase.won),
             );
             if after {
-                late.push((row.strategy.as_str(), half.quantile(0.99)));
+                late.push((row.strategy.as_str(), phase.quantile(0.99)));
             }
         }
     }
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn quantiles_are_by_rank() {
-        let half = Half { latencies: (1..=200).map(f64::from).collect(), ..Half::default() };
-        assert_eq!((half.quantile(0.5), half.quantile(0.99)), (Some(100.0), Some(198.0)));
-        assert_eq!(Half::default().quantile(0.5), None);
+        let phase = PhaseResult { latencies: (1..=200).map(f64::from).collect(), ..PhaseResult::default() };
+        assert_eq!((phase.quantile(0.5), phase.quantile(0.99)), (Some(100.0), Some(198.0)));
+        assert_eq!(PhaseResult::default().quantile(0.5), None);
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Some(first) = models.first() else { bail!("there is no model to serve") };
     let text = prometheus::config(&admin, &first.0, &workspace::root());
     fs::write(&prometheus, text).with_context(|| format!("cannot write {}", prometheus.display()))?;
-    print(&told(&fleet, &bin, folder, &prometheus))?;
+    print(&summary(&fleet, &bin, folder, &prometheus))?;
     match watch(&mut fleet) {
         Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
         other => other,
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What is there and what to try.
-fn told(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
+fn summary(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
     let mut text = String::new();
     for ((name, address), admin) in fleet.addresses().zip(fleet.admin_addresses()) {
         text += &format!("  {name} at {address}, metrics at http://{admin}/metrics\n");
@@ -111,7 +111,7 @@ fn told(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
 /// Tells of servers that die; ends by the user's signal, or when none is left.
 fn watch(fleet: &mut Fleet) -> anyhow::Result<()> {
     loop {
-        let dead = interrupt::poll(None, || fleet.bury_one())?;
+        let dead = interrupt::poll(None, || fleet.reap_exited())?;
         // The terminal's Ctrl-C reaches the servers too.
         interrupt::check()?;
         let Some((name, status, tail)) = dead else { continue };

@@ -93,7 +93,7 @@ impl Fleet {
     }
 
     /// Takes out a server that has died and tells its name, its status and the end of its log.
-    pub(crate) fn bury_one(&mut self) -> anyhow::Result<Option<(String, ExitStatus, String)>> {
+    pub(crate) fn reap_exited(&mut self) -> anyhow::Result<Option<(String, ExitStatus, String)>> {
         for (n, server) in self.0.iter_mut().enumerate() {
             if let Some(status) = server.process.ended()? {
                 let server = self.0.remove(n);

@@ -1,5 +1,5 @@
-//! An encoder that somebody exported to ONNX, on the generic path: 200 texts to vectors, with token states pooled on the
-//! device and with all of them brought back to the host.
+//! An encoder that somebody exported to ONNX, on the generic path: 200 texts to vectors, with token states pooled on
+//! the device and with all of them brought back to the host.
 
 use sortie_benches::rerank_items;
 use sortie_engine::{CudaOptions, Executor, LoadOptions, Model, Want, WorkItem};

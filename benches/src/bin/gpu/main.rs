@@ -87,7 +87,8 @@ struct Common {
     /// Folder with `tiny/` and `minilm.json`
     #[arg(long, global = true, default_value = "tests/oracle")]
     oracle: PathBuf,
-    /// Folder with the real models `minilm`, `minilm-onnx`, `splade` and `reranker`; rows of what is not there are left out
+    /// Folder with the real models `minilm`, `minilm-onnx`, `splade` and `reranker`; rows of what is not there are left
+    /// out
     #[arg(long, global = true)]
     models: Option<PathBuf>,
     /// Shapes to time: minilm, base, large

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::bench::{Fault, Spread, Strategy};
+use crate::bench::{Fault, SizeDistribution, Strategy};
 
 /// `sortie bench`
 ///
@@ -30,10 +30,10 @@ pub(crate) struct BenchArgs {
     pub(crate) rounds: u32,
     /// Documents in a job: N, uniform:LEAST:MOST or lognormal:MEDIAN:SIGMA
     #[arg(long, value_name = "SPREAD", default_value = "200")]
-    pub(crate) documents: Spread,
+    pub(crate) documents: SizeDistribution,
     /// Bytes of a document, as above; about four make a token of English text
     #[arg(long, value_name = "SPREAD", default_value = "lognormal:540:0.45")]
-    pub(crate) bytes: Spread,
+    pub(crate) bytes: SizeDistribution,
     /// Take documents from this file instead, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     pub(crate) texts: Option<PathBuf>,
@@ -52,9 +52,10 @@ pub(crate) struct BenchArgs {
     /// Something that goes wrong while it is measured, for example
     /// every=1s,for=150ms,signal=STOP,pid=FILE:FILE or at=10s,signal=KILL,pid=FILE or at=5s,run=COMMAND
     ///
-    /// `at` and `every` count from when a strategy's measuring starts, `every` with `from=10s` from then on. `pid` holds process ids, or files that hold one,
-    /// separated by colons; one of them is picked at random each time. `signal` is STOP, CONT, TERM, KILL or HUP; with
-    /// `for` a STOP is followed by a CONT. `run` is given to `sh -c` and takes the rest of the line.
+    /// `at` and `every` count from when a strategy's measuring starts, `every` with `from=10s` from then on. `pid`
+    /// holds process ids, or files that hold one, separated by colons; one of them is picked at random each time.
+    /// `signal` is STOP, CONT, TERM, KILL or HUP; with `for` a STOP is followed by a CONT. `run` is given to `sh -c`
+    /// and takes the rest of the line.
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<Fault>,
     /// Documents in a chunk of the strategies that cut by count

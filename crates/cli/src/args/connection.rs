@@ -15,8 +15,8 @@ pub(crate) const DEFAULT_DEADLINE: &str = "10s";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// Servers to spread the work over; repeat it or separate with commas. dns:///NAME:PORT takes every address that NAME
-    /// has, and follows its changes
+    /// Servers to spread the work over; repeat it or separate with commas. dns:///NAME:PORT takes every address that
+    /// NAME has, and follows its changes
     #[arg(long, short = 'e', value_name = "URL", env = "SORTIE_ENDPOINT", value_delimiter = ',', global = true,
           default_value = DEFAULT_ENDPOINT)]
     pub(crate) endpoint: Vec<String>,

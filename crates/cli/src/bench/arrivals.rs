@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Exp1};
 
-use super::spread::Spread;
+use super::distribution::SizeDistribution;
 
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub(crate) struct Mix {
     /// Jobs a second.
     pub(crate) rate: f64,
     /// Documents in a job.
-    pub(crate) documents: Spread,
+    pub(crate) documents: SizeDistribution,
     /// Share of jobs that are given up.
     pub(crate) cancel: f64,
     /// Latest moment of giving up.
@@ -87,7 +87,7 @@ mod tests {
     fn mix(rate: f64) -> Mix {
         Mix {
             rate,
-            documents: Spread::Uniform(1, 9),
+            documents: SizeDistribution::Uniform(1, 9),
             cancel: 0.3,
             cancel_within: Duration::from_millis(40),
             pool: (100, 4),

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{arrivals::Job, drive::Driver, record::Ended};
+use super::{arrivals::Job, drive::Driver, record::BenchJobEnd};
 
 /// Longest sleep at a time, so that an end is noticed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ pub(crate) struct Done {
     /// From its intended start to its sending.
     pub(crate) late: Duration,
     /// How.
-    pub(crate) ended: Ended,
+    pub(crate) ended: BenchJobEnd,
 }
 
 /// Ends the thread when dropped.
@@ -67,7 +67,7 @@ pub(crate) fn generate(
                 let ended = match cancel {
                     None => driver.drive(job).await,
                     Some(patience) => {
-                        tokio::time::timeout(patience, driver.drive(job)).await.unwrap_or(Ended::Cancelled)
+                        tokio::time::timeout(patience, driver.drive(job)).await.unwrap_or(BenchJobEnd::Cancelled)
                     }
                 };
                 // Nobody listens any more once the benchmark was interrupted.

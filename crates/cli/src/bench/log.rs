@@ -14,13 +14,13 @@ use serde::Serialize;
 
 use super::{
     generate::Done,
-    record::{Answered, Ended},
+    record::{Answered, BenchJobEnd},
 };
 use crate::exit::{Exit, Failure};
 
 /// One line.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct LogLine<'a> {
     strategy: &'a str,
     /// From 1.
     round: u32,
@@ -58,12 +58,12 @@ impl Log {
         let Some((path, out)) = &mut self.0 else { return Ok(()) };
         let none = Answered::default();
         let (outcome, answered) = match &job.ended {
-            Ended::Answered(answered) => (answered.fault().unwrap_or("OK"), answered),
-            Ended::Failed(reason) => (reason.as_str(), &none),
-            Ended::Cancelled => ("CANCELLED", &none),
+            BenchJobEnd::Answered(answered) => (answered.fault().unwrap_or("OK"), answered),
+            BenchJobEnd::Failed(reason) => (reason.as_str(), &none),
+            BenchJobEnd::Cancelled => ("CANCELLED", &none),
         };
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let line = Line {
+        let line = LogLine {
             strategy,
             round,
             at_ms: ms(job.at.saturating_sub(warm_up)),
@@ -103,9 +103,12 @@ mod tests {
         let ms = Duration::from_millis;
         let answered = Answered { tokens: 9, servers: [("a".to_owned(), 9)].into(), ..Answered::default() };
         let short = Answered { missing: 1, ..answered.clone() };
-        for ended in
-            [Ended::Answered(answered), Ended::Answered(short), Ended::Failed("X".to_owned()), Ended::Cancelled]
-        {
+        for ended in [
+            BenchJobEnd::Answered(answered),
+            BenchJobEnd::Answered(short),
+            BenchJobEnd::Failed("X".to_owned()),
+            BenchJobEnd::Cancelled,
+        ] {
             let job = Done { at: ms(3_500), latency: ms(20), late: ms(1), ended };
             log.add("whole", 2, ms(3_000), &job).unwrap();
         }

@@ -9,6 +9,7 @@
 
 mod arrivals;
 mod cpu;
+mod distribution;
 mod drive;
 mod fault;
 mod generate;
@@ -17,7 +18,6 @@ mod plot;
 mod record;
 mod report;
 mod run;
-mod spread;
 mod texts;
 
-pub(crate) use self::{drive::Strategy, fault::Fault, run::run, spread::Spread};
+pub(crate) use self::{distribution::SizeDistribution, drive::Strategy, fault::Fault, run::run};

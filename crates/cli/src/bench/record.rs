@@ -48,7 +48,7 @@ impl Answered {
 
 /// How a job ended.
 #[derive(Clone, Debug)]
-pub(crate) enum Ended {
+pub(crate) enum BenchJobEnd {
     /// With an answer.
     Answered(Answered),
     /// Without; the reason is a stable word.
@@ -139,14 +139,14 @@ impl Record {
     }
 
     /// Counts a job that ended `latency` after its intended start, of which it was sent `late` late.
-    pub(crate) fn add(&mut self, ended: &Ended, latency: Duration, late: Duration, deadline: Duration) {
+    pub(crate) fn add(&mut self, ended: &BenchJobEnd, latency: Duration, late: Duration, deadline: Duration) {
         self.late.saturating_record(micros(late));
         let failed = match ended {
-            Ended::Cancelled => {
+            BenchJobEnd::Cancelled => {
                 self.cancelled += 1;
                 return;
             }
-            Ended::Answered(answered) => {
+            BenchJobEnd::Answered(answered) => {
                 self.hedges += answered.hedges;
                 self.hedges_won += answered.hedges_won;
                 match answered.fault() {
@@ -159,7 +159,7 @@ impl Record {
                     Some(fault) => fault,
                 }
             }
-            Ended::Failed(reason) => reason,
+            BenchJobEnd::Failed(reason) => reason,
         };
         // A histogram of the same bounds.
         let none = || Histogram::new_from(&self.all);
@@ -195,17 +195,17 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn answered(missing: usize) -> Ended {
-        Ended::Answered(Answered { tokens: 10, missing, ..Answered::default() })
+    fn answered(missing: usize) -> BenchJobEnd {
+        BenchJobEnd::Answered(Answered { tokens: 10, missing, ..Answered::default() })
     }
 
     #[test]
     fn a_failed_job_is_never_a_fast_one() {
         let mut record = Record::new().unwrap();
         record.add(&answered(0), 30 * MS, MS, 100 * MS);
-        record.add(&Ended::Failed("UNAVAILABLE".to_owned()), 2 * MS, MS, 100 * MS);
+        record.add(&BenchJobEnd::Failed("UNAVAILABLE".to_owned()), 2 * MS, MS, 100 * MS);
         record.add(&answered(1), 7 * MS, MS, 100 * MS);
-        record.add(&Ended::Cancelled, MS, MS, 100 * MS);
+        record.add(&BenchJobEnd::Cancelled, MS, MS, 100 * MS);
         assert_eq!((record.jobs(), record.failures(), record.cancelled), (3, 2, 1));
         assert_eq!(record.tokens, 10, "a job that lacks a score is no good put");
         assert!((millis(&record.answered, 1.0) - 30.0).abs() < 0.1);

@@ -224,16 +224,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::record::{Answered, Ended};
+    use crate::bench::record::{Answered, BenchJobEnd};
 
     fn bench() -> Bench {
         let mut record = Record::new().unwrap();
         record.measured = Duration::from_secs(2);
         for ms in 1..=100 {
-            let ended = Ended::Answered(Answered { tokens: 20, ..Answered::default() });
+            let ended = BenchJobEnd::Answered(Answered { tokens: 20, ..Answered::default() });
             record.add(&ended, Duration::from_millis(ms), Duration::ZERO, Duration::from_secs(1));
         }
-        let failed = Ended::Failed("UNAVAILABLE".to_owned());
+        let failed = BenchJobEnd::Failed("UNAVAILABLE".to_owned());
         record.add(&failed, Duration::from_millis(1), Duration::ZERO, Duration::from_secs(1));
         let setting = Setting {
             rate: 50.0,

@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     args::BenchArgs,
+    context::CommandContext,
     exit::{Exit, Failure},
     run::print,
-    session::Session,
 };
 
 /// Between setting a round up and its first job: the thread of arrivals is up by then.
@@ -38,22 +38,22 @@ const TASTERS: usize = 3;
 const TASTE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs the benchmark and prints it.
-pub(crate) fn run(args: &BenchArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &BenchArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let pool = Arc::new(match (&args.jobs, &args.texts) {
         (Some(path), _) => Pool::jobs(path)?,
         (None, Some(path)) => Pool::read(path, &args.query, args.seed)?,
         (None, None) => Pool::made(args.bytes, &args.query, args.seed),
     });
-    let bench = session.run(measure(args, session, &pool))?;
+    let bench = context.run(measure(args, context, &pool))?;
     if let Some(path) = &args.plot {
         draw(path, &bench)?;
     }
-    print(&bench, &session.output)
+    print(&bench, &context.output)
 }
 
-async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Result<Bench, Failure> {
+async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<Pool>) -> Result<Bench, Failure> {
     let mut log = Log::create(args.log.as_deref())?;
-    let client = session.builder().connect().await?;
+    let client = context.builder().connect().await?;
     let tokens = taste(&client, args, pool).await?;
     let capacity = capacity(&client).await?;
     let rate = match (args.rate, args.load) {
@@ -76,11 +76,11 @@ async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Resul
     }
     for round in 0..args.rounds {
         for (strategy, record) in &mut records {
-            session.say(&format!("{}: round {} of {}", strategy.name(), round + 1, args.rounds));
-            let driver = Driver::start(*strategy, args, session, pool).await?;
+            context.say(&format!("{}: round {} of {}", strategy.name(), round + 1, args.rounds));
+            let driver = Driver::start(*strategy, args, context, pool).await?;
             let seed = args.seed.wrapping_add(u64::from(round));
             let note = |job: &Done| log.add(strategy.name(), round + 1, args.warm_up, job);
-            one_round(args, session, mix.clone(), seed, driver, record, note).await?;
+            one_round(args, context, mix.clone(), seed, driver, record, note).await?;
         }
     }
     log.finish()?;
@@ -94,8 +94,8 @@ async fn measure(args: &BenchArgs, session: &Session, pool: &Arc<Pool>) -> Resul
         seconds: args.duration.as_secs_f64(),
         rounds: args.rounds,
         seed: args.seed,
-        deadline_ms: session.connection.deadline.as_secs_f64() * 1e3,
-        endpoints: session.endpoints().count(),
+        deadline_ms: context.connection.deadline.as_secs_f64() * 1e3,
+        endpoints: context.endpoints().count(),
     };
     Ok(Bench::new(
         setting,
@@ -110,7 +110,7 @@ fn record() -> Result<Record, Failure> {
 /// One strategy's turn.
 async fn one_round(
     args: &BenchArgs,
-    session: &Session,
+    context: &CommandContext,
     mix: Mix,
     seed: u64,
     driver: Driver,
@@ -138,7 +138,7 @@ async fn one_round(
             job = done.recv() => match job {
                 Some(job) if job.at >= args.warm_up => {
                     note(&job)?;
-                    record.add(&job.ended, job.latency, job.late, session.connection.deadline);
+                    record.add(&job.ended, job.latency, job.late, context.connection.deadline);
                 }
                 Some(_) => {}
                 // All jobs may have ended early; the window is what was asked for.

@@ -16,7 +16,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::Deserialize;
 
-use super::spread::Spread;
+use super::distribution::SizeDistribution;
 use crate::exit::Failure;
 
 /// Documents made: enough for many jobs without repetition, few enough to be made at once.
@@ -64,7 +64,7 @@ struct Given {
 
 impl Pool {
     /// Makes documents of `bytes` bytes from `seed`, and queries where none are given.
-    pub(crate) fn made(bytes: Spread, queries: &[String], seed: u64) -> Self {
+    pub(crate) fn made(bytes: SizeDistribution, queries: &[String], seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let documents = (0..POOL).map(|_| text(bytes.draw(&mut rng), &mut rng)).collect();
         Self::new(documents, queries, &mut rng)
@@ -119,7 +119,7 @@ impl Pool {
     }
 
     /// Mean documents of a job, where jobs are drawn so many.
-    pub(crate) fn mean_documents(&self, drawn: Spread) -> f64 {
+    pub(crate) fn mean_documents(&self, drawn: SizeDistribution) -> f64 {
         match self.jobs.len() {
             0 => drawn.mean(),
             jobs => self.documents.len() as f64 / jobs as f64,
@@ -181,17 +181,17 @@ mod tests {
 
     #[test]
     fn texts_have_the_bytes_asked_for_and_the_seed_decides() {
-        let pool = Pool::made(Spread::Uniform(1, 900), &[], 7);
+        let pool = Pool::made(SizeDistribution::Uniform(1, 900), &[], 7);
         assert!((0..pool.len()).all(|i| (1..=900).contains(&pool.document(i).len())));
-        let again = Pool::made(Spread::Uniform(1, 900), &[], 7);
+        let again = Pool::made(SizeDistribution::Uniform(1, 900), &[], 7);
         assert_eq!(pool.documents, again.documents);
-        assert_ne!(pool.documents, Pool::made(Spread::Uniform(1, 900), &[], 8).documents);
+        assert_ne!(pool.documents, Pool::made(SizeDistribution::Uniform(1, 900), &[], 8).documents);
     }
 
     #[test]
     fn queries_that_are_given_are_asked() {
         let given = ["one".to_owned(), "two".to_owned()];
-        let pool = Pool::made(Spread::Fixed(10), &given, 7);
+        let pool = Pool::made(SizeDistribution::Fixed(10), &given, 7);
         assert_eq!((pool.queries(), pool.query(1)), (2, "two"));
         assert!(pool.agrees(1, pool.len() - 1, 2.0), "the last pair has its place");
     }
@@ -208,7 +208,7 @@ mod tests {
             read("{\"query\": \"a\", \"documents\": [\"b\", \"c\"]}\n\n{\"query\": \"d\", \"documents\": [\"e\"]}\n");
         let pool = pool.unwrap();
         assert_eq!((pool.given().to_vec(), pool.len(), pool.queries()), (vec![0..2, 2..3], 3, 2));
-        assert_eq!((pool.query(1), pool.document(2), pool.mean_documents(Spread::Fixed(9))), ("d", "e", 1.5));
+        assert_eq!((pool.query(1), pool.document(2), pool.mean_documents(SizeDistribution::Fixed(9))), ("d", "e", 1.5));
         for wrong in ["", "{}", "{\"query\": \"a\", \"documents\": []}", "{\"query\": \"\", \"documents\": [\"b\"]}"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_score_in_the_wrong_place_shows() {
-        let pool = Pool::made(Spread::Fixed(10), &[], 7);
+        let pool = Pool::made(SizeDistribution::Fixed(10), &[], 7);
         assert!(pool.agrees(3, 5, 2.0));
         assert!(pool.agrees(3, 5, 2.001));
         assert!(!pool.agrees(3, 5, 2.1));

@@ -12,18 +12,20 @@
 
 use serde_json::{Map, Value};
 
-use super::{Body, Item, Shape};
+use super::{Body, InputItem, Shape};
 
 /// Reads one line.
-pub(crate) fn item(line: &str, shape: Shape<'_>) -> Result<Item, String> {
+pub(crate) fn item(line: &str, shape: Shape<'_>) -> Result<InputItem, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| format!("not valid JSON: {error}"))?;
     let item = match value {
-        Value::String(text) => Item { id: None, body: Body::Text(text) },
+        Value::String(text) => InputItem { id: None, body: Body::Text(text) },
         Value::Array(two) => match <[Value; 2]>::try_from(two) {
-            Ok([Value::String(first), Value::String(second)]) => Item { id: None, body: Body::Pair(first, second) },
+            Ok([Value::String(first), Value::String(second)]) => {
+                InputItem { id: None, body: Body::Pair(first, second) }
+            }
             _ => return Err("an array must hold two strings".to_owned()),
         },
-        Value::Object(mut fields) => Item { body: body(&mut fields, shape)?, id: fields.remove("id") },
+        Value::Object(mut fields) => InputItem { body: body(&mut fields, shape)?, id: fields.remove("id") },
         _ => return Err("must be a string, an array of two strings or an object".to_owned()),
     };
     let text_for_pair = shape.pair && matches!(item.body, Body::Text(_));

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 
 /// One line without its end.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct InputLine {
     /// From 1.
     pub(crate) number: usize,
     /// Its text.
@@ -29,7 +29,7 @@ impl<R: Read> Lines<R> {
 }
 
 impl<R: Read> Iterator for Lines<R> {
-    type Item = Result<Line, String>;
+    type Item = Result<InputLine, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut bytes = Vec::new();
@@ -50,7 +50,7 @@ impl<R: Read> Iterator for Lines<R> {
         }
         let number = self.number;
         Some(
-            String::from_utf8(bytes).map(|text| Line { number, text }).map_err(|error| {
+            String::from_utf8(bytes).map(|text| InputLine { number, text }).map_err(|error| {
                 format!(" line {number}: not valid UTF-8 at byte {}", error.utf8_error().valid_up_to())
             }),
         )

@@ -1,4 +1,4 @@
-//! Inputs: from arguments, files or standard input to a list of [`Item`]s.
+//! Inputs: from arguments, files or standard input to a list of [`InputItem`]s.
 //!
 //! Invariant: order is kept. In plain files line *n* is item *n*, blank lines
 //! too (an empty text is valid); in JSON Lines blank lines hold nothing.
@@ -19,7 +19,7 @@ use crate::{args::InputArgs, exit::Failure};
 
 /// One thing to encode, with the caller's own name for it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Item {
+pub(crate) struct InputItem {
     /// `id` of its JSON object.
     pub(crate) id: Option<Value>,
     /// What it holds.
@@ -37,7 +37,7 @@ pub(crate) enum Body {
     Tokens(Vec<u32>, Vec<u32>),
 }
 
-impl Item {
+impl InputItem {
     /// A text without an id.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { id: None, body: Body::Text(text.into()) }
@@ -70,8 +70,8 @@ impl Item {
     }
 }
 
-impl From<&Item> for Input {
-    fn from(item: &Item) -> Self {
+impl From<&InputItem> for Input {
+    fn from(item: &InputItem) -> Self {
         match &item.body {
             Body::Text(text) => Self::from(text),
             Body::Pair(first, second) => Self::from((first, second)),
@@ -92,7 +92,7 @@ pub(crate) struct Shape<'a> {
 }
 
 /// All inputs of a command: arguments first, then files; with neither, standard input.
-pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Result<Vec<Item>, Failure> {
+pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Result<Vec<InputItem>, Failure> {
     let shape = Shape { pair, field: &args.field, jsonl: args.jsonl };
     let mut items = Vec::new();
     let mut stdin_read = false;
@@ -125,18 +125,18 @@ pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Resul
 }
 
 /// Arguments are texts; pairs are taken two by two.
-fn from_arguments(arguments: &[String], pair: bool) -> Result<Vec<Item>, Failure> {
+fn from_arguments(arguments: &[String], pair: bool) -> Result<Vec<InputItem>, Failure> {
     if !pair {
-        return Ok(arguments.iter().map(Item::text).collect());
+        return Ok(arguments.iter().map(InputItem::text).collect());
     }
     if arguments.len() % 2 == 1 {
         return Err(Failure::usage(format!("--pair takes arguments two by two, and {} were given", arguments.len())));
     }
     let pairs = arguments.chunks_exact(2);
-    Ok(pairs.map(|two| Item { id: None, body: Body::Pair(two[0].clone(), two[1].clone()) }).collect())
+    Ok(pairs.map(|two| InputItem { id: None, body: Body::Pair(two[0].clone(), two[1].clone()) }).collect())
 }
 
-fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<Item>, Failure> {
+fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<InputItem>, Failure> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
     let json = path.extension().is_some_and(|ext| ext == "jsonl" || ext == "ndjson");
@@ -144,7 +144,7 @@ fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<Item>, Failure> {
 }
 
 /// Reads every line of `source`, which errors name.
-fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result<Vec<Item>, Failure> {
+fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result<Vec<InputItem>, Failure> {
     let mut items = Vec::new();
     for line in lines::Lines::new(reader) {
         let line = line.map_err(|error| Failure::usage(format!("{source}{error}")))?;
@@ -157,9 +157,9 @@ fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result
             let Some((first, second)) = line.text.split_once('\t') else {
                 return Err(at("no tab between the two texts of the pair".to_owned()));
             };
-            items.push(Item { id: None, body: Body::Pair(first.to_owned(), second.to_owned()) });
+            items.push(InputItem { id: None, body: Body::Pair(first.to_owned(), second.to_owned()) });
         } else {
-            items.push(Item::text(line.text));
+            items.push(InputItem::text(line.text));
         }
     }
     Ok(items)
@@ -175,7 +175,7 @@ mod tests {
 
     fn texts(source: &[u8], shape: Shape<'_>) -> Result<Vec<String>, String> {
         let items = read(source, "docs", false, shape).map_err(|failure| failure.message)?;
-        Ok(items.iter().map(Item::label).collect())
+        Ok(items.iter().map(InputItem::label).collect())
     }
 
     #[test]
@@ -214,7 +214,10 @@ mod tests {
         let mut file = File::create(&path).unwrap();
         writeln!(file, "\"one\"\n\n{{\"id\": 7, \"text\": \"two\"}}").unwrap();
         let items = from_file(&path, PLAIN).unwrap();
-        assert_eq!(items, [Item::text("one"), Item { id: Some(7.into()), body: Body::Text("two".to_owned()) }]);
+        assert_eq!(
+            items,
+            [InputItem::text("one"), InputItem { id: Some(7.into()), body: Body::Text("two".to_owned()) }]
+        );
         let missing = from_file(&folder.path().join("none"), PLAIN).unwrap_err();
         assert!(missing.message.contains("none"), "{missing}");
     }

@@ -5,26 +5,26 @@ use sortie_client::{ModelInfo, ModelLimits, ModelState, PerEndpoint, Pooling, Ta
 use super::print::print;
 use crate::{
     args::{ModelsArgs, ProbeArgs},
+    collect::us,
+    context::CommandContext,
     exit::{Exit, Failure},
     failure,
-    gather::us,
     report::{ItemFailure, LimitsRow, ModelRow, Models, ProbeRow, Probes},
-    session::Session,
 };
 
 /// Lists the models of every endpoint.
-pub(crate) fn models(_: &ModelsArgs, session: &Session) -> Result<Exit, Failure> {
-    let answers = session.unconnected(|client| async move { Ok(client.list_models().await?) })?;
+pub(crate) fn models(_: &ModelsArgs, context: &CommandContext) -> Result<Exit, Failure> {
+    let answers = context.unconnected(|client| async move { Ok(client.list_models().await?) })?;
     let (answered, errors) = split(answers)?;
     let rows = answered
         .into_iter()
         .flat_map(|(endpoint, _, models)| models.into_iter().map(move |model| model_row(endpoint.clone(), model)));
-    print(&Models { results: rows.collect(), errors }, &session.output)
+    print(&Models { results: rows.collect(), errors }, &context.output)
 }
 
 /// Asks every endpoint how loaded a model is.
-pub(crate) fn probe(_: &ProbeArgs, session: &Session) -> Result<Exit, Failure> {
-    let answers = session.unconnected(|client| async move { Ok(client.probe().await?) })?;
+pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, Failure> {
+    let answers = context.unconnected(|client| async move { Ok(client.probe().await?) })?;
     let (answered, errors) = split(answers)?;
     let rows = answered.into_iter().map(|(endpoint, round_trip_us, load)| ProbeRow {
         endpoint,
@@ -43,20 +43,20 @@ pub(crate) fn probe(_: &ProbeArgs, session: &Session) -> Result<Exit, Failure> {
         limits: limits(load.limits),
         round_trip_us,
     });
-    print(&Probes { results: rows.collect(), errors }, &session.output)
+    print(&Probes { results: rows.collect(), errors }, &context.output)
 }
 
 /// What an endpoint answered: address, microseconds, answer.
-type Told<T> = (String, u64, T);
+type EndpointAnswer<T> = (String, u64, T);
 
-/// Parts answers from failures; where nobody answered, the first failure is the command's.
-fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<Told<T>>, Vec<ItemFailure>), Failure> {
+/// Separates answers from failures; where nobody answered, the first failure is the command's.
+fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<EndpointAnswer<T>>, Vec<ItemFailure>), Failure> {
     let (mut answered, mut errors, mut first) = (Vec::new(), Vec::new(), None);
     for (index, PerEndpoint { endpoint, rtt, result, .. }) in answers.into_iter().enumerate() {
         match result {
             Ok(answer) => answered.push((endpoint, us(rtt), answer)),
             Err(error) => {
-                let reason = error.reason().map_or_else(|| failure::word(&error), str::to_owned);
+                let reason = error.reason().map_or_else(|| failure::code_name(&error), str::to_owned);
                 let message = format!("{endpoint}: {}", failure::message(&error));
                 errors.push(ItemFailure { index, id: Some(endpoint.into()), reason, message });
                 first.get_or_insert(error);

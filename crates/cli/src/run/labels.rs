@@ -5,20 +5,20 @@ use sortie_client::{Activation, Aggregation};
 use super::print::print;
 use crate::{
     args::{ClassifyArgs, TagArgs},
+    collect::gather,
+    context::CommandContext,
     exit::{Exit, Failure},
-    gather::gather,
-    read::{self, Item},
+    read::{self, InputItem},
     report::{ClassHead, ClassRow, SpanRow, TagHead, TagRow},
-    session::Session,
 };
 
 /// Scores inputs against the model's labels.
-pub(crate) fn classify(args: &ClassifyArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn classify(args: &ClassifyArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
-    let mut all = session.connected(|client| {
+    let mut all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.classify(slice).options(args.text.options()).revisions(args.text.revisions());
                 if let Some(activation) = args.activation {
                     call = call.activation(activation.into());
@@ -41,17 +41,17 @@ pub(crate) fn classify(args: &ClassifyArgs, session: &Session) -> Result<Exit, F
     };
     let head = ClassHead { labels: labels.clone(), activation };
     let report =
-        all.report(&items, head, session.output.timings, |_, item, scores| ClassRow::new(item, &labels, scores));
-    print(&report, &session.output)
+        all.report(&items, head, context.output.timings, |_, item, scores| ClassRow::new(item, &labels, scores));
+    print(&report, &context.output)
 }
 
 /// Finds labelled spans in texts.
-pub(crate) fn tag(args: &TagArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn tag(args: &TagArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
-    let mut all = session.connected(|client| {
+    let mut all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.tag(slice).options(args.text.options()).revisions(args.text.revisions());
                 call = call.per_token_scores(args.token_scores).ignore_labels(&args.ignore_labels);
                 if args.no_join {
@@ -70,7 +70,7 @@ pub(crate) fn tag(args: &TagArgs, session: &Session) -> Result<Exit, Failure> {
         }
     })?;
     let head = TagHead { labels: all.head().unwrap_or_default() };
-    let report = all.report(&items, head, session.output.timings, |input, item, found| {
+    let report = all.report(&items, head, context.output.timings, |input, item, found| {
         let spans = found.spans.into_iter().map(|span| SpanRow {
             text: stretch(input, span.range.clone()),
             label: span.label,
@@ -80,11 +80,11 @@ pub(crate) fn tag(args: &TagArgs, session: &Session) -> Result<Exit, Failure> {
         });
         Some(TagRow { item, spans: spans.collect(), token_scores: found.token_scores })
     });
-    print(&report, &session.output)
+    print(&report, &context.output)
 }
 
 /// The bytes of a span as text.
-fn stretch(input: &Item, range: std::ops::Range<usize>) -> String {
+fn stretch(input: &InputItem, range: std::ops::Range<usize>) -> String {
     input.tagged_text().and_then(|text| text.get(range)).unwrap_or_default().to_owned()
 }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn spans_are_bytes_and_never_split_a_letter() {
-        let input = Item::text("zé Ada");
+        let input = InputItem::text("zé Ada");
         assert_eq!(stretch(&input, 4..7), "Ada");
         assert_eq!(stretch(&input, 2..4), "");
         assert_eq!(stretch(&input, 4..99), "");

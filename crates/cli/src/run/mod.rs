@@ -12,22 +12,22 @@ pub(crate) use print::{error, print};
 use crate::{
     args::Command,
     bench,
+    context::CommandContext,
     exit::{Exit, Failure},
-    session::Session,
 };
 
 /// Runs a command to its exit code.
-pub(crate) fn run(command: &Command, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn run(command: &Command, context: &CommandContext) -> Result<Exit, Failure> {
     match command {
-        Command::Rerank(args) => scores::rerank(args, session),
-        Command::Similarity(args) => scores::similarity(args, session),
-        Command::Embed(args) => vectors::embed(args, session),
-        Command::Sparse(args) => vectors::sparse(args, session),
-        Command::Classify(args) => labels::classify(args, session),
-        Command::Tag(args) => labels::tag(args, session),
-        Command::Tokenize(args) => tokens::tokenize(args, session),
-        Command::Models(args) => fleet::models(args, session),
-        Command::Probe(args) => fleet::probe(args, session),
-        Command::Bench(args) => bench::run(args, session),
+        Command::Rerank(args) => scores::rerank(args, context),
+        Command::Similarity(args) => scores::similarity(args, context),
+        Command::Embed(args) => vectors::embed(args, context),
+        Command::Sparse(args) => vectors::sparse(args, context),
+        Command::Classify(args) => labels::classify(args, context),
+        Command::Tag(args) => labels::tag(args, context),
+        Command::Tokenize(args) => tokens::tokenize(args, context),
+        Command::Models(args) => fleet::models(args, context),
+        Command::Probe(args) => fleet::probe(args, context),
+        Command::Bench(args) => bench::run(args, context),
     }
 }

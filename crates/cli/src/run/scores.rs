@@ -5,20 +5,20 @@ use sortie_client::Scoring;
 use super::print::print;
 use crate::{
     args::{RerankArgs, SimilarityArgs},
+    collect::{CollectedAnswers, gather},
+    context::CommandContext,
     exit::{Exit, Failure},
-    gather::{Gathered, gather},
-    read::{self, Item},
+    read::{self, InputItem},
     report::{Report, ScoreHead, ScoreRow},
-    session::Session,
 };
 
 /// Orders documents by how well they answer a query.
-pub(crate) fn rerank(args: &RerankArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn rerank(args: &RerankArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.documents, &args.input, false)?;
-    let all = session.connected(|client| {
+    let all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.rerank(&args.query, slice).options(args.text.options());
                 call = call.revisions(args.text.revisions());
                 if let Some(activation) = args.activation {
@@ -32,16 +32,16 @@ pub(crate) fn rerank(args: &RerankArgs, session: &Session) -> Result<Exit, Failu
             .await
         }
     })?;
-    print(&ranked(all, &items, args.top, session), &session.output)
+    print(&ranked(all, &items, args.top, context), &context.output)
 }
 
 /// Compares one text with many.
-pub(crate) fn similarity(args: &SimilarityArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn similarity(args: &SimilarityArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, false)?;
-    let all = session.connected(|client| {
+    let all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let call = client.similarity(&args.source, slice).options(args.text.options());
                 let call = call.revisions(args.text.revisions());
                 async {
@@ -52,20 +52,20 @@ pub(crate) fn similarity(args: &SimilarityArgs, session: &Session) -> Result<Exi
             .await
         }
     })?;
-    print(&ranked(all, &items, args.top, session), &session.output)
+    print(&ranked(all, &items, args.top, context), &context.output)
 }
 
 fn ranked(
-    mut all: Gathered<Scoring, f32>,
-    items: &[Item],
+    mut all: CollectedAnswers<Scoring, f32>,
+    items: &[InputItem],
     top: Option<usize>,
-    session: &Session,
+    context: &CommandContext,
 ) -> Report<ScoreHead, ScoreRow> {
     let scoring = match all.head() {
         Some(Scoring::CrossEncoder) => "cross_encoder",
         Some(Scoring::Cosine) => "cosine",
         _ => "",
     };
-    let scored = all.report(items, ScoreHead { scoring }, session.output.timings, |_, item, score| Some((score, item)));
+    let scored = all.report(items, ScoreHead { scoring }, context.output.timings, |_, item, score| Some((score, item)));
     scored.map(|rows| ScoreRow::ranked(rows, top))
 }

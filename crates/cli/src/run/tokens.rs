@@ -3,20 +3,20 @@
 use super::print::print;
 use crate::{
     args::TokenizeArgs,
+    collect::gather,
+    context::CommandContext,
     exit::{Exit, Failure},
-    gather::gather,
     read,
     report::{TokenHead, TokenRow},
-    session::Session,
 };
 
 /// Shows how the model's tokenizer reads texts.
-pub(crate) fn tokenize(args: &TokenizeArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn tokenize(args: &TokenizeArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
-    let all = session.connected(|client| {
+    let all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let call = client.tokenize(slice).options(args.text.options()).revisions(args.text.revisions());
                 let call = call.special_tokens(!args.no_specials);
                 async {
@@ -27,7 +27,7 @@ pub(crate) fn tokenize(args: &TokenizeArgs, session: &Session) -> Result<Exit, F
             .await
         }
     })?;
-    let report = all.report(&items, TokenHead {}, session.output.timings, |_, item, tokens| {
+    let report = all.report(&items, TokenHead {}, context.output.timings, |_, item, tokens| {
         Some(TokenRow {
             index: item.index,
             id: item.id,
@@ -41,5 +41,5 @@ pub(crate) fn tokenize(args: &TokenizeArgs, session: &Session) -> Result<Exit, F
             tokens: tokens.into_iter().map(|token| token.text).collect(),
         })
     });
-    print(&report, &session.output)
+    print(&report, &context.output)
 }

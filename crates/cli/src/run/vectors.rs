@@ -7,20 +7,20 @@ use sortie_client::VectorFormat;
 use super::print::print;
 use crate::{
     args::{EmbedArgs, SparseArgs},
+    collect::gather,
+    context::CommandContext,
     exit::{Exit, Failure},
-    gather::gather,
     npy, read,
     report::{SparseHead, SparseRow, VectorHead, VectorRow},
-    session::Session,
 };
 
 /// Turns texts into dense vectors.
-pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
-    let mut all = session.connected(|client| {
+    let mut all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.embed(slice).options(args.text.options()).revisions(args.text.revisions());
                 if let Some(pooling) = args.pooling {
                     call = call.pooling(pooling.into());
@@ -44,7 +44,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> Result<Exit, Failure
         }
     })?;
     let dimensions = all.head().unwrap_or_default();
-    let report = all.report(&items, VectorHead { dimensions }, session.output.timings, |_, item, vector| {
+    let report = all.report(&items, VectorHead { dimensions }, context.output.timings, |_, item, vector| {
         Some(VectorRow { item, vector })
     });
     if let Some(path) = &args.output {
@@ -54,7 +54,7 @@ pub(crate) fn embed(args: &EmbedArgs, session: &Session) -> Result<Exit, Failure
         }
         save(path, dimensions, &rows)?;
     }
-    print(&report, &session.output)
+    print(&report, &context.output)
 }
 
 fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), Failure> {
@@ -63,12 +63,12 @@ fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), F
 }
 
 /// Turns texts into sparse vectors.
-pub(crate) fn sparse(args: &SparseArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn sparse(args: &SparseArgs, context: &CommandContext) -> Result<Exit, Failure> {
     let items = read::items(&args.texts, &args.input, false)?;
-    let all = session.connected(|client| {
+    let all = context.connected(|client| {
         let (client, items) = (client, &items);
         async move {
-            gather(items, session.output.quiet, args.text.revisions(), |slice| {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.embed_sparse(slice).options(args.text.options());
                 call = call.revisions(args.text.revisions());
                 if let Some(k) = args.top_k {
@@ -82,8 +82,8 @@ pub(crate) fn sparse(args: &SparseArgs, session: &Session) -> Result<Exit, Failu
             .await
         }
     })?;
-    let report = all.report(&items, SparseHead {}, session.output.timings, |_, item, vector| {
+    let report = all.report(&items, SparseHead {}, context.output.timings, |_, item, vector| {
         Some(SparseRow { item, indices: vector.indices, weights: vector.weights })
     });
-    print(&report, &session.output)
+    print(&report, &context.output)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, time::Instant};
 
-use sortie_testkit::Nowhere;
+use sortie_testkit::ClosedPort;
 
 use crate::support::{self, sortie, sortie_reading};
 
@@ -61,7 +61,7 @@ fn bad_input_names_its_line() {
 
 #[test]
 fn nobody_there_is_three_and_says_where() {
-    let nowhere = Nowhere::new().unwrap();
+    let nowhere = ClosedPort::new().unwrap();
     let endpoint = nowhere.address();
     for args in [&["embed", "a"][..], &["models"], &["probe"]] {
         let run = sortie(&[args, &["--endpoint", &endpoint, "--deadline", "5s"]].concat());
@@ -85,7 +85,7 @@ fn silence_is_three_for_nobody_there_has_said_a_word() {
 
 #[test]
 fn the_token_is_never_printed() {
-    let nowhere = Nowhere::new().unwrap();
+    let nowhere = ClosedPort::new().unwrap();
     let endpoint = nowhere.address();
     let mut command = support::command(&["embed", "a", "-vv", "--endpoint", &endpoint]);
     let output = command.env("SORTIE_TOKEN", "hunter2secret").output().unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{begin, builder, connect, connect_hasty, fleet, hasty, refuse, until};
 use sortie_client::ErrorKind;
-use sortie_testkit::{Gate, Nowhere, Reply, TestServer, score_of, texts};
+use sortie_testkit::{ClosedPort, Gate, Reply, TestServer, score_of, texts};
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -112,7 +112,7 @@ async fn killing_one_of_four_servers_under_load_loses_no_job() {
 async fn a_dead_endpoint_is_never_counted_ready() {
     let servers = fleet(2).await;
     // A port nobody listens on, and one that takes connections and never answers.
-    let closed = Nowhere::new().unwrap();
+    let closed = ClosedPort::new().unwrap();
     let black_hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = builder(&servers)
         .endpoint(closed.address())
@@ -220,7 +220,7 @@ async fn a_client_that_is_dropped_leaves_nothing_running() {
     let servers = fleet(2).await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
-    let nowhere = Nowhere::new().unwrap();
+    let nowhere = ClosedPort::new().unwrap();
     let servers_and_nobody = servers.iter().map(TestServer::address).chain([nowhere.address()]);
     let client = begin().endpoints(servers_and_nobody).build().unwrap();
     client.rerank("q", ["d"]).await.unwrap();

@@ -12,7 +12,7 @@ pub(crate) struct Key {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct ServerChunk {
     pub(crate) key: Key,
     pub(crate) left: u64,
     pub(crate) batches: Vec<BatchSample>,
@@ -21,7 +21,7 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) enum Happening {
     Arrive,
-    Reach { server: usize, part: Part },
+    Reach { server: usize, chunk: ServerChunk },
     Drop { server: usize, key: Key },
     BatchEnds { server: usize, generation: u64 },
     Answer { key: Key, result: Result<AnswerReport, Failure> },

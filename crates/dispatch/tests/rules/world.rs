@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    events::{Entry, Happening, Key, Part},
+    events::{Entry, Happening, Key, ServerChunk},
     scenario::{Fault, Outcome, Scenario},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -26,8 +26,8 @@ struct Server {
     dead: bool,
     refuse: Option<Failure>,
     stalled_until: f64,
-    queue: VecDeque<Part>,
-    running: Option<(f64, f64, BatchSample, Vec<Part>)>,
+    queue: VecDeque<ServerChunk>,
+    running: Option<(f64, f64, BatchSample, Vec<ServerChunk>)>,
     generation: u64,
     reserved: Vec<(f64, u64)>,
     busy: f64,
@@ -171,8 +171,8 @@ impl World {
     fn happen(&mut self, event: Happening) {
         match event {
             Happening::Arrive => self.arrive(),
-            Happening::Reach { server, part } => self.reach(server, part),
-            Happening::Drop { server, key } => self.servers[server].queue.retain(|part| part.key != key),
+            Happening::Reach { server, chunk } => self.reach(server, chunk),
+            Happening::Drop { server, key } => self.servers[server].queue.retain(|chunk| chunk.key != key),
             Happening::BatchEnds { server, generation } => self.batch_ends(server, generation),
             Happening::Answer { key, result } => {
                 let attempt = key.attempt;
@@ -220,7 +220,7 @@ impl World {
                 self.stall(server, length);
                 self.next_stall(server);
             }
-            Happening::Fault { server, fault } => self.befall(server, fault),
+            Happening::Fault { server, fault } => self.inject_fault(server, fault),
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
         server.stalled_until = server.stalled_until.max(self.now + length);
     }
 
-    fn befall(&mut self, place: usize, fault: Fault) {
+    fn inject_fault(&mut self, place: usize, fault: Fault) {
         match fault {
             Fault::Stall(length) => self.stall(place, us(length)),
             Fault::Slow(factor) => self.servers[place].slow = factor,
@@ -239,11 +239,11 @@ impl World {
                 let server = &mut self.servers[place];
                 server.dead = true;
                 server.generation += 1;
-                let mut lost: Vec<Part> = server.queue.drain(..).collect();
+                let mut lost: Vec<ServerChunk> = server.queue.drain(..).collect();
                 lost.extend(server.running.take().into_iter().flat_map(|running| running.3));
-                for part in lost {
+                for chunk in lost {
                     let net = self.net();
-                    self.after(net, Happening::Answer { key: part.key, result: Err(Failure::Transport) });
+                    self.after(net, Happening::Answer { key: chunk.key, result: Err(Failure::Transport) });
                 }
             }
         }
@@ -321,9 +321,9 @@ impl World {
             Action::Send(send) => {
                 let key = Key { client, job, attempt: send.attempt };
                 self.sent.insert((client, job, send.attempt), send.endpoint.0 as usize);
-                let part = Part { key, left: tokens, batches: Vec::new() };
+                let chunk = ServerChunk { key, left: tokens, batches: Vec::new() };
                 let net = self.net();
-                self.after(net, Happening::Reach { server: send.endpoint.0 as usize, part });
+                self.after(net, Happening::Reach { server: send.endpoint.0 as usize, chunk });
             }
             Action::Cancel { attempt, .. } => {
                 let net = self.net();
@@ -351,16 +351,16 @@ impl World {
         }
     }
 
-    fn reach(&mut self, place: usize, part: Part) {
+    fn reach(&mut self, place: usize, chunk: ServerChunk) {
         self.outcome.reached[place] += 1;
         self.outcome.reached_late[place] += u64::from(self.now * 3.0 > us(self.scenario.end) * 2.0);
         let server = &mut self.servers[place];
         let refused = if server.dead { Some(Failure::Transport) } else { server.refuse };
         if let Some(failure) = refused {
             let net = self.net();
-            return self.after(net, Happening::Answer { key: part.key, result: Err(failure) });
+            return self.after(net, Happening::Answer { key: chunk.key, result: Err(failure) });
         }
-        server.queue.push_back(part);
+        server.queue.push_back(chunk);
         self.start(place);
     }
 
@@ -376,19 +376,19 @@ impl World {
             let (at, generation) = (server.stalled_until, server.generation);
             return self.at(at, Happening::BatchEnds { server: place, generation });
         }
-        let (mut room, mut parts) = (budget, Vec::new());
+        let (mut room, mut chunks) = (budget, Vec::new());
         while room > 0
-            && let Some(mut part) = server.queue.pop_front()
+            && let Some(mut chunk) = server.queue.pop_front()
         {
-            let taken = part.left.min(room);
-            part.left -= taken;
+            let taken = chunk.left.min(room);
+            chunk.left -= taken;
             room -= taken;
-            parts.push(part);
+            chunks.push(chunk);
         }
         let tokens = (budget - room) as f64;
         let length = cost.batch_us(tokens) * server.slow * (1.0 + noise * normal).max(0.2);
         server.generation += 1;
-        server.running = Some((self.now, self.now + length, BatchSample { us: length, tokens }, parts));
+        server.running = Some((self.now, self.now + length, BatchSample { us: length, tokens }, chunks));
         let generation = server.generation;
         self.after(length, Happening::BatchEnds { server: place, generation });
     }
@@ -402,21 +402,21 @@ impl World {
             let at = server.stalled_until;
             return self.at(at, Happening::BatchEnds { server: place, generation });
         }
-        if let Some((began, _, mut batch, parts)) = server.running.take() {
+        if let Some((began, _, mut batch, chunks)) = server.running.take() {
             // A stopped process measures the stop too.
             batch.us = batch.us.max(self.now - began);
             server.look(self.now, Some(batch));
             let mut done = Vec::new();
-            for mut part in parts {
-                part.batches.push(batch);
-                if part.left == 0 { done.push(part) } else { server.queue.push_front(part) }
+            for mut chunk in chunks {
+                chunk.batches.push(batch);
+                if chunk.left == 0 { done.push(chunk) } else { server.queue.push_front(chunk) }
             }
             let report = self.scenario.reports.then(|| self.report(place));
-            for part in done {
+            for chunk in done {
                 let net = self.net();
-                let batches = if self.scenario.reports { part.batches } else { Vec::new() };
+                let batches = if self.scenario.reports { chunk.batches } else { Vec::new() };
                 let answer = AnswerReport { batches, report, ..AnswerReport::default() };
-                self.after(net, Happening::Answer { key: part.key, result: Ok(answer) });
+                self.after(net, Happening::Answer { key: chunk.key, result: Ok(answer) });
             }
         }
         self.start(place);
@@ -428,8 +428,8 @@ impl World {
         let cost = self.scenario.cost.times(server.slow);
         server.look(now, None);
         server.reserved.retain(|(until, _)| *until > now);
-        let waiting: u64 = server.queue.iter().map(|part| part.left).sum::<u64>()
-            + server.running.iter().flat_map(|running| &running.3).map(|part| part.left).sum::<u64>()
+        let waiting: u64 = server.queue.iter().map(|chunk| chunk.left).sum::<u64>()
+            + server.running.iter().flat_map(|running| &running.3).map(|chunk| chunk.left).sum::<u64>()
             + server.reserved.iter().map(|(_, tokens)| tokens).sum::<u64>();
         let running = server.running.as_ref().map_or(0.0, |running| (running.1 - now).max(0.0));
         let queue_wait = running + cost.a_us * waiting.div_ceil(budget) as f64 + cost.b_us * waiting as f64;

@@ -157,7 +157,8 @@ fn a_batch_is_cut_short_where_a_longer_one_would_be_late() {
     assert!(batch.tokens_of(bulk) > 0, "room was left unused");
 }
 
-/// Everybody in a batch is answered when it ends: one of a third of the deadline made the first of it wait for the last.
+/// Everybody in a batch is answered when it ends: one of a third of the deadline made the first of it wait for the
+/// last.
 #[test]
 fn a_batch_takes_a_small_share_of_its_chunks_time_where_that_costs_nothing() {
     let longest = |cost: Cost| {
@@ -258,7 +259,8 @@ fn a_long_queue_is_refused_with_the_time_to_room() {
     assert!(retry_after > ms(10) && retry_after < ms(30), "{retry_after:?}");
 }
 
-/// One chunk that is the work of several devices was admitted for all of them, and dropped for it by the first that looked.
+/// One chunk that is the work of several devices was admitted for all of them, and dropped for it by the first that
+/// looked.
 #[test]
 fn a_part_that_needs_several_devices_is_not_taken_for_late_by_one() {
     let mut world = World::cold(1_000, 4, COST);

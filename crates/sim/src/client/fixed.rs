@@ -12,8 +12,8 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sortie_dispatch::{AttemptId, Cost, DispatchConfig, FailReason, ItemSize};
 
 use super::{
-    Effect, JobId, News, Tally,
-    tail::{Purse, Tail},
+    ClientAction, ClientTotals, JobId, ServerEvent,
+    hedging::{HedgeBudget, LatencyHistogram},
 };
 use crate::{
     scenario::{Scenario, micros},
@@ -39,24 +39,24 @@ pub(crate) struct Fixed {
     /// Servers and this client's requests in flight there.
     servers: Vec<usize>,
     in_flight: Vec<u32>,
-    jobs: BTreeMap<JobId, Open>,
-    tail: Tail,
-    purse: Purse,
+    jobs: BTreeMap<JobId, OpenJob>,
+    histogram: LatencyHistogram,
+    budget: HedgeBudget,
     rng: StdRng,
-    tally: Tally,
+    tally: ClientTotals,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenJob {
     began: Duration,
-    chunks: Vec<Chunk>,
-    attempts: Vec<Attempt>,
+    chunks: Vec<FixedChunk>,
+    attempts: Vec<FixedAttempt>,
     left: usize,
 }
 
 #[derive(Debug)]
-struct Chunk {
-    units: Box<[u32]>,
+struct FixedChunk {
+    items: Box<[u32]>,
     tokens: u64,
     done: bool,
     tries: u32,
@@ -64,7 +64,7 @@ struct Chunk {
 }
 
 #[derive(Debug)]
-struct Attempt {
+struct FixedAttempt {
     chunk: usize,
     server: usize,
     sent: Duration,
@@ -75,7 +75,7 @@ struct Attempt {
 
 /// Why an attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum SendReason {
     First,
     Retry,
     Hedge,
@@ -95,26 +95,33 @@ impl Fixed {
             servers: (0..scenario.servers).collect(),
             in_flight: vec![0; scenario.servers],
             jobs: BTreeMap::new(),
-            tail: Tail::new(),
-            purse: Purse::new(&config.budget),
+            histogram: LatencyHistogram::new(),
+            budget: HedgeBudget::new(&config.budget),
             config,
             rng: StdRng::seed_from_u64(seed),
-            tally: Tally::default(),
+            tally: ClientTotals::default(),
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
         let chunks = cut(items, self.chunks);
         let left = chunks.len();
-        self.jobs.insert(id, Open { began: now, chunks, attempts: Vec::new(), left });
+        self.jobs.insert(id, OpenJob { began: now, chunks, attempts: Vec::new(), left });
         for chunk in 0..left {
-            self.send(id, chunk, Why::First, now, out);
+            self.send(id, chunk, SendReason::First, now, out);
         }
         self.wake(id, out);
-        out.push(Effect::Wake { job: id, at: now + self.deadline });
+        out.push(ClientAction::Wake { job: id, at: now + self.deadline });
     }
 
-    pub(super) fn reply(&mut self, id: JobId, attempt: AttemptId, ok: bool, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn reply(
+        &mut self,
+        id: JobId,
+        attempt: AttemptId,
+        ok: bool,
+        now: Duration,
+        out: &mut Vec<ClientAction>,
+    ) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let Some(ended) = open.attempts.get_mut(attempt.0 as usize).filter(|attempt| attempt.live) else { return };
         ended.live = false;
@@ -122,7 +129,7 @@ impl Fixed {
         give_back(&mut self.in_flight, ended.server);
         let Some(chunk) = open.chunks.get_mut(number) else { return };
         let predicted = micros(self.cost.batch_us(chunk.tokens as f64)) + self.round_trip;
-        self.tail.saw(took.as_secs_f64() / predicted.as_secs_f64());
+        self.histogram.record(took.as_secs_f64() / predicted.as_secs_f64());
         if chunk.done {
             return;
         }
@@ -132,7 +139,7 @@ impl Fixed {
                 return self.end(id, Some(FailReason::Attempts), out);
             }
             if !racing {
-                self.send(id, number, Why::Retry, now, out);
+                self.send(id, number, SendReason::Retry, now, out);
             }
             return self.wake(id, out);
         }
@@ -143,9 +150,9 @@ impl Fixed {
             if other.live && other.chunk == number {
                 other.live = false;
                 give_back(&mut self.in_flight, other.server);
-                self.tail.saw(now.saturating_sub(other.sent).as_secs_f64() / predicted.as_secs_f64());
+                self.histogram.record(now.saturating_sub(other.sent).as_secs_f64() / predicted.as_secs_f64());
                 let attempt = AttemptId(u32::try_from(place).unwrap_or(u32::MAX));
-                out.push(Effect::Cancel { job: id, attempt, server: other.server });
+                out.push(ClientAction::Cancel { job: id, attempt, server: other.server });
             }
         }
         if open.left == 0 {
@@ -153,7 +160,7 @@ impl Fixed {
         }
     }
 
-    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         if now >= open.began + self.deadline {
             return self.end(id, Some(FailReason::Deadline), out);
@@ -170,22 +177,22 @@ impl Fixed {
             let Some(tokens) = chunk.filter(|chunk| !chunk.done && !chunk.hedged).map(|chunk| chunk.tokens) else {
                 continue;
             };
-            if self.purse.pay(tokens) {
-                self.send(id, number, Why::Hedge, now, out);
+            if self.budget.pay(tokens) {
+                self.send(id, number, SendReason::Hedge, now, out);
             }
         }
         self.wake(id, out);
     }
 
-    pub(super) fn news(&mut self, server: usize, news: News) {
-        match news {
-            News::Joined => {
+    pub(super) fn server_event(&mut self, server: usize, event: ServerEvent) {
+        match event {
+            ServerEvent::Joined => {
                 self.servers.push(server);
                 self.in_flight.resize(self.in_flight.len().max(server + 1), 0);
             }
             // A channel without a connection is not ready.
-            News::Removed | News::Disconnected => self.servers.retain(|&other| other != server),
-            News::Connected => {
+            ServerEvent::Removed | ServerEvent::Disconnected => self.servers.retain(|&other| other != server),
+            ServerEvent::Connected => {
                 if !self.servers.contains(&server) {
                     self.servers.push(server);
                 }
@@ -193,44 +200,52 @@ impl Fixed {
         }
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        Tally { in_flight: self.in_flight.iter().map(|&count| u64::from(count)).sum(), ..self.tally }
+    pub(super) fn tally(&self) -> ClientTotals {
+        ClientTotals { in_flight: self.in_flight.iter().map(|&count| u64::from(count)).sum(), ..self.tally }
     }
 
-    fn send(&mut self, id: JobId, number: usize, why: Why, now: Duration, out: &mut Vec<Effect>) {
+    fn send(&mut self, id: JobId, number: usize, why: SendReason, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get(&id) else { return };
         let tried = open.attempts.iter().filter(|attempt| attempt.chunk == number).map(|attempt| attempt.server);
         let tried: Vec<usize> = tried.collect();
-        let excluded: &[usize] = if self.exclusion || why != Why::Hedge { &tried } else { &[] };
+        let excluded: &[usize] = if self.exclusion || why != SendReason::Hedge { &tried } else { &[] };
         let Some(server) = self.pick(excluded) else { return };
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let attempt = AttemptId(u32::try_from(open.attempts.len()).unwrap_or(u32::MAX));
         let Some(chunk) = open.chunks.get_mut(number) else { return };
-        let (tokens, units) = (chunk.tokens, chunk.units.clone());
+        let (tokens, items) = (chunk.tokens, chunk.items.clone());
         let spent = &mut self.tally.spent;
         match why {
-            Why::First => {
-                self.purse.deposit(tokens);
+            SendReason::First => {
+                self.budget.deposit(tokens);
                 spent.first += tokens;
             }
-            Why::Retry => spent.free += tokens,
-            Why::Hedge => {
+            SendReason::Retry => spent.free += tokens,
+            SendReason::Hedge => {
                 spent.hedges += tokens;
                 self.tally.hedges += 1;
                 chunk.hedged = true;
             }
         }
-        chunk.tries += u32::from(why != Why::Hedge);
+        chunk.tries += u32::from(why != SendReason::Hedge);
         let predicted = micros(self.cost.batch_us(tokens as f64)) + self.round_trip;
-        let trigger = predicted.mul_f64(self.tail.trigger(&self.config.hedge)).max(self.config.hedge.floor);
+        let trigger = predicted.mul_f64(self.histogram.trigger(&self.config.hedge)).max(self.config.hedge.floor);
         let late_at = if self.strategy == Strategy::P2cHedge { now + trigger } else { Duration::MAX };
-        let hedge = why == Why::Hedge;
-        open.attempts.push(Attempt { chunk: number, server, sent: now, live: true, hedge, late_at });
+        let hedge = why == SendReason::Hedge;
+        open.attempts.push(FixedAttempt { chunk: number, server, sent: now, live: true, hedge, late_at });
         if let Some(count) = self.in_flight.get_mut(server) {
             *count += 1;
         }
         let (number, deadline) = (tried.len() as u32 + 1, open.began + self.deadline);
-        out.push(Effect::Send { job: id, attempt, server, units, number, deadline, first: why == Why::First });
+        out.push(ClientAction::Send {
+            job: id,
+            attempt,
+            server,
+            items,
+            number,
+            deadline,
+            first: why == SendReason::First,
+        });
     }
 
     fn pick(&mut self, tried: &[usize]) -> Option<usize> {
@@ -249,24 +264,24 @@ impl Fixed {
         best.or_else(|| self.servers.first().copied())
     }
 
-    fn wake(&self, id: JobId, out: &mut Vec<Effect>) {
+    fn wake(&self, id: JobId, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get(&id) else { return };
         let late = open.attempts.iter().filter(|attempt| attempt.live).map(|attempt| attempt.late_at);
         if let Some(at) = late.min().filter(|&at| at < Duration::MAX) {
-            out.push(Effect::Wake { job: id, at });
+            out.push(ClientAction::Wake { job: id, at });
         }
     }
 
-    fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<Effect>) {
+    fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.remove(&id) else { return };
         for (place, attempt) in open.attempts.iter().enumerate().filter(|(_, attempt)| attempt.live) {
             give_back(&mut self.in_flight, attempt.server);
             let number = AttemptId(u32::try_from(place).unwrap_or(u32::MAX));
-            out.push(Effect::Cancel { job: id, attempt: number, server: attempt.server });
+            out.push(ClientAction::Cancel { job: id, attempt: number, server: attempt.server });
         }
         out.push(match failure {
-            None => Effect::Finished { job: id },
-            Some(reason) => Effect::GaveUp { job: id, why: reason.as_str() },
+            None => ClientAction::Finished { job: id },
+            Some(reason) => ClientAction::GaveUp { job: id, why: reason.as_str() },
         });
     }
 }
@@ -278,7 +293,7 @@ fn give_back(in_flight: &mut [u32], server: usize) {
 }
 
 /// Longest item first, each to the chunk with the fewest tokens.
-fn cut(items: &[ItemSize], chunks: usize) -> Vec<Chunk> {
+fn cut(items: &[ItemSize], chunks: usize) -> Vec<FixedChunk> {
     let mut sizes: Vec<u32> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let mut bins: Vec<(u64, Vec<u32>)> = vec![(0, Vec::new()); chunks.min(items.len())];
@@ -288,7 +303,12 @@ fn cut(items: &[ItemSize], chunks: usize) -> Vec<Chunk> {
             bin.1.push(size);
         }
     }
-    let chunk =
-        |(tokens, units): (u64, Vec<u32>)| Chunk { units: units.into(), tokens, done: false, tries: 0, hedged: false };
+    let chunk = |(tokens, items): (u64, Vec<u32>)| FixedChunk {
+        items: items.into(),
+        tokens,
+        done: false,
+        tries: 0,
+        hedged: false,
+    };
     bins.into_iter().map(chunk).collect()
 }

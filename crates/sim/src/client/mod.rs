@@ -4,16 +4,16 @@
 //! |---|---|
 //! | `sortie` | the real thing: [`sortie_dispatch`] |
 //! | `fixed` | what others do: fixed chunks, random or power of two choices, one hedge |
-//! | `tail` | the quantile and the budget of the latter |
+//! | `hedging` | the quantile and the budget of the latter |
 //! | `plain` | what a stub does: whole jobs in turn, with or without retries |
 //!
 //! Invariant: a client sees only what the wire would show: answers, failures, reports in
 //! trailers and probes, and the clock.
 
 mod fixed;
+mod hedging;
 mod plain;
 mod sortie;
-mod tail;
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(crate) type JobId = u32;
 
 /// Whose probe it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asker {
+pub(crate) struct ProbeOrigin {
     pub(crate) client: u32,
     /// None for the fleet's own.
     pub(crate) job: Option<JobId>,
@@ -38,13 +38,13 @@ pub(crate) struct Asker {
 
 /// Something that a client does to the world.
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub(crate) enum ClientAction {
     /// Sends a chunk.
     Send {
         job: JobId,
         attempt: AttemptId,
         server: usize,
-        units: Box<[u32]>,
+        items: Box<[u32]>,
         number: u32,
         deadline: Duration,
         first: bool,
@@ -80,7 +80,7 @@ impl From<Failure> for Failed {
 
 /// News of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum ServerEvent {
     Connected,
     Disconnected,
     Joined,
@@ -89,7 +89,7 @@ pub(crate) enum News {
 
 /// What a client did in all.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ClientTotals {
     pub(crate) spent: Spent,
     pub(crate) overspent: u64,
     pub(crate) hedges: u64,
@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// A job comes in.
-    pub(crate) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
+    pub(crate) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
         match self {
             Self::Sortie(client) => client.submit(id, items, now, out),
             Self::Fixed(client) => client.submit(id, items, now, out),
@@ -143,7 +143,7 @@ impl Client {
         attempt: AttemptId,
         reply: Result<AnswerReport, Failed>,
         now: Duration,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<ClientAction>,
     ) {
         match self {
             Self::Sortie(client) => client.reply(id, attempt, reply, now, out),
@@ -159,7 +159,7 @@ impl Client {
         probe: ProbeId,
         reply: Result<LoadReport, Failure>,
         now: Duration,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<ClientAction>,
     ) {
         if let Self::Sortie(client) = self {
             client.probed(job, probe, reply, now, out);
@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// A moment that a job asked for has come.
-    pub(crate) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+    pub(crate) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
         match self {
             Self::Sortie(client) => client.tick(id, now, out),
             Self::Fixed(client) => client.tick(id, now, out),
@@ -176,18 +176,24 @@ impl Client {
     }
 
     /// A moment that the fleet asked for has come.
-    pub(crate) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<Effect>) {
+    pub(crate) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<ClientAction>) {
         if let Self::Sortie(client) = self {
             client.tick_fleet(now, out);
         }
     }
 
     /// News of a server.
-    pub(crate) fn news(&mut self, server: usize, news: News, now: Duration, out: &mut Vec<Effect>) {
+    pub(crate) fn server_event(
+        &mut self,
+        server: usize,
+        event: ServerEvent,
+        now: Duration,
+        out: &mut Vec<ClientAction>,
+    ) {
         match self {
-            Self::Sortie(client) => client.news(server, news, now, out),
-            Self::Fixed(client) => client.news(server, news),
-            Self::Plain(client) => client.news(server, news),
+            Self::Sortie(client) => client.server_event(server, event, now, out),
+            Self::Fixed(client) => client.server_event(server, event),
+            Self::Plain(client) => client.server_event(server, event),
         }
     }
 
@@ -200,7 +206,7 @@ impl Client {
     }
 
     /// What it did in all.
-    pub(crate) fn tally(&self, now: Duration) -> Tally {
+    pub(crate) fn tally(&self, now: Duration) -> ClientTotals {
         match self {
             Self::Sortie(client) => client.tally(now),
             Self::Fixed(client) => client.tally(),

@@ -1,11 +1,11 @@
-//! What stubs of a user's own do: the whole job in one request to servers in turn, once, or again at once on the next one
-//! where it was refused. Nothing is known of any server, and what a server asks for is not heeded.
+//! What stubs of a user's own do: the whole job in one request to servers in turn, once, or again at once on the next
+//! one where it was refused. Nothing is known of any server, and what a server asks for is not heeded.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use sortie_dispatch::{AttemptId, FailReason, Failure, ItemSize};
 
-use super::{Effect, JobId, News, Tally};
+use super::{ClientAction, ClientTotals, JobId, ServerEvent};
 use crate::{scenario::Scenario, strategy::Strategy};
 
 /// Attempts of one job where there are retries (the most that gRPC allows).
@@ -19,14 +19,14 @@ pub(crate) struct Plain {
     servers: Vec<usize>,
     /// Place of the next request's server.
     next: usize,
-    jobs: BTreeMap<JobId, Open>,
-    tally: Tally,
+    jobs: BTreeMap<JobId, OpenJob>,
+    tally: ClientTotals,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenJob {
     began: Duration,
-    units: Box<[u32]>,
+    items: Box<[u32]>,
     tokens: u64,
     /// Attempts made, and the server of the last.
     attempts: u32,
@@ -42,20 +42,26 @@ impl Plain {
             servers: (0..scenario.servers).collect(),
             next: (turn % scenario.servers.max(1) as u64) as usize,
             jobs: BTreeMap::new(),
-            tally: Tally::default(),
+            tally: ClientTotals::default(),
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
-        let units: Box<[u32]> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
+        let sizes: Box<[u32]> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
         let tokens = items.iter().map(|item| item.tokens).sum();
         self.tally.spent.first += tokens;
-        self.jobs.insert(id, Open { began: now, units, tokens, attempts: 0, server: usize::MAX });
+        self.jobs.insert(id, OpenJob { began: now, items: sizes, tokens, attempts: 0, server: usize::MAX });
         self.send(id, out);
-        out.push(Effect::Wake { job: id, at: now + self.deadline });
+        out.push(ClientAction::Wake { job: id, at: now + self.deadline });
     }
 
-    pub(super) fn reply(&mut self, id: JobId, attempt: AttemptId, failure: Option<Failure>, out: &mut Vec<Effect>) {
+    pub(super) fn reply(
+        &mut self,
+        id: JobId,
+        attempt: AttemptId,
+        failure: Option<Failure>,
+        out: &mut Vec<ClientAction>,
+    ) {
         let Some(open) = self.jobs.get(&id).filter(|open| open.attempts == attempt.0 + 1) else { return };
         let again = match failure {
             None => return self.end(id, None, out),
@@ -73,42 +79,42 @@ impl Plain {
         }
     }
 
-    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get(&id).filter(|open| now >= open.began + self.deadline) else { return };
         if let Some(last) = open.attempts.checked_sub(1) {
-            out.push(Effect::Cancel { job: id, attempt: AttemptId(last), server: open.server });
+            out.push(ClientAction::Cancel { job: id, attempt: AttemptId(last), server: open.server });
         }
         self.end(id, Some(FailReason::Deadline), out);
     }
 
-    pub(super) fn news(&mut self, server: usize, news: News) {
+    pub(super) fn server_event(&mut self, server: usize, event: ServerEvent) {
         self.servers.retain(|&other| other != server);
-        if matches!(news, News::Joined | News::Connected) {
+        if matches!(event, ServerEvent::Joined | ServerEvent::Connected) {
             self.servers.push(server);
         }
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> ClientTotals {
         self.tally
     }
 
-    fn send(&mut self, id: JobId, out: &mut Vec<Effect>) {
+    fn send(&mut self, id: JobId, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let Some(&server) = self.servers.get(self.next % self.servers.len().max(1)) else { return };
         self.next = self.next.wrapping_add(1);
         let (attempt, first) = (AttemptId(open.attempts), open.attempts == 0);
         open.attempts += 1;
         open.server = server;
-        let (units, deadline) = (open.units.clone(), open.began + self.deadline);
+        let (items, deadline) = (open.items.clone(), open.began + self.deadline);
         // Others know nothing of numbers: each attempt is a first one.
-        out.push(Effect::Send { job: id, attempt, server, units, number: 1, deadline, first });
+        out.push(ClientAction::Send { job: id, attempt, server, items, number: 1, deadline, first });
     }
 
-    fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<Effect>) {
+    fn end(&mut self, id: JobId, failure: Option<FailReason>, out: &mut Vec<ClientAction>) {
         self.jobs.remove(&id);
         out.push(match failure {
-            None => Effect::Finished { job: id },
-            Some(reason) => Effect::GaveUp { job: id, why: reason.as_str() },
+            None => ClientAction::Finished { job: id },
+            Some(reason) => ClientAction::GaveUp { job: id, why: reason.as_str() },
         });
     }
 }

@@ -10,7 +10,7 @@ use sortie_dispatch::{
     Job, JobOptions, LoadReport, ModelId, ProbeId, Resource, SharedSize, Time,
 };
 
-use super::{Effect, Failed, JobId, News, Tally};
+use super::{ClientAction, ClientTotals, Failed, JobId, ServerEvent};
 use crate::{scenario::Scenario, stats::Spent};
 
 /// The one model of the simulated fleet.
@@ -21,7 +21,7 @@ const MODEL: &str = "model";
 pub(crate) struct Sortie {
     fleet: Fleet,
     model: ModelId,
-    jobs: HashMap<JobId, Open>,
+    jobs: HashMap<JobId, OpenJob>,
     /// Servers by the fleet's numbers, and the other way round.
     servers: Vec<usize>,
     endpoints: HashMap<usize, EndpointId>,
@@ -32,7 +32,7 @@ pub(crate) struct Sortie {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenJob {
     job: Job,
     /// Tokens of each item.
     items: Box<[u32]>,
@@ -99,14 +99,14 @@ impl Sortie {
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
         let time = Time::from_start(now);
         self.largest_job = self.largest_job.max(items.iter().map(|item| item.tokens).sum());
         let options = JobOptions::by(time + self.deadline).hedging(self.hedging);
         let plan = self.fleet.plan(self.model, items, SharedSize::default(), &options, time);
         let job = Job::new(self.model, plan, options);
         let items = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
-        self.jobs.insert(id, Open { job, items, sent: Vec::new(), wake: Wake::default() });
+        self.jobs.insert(id, OpenJob { job, items, sent: Vec::new(), wake: Wake::default() });
         self.handle(id, Event::Start, now, out);
     }
 
@@ -116,7 +116,7 @@ impl Sortie {
         attempt: AttemptId,
         reply: Result<AnswerReport, Failed>,
         now: Duration,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<ClientAction>,
     ) {
         let event = match reply {
             Ok(answer) => Event::Answered { attempt, answer },
@@ -131,7 +131,7 @@ impl Sortie {
         probe: ProbeId,
         reply: Result<LoadReport, Failure>,
         now: Duration,
-        out: &mut Vec<Effect>,
+        out: &mut Vec<ClientAction>,
     ) {
         match (job, reply) {
             (Some(id), Ok(report)) => self.handle(id, Event::ProbeAnswered { probe, report }, now, out),
@@ -141,23 +141,29 @@ impl Sortie {
         }
     }
 
-    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         match open.wake.ring(now) {
             Ok(()) => self.handle(id, Event::Tick, now, out),
-            Err(later) => out.extend(later.map(|at| Effect::Wake { job: id, at })),
+            Err(later) => out.extend(later.map(|at| ClientAction::Wake { job: id, at })),
         }
     }
 
-    pub(super) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<ClientAction>) {
         match self.fleet_wake.ring(now) {
             Ok(()) => self.handle_fleet(FleetEvent::Tick, now, out),
-            Err(later) => out.extend(later.map(|at| Effect::WakeFleet { at })),
+            Err(later) => out.extend(later.map(|at| ClientAction::WakeFleet { at })),
         }
     }
 
-    pub(super) fn news(&mut self, server: usize, news: News, now: Duration, out: &mut Vec<Effect>) {
-        if news == News::Joined {
+    pub(super) fn server_event(
+        &mut self,
+        server: usize,
+        event: ServerEvent,
+        now: Duration,
+        out: &mut Vec<ClientAction>,
+    ) {
+        if event == ServerEvent::Joined {
             let endpoint = self.fleet.add(Time::from_start(now));
             // Numbers are given in order.
             self.servers.resize(endpoint.0 as usize, usize::MAX);
@@ -166,15 +172,15 @@ impl Sortie {
             return self.handle_fleet(FleetEvent::Tick, now, out);
         }
         let Some(&endpoint) = self.endpoints.get(&server) else { return };
-        let event = match news {
-            News::Connected => FleetEvent::Connected(endpoint),
-            News::Disconnected => FleetEvent::Disconnected(endpoint),
-            News::Removed | News::Joined => FleetEvent::Removed(endpoint),
+        let event = match event {
+            ServerEvent::Connected => FleetEvent::Connected(endpoint),
+            ServerEvent::Disconnected => FleetEvent::Disconnected(endpoint),
+            ServerEvent::Removed | ServerEvent::Joined => FleetEvent::Removed(endpoint),
         };
         self.handle_fleet(event, now, out);
     }
 
-    fn handle(&mut self, id: JobId, event: Event, now: Duration, out: &mut Vec<Effect>) {
+    fn handle(&mut self, id: JobId, event: Event, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let actions = open.job.handle(&mut self.fleet, Time::from_start(now), event);
         let (mut over, mut poll) = (false, false);
@@ -182,7 +188,7 @@ impl Sortie {
             match action {
                 Action::Send(send) => {
                     let Some(chunk) = open.job.chunk(send.chunk) else { continue };
-                    let units = chunk.items.iter().filter_map(|&place| open.items.get(place)).copied().collect();
+                    let items = chunk.items.iter().filter_map(|&place| open.items.get(place)).copied().collect();
                     let server = self.servers.get(send.endpoint.0 as usize).copied().unwrap_or(usize::MAX);
                     open.sent.resize(send.attempt.0 as usize, usize::MAX);
                     open.sent.push(server);
@@ -190,28 +196,28 @@ impl Sortie {
                     let number = if send.rescue { 1 } else { send.number };
                     let (attempt, deadline, first) =
                         (send.attempt, send.deadline.since_start(), send.kind == AttemptKind::First);
-                    out.push(Effect::Send { job: id, attempt, server, units, number, deadline, first });
+                    out.push(ClientAction::Send { job: id, attempt, server, items, number, deadline, first });
                 }
                 Action::Cancel { attempt, .. } => {
                     let server = open.sent.get(attempt.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(Effect::Cancel { job: id, attempt, server });
+                    out.push(ClientAction::Cancel { job: id, attempt, server });
                 }
                 Action::Probe { probe, endpoint, tokens, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(Effect::Probe { job: Some(id), probe, server, tokens });
+                    out.push(ClientAction::Probe { job: Some(id), probe, server, tokens });
                 }
                 Action::WakeAt(at) => {
                     let at = open.wake.set(at.since_start());
-                    out.extend(at.map(|at| Effect::Wake { job: id, at }));
+                    out.extend(at.map(|at| ClientAction::Wake { job: id, at }));
                 }
                 Action::PollFleet => poll = true,
                 Action::Finish(_) => {
                     over = true;
-                    out.push(Effect::Finished { job: id });
+                    out.push(ClientAction::Finished { job: id });
                 }
                 Action::Fail { reason, .. } => {
                     over = true;
-                    out.push(Effect::GaveUp { job: id, why: reason.as_str() });
+                    out.push(ClientAction::GaveUp { job: id, why: reason.as_str() });
                 }
                 // Words for traces.
                 _ => {}
@@ -225,16 +231,16 @@ impl Sortie {
         }
     }
 
-    fn handle_fleet(&mut self, event: FleetEvent, now: Duration, out: &mut Vec<Effect>) {
+    fn handle_fleet(&mut self, event: FleetEvent, now: Duration, out: &mut Vec<ClientAction>) {
         for action in self.fleet.handle(Time::from_start(now), event) {
             match action {
                 FleetAction::Probe { probe, endpoint, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(Effect::Probe { job: None, probe, server, tokens: 0 });
+                    out.push(ClientAction::Probe { job: None, probe, server, tokens: 0 });
                 }
                 FleetAction::WakeAt(at) => {
                     let at = self.fleet_wake.set(at.since_start());
-                    out.extend(at.map(|at| Effect::WakeFleet { at }));
+                    out.extend(at.map(|at| ClientAction::WakeFleet { at }));
                 }
                 _ => {}
             }
@@ -248,7 +254,7 @@ impl Sortie {
         })
     }
 
-    pub(super) fn tally(&self, now: Duration) -> Tally {
+    pub(super) fn tally(&self, now: Duration) -> ClientTotals {
         let counters = self.fleet.counters();
         let config = &self.fleet.config().budget;
         let spent = Spent {
@@ -265,7 +271,7 @@ impl Sortie {
         let hedges = over(spent.hedges, burst / 2.0 + config.hedge_share * spent.first as f64);
         let shares = config.hedge_share + config.retry_share;
         let both = over(spent.hedges + spent.retries, burst + floor + shares * spent.first as f64);
-        Tally {
+        ClientTotals {
             spent,
             overspent: hedges + both,
             hedges: counters.hedges,

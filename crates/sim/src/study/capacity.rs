@@ -1,8 +1,8 @@
 //! How many servers a load needs for a p99.
 //!
-//! Formula: a server runs at most `R = B / (a + b · B)` tokens a second in batches of `B` tokens, so a load of `λ` jobs a second
-//! of `W` tokens is `ρ = λ · W / R` servers' worth, and fewer than `ρ` servers never catch up. From there the number doubles
-//! until the simulated p99 is short enough, and is halved back to the smallest that holds.
+//! Formula: a server runs at most `R = B / (a + b · B)` tokens a second in batches of `B` tokens, so a load of `λ` jobs
+//! a second of `W` tokens is `ρ = λ · W / R` servers' worth, and fewer than `ρ` servers never catch up. From there the
+//! number doubles until the simulated p99 is short enough, and is halved back to the smallest that holds.
 //!
 //! Invariant: the answer holds, and one server less was tried and does not, or has no steady state.
 
@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use sortie_dispatch::Cost;
 
-use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{DEFAULT_DEADLINE, Scenario, ScenarioError, Sizes, Stalls};
+use super::{Cell, Measured, RunBudget, StudyError, measure};
+use crate::{DEFAULT_DEADLINE, JobSizes, Scenario, ScenarioError, Stalls};
 
 /// Servers tried at most: what one process simulates in minutes.
 pub const MOST_SERVERS: usize = 1_024;
@@ -24,11 +24,11 @@ const WARM_UP: u64 = 5;
 
 /// A load and what is asked of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Demand {
+pub struct Workload {
     /// Jobs a second, of all clients together.
     pub jobs_per_second: f64,
     /// Sizes of jobs.
-    pub sizes: Sizes,
+    pub sizes: JobSizes,
     /// What a batch costs on a server.
     pub cost: Cost,
     /// Tokens in a batch.
@@ -52,7 +52,7 @@ pub struct Capacity {
     pub enough: Option<usize>,
 }
 
-impl Demand {
+impl Workload {
     /// Servers' worth of the load.
     #[must_use]
     pub fn worth(&self) -> f64 {
@@ -84,19 +84,19 @@ impl Demand {
     }
 }
 
-/// Finds the smallest number of servers that holds; `effort.jobs` jobs are counted of each run.
+/// Finds the smallest number of servers that holds; `run_budget.jobs` jobs are counted of each run.
 ///
 /// # Errors
 ///
 /// As [`measure`], and if the load is no number above zero.
-pub fn capacity(demand: &Demand, effort: Effort) -> Result<Capacity, StudyError> {
+pub fn capacity(demand: &Workload, run_budget: RunBudget) -> Result<Capacity, StudyError> {
     if !(demand.jobs_per_second.is_finite() && demand.jobs_per_second > 0.0) {
         return Err(ScenarioError { field: "jobs_per_second", problem: "must be above zero" }.into());
     }
     let mut found = Capacity { worth: demand.worth(), tried: BTreeMap::new(), enough: None };
     let mut holds = |servers: usize| -> Result<bool, StudyError> {
-        let cell = Cell::new(format!("{servers} servers"), demand.scenario(servers, effort.jobs));
-        let Some(measured) = measure(vec![cell], effort)?.pop() else { return Ok(false) };
+        let cell = Cell::new(format!("{servers} servers"), demand.scenario(servers, run_budget.jobs));
+        let Some(measured) = measure(vec![cell], run_budget)?.pop() else { return Ok(false) };
         let holds = demand.holds(&measured);
         found.tried.insert(servers, measured);
         Ok(holds)
@@ -126,12 +126,12 @@ pub fn capacity(demand: &Demand, effort: Effort) -> Result<Capacity, StudyError>
 mod tests {
     use super::*;
 
-    const EFFORT: Effort = Effort { seeds: 1, seconds: 0.0, jobs: 300, threads: 1 };
+    const EFFORT: RunBudget = RunBudget { seeds: 1, seconds: 0.0, jobs: 300, threads: 1 };
 
-    fn demand(jobs_per_second: f64, p99_ms: u64) -> Demand {
-        Demand {
+    fn demand(jobs_per_second: f64, p99_ms: u64) -> Workload {
+        Workload {
             jobs_per_second,
-            sizes: Sizes::Even { job_tokens: 32_000, items: 200 },
+            sizes: JobSizes::Even { job_tokens: 32_000, items: 200 },
             cost: Cost { a_us: 3_000.0, b_us: 5.0 },
             budget: 16_384,
             clients: 2,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sortie_dispatch::Cost;
 
-use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{Fault, Incident, Scenario, Sizes, Stalls, Strategy};
+use super::{Cell, Measured, RunBudget, StudyError, measure};
+use crate::{Fault, Incident, JobSizes, Scenario, Stalls, Strategy};
 
 /// Fleets.
 const FLEETS: [usize; 3] = [4, 16, 100];
@@ -17,21 +17,21 @@ const AT: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_secs(4);
 
 /// A fleet of mid-sized encoders at load 0.5, four clients.
-fn base(servers: usize, effort: Effort) -> Scenario {
+fn base(servers: usize, run_budget: RunBudget) -> Scenario {
     Scenario {
         servers,
         clients: 4,
         load: 0.5,
         cost: Cost { a_us: 1_000.0, b_us: 0.46 },
-        sizes: Sizes::LogNormal { job_tokens: 32_000, items: 200 },
+        sizes: JobSizes::LogNormal { job_tokens: 32_000, items: 200 },
         warm_up: Duration::from_secs(2),
-        end: AT + Duration::from_secs_f64(effort.seconds.max(1.0)),
+        end: AT + Duration::from_secs_f64(run_budget.seconds.max(1.0)),
         ..Scenario::default()
     }
 }
 
-fn every(servers: usize, effort: Effort) -> Vec<(&'static str, Scenario)> {
-    let base = base(servers, effort);
+fn every(servers: usize, run_budget: RunBudget) -> Vec<(&'static str, Scenario)> {
+    let base = base(servers, run_budget);
     let hit = |fault: Fault| Scenario { incidents: vec![Incident::one(AT, 0, fault)], ..base.clone() };
     let stalls = Stalls { every: Duration::from_secs(4), length: Duration::from_millis(150), together: 1 };
     vec![
@@ -72,10 +72,10 @@ fn rolling(base: &Scenario) -> Scenario {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn faults(effort: Effort) -> Result<Vec<Measured>, StudyError> {
+pub fn faults(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
     let mut cells = Vec::new();
     for servers in FLEETS {
-        for (name, scenario) in every(servers, effort) {
+        for (name, scenario) in every(servers, run_budget) {
             for strategy in [Strategy::P2cHedge, Strategy::Sortie] {
                 let fixed_chunks = scenario.fixed_chunks.min(servers);
                 let name = format!("N {servers}, {name}: {}", strategy.as_str());
@@ -83,5 +83,5 @@ pub fn faults(effort: Effort) -> Result<Vec<Measured>, StudyError> {
             }
         }
     }
-    measure(cells, effort)
+    measure(cells, run_budget)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sortie_dispatch::Cost;
 
-use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{Fault, Incident, Scenario, Sizes, Stalls, Strategy};
+use super::{Cell, Measured, RunBudget, StudyError, measure};
+use crate::{Fault, Incident, JobSizes, Scenario, Stalls, Strategy};
 
 /// One server in so many is slow.
 const SLOW_EVERY: usize = 100;
@@ -28,16 +28,16 @@ const CLIENTS: usize = 50;
 
 /// The scenario of the row, so many virtual seconds of it.
 #[must_use]
-pub fn large_fleet(effort: Effort) -> Scenario {
+pub fn large_fleet(run_budget: RunBudget) -> Scenario {
     let scenario = Scenario {
         clients: CLIENTS,
         load: 0.7,
         cost: Cost { a_us: 3_000.0, b_us: 5.0 },
         budget: 8_192,
-        sizes: Sizes::LogNormal { job_tokens: JOB_TOKENS, items: 200 },
+        sizes: JobSizes::LogNormal { job_tokens: JOB_TOKENS, items: 200 },
         stalls: Some(Stalls { every: Duration::from_secs(20), length: Duration::from_millis(150), together: 1 }),
         warm_up: WARM_UP,
-        end: WARM_UP + Duration::from_secs_f64(effort.seconds.max(0.1)),
+        end: WARM_UP + Duration::from_secs_f64(run_budget.seconds.max(0.1)),
         ..Scenario::default()
     };
     of(scenario, SERVERS)
@@ -61,8 +61,8 @@ fn with(base: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn strategies(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    every_way(&large_fleet(effort), effort)
+pub fn strategies(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    every_way(&large_fleet(run_budget), run_budget)
 }
 
 /// Every way to send, on one fleet.
@@ -70,10 +70,10 @@ pub fn strategies(effort: Effort) -> Result<Vec<Measured>, StudyError> {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn every_way(base: &Scenario, effort: Effort) -> Result<Vec<Measured>, StudyError> {
+pub fn every_way(base: &Scenario, run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
     let all = [Strategy::Random, Strategy::P2c, Strategy::P2cHedge, Strategy::WholeJob, Strategy::Sortie];
     let cell = |strategy: Strategy| Cell::new(strategy.as_str(), Scenario { strategy, ..base.clone() });
-    measure(all.map(cell).into(), effort)
+    measure(all.map(cell).into(), run_budget)
 }
 
 /// One rule less at a time.
@@ -81,8 +81,8 @@ pub fn every_way(base: &Scenario, effort: Effort) -> Result<Vec<Measured>, Study
 /// # Errors
 ///
 /// As [`measure`].
-pub fn ablations(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let base = large_fleet(effort);
+pub fn ablations(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    let base = large_fleet(run_budget);
     let without = |name: &str, change: fn(&mut Scenario)| Cell::new(name, with(&base, change));
     measure(
         vec![
@@ -119,7 +119,7 @@ pub fn ablations(effort: Effort) -> Result<Vec<Measured>, StudyError> {
                 s.exclusion = false;
             }),
         ],
-        effort,
+        run_budget,
     )
 }
 
@@ -128,10 +128,10 @@ pub fn ablations(effort: Effort) -> Result<Vec<Measured>, StudyError> {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn sensitivity(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let base = large_fleet(effort);
+pub fn sensitivity(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    let base = large_fleet(run_budget);
     let mixed = [(1_600, 10), (JOB_TOKENS, 200), (204_800, 800)];
-    let mixed = mixed.map(|(job_tokens, items)| Sizes::LogNormal { job_tokens, items });
+    let mixed = mixed.map(|(job_tokens, items)| JobSizes::LogNormal { job_tokens, items });
     let changed = [
         ("as it is", base.clone()),
         ("noise 25%", with(&base, |s| s.noise = 0.25)),
@@ -144,7 +144,7 @@ pub fn sensitivity(effort: Effort) -> Result<Vec<Measured>, StudyError> {
         ),
         ("5% of probes lost", with(&base, |s| s.network.probe_loss = 0.05)),
         ("30% of probes lost", with(&base, |s| s.network.probe_loss = 0.30)),
-        ("jobs of 1.6, 51 and 205 k tokens", with(&base, |s| s.sizes = Sizes::Mixed(mixed.into()))),
+        ("jobs of 1.6, 51 and 205 k tokens", with(&base, |s| s.sizes = JobSizes::Mixed(mixed.into()))),
         ("network tail 0.5 ms", with(&base, |s| s.network.tail = Duration::from_micros(500))),
         ("knee at 1,024 tokens", with(&base, |s| s.knee = 1_024)),
     ];
@@ -153,7 +153,7 @@ pub fn sensitivity(effort: Effort) -> Result<Vec<Measured>, StudyError> {
             Cell::new(format!("{name}: {}", strategy.as_str()), Scenario { strategy, ..scenario.clone() })
         })
     });
-    measure(cells.collect(), effort)
+    measure(cells.collect(), run_budget)
 }
 
 /// Loads at which the fleet is swept.
@@ -164,15 +164,15 @@ pub(super) const LOADS: [f64; 7] = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 /// # Errors
 ///
 /// As [`measure`].
-pub fn loads(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let base = large_fleet(effort);
+pub fn loads(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    let base = large_fleet(run_budget);
     let cells = [Strategy::P2cHedge, Strategy::Sortie].into_iter().flat_map(|strategy| {
         let base = &base;
         LOADS.map(move |load| {
             Cell::new(format!("{} at {load}", strategy.as_str()), Scenario { strategy, load, ..base.clone() })
         })
     });
-    measure(cells.collect(), effort)
+    measure(cells.collect(), run_budget)
 }
 
 /// The fleet with 1 to 200 clients.
@@ -180,13 +180,13 @@ pub fn loads(effort: Effort) -> Result<Vec<Measured>, StudyError> {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn clients(effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let base = large_fleet(effort);
+pub fn clients(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    let base = large_fleet(run_budget);
     let cells = [1, 4, 16, 50, 200].into_iter().flat_map(|clients| {
         [Strategy::P2cHedge, Strategy::Sortie].map(|strategy| {
             let scenario = Scenario { strategy, clients, ..base.clone() };
             Cell::new(format!("{clients} clients: {}", strategy.as_str()), scenario)
         })
     });
-    measure(cells.collect(), effort)
+    measure(cells.collect(), run_budget)
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::{Latencies, Outcome, Scenario, ScenarioError, Spent, run};
+use crate::{Latencies, RunOutcome, Scenario, ScenarioError, Spent, run};
 
 /// How much is run for a cell.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct RunBudget {
     /// Seeds, from 1.
     pub seeds: u64,
     /// Virtual seconds that are counted of each run; small fleets count jobs instead.
@@ -60,7 +60,7 @@ pub struct Measured {
     /// Events that happened.
     pub events: u64,
     /// What came of each seed's run.
-    pub runs: Vec<Outcome>,
+    pub runs: Vec<RunOutcome>,
 }
 
 /// A study that does not stand.
@@ -87,14 +87,14 @@ pub enum StudyError {
 /// # Errors
 ///
 /// If a scenario makes no sense or a client spent more than its budget.
-pub fn measure(cells: Vec<Cell>, effort: Effort) -> Result<Vec<Measured>, StudyError> {
-    let seeds = effort.seeds.max(1);
+pub fn measure(cells: Vec<Cell>, run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    let seeds = run_budget.seeds.max(1);
     let tasks: Vec<(usize, u64)> =
         (0..cells.len()).flat_map(|cell| (1..=seeds).map(move |seed| (cell, seed))).collect();
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(tasks.len()));
     std::thread::scope(|scope| {
-        for _ in 0..effort.threads.clamp(1, tasks.len().max(1)) {
+        for _ in 0..run_budget.threads.clamp(1, tasks.len().max(1)) {
             scope.spawn(|| {
                 while let Some(&(place, seed)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let Some(cell) = cells.get(place) else { return };
@@ -120,7 +120,7 @@ pub fn measure(cells: Vec<Cell>, effort: Effort) -> Result<Vec<Measured>, StudyE
 }
 
 impl Measured {
-    fn take(&mut self, mut outcome: Outcome, seeds: u64) {
+    fn take(&mut self, mut outcome: RunOutcome, seeds: u64) {
         let share = 1.0 / seeds as f64;
         self.p99s.push(outcome.latencies.ms(0.99));
         self.latencies.extend(&outcome.latencies);
@@ -147,14 +147,14 @@ mod tests {
         let scenario = Scenario { servers: 3, end: Duration::from_millis(1_500), ..Scenario::default() };
         let cells =
             || vec![Cell::new("a", scenario.clone()), Cell::new("b", Scenario { load: 0.7, ..scenario.clone() })];
-        let effort = |threads| Effort { seeds: 2, seconds: 1.0, jobs: 0, threads };
-        let one = measure(cells(), effort(1)).unwrap();
-        let two = measure(cells(), effort(2)).unwrap();
+        let run_budget = |threads| RunBudget { seeds: 2, seconds: 1.0, jobs: 0, threads };
+        let one = measure(cells(), run_budget(1)).unwrap();
+        let two = measure(cells(), run_budget(2)).unwrap();
         assert_eq!((one.len(), one[0].p99s.len()), (2, 2));
         for (one, two) in one.iter().zip(&two) {
             assert_eq!((&one.name, &one.p99s, one.spent), (&two.name, &two.p99s, two.spent));
             assert_eq!(one.latencies.quantile(0.5), two.latencies.quantile(0.5));
         }
-        assert!(measure(vec![Cell::new("bad", Scenario { servers: 0, ..scenario })], effort(1)).is_err());
+        assert!(measure(vec![Cell::new("bad", Scenario { servers: 0, ..scenario })], run_budget(1)).is_err());
     }
 }

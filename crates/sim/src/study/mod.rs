@@ -20,11 +20,13 @@ mod overload;
 mod plot;
 mod small;
 
-pub use capacity::{Capacity, Demand, MOST_SERVERS, capacity};
+pub use capacity::{Capacity, MOST_SERVERS, Workload, capacity};
 pub use faults::faults;
 pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
-pub use measure::{Cell, Effort, Measured, StudyError, measure};
-pub use overload::{Callers, FLEETS, LOADS, Row, Shape, Sweep, aims, fair, overload, overload_missed, overload_table};
+pub use measure::{Cell, Measured, RunBudget, StudyError, measure};
+pub use overload::{
+    Callers, FLEETS, LOADS, OverloadRow, Shape, Sweep, aims, fair, overload, overload_missed, overload_table,
+};
 pub use plot::{plot_loads, plot_tails};
 pub use small::{small, small_fleet};
 

@@ -1,8 +1,9 @@
-//! What a fleet does when more is asked of it than it can do, by who asks: deadlines, a load sweep, clients of every kind.
+//! What a fleet does when more is asked of it than it can do, by who asks: deadlines, a load sweep, clients of every
+//! kind.
 //!
-//! Load is a share of what the fleet runs in full batches, `B ÷ (a + b·B)` tokens a second a server. *Goodput* is the tokens of
-//! jobs that are answered by their deadline over the same. A job is *late* if a server had admitted work of it when its deadline came, and
-//! *refused* if it fails in any other way.
+//! Load is a share of what the fleet runs in full batches, `B ÷ (a + b·B)` tokens a second a server. *Goodput* is the
+//! tokens of jobs that are answered by their deadline over the same. A job is *late* if a server had admitted work of
+//! it when its deadline came, and *refused* if it fails in any other way.
 //!
 //! Invariant: jobs are counted by when they came in, after a warm-up and while others still come.
 
@@ -13,8 +14,8 @@ use std::{
 
 use sortie_dispatch::Cost;
 
-use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{Ended, Fate, Latencies, Scenario, Sizes, Strategy};
+use super::{Cell, Measured, RunBudget, StudyError, measure};
+use crate::{FinishedJob, JobEnd, JobSizes, Latencies, Scenario, Strategy};
 
 /// Loads of the sweep.
 pub const LOADS: [f64; 6] = [0.8, 1.0, 1.2, 2.0, 4.0, 8.0];
@@ -52,8 +53,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shapes that are known: `fast` and `slow` of `cargo xtask bench overload`, `slow` whose processor also reads the
-    /// calls, and the demo's reranker on one core.
+    /// The shapes that are known: `fast` and `slow` of `cargo xtask bench overload`, `slow` whose processor also reads
+    /// the calls, and the demo's reranker on one core.
     #[must_use]
     pub fn all() -> [Self; 4] {
         let slow = Self {
@@ -134,7 +135,7 @@ pub struct Sweep {
 
 /// One row: a cell, or the clients of one kind in it.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct OverloadRow {
     /// Everything but the load and the callers: rows of one group are compared.
     pub group: String,
     /// Who asks.
@@ -162,7 +163,7 @@ pub struct Row {
 }
 
 impl Sweep {
-    fn cells(&self, effort: Effort) -> Vec<(Cell, Key)> {
+    fn cells(&self, run_budget: RunBudget) -> Vec<(Cell, CellKey)> {
         let mut cells = Vec::new();
         for shape in &self.shapes {
             let wanted = |(name, ..): &&(&str, u64, usize)| self.jobs.is_empty() || self.jobs.contains(name);
@@ -172,7 +173,8 @@ impl Sweep {
                         for &load in &self.loads {
                             let capacity = shape.capacity() * servers as f64;
                             let group = format!("{}, {job} jobs, N {servers}", shape.name);
-                            let lasting = Duration::from_secs_f64(effort.jobs.max(1) as f64 * tokens as f64 / capacity);
+                            let lasting =
+                                Duration::from_secs_f64(run_budget.jobs.max(1) as f64 * tokens as f64 / capacity);
                             let warm_up = shape.deadline * WARM_UP;
                             let counted = lasting.max(shape.deadline * LEAST);
                             let scenario = Scenario {
@@ -183,7 +185,7 @@ impl Sweep {
                                 budget: shape.budget,
                                 noise: NOISE,
                                 call_cost: shape.call_cost,
-                                sizes: Sizes::Even { job_tokens: tokens, items },
+                                sizes: JobSizes::Even { job_tokens: tokens, items },
                                 warm_up,
                                 // Others still come while the last that counts is served.
                                 end: warm_up + counted + shape.deadline,
@@ -194,7 +196,7 @@ impl Sweep {
                             };
                             let name = format!("{group}, {} at {load}", callers.name);
                             let key =
-                                Key { group, callers, load, capacity, deadline: shape.deadline, warm_up, counted };
+                                CellKey { group, callers, load, capacity, deadline: shape.deadline, warm_up, counted };
                             cells.push((Cell::new(name, scenario), key));
                         }
                     }
@@ -206,7 +208,7 @@ impl Sweep {
 }
 
 /// What a row needs to know of its cell.
-struct Key {
+struct CellKey {
     group: String,
     callers: Callers,
     load: f64,
@@ -216,11 +218,12 @@ struct Key {
     counted: Duration,
 }
 
-impl Key {
-    fn rows(&self, cell: &Measured) -> Vec<Row> {
-        let counted = |ended: &&Ended| (self.warm_up..self.warm_up + self.counted).contains(&ended.began);
-        let all: Vec<&Ended> = cell.runs.iter().flat_map(|run| &run.ended).filter(counted).collect();
-        let strategy = |ended: &Ended| self.callers.mix.get(ended.client as usize % self.callers.mix.len()).copied();
+impl CellKey {
+    fn rows(&self, cell: &Measured) -> Vec<OverloadRow> {
+        let counted = |ended: &&FinishedJob| (self.warm_up..self.warm_up + self.counted).contains(&ended.began);
+        let all: Vec<&FinishedJob> = cell.runs.iter().flat_map(|run| &run.ended).filter(counted).collect();
+        let strategy =
+            |ended: &FinishedJob| self.callers.mix.get(ended.client as usize % self.callers.mix.len()).copied();
         let mut kinds: Vec<Strategy> = Vec::new();
         for &kind in self.callers.mix {
             if !kinds.contains(&kind) {
@@ -231,29 +234,29 @@ impl Key {
         for kind in kinds.iter().copied().filter(|_| kinds.len() > 1) {
             let share =
                 self.callers.mix.iter().filter(|&&one| one == kind).count() as f64 / self.callers.mix.len() as f64;
-            let of: Vec<&Ended> = all.iter().copied().filter(|ended| strategy(ended) == Some(kind)).collect();
+            let of: Vec<&FinishedJob> = all.iter().copied().filter(|ended| strategy(ended) == Some(kind)).collect();
             rows.push(self.row(Some(kind), share, &of, cell.runs.len()));
         }
         rows
     }
 
-    fn row(&self, of: Option<Strategy>, share: f64, jobs: &[&Ended], runs: usize) -> Row {
-        let count = |fate| jobs.iter().filter(|ended| ended.fate == fate).count() as f64;
-        let (in_time, late, refused) = (count(Fate::InTime), count(Fate::Late), count(Fate::Refused));
-        let tokens: u64 = jobs.iter().filter(|ended| ended.fate == Fate::InTime).map(|ended| ended.tokens).sum();
+    fn row(&self, of: Option<Strategy>, share: f64, jobs: &[&FinishedJob], runs: usize) -> OverloadRow {
+        let count = |fate| jobs.iter().filter(|ended| ended.end == fate).count() as f64;
+        let (in_time, late, refused) = (count(JobEnd::InTime), count(JobEnd::Late), count(JobEnd::Refused));
+        let tokens: u64 = jobs.iter().filter(|ended| ended.end == JobEnd::InTime).map(|ended| ended.tokens).sum();
         let (mut took, mut after) = (Latencies::default(), Latencies::default());
         for ended in jobs {
-            match ended.fate {
-                Fate::InTime => took.push(ended.took),
-                Fate::Late => took.push(ended.took.max(self.deadline)),
-                Fate::Refused => after.push(ended.took),
+            match ended.end {
+                JobEnd::InTime => took.push(ended.took),
+                JobEnd::Late => took.push(ended.took.max(self.deadline)),
+                JobEnd::Refused => after.push(ended.took),
             }
         }
         let over = |latencies: &Latencies, q| latencies.quantile(q).as_secs_f64() / self.deadline.as_secs_f64();
-        let sum = |of: fn(&Ended) -> u32| jobs.iter().map(|ended| f64::from(of(ended))).sum::<f64>();
+        let sum = |of: fn(&FinishedJob) -> u32| jobs.iter().map(|ended| f64::from(of(ended))).sum::<f64>();
         let calls = sum(|ended| ended.calls);
         let seconds = self.counted.as_secs_f64() * runs.max(1) as f64;
-        Row {
+        OverloadRow {
             group: self.group.clone(),
             callers: self.callers.name,
             of,
@@ -275,9 +278,9 @@ impl Key {
 /// # Errors
 ///
 /// As [`measure`].
-pub fn overload(sweep: &Sweep, effort: Effort) -> Result<Vec<Row>, StudyError> {
-    let (cells, keys): (Vec<Cell>, Vec<Key>) = sweep.cells(effort).into_iter().unzip();
-    let measured = measure(cells, effort)?;
+pub fn overload(sweep: &Sweep, run_budget: RunBudget) -> Result<Vec<OverloadRow>, StudyError> {
+    let (cells, keys): (Vec<Cell>, Vec<CellKey>) = sweep.cells(run_budget).into_iter().unzip();
+    let measured = measure(cells, run_budget)?;
     Ok(measured.iter().zip(&keys).flat_map(|(cell, key)| key.rows(cell)).collect())
 }
 
@@ -296,8 +299,8 @@ const COLUMNS: [&str; 9] = [
 
 /// The table of some rows.
 #[must_use]
-pub fn overload_table(rows: &[Row]) -> String {
-    let line = |row: &Row| {
+pub fn overload_table(rows: &[OverloadRow]) -> String {
+    let line = |row: &OverloadRow| {
         let of = row.of.map_or(String::new(), |of| format!(", of which {} ({:.0}%)", of.as_str(), row.share * 100.0));
         vec![
             format!("{}: {}{of}, at {}", row.group, row.callers, row.load),
@@ -332,7 +335,7 @@ pub mod aims {
 
 /// Where the aims are missed, a line each.
 #[must_use]
-pub fn overload_missed(rows: &[Row]) -> Vec<String> {
+pub fn overload_missed(rows: &[OverloadRow]) -> Vec<String> {
     let mut missed = Vec::new();
     let mut best: BTreeMap<(&str, &str), f64> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.of.is_none()) {
@@ -361,8 +364,9 @@ pub fn overload_missed(rows: &[Row]) -> Vec<String> {
         check(row.took[0] <= aims::P50, format!("p50 {:.2} of the deadline", row.took[0]));
         if row.callers == Strategy::Sortie.as_str() {
             check(row.again <= aims::CALLS, format!("{:.2} calls a chunk", row.again));
-            let same =
-                |other: &&Row| other.group == row.group && (other.load - row.load).abs() < 1e-9 && other.of.is_none();
+            let same = |other: &&OverloadRow| {
+                other.group == row.group && (other.load - row.load).abs() < 1e-9 && other.of.is_none()
+            };
             let rivals = rows.iter().filter(same).map(|other| other.goodput).fold(0.0, f64::max);
             check(row.goodput >= aims::RIVAL * rivals, format!("goodput {:.3}, others {rivals:.3}", row.goodput));
         }
@@ -373,7 +377,8 @@ pub fn overload_missed(rows: &[Row]) -> Vec<String> {
     missed
 }
 
-/// The fair part of a tenant that asks for `share` of `load` beside one other: all it asks for, or what the other leaves, or half.
+/// The fair part of a tenant that asks for `share` of `load` beside one other: all it asks for, or what the other
+/// leaves, or half.
 #[must_use]
 pub fn fair(load: f64, share: f64) -> f64 {
     let (own, other) = (load * share, load * (1.0 - share));

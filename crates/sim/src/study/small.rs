@@ -1,7 +1,7 @@
 //! 1 to 16 servers, against sending the whole job to the least loaded one: design's row 6b.
 //!
-//! Load is a share of what the fleet runs in full batches of [`DEFAULT_BUDGET`], `B ÷ (a + b·B)` tokens a second a server: what
-//! servers report as their rate. ([`Scenario::load`] leaves `a` out.)
+//! Load is a share of what the fleet runs in full batches of [`DEFAULT_BUDGET`], `B ÷ (a + b·B)` tokens a second a
+//! server: what servers report as their rate. ([`Scenario::load`] leaves `a` out.)
 //!
 //! Invariant: both ways meet the same jobs at the same times.
 
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sortie_dispatch::Cost;
 
-use super::{Cell, Effort, Measured, StudyError, measure};
-use crate::{Scenario, Sizes, Strategy, scenario::DEFAULT_BUDGET};
+use super::{Cell, Measured, RunBudget, StudyError, measure};
+use crate::{JobSizes, Scenario, Strategy, scenario::DEFAULT_BUDGET};
 
 /// Fleets.
 const FLEETS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -31,7 +31,7 @@ const NEVER_WORSE: f64 = 1.05;
 /// A small fleet, run for so many jobs.
 #[must_use]
 pub fn small_fleet(servers: usize, clients: usize, load: f64, cost: Cost, job: (u64, usize), jobs: u64) -> Scenario {
-    let sizes = Sizes::Even { job_tokens: job.0, items: job.1 };
+    let sizes = JobSizes::Even { job_tokens: job.0, items: job.1 };
     let mut scenario = Scenario { servers, clients, load, cost, sizes, ..Scenario::default() };
     let gap = scenario.mean_gap();
     let many = |jobs: u64| gap.saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX));
@@ -46,14 +46,15 @@ pub fn small_fleet(servers: usize, clients: usize, load: f64, cost: Cost, job: (
 /// # Errors
 ///
 /// As [`measure`].
-pub fn small(clients: usize, effort: Effort) -> Result<(String, Vec<String>), StudyError> {
+pub fn small(clients: usize, run_budget: RunBudget) -> Result<(String, Vec<String>), StudyError> {
     let mut cells = Vec::new();
     for (name, cost) in COSTS {
         for job in JOBS {
             for servers in FLEETS {
                 for load in LOADS {
                     for strategy in [Strategy::WholeJob, Strategy::Sortie] {
-                        let scenario = small_fleet(servers, clients, load * full_batches(cost), cost, job, effort.jobs);
+                        let scenario =
+                            small_fleet(servers, clients, load * full_batches(cost), cost, job, run_budget.jobs);
                         let name = format!("{name}, {} k, N {servers}, load {load}", job.0 as f64 / 1e3);
                         cells.push(Cell::new(name, Scenario { strategy, ..scenario }));
                     }
@@ -61,7 +62,7 @@ pub fn small(clients: usize, effort: Effort) -> Result<(String, Vec<String>), St
             }
         }
     }
-    let measured = measure(cells, effort)?;
+    let measured = measure(cells, run_budget)?;
     let mut missed = Vec::new();
     let rows = measured.chunks(2 * LOADS.len()).map(|cells| {
         let name = cells.first().map_or("", |cell| cell.name.rsplit_once(", ").map_or("", |(name, _)| name));

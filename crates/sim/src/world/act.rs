@@ -3,57 +3,57 @@
 use sortie_dispatch::Failure;
 use sortie_scheduler::Tenant;
 
-use super::{Arrival, Event, World};
+use super::{Arrival, World, WorldEvent};
 use crate::{
-    client::{Asker, Client, Effect, JobId},
-    server::{Key, Part},
+    client::{Client, ClientAction, JobId, ProbeOrigin},
+    server::{ArrivedChunk, Key},
 };
 
 impl World<'_> {
     /// Lets a client act, and its effects happen.
-    pub(super) fn with(&mut self, number: u32, act: impl FnOnce(&mut Client, &mut Vec<Effect>)) {
+    pub(super) fn with(&mut self, number: u32, act: impl FnOnce(&mut Client, &mut Vec<ClientAction>)) {
         let Some(client) = self.clients.get_mut(number as usize) else { return };
-        let mut effects = std::mem::take(&mut self.effects);
-        act(client, &mut effects);
-        for effect in effects.drain(..) {
-            self.apply(number, effect);
+        let mut actions = std::mem::take(&mut self.actions);
+        act(client, &mut actions);
+        for action in actions.drain(..) {
+            self.apply(number, action);
         }
-        self.effects = effects;
+        self.actions = actions;
     }
 
-    fn apply(&mut self, client: u32, effect: Effect) {
+    fn apply(&mut self, client: u32, action: ClientAction) {
         let now = self.clock.now();
-        let one_way = self.chance.one_way(&self.scenario.network);
-        match effect {
-            Effect::Send { job, attempt, server, units, number, deadline, first } => {
+        let one_way = self.random.one_way(&self.scenario.network);
+        match action {
+            ClientAction::Send { job, attempt, server, items, number, deadline, first } => {
                 self.outcome.slice(now).chunks += u64::from(first);
-                self.ledger.sent(job, first);
+                self.log.sent(job, first);
                 let key = Key { client, job, attempt };
                 // What travels is the time that is left: the way there comes on top.
                 let deadline = deadline + one_way;
-                let part = Box::new(Part { key, units, number, deadline, tenant: self.tenant(client) });
-                self.clock.after(one_way, Event::At(server, Arrival::Part(part)));
+                let chunk = Box::new(ArrivedChunk { key, items, number, deadline, tenant: self.tenant(client) });
+                self.clock.after(one_way, WorldEvent::At(server, Arrival::Chunk(chunk)));
             }
-            Effect::Cancel { job, attempt, server } => {
+            ClientAction::Cancel { job, attempt, server } => {
                 let key = Key { client, job, attempt };
-                self.ledger.gave_up(job, attempt, now);
-                self.clock.after(one_way, Event::At(server, Arrival::Cancel(key)));
+                self.log.gave_up(job, attempt, now);
+                self.clock.after(one_way, WorldEvent::At(server, Arrival::Cancel(key)));
             }
-            Effect::Probe { job, probe, server, tokens } => {
-                let asker = Asker { client, job, probe };
+            ClientAction::Probe { job, probe, server, tokens } => {
+                let origin = ProbeOrigin { client, job, probe };
                 if job.is_none() {
                     // Whoever asks for the fleet waits so long; a job has its own patience.
                     let timeout = self.scenario.dispatch.health.probe_timeout;
-                    self.clock.after(timeout, Event::Probed(asker, Box::new(Err(Failure::Deadline))));
+                    self.clock.after(timeout, WorldEvent::Probed(origin, Box::new(Err(Failure::Deadline))));
                 }
-                if !self.chance.loses(&self.scenario.network) {
-                    self.clock.after(one_way, Event::At(server, Arrival::Probe(asker, tokens)));
+                if !self.random.loses(&self.scenario.network) {
+                    self.clock.after(one_way, WorldEvent::At(server, Arrival::Probe(origin, tokens)));
                 }
             }
-            Effect::Wake { job, at } => self.clock.at(at, Event::Wake(client, job)),
-            Effect::WakeFleet { at } => self.clock.at(at, Event::WakeFleet(client)),
-            Effect::Finished { job } => self.job_over(job, true),
-            Effect::GaveUp { job, why } => {
+            ClientAction::Wake { job, at } => self.clock.at(at, WorldEvent::Wake(client, job)),
+            ClientAction::WakeFleet { at } => self.clock.at(at, WorldEvent::WakeFleet(client)),
+            ClientAction::Finished { job } => self.job_over(job, true),
+            ClientAction::GaveUp { job, why } => {
                 self.outcome.failed += 1;
                 *self.outcome.reasons.entry(why).or_default() += 1;
                 self.job_over(job, false);
@@ -64,7 +64,7 @@ impl World<'_> {
     fn job_over(&mut self, job: JobId, answered: bool) {
         let now = self.clock.now();
         self.open -= 1;
-        let Some(began) = self.ledger.over(job, now, answered) else { return };
+        let Some(began) = self.log.over(job, now, answered) else { return };
         if began >= self.scenario.warm_up {
             let took = if answered { now.saturating_sub(began) } else { self.scenario.deadline };
             self.outcome.latencies.push(took);

@@ -9,12 +9,12 @@
 //! |---|---|
 //! | `act` | what clients do |
 //! | `serve` | what happens at servers |
-//! | `befall` | faults: what stops, slows, kills and replaces them |
+//! | `fault_injection` | faults: what stops, slows, kills and replaces them |
 //!
 //! Invariant: a run depends on its scenario alone, and ends when its last job has.
 
 mod act;
-mod befall;
+mod fault_injection;
 mod serve;
 
 use std::time::Duration;
@@ -22,22 +22,22 @@ use std::time::Duration;
 use sortie_dispatch::{AnswerReport, Failure, LoadReport};
 
 use crate::{
-    chance::Chance,
-    client::{Asker, Client, Effect, Failed, JobId, News},
+    client::{Client, ClientAction, Failed, JobId, ProbeOrigin, ServerEvent},
     clock::Clock,
-    ended::Ledger,
-    load::Load,
+    job_generator::JobGenerator,
+    job_log::JobLog,
+    random::RandomSource,
     scenario::{Scenario, ScenarioError},
-    server::{Device, Key, Part},
-    stats::{Outcome, SLICE},
+    server::{ArrivedChunk, DeviceModel, Key},
+    stats::{RunOutcome, SLICE},
 };
-use serve::Host;
+use serve::HostState;
 
 /// Seeds of chance and of clients are taken apart from the load's by this, so that strategies meet the same jobs.
 const APART: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum WorldEvent {
     Arrive,
     /// Something arrives at or happens in a server's process.
     At(usize, Arrival),
@@ -48,21 +48,21 @@ pub(crate) enum Event {
     /// An incident of the scenario, by its number.
     Incident(usize),
     /// The next step of a server's coming back or going away.
-    Later(usize, befall::Later),
+    FaultStep(usize, fault_injection::FaultStep),
     Answer(Key, Box<Result<AnswerReport, Failed>>),
-    Probed(Asker, Box<Result<LoadReport, Failure>>),
+    Probed(ProbeOrigin, Box<Result<LoadReport, Failure>>),
     Wake(u32, JobId),
     WakeFleet(u32),
-    News(u32, usize, News),
+    ServerEvent(u32, usize, ServerEvent),
     Look,
 }
 
 /// What a server's process deals with; while it is stopped all of it waits.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    Part(Box<Part>),
+    Chunk(Box<ArrivedChunk>),
     Cancel(Key),
-    Probe(Asker, u64),
+    Probe(ProbeOrigin, u64),
     /// Its running batch ends, of this life of the process.
     BatchEnds(u32),
     /// The queue wanted to be polled.
@@ -71,19 +71,19 @@ pub(crate) enum Arrival {
 
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
-    device: Device,
-    clock: Clock<Event>,
-    load: Load,
-    chance: Chance,
+    device: DeviceModel,
+    clock: Clock<WorldEvent>,
+    load: JobGenerator,
+    random: RandomSource,
     clients: Vec<Client>,
-    hosts: Vec<Host>,
+    hosts: Vec<HostState>,
     /// Jobs that came in, and those of them that are not over.
     jobs: JobId,
     open: usize,
     arriving: bool,
-    effects: Vec<Effect>,
-    ledger: Ledger,
-    outcome: Outcome,
+    actions: Vec<ClientAction>,
+    log: JobLog,
+    outcome: RunOutcome,
 }
 
 /// Runs a scenario to its last job.
@@ -91,7 +91,7 @@ pub(crate) struct World<'a> {
 /// # Errors
 ///
 /// If the scenario makes no sense.
-pub fn run(scenario: &Scenario) -> Result<Outcome, ScenarioError> {
+pub fn run(scenario: &Scenario) -> Result<RunOutcome, ScenarioError> {
     scenario.validate()?;
     let mut world = World::new(scenario);
     let last = scenario.end + scenario.deadline + GRACE;
@@ -106,23 +106,23 @@ pub fn run(scenario: &Scenario) -> Result<Outcome, ScenarioError> {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let device = Device { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
+        let device = DeviceModel { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
         let seed = |number: usize| scenario.seed.wrapping_add((number as u64 + 1).wrapping_mul(APART));
         let client = |number: usize| Client::new(scenario, number, seed(number));
         let mut world = Self {
             scenario,
             device,
             clock: Clock::default(),
-            load: Load::new(scenario),
-            chance: Chance::new(scenario.seed ^ APART),
+            load: JobGenerator::new(scenario),
+            random: RandomSource::new(scenario.seed ^ APART),
             clients: (0..scenario.clients).map(client).collect(),
-            hosts: (0..scenario.servers).map(|_| Host::new(device, Duration::ZERO)).collect(),
+            hosts: (0..scenario.servers).map(|_| HostState::new(device, Duration::ZERO)).collect(),
             jobs: 0,
             open: 0,
             arriving: true,
-            effects: Vec::new(),
-            ledger: Ledger::new(scenario.deadline),
-            outcome: Outcome::default(),
+            actions: Vec::new(),
+            log: JobLog::new(scenario.deadline),
+            outcome: RunOutcome::default(),
         };
         world.outcome.servers.resize_with(scenario.servers, Default::default);
         world.meet();
@@ -139,40 +139,40 @@ impl<'a> World<'a> {
             }
         }
         let first = self.load.gap(Duration::ZERO);
-        self.clock.after(first, Event::Arrive);
-        self.clock.after(SLICE, Event::Look);
+        self.clock.after(first, WorldEvent::Arrive);
+        self.clock.after(SLICE, WorldEvent::Look);
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: WorldEvent) {
         match event {
-            Event::Arrive => self.arrive(),
-            Event::At(server, arrival) => self.at_server(server, arrival),
-            Event::Resume(server) => self.resume(server),
-            Event::StallNext(server) => self.stall_next(server),
-            Event::Incident(number) => self.incident(number),
-            Event::Later(server, later) => self.later(server, later),
-            Event::Answer(key, reply) => {
+            WorldEvent::Arrive => self.arrive(),
+            WorldEvent::At(server, arrival) => self.at_server(server, arrival),
+            WorldEvent::Resume(server) => self.resume(server),
+            WorldEvent::StallNext(server) => self.stall_next(server),
+            WorldEvent::Incident(number) => self.incident(number),
+            WorldEvent::FaultStep(server, step) => self.fault_step(server, step),
+            WorldEvent::Answer(key, reply) => {
                 let now = self.clock.now();
-                self.ledger.replied(key);
+                self.log.replied(key);
                 self.with(key.client, |client, out| client.reply(key.job, key.attempt, *reply, now, out));
             }
-            Event::Probed(Asker { client, job, probe }, reply) => {
+            WorldEvent::Probed(ProbeOrigin { client, job, probe }, reply) => {
                 let now = self.clock.now();
                 self.with(client, |client, out| client.probed(job, probe, *reply, now, out));
             }
-            Event::Wake(client, job) => {
+            WorldEvent::Wake(client, job) => {
                 let now = self.clock.now();
                 self.with(client, |client, out| client.tick(job, now, out));
             }
-            Event::WakeFleet(client) => {
+            WorldEvent::WakeFleet(client) => {
                 let now = self.clock.now();
                 self.with(client, |client, out| client.tick_fleet(now, out));
             }
-            Event::News(client, server, news) => {
+            WorldEvent::ServerEvent(client, server, event) => {
                 let now = self.clock.now();
-                self.with(client, |client, out| client.news(server, news, now, out));
+                self.with(client, |client, out| client.server_event(server, event, now, out));
             }
-            Event::Look => self.look(),
+            WorldEvent::Look => self.look(),
         }
     }
 
@@ -188,10 +188,10 @@ impl<'a> World<'a> {
         let gap = self.load.gap(now);
         self.arriving = now + gap < self.scenario.end;
         if self.arriving {
-            self.clock.after(gap, Event::Arrive);
+            self.clock.after(gap, WorldEvent::Arrive);
         }
         let client = u32::try_from(client).unwrap_or(u32::MAX);
-        self.ledger.came(id, client, tokens, now);
+        self.log.came(id, client, tokens, now);
         self.with(client, |client, out| client.submit(id, &items, now, out));
     }
 
@@ -204,10 +204,10 @@ impl<'a> World<'a> {
             slice.suspects = slice.suspects.max(suspects);
             slice.ejected = slice.ejected.max(ejected);
         }
-        self.clock.after(SLICE, Event::Look);
+        self.clock.after(SLICE, WorldEvent::Look);
     }
 
-    fn sum_up(mut self) -> Outcome {
+    fn sum_up(mut self) -> RunOutcome {
         let now = self.clock.now();
         let outcome = &mut self.outcome;
         for client in &self.clients {
@@ -232,7 +232,7 @@ impl<'a> World<'a> {
             outcome.failed += self.open;
             *outcome.reasons.entry("never ended").or_default() += self.open;
         }
-        outcome.ended = self.ledger.ended;
+        outcome.ended = self.log.ended;
         outcome.jobs = self.jobs as usize;
         outcome.took = now;
         outcome.events = self.clock.happened();

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use sortie_dispatch::{AnswerReport, Failure};
 
-use super::{Arrival, Event, World};
+use super::{Arrival, World, WorldEvent};
 use crate::{
-    client::{Asker, Failed},
+    client::{Failed, ProbeOrigin},
     scenario::micros,
-    server::{Device, Key, Part, Server, Step},
+    server::{ArrivedChunk, DeviceModel, Key, PollOutcome, Server},
 };
 
 /// A poll that is set for later than this is for a deadline.
@@ -18,20 +18,20 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Whether a server can be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum LinkState {
     /// It can.
     Up,
     /// Connections are refused.
     Down,
     /// Packets vanish.
-    Hole,
+    BlackHole,
 }
 
 /// A server and what it stands on.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct HostState {
     pub(super) server: Server,
-    pub(super) line: Line,
+    pub(super) link: LinkState,
     /// Fails every chunk.
     pub(super) failing: bool,
     /// Stopped until then; what arrived meanwhile.
@@ -47,11 +47,11 @@ pub(super) struct Host {
     pub(super) gone: bool,
 }
 
-impl Host {
-    pub(super) fn new(device: Device, now: Duration) -> Self {
+impl HostState {
+    pub(super) fn new(device: DeviceModel, now: Duration) -> Self {
         Self {
             server: Server::new(device, 1.0, 1, now),
-            line: Line::Up,
+            link: LinkState::Up,
             failing: false,
             stopped_until: Duration::ZERO,
             waiting: Vec::new(),
@@ -73,22 +73,22 @@ impl World<'_> {
     pub(super) fn at_server(&mut self, place: usize, arrival: Arrival) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(place) else { return };
-        if host.stopped_until > now && host.line == Line::Up {
+        if host.stopped_until > now && host.link == LinkState::Up {
             if let Arrival::Cancel(key) = &arrival {
                 // Frames are read in order: the reset is there before work on the chunk begins.
-                host.waiting.retain(|held| !matches!(held, Arrival::Part(part) if part.key == *key));
+                host.waiting.retain(|held| !matches!(held, Arrival::Chunk(chunk) if chunk.key == *key));
             }
             host.waiting.push(arrival);
             return;
         }
         match arrival {
-            Arrival::Part(part) => self.part(place, *part),
+            Arrival::Chunk(chunk) => self.chunk_arrives(place, *chunk),
             Arrival::Cancel(key) => {
-                if host.line == Line::Up {
+                if host.link == LinkState::Up {
                     host.server.cancel(key);
                 }
             }
-            Arrival::Probe(asker, tokens) => self.probe(place, asker, tokens),
+            Arrival::Probe(origin, tokens) => self.probe(place, origin, tokens),
             Arrival::BatchEnds(life) => self.batch_ends(place, life),
             Arrival::Poll(life) => {
                 if host.life == life {
@@ -108,19 +108,19 @@ impl World<'_> {
         }
     }
 
-    fn part(&mut self, place: usize, part: Part) {
+    fn chunk_arrives(&mut self, place: usize, chunk: ArrivedChunk) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(place) else { return };
         let Some(stats) = self.outcome.servers.get_mut(place) else { return };
-        let refused = match host.line {
-            Line::Hole => {
-                host.vanished.push(part.key);
+        let refused = match host.link {
+            LinkState::BlackHole => {
+                host.vanished.push(chunk.key);
                 return;
             }
-            Line::Down => Err(Failure::Transport.into()),
-            Line::Up => {
+            LinkState::Down => Err(Failure::Transport.into()),
+            LinkState::Up => {
                 host.calls += self.scenario.call_cost;
-                let admitted = if host.failing { Err(Failure::Internal) } else { host.server.admit(&part, now) };
+                let admitted = if host.failing { Err(Failure::Internal) } else { host.server.admit(&chunk, now) };
                 admitted.map_err(|failure| Failed { failure, report: Some(host.server.report(now)) })
             }
         };
@@ -130,22 +130,22 @@ impl World<'_> {
         match refused {
             Err(failed) => {
                 self.outcome.refused += 1;
-                self.answer(part.key, Err(failed));
+                self.answer(chunk.key, Err(failed));
             }
             Ok(()) => {
-                self.ledger.admitted(part.key);
+                self.log.admitted(chunk.key);
                 if attentive { self.poll(place) } else { self.poll_if_unset(place) }
             }
         }
     }
 
-    fn probe(&mut self, place: usize, asker: Asker, tokens: u64) {
+    fn probe(&mut self, place: usize, origin: ProbeOrigin, tokens: u64) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(place) else { return };
-        let reply = match host.line {
-            Line::Hole => return,
-            Line::Down => Err(Failure::Transport),
-            Line::Up => {
+        let reply = match host.link {
+            LinkState::BlackHole => return,
+            LinkState::Down => Err(Failure::Transport),
+            LinkState::Up => {
                 let report = host.server.report(now);
                 if !self.scenario.reserve.is_zero() && tokens > 0 {
                     host.server.reserve(tokens, now + self.scenario.reserve);
@@ -153,20 +153,20 @@ impl World<'_> {
                 Ok(report)
             }
         };
-        let one_way = self.chance.one_way(&self.scenario.network);
-        self.clock.after(one_way, Event::Probed(asker, Box::new(reply)));
+        let one_way = self.random.one_way(&self.scenario.network);
+        self.clock.after(one_way, WorldEvent::Probed(origin, Box::new(reply)));
     }
 
     fn batch_ends(&mut self, place: usize, life: u32) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(place).filter(|host| host.life == life) else { return };
         let (done, next) = host.server.finish(now);
-        let hole = host.line == Line::Hole;
-        if hole {
+        let in_hole = host.link == LinkState::BlackHole;
+        if in_hole {
             host.vanished.extend(done.iter().map(|done| done.key));
         }
         let mut answers = Vec::with_capacity(done.len());
-        if !hole {
+        if !in_hole {
             let report = host.server.report(now);
             answers.extend(done.into_iter().map(|done| {
                 (done.key, AnswerReport { batches: done.batches, report: Some(report), ..AnswerReport::default() })
@@ -184,22 +184,22 @@ impl World<'_> {
     fn batch_starts(&mut self, place: usize, us: f64) {
         let Some(host) = self.hosts.get_mut(place) else { return };
         let (life, calls) = (host.life, std::mem::take(&mut host.calls));
-        let takes = micros(us * self.chance.service(self.scenario.noise)) + calls;
-        self.clock.after(takes, Event::At(place, Arrival::BatchEnds(life)));
+        let takes = micros(us * self.random.service(self.scenario.noise)) + calls;
+        self.clock.after(takes, WorldEvent::At(place, Arrival::BatchEnds(life)));
     }
 
     fn poll(&mut self, place: usize) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(place) else { return };
-        let Step { started_us, poll_at, expired } = host.server.poll(now);
+        let PollOutcome { started_us, poll_at, expired } = host.server.poll(now);
         if let Some(at) = poll_at.filter(|at| host.poll_at.is_none_or(|set| *at < set)) {
             host.poll_at = Some(at);
             let life = host.life;
-            self.clock.at(at, Event::At(place, Arrival::Poll(life)));
+            self.clock.at(at, WorldEvent::At(place, Arrival::Poll(life)));
         }
         let report = (!expired.is_empty()).then(|| host.server.report(now));
         for key in expired {
-            self.ledger.expired(key);
+            self.log.expired(key);
             self.answer(key, Err(Failed { failure: Failure::Deadline, report }));
         }
         if let Some(us) = started_us {
@@ -218,7 +218,7 @@ impl World<'_> {
     }
 
     pub(super) fn answer(&mut self, key: Key, reply: Result<AnswerReport, Failed>) {
-        let one_way = self.chance.one_way(&self.scenario.network);
-        self.clock.after(one_way, Event::Answer(key, Box::new(reply)));
+        let one_way = self.random.one_way(&self.scenario.network);
+        self.clock.after(one_way, WorldEvent::Answer(key, Box::new(reply)));
     }
 }

@@ -1,7 +1,8 @@
 //! The jobs that every generator sends: made once, in the form that each of them reads.
 //!
-//! A job has [`DOCUMENTS`] documents of uneven length and the same tokens as every other, so that answered jobs measure answered
-//! tokens. A timed model has a token for every four bytes, begun ones too; a real tokenizer makes about one of each word.
+//! A job has [`DOCUMENTS`] documents of uneven length and the same tokens as every other, so that answered jobs measure
+//! answered tokens. A timed model has a token for every four bytes, begun ones too; a real tokenizer makes about one of
+//! each word.
 //!
 //! Invariant: the files hold the same jobs in the same order.
 
@@ -107,8 +108,8 @@ impl Job {
     }
 }
 
-/// A `sortie.v1.RerankRequest` on the wire: `query = 2` and `documents = 3`, each an `Input` with `text = 1`. By hand, so that this
-/// tool needs no protobuf.
+/// A `sortie.v1.RerankRequest` on the wire: `query = 2` and `documents = 3`, each an `Input` with `text = 1`. By hand,
+/// so that this tool needs no protobuf.
 fn request(job: &Job) -> Vec<u8> {
     let input = |text: &str| field(1, text.as_bytes());
     let mut body = field(2, &input(&job.query));

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::{
     bodies::Bodies,
-    offer::{self, By, Offer},
+    load_spec::{self, LoadGenerator, LoadSpec},
     pin::Pins,
 };
 use crate::{
@@ -131,8 +131,8 @@ impl Fleet {
     /// Jobs a second of a burst that waits without end: the server's own word is not taken for it.
     fn measure(&self, programs: &Programs, pins: &Pins, scratch: &Path) -> anyhow::Result<f64> {
         let (rate, seconds, deadline) = BURST;
-        let offer = Offer {
-            by: By::Whole,
+        let spec = LoadSpec {
+            by: LoadGenerator::Whole,
             addresses: self.addresses(),
             bodies: &self.bodies,
             phases: vec![(rate, seconds)],
@@ -144,16 +144,16 @@ impl Fleet {
             scratch,
             rivals: None,
         };
-        let offered = offer::run(&offer)?;
-        let answered: Vec<_> = offered.jobs.iter().filter(|job| job.outcome == offer::Outcome::Answered).collect();
-        let end = |job: &&offer::Job| job.at + job.late + job.took;
+        let result = load_spec::run(&spec)?;
+        let answered: Vec<_> = result.jobs.iter().filter(|job| job.outcome == load_spec::JobResult::Answered).collect();
+        let end = |job: &&load_spec::Job| job.at + job.late + job.took;
         let begin = answered.iter().map(|job| job.at).fold(f64::INFINITY, f64::min);
         let last = answered.iter().map(end).fold(0.0, f64::max);
         if answered.len() < 20 {
             bail!(
                 "the model answered {} of a burst of {} jobs: it cannot be measured",
                 answered.len(),
-                offered.jobs.len()
+                result.jobs.len()
             );
         }
         let rate = answered.len() as f64 / (last - begin);

@@ -1,5 +1,5 @@
-//! ghz: an open loop at an even pace, without retries. One process a server, each with its share of the load, since it balances by
-//! names only.
+//! ghz: an open loop at an even pace, without retries. One process a server, each with its share of the load, since it
+//! balances by names only.
 //!
 //! Its own summary leaves failed calls out; what became of each call is in its details.
 
@@ -8,7 +8,7 @@ use std::{fs, net::SocketAddr, process::Command, thread};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use super::offer::{Job, Offer, Offered, Outcome, quietly};
+use super::load_spec::{Job, JobResult, LoadResult, LoadSpec, quietly};
 
 /// The call.
 const CALL: &str = "sortie.v1.EncoderService.Rerank";
@@ -20,7 +20,7 @@ const WORKERS: &str = "8";
 const CONNECTIONS: &str = "4";
 
 #[derive(Deserialize)]
-struct Report {
+struct GhzReport {
     details: Vec<Detail>,
 }
 
@@ -33,13 +33,13 @@ struct Detail {
     status: String,
 }
 
-pub(super) fn run(offer: &Offer<'_>) -> anyhow::Result<Offered> {
-    let ghz = offer.rivals.and_then(|rivals| rivals.ghz.as_ref()).context("there is no ghz")?;
-    let &[(rate, seconds)] = offer.phases.as_slice() else { bail!("ghz has one phase") };
+pub(super) fn run(spec: &LoadSpec<'_>) -> anyhow::Result<LoadResult> {
+    let ghz = spec.rivals.and_then(|rivals| rivals.ghz.as_ref()).context("there is no ghz")?;
+    let &[(rate, seconds)] = spec.phases.as_slice() else { bail!("ghz has one phase") };
     // Whole calls a second, and one at least.
-    let each = (rate / offer.addresses.len() as f64).round().max(1.0);
+    let each = (rate / spec.addresses.len() as f64).round().max(1.0);
     let one = |address: &SocketAddr| -> anyhow::Result<String> {
-        let out = offer.scratch.join(format!("ghz-{}.json", address.port()));
+        let out = spec.scratch.join(format!("ghz-{}.json", address.port()));
         let mut command = Command::new(ghz);
         command.args(["--insecure", "--async", "--call", CALL, "--format", "json", "--duration-stop", "wait"]);
         command.args([
@@ -48,32 +48,32 @@ pub(super) fn run(offer: &Offer<'_>) -> anyhow::Result<Offered> {
             "--connections",
             CONNECTIONS,
             "--cpus",
-            &offer.pins.load.count().to_string(),
+            &spec.pins.load.count().to_string(),
         ]);
         command.args(["--rps", &each.to_string(), "--duration", &format!("{}ms", (seconds * 1e3) as u64)]);
-        command.args(["--timeout", &format!("{}ms", offer.deadline.as_millis())]);
-        command.arg("--data-file").arg(&offer.bodies.array).arg("--output").arg(&out);
-        if let Some(tenant) = offer.tenant {
+        command.args(["--timeout", &format!("{}ms", spec.deadline.as_millis())]);
+        command.arg("--data-file").arg(&spec.bodies.array).arg("--output").arg(&out);
+        if let Some(tenant) = spec.tenant {
             command.args(["--metadata", &serde_json::json!({ "sortie-tenant": tenant }).to_string()]);
         }
         command.arg(address.to_string());
-        quietly(&mut command, "ghz", offer.pins)?;
+        quietly(&mut command, "ghz", spec.pins)?;
         fs::read_to_string(&out).with_context(|| format!("cannot read {}", out.display()))
     };
     let texts: Vec<anyhow::Result<String>> = thread::scope(|scope| {
-        let threads: Vec<_> = offer.addresses.iter().map(|address| scope.spawn(move || one(address))).collect();
+        let threads: Vec<_> = spec.addresses.iter().map(|address| scope.spawn(move || one(address))).collect();
         let gone = |_| Err(anyhow::anyhow!("the thread of ghz is gone"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
     });
-    let mut offered = Offered::default();
+    let mut result = LoadResult::default();
     for text in texts {
-        read(&text?, &mut offered)?;
+        read(&text?, &mut result)?;
     }
-    Ok(offered)
+    Ok(result)
 }
 
-fn read(text: &str, offered: &mut Offered) -> anyhow::Result<()> {
-    let report: Report = serde_json::from_str(text).context("cannot read what ghz wrote")?;
+fn read(text: &str, result: &mut LoadResult) -> anyhow::Result<()> {
+    let report: GhzReport = serde_json::from_str(text).context("cannot read what ghz wrote")?;
     let begin = |detail: &Detail| {
         let end = seconds(&detail.timestamp).with_context(|| format!("{:?} is no time", detail.timestamp))?;
         Ok(end - detail.latency / 1e9)
@@ -82,8 +82,8 @@ fn read(text: &str, offered: &mut Offered) -> anyhow::Result<()> {
     let first = begins.iter().copied().fold(f64::INFINITY, f64::min);
     for (detail, begin) in report.details.iter().zip(begins) {
         let (at, took) = (begin - first, detail.latency / 1e9);
-        let job = Job { at, late: 0.0, took, outcome: Outcome::of(&detail.status), chunks: 1.0 };
-        offered.push(job, &detail.status);
+        let job = Job { at, late: 0.0, took, outcome: JobResult::of(&detail.status), chunks: 1.0 };
+        result.push(job, &detail.status);
     }
     Ok(())
 }
@@ -107,11 +107,11 @@ mod tests {
         let text = r#"{"count": 2, "details": [
             {"timestamp": "2026-11-29T17:20:01.5Z", "latency": 100000000, "error": "", "status": "OK"},
             {"timestamp": "2026-11-29T17:20:02.25+01:00", "latency": 2000000, "error": "no", "status": "ResourceExhausted"}]}"#;
-        let mut offered = Offered::default();
-        read(text, &mut offered).unwrap();
-        let [first, second] = offered.jobs.as_slice() else { panic!("{offered:?}") };
-        assert_eq!((first.outcome, second.outcome), (Outcome::Answered, Outcome::Refused));
-        assert!((second.at - 0.848).abs() < 1e-9 && (first.took - 0.1).abs() < 1e-9, "{offered:?}");
+        let mut result = LoadResult::default();
+        read(text, &mut result).unwrap();
+        let [first, second] = result.jobs.as_slice() else { panic!("{result:?}") };
+        assert_eq!((first.outcome, second.outcome), (JobResult::Answered, JobResult::Refused));
+        assert!((second.at - 0.848).abs() < 1e-9 && (first.took - 0.1).abs() < 1e-9, "{result:?}");
         assert_eq!(seconds("nothing"), None);
     }
 }

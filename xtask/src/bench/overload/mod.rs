@@ -4,45 +4,47 @@
 //! |---|---|
 //! | `device` | what is put under load, and what it can do |
 //! | `bodies` | the jobs, the same for every generator |
-//! | `offer`, `ghz`, `grpcio`, `rivals` | generators |
+//! | `load_spec`, `ghz`, `grpcio`, `rivals` | generators |
 //! | `pin` | cores of servers and of generators |
-//! | `witness` | what servers say of a run |
-//! | `row`, `beside` | what came of it |
+//! | `server_counters` | what servers say of a run |
+//! | `row`, `mixed_clients` | what came of it |
 //! | `verdict` | what it should show, and does |
 //! | `soak` | ten minutes of it: nothing grows |
 //!
-//! Capacity of a timed device is that of full batches, `max_batch / (a + b·max_batch)`; of the real model what it does of a burst.
+//! Capacity of a timed device is that of full batches, `max_batch / (a + b·max_batch)`; of the real model what it does
+//! of a burst.
 
-mod beside;
 mod bodies;
 mod device;
 mod ghz;
 mod grpcio;
-mod offer;
+mod load_spec;
+mod mixed_clients;
 mod pin;
 mod rivals;
 mod row;
+mod server_counters;
 mod soak;
 mod verdict;
-mod witness;
 
 use std::{fs, path::Path, path::PathBuf, thread, time::Duration};
 
 use anyhow::Context as _;
 
 use super::{samples::Sampler, timed};
-use beside::{Beside, Recovery};
 use device::{Device, Fleet};
-use offer::{By, Offer};
+use load_spec::{LoadGenerator, LoadSpec};
+use mixed_clients::{MixedClients, Recovery};
 use pin::Pins;
 use rivals::Rivals;
-use row::{Asked, Row};
-use witness::Witness;
+use row::{LoadAsked, Row};
+use server_counters::ServerCounters;
 
 /// Loads at which ours run beside foreign retriers.
 const BESIDE: [f64; 3] = [1.2, 2.0, 4.0];
 
-/// Between two runs: queues are empty, connections of a client that is gone are closed, and servers' figures are those of rest.
+/// Between two runs: queues are empty, connections of a client that is gone are closed, and servers' figures are those
+/// of rest.
 const SETTLE: Duration = Duration::from_millis(1_000);
 
 /// The flags.
@@ -56,7 +58,7 @@ pub(crate) struct Args {
     servers: Vec<usize>,
     /// Who offers the load
     #[arg(long, value_enum, value_delimiter = ',', default_value = "sortie,whole,ghz,grpcio")]
-    by: Vec<By>,
+    by: Vec<LoadGenerator>,
     /// Jobs offered over what the servers can do
     #[arg(long, value_delimiter = ',', default_value = "0.8,1,1.2,2,4,8")]
     loads: Vec<f64>,
@@ -81,7 +83,8 @@ pub(crate) struct Args {
     /// Write every figure into this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Instead of all this: one server, 1.5 times what it can do, 30% of jobs given up, for ten minutes (or --seconds, if that is more)
+    /// Instead of all this: one server, 1.5 times what it can do, 30% of jobs given up, for ten minutes (or --seconds,
+    /// if that is more)
     #[arg(long)]
     soak: bool,
     #[command(flatten)]
@@ -92,7 +95,7 @@ pub(crate) struct Args {
 #[derive(Debug, Default, serde::Serialize)]
 struct Figures {
     rows: Vec<Row>,
-    beside: Vec<Beside>,
+    mixed_clients: Vec<MixedClients>,
     recovery: Vec<Recovery>,
 }
 
@@ -105,7 +108,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let further = !args.no_further;
     let wants = |by| args.by.contains(&by);
-    let rivals = Rivals::find(args.ghz.as_deref(), (wants(By::Ghz), wants(By::Grpcio) || further))?;
+    let rivals =
+        Rivals::find(args.ghz.as_deref(), (wants(LoadGenerator::Ghz), wants(LoadGenerator::Grpcio) || further))?;
     let bench = Bench { args, programs, pins: Pins::halves(), rivals, scratch: scratch.path() };
     println!(
         "\n{}; servers on {}, generators on {}; {} s a row after {} s, seed {}. Jobs of 4 documents, Poisson arrivals, but ghz's \
@@ -121,9 +125,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut figures = Figures::default();
     let done = bench.all(&mut figures);
     // What was measured before something went wrong is worth having.
-    println!("{}", beside::tables(&figures.beside, &figures.recovery)?);
+    println!("{}", mixed_clients::tables(&figures.mixed_clients, &figures.recovery)?);
     println!("{}", processors(&figures.rows));
-    println!("{}", verdict::verdict(&figures.rows, &figures.beside, &figures.recovery));
+    println!("{}", verdict::verdict(&figures.rows, &figures.mixed_clients, &figures.recovery));
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&figures)?;
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -167,7 +171,9 @@ impl Bench<'_> {
 
     fn rows(&self, fleet: &Fleet, figures: &mut Figures) -> anyhow::Result<()> {
         for &by in &self.args.by {
-            if (by == By::Ghz && self.rivals.ghz.is_none()) || (by == By::Grpcio && self.rivals.grpcio.is_none()) {
+            if (by == LoadGenerator::Ghz && self.rivals.ghz.is_none())
+                || (by == LoadGenerator::Grpcio && self.rivals.grpcio.is_none())
+            {
                 continue;
             }
             for &load in &self.args.loads {
@@ -179,8 +185,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn offer<'a>(&'a self, fleet: &'a Fleet, by: By, phases: Vec<(f64, f64)>) -> Offer<'a> {
-        Offer {
+    fn spec<'a>(&'a self, fleet: &'a Fleet, by: LoadGenerator, phases: Vec<(f64, f64)>) -> LoadSpec<'a> {
+        LoadSpec {
             by,
             addresses: fleet.addresses(),
             bodies: &fleet.bodies,
@@ -201,18 +207,18 @@ impl Bench<'_> {
         (self.args.warm_up, self.args.seconds * share)
     }
 
-    fn row(&self, fleet: &Fleet, by: By, load: f64) -> anyhow::Result<Row> {
+    fn row(&self, fleet: &Fleet, by: LoadGenerator, load: f64) -> anyhow::Result<Row> {
         let (warm, seconds) = self.window(fleet);
         let deadline = fleet.device.deadline();
         let total = warm + seconds + deadline.as_secs_f64();
         let admins = fleet.admins()?;
-        let before = Witness::ask(&admins)?;
+        let before = ServerCounters::ask(&admins)?;
         let samplers: Vec<Sampler> = fleet.servers.iter().filter_map(timed::Server::pid).map(Sampler::start).collect();
-        let offered = offer::run(&self.offer(fleet, by, vec![(load * fleet.capacity, total)]))?;
+        let result = load_spec::run(&self.spec(fleet, by, vec![(load * fleet.capacity, total)]))?;
         let memory = samplers.into_iter().map(|s| s.finish().most(|s| s.memory)).fold(f64::NAN, f64::max);
         thread::sleep(SETTLE);
-        let witness = Witness::ask(&admins)?.since(before);
-        let asked = Asked {
+        let counters = ServerCounters::ask(&admins)?.since(before);
+        let asked = LoadAsked {
             device: fleet.device.name(),
             timed: fleet.device.is_timed(),
             servers: fleet.servers.len(),
@@ -222,17 +228,17 @@ impl Bench<'_> {
             deadline,
             window: (warm, seconds),
         };
-        Ok(Row::new(&asked, offered, witness, memory))
+        Ok(Row::new(&asked, result, counters, memory))
     }
 
     fn further(&self, fleet: &Fleet, figures: &mut Figures) -> anyhow::Result<()> {
-        let base = self.offer(fleet, By::Sortie, Vec::new());
+        let base = self.spec(fleet, LoadGenerator::Sortie, Vec::new());
         for load in BESIDE {
-            figures.beside.push(beside::beside(fleet, &base, load, self.window(fleet))?);
+            figures.mixed_clients.push(mixed_clients::mixed_clients(fleet, &base, load, self.window(fleet))?);
             thread::sleep(SETTLE);
         }
         if fleet.servers.len() == 1 {
-            figures.recovery.push(beside::recovery(fleet, &base)?);
+            figures.recovery.push(mixed_clients::recovery(fleet, &base)?);
             thread::sleep(SETTLE);
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! Which cores servers run on and which the load: what makes the load must not take the processor from what is measured.
+//! Which cores servers run on and which the load: what makes the load must not take the processor from what is
+//! measured.
 //!
-//! A child inherits the cores of the thread that starts it, and `available_parallelism` counts those: a server's threads follow.
-//! Where there is one core, or the system cannot say, nothing is pinned and the table says so.
+//! A child inherits the cores of the thread that starts it, and `available_parallelism` counts those: a server's
+//! threads follow. Where there is one core, or the system cannot say, nothing is pinned and the table says so.
 
 use std::fmt;
 

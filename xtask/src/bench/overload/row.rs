@@ -1,24 +1,25 @@
 //! A row: what came of a load, by the clients' own account and by the servers'.
 //!
-//! Jobs count by when they were to leave: after the warm-up and until the end; the load goes on for one deadline longer. A job is *in
-//! time* if it was answered within its deadline of leaving. *Late* are those that had been admitted and were not: a client sees its
-//! deadline pass; beside it stands what the servers lost of what they admitted.
+//! Jobs count by when they were to leave: after the warm-up and until the end; the load goes on for one deadline
+//! longer. A job is *in time* if it was answered within its deadline of leaving. *Late* are those that had been
+//! admitted and were not: a client sees its deadline pass; beside it stands what the servers lost of what they
+//! admitted.
 
 use std::time::Duration;
 
 use super::{
-    offer::{By, Job, Offered, Outcome},
-    witness::Witness,
+    load_spec::{Job, JobResult, LoadGenerator, LoadResult},
+    server_counters::ServerCounters,
 };
 use crate::bench::loader::cell;
 
 /// What a row was asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct LoadAsked {
     pub(super) device: &'static str,
     pub(super) timed: bool,
     pub(super) servers: usize,
-    pub(super) by: By,
+    pub(super) by: LoadGenerator,
     /// Jobs offered over what the servers can do.
     pub(super) load: f64,
     /// Jobs a second that they can do.
@@ -38,7 +39,7 @@ pub(super) struct Row {
     pub(super) load: f64,
     /// Jobs that counted, and the load that they really were.
     pub(super) jobs: usize,
-    pub(super) offered: f64,
+    pub(super) result: f64,
     /// p99 of how late they left, ms; of ghz it is not known.
     pub(super) left_late_ms: f64,
     /// Jobs in time over what the servers could have done.
@@ -66,23 +67,24 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(asked: &Asked, offered: Offered, witness: Witness, memory: f64) -> Self {
+    pub(super) fn new(asked: &LoadAsked, result: LoadResult, counters: ServerCounters, memory: f64) -> Self {
         let (warm, seconds) = asked.window;
         let deadline = asked.deadline.as_secs_f64();
-        let jobs: Vec<&Job> = offered.jobs.iter().filter(|job| (warm..warm + seconds).contains(&job.at)).collect();
-        let in_time = |job: &Job| job.outcome == Outcome::Answered && job.took <= deadline;
+        let jobs: Vec<&Job> = result.jobs.iter().filter(|job| (warm..warm + seconds).contains(&job.at)).collect();
+        let in_time = |job: &Job| job.outcome == JobResult::Answered && job.took <= deadline;
         let is_late =
-            |job: &Job| job.outcome == Outcome::Deadline || (job.outcome == Outcome::Answered && !in_time(job));
+            |job: &Job| job.outcome == JobResult::Deadline || (job.outcome == JobResult::Answered && !in_time(job));
         let of = |which: &dyn Fn(&Job) -> bool| jobs.iter().filter(|job| which(job)).count() as f64;
         let (good, late) = (of(&in_time), of(&is_late));
-        let refused: Vec<f64> = jobs.iter().filter(|job| job.outcome == Outcome::Refused).map(|job| job.took).collect();
+        let refused: Vec<f64> =
+            jobs.iter().filter(|job| job.outcome == JobResult::Refused).map(|job| job.took).collect();
         let took = |job: &Job| if in_time(job) { job.took } else { job.took.max(deadline) };
         let admitted: Vec<f64> =
-            jobs.iter().filter(|job| job.outcome != Outcome::Refused).map(|job| took(job)).collect();
+            jobs.iter().filter(|job| job.outcome != JobResult::Refused).map(|job| took(job)).collect();
         let left: Vec<f64> = jobs.iter().map(|job| job.late).collect();
-        let all = offered.jobs.len() as f64;
-        let answered: Vec<&Job> = offered.jobs.iter().filter(|job| job.outcome == Outcome::Answered).collect();
-        let calls = (witness.calls - asked.by.tasters()).max(0.0) / all.max(1.0);
+        let all = result.jobs.len() as f64;
+        let answered: Vec<&Job> = result.jobs.iter().filter(|job| job.outcome == JobResult::Answered).collect();
+        let calls = (counters.calls - asked.by.tasters()).max(0.0) / all.max(1.0);
         // How refused jobs were cut is not known: as the answered ones were.
         let chunks = answered.iter().map(|job| job.chunks).sum::<f64>() / (answered.len() as f64).max(1.0);
         Self {
@@ -92,21 +94,21 @@ impl Row {
             by: asked.by.name(),
             load: asked.load,
             jobs: jobs.len(),
-            offered: jobs.len() as f64 / seconds / asked.capacity,
-            left_late_ms: if asked.by == By::Ghz { f64::NAN } else { quantile(&left, 0.99) * 1e3 },
+            result: jobs.len() as f64 / seconds / asked.capacity,
+            left_late_ms: if asked.by == LoadGenerator::Ghz { f64::NAN } else { quantile(&left, 0.99) * 1e3 },
             goodput: good / seconds / asked.capacity,
             late: late / (good + late).max(1.0),
-            late_at_servers: witness.late(),
+            late_at_servers: counters.late(),
             refused: refused.len() as f64 / (jobs.len() as f64).max(1.0),
             p50: quantile(&admitted, 0.5) / deadline,
             p99: quantile(&admitted, 0.99) / deadline,
             refusal_p99_ms: quantile(&refused, 0.99) * 1e3,
             calls,
             calls_a_chunk: calls / chunks.max(1.0),
-            cpu: offered.cpu,
+            cpu: result.cpu,
             ended: (answered.len() as f64, all - answered.len() as f64),
             memory,
-            words: offered.words,
+            words: result.words,
         }
     }
 
@@ -120,7 +122,7 @@ impl Row {
             self.by,
             self.load,
             self.jobs,
-            number(self.offered, 2),
+            number(self.result, 2),
             number(self.left_late_ms, 1),
             number(self.goodput, 3),
             number(self.late * 100.0, 1),
@@ -137,7 +139,7 @@ impl Row {
 }
 
 /// The head of the table.
-pub(super) const HEADER: &str = "| | load | jobs | really offered | left late p99 ms | goodput ÷ capacity | late % of admitted (servers') | refused % | \
+pub(super) const HEADER: &str = "| | load | jobs | really result | left late p99 ms | goodput ÷ capacity | late % of admitted (servers') | refused % | \
     p50 ÷ deadline | p99 ÷ deadline | refusal p99 ms | calls a job (a chunk) | server MiB |\n\
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
@@ -149,9 +151,9 @@ pub(super) fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.get(place).copied().unwrap_or(f64::NAN)
 }
 
-/// Processor milliseconds of an answered job and of another, from runs under different loads: the pair, neither below zero, whose sums
-/// come nearest to what the runs took, each run counted by the share it is off. One process does both at once, so they cannot be told
-/// apart within a run.
+/// Processor milliseconds of an answered job and of another, from runs under different loads: the pair, neither below
+/// zero, whose sums come nearest to what the runs took, each run counted by the share it is off. One process does both
+/// at once, so they cannot be told apart within a run.
 pub(super) fn processor(rows: &[&Row]) -> Option<(f64, f64)> {
     let runs: Vec<(f64, f64)> = rows
         .iter()
@@ -178,31 +180,40 @@ pub(super) fn processor(rows: &[&Row]) -> Option<(f64, f64)> {
 mod tests {
     use super::*;
 
-    fn asked(load: f64) -> Asked {
+    fn asked(load: f64) -> LoadAsked {
         let (device, deadline) = ("slow", Duration::from_secs(1));
-        Asked { device, timed: true, servers: 1, by: By::Whole, load, capacity: 2.0, deadline, window: (1.0, 2.0) }
+        LoadAsked {
+            device,
+            timed: true,
+            servers: 1,
+            by: LoadGenerator::Whole,
+            load,
+            capacity: 2.0,
+            deadline,
+            window: (1.0, 2.0),
+        }
     }
 
-    fn job(at: f64, took: f64, outcome: Outcome) -> Job {
+    fn job(at: f64, took: f64, outcome: JobResult) -> Job {
         Job { at, late: 0.002, took, outcome, chunks: 1.0 }
     }
 
     #[test]
     fn what_counts_is_what_left_in_the_window_and_was_in_time() {
-        let mut offered = Offered { cpu: Some(0.5), ..Offered::default() };
+        let mut result = LoadResult { cpu: Some(0.5), ..LoadResult::default() };
         for (at, took, outcome) in [
-            (0.5, 0.1, Outcome::Answered),
-            (1.0, 0.2, Outcome::Answered),
-            (1.5, 1.1, Outcome::Answered),
-            (2.0, 1.0, Outcome::Deadline),
-            (2.9, 0.01, Outcome::Refused),
-            (3.0, 0.1, Outcome::Answered),
+            (0.5, 0.1, JobResult::Answered),
+            (1.0, 0.2, JobResult::Answered),
+            (1.5, 1.1, JobResult::Answered),
+            (2.0, 1.0, JobResult::Deadline),
+            (2.9, 0.01, JobResult::Refused),
+            (3.0, 0.1, JobResult::Answered),
         ] {
-            offered.push(job(at, took, outcome), "x");
+            result.push(job(at, took, outcome), "x");
         }
-        let witness = Witness { calls: 9.0, admitted: 5.0, lost: 1.0, ..Witness::default() };
-        let row = Row::new(&asked(2.0), offered, witness, 50.0);
-        assert_eq!((row.jobs, row.offered, row.goodput), (4, 1.0, 0.25));
+        let counters = ServerCounters { calls: 9.0, admitted: 5.0, lost: 1.0, ..ServerCounters::default() };
+        let row = Row::new(&asked(2.0), result, counters, 50.0);
+        assert_eq!((row.jobs, row.result, row.goodput), (4, 1.0, 0.25));
         assert!((row.late - 2.0 / 3.0).abs() < 1e-9 && (row.late_at_servers - 0.2).abs() < 1e-9, "{row:?}");
         assert_eq!((row.refused, row.p50, row.refusal_p99_ms), (0.25, 1.0, 10.0));
         assert_eq!((row.calls, row.ended), (1.0, (4.0, 2.0)), "three calls were tasters");
@@ -216,7 +227,7 @@ mod tests {
     #[test]
     fn the_processor_of_both_kinds_is_told_apart_by_loads() {
         let row = |answered: f64, others: f64| {
-            let mut row = Row::new(&asked(1.0), Offered::default(), Witness::default(), 0.0);
+            let mut row = Row::new(&asked(1.0), LoadResult::default(), ServerCounters::default(), 0.0);
             row.cpu = Some(answered * 0.002 + others * 0.0005);
             row.ended = (answered, others);
             row

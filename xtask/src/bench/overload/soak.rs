@@ -1,4 +1,5 @@
-//! `cargo xtask bench overload --soak`: ten minutes at one and a half times what a server can do, with callers that go away.
+//! `cargo xtask bench overload --soak`: ten minutes at one and a half times what a server can do, with callers that go
+//! away.
 //!
 //! What it should show: nothing grows. Memory, threads and open files of the last quarter are those of the second.
 

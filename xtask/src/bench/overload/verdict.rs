@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    beside::{Beside, Recovery},
-    offer::By,
+    load_spec::LoadGenerator,
+    mixed_clients::{MixedClients, Recovery},
     row::{Row, processor},
 };
 
@@ -37,7 +37,7 @@ const RECOVERED_AFTER: usize = 2;
 
 /// A line of the verdict.
 #[derive(Debug)]
-struct Line {
+struct VerdictLine {
     what: String,
     /// How far the worst cell is over its limit: 1 is at it.
     worst: Option<(f64, String)>,
@@ -45,7 +45,7 @@ struct Line {
     missed: usize,
 }
 
-impl Line {
+impl VerdictLine {
     fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), worst: None, cells: 0, missed: 0 }
     }
@@ -78,23 +78,23 @@ fn name(row: &Row) -> String {
 }
 
 /// The whole verdict, a Markdown table.
-pub(super) fn verdict(rows: &[Row], beside: &[Beside], recoveries: &[Recovery]) -> String {
+pub(super) fn verdict(rows: &[Row], mixed_clients: &[MixedClients], recoveries: &[Recovery]) -> String {
     let limit = |row: &Row, limits: [f64; 2]| limits[usize::from(!row.timed)];
     let mut groups: BTreeMap<(&str, usize, &str), Vec<&Row>> = BTreeMap::new();
     for row in rows {
         groups.entry((row.device, row.servers, row.by)).or_default().push(row);
     }
-    let mut goodput = Line::new("goodput ≥ 95% of its peak at every load (real model 90%)");
-    let mut late = Line::new("late ≤ 1% of the admitted (real model 3%)");
-    let mut p50 = Line::new("accepted p50 ≤ half the deadline");
-    let mut refusal = Line::new("refusals ≤ 5 ms p99 (real model 25)");
-    let mut calls = Line::new("at most 1.2 calls a first attempt of ours");
-    let mut cpu = Line::new("client processor of a refused job ≤ an answered one's");
-    let mut rival = Line::new("sortie's goodput ≥ every other's, each row (less 3% for chance)");
+    let mut goodput = VerdictLine::new("goodput ≥ 95% of its peak at every load (real model 90%)");
+    let mut late = VerdictLine::new("late ≤ 1% of the admitted (real model 3%)");
+    let mut p50 = VerdictLine::new("accepted p50 ≤ half the deadline");
+    let mut refusal = VerdictLine::new("refusals ≤ 5 ms p99 (real model 25)");
+    let mut calls = VerdictLine::new("at most 1.2 calls a first attempt of ours");
+    let mut cpu = VerdictLine::new("client processor of a refused job ≤ an answered one's");
+    let mut rival = VerdictLine::new("sortie's goodput ≥ every other's, each row (less 3% for chance)");
     for rows in groups.values() {
         let peak = rows.iter().map(|row| row.goodput).fold(0.0, f64::max);
         for row in rows {
-            let most = peak.min(row.offered).max(1e-9);
+            let most = peak.min(row.result).max(1e-9);
             let share = row.goodput / most;
             goodput
                 .take(limit(row, GOODPUT) / share.max(1e-9), format!("{}: {:.3} of {most:.3}", name(row), row.goodput));
@@ -104,7 +104,7 @@ pub(super) fn verdict(rows: &[Row], beside: &[Beside], recoveries: &[Recovery]) 
                 row.refusal_p99_ms / limit(row, REFUSAL_MS),
                 format!("{}: {:.1} ms", name(row), row.refusal_p99_ms),
             );
-            if row.by == By::Sortie.name() {
+            if row.by == LoadGenerator::Sortie.name() {
                 calls.take(row.calls_a_chunk / CALLS, format!("{}: {:.2}", name(row), row.calls_a_chunk));
                 for other in same(rows_of(&groups), row) {
                     let strain = RIVAL * other.goodput / row.goodput.max(1e-9);
@@ -112,7 +112,7 @@ pub(super) fn verdict(rows: &[Row], beside: &[Beside], recoveries: &[Recovery]) 
                 }
             }
         }
-        if let Some((answered, other)) = processor(rows).filter(|_| rows[0].by == By::Sortie.name()) {
+        if let Some((answered, other)) = processor(rows).filter(|_| rows[0].by == LoadGenerator::Sortie.name()) {
             let row = rows[0];
             cpu.take(
                 other / answered.max(1e-9),
@@ -120,15 +120,15 @@ pub(super) fn verdict(rows: &[Row], beside: &[Beside], recoveries: &[Recovery]) 
             );
         }
     }
-    let mut fair = Line::new("beside 30% of foreign retriers ours keep their fair part (95%)");
-    for cell in beside {
+    let mut fair = VerdictLine::new("beside 30% of foreign retriers ours keep their fair part (95%)");
+    for cell in mixed_clients {
         let strain = FAIR * cell.fair / cell.ours.max(1e-9);
         fair.take(
             strain,
             format!("{}, N {} at {}: {:.3} of {:.3}", cell.device, cell.servers, cell.load, cell.ours, cell.fair),
         );
     }
-    let mut back = Line::new("after 30 s at 8x p99 is that of 0.5 within 2 s");
+    let mut back = VerdictLine::new("after 30 s at 8x p99 is that of 0.5 within 2 s");
     for cell in recoveries {
         for (second, (after, plain)) in cell.seconds.iter().enumerate().skip(RECOVERED_AFTER) {
             let told =
@@ -137,7 +137,7 @@ pub(super) fn verdict(rows: &[Row], beside: &[Beside], recoveries: &[Recovery]) 
         }
     }
     let lines = [goodput, late, p50, refusal, calls, cpu, rival, fair, back];
-    let body: Vec<String> = lines.iter().map(Line::say).collect();
+    let body: Vec<String> = lines.iter().map(VerdictLine::say).collect();
     format!("| shows | | worst cell |\n| --- | --- | --- |\n{}", body.join("\n"))
 }
 
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_worst_cell_is_named_and_what_was_not_measured_is_not_passed() {
-        let mut line = Line::new("x");
+        let mut line = VerdictLine::new("x");
         assert!(line.say().contains("NOT MEASURED"), "{}", line.say());
         line.take(0.5, "good");
         line.take(f64::NAN, "none");

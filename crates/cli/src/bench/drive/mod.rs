@@ -3,22 +3,22 @@
 //! `sortie` is the client library as anybody would use it. The others are what people write by hand, over the same
 //! generated stubs and transport settings: none plans, none knows what a token costs.
 
-mod budget;
-mod own;
-mod plain;
+mod baseline;
 mod quantile;
 mod server;
+mod sortie;
+mod token_bucket;
 
 use std::sync::Arc;
 
-pub(crate) use self::plain::Plain;
-use self::{own::Own, plain::Rule};
+pub(crate) use self::baseline::BaselineStrategy;
+use self::{baseline::BalancePolicy, sortie::SortieStrategy};
 use super::{
     arrivals::Job,
-    record::{Ended, Spent},
+    record::{BenchJobEnd, Spent},
     texts::Pool,
 };
-use crate::{args::BenchArgs, exit::Failure, session::Session};
+use crate::{args::BenchArgs, context::CommandContext, exit::Failure};
 
 /// A way to spread a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,9 +56,9 @@ impl Strategy {
 #[derive(Clone, Debug)]
 pub(crate) enum Driver {
     /// By hand.
-    Plain(Arc<Plain>),
+    Baseline(Arc<BaselineStrategy>),
     /// The client library.
-    Own(Arc<Own>),
+    Sortie(Arc<SortieStrategy>),
 }
 
 impl Driver {
@@ -66,33 +66,35 @@ impl Driver {
     pub(crate) async fn start(
         strategy: Strategy,
         args: &BenchArgs,
-        session: &Session,
+        context: &CommandContext,
         pool: &Arc<Pool>,
     ) -> Result<Self, Failure> {
-        let plain = |rule, hedge| Plain::start(rule, hedge, args, session, pool).map(|p| Self::Plain(Arc::new(p)));
+        let baseline = |policy, hedge| {
+            BaselineStrategy::start(policy, hedge, args, context, pool).map(|p| Self::Baseline(Arc::new(p)))
+        };
         match strategy {
-            Strategy::Naive => plain(Rule::RoundRobin, false),
-            Strategy::P2c => plain(Rule::TwoChoices, false),
-            Strategy::P2cHedge => plain(Rule::TwoChoices, true),
-            Strategy::Whole => plain(Rule::Whole, false),
-            Strategy::Sortie => Ok(Self::Own(Arc::new(Own::start(session, pool, true).await?))),
-            Strategy::SortieNoHedge => Ok(Self::Own(Arc::new(Own::start(session, pool, false).await?))),
+            Strategy::Naive => baseline(BalancePolicy::RoundRobin, false),
+            Strategy::P2c => baseline(BalancePolicy::TwoChoices, false),
+            Strategy::P2cHedge => baseline(BalancePolicy::TwoChoices, true),
+            Strategy::Whole => baseline(BalancePolicy::Whole, false),
+            Strategy::Sortie => Ok(Self::Sortie(Arc::new(SortieStrategy::start(context, pool, true).await?))),
+            Strategy::SortieNoHedge => Ok(Self::Sortie(Arc::new(SortieStrategy::start(context, pool, false).await?))),
         }
     }
 
     /// Runs one job to its end. Dropping the future cancels it.
-    pub(crate) async fn drive(&self, job: Job) -> Ended {
+    pub(crate) async fn drive(&self, job: Job) -> BenchJobEnd {
         match self {
-            Self::Plain(plain) => plain.drive(&job).await,
-            Self::Own(own) => own.drive(&job).await,
+            Self::Baseline(baseline) => baseline.drive(&job).await,
+            Self::Sortie(sortie) => sortie.drive(&job).await,
         }
     }
 
     /// Tokens sent so far.
     pub(crate) fn spent(&self) -> Spent {
         match self {
-            Self::Plain(plain) => plain.spent(),
-            Self::Own(own) => own.spent(),
+            Self::Baseline(baseline) => baseline.spent(),
+            Self::Sortie(sortie) => sortie.spent(),
         }
     }
 }

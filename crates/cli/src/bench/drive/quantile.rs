@@ -12,13 +12,13 @@ const LONGEST_US: u64 = 60_000_000;
 
 /// A quantile of the latencies of the last full window.
 #[derive(Debug)]
-pub(super) struct Quantile {
+pub(super) struct WindowQuantile {
     quantile: f64,
     window: Option<Histogram<u64>>,
     value: Option<Duration>,
 }
 
-impl Quantile {
+impl WindowQuantile {
     /// Knows nothing until the first window is full.
     pub(super) fn new(quantile: f64) -> Self {
         Self { quantile, window: Histogram::new_with_bounds(1, LONGEST_US, 2).ok(), value: None }
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_last_full_window_counts() {
-        let mut quantile = Quantile::new(0.97);
+        let mut quantile = WindowQuantile::new(0.97);
         for n in 1..WINDOW {
             quantile.add(Duration::from_micros(n * 10));
         }

@@ -14,7 +14,7 @@ const CONNECTIONS: usize = sortie_client::DEFAULT_CONNECTIONS_PER_ENDPOINT;
 
 /// A server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct BaselineServer {
     address: String,
     stubs: Vec<EncoderServiceClient<Channel>>,
     next: AtomicUsize,
@@ -22,7 +22,7 @@ pub(super) struct Server {
     tokens: AtomicU64,
 }
 
-impl Server {
+impl BaselineServer {
     /// Reads its address; connects when first needed. These strategies speak plain text only.
     pub(super) fn new(address: &str) -> Result<Self, Failure> {
         let full = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
@@ -68,23 +68,23 @@ impl Server {
     }
 
     /// A connection, in turn, and the place of a request of `tokens` tokens.
-    pub(super) fn take(&self, tokens: u64) -> Option<(EncoderServiceClient<Channel>, InFlight<'_>)> {
+    pub(super) fn take(&self, tokens: u64) -> Option<(EncoderServiceClient<Channel>, InFlightRequest<'_>)> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let stub = self.stubs.get(turn % self.stubs.len().max(1))?.clone();
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
-        Some((stub, InFlight { server: self, tokens }))
+        Some((stub, InFlightRequest { server: self, tokens }))
     }
 }
 
 /// A request in flight until dropped.
 #[derive(Debug)]
-pub(super) struct InFlight<'a> {
-    server: &'a Server,
+pub(super) struct InFlightRequest<'a> {
+    server: &'a BaselineServer,
     tokens: u64,
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightRequest<'_> {
     fn drop(&mut self) {
         self.server.requests.fetch_sub(1, Ordering::Relaxed);
         self.server.tokens.fetch_sub(self.tokens, Ordering::Relaxed);
@@ -97,12 +97,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_in_flight_comes_back() {
-        let server = Server::new("127.0.0.1:1").unwrap();
+        let server = BaselineServer::new("127.0.0.1:1").unwrap();
         let one = server.take(5);
         let two = server.take(7);
         assert_eq!((server.requests(), server.tokens()), (2, 12));
         drop((one, two));
         assert_eq!((server.requests(), server.tokens()), (0, 0));
-        assert!(Server::new("https://127.0.0.1:1").is_err());
+        assert!(BaselineServer::new("https://127.0.0.1:1").is_err());
     }
 }

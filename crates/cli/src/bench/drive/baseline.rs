@@ -17,16 +17,16 @@ use sortie_client::Lane;
 use sortie_proto::v1::{Input, RerankRequest, RerankResponse, input::Kind};
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 
-use super::{budget::Budget, quantile::Quantile, server::Server};
+use super::{quantile::WindowQuantile, server::BaselineServer, token_bucket::TokenBucket};
 use crate::{
     args::BenchArgs,
     bench::{
         arrivals::Job,
-        record::{Answered, Ended, Spent},
+        record::{Answered, BenchJobEnd, Spent},
         texts::Pool,
     },
+    context::CommandContext,
     exit::Failure,
-    session::Session,
 };
 
 /// Share of chunks that are not hedged.
@@ -40,7 +40,7 @@ const BYTES_PER_TOKEN: usize = 4;
 
 /// How a server is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum BalancePolicy {
     /// In turn.
     RoundRobin,
     /// Of two at random the one with fewer requests of ours.
@@ -51,19 +51,19 @@ pub(super) enum Rule {
 
 /// One such strategy at work.
 #[derive(Debug)]
-pub(crate) struct Plain {
-    rule: Rule,
+pub(crate) struct BaselineStrategy {
+    policy: BalancePolicy,
     hedge: bool,
     chunk: usize,
     retries: u32,
     model: String,
     deadline: Duration,
-    headers: Headers,
-    servers: Vec<Server>,
+    headers: RequestHeaders,
+    servers: Vec<BaselineServer>,
     next: AtomicUsize,
     pool: Arc<Pool>,
-    budget: Budget,
-    latencies: Mutex<Quantile>,
+    budget: TokenBucket,
+    latencies: Mutex<WindowQuantile>,
     first: AtomicU64,
     hedges: AtomicU64,
     retried: AtomicU64,
@@ -71,14 +71,14 @@ pub(crate) struct Plain {
 
 /// Metadata of every request.
 #[derive(Debug)]
-struct Headers {
+struct RequestHeaders {
     lane: &'static str,
     tenant: Option<MetadataValue<tonic::metadata::Ascii>>,
     authorization: Option<MetadataValue<tonic::metadata::Ascii>>,
 }
 
 /// A slice of a job.
-struct Chunk<'a> {
+struct SentChunk<'a> {
     job: &'a Job,
     documents: &'a [usize],
     tokens: u64,
@@ -96,37 +96,37 @@ struct AnsweredChunk<'a> {
     retries: u32,
 }
 
-impl Plain {
+impl BaselineStrategy {
     /// Sets it up; connections are made when first needed.
     pub(super) fn start(
-        rule: Rule,
+        policy: BalancePolicy,
         hedge: bool,
         args: &BenchArgs,
-        session: &Session,
+        context: &CommandContext,
         pool: &Arc<Pool>,
     ) -> Result<Self, Failure> {
-        let connection = &session.connection;
+        let connection = &context.connection;
         let value = |flag: &str, text: String| {
             MetadataValue::try_from(text).map_err(|_| Failure::usage(format!("{flag}: is no header value")))
         };
-        let token = session.token()?.map(|token| format!("Bearer {token}"));
+        let token = context.token()?.map(|token| format!("Bearer {token}"));
         Ok(Self {
-            rule,
+            policy,
             hedge,
-            chunk: if rule == Rule::Whole { usize::MAX } else { args.chunk as usize },
+            chunk: if policy == BalancePolicy::Whole { usize::MAX } else { args.chunk as usize },
             retries: args.retries,
             model: connection.model.clone(),
             deadline: connection.deadline,
-            headers: Headers {
+            headers: RequestHeaders {
                 lane: if Lane::from(connection.lane) == Lane::Bulk { "bulk" } else { "interactive" },
                 tenant: connection.tenant.clone().map(|name| value("--tenant", name)).transpose()?,
                 authorization: token.map(|token| value("--token", token)).transpose()?,
             },
-            servers: session.endpoints().map(Server::new).collect::<Result<_, _>>()?,
+            servers: context.endpoints().map(BaselineServer::new).collect::<Result<_, _>>()?,
             next: AtomicUsize::new(0),
             pool: Arc::clone(pool),
-            budget: Budget::default(),
-            latencies: Mutex::new(Quantile::new(HEDGE_QUANTILE)),
+            budget: TokenBucket::default(),
+            latencies: Mutex::new(WindowQuantile::new(HEDGE_QUANTILE)),
             first: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             retried: AtomicU64::new(0),
@@ -144,10 +144,10 @@ impl Plain {
     }
 
     /// Runs one job.
-    pub(super) async fn drive(&self, job: &Job) -> Ended {
+    pub(super) async fn drive(&self, job: &Job) -> BenchJobEnd {
         let deadline = Instant::now() + self.deadline;
         let chunks = job.documents.chunks(self.chunk.min(job.documents.len()).max(1)).map(|documents| {
-            let chunk = Chunk { job, documents, tokens: self.tokens(job, documents), deadline };
+            let chunk = SentChunk { job, documents, tokens: self.tokens(job, documents), deadline };
             self.first.fetch_add(chunk.tokens, Ordering::Relaxed);
             self.budget.earn(chunk.tokens);
             self.answer(chunk)
@@ -158,14 +158,14 @@ impl Plain {
                 for chunk in chunks {
                     self.check(job, &chunk, &mut answered);
                 }
-                Ended::Answered(answered)
+                BenchJobEnd::Answered(answered)
             }
-            Err(status) => Ended::Failed(word(status.code())),
+            Err(status) => BenchJobEnd::Failed(code_name(status.code())),
         }
     }
 
     /// One chunk, tried again elsewhere where that is allowed.
-    async fn answer<'a>(&self, chunk: Chunk<'a>) -> Result<AnsweredChunk<'a>, Status> {
+    async fn answer<'a>(&self, chunk: SentChunk<'a>) -> Result<AnsweredChunk<'a>, Status> {
         let mut tried = None;
         let mut retries = 0;
         loop {
@@ -194,15 +194,15 @@ impl Plain {
     /// A chunk, and again elsewhere (`hedge`) once it is later than most. The first success wins.
     async fn hedged(
         &self,
-        chunk: &Chunk<'_>,
+        chunk: &SentChunk<'_>,
         server: usize,
         hedge: &mut Option<usize>,
     ) -> Result<(RerankResponse, usize), Status> {
-        let patience = self.latencies.lock().value();
+        let late_after = self.latencies.lock().value();
         let attempt = async |server, number| Ok((self.attempt(chunk, server, number).await?, server));
         let first = std::pin::pin!(attempt(server, 1));
-        let Some(patience) = patience.filter(|_| self.servers.len() > 1) else { return first.await };
-        let waited = std::pin::pin!(tokio::time::sleep(patience.max(HEDGE_FLOOR)));
+        let Some(late_after) = late_after.filter(|_| self.servers.len() > 1) else { return first.await };
+        let waited = std::pin::pin!(tokio::time::sleep(late_after.max(HEDGE_FLOOR)));
         let first = match future::select(first, waited).await {
             Either::Left((outcome, _)) => return outcome,
             Either::Right(((), first)) => first,
@@ -222,7 +222,7 @@ impl Plain {
     }
 
     /// One request.
-    async fn attempt(&self, chunk: &Chunk<'_>, server: usize, number: u32) -> Result<RerankResponse, Status> {
+    async fn attempt(&self, chunk: &SentChunk<'_>, server: usize, number: u32) -> Result<RerankResponse, Status> {
         let text = |text: &str| Input { kind: Some(Kind::Text(text.to_owned())) };
         let message = RerankRequest {
             model: self.model.clone(),
@@ -256,13 +256,13 @@ impl Plain {
         let all: Vec<usize> = (0..self.servers.len()).filter(|n| Some(*n) != tried).collect();
         let at = |n: usize| all.get(n % all.len().max(1)).copied().unwrap_or_default();
         let load = |n: usize| self.servers.get(n).map_or((0, 0), |s| (s.tokens(), s.requests()));
-        match self.rule {
-            Rule::RoundRobin => at(self.next.fetch_add(1, Ordering::Relaxed)),
-            Rule::TwoChoices => {
+        match self.policy {
+            BalancePolicy::RoundRobin => at(self.next.fetch_add(1, Ordering::Relaxed)),
+            BalancePolicy::TwoChoices => {
                 let (a, b) = (at(rand::random::<u32>() as usize), at(rand::random::<u32>() as usize));
                 if load(b).1 < load(a).1 { b } else { a }
             }
-            Rule::Whole => {
+            BalancePolicy::Whole => {
                 let first = rand::random::<u32>() as usize;
                 (0..all.len()).map(|n| at(first.wrapping_add(n))).min_by_key(|&n| load(n).0).unwrap_or_default()
             }
@@ -297,7 +297,7 @@ impl Plain {
 }
 
 /// A code as gRPC writes it.
-fn word(code: Code) -> String {
+fn code_name(code: Code) -> String {
     let mut word = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !word.is_empty() {

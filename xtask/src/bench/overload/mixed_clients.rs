@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::{
     device::Fleet,
-    offer::{self, By, Job, Offer, Offered, Outcome},
+    load_spec::{self, Job, JobResult, LoadGenerator, LoadResult, LoadSpec},
     row::quantile,
 };
 
@@ -22,7 +22,7 @@ const TENANT: &str = "foreign";
 
 /// Ours beside foreign retriers.
 #[derive(Debug, serde::Serialize)]
-pub(super) struct Beside {
+pub(super) struct MixedClients {
     pub(super) device: &'static str,
     pub(super) servers: usize,
     pub(super) load: f64,
@@ -49,35 +49,41 @@ impl Recovery {
 }
 
 /// Runs both at once.
-pub(super) fn beside(fleet: &Fleet, base: &Offer<'_>, load: f64, window: (f64, f64)) -> anyhow::Result<Beside> {
+pub(super) fn mixed_clients(
+    fleet: &Fleet,
+    base: &LoadSpec<'_>,
+    load: f64,
+    window: (f64, f64),
+) -> anyhow::Result<MixedClients> {
     let (warm, seconds) = window;
     let total = warm + seconds + base.deadline.as_secs_f64();
     let rate = load * fleet.capacity;
-    let offer = |by, share: f64, tenant| Offer {
+    let spec = |by, share: f64, tenant| LoadSpec {
         by,
         addresses: base.addresses.clone(),
         phases: vec![(rate * share, total)],
         tenant,
         ..*base
     };
-    let (ours, theirs) = (offer(By::Sortie, 1.0 - FOREIGN, None), offer(By::Grpcio, FOREIGN, Some(TENANT)));
+    let (ours, theirs) =
+        (spec(LoadGenerator::Sortie, 1.0 - FOREIGN, None), spec(LoadGenerator::Grpcio, FOREIGN, Some(TENANT)));
     let (ours, theirs) = thread::scope(|scope| {
-        let theirs = scope.spawn(|| offer::run(&theirs));
-        let ours = offer::run(&ours);
+        let theirs = scope.spawn(|| load_spec::run(&theirs));
+        let ours = load_spec::run(&ours);
         let gone = |_| Err(anyhow::anyhow!("the other generator is gone"));
         (ours, theirs.join().unwrap_or_else(gone))
     });
-    let goodput = |offered: &Offered| {
+    let goodput = |result: &LoadResult| {
         let in_time = |job: &&Job| {
-            job.outcome == Outcome::Answered
+            job.outcome == JobResult::Answered
                 && job.took <= base.deadline.as_secs_f64()
                 && (warm..warm + seconds).contains(&job.at)
         };
-        offered.jobs.iter().filter(in_time).count() as f64 / seconds / fleet.capacity
+        result.jobs.iter().filter(in_time).count() as f64 / seconds / fleet.capacity
     };
     let (ours, theirs) = (goodput(&ours?), goodput(&theirs?));
     let fair = fair(load * (1.0 - FOREIGN), load * FOREIGN);
-    Ok(Beside { device: fleet.device.name(), servers: fleet.servers.len(), load, ours, theirs, fair })
+    Ok(MixedClients { device: fleet.device.name(), servers: fleet.servers.len(), load, ours, theirs, fair })
 }
 
 /// The fair part of a tenant beside one other, in shares of capacity.
@@ -86,20 +92,20 @@ fn fair(own: f64, other: f64) -> f64 {
 }
 
 /// Floods, lets the load fall, and looks at the seconds after.
-pub(super) fn recovery(fleet: &Fleet, base: &Offer<'_>) -> anyhow::Result<Recovery> {
+pub(super) fn recovery(fleet: &Fleet, base: &LoadSpec<'_>) -> anyhow::Result<Recovery> {
     let rate = |load: f64| load * fleet.capacity;
     let flood = (rate(FLOOD.0), FLOOD.1);
     let after = (rate(AFTER.0), AFTER.1);
     let run = |phases: Vec<(f64, f64)>| {
-        offer::run(&Offer { by: By::Grpcio, addresses: base.addresses.clone(), phases, ..*base })
+        load_spec::run(&LoadSpec { by: LoadGenerator::Grpcio, addresses: base.addresses.clone(), phases, ..*base })
     };
     // The plain run has as long to settle as the other has to forget.
     let (flooded, plain) = (run(vec![flood, after])?, run(vec![(rate(AFTER.0), 3.0), after])?);
-    let by_second = |offered: &Offered, from: f64, second: f64| {
+    let by_second = |result: &LoadResult, from: f64, second: f64| {
         let deadline = base.deadline.as_secs_f64();
-        let jobs = offered.jobs.iter().filter(|job| (from + second..from + second + 1.0).contains(&job.at));
+        let jobs = result.jobs.iter().filter(|job| (from + second..from + second + 1.0).contains(&job.at));
         // A failed job took all of its time at least.
-        let took = |job: &Job| if job.outcome == Outcome::Answered { job.took } else { job.took.max(deadline) };
+        let took = |job: &Job| if job.outcome == JobResult::Answered { job.took } else { job.took.max(deadline) };
         quantile(&jobs.map(took).collect::<Vec<_>>(), 0.99) * 1e3
     };
     let seconds = (0..AFTER.1 as usize).map(|second| {
@@ -110,16 +116,16 @@ pub(super) fn recovery(fleet: &Fleet, base: &Offer<'_>) -> anyhow::Result<Recove
 }
 
 /// Both tables.
-pub(super) fn tables(besides: &[Beside], recoveries: &[Recovery]) -> anyhow::Result<String> {
+pub(super) fn tables(mixed: &[MixedClients], recoveries: &[Recovery]) -> anyhow::Result<String> {
     let mut text = String::new();
-    if !besides.is_empty() {
+    if !mixed.is_empty() {
         writeln!(
             text,
             "\n{:.0}% of the load by grpcio with retries, as another tenant (a share is fair if it is all that was asked for, what the others leave, or half):\n\n\
              | | load | ours ÷ capacity | theirs | our fair part | ours ÷ fair |\n| --- | ---: | ---: | ---: | ---: | ---: |",
             FOREIGN * 100.0
         )?;
-        for Beside { device, servers, load, ours, theirs, fair } in besides {
+        for MixedClients { device, servers, load, ours, theirs, fair } in mixed {
             writeln!(
                 text,
                 "| {device}, N {servers} | {load} | {ours:.3} | {theirs:.3} | {fair:.3} | {:.2} |",

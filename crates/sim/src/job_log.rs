@@ -1,7 +1,7 @@
 //! What became of each job.
 //!
-//! Invariant: every job that came in ends as one [`Ended`], but for those that never end (see
-//! [`crate::Outcome::reasons`]).
+//! Invariant: every job that came in ends as one [`FinishedJob`], but for those that never end (see
+//! [`crate::RunOutcome::reasons`]).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{client::JobId, server::Key};
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum JobEnd {
     /// It was answered by its deadline.
     InTime,
     /// A server had admitted work of it, and its deadline came first.
@@ -22,7 +22,7 @@ pub enum Fate {
 
 /// A job that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct FinishedJob {
     /// Number of its client, from 0.
     pub client: u32,
     /// When it came in.
@@ -36,19 +36,19 @@ pub struct Ended {
     /// Of them, those that were the first of their chunk.
     pub chunks: u32,
     /// How it ended.
-    pub fate: Fate,
+    pub end: JobEnd,
 }
 
 /// What is kept of jobs until they are over.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct JobLog {
     deadline: Duration,
-    open: HashMap<JobId, Open>,
-    pub(crate) ended: Vec<Ended>,
+    open: HashMap<JobId, OpenJob>,
+    pub(crate) ended: Vec<FinishedJob>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenJob {
     client: u32,
     began: Duration,
     tokens: u64,
@@ -62,14 +62,14 @@ struct Open {
     expired: bool,
 }
 
-impl Ledger {
+impl JobLog {
     pub(crate) fn new(deadline: Duration) -> Self {
         Self { deadline, open: HashMap::new(), ended: Vec::new() }
     }
 
     pub(crate) fn came(&mut self, job: JobId, client: u32, tokens: u64, began: Duration) {
         let (held, gave_up, expired) = (Vec::new(), None, false);
-        self.open.insert(job, Open { client, began, tokens, calls: 0, chunks: 0, held, gave_up, expired });
+        self.open.insert(job, OpenJob { client, began, tokens, calls: 0, chunks: 0, held, gave_up, expired });
     }
 
     /// `first`: the first attempt of a chunk.
@@ -111,14 +111,14 @@ impl Ledger {
         let open = self.open.remove(&job)?;
         let (took, client, began) = (now.saturating_sub(open.began), open.client, open.began);
         let held = !open.held.is_empty() || open.gave_up == Some(now);
-        let fate = match answered {
-            true if took <= self.deadline => Fate::InTime,
-            true => Fate::Late,
-            false if open.expired || (held && took >= self.deadline) => Fate::Late,
-            false => Fate::Refused,
+        let end = match answered {
+            true if took <= self.deadline => JobEnd::InTime,
+            true => JobEnd::Late,
+            false if open.expired || (held && took >= self.deadline) => JobEnd::Late,
+            false => JobEnd::Refused,
         };
-        let Open { tokens, calls, chunks, .. } = open;
-        self.ended.push(Ended { client, began, took, tokens, calls, chunks, fate });
+        let OpenJob { tokens, calls, chunks, .. } = open;
+        self.ended.push(FinishedJob { client, began, took, tokens, calls, chunks, end });
         Some(began)
     }
 }
@@ -131,37 +131,37 @@ mod tests {
     fn a_job_is_late_only_where_a_server_had_it_at_its_deadline() {
         let ms = Duration::from_millis;
         let key = |job| Key { client: 0, job, attempt: AttemptId(0) };
-        let fate = |act: &dyn Fn(&mut Ledger), at, answered| {
-            let mut ledger = Ledger::new(ms(100));
-            ledger.came(7, 0, 10, ms(50));
-            ledger.sent(7, true);
-            ledger.sent(7, false);
-            act(&mut ledger);
-            assert_eq!(ledger.over(7, at, answered), Some(ms(50)));
-            assert_eq!(ledger.over(7, at, answered), None);
-            let ended = ledger.ended[0];
+        let end = |act: &dyn Fn(&mut JobLog), at, answered| {
+            let mut log = JobLog::new(ms(100));
+            log.came(7, 0, 10, ms(50));
+            log.sent(7, true);
+            log.sent(7, false);
+            act(&mut log);
+            assert_eq!(log.over(7, at, answered), Some(ms(50)));
+            assert_eq!(log.over(7, at, answered), None);
+            let ended = log.ended[0];
             assert_eq!((ended.calls, ended.chunks, ended.tokens, ended.took), (2, 1, 10, at - ms(50)));
-            ended.fate
+            ended.end
         };
-        let admit = |ledger: &mut Ledger| ledger.admitted(key(7));
-        assert_eq!(fate(&admit, ms(150), true), Fate::InTime);
-        assert_eq!(fate(&admit, ms(151), true), Fate::Late);
-        assert_eq!(fate(&admit, ms(150), false), Fate::Late);
-        assert_eq!(fate(&|_| {}, ms(150), false), Fate::Refused);
-        assert_eq!(fate(&admit, ms(60), false), Fate::Refused, "given up for another chunk's sake");
+        let admit = |log: &mut JobLog| log.admitted(key(7));
+        assert_eq!(end(&admit, ms(150), true), JobEnd::InTime);
+        assert_eq!(end(&admit, ms(151), true), JobEnd::Late);
+        assert_eq!(end(&admit, ms(150), false), JobEnd::Late);
+        assert_eq!(end(&|_| {}, ms(150), false), JobEnd::Refused);
+        assert_eq!(end(&admit, ms(60), false), JobEnd::Refused, "given up for another chunk's sake");
         let give_up = |at| {
-            move |ledger: &mut Ledger| {
-                ledger.admitted(key(7));
-                ledger.gave_up(7, AttemptId(0), at)
+            move |log: &mut JobLog| {
+                log.admitted(key(7));
+                log.gave_up(7, AttemptId(0), at)
             }
         };
-        assert_eq!(fate(&give_up(ms(150)), ms(150), false), Fate::Late);
-        assert_eq!(fate(&give_up(ms(80)), ms(150), false), Fate::Refused);
-        let answer = |ledger: &mut Ledger| {
-            ledger.admitted(key(7));
-            ledger.replied(key(7))
+        assert_eq!(end(&give_up(ms(150)), ms(150), false), JobEnd::Late);
+        assert_eq!(end(&give_up(ms(80)), ms(150), false), JobEnd::Refused);
+        let answer = |log: &mut JobLog| {
+            log.admitted(key(7));
+            log.replied(key(7))
         };
-        assert_eq!(fate(&answer, ms(150), false), Fate::Refused);
-        assert_eq!(fate(&|ledger| ledger.expired(key(7)), ms(60), false), Fate::Late);
+        assert_eq!(end(&answer, ms(150), false), JobEnd::Refused);
+        assert_eq!(end(&|log| log.expired(key(7)), ms(60), false), JobEnd::Late);
     }
 }

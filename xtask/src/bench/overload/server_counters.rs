@@ -1,4 +1,5 @@
-//! What the servers say of a run themselves, read from their admin ports before and after it: a second witness beside the clients.
+//! What the servers say of a run themselves, read from their admin ports before and after it: a second witness beside
+//! the clients.
 
 use std::{
     io::{Read as _, Write as _},
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counters of some servers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Witness {
+pub(super) struct ServerCounters {
     /// Rerank calls that ended.
     pub(super) calls: f64,
     /// Chunks let into the queue.
@@ -26,7 +27,7 @@ pub(super) struct Witness {
     pub(super) lost: f64,
 }
 
-impl Witness {
+impl ServerCounters {
     /// Asks the servers at these admin ports.
     pub(super) fn ask(admins: &[SocketAddr]) -> anyhow::Result<Self> {
         let mut all = Self::default();

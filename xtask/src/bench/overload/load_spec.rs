@@ -26,7 +26,7 @@ use crate::{
 
 /// Who offers, by the names of the flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
-pub(super) enum By {
+pub(super) enum LoadGenerator {
     /// Our client
     Sortie,
     /// Whole jobs to the least loaded server, no retry
@@ -37,7 +37,7 @@ pub(super) enum By {
     Grpcio,
 }
 
-impl By {
+impl LoadGenerator {
     /// The word of the flag.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -56,8 +56,8 @@ impl By {
 
 /// What is to be offered.
 #[derive(Debug)]
-pub(super) struct Offer<'a> {
-    pub(super) by: By,
+pub(super) struct LoadSpec<'a> {
+    pub(super) by: LoadGenerator,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) bodies: &'a Bodies,
     /// Jobs a second and seconds, one after the other; only grpcio takes more than one.
@@ -74,7 +74,7 @@ pub(super) struct Offer<'a> {
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum JobResult {
     /// With a whole answer.
     Answered,
     /// Its deadline came.
@@ -83,7 +83,7 @@ pub(super) enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl JobResult {
     /// Of a gRPC code as `sortie bench`, grpcio and ghz write them, or a reason of ours.
     pub(super) fn of(word: &str) -> Self {
         match word {
@@ -103,14 +103,14 @@ pub(super) struct Job {
     pub(super) late: f64,
     /// From then to its end.
     pub(super) took: f64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: JobResult,
     /// Chunks of an answered one.
     pub(super) chunks: f64,
 }
 
 /// What became of all.
 #[derive(Debug, Default)]
-pub(super) struct Offered {
+pub(super) struct LoadResult {
     pub(super) jobs: Vec<Job>,
     /// Processor seconds of the generator, where it says.
     pub(super) cpu: Option<f64>,
@@ -118,7 +118,7 @@ pub(super) struct Offered {
     pub(super) words: std::collections::BTreeMap<String, u64>,
 }
 
-impl Offered {
+impl LoadResult {
     /// Notes a job and its word.
     pub(super) fn push(&mut self, job: Job, word: &str) {
         *self.words.entry(word.to_owned()).or_default() += 1;
@@ -127,17 +127,17 @@ impl Offered {
 }
 
 /// Runs one generator on the load's cores.
-pub(super) fn run(offer: &Offer<'_>) -> anyhow::Result<Offered> {
-    match offer.by {
-        By::Sortie | By::Whole => bench(offer),
-        By::Ghz => ghz::run(offer),
-        By::Grpcio => grpcio::run(offer),
+pub(super) fn run(spec: &LoadSpec<'_>) -> anyhow::Result<LoadResult> {
+    match spec.by {
+        LoadGenerator::Sortie | LoadGenerator::Whole => bench(spec),
+        LoadGenerator::Ghz => ghz::run(spec),
+        LoadGenerator::Grpcio => grpcio::run(spec),
     }
 }
 
 /// A line of `sortie bench --log`.
 #[derive(Deserialize)]
-struct Line {
+struct BenchLine {
     at_ms: f64,
     latency_ms: f64,
     late_ms: f64,
@@ -145,43 +145,43 @@ struct Line {
     chunks: f64,
 }
 
-fn bench(offer: &Offer<'_>) -> anyhow::Result<Offered> {
-    let &[(rate, seconds)] = offer.phases.as_slice() else { bail!("sortie bench has one phase") };
-    let log = offer.scratch.join(format!("{}.log.jsonl", offer.by.name()));
-    let mut command = Command::new(&offer.programs.sortie);
+fn bench(spec: &LoadSpec<'_>) -> anyhow::Result<LoadResult> {
+    let &[(rate, seconds)] = spec.phases.as_slice() else { bail!("sortie bench has one phase") };
+    let log = spec.scratch.join(format!("{}.log.jsonl", spec.by.name()));
+    let mut command = Command::new(&spec.programs.sortie);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
         command.env_remove(key);
     }
-    let endpoints: Vec<String> = offer.addresses.iter().map(|address| format!("http://{address}")).collect();
-    command.args(["bench", "--json", "--strategies", offer.by.name(), "--retries", "0", "--warm-up", "0s"]);
+    let endpoints: Vec<String> = spec.addresses.iter().map(|address| format!("http://{address}")).collect();
+    command.args(["bench", "--json", "--strategies", spec.by.name(), "--retries", "0", "--warm-up", "0s"]);
     command.args(["--rate", &rate.to_string(), "--duration", &format!("{}ms", (seconds * 1e3) as u64)]);
-    command.args(["--deadline", &format!("{}ms", offer.deadline.as_millis()), "--endpoint", &endpoints.join(",")]);
-    command.args(["--seed", &offer.seed.to_string()]);
-    command.arg("--jobs").arg(&offer.bodies.lines).arg("--log").arg(&log);
-    command.args(offer.tenant.map(|tenant| ["--tenant", tenant]).into_iter().flatten());
-    let out = offer.pins.load.run(|| process::output(&mut command, "sortie bench", Keep::Both))?;
+    command.args(["--deadline", &format!("{}ms", spec.deadline.as_millis()), "--endpoint", &endpoints.join(",")]);
+    command.args(["--seed", &spec.seed.to_string()]);
+    command.arg("--jobs").arg(&spec.bodies.lines).arg("--log").arg(&log);
+    command.args(spec.tenant.map(|tenant| ["--tenant", tenant]).into_iter().flatten());
+    let out = spec.pins.load.run(|| process::output(&mut command, "sortie bench", Keep::Both))?;
     if !out.status.success() {
         bail!("sortie bench failed ({}): {}", out.status, out.stderr.trim());
     }
-    let report: crate::bench::loader::Report =
+    let report: crate::bench::loader::BenchReport =
         serde_json::from_str(&out.stdout).context("cannot read what sortie bench printed")?;
     let row = report.results.first().context("sortie bench measured nothing")?;
     let jobs = (row.jobs + row.cancelled) as f64;
-    let mut offered = Offered { cpu: row.cpu_us_per_job.map(|us| us * jobs / 1e6), ..Offered::default() };
+    let mut result = LoadResult { cpu: row.cpu_us_per_job.map(|us| us * jobs / 1e6), ..LoadResult::default() };
     let text = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     for line in text.lines() {
-        let line: Line = serde_json::from_str(line).with_context(|| format!("cannot read {line:?}"))?;
+        let line: BenchLine = serde_json::from_str(line).with_context(|| format!("cannot read {line:?}"))?;
         let (at, late) = (line.at_ms / 1e3, line.late_ms / 1e3);
         let job = Job {
             at,
             late,
             took: line.latency_ms / 1e3 - late,
-            outcome: Outcome::of(&line.outcome),
+            outcome: JobResult::of(&line.outcome),
             chunks: line.chunks,
         };
-        offered.push(job, &line.outcome);
+        result.push(job, &line.outcome);
     }
-    Ok(offered)
+    Ok(result)
 }
 
 /// Runs a generator's own program on the load's cores; its output is only for errors.
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn words_of_all_generators_are_known() {
         for word in ["DEADLINE_EXCEEDED", "DeadlineExceeded"] {
-            assert_eq!(Outcome::of(word), Outcome::Deadline);
+            assert_eq!(JobResult::of(word), JobResult::Deadline);
         }
-        assert_eq!(Outcome::of("OK"), Outcome::Answered);
+        assert_eq!(JobResult::of("OK"), JobResult::Answered);
         for word in ["RESOURCE_EXHAUSTED", "ResourceExhausted", "UNAVAILABLE", "QUEUE_FULL"] {
-            assert_eq!(Outcome::of(word), Outcome::Refused);
+            assert_eq!(JobResult::of(word), JobResult::Refused);
         }
     }
 }

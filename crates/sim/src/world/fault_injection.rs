@@ -8,11 +8,11 @@ use std::time::Duration;
 use sortie_dispatch::Failure;
 
 use super::{
-    Event, World,
-    serve::{Host, Line},
+    World, WorldEvent,
+    serve::{HostState, LinkState},
 };
 use crate::{
-    client::News,
+    client::ServerEvent,
     fault::Fault,
     server::{Key, Server},
 };
@@ -34,7 +34,7 @@ const START: Duration = Duration::from_millis(1_500);
 
 /// What comes later of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Later {
+pub(crate) enum FaultStep {
     /// A crashed process is back.
     Back,
     /// Packets no longer vanish.
@@ -53,31 +53,31 @@ impl World<'_> {
     /// What the scenario says will happen.
     pub(super) fn schedule_faults(&mut self) {
         for (number, incident) in self.scenario.incidents.iter().enumerate() {
-            self.clock.at(incident.at, Event::Incident(number));
+            self.clock.at(incident.at, WorldEvent::Incident(number));
         }
         if let Some(stalls) = self.scenario.stalls {
             for server in (0..self.hosts.len()).step_by(stalls.together.max(1)) {
-                let pause = self.chance.exponential(stalls.every);
-                self.clock.after(pause, Event::StallNext(server));
+                let pause = self.random.exponential(stalls.every);
+                self.clock.after(pause, WorldEvent::StallNext(server));
             }
         }
     }
 
     pub(super) fn stall_next(&mut self, first: usize) {
         let Some(stalls) = self.scenario.stalls else { return };
-        let length = self.chance.exponential(stalls.length);
+        let length = self.random.exponential(stalls.length);
         for server in first..first + stalls.together.max(1) {
             self.stall(server, length);
         }
-        let pause = self.chance.exponential(stalls.every);
-        self.clock.after(pause, Event::StallNext(first));
+        let pause = self.random.exponential(stalls.every);
+        self.clock.after(pause, WorldEvent::StallNext(first));
     }
 
     fn stall(&mut self, place: usize, length: Duration) {
         let until = self.clock.now() + length;
         if let Some(host) = self.hosts.get_mut(place) {
             host.stopped_until = host.stopped_until.max(until);
-            self.clock.at(host.stopped_until, Event::Resume(place));
+            self.clock.at(host.stopped_until, WorldEvent::Resume(place));
         }
     }
 
@@ -85,11 +85,11 @@ impl World<'_> {
         let scenario = self.scenario;
         let Some(incident) = scenario.incidents.get(number) else { return };
         for &server in &incident.servers {
-            self.befall(server, incident.fault);
+            self.inject_fault(server, incident.fault);
         }
     }
 
-    fn befall(&mut self, place: usize, fault: Fault) {
+    fn inject_fault(&mut self, place: usize, fault: Fault) {
         if fault == Fault::Join {
             return self.join();
         }
@@ -103,55 +103,55 @@ impl World<'_> {
             Fault::Crash(back) => {
                 self.die(place);
                 if let Some(after) = back {
-                    self.clock.after(after, Event::Later(place, Later::Back));
+                    self.clock.after(after, WorldEvent::FaultStep(place, FaultStep::Back));
                 }
             }
             Fault::BlackHole(clear) => {
-                host.line = Line::Hole;
-                self.clock.after(KEEPALIVE, Event::Later(place, Later::Dead(now)));
+                host.link = LinkState::BlackHole;
+                self.clock.after(KEEPALIVE, WorldEvent::FaultStep(place, FaultStep::Dead(now)));
                 if let Some(after) = clear {
-                    self.clock.after(after, Event::Later(place, Later::Clear));
+                    self.clock.after(after, WorldEvent::FaultStep(place, FaultStep::Clear));
                 }
             }
             Fault::Replace => {
-                self.clock.after(START, Event::Later(place, Later::Replacement));
-                self.clock.after(START + DISCOVERY, Event::Later(place, Later::Drain));
+                self.clock.after(START, WorldEvent::FaultStep(place, FaultStep::Replacement));
+                self.clock.after(START + DISCOVERY, WorldEvent::FaultStep(place, FaultStep::Drain));
             }
         }
     }
 
-    pub(super) fn later(&mut self, place: usize, later: Later) {
+    pub(super) fn fault_step(&mut self, place: usize, step: FaultStep) {
         let Some(host) = self.hosts.get_mut(place) else { return };
-        match later {
-            Later::Back => {
-                host.line = Line::Up;
-                self.tell_all(place, News::Connected, RECONNECT);
+        match step {
+            FaultStep::Back => {
+                host.link = LinkState::Up;
+                self.tell_all(place, ServerEvent::Connected, RECONNECT);
             }
-            Later::Clear => {
-                if host.line != Line::Up {
-                    host.line = Line::Up;
+            FaultStep::Clear => {
+                if host.link != LinkState::Up {
+                    host.link = LinkState::Up;
                     // What is in the queue is answered; what vanished is not, until keepalive or a reset.
-                    self.tell_all(place, News::Connected, RECONNECT);
+                    self.tell_all(place, ServerEvent::Connected, RECONNECT);
                 }
             }
-            Later::Dead(_) => {
+            FaultStep::Dead(_) => {
                 self.fail_vanished(place);
                 // Who connects anew is told soon that nobody is there.
-                if let Some(host) = self.hosts.get_mut(place).filter(|host| host.line == Line::Hole) {
-                    host.line = Line::Down;
-                    self.tell_all(place, News::Disconnected, Duration::ZERO);
+                if let Some(host) = self.hosts.get_mut(place).filter(|host| host.link == LinkState::BlackHole) {
+                    host.link = LinkState::Down;
+                    self.tell_all(place, ServerEvent::Disconnected, Duration::ZERO);
                 }
             }
-            Later::Drain => {
+            FaultStep::Drain => {
                 host.server.drain();
-                self.tell_all(place, News::Removed, DISCOVERY);
-                self.clock.after(GRACE, Event::Later(place, Later::Stop));
+                self.tell_all(place, ServerEvent::Removed, DISCOVERY);
+                self.clock.after(GRACE, WorldEvent::FaultStep(place, FaultStep::Stop));
             }
-            Later::Stop => {
+            FaultStep::Stop => {
                 host.gone = true;
                 self.die(place);
             }
-            Later::Replacement => self.join(),
+            FaultStep::Replacement => self.join(),
         }
     }
 
@@ -162,15 +162,15 @@ impl World<'_> {
         let Some(host) = self.hosts.get_mut(place) else { return };
         let mut lost: Vec<Key> = host.server.keys().collect();
         for arrival in host.waiting.drain(..) {
-            if let super::Arrival::Part(part) = arrival {
-                lost.push(part.key);
+            if let super::Arrival::Chunk(chunk) = arrival {
+                lost.push(chunk.key);
             }
         }
         if let Some(stats) = self.outcome.servers.get_mut(place) {
             stats.served_tokens += host.server.served_tokens;
             stats.busy += host.server.busy;
         }
-        host.line = Line::Down;
+        host.link = LinkState::Down;
         host.life += 1;
         host.stopped_until = Duration::ZERO;
         host.server = Server::new(device, host.server.pace, u64::from(host.life), now);
@@ -178,13 +178,13 @@ impl World<'_> {
         for key in lost {
             self.answer(key, Err(Failure::Transport.into()));
         }
-        self.tell_all(place, News::Disconnected, Duration::ZERO);
+        self.tell_all(place, ServerEvent::Disconnected, Duration::ZERO);
     }
 
     fn fail_vanished(&mut self, place: usize) {
         let Some(host) = self.hosts.get_mut(place) else { return };
         let mut lost = std::mem::take(&mut host.vanished);
-        if host.line == Line::Hole {
+        if host.link == LinkState::BlackHole {
             lost.extend(host.server.keys());
         }
         for key in lost {
@@ -195,16 +195,16 @@ impl World<'_> {
     fn join(&mut self) {
         let now = self.clock.now();
         let place = self.hosts.len();
-        self.hosts.push(Host::new(self.device, now));
+        self.hosts.push(HostState::new(self.device, now));
         self.outcome.servers.push(Default::default());
-        self.tell_all(place, News::Joined, DISCOVERY);
+        self.tell_all(place, ServerEvent::Joined, DISCOVERY);
     }
 
     /// Every client hears of it, after one way and up to `within` later.
-    fn tell_all(&mut self, place: usize, news: News, within: Duration) {
+    fn tell_all(&mut self, place: usize, event: ServerEvent, within: Duration) {
         for client in 0..self.clients.len() {
-            let after = self.chance.one_way(&self.scenario.network) + self.chance.up_to(within);
-            self.clock.after(after, Event::News(u32::try_from(client).unwrap_or(u32::MAX), place, news));
+            let after = self.random.one_way(&self.scenario.network) + self.random.up_to(within);
+            self.clock.after(after, WorldEvent::ServerEvent(u32::try_from(client).unwrap_or(u32::MAX), place, event));
         }
     }
 }

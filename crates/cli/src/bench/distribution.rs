@@ -13,7 +13,7 @@ const LONGEST_TAIL: f64 = 64.0;
 
 /// A distribution of whole numbers, 1 at least.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Spread {
+pub(crate) enum SizeDistribution {
     /// Always the same.
     Fixed(usize),
     /// Each from the first to the second alike.
@@ -27,7 +27,7 @@ pub(crate) enum Spread {
     },
 }
 
-impl Spread {
+impl SizeDistribution {
     /// One draw.
     pub(crate) fn draw(&self, rng: &mut impl Rng) -> usize {
         match *self {
@@ -50,7 +50,7 @@ impl Spread {
     }
 }
 
-impl fmt::Display for Spread {
+impl fmt::Display for SizeDistribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(n) => write!(f, "{n}"),
@@ -60,7 +60,7 @@ impl fmt::Display for Spread {
     }
 }
 
-impl FromStr for Spread {
+impl FromStr for SizeDistribution {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for text in ["200", "uniform:1:9", "lognormal:540:0.45"] {
-            assert_eq!(text.parse::<Spread>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<SizeDistribution>().unwrap().to_string(), text);
         }
         for text in ["", "0", "x", "uniform:9:1", "lognormal:5", "lognormal:5:-1", "lognormal:5:nan"] {
-            assert!(text.parse::<Spread>().is_err(), "{text}");
+            assert!(text.parse::<SizeDistribution>().is_err(), "{text}");
         }
     }
 
@@ -103,10 +103,10 @@ mod tests {
     fn draws_have_the_mean_and_stay_within() {
         let mut rng = StdRng::seed_from_u64(7);
         for text in ["200", "uniform:100:300", "lognormal:540:0.45"] {
-            let spread: Spread = text.parse().unwrap();
-            let mean = (0..20_000).map(|_| spread.draw(&mut rng) as f64).sum::<f64>() / 20_000.0;
-            assert!((mean / spread.mean() - 1.0).abs() < 0.02, "{text}: {mean}");
+            let distribution: SizeDistribution = text.parse().unwrap();
+            let mean = (0..20_000).map(|_| distribution.draw(&mut rng) as f64).sum::<f64>() / 20_000.0;
+            assert!((mean / distribution.mean() - 1.0).abs() < 0.02, "{text}: {mean}");
         }
-        assert!((0..1000).all(|_| (3..=4).contains(&Spread::Uniform(3, 4).draw(&mut rng))));
+        assert!((0..1000).all(|_| (3..=4).contains(&SizeDistribution::Uniform(3, 4).draw(&mut rng))));
     }
 }

@@ -18,19 +18,19 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Cuts connections.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shears {
+pub(crate) struct FaultSwitch {
     current: Arc<Mutex<CancellationToken>>,
-    ice: Arc<Mutex<Ice>>,
+    freeze_state: Arc<Mutex<FreezeState>>,
 }
 
 /// Whether connections are frozen, and who waits for the thaw.
 #[derive(Debug, Default)]
-struct Ice {
+struct FreezeState {
     frozen: bool,
     waiting: Vec<Waker>,
 }
 
-impl Shears {
+impl FaultSwitch {
     /// Cuts every open connection; later ones are whole.
     pub(crate) fn cut(&self) {
         std::mem::take(&mut *self.current.lock()).cancel();
@@ -38,27 +38,31 @@ impl Shears {
 
     /// Freezes every connection, later ones too; or thaws them.
     pub(crate) fn freeze(&self, frozen: bool) {
-        let mut ice = self.ice.lock();
-        ice.frozen = frozen;
-        for waker in ice.waiting.drain(..) {
+        let mut freeze_state = self.freeze_state.lock();
+        freeze_state.frozen = frozen;
+        for waker in freeze_state.waiting.drain(..) {
             waker.wake();
         }
     }
 
     /// Puts a new connection within reach.
-    pub(crate) fn line(&self, stream: TcpStream) -> Line {
-        Line { stream, cut: Box::pin(self.current.lock().clone().cancelled_owned()), ice: Arc::clone(&self.ice) }
+    pub(crate) fn connection(&self, stream: TcpStream) -> FaultyConnection {
+        FaultyConnection {
+            stream,
+            cut: Box::pin(self.current.lock().clone().cancelled_owned()),
+            freeze_state: Arc::clone(&self.freeze_state),
+        }
     }
 }
 
 /// A connection that can be cut.
-pub(crate) struct Line {
+pub(crate) struct FaultyConnection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    ice: Arc<Mutex<Ice>>,
+    freeze_state: Arc<Mutex<FreezeState>>,
 }
 
-impl Line {
+impl FaultyConnection {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(cx) {
             Poll::Ready(()) => {
@@ -71,15 +75,15 @@ impl Line {
     }
 
     fn is_frozen(&self, cx: &Context<'_>) -> bool {
-        let mut ice = self.ice.lock();
-        if ice.frozen {
-            ice.waiting.push(cx.waker().clone());
+        let mut freeze_state = self.freeze_state.lock();
+        if freeze_state.frozen {
+            freeze_state.waiting.push(cx.waker().clone());
         }
-        ice.frozen
+        freeze_state.frozen
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for FaultyConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
         if self.is_frozen(cx) {
@@ -89,7 +93,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for FaultyConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         if self.is_frozen(cx) {
@@ -108,7 +112,7 @@ impl AsyncWrite for Line {
     }
 }
 
-impl Connected for Line {
+impl Connected for FaultyConnection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {

@@ -45,7 +45,7 @@ const DEADLINE_MS: u32 = 10_000;
 
 /// One comparison.
 #[derive(Debug)]
-pub(super) struct Race<'a> {
+pub(super) struct Comparison<'a> {
     /// The command-line tool.
     pub cli: &'a Path,
     /// What is asked.
@@ -56,7 +56,7 @@ pub(super) struct Race<'a> {
     pub bytes_s: f64,
 }
 
-impl Race<'_> {
+impl Comparison<'_> {
     /// Runs it; the table it makes.
     pub(super) fn run(&self, fleet: &Fleet, documents: &[Document], scratch: &Path) -> anyhow::Result<String> {
         let (slow, address, pid) = fleet.first().context("there is no server")?;

@@ -1,6 +1,6 @@
 //! Long inputs go out as several jobs, a few at a time, with a progress bar.
 //!
-//! Invariant: slices are consecutive, none is empty, together they are the whole
+//! Invariant: jobs are consecutive, none is empty, together they are the whole
 //! input; answers are put together in input order whatever order they came in.
 
 use std::{future::Future, io::IsTerminal, ops::Range};
@@ -8,51 +8,51 @@ use std::{future::Future, io::IsTerminal, ops::Range};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{exit::Failure, read::Item};
+use crate::{exit::Failure, read::InputItem};
 
 /// Items of one job. Four batches or more a server on a small fleet, and few
 /// enough that a lost job is no great loss; servers take more in one request.
-pub(crate) const SLICE_ITEMS: usize = 1_024;
+pub(crate) const JOB_ITEMS: usize = 1_024;
 
 /// Bytes of one job: half of gRPC's usual message limit, since a job on one
 /// server is one message.
-pub(crate) const SLICE_BYTES: usize = 2 << 20;
+pub(crate) const JOB_BYTES: usize = 2 << 20;
 
 /// Jobs under way at once: while one is answered the next is being sent.
 const AT_ONCE: usize = 2;
 
 /// Cuts `items` into jobs. A single item larger than the limit goes alone.
-pub(crate) fn cut(items: &[Item]) -> Vec<Range<usize>> {
-    let mut slices = Vec::new();
+pub(crate) fn cut(items: &[InputItem]) -> Vec<Range<usize>> {
+    let mut jobs = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (place, item) in items.iter().enumerate() {
-        if place > start && (place - start == SLICE_ITEMS || bytes + item.bytes() > SLICE_BYTES) {
-            slices.push(start..place);
+        if place > start && (place - start == JOB_ITEMS || bytes + item.bytes() > JOB_BYTES) {
+            jobs.push(start..place);
             (start, bytes) = (place, 0);
         }
         bytes += item.bytes();
     }
     if start < items.len() {
-        slices.push(start..items.len());
+        jobs.push(start..items.len());
     }
-    slices
+    jobs
 }
 
-/// Sends every slice with `send` and returns the answers in input order, each
+/// Sends every job with `send` and returns the answers in input order, each
 /// with the place of its first item. The first failure ends the rest.
 pub(crate) async fn each<'a, T, F>(
-    items: &'a [Item],
+    items: &'a [InputItem],
     quiet: bool,
-    send: impl Fn(&'a [Item]) -> F,
+    send: impl Fn(&'a [InputItem]) -> F,
 ) -> Result<Vec<(usize, T)>, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let slices = cut(items);
-    let bar = bar(items.len() as u64, slices.len() > 1 && !quiet);
-    let jobs = slices.into_iter().map(|slice| {
-        let (start, length) = (slice.start, slice.len() as u64);
-        let answer = send(&items[slice]);
+    let jobs = cut(items);
+    let bar = bar(items.len() as u64, jobs.len() > 1 && !quiet);
+    let jobs = jobs.into_iter().map(|job| {
+        let (start, length) = (job.start, job.len() as u64);
+        let answer = send(&items[job]);
         let bar = bar.clone();
         async move {
             let answer = answer.await?;
@@ -82,22 +82,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_are_bounded_and_cover_everything() {
-        let small: Vec<Item> = (0..2_500).map(|i| Item::text(i.to_string())).collect();
+    fn jobs_are_bounded_and_cover_everything() {
+        let small: Vec<InputItem> = (0..2_500).map(|i| InputItem::text(i.to_string())).collect();
         assert_eq!(cut(&small), [0..1_024, 1_024..2_048, 2_048..2_500]);
-        let big = Item::text("x".repeat(SLICE_BYTES));
-        let items = [Item::text("a"), big.clone(), Item::text("b"), big];
+        let big = InputItem::text("x".repeat(JOB_BYTES));
+        let items = [InputItem::text("a"), big.clone(), InputItem::text("b"), big];
         assert_eq!(cut(&items), [0..1, 1..2, 2..3, 3..4]);
         assert!(cut(&[]).is_empty());
     }
 
     #[tokio::test]
     async fn answers_come_in_input_order() {
-        let items: Vec<Item> = (0..3_000).map(|i| Item::text(i.to_string())).collect();
+        let items: Vec<InputItem> = (0..3_000).map(|i| InputItem::text(i.to_string())).collect();
         // The first job ends last.
         let second = tokio::sync::Notify::new();
-        let answers = each(&items, true, |slice| {
-            let first = slice[0].label() == "0";
+        let answers = each(&items, true, |job| {
+            let first = job[0].label() == "0";
             let second = &second;
             async move {
                 if first {
@@ -105,7 +105,7 @@ mod tests {
                 } else {
                     second.notify_one()
                 }
-                Ok(slice.len())
+                Ok(job.len())
             }
         });
         assert_eq!(answers.await.unwrap(), [(0, 1_024), (1_024, 1_024), (2_048, 952)]);
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_failure_ends_the_rest() {
-        let items: Vec<Item> = (0..3_000).map(|i| Item::text(i.to_string())).collect();
+        let items: Vec<InputItem> = (0..3_000).map(|i| InputItem::text(i.to_string())).collect();
         let answer: Result<Vec<(usize, ())>, _> = each(&items, true, |_| async { Err(Failure::usage("no")) }).await;
         assert_eq!(answer.unwrap_err().message, "no");
     }

@@ -14,9 +14,9 @@ const FASTEST: f64 = 0.2;
 
 /// Where chance comes from.
 #[derive(Debug)]
-pub(crate) struct Chance(StdRng);
+pub(crate) struct RandomSource(StdRng);
 
-impl Chance {
+impl RandomSource {
     pub(crate) fn new(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
     }

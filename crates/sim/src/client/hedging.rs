@@ -1,7 +1,7 @@
 //! The quantile and the budget of clients that hedge without dispatch: the same rules with the
 //! same numbers, in their simplest form.
 //!
-//! Invariants: the quantile is of latency over predicted service, in steps of 3%; the purse never goes
+//! Invariants: the quantile is of latency over predicted service, in steps of 3%; the budget never goes
 //! below zero.
 
 use sortie_dispatch::config::{BudgetConfig, HedgeConfig};
@@ -17,19 +17,19 @@ const HALVE_AFTER: f64 = 20_000.0;
 
 /// A histogram of latency over predicted service.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct LatencyHistogram {
     counts: Vec<f64>,
     total: f64,
     seen: u64,
 }
 
-impl Tail {
+impl LatencyHistogram {
     pub(super) fn new() -> Self {
         Self { counts: vec![0.0; STEPS], total: 0.0, seen: 0 }
     }
 
     /// An attempt took so many times what was predicted, or was given up then.
-    pub(super) fn saw(&mut self, ratio: f64) {
+    pub(super) fn record(&mut self, ratio: f64) {
         let step = (ratio.max(1e-3).ln() / STEP.ln()).max(0.0) as usize;
         if let Some(count) = self.counts.get_mut(step.min(STEPS - 1)) {
             *count += 1.0;
@@ -60,13 +60,13 @@ impl Tail {
 
 /// Tokens that hedges may take.
 #[derive(Debug)]
-pub(super) struct Purse {
+pub(super) struct HedgeBudget {
     tokens: f64,
     most: f64,
     share: f64,
 }
 
-impl Purse {
+impl HedgeBudget {
     /// Half of the burst is the hedges'.
     pub(super) fn new(config: &BudgetConfig) -> Self {
         let most = config.burst_jobs * config.median_job as f64 / 2.0;
@@ -95,21 +95,21 @@ mod tests {
     #[test]
     fn the_trigger_is_the_quantile_within_a_step() {
         let config = HedgeConfig::default();
-        let mut tail = Tail::new();
-        assert!(tail.trigger(&config) >= config.cold_trigger);
+        let mut histogram = LatencyHistogram::new();
+        assert!(histogram.trigger(&config) >= config.cold_trigger);
         for i in 0..100_000u32 {
-            tail.saw(1.0 + f64::from(i % 1_000) / 100.0);
+            histogram.record(1.0 + f64::from(i % 1_000) / 100.0);
         }
-        let trigger = tail.trigger(&config);
+        let trigger = histogram.trigger(&config);
         assert!((10.6..11.2).contains(&trigger), "{trigger}");
     }
 
     #[test]
-    fn a_purse_gives_what_was_put_in() {
-        let mut purse = Purse::new(&BudgetConfig::default());
+    fn a_budget_gives_what_was_put_in() {
+        let mut budget = HedgeBudget::new(&BudgetConfig::default());
         let burst = 160_000;
-        assert!(purse.pay(burst) && !purse.pay(1_000));
-        purse.deposit(20_000);
-        assert!(purse.pay(1_000) && !purse.pay(1_000));
+        assert!(budget.pay(burst) && !budget.pay(1_000));
+        budget.deposit(20_000);
+        assert!(budget.pay(1_000) && !budget.pay(1_000));
     }
 }

@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Between a server's end and its next start: a container's usual restart.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 
-/// How often a keeper looks.
+/// How often it looks whether the process ended.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How long a server may take to leave before it is killed.
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Starts a process again whenever it ends.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Respawner {
     /// What runs.
     pub(super) program: PathBuf,
     /// With what.
@@ -44,7 +44,7 @@ pub(super) struct Keeper {
     pub(super) stop: Arc<AtomicBool>,
 }
 
-impl Keeper {
+impl Respawner {
     /// Starts it, and writes its process id down.
     pub(super) fn spawn(&self) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log);
@@ -120,7 +120,7 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let [pid_file, gone_file, log] = ["pid", "gone", "log"].map(|end| dir.path().join(end));
         let arguments = ["600".to_owned()].to_vec();
-        let keeper = Keeper {
+        let keeper = Respawner {
             program: "sleep".into(),
             arguments,
             log,

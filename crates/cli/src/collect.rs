@@ -11,17 +11,17 @@ use sortie_client::{ErrorKind, Report as JobReport, RevisionPolicy};
 use crate::{
     exit::Failure,
     failure,
-    read::Item,
+    read::InputItem,
     report::{ChunkRow, ItemFailure, ItemRow, Report, Timings},
-    slices,
+    split,
 };
 
-/// Reason of an item that a server passed over without a word.
+/// Reason of an item that a server passed over without a reason.
 const NO_ANSWER: &str = "NO_ANSWER";
 
 /// Everything a command's jobs answered, in input order.
 #[derive(Debug)]
-pub(crate) struct Gathered<H, V> {
+pub(crate) struct CollectedAnswers<H, V> {
     /// What each job says once, of the first that says anything.
     head: Option<H>,
     values: Vec<Option<V>>,
@@ -30,22 +30,22 @@ pub(crate) struct Gathered<H, V> {
 }
 
 /// One job's answer: what is said once, a value an item, what happened.
-pub(crate) type Answered<H, V> = (Option<H>, Vec<Option<V>>, JobReport);
+pub(crate) type JobAnswer<H, V> = (Option<H>, Vec<Option<V>>, JobReport);
 
 /// Sends `items` with `send`, in several jobs where they are many. The client holds each job to
 /// `revisions`; here all of them together are.
 pub(crate) async fn gather<'a, H, V, F>(
-    items: &'a [Item],
+    items: &'a [InputItem],
     quiet: bool,
     revisions: RevisionPolicy,
-    send: impl Fn(&'a [Item]) -> F,
-) -> Result<Gathered<H, V>, Failure>
+    send: impl Fn(&'a [InputItem]) -> F,
+) -> Result<CollectedAnswers<H, V>, Failure>
 where
-    F: Future<Output = Result<Answered<H, V>, Failure>>,
+    F: Future<Output = Result<JobAnswer<H, V>, Failure>>,
 {
     let started = Instant::now();
     let seen = RefCell::new(BTreeSet::new());
-    let answers = slices::each(items, quiet, |slice| {
+    let answers = split::each(items, quiet, |slice| {
         let (answer, seen) = (send(slice), &seen);
         async move {
             let answer = answer.await?;
@@ -56,8 +56,12 @@ where
         }
     });
     let answers = answers.await?;
-    let mut all =
-        Gathered { head: None, values: Vec::with_capacity(items.len()), jobs: Vec::new(), elapsed: started.elapsed() };
+    let mut all = CollectedAnswers {
+        head: None,
+        values: Vec::with_capacity(items.len()),
+        jobs: Vec::new(),
+        elapsed: started.elapsed(),
+    };
     for (start, (head, values, report)) in answers {
         all.head = all.head.or(head);
         all.values.extend(values);
@@ -77,7 +81,7 @@ fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), Fai
     Err(Failure::new(failure::exit(ErrorKind::MixedRevisions), message))
 }
 
-impl<H, V> Gathered<H, V> {
+impl<H, V> CollectedAnswers<H, V> {
     /// What is said once.
     pub(crate) fn head(&mut self) -> Option<H> {
         self.head.take()
@@ -86,10 +90,10 @@ impl<H, V> Gathered<H, V> {
     /// Makes the report: `row` turns a value into a row, or into nothing where there is none.
     pub(crate) fn report<G, R>(
         self,
-        items: &[Item],
+        items: &[InputItem],
         head: G,
         timings: bool,
-        mut row: impl FnMut(&Item, ItemRow, V) -> Option<R>,
+        mut row: impl FnMut(&InputItem, ItemRow, V) -> Option<R>,
     ) -> Report<G, R> {
         let mut errors = self.errors(items);
         let mut results = Vec::with_capacity(items.len());
@@ -128,7 +132,7 @@ impl<H, V> Gathered<H, V> {
         }
     }
 
-    fn errors(&self, items: &[Item]) -> Vec<ItemFailure> {
+    fn errors(&self, items: &[InputItem]) -> Vec<ItemFailure> {
         let of_job = |(start, job): &(usize, JobReport)| {
             let start = *start;
             let failure = |error: &sortie_client::ItemError| ItemFailure {
@@ -183,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_become_one_report_in_input_order() {
-        let mut items: Vec<Item> = (0..slices::SLICE_ITEMS + 2).map(|i| Item::text(i.to_string())).collect();
+        let mut items: Vec<InputItem> = (0..split::JOB_ITEMS + 2).map(|i| InputItem::text(i.to_string())).collect();
         let last = items.len() - 1;
         items[last].id = Some("last".into());
         let all = gather(&items, true, RevisionPolicy::Flag, |slice| async move {
@@ -205,7 +209,7 @@ mod tests {
             report.results.last().map(|(item, _)| (item.tokens, item.id.clone())),
             Some((1, Some("last".into())))
         );
-        // An item without a value and without a word is told as such.
+        // An item without a value and without a reason is reported as such.
         assert_eq!(report.errors.iter().map(|e| (e.index, e.reason.as_str())).collect::<Vec<_>>(), [(7, NO_ANSWER)]);
         assert_eq!((report.model_revision.as_str(), report.mixed_revisions), ("old,new", true));
         assert_eq!(report.timings.map(|timings| timings.attempts), Some(4));

@@ -18,7 +18,7 @@ const DNS: &str = "dns:///";
 
 /// What every command needs.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct CommandContext {
     builder: ClientBuilder,
     /// Where the servers are.
     pub(crate) connection: ConnectionArgs,
@@ -26,7 +26,7 @@ pub(crate) struct Session {
     pub(crate) output: OutputArgs,
 }
 
-impl Session {
+impl CommandContext {
     /// Sets the client up; nothing is connected yet.
     pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, Failure> {
         let (names, addresses): (Vec<&str>, Vec<&str>) = endpoints(connection).partition(|e| e.starts_with(DNS));
@@ -86,7 +86,7 @@ impl Session {
         block_on(work)
     }
 
-    /// Runs `work` with a client that has met its servers, so that the first job is well cut.
+    /// Runs `work` with a client that has asked its servers what they serve, so that the first job is well cut.
     pub(crate) fn connected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -95,7 +95,7 @@ impl Session {
         block_on(async move { work(builder.connect().await?).await })
     }
 
-    /// Runs `work` with a client that has met nobody.
+    /// Runs `work` with a client that has asked nobody.
     pub(crate) fn unconnected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,

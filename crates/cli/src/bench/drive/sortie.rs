@@ -15,16 +15,16 @@ use sortie_client::{Client, DispatchConfig, Report};
 use crate::{
     bench::{
         arrivals::Job,
-        record::{Answered, Ended, Spent},
+        record::{Answered, BenchJobEnd, Spent},
         texts::Pool,
     },
+    context::CommandContext,
     exit::Failure,
-    session::Session,
 };
 
 /// The client at work.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct SortieStrategy {
     client: Client,
     pool: Arc<Pool>,
     first: AtomicU64,
@@ -33,10 +33,10 @@ pub(crate) struct Own {
     free: AtomicU64,
 }
 
-impl Own {
+impl SortieStrategy {
     /// Connects and meets the servers.
-    pub(super) async fn start(session: &Session, pool: &Arc<Pool>, hedging: bool) -> Result<Self, Failure> {
-        let mut builder = session.builder();
+    pub(super) async fn start(context: &CommandContext, pool: &Arc<Pool>, hedging: bool) -> Result<Self, Failure> {
+        let mut builder = context.builder();
         if !hedging {
             let mut dispatch = DispatchConfig::default();
             dispatch.hedge.enabled = false;
@@ -60,13 +60,13 @@ impl Own {
     }
 
     /// Runs one job.
-    pub(super) async fn drive(&self, job: &Job) -> Ended {
+    pub(super) async fn drive(&self, job: &Job) -> BenchJobEnd {
         let documents = job.documents.iter().map(|&index| self.pool.document(index));
         let answer = match self.client.rerank(self.pool.query(job.query), documents).await {
             Ok(answer) => answer,
             Err(error) => {
                 let word = error.reason().map(str::to_owned);
-                return Ended::Failed(word.unwrap_or_else(|| crate::failure::word(&error)));
+                return BenchJobEnd::Failed(word.unwrap_or_else(|| crate::failure::code_name(&error)));
             }
         };
         self.count(&answer.report);
@@ -78,7 +78,7 @@ impl Own {
             }
         }
         answered.missing += job.documents.len().saturating_sub(answer.scores.len());
-        Ended::Answered(answered)
+        BenchJobEnd::Answered(answered)
     }
 
     /// The report has hedges and paid retries in one sum; where a job had both, it is shared out by their numbers.

@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use sortie_dispatch::ItemSize;
 
-use crate::scenario::{Scenario, Sizes};
+use crate::scenario::{JobSizes, Scenario};
 
 /// Bytes of a token: English in a BERT vocabulary.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -25,16 +25,16 @@ const ROUNDS: usize = 12;
 
 /// The jobs of a run, the same whatever the clients do with them.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct JobGenerator {
     rng: StdRng,
     mean_gap: Duration,
     /// The mean until then.
     surge: Option<(Duration, Duration)>,
-    sizes: Sizes,
+    sizes: JobSizes,
     clients: usize,
 }
 
-impl Load {
+impl JobGenerator {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         Self {
             rng: StdRng::seed_from_u64(scenario.seed),
@@ -60,23 +60,23 @@ impl Load {
     /// Its items.
     pub(crate) fn job(&mut self) -> Vec<ItemSize> {
         let mut sizes = &self.sizes;
-        while let Sizes::Mixed(all) = sizes {
+        while let JobSizes::Mixed(all) = sizes {
             let place = self.rng.random_range(0..all.len());
             let Some(one) = all.get(place) else { return Vec::new() };
             sizes = one;
         }
         match *sizes {
-            Sizes::Even { job_tokens, items } => {
+            JobSizes::Even { job_tokens, items } => {
                 let mean = job_tokens / items as u64;
                 let (least, most) = (mean - mean / 2, mean + mean / 2);
                 (0..items).map(|_| item(self.rng.random_range(least..=most))).collect()
             }
-            Sizes::LogNormal { job_tokens, items } => {
+            JobSizes::LogNormal { job_tokens, items } => {
                 let middle = middle(job_tokens as f64 / items as f64);
                 let size = |_| passage(middle, StandardNormal.sample(&mut self.rng));
                 (0..items).map(size).map(|tokens| item(tokens as u64)).collect()
             }
-            Sizes::Mixed(_) => Vec::new(),
+            JobSizes::Mixed(_) => Vec::new(),
         }
     }
 }
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn gaps_and_sizes_have_their_means() {
-        let even = Sizes::Even { job_tokens: 32_000, items: 200 };
-        let passages = Sizes::LogNormal { job_tokens: 51_200, items: 200 };
-        for sizes in [even.clone(), passages.clone(), Sizes::Mixed(vec![even, passages])] {
+        let even = JobSizes::Even { job_tokens: 32_000, items: 200 };
+        let passages = JobSizes::LogNormal { job_tokens: 51_200, items: 200 };
+        for sizes in [even.clone(), passages.clone(), JobSizes::Mixed(vec![even, passages])] {
             let scenario = Scenario { sizes, ..Scenario::default() };
-            let mut load = Load::new(&scenario);
+            let mut load = JobGenerator::new(&scenario);
             let total: Duration = (0..20_000).map(|_| load.gap(Duration::ZERO)).sum();
             let ratio = total.as_secs_f64() / 20_000.0 / scenario.mean_gap().as_secs_f64();
             assert!((0.97..1.03).contains(&ratio), "{ratio}");

@@ -10,12 +10,12 @@ const BACKLOG: u32 = 1_024;
 /// An address at which nobody listens: connecting is refused. Nobody else is given the port while this is held,
 /// as may happen to one that was free a moment ago.
 #[derive(Debug)]
-pub struct Nowhere {
+pub struct ClosedPort {
     address: SocketAddr,
     _socket: TcpSocket,
 }
 
-impl Nowhere {
+impl ClosedPort {
     /// Takes a free port of this machine.
     ///
     /// # Errors
@@ -60,12 +60,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_is_kept_while_nobody_listens_and_somebody_may() {
-        let nowhere = Nowhere::new().unwrap();
+        let closed_port = ClosedPort::new().unwrap();
         for _ in 0..3 {
-            assert!(TcpStream::connect(nowhere.socket()).await.is_err());
-            assert!(TcpListener::bind(nowhere.socket()).await.is_err(), "the port was given away");
-            let listener = nowhere.listen().unwrap();
-            TcpStream::connect(nowhere.socket()).await.unwrap();
+            assert!(TcpStream::connect(closed_port.socket()).await.is_err());
+            assert!(TcpListener::bind(closed_port.socket()).await.is_err(), "the port was given away");
+            let listener = closed_port.listen().unwrap();
+            TcpStream::connect(closed_port.socket()).await.unwrap();
             listener.accept().await.unwrap();
         }
     }

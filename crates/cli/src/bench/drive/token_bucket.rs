@@ -10,9 +10,9 @@ const BURST_JOBS: f64 = 10.0;
 
 /// The bucket.
 #[derive(Debug, Default)]
-pub(super) struct Budget(Mutex<f64>);
+pub(super) struct TokenBucket(Mutex<f64>);
 
-impl Budget {
+impl TokenBucket {
     /// A job of `tokens` tokens was sent.
     pub(super) fn earn(&self, tokens: u64) {
         let mut saved = self.0.lock();
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn no_more_than_its_share_is_spent() {
-        let budget = Budget::default();
+        let budget = TokenBucket::default();
         let mut spent = 0;
         for _ in 0..1_000 {
             budget.earn(100);
