@@ -103,9 +103,9 @@ impl Cache {
     ) -> anyhow::Result<PathBuf> {
         let path = self.path(entry);
         match self.state(entry, fingerprint)? {
-            State::Whole => return Ok(path),
-            State::Damaged(file) => eprintln!("{entry}: {file} is damaged; making it anew"),
-            State::Absent => {}
+            EntryState::Whole => return Ok(path),
+            EntryState::Damaged(file) => eprintln!("{entry}: {file} is damaged; making it anew"),
+            EntryState::Absent => {}
         }
         let scratch = self.scratch()?;
         let fresh = scratch.path().join("entry");
@@ -122,7 +122,7 @@ impl Cache {
 
     /// Whether an entry is there, undamaged and made by this recipe.
     pub(crate) fn is_whole(&self, entry: &str, fingerprint: &str) -> anyhow::Result<bool> {
-        Ok(matches!(self.state(entry, fingerprint)?, State::Whole))
+        Ok(matches!(self.state(entry, fingerprint)?, EntryState::Whole))
     }
 
     /// Moves `from` to `to`, whatever is there before goes to the scratch folder.
@@ -141,24 +141,24 @@ impl Cache {
         self.root.join("manifests").join(format!("{}.json", entry.replace('/', "-")))
     }
 
-    fn state(&self, entry: &str, fingerprint: &str) -> anyhow::Result<State> {
+    fn state(&self, entry: &str, fingerprint: &str) -> anyhow::Result<EntryState> {
         let path = self.path(entry);
-        let Ok(text) = fs::read(self.manifest_path(entry)) else { return Ok(State::Absent) };
-        let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else { return Ok(State::Absent) };
+        let Ok(text) = fs::read(self.manifest_path(entry)) else { return Ok(EntryState::Absent) };
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else { return Ok(EntryState::Absent) };
         if manifest.fingerprint != fingerprint || !path.is_dir() {
-            return Ok(State::Absent);
+            return Ok(EntryState::Absent);
         }
         for (file, expected) in &manifest.files {
             let there = path.join(file);
             if !there.is_file() || digest::file(&there)? != *expected {
-                return Ok(State::Damaged(file.clone()));
+                return Ok(EntryState::Damaged(file.clone()));
             }
         }
-        Ok(State::Whole)
+        Ok(EntryState::Whole)
     }
 }
 
-enum State {
+enum EntryState {
     Whole,
     Damaged(String),
     Absent,

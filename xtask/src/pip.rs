@@ -64,7 +64,7 @@ pub(crate) fn install_all(python: &Python, lock: &Path, folder: &Path, scratch: 
 }
 
 /// Tries again where a download was cut.
-fn retried(what: &str, mut attempt: impl FnMut() -> anyhow::Result<Option<Failure>>) -> anyhow::Result<()> {
+fn retried(what: &str, mut attempt: impl FnMut() -> anyhow::Result<Option<PipFailure>>) -> anyhow::Result<()> {
     for tried in 1.. {
         let Some(failure) = attempt()? else { break };
         if !failure.passing || tried == ATTEMPTS {
@@ -84,7 +84,7 @@ fn run(
     folder: &Path,
     scratch: &Path,
     tags: &[String],
-) -> anyhow::Result<Option<Failure>> {
+) -> anyhow::Result<Option<PipFailure>> {
     let mut pip: Command = python.pip();
     pip.env("TMPDIR", scratch);
     pip.args(["install", "--no-deps", "--no-compile", "--only-binary=:all:", "--require-hashes"]);
@@ -104,7 +104,7 @@ fn run(
 
 /// Why pip failed, for people.
 #[derive(Debug, PartialEq)]
-struct Failure {
+struct PipFailure {
     what: &'static str,
     /// Trying again may help.
     passing: bool,
@@ -112,7 +112,7 @@ struct Failure {
     says: String,
 }
 
-fn failure(stderr: &str) -> Failure {
+fn failure(stderr: &str) -> PipFailure {
     let any = |needles: &[&str]| needles.iter().any(|n| stderr.contains(n));
     let (what, passing) = if any(&["DO NOT MATCH THE HASHES"]) {
         // Old releases of pip tell so of a file that was cut, too.
@@ -146,7 +146,7 @@ fn failure(stderr: &str) -> Failure {
         (true, Some(last)) => (*last).to_owned(),
         (true, None) => "pip said nothing".to_owned(),
     };
-    Failure { what, passing, says }
+    PipFailure { what, passing, says }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 use sortie_client::{ErrorKind, Report as JobReport, RevisionPolicy};
 
 use crate::{
-    exit::Failure,
+    exit::CommandFailure,
     failure,
     read::InputItem,
     report::{ChunkRow, ItemFailure, ItemRow, Report, Timings},
@@ -39,9 +39,9 @@ pub(crate) async fn gather<'a, H, V, F>(
     quiet: bool,
     revisions: RevisionPolicy,
     send: impl Fn(&'a [InputItem]) -> F,
-) -> Result<CollectedAnswers<H, V>, Failure>
+) -> Result<CollectedAnswers<H, V>, CommandFailure>
 where
-    F: Future<Output = Result<JobAnswer<H, V>, Failure>>,
+    F: Future<Output = Result<JobAnswer<H, V>, CommandFailure>>,
 {
     let started = Instant::now();
     let seen = RefCell::new(BTreeSet::new());
@@ -71,14 +71,14 @@ where
 }
 
 /// Fails once jobs were answered by more than one revision, as the client does within a job.
-fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), Failure> {
+fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), CommandFailure> {
     seen.extend(job.revisions.iter().cloned());
     if seen.len() < 2 {
         return Ok(());
     }
     let names: Vec<&str> = seen.iter().map(String::as_str).collect();
     let message = format!("chunks were answered by revisions {}", names.join(" and "));
-    Err(Failure::new(failure::exit(ErrorKind::MixedRevisions), message))
+    Err(CommandFailure::new(failure::exit(ErrorKind::MixedRevisions), message))
 }
 
 impl<H, V> CollectedAnswers<H, V> {

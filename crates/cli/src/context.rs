@@ -10,7 +10,7 @@ use sortie_client::{Client, ClientBuilder, Discovery, Tls};
 
 use crate::{
     args::{ConnectionArgs, OutputArgs},
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
 };
 
 /// What an endpoint begins with whose name stands for all the addresses it has.
@@ -28,7 +28,7 @@ pub(crate) struct CommandContext {
 
 impl CommandContext {
     /// Sets the client up; nothing is connected yet.
-    pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, Failure> {
+    pub(crate) fn new(connection: &ConnectionArgs, output: OutputArgs) -> Result<Self, CommandFailure> {
         let (names, addresses): (Vec<&str>, Vec<&str>) = endpoints(connection).partition(|e| e.starts_with(DNS));
         let mut builder = Client::builder()
             .endpoints(addresses)
@@ -57,7 +57,7 @@ impl CommandContext {
     }
 
     /// The bearer token, where one is given.
-    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
+    pub(crate) fn token(&self) -> Result<Option<String>, CommandFailure> {
         match (&self.connection.token_file, &self.connection.token) {
             (Some(path), _) => token_of(path).map(Some),
             (None, token) => Ok(token.as_ref().map(|token| token.reveal().to_owned())),
@@ -82,23 +82,23 @@ impl CommandContext {
     }
 
     /// Runs `work`, which makes its own clients.
-    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, CommandFailure>>) -> Result<T, CommandFailure> {
         block_on(work)
     }
 
     /// Runs `work` with a client that has asked its servers what they serve, so that the first job is well cut.
-    pub(crate) fn connected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    pub(crate) fn connected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, CommandFailure>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, CommandFailure>>,
     {
         let builder = self.builder.clone();
         block_on(async move { work(builder.connect().await?).await })
     }
 
     /// Runs `work` with a client that has asked nobody.
-    pub(crate) fn unconnected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    pub(crate) fn unconnected<T, F>(&self, work: impl FnOnce(Client) -> F) -> Result<T, CommandFailure>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, CommandFailure>>,
     {
         let builder = self.builder.clone();
         block_on(async move { work(builder.build()?).await })
@@ -109,22 +109,22 @@ fn endpoints(connection: &ConnectionArgs) -> impl Iterator<Item = &str> {
     connection.endpoint.iter().map(|endpoint| endpoint.trim()).filter(|e| !e.is_empty())
 }
 
-fn token_of(path: &Path) -> Result<String, Failure> {
+fn token_of(path: &Path) -> Result<String, CommandFailure> {
     let text = fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("--token-file {}: {error}", path.display())))?;
+        .map_err(|error| CommandFailure::usage(format!("--token-file {}: {error}", path.display())))?;
     match text.trim() {
-        "" => Err(Failure::usage(format!("--token-file {}: is empty", path.display()))),
+        "" => Err(CommandFailure::usage(format!("--token-file {}: is empty", path.display()))),
         token => Ok(token.to_owned()),
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, CommandFailure>>) -> Result<T, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| CommandFailure::new(Exit::Internal, format!("no runtime: {error}")))?;
     let answer = runtime.block_on(async {
         tokio::select! {
             answer = work => answer,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = tokio::signal::ctrl_c() => Err(CommandFailure::new(Exit::Interrupted, "interrupted")),
         }
     });
     // A name that is still being looked up must not keep the tool.
@@ -132,13 +132,13 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     answer
 }
 
-fn tls(connection: &ConnectionArgs) -> Result<Option<Tls>, Failure> {
+fn tls(connection: &ConnectionArgs) -> Result<Option<Tls>, CommandFailure> {
     let ConnectionArgs { tls_ca, tls_cert, tls_key, tls_domain, .. } = connection;
     if tls_ca.is_none() && tls_cert.is_none() && tls_domain.is_none() {
         return Ok(None);
     }
     let read = |flag: &str, path: &Path| {
-        fs::read(path).map_err(|error| Failure::usage(format!("{flag} {}: {error}", path.display())))
+        fs::read(path).map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", path.display())))
     };
     let mut tls = Tls::new();
     if let Some(path) = tls_ca {

@@ -70,7 +70,7 @@ impl From<Exit> for ExitCode {
 
 /// An outcome without an answer, as one line.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandFailure {
     /// What the tool ends with.
     pub(crate) exit: Exit,
     /// What is wrong, naming the flag, file and line or field.
@@ -79,7 +79,7 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure without a hint.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None }
@@ -97,7 +97,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Messages of servers are kept to one line, without control characters.
         let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "");
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_one_clean_line() {
-        let failure = Failure::usage("bad\nthing \u{1b}[31m").hint("do\tthis");
+        let failure = CommandFailure::usage("bad\nthing \u{1b}[31m").hint("do\tthis");
         assert_eq!(failure.to_string(), "bad thing [31m (hint: do this)");
     }
 }

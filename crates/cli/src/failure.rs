@@ -2,9 +2,9 @@
 
 use sortie_client::{Error, ErrorKind};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 
-impl From<Error> for Failure {
+impl From<Error> for CommandFailure {
     fn from(error: Error) -> Self {
         let kind = error.kind();
         Self { exit: exit(kind), message: message(&error), hint: hint(&error) }

@@ -8,7 +8,7 @@ use std::{future::Future, io::IsTerminal, ops::Range};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{exit::Failure, read::InputItem};
+use crate::{exit::CommandFailure, read::InputItem};
 
 /// Items of one job. Four batches or more a server on a small fleet, and few
 /// enough that a lost job is no great loss; servers take more in one request.
@@ -44,9 +44,9 @@ pub(crate) async fn each<'a, T, F>(
     items: &'a [InputItem],
     quiet: bool,
     send: impl Fn(&'a [InputItem]) -> F,
-) -> Result<Vec<(usize, T)>, Failure>
+) -> Result<Vec<(usize, T)>, CommandFailure>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, CommandFailure>>,
 {
     let jobs = cut(items);
     let bar = bar(items.len() as u64, jobs.len() > 1 && !quiet);
@@ -114,7 +114,8 @@ mod tests {
     #[tokio::test]
     async fn one_failure_ends_the_rest() {
         let items: Vec<InputItem> = (0..3_000).map(|i| InputItem::text(i.to_string())).collect();
-        let answer: Result<Vec<(usize, ())>, _> = each(&items, true, |_| async { Err(Failure::usage("no")) }).await;
+        let answer: Result<Vec<(usize, ())>, _> =
+            each(&items, true, |_| async { Err(CommandFailure::usage("no")) }).await;
         assert_eq!(answer.unwrap_err().message, "no");
     }
 }

@@ -24,10 +24,10 @@ pub(crate) struct ChunkProgress<B: Backend> {
     /// Which try of its caller's it is.
     pub(crate) attempt: u32,
     over: AtomicBool,
-    state: Mutex<State<B>>,
+    state: Mutex<AnswerState<B>>,
 }
 
-struct State<B: Backend> {
+struct AnswerState<B: Backend> {
     answer: Option<oneshot::Sender<ChunkOutcome<B>>>,
     outputs: Vec<Option<Result<Output<B>, ItemFault<B>>>>,
     /// Items pushed and items answered.
@@ -43,7 +43,7 @@ impl<B: Backend> ChunkProgress<B> {
     /// A chunk that is admitted now, and where its answer comes out.
     pub(crate) fn new(attempt: u32) -> (Arc<Self>, oneshot::Receiver<ChunkOutcome<B>>) {
         let (answer, receiver) = oneshot::channel();
-        let state = State {
+        let state = AnswerState {
             answer: Some(answer),
             outputs: Vec::new(),
             pushed: 0,

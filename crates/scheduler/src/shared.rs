@@ -40,7 +40,7 @@ pub(crate) struct ItemInFlight<B: Backend> {
 }
 
 /// Items of a batch, longest first.
-pub(crate) type Batch<B> = Vec<BatchItem<ItemInFlight<B>>>;
+pub(crate) type FormedBatch<B> = Vec<BatchItem<ItemInFlight<B>>>;
 
 /// Whether work is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +242,7 @@ impl<B: Backend> Shared<B> {
     // What the stages do.
 
     /// Waits for work and seals the next batch of `device`. `None` once there will be no more.
-    pub(crate) fn next_batch(&self, device: usize) -> Option<Batch<B>> {
+    pub(crate) fn next_batch(&self, device: usize) -> Option<FormedBatch<B>> {
         let wake = self.wake.get(device)?;
         let mut core = self.core.lock();
         loop {
@@ -268,7 +268,7 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    pub(crate) fn started(&self, device: usize, batch: &Batch<B>, prepared: Duration) {
+    pub(crate) fn started(&self, device: usize, batch: &FormedBatch<B>, prepared: Duration) {
         let now = self.now();
         self.device(|core| core.started(now, device, prepared));
         let tokens = tokens(batch);
@@ -365,7 +365,7 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Fails the chunks of a batch, waiting items of theirs included.
-    pub(crate) fn fail_batch(&self, batch: Batch<B>, error: ChunkError) {
+    pub(crate) fn fail_batch(&self, batch: FormedBatch<B>, error: ChunkError) {
         let mut ids: Vec<ChunkId> = batch.iter().map(|item| item.chunk).collect();
         ids.dedup();
         for item in &batch {

@@ -26,7 +26,7 @@ use crate::{
     admin::Admin,
     auth::Keys,
     config::ServerConfig,
-    connection::{Limits, accept},
+    connection::{ConnectionLimits, accept},
     health::ServerHealth,
     layer::RequestLayer,
     metrics::Metrics,
@@ -245,7 +245,7 @@ impl Process {
         tracing::info!(address = %bound, models = registry.names().join(","), "listening on {bound}");
 
         let stop = CancellationToken::new();
-        let limits = Limits::of(&config);
+        let limits = ConnectionLimits::of(&config);
         let server = accept(listener, service, tls, limits, metrics.wire.clone(), stop.clone());
         tokio::pin!(server);
         tokio::select! {

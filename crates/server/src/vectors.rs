@@ -6,7 +6,7 @@ use sortie_proto::v1::VectorFormat;
 
 /// Rows being written in one format.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct VectorRows {
     bytes: Vec<u8>,
     dimensions: usize,
     format: VectorFormat,
@@ -20,7 +20,7 @@ pub(crate) fn width(format: VectorFormat) -> usize {
     }
 }
 
-impl Rows {
+impl VectorRows {
     /// Room for `rows` rows of `dimensions` numbers.
     pub(crate) fn new(rows: usize, dimensions: usize, format: VectorFormat) -> Self {
         let bytes = Vec::with_capacity(rows.saturating_mul(dimensions).saturating_mul(width(format)));
@@ -70,21 +70,21 @@ mod tests {
 
     #[test]
     fn rows_are_little_endian_in_their_format() {
-        let mut rows = Rows::new(2, 2, VectorFormat::F32);
+        let mut rows = VectorRows::new(2, 2, VectorFormat::F32);
         assert!(rows.push(&[1.0, -2.5]));
         rows.push_nan();
         let bytes = rows.into_bytes();
         let back: Vec<f32> = bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(back[..2], [1.0, -2.5]);
         assert!(back[2..].iter().all(|x| x.is_nan()) && back.len() == 4);
-        let mut rows = Rows::new(1, 1, VectorFormat::F16);
+        let mut rows = VectorRows::new(1, 1, VectorFormat::F16);
         assert!(rows.push(&[0.5]));
         assert_eq!(f16::from_le_bytes(rows.into_bytes()[..2].try_into().unwrap()).to_f32(), 0.5);
     }
 
     #[test]
     fn what_does_not_fit_is_told() {
-        let mut rows = Rows::new(1, 2, VectorFormat::F16);
+        let mut rows = VectorRows::new(1, 2, VectorFormat::F16);
         assert!(!rows.push(&[1.0, 1e9]));
         assert!(!rows.push(&[1.0]));
         assert!(rows.into_bytes().is_empty());

@@ -11,12 +11,12 @@ pub struct Clock<E> {
     now: u64,
     scheduled: u64,
     happened: u64,
-    events: BinaryHeap<Reverse<Entry<E>>>,
+    events: BinaryHeap<Reverse<ClockEntry<E>>>,
 }
 
 /// Ordered by nanoseconds since the start, then by the order of scheduling.
 #[derive(Debug)]
-struct Entry<E> {
+struct ClockEntry<E> {
     key: (u64, u64),
     event: E,
 }
@@ -50,7 +50,7 @@ impl<E> Clock<E> {
         let when = u64::try_from(when.as_nanos()).unwrap_or(u64::MAX);
         let key = (when.max(self.now), self.scheduled);
         self.scheduled += 1;
-        self.events.push(Reverse(Entry { key, event }));
+        self.events.push(Reverse(ClockEntry { key, event }));
     }
 
     /// Goes on to the next event. (Not an iterator: what happens schedules more.)
@@ -62,21 +62,21 @@ impl<E> Clock<E> {
     }
 }
 
-impl<E> PartialEq for Entry<E> {
+impl<E> PartialEq for ClockEntry<E> {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl<E> Eq for ClockEntry<E> {}
 
-impl<E> PartialOrd for Entry<E> {
+impl<E> PartialOrd for ClockEntry<E> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> Ord for Entry<E> {
+impl<E> Ord for ClockEntry<E> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key.cmp(&other.key)
     }

@@ -43,12 +43,12 @@ pub struct FinishedJob {
 #[derive(Debug)]
 pub(crate) struct JobLog {
     deadline: Duration,
-    open: HashMap<JobId, OpenJob>,
+    open: HashMap<JobId, LoggedJob>,
     pub(crate) ended: Vec<FinishedJob>,
 }
 
 #[derive(Debug)]
-struct OpenJob {
+struct LoggedJob {
     client: u32,
     began: Duration,
     tokens: u64,
@@ -69,7 +69,7 @@ impl JobLog {
 
     pub(crate) fn came(&mut self, job: JobId, client: u32, tokens: u64, began: Duration) {
         let (held, gave_up, expired) = (Vec::new(), None, false);
-        self.open.insert(job, OpenJob { client, began, tokens, calls: 0, chunks: 0, held, gave_up, expired });
+        self.open.insert(job, LoggedJob { client, began, tokens, calls: 0, chunks: 0, held, gave_up, expired });
     }
 
     /// `first`: the first attempt of a chunk.
@@ -117,7 +117,7 @@ impl JobLog {
             false if open.expired || (held && took >= self.deadline) => JobEnd::Late,
             false => JobEnd::Refused,
         };
-        let OpenJob { tokens, calls, chunks, .. } = open;
+        let LoggedJob { tokens, calls, chunks, .. } = open;
         self.ended.push(FinishedJob { client, began, took, tokens, calls, chunks, end });
         Some(began)
     }

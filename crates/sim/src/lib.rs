@@ -38,6 +38,6 @@ pub use scenario::{
     DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,
     DEFAULT_NOISE, DEFAULT_ONE_WAY, DEFAULT_RESERVE, JobSizes, Network, Scenario, ScenarioError, Surge,
 };
-pub use stats::{Interval, Latencies, RunOutcome, SLICE, ServerStats, Spent};
+pub use stats::{Interval, LatencySamples, RunOutcome, SLICE, ServerStats, Spent};
 pub use strategy::Strategy;
 pub use world::run;

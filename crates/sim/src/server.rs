@@ -69,7 +69,7 @@ struct AdmittedChunk {
 }
 
 #[derive(Debug)]
-struct RunningBatch {
+struct BatchOnDevice {
     items: Vec<BatchItem<()>>,
     tokens: u64,
     began: Duration,
@@ -95,12 +95,12 @@ pub(crate) struct PollOutcome {
 
 /// One server's process.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct SimServer {
     device: DeviceModel,
     core: Core<Key, ()>,
     held: Vec<AdmittedChunk>,
     sealed: Option<Vec<BatchItem<()>>>,
-    running: Option<RunningBatch>,
+    running: Option<BatchOnDevice>,
     /// What batches take against what the device is.
     pub(crate) pace: f64,
     pub(crate) draining: bool,
@@ -112,7 +112,7 @@ pub(crate) struct Server {
     pub(crate) busy: Duration,
 }
 
-impl Server {
+impl SimServer {
     /// A process that has warmed up. `epoch` grows with each.
     pub(crate) fn new(device: DeviceModel, pace: f64, epoch: u64, now: Duration) -> Self {
         let config = SchedulerConfig { max_batch_tokens: device.budget as usize, ..SchedulerConfig::default() };
@@ -202,13 +202,13 @@ impl Server {
         let items = self.sealed.take()?;
         let tokens = items.iter().map(|item| item.tokens as u64).sum();
         self.core.started(now, 0, Duration::ZERO);
-        self.running = Some(RunningBatch { items, tokens, began: now });
+        self.running = Some(BatchOnDevice { items, tokens, began: now });
         Some(self.device.batch_us(tokens) * self.pace)
     }
 
     /// The running batch is over: chunks that are complete, and what the sealed one takes that starts now.
     pub(crate) fn finish(&mut self, now: Duration) -> (Vec<FinishedChunk>, Option<f64>) {
-        let Some(RunningBatch { items, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
+        let Some(BatchOnDevice { items, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
         let took = now.saturating_sub(began);
         self.core.finished(now, 0, BatchOutcome::Whole(took));
         self.served_tokens += tokens;
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn chunks_are_merged_and_answered_with_the_batches_they_were_in() {
-        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        let mut server = SimServer::new(DEVICE, 1.0, 1, at(0));
         let told = server.report(at(0)).cost;
         assert!((told.a_us - 1_000.0).abs() < 2.0 && (told.b_us - 1.0).abs() < 0.01, "{told:?}");
         server.admit(&chunk(0, &[100]), at(0)).unwrap();
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_chunk_leaves_the_queue() {
-        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        let mut server = SimServer::new(DEVICE, 1.0, 1, at(0));
         server.admit(&chunk(0, &[900]), at(0)).unwrap();
         assert!(server.poll(at(0)).started_us.is_some());
         let waiting = chunk(1, &[900]);
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_slow_device_says_so_once_it_has_measured_it() {
-        let mut server = Server::new(DEVICE, 1.0, 1, at(0));
+        let mut server = SimServer::new(DEVICE, 1.0, 1, at(0));
         server.pace = 4.0;
         let mut now = at(0);
         for attempt in 0..100 {

@@ -6,9 +6,9 @@ use crate::job_log::FinishedJob;
 
 /// Latencies of jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latencies(Vec<Duration>);
+pub struct LatencySamples(Vec<Duration>);
 
-impl Latencies {
+impl LatencySamples {
     /// Adds a job's.
     pub fn push(&mut self, latency: Duration) {
         self.0.push(latency);
@@ -113,7 +113,7 @@ pub struct ServerStats {
 pub struct RunOutcome {
     /// From a job's arrival to its last answer, of the jobs that are counted. One that failed counts as its
     /// deadline.
-    pub latencies: Latencies,
+    pub latencies: LatencySamples,
     /// Every job that ended, in the order of their ends.
     pub ended: Vec<FinishedJob>,
     /// Jobs that failed, counted or not.
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn nearest_rank() {
-        let mut latencies = Latencies::default();
+        let mut latencies = LatencySamples::default();
         assert_eq!(latencies.quantile(0.5), Duration::ZERO);
         (1..=100).rev().for_each(|ms| latencies.push(Duration::from_millis(ms)));
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|q| latencies.quantile(q).as_millis()), [1, 50, 99, 100]);

@@ -93,7 +93,7 @@ impl fmt::Debug for Reply {
 /// A call as it arrived.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Call {
+pub struct RecordedCall {
     /// The RPC, as the contract names it.
     pub rpc: &'static str,
     /// The model asked for.
@@ -120,7 +120,7 @@ pub struct Call {
     pub timeout: Option<Duration>,
 }
 
-impl Call {
+impl RecordedCall {
     pub(crate) fn new(rpc: &'static str, model: &str, texts: Vec<String>, map: &MetadataMap) -> Self {
         let get = |key: &str| map.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         Self {
@@ -161,7 +161,7 @@ pub(crate) struct Script {
     next: Mutex<VecDeque<Reply>>,
     always: Mutex<Option<Reply>>,
     again: Mutex<Option<Reply>>,
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<RecordedCall>>,
 }
 
 impl Script {
@@ -188,11 +188,11 @@ impl Script {
         next.or_else(|| self.always.lock().clone()).unwrap_or_else(Reply::answer)
     }
 
-    pub(crate) fn record(&self, call: Call) {
+    pub(crate) fn record(&self, call: RecordedCall) {
         self.calls.lock().push(call);
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<RecordedCall> {
         self.calls.lock().clone()
     }
 }

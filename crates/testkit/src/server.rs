@@ -15,7 +15,7 @@ use tonic::{
 use crate::{
     closed_port::ClosedPort,
     faulty_connection::FaultSwitch,
-    script::{Call, Reply, Script},
+    script::{RecordedCall, Reply, Script},
     service::{Scripted, default_model, default_report},
 };
 
@@ -176,7 +176,7 @@ impl TestServer {
 
     /// The calls that came so far, GetModel, ListModels and Probe left out.
     #[must_use]
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<RecordedCall> {
         self.service.script.calls()
     }
 

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 use crate::{
     faulty_connection::FaultSwitch,
     oracle::{score_of, tokens_of},
-    script::{Call, Reply, ReplyOutcome, Script},
+    script::{RecordedCall, Reply, ReplyOutcome, Script},
 };
 
 /// Numbers in a vector.
@@ -91,7 +91,7 @@ impl Scripted {
         inputs: &[v1::Input],
     ) -> Result<CallContext, Status> {
         let texts: Vec<String> = inputs.iter().map(text_of).collect();
-        let call = Call::new(rpc, model, texts.clone(), request.metadata());
+        let call = RecordedCall::new(rpc, model, texts.clone(), request.metadata());
         let job_id = call.job_id.clone();
         let reply = self.script.take(&call.attempt);
         self.script.record(call);

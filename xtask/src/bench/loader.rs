@@ -13,7 +13,7 @@ use crate::process::{self, Keep};
 
 /// Milliseconds; `None` where there was no job.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Latency {
+pub(crate) struct LatencyFigures {
     pub(crate) p50: Option<f64>,
     pub(crate) p99: Option<f64>,
     pub(crate) p999: Option<f64>,
@@ -21,30 +21,30 @@ pub(crate) struct Latency {
 
 /// Jobs that failed for one reason.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Failures {
+pub(crate) struct FailureFigures {
     pub(crate) jobs: u64,
-    pub(crate) after_ms: Latency,
+    pub(crate) after_ms: LatencyFigures,
 }
 
 /// One strategy's row.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Row {
+pub(crate) struct StrategyFigures {
     pub(crate) strategy: String,
     pub(crate) jobs: u64,
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
-    pub(crate) reasons: BTreeMap<String, Failures>,
-    pub(crate) latency_ms: Latency,
-    pub(crate) all_ms: Latency,
+    pub(crate) reasons: BTreeMap<String, FailureFigures>,
+    pub(crate) latency_ms: LatencyFigures,
+    pub(crate) all_ms: LatencyFigures,
     pub(crate) goodput_tokens_per_second: f64,
     pub(crate) hedge_share: Option<f64>,
     pub(crate) retry_share: Option<f64>,
     pub(crate) free_share: Option<f64>,
     pub(crate) cpu_us_per_job: Option<f64>,
-    pub(crate) late_ms: Latency,
+    pub(crate) late_ms: LatencyFigures,
 }
 
-impl Row {
+impl StrategyFigures {
     /// Failures by reason, in words.
     pub(crate) fn failures(&self) -> String {
         let all: Vec<String> =
@@ -55,16 +55,16 @@ impl Row {
 
 /// What was asked for and what it came to.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Setting {
+pub(crate) struct SettingFigures {
     pub(crate) rate: f64,
 }
 
 /// What `sortie bench --json` prints.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BenchReport {
-    pub(crate) setting: Setting,
+    pub(crate) setting: SettingFigures,
     /// One a strategy.
-    pub(crate) results: Vec<Row>,
+    pub(crate) results: Vec<StrategyFigures>,
 }
 
 /// Runs `sortie bench` with these arguments; its progress goes to standard error.

@@ -101,7 +101,7 @@ impl Shape {
 
 /// One server that is kept running.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct TimedServer {
     /// Where it listens.
     pub(super) address: SocketAddr,
     /// Holds its process id.
@@ -116,7 +116,7 @@ pub(super) struct Server {
     keeper: Option<JoinHandle<()>>,
 }
 
-impl Server {
+impl TimedServer {
     /// Starts one on `ip` and waits until it accepts connections. With `port` 0 it gets a free one.
     pub(super) fn start(
         programs: &Programs,
@@ -206,7 +206,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for TimedServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(keeper) = self.keeper.take() {

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::Context as _;
 
 use super::{corpus::Document, outcome};
-use crate::{bench::loader, fleet::servers::Fleet};
+use crate::{bench::loader, fleet::servers::LocalFleet};
 
 /// Seconds each strategy is measured: dozens of jobs on two cores, and a demo within a minute.
 pub(super) const SECONDS: u64 = 20;
@@ -58,7 +58,7 @@ pub(super) struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Runs it; the table it makes.
-    pub(super) fn run(&self, fleet: &Fleet, documents: &[Document], scratch: &Path) -> anyhow::Result<String> {
+    pub(super) fn run(&self, fleet: &LocalFleet, documents: &[Document], scratch: &Path) -> anyhow::Result<String> {
         let (slow, address, pid) = fleet.first().context("there is no server")?;
         let times = PERIOD_MS as f64 / (PERIOD_MS - STOPPED_MS) as f64;
         println!(

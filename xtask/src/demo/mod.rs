@@ -24,7 +24,7 @@ use crate::{
     cache::Cache,
     fleet::{
         programs,
-        servers::{Fleet, Plan},
+        servers::{FleetPlan, LocalFleet},
     },
     interrupt, models, ort,
     print::print,
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         tempfile::Builder::new().prefix("sortie-demo-").tempdir().context("cannot make a temporary folder")?;
     let threads = (workspace::cores() / SERVERS).max(1);
     println!("starting {SERVERS} servers, {threads} thread{} each", if threads == 1 { "" } else { "s" });
-    let plan = Plan {
+    let plan = FleetPlan {
         server: &bin.join("sortie-server"),
         ort: &ort,
         models: &[(MODEL.to_owned(), model)],
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         admin: false,
         scratch: scratch.path(),
     };
-    let mut fleet = Fleet::start(&plan, SERVERS)?;
+    let mut fleet = LocalFleet::start(&plan, SERVERS)?;
     for (name, address) in fleet.addresses() {
         println!("  {name} at {address}");
     }
@@ -119,7 +119,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Asks through the command-line tool, which prints the best and where the time went; returns how long it took.
-fn ask(cli: &Path, fleet: &Fleet, query: &str, documents: &[Document], scratch: &Path) -> anyhow::Result<Duration> {
+fn ask(
+    cli: &Path,
+    fleet: &LocalFleet,
+    query: &str,
+    documents: &[Document],
+    scratch: &Path,
+) -> anyhow::Result<Duration> {
     let file = scratch.join("documents.jsonl");
     let lines: String = documents.iter().map(|d| format!("{}\n", json!({ "id": d.name, "text": d.text }))).collect();
     fs::write(&file, lines).with_context(|| format!("cannot write {}", file.display()))?;
@@ -140,7 +146,7 @@ fn ask(cli: &Path, fleet: &Fleet, query: &str, documents: &[Document], scratch: 
 }
 
 /// Keeps the servers until the user stops us.
-fn keep(fleet: &mut Fleet, cli: &Path) -> anyhow::Result<()> {
+fn keep(fleet: &mut LocalFleet, cli: &Path) -> anyhow::Result<()> {
     let Some(address) = fleet.addresses().next().map(|(_, a)| a.to_owned()) else { return Ok(()) };
     let endpoints: Vec<_> = fleet.addresses().map(|(_, a)| format!("http://{a}")).collect();
     let body = json!({

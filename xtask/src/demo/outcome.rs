@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::bench::loader::{Row, cell, ratio};
+use crate::bench::loader::{StrategyFigures, cell, ratio};
 
 /// One job, as `sortie bench --log` writes it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Job {
+pub(super) struct DemoJob {
     strategy: String,
     at_ms: f64,
     latency_ms: f64,
@@ -21,7 +21,7 @@ pub(super) struct Job {
 }
 
 /// Reads the log.
-pub(super) fn read(log: &str) -> anyhow::Result<Vec<Job>> {
+pub(super) fn read(log: &str) -> anyhow::Result<Vec<DemoJob>> {
     let line = |text| serde_json::from_str(text).context("cannot read the log of sortie bench");
     log.lines().map(line).collect()
 }
@@ -39,7 +39,7 @@ struct PhaseResult {
 }
 
 impl PhaseResult {
-    fn of<'a>(jobs: impl Iterator<Item = &'a Job>, slow: &str, deadline_ms: u32) -> Self {
+    fn of<'a>(jobs: impl Iterator<Item = &'a DemoJob>, slow: &str, deadline_ms: u32) -> Self {
         let mut phase = Self::default();
         for job in jobs {
             let failed = job.outcome != "OK";
@@ -64,7 +64,14 @@ impl PhaseResult {
 
 /// A line for each strategy and half, then the tokens sent twice, and what the p99s come to. `half_ms` is when the
 /// server at the address `slow`, called `name`, got slow.
-pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: &str, deadline_ms: u32) -> String {
+pub(super) fn table(
+    jobs: &[DemoJob],
+    rows: &[StrategyFigures],
+    half_ms: f64,
+    name: &str,
+    slow: &str,
+    deadline_ms: u32,
+) -> String {
     let mut out = format!(
         "\nstrategy  servers        jobs  failed     p50 ms     p99 ms  {:>14}  hedges (won)\n",
         format!("work on {name}")
@@ -92,7 +99,7 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
             }
         }
     }
-    let extra = |row: &Row| {
+    let extra = |row: &StrategyFigures| {
         let share =
             [row.hedge_share, row.retry_share, row.free_share].into_iter().flatten().fold(0.0, |sum, part| sum + part);
         format!("{} {:.1} %", row.strategy, share * 100.0)
@@ -109,7 +116,7 @@ pub(super) fn table(jobs: &[Job], rows: &[Row], half_ms: f64, name: &str, slow: 
 mod tests {
     use super::*;
 
-    fn row(strategy: &str) -> Row {
+    fn row(strategy: &str) -> StrategyFigures {
         let json = format!(
             r#"{{"strategy":"{strategy}","jobs":4,"failed":1,"cancelled":0,"reasons":{{}},"latency_ms":{{}},
                 "all_ms":{{}},"goodput_tokens_per_second":1,"hedge_share":0.04,"retry_share":0.01,"free_share":null,

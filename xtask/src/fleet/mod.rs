@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{cache::Cache, interrupt, models, ort, print::print, workspace};
 pub(crate) use prometheus::ALERTS;
-use servers::{Fleet, Plan};
+use servers::{FleetPlan, LocalFleet};
 
 /// Name that the demo's model is served under.
 const MODEL: &str = "reranker";
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let count = usize::from(args.servers.get());
     let threads = args.threads.map_or_else(|| (workspace::cores() / count).max(1), NonZeroUsize::get);
     print(&format!("starting {count} servers, threads each: {threads}\n"))?;
-    let plan = Plan {
+    let plan = FleetPlan {
         server: &bin.join("sortie-server"),
         ort: &ort,
         models: &models,
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         first_port: args.port,
         admin: true,
     };
-    let mut fleet = Fleet::start(&plan, count)?;
+    let mut fleet = LocalFleet::start(&plan, count)?;
     let prometheus = folder.join("prometheus.yml");
     let admin: Vec<_> = fleet.admin_addresses().collect();
     let Some(first) = models.first() else { bail!("there is no model to serve") };
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What is there and what to try.
-fn summary(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
+fn summary(fleet: &LocalFleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
     let mut text = String::new();
     for ((name, address), admin) in fleet.addresses().zip(fleet.admin_addresses()) {
         text += &format!("  {name} at {address}, metrics at http://{admin}/metrics\n");
@@ -109,7 +109,7 @@ fn summary(fleet: &Fleet, bin: &Path, folder: &Path, prometheus: &Path) -> Strin
 }
 
 /// Tells of servers that die; ends by the user's signal, or when none is left.
-fn watch(fleet: &mut Fleet) -> anyhow::Result<()> {
+fn watch(fleet: &mut LocalFleet) -> anyhow::Result<()> {
     loop {
         let dead = interrupt::poll(None, || fleet.reap_exited())?;
         // The terminal's Ctrl-C reaches the servers too.

@@ -20,7 +20,7 @@ const LOG_TAIL: usize = 20;
 
 /// What every server runs.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct FleetPlan<'a> {
     /// The server binary.
     pub server: &'a Path,
     /// The ONNX Runtime library.
@@ -41,10 +41,10 @@ pub(crate) struct Plan<'a> {
 
 /// Running servers.
 #[derive(Debug)]
-pub(crate) struct Fleet(Vec<Server>);
+pub(crate) struct LocalFleet(Vec<ServerProcess>);
 
 #[derive(Debug)]
-struct Server {
+struct ServerProcess {
     name: String,
     process: Owned,
     log: PathBuf,
@@ -55,10 +55,10 @@ struct Server {
     admin: String,
 }
 
-impl Fleet {
+impl LocalFleet {
     /// Starts `count` servers and waits until each takes requests.
-    pub(crate) fn start(plan: &Plan<'_>, count: usize) -> anyhow::Result<Self> {
-        let servers = (1..=count).map(|n| Server::spawn(plan, n)).collect::<anyhow::Result<_>>()?;
+    pub(crate) fn start(plan: &FleetPlan<'_>, count: usize) -> anyhow::Result<Self> {
+        let servers = (1..=count).map(|n| ServerProcess::spawn(plan, n)).collect::<anyhow::Result<_>>()?;
         let mut fleet = Self(servers);
         let ready = interrupt::poll(Some(START_LIMIT), || {
             fleet.check()?;
@@ -71,7 +71,7 @@ impl Fleet {
         })?;
         if ready.is_none() {
             let late: Vec<_> = fleet.0.iter().filter(|s| s.address.is_empty()).map(|s| s.name.as_str()).collect();
-            let log = fleet.0.iter().find(|s| s.address.is_empty()).map(Server::tail).unwrap_or_default();
+            let log = fleet.0.iter().find(|s| s.address.is_empty()).map(ServerProcess::tail).unwrap_or_default();
             bail!("{} not ready after {} s; the log ends with\n{log}", late.join(", "), START_LIMIT.as_secs());
         }
         Ok(fleet)
@@ -121,15 +121,15 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+impl Drop for LocalFleet {
     fn drop(&mut self) {
         // All at once, so that their graces run side by side.
         self.0.iter().for_each(|s| s.process.ask_to_leave());
     }
 }
 
-impl Server {
-    fn spawn(plan: &Plan<'_>, n: usize) -> anyhow::Result<Self> {
+impl ServerProcess {
+    fn spawn(plan: &FleetPlan<'_>, n: usize) -> anyhow::Result<Self> {
         let name = format!("{}-{n}", plan.name);
         let log = plan.scratch.join(format!("{name}.log"));
         let addr_file = plan.scratch.join(format!("{name}.addr"));
@@ -208,9 +208,9 @@ mod tests {
         path
     }
 
-    fn start(dir: &Path, body: &str) -> anyhow::Result<Fleet> {
+    fn start(dir: &Path, body: &str) -> anyhow::Result<LocalFleet> {
         let server = script(dir, body);
-        let plan = Plan {
+        let plan = FleetPlan {
             server: &server,
             ort: Path::new("ort"),
             models: &[("m".to_owned(), "/m".into())],
@@ -220,7 +220,7 @@ mod tests {
             first_port: None,
             admin: true,
         };
-        Fleet::start(&plan, 2)
+        LocalFleet::start(&plan, 2)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::bench::{Fault, SizeDistribution, Strategy};
+use crate::bench::{FaultSpec, SizeDistribution, Strategy};
 
 /// `sortie bench`
 ///
@@ -57,7 +57,7 @@ pub(crate) struct BenchArgs {
     /// `signal` is STOP, CONT, TERM, KILL or HUP; with `for` a STOP is followed by a CONT. `run` is given to `sh -c`
     /// and takes the rest of the line.
     #[arg(long, value_name = "FAULT")]
-    pub(crate) fault: Vec<Fault>,
+    pub(crate) fault: Vec<FaultSpec>,
     /// Documents in a chunk of the strategies that cut by count
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) chunk: u32,

@@ -11,7 +11,7 @@ use super::distribution::SizeDistribution;
 
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Job {
+pub(crate) struct BenchJob {
     /// When it is meant to start, from the start of the round.
     pub(crate) at: Duration,
     /// Its query, by place in the pool.
@@ -57,9 +57,9 @@ impl Arrivals {
 }
 
 impl Iterator for Arrivals {
-    type Item = Job;
+    type Item = BenchJob;
 
-    fn next(&mut self) -> Option<Job> {
+    fn next(&mut self) -> Option<BenchJob> {
         let &Mix { rate, documents, cancel, cancel_within, pool, ref given } = &self.mix;
         let gap: f64 = Exp1.sample(&mut self.rng);
         self.at += gap / rate;
@@ -76,7 +76,7 @@ impl Iterator for Arrivals {
             }
         };
         let at = Duration::try_from_secs_f64(self.at).ok()?;
-        Some(Job { at, query, documents, cancel: cancelled.then_some(moment) })
+        Some(BenchJob { at, query, documents, cancel: cancelled.then_some(moment) })
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_and_gaps_are_exponential() {
-        let jobs: Vec<Job> = Arrivals::new(mix(50.0), 7).take(20_000).collect();
+        let jobs: Vec<BenchJob> = Arrivals::new(mix(50.0), 7).take(20_000).collect();
         let last = jobs.last().unwrap().at.as_secs_f64();
         assert!((last / 400.0 - 1.0).abs() < 0.03, "{last}");
         let gaps: Vec<f64> = jobs.windows(2).map(|w| (w[1].at - w[0].at).as_secs_f64() * 50.0).collect();
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn given_jobs_come_in_turn_at_the_same_moments() {
         let given = Mix { given: [0..2, 2..5].into(), ..mix(50.0) };
-        let jobs: Vec<Job> = Arrivals::new(given.clone(), 7).take(3).collect();
+        let jobs: Vec<BenchJob> = Arrivals::new(given.clone(), 7).take(3).collect();
         let contents: Vec<_> = jobs.iter().map(|job| (job.query, job.documents.clone())).collect();
         assert_eq!(contents, [(0, vec![0, 1]), (1, vec![2, 3, 4]), (0, vec![0, 1])]);
         let once = Mix { given: std::iter::once(0..9).collect(), ..given };

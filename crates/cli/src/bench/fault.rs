@@ -14,7 +14,7 @@ use tokio::{process::Command, task::JoinSet, time::sleep_until};
 
 /// One thing that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct FaultSpec {
     when: When,
     what: What,
 }
@@ -35,7 +35,7 @@ enum What {
     Run(String),
 }
 
-impl FromStr for Fault {
+impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -99,7 +99,7 @@ fn named(name: &str) -> Result<Signal, String> {
 
 /// Lets every fault happen, counted from `start`, until the set is dropped. What could not be done is told on
 /// standard error.
-pub(crate) fn start(faults: &[Fault], start: Instant, seed: u64) -> JoinSet<()> {
+pub(crate) fn start(faults: &[FaultSpec], start: Instant, seed: u64) -> JoinSet<()> {
     let mut all = JoinSet::new();
     for (n, fault) in faults.iter().cloned().enumerate() {
         // Each its own sequence: how long one takes must not move another.
@@ -169,14 +169,14 @@ mod tests {
 
     #[test]
     fn faults_are_read() {
-        let fault: Fault = "every=1s,for=150ms,signal=STOP,pid=12:/run/x.pid".parse().unwrap();
+        let fault: FaultSpec = "every=1s,for=150ms,signal=STOP,pid=12:/run/x.pid".parse().unwrap();
         let pids = vec!["12".to_owned(), "/run/x.pid".to_owned()];
         let what = What::Signal { signal: Signal::STOP, lasting: Some(Duration::from_millis(150)), pids };
         let second = Duration::from_secs(1);
-        assert_eq!(fault, Fault { when: When::Every { every: second, from: second }, what });
-        let fault: Fault = "from=10s,every=1s,signal=HUP,pid=12".parse().unwrap();
+        assert_eq!(fault, FaultSpec { when: When::Every { every: second, from: second }, what });
+        let fault: FaultSpec = "from=10s,every=1s,signal=HUP,pid=12".parse().unwrap();
         assert_eq!(fault.when, When::Every { every: second, from: 10 * second });
-        let fault: Fault = "at=5s,run=echo a=b,c".parse().unwrap();
+        let fault: FaultSpec = "at=5s,run=echo a=b,c".parse().unwrap();
         assert_eq!(fault.what, What::Run("echo a=b,c".to_owned()));
     }
 
@@ -193,7 +193,7 @@ mod tests {
             ("at=soon,run=true", "soon"),
             ("at=1s", "run"),
         ] {
-            let error = text.parse::<Fault>().unwrap_err();
+            let error = text.parse::<FaultSpec>().unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
     }
@@ -212,7 +212,7 @@ mod tests {
             let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?')
         };
-        let fault: Fault = format!("at=0s,for=1h,signal=STOP,pid={id}").parse().unwrap();
+        let fault: FaultSpec = format!("at=0s,for=1h,signal=STOP,pid={id}").parse().unwrap();
         let faults = start(&[fault], Instant::now(), 1);
         if cfg!(target_os = "linux") {
             while state() != 'T' {

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{arrivals::Job, drive::Driver, record::BenchJobEnd};
+use super::{arrivals::BenchJob, drive::StrategyDriver, record::BenchJobEnd};
 
 /// Longest sleep at a time, so that an end is noticed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,8 +46,8 @@ impl Drop for Generator {
 
 /// Starts the jobs before `end`, counted from `start`. Each ends as one [`Done`]; the channel closes with the last.
 pub(crate) fn generate(
-    jobs: impl Iterator<Item = Job> + Send + 'static,
-    driver: Driver,
+    jobs: impl Iterator<Item = BenchJob> + Send + 'static,
+    driver: StrategyDriver,
     start: Instant,
     end: Duration,
 ) -> std::io::Result<(Generator, mpsc::UnboundedReceiver<Done>)> {

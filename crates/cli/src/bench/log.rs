@@ -14,9 +14,9 @@ use serde::Serialize;
 
 use super::{
     generate::Done,
-    record::{Answered, BenchJobEnd},
+    record::{AnsweredJob, BenchJobEnd},
 };
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -47,16 +47,23 @@ pub(crate) struct Log(Option<(PathBuf, BufWriter<File>)>);
 
 impl Log {
     /// Makes the file.
-    pub(crate) fn create(path: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn create(path: Option<&Path>) -> Result<Self, CommandFailure> {
         let Some(path) = path else { return Ok(Self(None)) };
-        let file = File::create(path).map_err(|error| Failure::usage(format!("--log {}: {error}", path.display())))?;
+        let file =
+            File::create(path).map_err(|error| CommandFailure::usage(format!("--log {}: {error}", path.display())))?;
         Ok(Self(Some((path.to_owned(), BufWriter::new(file)))))
     }
 
     /// Writes a job down that was meant to start after `warm_up`.
-    pub(crate) fn add(&mut self, strategy: &str, round: u32, warm_up: Duration, job: &Done) -> Result<(), Failure> {
+    pub(crate) fn add(
+        &mut self,
+        strategy: &str,
+        round: u32,
+        warm_up: Duration,
+        job: &Done,
+    ) -> Result<(), CommandFailure> {
         let Some((path, out)) = &mut self.0 else { return Ok(()) };
-        let none = Answered::default();
+        let none = AnsweredJob::default();
         let (outcome, answered) = match &job.ended {
             BenchJobEnd::Answered(answered) => (answered.fault().unwrap_or("OK"), answered),
             BenchJobEnd::Failed(reason) => (reason.as_str(), &none),
@@ -82,14 +89,14 @@ impl Log {
     }
 
     /// Writes what is left.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), CommandFailure> {
         let Some((path, mut out)) = self.0 else { return Ok(()) };
         out.flush().map_err(|error| failed(&path, &error))
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Internal, format!("--log {}: {error}", path.display()))
+fn failed(path: &Path, error: &std::io::Error) -> CommandFailure {
+    CommandFailure::new(Exit::Internal, format!("--log {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -101,8 +108,8 @@ mod tests {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let mut log = Log::create(Some(&path)).unwrap();
         let ms = Duration::from_millis;
-        let answered = Answered { tokens: 9, servers: [("a".to_owned(), 9)].into(), ..Answered::default() };
-        let short = Answered { missing: 1, ..answered.clone() };
+        let answered = AnsweredJob { tokens: 9, servers: [("a".to_owned(), 9)].into(), ..AnsweredJob::default() };
+        let short = AnsweredJob { missing: 1, ..answered.clone() };
         for ended in [
             BenchJobEnd::Answered(answered),
             BenchJobEnd::Answered(short),

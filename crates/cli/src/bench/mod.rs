@@ -20,4 +20,4 @@ mod report;
 mod run;
 mod texts;
 
-pub(crate) use self::{distribution::SizeDistribution, drive::Strategy, fault::Fault, run::run};
+pub(crate) use self::{distribution::SizeDistribution, drive::Strategy, fault::FaultSpec, run::run};

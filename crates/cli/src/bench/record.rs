@@ -16,7 +16,7 @@ const DIGITS: u8 = 3;
 
 /// A job that was answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answered {
+pub(crate) struct AnsweredJob {
     /// Tokens of its documents as the servers counted them.
     pub(crate) tokens: u64,
     /// Those tokens by the address of the server that answered them.
@@ -35,7 +35,7 @@ pub(crate) struct Answered {
     pub(crate) wrong: usize,
 }
 
-impl Answered {
+impl AnsweredJob {
     /// Why it counts as failed, if it does.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match (self.wrong, self.missing) {
@@ -50,7 +50,7 @@ impl Answered {
 #[derive(Clone, Debug)]
 pub(crate) enum BenchJobEnd {
     /// With an answer.
-    Answered(Answered),
+    Answered(AnsweredJob),
     /// Without; the reason is a stable word.
     Failed(String),
     /// It was given up on purpose.
@@ -196,7 +196,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn answered(missing: usize) -> BenchJobEnd {
-        BenchJobEnd::Answered(Answered { tokens: 10, missing, ..Answered::default() })
+        BenchJobEnd::Answered(AnsweredJob { tokens: 10, missing, ..AnsweredJob::default() })
     }
 
     #[test]

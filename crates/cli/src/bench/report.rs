@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
 use super::record::{Record, millis};
-use crate::{report::Answer, screen::Screen};
+use crate::{report::PrintedAnswer, screen::Screen};
 
 /// Points of a latency curve, as shares of jobs.
 const CURVE: [f64; 20] =
@@ -161,7 +161,7 @@ impl Bench {
     }
 }
 
-impl Answer for Bench {
+impl PrintedAnswer for Bench {
     fn table(&self, screen: Screen) -> String {
         let s = &self.setting;
         let head = format!(
@@ -224,13 +224,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bench::record::{Answered, BenchJobEnd};
+    use crate::bench::record::{AnsweredJob, BenchJobEnd};
 
     fn bench() -> Bench {
         let mut record = Record::new().unwrap();
         record.measured = Duration::from_secs(2);
         for ms in 1..=100 {
-            let ended = BenchJobEnd::Answered(Answered { tokens: 20, ..Answered::default() });
+            let ended = BenchJobEnd::Answered(AnsweredJob { tokens: 20, ..AnsweredJob::default() });
             record.add(&ended, Duration::from_millis(ms), Duration::ZERO, Duration::from_secs(1));
         }
         let failed = BenchJobEnd::Failed("UNAVAILABLE".to_owned());

@@ -12,19 +12,19 @@ use tokio::time::sleep_until;
 use super::{
     arrivals::{Arrivals, Mix},
     cpu,
-    drive::Driver,
+    drive::StrategyDriver,
     fault,
     generate::{Done, generate},
     log::Log,
     plot,
     record::{Record, Spent},
     report::{Bench, Setting, StrategyRow},
-    texts::Pool,
+    texts::TextPool,
 };
 use crate::{
     args::BenchArgs,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     run::print,
 };
 
@@ -38,11 +38,11 @@ const TASTERS: usize = 3;
 const TASTE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs the benchmark and prints it.
-pub(crate) fn run(args: &BenchArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &BenchArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let pool = Arc::new(match (&args.jobs, &args.texts) {
-        (Some(path), _) => Pool::jobs(path)?,
-        (None, Some(path)) => Pool::read(path, &args.query, args.seed)?,
-        (None, None) => Pool::made(args.bytes, &args.query, args.seed),
+        (Some(path), _) => TextPool::jobs(path)?,
+        (None, Some(path)) => TextPool::read(path, &args.query, args.seed)?,
+        (None, None) => TextPool::made(args.bytes, &args.query, args.seed),
     });
     let bench = context.run(measure(args, context, &pool))?;
     if let Some(path) = &args.plot {
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &BenchArgs, context: &CommandContext) -> Result<Exit, Fa
     print(&bench, &context.output)
 }
 
-async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<Pool>) -> Result<Bench, Failure> {
+async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<TextPool>) -> Result<Bench, CommandFailure> {
     let mut log = Log::create(args.log.as_deref())?;
     let client = context.builder().connect().await?;
     let tokens = taste(&client, args, pool).await?;
@@ -59,7 +59,7 @@ async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<Pool>) -
     let rate = match (args.rate, args.load) {
         (Some(rate), _) => rate,
         (None, Some(load)) if capacity > 0.0 => load * capacity / tokens,
-        _ => return Err(Failure::usage("--load: the servers do not report their rate; say --rate")),
+        _ => return Err(CommandFailure::usage("--load: the servers do not report their rate; say --rate")),
     };
     drop(client);
     let mix = Mix {
@@ -77,7 +77,7 @@ async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<Pool>) -
     for round in 0..args.rounds {
         for (strategy, record) in &mut records {
             context.say(&format!("{}: round {} of {}", strategy.name(), round + 1, args.rounds));
-            let driver = Driver::start(*strategy, args, context, pool).await?;
+            let driver = StrategyDriver::start(*strategy, args, context, pool).await?;
             let seed = args.seed.wrapping_add(u64::from(round));
             let note = |job: &Done| log.add(strategy.name(), round + 1, args.warm_up, job);
             one_round(args, context, mix.clone(), seed, driver, record, note).await?;
@@ -103,8 +103,8 @@ async fn measure(args: &BenchArgs, context: &CommandContext, pool: &Arc<Pool>) -
     ))
 }
 
-fn record() -> Result<Record, Failure> {
-    Record::new().map_err(|error| Failure::new(Exit::Internal, format!("no histogram: {error}")))
+fn record() -> Result<Record, CommandFailure> {
+    Record::new().map_err(|error| CommandFailure::new(Exit::Internal, format!("no histogram: {error}")))
 }
 
 /// One strategy's turn.
@@ -113,15 +113,15 @@ async fn one_round(
     context: &CommandContext,
     mix: Mix,
     seed: u64,
-    driver: Driver,
+    driver: StrategyDriver,
     record: &mut Record,
-    mut note: impl FnMut(&Done) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut note: impl FnMut(&Done) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let window = args.duration / args.rounds;
     let (start, end) = (Instant::now() + RUN_UP, args.warm_up + window);
     let generated = generate(Arrivals::new(mix, seed), driver.clone(), start, end);
     let (_generator, mut done) =
-        generated.map_err(|error| Failure::new(Exit::Internal, format!("no thread for arrivals: {error}")))?;
+        generated.map_err(|error| CommandFailure::new(Exit::Internal, format!("no thread for arrivals: {error}")))?;
     let mut faults = fault::start(&args.fault, start + args.warm_up, seed);
     let (warm, over) = (sleep_until((start + args.warm_up).into()), sleep_until((start + end).into()));
     tokio::pin!(warm, over);
@@ -155,7 +155,7 @@ async fn one_round(
 }
 
 /// Mean tokens of a job: a few jobs tell how many tokens a byte makes.
-async fn taste(client: &Client, args: &BenchArgs, pool: &Pool) -> Result<f64, Failure> {
+async fn taste(client: &Client, args: &BenchArgs, pool: &TextPool) -> Result<f64, CommandFailure> {
     let (mut bytes, mut tokens) = (0, 0);
     for turn in 0..TASTERS {
         let documents: Vec<&str> = (0..16).map(|n| pool.document((turn * 16 + n) % pool.len().max(1))).collect();
@@ -172,13 +172,14 @@ async fn taste(client: &Client, args: &BenchArgs, pool: &Pool) -> Result<f64, Fa
 }
 
 /// Tokens a second that the servers report they can do, all together.
-async fn capacity(client: &Client) -> Result<f64, Failure> {
+async fn capacity(client: &Client) -> Result<f64, CommandFailure> {
     let probes = client.probe().await?;
     Ok(probes.into_iter().filter_map(|probe| probe.result.ok()).map(|load| f64::from(load.tokens_per_second)).sum())
 }
 
-fn draw(path: &Path, bench: &Bench) -> Result<(), Failure> {
-    plot::draw(path, bench).map_err(|error| Failure::new(Exit::Internal, format!("--plot {}: {error}", path.display())))
+fn draw(path: &Path, bench: &Bench) -> Result<(), CommandFailure> {
+    plot::draw(path, bench)
+        .map_err(|error| CommandFailure::new(Exit::Internal, format!("--plot {}: {error}", path.display())))
 }
 
 #[cfg(test)]

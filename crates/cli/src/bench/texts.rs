@@ -17,7 +17,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::Deserialize;
 
 use super::distribution::SizeDistribution;
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 
 /// Documents made: enough for many jobs without repetition, few enough to be made at once.
 const POOL: usize = 4_096;
@@ -45,7 +45,7 @@ const WORDS: [&str; 64] = [
 
 /// Documents, queries and what was scored so far.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct TextPool {
     documents: Vec<Arc<str>>,
     queries: Vec<Arc<str>>,
     /// One a query and document: the bits of the first score.
@@ -62,7 +62,7 @@ struct Given {
     documents: Vec<String>,
 }
 
-impl Pool {
+impl TextPool {
     /// Makes documents of `bytes` bytes from `seed`, and queries where none are given.
     pub(crate) fn made(bytes: SizeDistribution, queries: &[String], seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -71,8 +71,8 @@ impl Pool {
     }
 
     /// Reads documents, one a line; makes queries where none are given.
-    pub(crate) fn read(path: &Path, queries: &[String], seed: u64) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::usage(format!("--texts {}: {what}", path.display()));
+    pub(crate) fn read(path: &Path, queries: &[String], seed: u64) -> Result<Self, CommandFailure> {
+        let wrong = |what: String| CommandFailure::usage(format!("--texts {}: {what}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let documents: Vec<Arc<str>> = text.lines().filter(|line| !line.trim().is_empty()).map(Arc::from).collect();
         if documents.is_empty() {
@@ -82,8 +82,8 @@ impl Pool {
     }
 
     /// Reads jobs, one JSON value a line.
-    pub(crate) fn jobs(path: &Path) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::usage(format!("--jobs {}: {what}", path.display()));
+    pub(crate) fn jobs(path: &Path) -> Result<Self, CommandFailure> {
+        let wrong = |what: String| CommandFailure::usage(format!("--jobs {}: {what}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let (mut documents, mut queries, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -181,17 +181,17 @@ mod tests {
 
     #[test]
     fn texts_have_the_bytes_asked_for_and_the_seed_decides() {
-        let pool = Pool::made(SizeDistribution::Uniform(1, 900), &[], 7);
+        let pool = TextPool::made(SizeDistribution::Uniform(1, 900), &[], 7);
         assert!((0..pool.len()).all(|i| (1..=900).contains(&pool.document(i).len())));
-        let again = Pool::made(SizeDistribution::Uniform(1, 900), &[], 7);
+        let again = TextPool::made(SizeDistribution::Uniform(1, 900), &[], 7);
         assert_eq!(pool.documents, again.documents);
-        assert_ne!(pool.documents, Pool::made(SizeDistribution::Uniform(1, 900), &[], 8).documents);
+        assert_ne!(pool.documents, TextPool::made(SizeDistribution::Uniform(1, 900), &[], 8).documents);
     }
 
     #[test]
     fn queries_that_are_given_are_asked() {
         let given = ["one".to_owned(), "two".to_owned()];
-        let pool = Pool::made(SizeDistribution::Fixed(10), &given, 7);
+        let pool = TextPool::made(SizeDistribution::Fixed(10), &given, 7);
         assert_eq!((pool.queries(), pool.query(1)), (2, "two"));
         assert!(pool.agrees(1, pool.len() - 1, 2.0), "the last pair has its place");
     }
@@ -202,7 +202,7 @@ mod tests {
         let read = |text: &str| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            Pool::jobs(file.path())
+            TextPool::jobs(file.path())
         };
         let pool =
             read("{\"query\": \"a\", \"documents\": [\"b\", \"c\"]}\n\n{\"query\": \"d\", \"documents\": [\"e\"]}\n");
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_score_in_the_wrong_place_shows() {
-        let pool = Pool::made(SizeDistribution::Fixed(10), &[], 7);
+        let pool = TextPool::made(SizeDistribution::Fixed(10), &[], 7);
         assert!(pool.agrees(3, 5, 2.0));
         assert!(pool.agrees(3, 5, 2.001));
         assert!(!pool.agrees(3, 5, 2.1));

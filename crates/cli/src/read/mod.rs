@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use sortie_client::{Input, TokenIds};
 
-use crate::{args::InputArgs, exit::Failure};
+use crate::{args::InputArgs, exit::CommandFailure};
 
 /// One thing to encode, with the caller's own name for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +92,7 @@ pub(crate) struct Shape<'a> {
 }
 
 /// All inputs of a command: arguments first, then files; with neither, standard input.
-pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Result<Vec<InputItem>, Failure> {
+pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Result<Vec<InputItem>, CommandFailure> {
     let shape = Shape { pair, field: &args.field, jsonl: args.jsonl };
     let mut items = Vec::new();
     let mut stdin_read = false;
@@ -105,7 +105,7 @@ pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Resul
     for path in &args.file {
         if path.as_os_str() == "-" {
             if stdin_read {
-                return Err(Failure::usage("standard input can be read once only"));
+                return Err(CommandFailure::usage("standard input can be read once only"));
             }
             stdin_read = true;
             items.extend(read(io::stdin().lock(), "standard input", false, shape)?);
@@ -118,37 +118,40 @@ pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Resul
     }
     if items.is_empty() {
         return Err(
-            Failure::usage("no texts to send").hint("give them as arguments, with --file, or on standard input")
+            CommandFailure::usage("no texts to send").hint("give them as arguments, with --file, or on standard input")
         );
     }
     Ok(items)
 }
 
 /// Arguments are texts; pairs are taken two by two.
-fn from_arguments(arguments: &[String], pair: bool) -> Result<Vec<InputItem>, Failure> {
+fn from_arguments(arguments: &[String], pair: bool) -> Result<Vec<InputItem>, CommandFailure> {
     if !pair {
         return Ok(arguments.iter().map(InputItem::text).collect());
     }
     if arguments.len() % 2 == 1 {
-        return Err(Failure::usage(format!("--pair takes arguments two by two, and {} were given", arguments.len())));
+        return Err(CommandFailure::usage(format!(
+            "--pair takes arguments two by two, and {} were given",
+            arguments.len()
+        )));
     }
     let pairs = arguments.chunks_exact(2);
     Ok(pairs.map(|two| InputItem { id: None, body: Body::Pair(two[0].clone(), two[1].clone()) }).collect())
 }
 
-fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<InputItem>, Failure> {
+fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<InputItem>, CommandFailure> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let file = File::open(path).map_err(|error| CommandFailure::usage(format!("{name}: {error}")))?;
     let json = path.extension().is_some_and(|ext| ext == "jsonl" || ext == "ndjson");
     read(BufReader::new(file), &name, json, shape)
 }
 
 /// Reads every line of `source`, which errors name.
-fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result<Vec<InputItem>, Failure> {
+fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result<Vec<InputItem>, CommandFailure> {
     let mut items = Vec::new();
     for line in lines::Lines::new(reader) {
-        let line = line.map_err(|error| Failure::usage(format!("{source}{error}")))?;
-        let at = |what: String| Failure::usage(format!("{source} line {}: {what}", line.number));
+        let line = line.map_err(|error| CommandFailure::usage(format!("{source}{error}")))?;
+        let at = |what: String| CommandFailure::usage(format!("{source} line {}: {what}", line.number));
         if json || shape.jsonl {
             if !line.text.trim().is_empty() {
                 items.push(jsonl::item(&line.text, shape).map_err(at)?);

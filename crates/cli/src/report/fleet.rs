@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Answer, ItemFailure, or_dash};
+use super::{ItemFailure, PrintedAnswer, or_dash};
 use crate::screen::Screen;
 
 /// `sortie models`: `results` are the models, `errors` the endpoints without an answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Models {
+pub(crate) struct ModelList {
     /// In endpoint order, then name order.
     pub(crate) results: Vec<ModelRow>,
     /// Endpoints that did not answer; `index` is the endpoint's place.
@@ -76,7 +76,7 @@ pub(crate) struct LimitsRow {
     pub(crate) max_queue_tokens: u64,
 }
 
-impl Answer for Models {
+impl PrintedAnswer for ModelList {
     fn table(&self, screen: Screen) -> String {
         let header = ["endpoint", "name", "task", "type", "engine", "device", "max length", "dims", "state"];
         let rows = self.results.iter().map(|row| {
@@ -145,7 +145,7 @@ pub(crate) struct ProbeRow {
     pub(crate) round_trip_us: u64,
 }
 
-impl Answer for Probes {
+impl PrintedAnswer for Probes {
     fn table(&self, screen: Screen) -> String {
         let header =
             ["endpoint", "replica", "state", "wait", "busy", "queued", "running", "batch + token", "tokens/s", "ping"];
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(table.lines().count(), 3);
         assert!(table.contains("25%") && table.contains("1.50 ms + 0.00 µs"), "{table}");
         let row = ModelRow { name: "minilm".to_owned(), task: "embed".to_owned(), ..ModelRow::default() };
-        let table = Models { results: vec![row], errors: vec![] }.table(Screen::default());
+        let table = ModelList { results: vec![row], errors: vec![] }.table(Screen::default());
         assert!(table.contains("minilm") && table.contains("embed"), "{table}");
     }
 }

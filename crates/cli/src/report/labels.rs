@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sortie_proto::ranking;
 
-use super::{ItemRow, Rows, score};
+use super::{ItemRow, ResultRows, score};
 use crate::screen::Screen;
 
 /// Labels that a table shows of each input.
@@ -40,7 +40,7 @@ impl ClassRow {
     }
 }
 
-impl Rows<ClassHead> for ClassRow {
+impl ResultRows<ClassHead> for ClassRow {
     fn table(head: &ClassHead, rows: &[Self], screen: Screen) -> String {
         screen.table(
             ["input", "tokens", "scores", "text"],
@@ -91,7 +91,7 @@ pub(crate) struct SpanRow {
     pub(crate) text: String,
 }
 
-impl Rows<TagHead> for TagRow {
+impl ResultRows<TagHead> for TagRow {
     fn table(_: &TagHead, rows: &[Self], screen: Screen) -> String {
         let spans = rows.iter().flat_map(|row| row.spans.iter().map(move |span| (row, span)));
         screen.table(

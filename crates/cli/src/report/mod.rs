@@ -11,7 +11,7 @@ mod timings;
 mod tokens;
 mod vectors;
 
-pub(crate) use fleet::{LimitsRow, ModelRow, Models, ProbeRow, Probes};
+pub(crate) use fleet::{LimitsRow, ModelList, ModelRow, ProbeRow, Probes};
 pub(crate) use labels::{ClassHead, ClassRow, SpanRow, TagHead, TagRow};
 pub(crate) use scores::{ScoreHead, ScoreRow};
 pub(crate) use timings::{ChunkRow, Timings};
@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::screen::Screen;
 
 /// Something that can be printed.
-pub(crate) trait Answer: Serialize {
+pub(crate) trait PrintedAnswer: Serialize {
     /// For people.
     fn table(&self, screen: Screen) -> String;
 
@@ -116,12 +116,12 @@ impl<H, R> Report<H, R> {
 }
 
 /// A table of one kind of report.
-pub(crate) trait Rows<H>: Serialize + Sized {
+pub(crate) trait ResultRows<H>: Serialize + Sized {
     /// The results for people.
     fn table(head: &H, rows: &[Self], screen: Screen) -> String;
 }
 
-impl<H: Serialize, R: Rows<H>> Answer for Report<H, R> {
+impl<H: Serialize, R: ResultRows<H>> PrintedAnswer for Report<H, R> {
     fn table(&self, screen: Screen) -> String {
         let mut text =
             if self.results.is_empty() { String::new() } else { R::table(&self.head, &self.results, screen) };

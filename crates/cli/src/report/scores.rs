@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sortie_proto::ranking::by_score;
 
-use super::{ItemRow, Rows, score};
+use super::{ItemRow, ResultRows, score};
 use crate::screen::Screen;
 
 /// What is said once.
@@ -33,7 +33,7 @@ impl ScoreRow {
     }
 }
 
-impl Rows<ScoreHead> for ScoreRow {
+impl ResultRows<ScoreHead> for ScoreRow {
     fn table(_: &ScoreHead, rows: &[Self], screen: Screen) -> String {
         let named = if rows.iter().any(|row| row.item.id.is_some()) { "id" } else { "index" };
         screen.table(

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ItemRow, Rows};
+use super::{ItemRow, ResultRows};
 use crate::screen::Screen;
 
 /// Nothing is said once.
@@ -35,7 +35,7 @@ pub(crate) struct TokenRow {
     pub(crate) special: Vec<bool>,
 }
 
-impl Rows<TokenHead> for TokenRow {
+impl ResultRows<TokenHead> for TokenRow {
     fn table(_: &TokenHead, rows: &[Self], screen: Screen) -> String {
         let name = |row: &Self| {
             let item = ItemRow { index: row.index, id: row.id.clone(), ..ItemRow::default() };

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sortie_proto::ranking::by_score;
 
-use super::{ItemRow, Rows, score};
+use super::{ItemRow, ResultRows, score};
 use crate::screen::Screen;
 
 /// Numbers of a vector that a table shows.
@@ -25,7 +25,7 @@ pub(crate) struct VectorRow {
     pub(crate) vector: Vec<f32>,
 }
 
-impl Rows<VectorHead> for VectorRow {
+impl ResultRows<VectorHead> for VectorRow {
     fn table(head: &VectorHead, rows: &[Self], screen: Screen) -> String {
         screen.table(
             ["input", "tokens", "dims", "vector", "text"],
@@ -55,7 +55,7 @@ pub(crate) struct SparseRow {
     pub(crate) weights: Vec<f32>,
 }
 
-impl Rows<SparseHead> for SparseRow {
+impl ResultRows<SparseHead> for SparseRow {
     fn table(_: &SparseHead, rows: &[Self], screen: Screen) -> String {
         screen.table(
             ["input", "tokens", "entries", "heaviest (id:weight)", "text"],

@@ -7,23 +7,23 @@ use crate::{
     args::{ModelsArgs, ProbeArgs},
     collect::us,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     failure,
-    report::{ItemFailure, LimitsRow, ModelRow, Models, ProbeRow, Probes},
+    report::{ItemFailure, LimitsRow, ModelList, ModelRow, ProbeRow, Probes},
 };
 
 /// Lists the models of every endpoint.
-pub(crate) fn models(_: &ModelsArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn models(_: &ModelsArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let answers = context.unconnected(|client| async move { Ok(client.list_models().await?) })?;
     let (answered, errors) = split(answers)?;
     let rows = answered
         .into_iter()
         .flat_map(|(endpoint, _, models)| models.into_iter().map(move |model| model_row(endpoint.clone(), model)));
-    print(&Models { results: rows.collect(), errors }, &context.output)
+    print(&ModelList { results: rows.collect(), errors }, &context.output)
 }
 
 /// Asks every endpoint how loaded a model is.
-pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let answers = context.unconnected(|client| async move { Ok(client.probe().await?) })?;
     let (answered, errors) = split(answers)?;
     let rows = answered.into_iter().map(|(endpoint, round_trip_us, load)| ProbeRow {
@@ -50,7 +50,7 @@ pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, Fai
 type EndpointAnswer<T> = (String, u64, T);
 
 /// Separates answers from failures; where nobody answered, the first failure is the command's.
-fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<EndpointAnswer<T>>, Vec<ItemFailure>), Failure> {
+fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<EndpointAnswer<T>>, Vec<ItemFailure>), CommandFailure> {
     let (mut answered, mut errors, mut first) = (Vec::new(), Vec::new(), None);
     for (index, PerEndpoint { endpoint, rtt, result, .. }) in answers.into_iter().enumerate() {
         match result {

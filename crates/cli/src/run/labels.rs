@@ -7,13 +7,13 @@ use crate::{
     args::{ClassifyArgs, TagArgs},
     collect::gather,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     read::{self, InputItem},
     report::{ClassHead, ClassRow, SpanRow, TagHead, TagRow},
 };
 
 /// Scores inputs against the model's labels.
-pub(crate) fn classify(args: &ClassifyArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn classify(args: &ClassifyArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
     let mut all = context.connected(|client| {
         let (client, items) = (client, &items);
@@ -46,7 +46,7 @@ pub(crate) fn classify(args: &ClassifyArgs, context: &CommandContext) -> Result<
 }
 
 /// Finds labelled spans in texts.
-pub(crate) fn tag(args: &TagArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn tag(args: &TagArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
     let mut all = context.connected(|client| {
         let (client, items) = (client, &items);

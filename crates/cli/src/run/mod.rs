@@ -13,11 +13,11 @@ use crate::{
     args::Command,
     bench,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
 };
 
 /// Runs a command to its exit code.
-pub(crate) fn run(command: &Command, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn run(command: &Command, context: &CommandContext) -> Result<Exit, CommandFailure> {
     match command {
         Command::Rerank(args) => scores::rerank(args, context),
         Command::Similarity(args) => scores::similarity(args, context),

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     args::OutputArgs,
-    exit::{Exit, Failure},
-    report::{Answer, ItemFailure},
+    exit::{CommandFailure, Exit},
+    report::{ItemFailure, PrintedAnswer},
     screen::{Screen, count},
 };
 
@@ -18,12 +18,12 @@ use crate::{
 const TOLD: usize = 10;
 
 /// Prints `answer` and says how the tool ends.
-pub(crate) fn print(answer: &impl Answer, output: &OutputArgs) -> Result<Exit, Failure> {
+pub(crate) fn print(answer: &impl PrintedAnswer, output: &OutputArgs) -> Result<Exit, CommandFailure> {
     let stdout = BufWriter::new(io::stdout().lock());
     let written = if output.json { json(answer, stdout) } else { table(answer, stdout) };
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
-        Err(error) => return Err(Failure::new(Exit::Internal, format!("standard output: {error}"))),
+        Err(error) => return Err(CommandFailure::new(Exit::Internal, format!("standard output: {error}"))),
         Ok(()) => {}
     }
     if !output.json {
@@ -35,13 +35,13 @@ pub(crate) fn print(answer: &impl Answer, output: &OutputArgs) -> Result<Exit, F
     Ok(if answer.failures().is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn json(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
+fn json(answer: &impl PrintedAnswer, mut out: impl Write) -> io::Result<()> {
     serde_json::to_writer(&mut out, answer)?;
     out.write_all(b"\n")?;
     out.flush()
 }
 
-fn table(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
+fn table(answer: &impl PrintedAnswer, mut out: impl Write) -> io::Result<()> {
     out.write_all(answer.table(Screen::of_stdout()).as_bytes())?;
     out.flush()
 }
@@ -49,16 +49,16 @@ fn table(answer: &impl Answer, mut out: impl Write) -> io::Result<()> {
 fn tell(failures: &[ItemFailure]) {
     for failure in failures.iter().take(TOLD) {
         let ItemFailure { index, reason, message, .. } = failure;
-        error(&Failure::new(Exit::SomeFailed, format!("item {index}: {message} [{reason}]")));
+        error(&CommandFailure::new(Exit::SomeFailed, format!("item {index}: {message} [{reason}]")));
     }
     if failures.len() > TOLD {
         let rest = count(failures.len() - TOLD, "more item");
-        error(&Failure::new(Exit::SomeFailed, format!("{rest} failed")).hint("--json lists all"));
+        error(&CommandFailure::new(Exit::SomeFailed, format!("{rest} failed")).hint("--json lists all"));
     }
 }
 
 /// Says on standard error what failed.
-pub(crate) fn error(failure: &Failure) {
+pub(crate) fn error(failure: &CommandFailure) {
     line("error", failure);
 }
 

@@ -7,13 +7,13 @@ use crate::{
     args::{RerankArgs, SimilarityArgs},
     collect::{CollectedAnswers, gather},
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     read::{self, InputItem},
     report::{Report, ScoreHead, ScoreRow},
 };
 
 /// Orders documents by how well they answer a query.
-pub(crate) fn rerank(args: &RerankArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn rerank(args: &RerankArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.documents, &args.input, false)?;
     let all = context.connected(|client| {
         let (client, items) = (client, &items);
@@ -36,7 +36,7 @@ pub(crate) fn rerank(args: &RerankArgs, context: &CommandContext) -> Result<Exit
 }
 
 /// Compares one text with many.
-pub(crate) fn similarity(args: &SimilarityArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn similarity(args: &SimilarityArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, false)?;
     let all = context.connected(|client| {
         let (client, items) = (client, &items);

@@ -5,13 +5,13 @@ use crate::{
     args::TokenizeArgs,
     collect::gather,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     read,
     report::{TokenHead, TokenRow},
 };
 
 /// Shows how the model's tokenizer reads texts.
-pub(crate) fn tokenize(args: &TokenizeArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn tokenize(args: &TokenizeArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
     let all = context.connected(|client| {
         let (client, items) = (client, &items);

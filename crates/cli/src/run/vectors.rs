@@ -9,13 +9,13 @@ use crate::{
     args::{EmbedArgs, SparseArgs},
     collect::gather,
     context::CommandContext,
-    exit::{Exit, Failure},
+    exit::{CommandFailure, Exit},
     npy, read,
     report::{SparseHead, SparseRow, VectorHead, VectorRow},
 };
 
 /// Turns texts into dense vectors.
-pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, args.pair)?;
     let mut all = context.connected(|client| {
         let (client, items) = (client, &items);
@@ -57,13 +57,13 @@ pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, 
     print(&report, &context.output)
 }
 
-fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), Failure> {
+fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), CommandFailure> {
     let written = File::create(path).and_then(|file| npy::write(BufWriter::new(file), dimensions, rows));
-    written.map_err(|error| Failure::usage(format!("--output {}: {error}", path.display())))
+    written.map_err(|error| CommandFailure::usage(format!("--output {}: {error}", path.display())))
 }
 
 /// Turns texts into sparse vectors.
-pub(crate) fn sparse(args: &SparseArgs, context: &CommandContext) -> Result<Exit, Failure> {
+pub(crate) fn sparse(args: &SparseArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let items = read::items(&args.texts, &args.input, false)?;
     let all = context.connected(|client| {
         let (client, items) = (client, &items);

@@ -61,7 +61,7 @@ enum JobOutcome {
 }
 
 /// A job and what is under way for it.
-pub(crate) struct Driver<R: ShardedRpc> {
+pub(crate) struct JobDriver<R: ShardedRpc> {
     client: Client,
     request: JobRequest<R>,
     job: Job,
@@ -76,7 +76,7 @@ pub(crate) struct Driver<R: ShardedRpc> {
     valid_answer: Option<ValidAnswer<R>>,
 }
 
-impl<R: ShardedRpc> Driver<R> {
+impl<R: ShardedRpc> JobDriver<R> {
     pub(crate) fn new(client: Client, request: JobRequest<R>, job: Job, merge: Merge<R>, deadline: Instant) -> Self {
         Self {
             client,

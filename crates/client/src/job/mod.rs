@@ -19,7 +19,7 @@ use sortie_dispatch::{Job, JobOptions, ModelId, Plan};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
 
-use drive::{Driver, JobRequest};
+use drive::{JobDriver, JobRequest};
 use merge::Merge;
 use rpc::ShardedRpc;
 use size::Sizes;
@@ -94,7 +94,7 @@ async fn run_sharded<R: ShardedRpc>(
         merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);
         let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, sender };
-        Driver::new(client, request, job, merge, deadline).drive().await
+        JobDriver::new(client, request, job, merge, deadline).drive().await
     };
     let outcome = run.instrument(span.clone()).await;
     let elapsed = started.elapsed();

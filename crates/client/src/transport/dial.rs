@@ -42,7 +42,7 @@ pub(crate) struct Transport {
 }
 
 /// A connection's life: it must be polled for the connection to live, and ends with it.
-pub(crate) type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+pub(crate) type ConnectionDriver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 /// Makes connections to one address.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl Dialer {
     }
 
     /// Makes a connection, within the connect timeout.
-    pub(crate) async fn dial(&self) -> Result<(Wire, Driver), Error> {
+    pub(crate) async fn dial(&self) -> Result<(Wire, ConnectionDriver), Error> {
         let late = |_| self.failed(format!("no connection within {:?}", self.within));
         tokio::time::timeout(self.within, self.connect()).await.map_err(late)?
     }
@@ -102,7 +102,7 @@ impl Dialer {
         Error::new(ErrorKind::Unavailable, message).with_endpoint(self.address.as_str())
     }
 
-    async fn connect(&self) -> Result<(Wire, Driver), Error> {
+    async fn connect(&self) -> Result<(Wire, ConnectionDriver), Error> {
         let tcp = self.tcp.clone().call(self.address.uri().clone()).await;
         let tcp = tcp.map_err(|error| self.failed(innermost(&error)).with_source(error))?.into_inner();
         let Some((tls, name)) = &self.tls else { return self.handshake(tcp).await };
@@ -114,7 +114,7 @@ impl Dialer {
         self.handshake(stream).await
     }
 
-    async fn handshake<T>(&self, io: T) -> Result<(Wire, Driver), Error>
+    async fn handshake<T>(&self, io: T) -> Result<(Wire, ConnectionDriver), Error>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
-    dial::{Dialer, Driver},
+    dial::{ConnectionDriver, Dialer},
     server::ServerState,
     wire::Wire,
 };
@@ -83,7 +83,7 @@ pub(super) async fn reconnect(state: Weak<ServerState>, index: usize, dialer: Di
 }
 
 /// Dials, and has the server answer a call.
-async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, Driver), Error> {
+async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, ConnectionDriver), Error> {
     let (wire, mut driver) = dialer.dial().await?;
     let gone = || Error::new(ErrorKind::Unavailable, "the client is gone");
     let (check, within) = {
@@ -109,7 +109,7 @@ async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, Dr
 }
 
 /// Offers a connection to calls for as long as it lives. `None` where the client is gone for good.
-async fn hold(state: &Weak<ServerState>, index: usize, wire: Wire, driver: Driver) -> Option<()> {
+async fn hold(state: &Weak<ServerState>, index: usize, wire: Wire, driver: ConnectionDriver) -> Option<()> {
     {
         let state = state.upgrade()?;
         state.connected(index, wire);

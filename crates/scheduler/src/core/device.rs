@@ -31,7 +31,7 @@ const LEAST_SHARE: usize = 64;
 
 /// A batch that is prepared.
 #[derive(Debug)]
-struct Sealed {
+struct SealedBatch {
     tokens: u64,
     complete: Vec<AdmissionEstimate>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct DeviceState {
     full_budget: usize,
     cut_at: Option<At>,
     /// The batch that is prepared.
-    sealed: Option<Sealed>,
+    sealed: Option<SealedBatch>,
     running: Option<RunningBatch>,
     /// Chunks that end with the running batch.
     complete: Vec<AdmissionEstimate>,
@@ -99,7 +99,7 @@ impl DeviceState {
     /// A batch was formed for it.
     pub(super) fn seal<I>(&mut self, items: &[BatchItem<I>], complete: Vec<AdmissionEstimate>) {
         let tokens = items.iter().map(|item| item.tokens as u64).sum();
-        self.sealed = Some(Sealed { tokens, complete });
+        self.sealed = Some(SealedBatch { tokens, complete });
     }
 
     /// The prepared batch will not run.
@@ -145,7 +145,8 @@ impl DeviceState {
         let took = prepared.as_secs_f64();
         self.lead_deviation += LEAD_WEIGHT * ((took - self.lead).abs() - self.lead_deviation);
         self.lead += LEAD_WEIGHT * (took - self.lead);
-        let Sealed { tokens, complete } = self.sealed.take().unwrap_or(Sealed { tokens: 0, complete: Vec::new() });
+        let SealedBatch { tokens, complete } =
+            self.sealed.take().unwrap_or(SealedBatch { tokens: 0, complete: Vec::new() });
         self.complete = complete;
         let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
         self.settle(now, true);

@@ -113,7 +113,7 @@ impl<K, I> Core<K, I> {
         let estimate = AdmissionEstimate { admitted: now, seconds: self.end_seconds(now, &request) };
         let work = secs(self.own_seconds(request.tokens));
         let small = self.budget() / form::SMALL_SHARE;
-        Ok(self.queue.open(request, key, queue::Entry { estimate, work, small }))
+        Ok(self.queue.open(request, key, queue::AdmissionEntry { estimate, work, small }))
     }
 
     /// Adds items to a chunk, in place of as many reserved tokens. `at` is the

@@ -82,7 +82,7 @@ impl<K, I> QueuedChunk<K, I> {
 
 /// What admission found out of a chunk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct AdmissionEntry {
     pub(super) estimate: AdmissionEstimate,
     /// Time of its own work.
     pub(super) work: Duration,
@@ -167,11 +167,11 @@ impl<K, I> Queue<K, I> {
     }
 
     /// A chunk that was admitted.
-    pub(super) fn open(&mut self, request: Request<At>, key: K, entry: Entry) -> ChunkId {
+    pub(super) fn open(&mut self, request: Request<At>, key: K, entry: AdmissionEntry) -> ChunkId {
         let id = self.next;
         self.next += 1;
         let Request { tokens, deadline, priority, tenant } = request;
-        let Entry { estimate, work, small } = entry;
+        let AdmissionEntry { estimate, work, small } = entry;
         let unhurried = estimate.admitted.saturating_add(DEFAULT_SLACK);
         let latest = deadline.map(|at| at.saturating_sub(work));
         let chunk = QueuedChunk {

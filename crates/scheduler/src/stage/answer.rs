@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, mpsc::Receiver};
 
-use super::{Answered, Group, guard};
+use super::{AnsweredBatch, ItemGroup, guard};
 use crate::{
     backend::{Backend, Host as _, Item, Outputs},
     outcome::ChunkError,
@@ -12,17 +12,17 @@ use crate::{
 };
 
 /// The thread's whole life: ends once every device's thread has.
-pub(crate) fn run<B: Backend>(shared: &Shared<B>, answered: &Receiver<Answered<B>>) {
+pub(crate) fn run<B: Backend>(shared: &Shared<B>, answered: &Receiver<AnsweredBatch<B>>) {
     while let Ok(batch) = answered.recv() {
         // Dropping a caller's outputs may panic too.
         drop(guard(&shared.counters.panics_finish, "answer", || answer(shared, batch)));
     }
 }
 
-fn answer<B: Backend>(shared: &Shared<B>, batch: Answered<B>) {
-    let Answered { groups, host, started, record } = batch;
+fn answer<B: Backend>(shared: &Shared<B>, batch: AnsweredBatch<B>) {
+    let AnsweredBatch { groups, host, started, record } = batch;
     let mut chunks = Vec::new();
-    for Group { items, raw } in groups {
+    for ItemGroup { items, raw } in groups {
         let inputs: Vec<&Item<B>> = items.iter().map(|item| &item.item.input).collect();
         let outputs = raw.and_then(|raw| finish(shared, &host, &inputs, raw));
         match outputs {

@@ -9,7 +9,7 @@
 use crate::{
     backend::RunError,
     core::BatchItem,
-    shared::{Batch, tokens},
+    shared::{FormedBatch, tokens},
 };
 
 /// What came of the pieces.
@@ -108,7 +108,7 @@ fn half<T>(piece: &[BatchItem<T>]) -> usize {
 }
 
 /// How many items of a batch somebody still waits for: those whose chunk is not over.
-pub(super) fn live_items<B: crate::backend::Backend>(batch: &Batch<B>) -> usize {
+pub(super) fn live_items<B: crate::backend::Backend>(batch: &FormedBatch<B>) -> usize {
     batch.iter().filter(|item| !item.item.chunk.is_over()).count()
 }
 

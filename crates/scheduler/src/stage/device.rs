@@ -16,7 +16,7 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Answered, Group, HostSlot, Job,
+    AnsweredBatch, HostSlot, ItemGroup, PreparedJob,
     bisect::{BisectFailure, bisect, live_items},
     guard, message,
     prepare::prepare,
@@ -26,7 +26,7 @@ use crate::{
     config::StartError,
     core::BatchOutcome,
     outcome::{BatchRecord, ChunkError},
-    shared::{Batch, Shared, tokens},
+    shared::{FormedBatch, Shared, tokens},
 };
 
 /// A backend that is lost again this soon after it was made anew is given up:
@@ -41,12 +41,12 @@ pub(crate) struct DeviceThread<B: Backend, F> {
     pub(crate) shared: Arc<Shared<B>>,
     pub(crate) index: usize,
     pub(crate) make: F,
-    pub(crate) jobs: Receiver<Job<B>>,
-    pub(crate) answers: SyncSender<Answered<B>>,
+    pub(crate) jobs: Receiver<PreparedJob<B>>,
+    pub(crate) answers: SyncSender<AnsweredBatch<B>>,
 }
 
 /// Groups that are answered, and items that were lost with the device, with why.
-type BisectedBatch<B> = (Vec<Group<B>>, Option<(Batch<B>, String)>);
+type BisectedBatch<B> = (Vec<ItemGroup<B>>, Option<(FormedBatch<B>, String)>);
 
 /// Whether a device goes on.
 enum DeviceStatus {
@@ -114,8 +114,8 @@ impl<B: Backend, F> DeviceThread<B, F> {
     }
 
     /// Runs one job and sends its answers on.
-    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: Job<B>) -> DeviceStatus {
-        let Job { batch, prepared, backend: prepared_for, took } = job;
+    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: PreparedJob<B>) -> DeviceStatus {
+        let PreparedJob { batch, prepared, backend: prepared_for, took } = job;
         let unwanted = batch.len() - live_items::<B>(&batch);
         if unwanted == batch.len() {
             self.shared.counters.items_dropped_formed.add(unwanted as u64);
@@ -129,7 +129,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
         let ran = prepared.map_err(RunError::Failed).and_then(|prepared| self.attempt(backend, prepared));
         let whole = ran.is_ok();
         let (groups, lost) = match ran {
-            Ok(raw) => (vec![Group { items: batch, raw: Ok(raw) }], None),
+            Ok(raw) => (vec![ItemGroup { items: batch, raw: Ok(raw) }], None),
             Err(RunError::DeviceLost(why)) => (Vec::new(), Some((batch, why))),
             Err(error) => self.pieces(backend, &host, batch, error),
         };
@@ -139,7 +139,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
         let tokens = groups.iter().map(|group| crate::shared::tokens(&group.items)).sum::<u64>();
         let record = BatchRecord { duration: took, tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
         if !groups.is_empty()
-            && let Err(unsent) = self.answers.send(Answered { groups, host, started, record })
+            && let Err(unsent) = self.answers.send(AnsweredBatch { groups, host, started, record })
         {
             // The answer thread is restarted on a panic; without it nobody can be answered.
             for group in unsent.0.groups {
@@ -167,11 +167,11 @@ impl<B: Backend, F> DeviceThread<B, F> {
     }
 
     /// Runs a failed batch in pieces.
-    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: Batch<B>, error: RunError) -> BisectedBatch<B> {
+    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: FormedBatch<B>, error: RunError) -> BisectedBatch<B> {
         let counters = &self.shared.counters;
         counters.batches_failed.one();
         tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in pieces");
-        let run = |piece: &Batch<B>| {
+        let run = |piece: &FormedBatch<B>| {
             let prepared = prepare(&self.shared, host, piece).map_err(RunError::Failed)?;
             self.attempt(backend, prepared)
         };
@@ -187,13 +187,13 @@ impl<B: Backend, F> DeviceThread<B, F> {
                     BisectFailure::TooLarge(why) | BisectFailure::All(why) => why,
                 }
             });
-            Group { items, raw }
+            ItemGroup { items, raw }
         });
         (groups.collect(), pieces.lost)
     }
 
     /// Remembers items that failed alone.
-    fn strike(&self, host: &Arc<B::Host>, items: &Batch<B>) {
+    fn strike(&self, host: &Arc<B::Host>, items: &FormedBatch<B>) {
         for item in items {
             let print = guard(&self.shared.counters.panics_run, "device", || host.fingerprint(&item.item.input));
             if let Ok(Some(print)) = print {

@@ -30,7 +30,7 @@ use crate::{
     backend::{Backend, Prepared, Raw},
     counters::Counter,
     outcome::BatchRecord,
-    shared::Batch,
+    shared::FormedBatch,
 };
 
 /// The host side of a device's present backend, and which backend that is.
@@ -58,8 +58,8 @@ impl<B: Backend> HostSlot<B> {
 }
 
 /// A batch on its way to the device.
-pub(crate) struct Job<B: Backend> {
-    batch: Batch<B>,
+pub(crate) struct PreparedJob<B: Backend> {
+    batch: FormedBatch<B>,
     prepared: Result<Prepared<B>, String>,
     /// The backend it was prepared for.
     backend: u64,
@@ -67,16 +67,16 @@ pub(crate) struct Job<B: Backend> {
 }
 
 /// A batch on its way to its callers, in the groups it was run in.
-pub(crate) struct Answered<B: Backend> {
-    groups: Vec<Group<B>>,
+pub(crate) struct AnsweredBatch<B: Backend> {
+    groups: Vec<ItemGroup<B>>,
     host: Arc<B::Host>,
     started: Instant,
     record: BatchRecord,
 }
 
 /// Items that were run together, and what the device gave, or why it gave nothing.
-struct Group<B: Backend> {
-    items: Batch<B>,
+struct ItemGroup<B: Backend> {
+    items: FormedBatch<B>,
     raw: Result<Raw<B>, String>,
 }
 

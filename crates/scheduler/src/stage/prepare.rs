@@ -7,16 +7,21 @@ use std::sync::{Arc, mpsc::SyncSender};
 
 use tokio::time::Instant;
 
-use super::{HostSlot, Job, guard};
+use super::{HostSlot, PreparedJob, guard};
 use crate::{
     backend::{Backend, Host as _, Item},
     core::BatchOutcome,
     outcome::ChunkError,
-    shared::{Batch, Shared},
+    shared::{FormedBatch, Shared},
 };
 
 /// The thread's whole life.
-pub(crate) fn run<B: Backend>(shared: &Shared<B>, device: usize, host: &HostSlot<B>, jobs: &SyncSender<Job<B>>) {
+pub(crate) fn run<B: Backend>(
+    shared: &Shared<B>,
+    device: usize,
+    host: &HostSlot<B>,
+    jobs: &SyncSender<PreparedJob<B>>,
+) {
     while let Some(batch) = shared.next_batch(device) {
         let begun = Instant::now();
         let (backend, host) = host.get();
@@ -26,7 +31,7 @@ pub(crate) fn run<B: Backend>(shared: &Shared<B>, device: usize, host: &HostSlot
             continue;
         }
         let prepared = prepare(shared, &host, &batch);
-        let job = Job { batch, prepared, backend, took: begun.elapsed() };
+        let job = PreparedJob { batch, prepared, backend, took: begun.elapsed() };
         if let Err(unsent) = jobs.send(job) {
             // The device's thread is gone, and with it the device.
             shared.finished(device, BatchOutcome::Otherwise);
@@ -40,14 +45,14 @@ pub(crate) fn run<B: Backend>(shared: &Shared<B>, device: usize, host: &HostSlot
 pub(super) fn prepare<B: Backend>(
     shared: &Shared<B>,
     host: &Arc<B::Host>,
-    batch: &Batch<B>,
+    batch: &FormedBatch<B>,
 ) -> Result<crate::backend::Prepared<B>, String> {
     let items: Vec<&Item<B>> = batch.iter().map(|item| &item.item.input).collect();
     guard(&shared.counters.panics_prepare, "prepare", || host.prepare(&items))
 }
 
 /// Gives up the items that failed alone before.
-fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batch: Batch<B>) -> Batch<B> {
+fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batch: FormedBatch<B>) -> FormedBatch<B> {
     if shared.quarantine.lock().is_empty() {
         return batch;
     }
@@ -56,7 +61,7 @@ fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batc
         let print = guard(&shared.counters.panics_prepare, "prepare", || host.fingerprint(item)).ok().flatten();
         print.is_some_and(|print| shared.quarantine.lock().holds(print, now))
     };
-    let (out, rest): (Batch<B>, Batch<B>) = batch.into_iter().partition(|item| held(&item.item.input));
+    let (out, rest): (FormedBatch<B>, FormedBatch<B>) = batch.into_iter().partition(|item| held(&item.item.input));
     for item in out {
         shared.counters.quarantined.one();
         let why = "this input made a batch fail more than once and is refused for a while".to_owned();

@@ -32,7 +32,7 @@ pub(super) fn router(change: bool) -> Router<Arc<Admin>> {
 
 /// One model as the list has it.
 #[derive(Serialize)]
-struct ModelRow {
+struct ModelSummary {
     name: String,
     revision: String,
     state: &'static str,
@@ -44,7 +44,7 @@ struct ModelRow {
     max_length: u32,
 }
 
-impl ModelRow {
+impl ModelSummary {
     fn of(served: &Served) -> Self {
         let about = served.describe();
         Self {
@@ -109,8 +109,8 @@ impl Admin {
     }
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<ModelRow>>, AdminRefusal> {
-    Ok(Json(admin.manager()?.registry().all().iter().map(|served| ModelRow::of(served)).collect()))
+async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<ModelSummary>>, AdminRefusal> {
+    Ok(Json(admin.manager()?.registry().all().iter().map(|served| ModelSummary::of(served)).collect()))
 }
 
 type SentSpec = Result<Json<ModelSpec>, JsonRejection>;
@@ -126,7 +126,7 @@ async fn load(State(admin): State<Arc<Admin>>, headers: HeaderMap, sent: SentSpe
     let spec = checked(sent)?;
     let manager = admin.manager()?;
     let served = to_the_end(async move { manager.load(&spec).await }).await?;
-    Ok((StatusCode::CREATED, Json(ModelRow::of(&served))).into_response())
+    Ok((StatusCode::CREATED, Json(ModelSummary::of(&served))).into_response())
 }
 
 async fn swap(
@@ -134,7 +134,7 @@ async fn swap(
     Path(name): Path<String>,
     headers: HeaderMap,
     sent: SentSpec,
-) -> Result<Json<ModelRow>, AdminRefusal> {
+) -> Result<Json<ModelSummary>, AdminRefusal> {
     admin.may_change(&headers, "swap")?;
     let Json(mut spec) = sent.map_err(|rejection| AdminRefusal::bad(rejection.body_text()))?;
     if spec.name.is_empty() {
@@ -146,7 +146,7 @@ async fn swap(
     }
     let manager = admin.manager()?;
     let served = to_the_end(async move { manager.swap(&spec).await }).await?;
-    Ok(Json(ModelRow::of(&served)))
+    Ok(Json(ModelSummary::of(&served)))
 }
 
 async fn unload(

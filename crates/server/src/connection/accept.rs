@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::Service;
 
-use super::{Limits, Peer, serve::serve};
+use super::{ConnectionLimits, Peer, serve::serve};
 use crate::{metrics::WireMetrics, tls::Tls};
 
 /// When the system has no file or memory left for a connection, asking at once would spin.
@@ -26,7 +26,7 @@ pub(crate) async fn accept<S>(
     listener: TcpListener,
     service: S,
     tls: Option<Arc<Tls>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: WireMetrics,
     drain: CancellationToken,
 ) where
@@ -86,7 +86,7 @@ async fn refused_by_system(error: &io::Error) {
 /// What one connection is served with.
 struct Connection<S> {
     service: S,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: WireMetrics,
     drain: CancellationToken,
 }

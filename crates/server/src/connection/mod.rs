@@ -25,7 +25,7 @@ const AGE_JITTER: f64 = 0.1;
 
 /// What holds for every connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct ConnectionLimits {
     max_connections: u32,
     max_streams: u32,
     max_bytes: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Limits {
     stall_timeout: Option<Duration>,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Those of the configuration.
     pub(crate) fn of(config: &ServerConfig) -> Self {
         Self {
@@ -76,10 +76,10 @@ mod tests {
         fn ages_are_spread_by_a_tenth_either_way(draw in 0.0f64..=1.0) {
             let hour = Duration::from_secs(3_600);
             let config = ServerConfig { max_connection_age: crate::config::ConfigDuration(hour), ..ServerConfig::default() };
-            let age = Limits::of(&config).jittered_age(draw).unwrap();
+            let age = ConnectionLimits::of(&config).jittered_age(draw).unwrap();
             prop_assert!(age >= hour.mul_f64(0.9) && age <= hour.mul_f64(1.1), "{age:?}");
             let off = ServerConfig { max_connection_age: crate::config::ConfigDuration::secs(0), ..ServerConfig::default() };
-            prop_assert_eq!(Limits::of(&off).jittered_age(draw), None);
+            prop_assert_eq!(ConnectionLimits::of(&off).jittered_age(draw), None);
         }
     }
 }

@@ -17,7 +17,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use super::{
-    Limits, Peer,
+    ConnectionLimits, Peer,
     io::{ByteCounters, CountedIo, counted},
 };
 use crate::memory::ConnectionMemory;
@@ -48,7 +48,7 @@ pub(super) async fn serve<T, S>(
     io: T,
     peer: Peer,
     service: S,
-    limits: &Limits,
+    limits: &ConnectionLimits,
     drain: &CancellationToken,
 ) -> &'static str
 where
@@ -76,7 +76,7 @@ where
     let mut too_old = pin!(sleep_until(far));
     let mut stall_check = pin!(sleep_until(limits.stall_timeout.map_or(far, |time| begun + time)));
     let (mut opened, mut aged, mut draining) = (false, false, false);
-    let mut progress = Progress::default();
+    let mut progress = WriteProgress::default();
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -122,22 +122,22 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A connection at the last look.
 #[derive(Debug, Default)]
-struct Progress {
+struct WriteProgress {
     written: u64,
     waiting: bool,
 }
 
-impl Progress {
+impl WriteProgress {
     /// Whether an answer waited at both looks and hardly a byte went between them.
     fn stalled(&mut self, counters: &ByteCounters) -> bool {
-        let now = Progress { written: counters.written(), waiting: counters.pending() > 0 };
+        let now = WriteProgress { written: counters.written(), waiting: counters.pending() > 0 };
         let stalled = self.waiting && now.waiting && now.written - self.written < LEAST_TAKEN_BYTES;
         *self = now;
         stalled
     }
 }
 
-fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+fn builder(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

@@ -13,7 +13,7 @@ use super::{DOMAIN, ServeError};
 const NEVER_MS: i64 = -1;
 
 /// One row of the table.
-struct Row {
+struct RefusalRow {
     code: Code,
     /// `ErrorInfo.reason`.
     reason: &'static str,
@@ -36,9 +36,9 @@ enum Retry {
 
 impl ServeError {
     /// Its row. Anything new gets its row here, in `docs/errors.md` and in the tests.
-    fn row(&self) -> Row {
+    fn row(&self) -> RefusalRow {
         use ServeError as E;
-        let row = |code, reason| Row { code, reason, field: None, retry: Retry::Silent, facts: Vec::new() };
+        let row = |code, reason| RefusalRow { code, reason, field: None, retry: Retry::Silent, facts: Vec::new() };
         let bad = |reason, field: &str| row(Code::InvalidArgument, reason).field(field);
         match self {
             E::EmptyList { field } => bad("EMPTY_LIST", field),
@@ -123,7 +123,7 @@ impl ServeError {
 /// Requests end in tens of milliseconds; a place is free soon.
 const TOO_MANY_REQUESTS_WAIT: Duration = Duration::from_millis(50);
 
-impl Row {
+impl RefusalRow {
     fn field(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());
         self

@@ -78,10 +78,9 @@ pub(super) fn mark_whole(cache: &Path, name: &str, commit: &str) -> Result<(), H
 }
 
 /// Whether nothing that changes an answer is missing from a snapshot: it is marked, or it was downloaded as a whole
-/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names and with the
-/// files of settings that go with it ([`settings_are_known`]), or another
-/// tool looked for modules.json and noted that there is none (`.no_exist`), or the architecture is a classifier's, whose
-/// numbers no module changes.
+/// (`.gitattributes`, which no model is loaded from, is there), or its modules.json is there with all it names and with
+/// the files of settings that go with it ([`settings_are_known`]), or another tool looked for modules.json and noted
+/// that there is none (`.no_exist`), or the architecture is a classifier's, whose numbers no module changes.
 fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTreeSet<String>) -> bool {
     if mark(cache, name, commit).is_file() || listing.contains(".gitattributes") {
         return true;
@@ -107,8 +106,8 @@ fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTr
     json(folder, name, "config.json").ok().flatten().and_then(classifies).unwrap_or(false)
 }
 
-/// Whether each file of settings that changes an answer is there, or was looked for and is not: those of the library, and
-/// those of the encoder, whose module lies in the folder `first`.
+/// Whether each file of settings that changes an answer is there, or was looked for and is not: those of the library,
+/// and those of the encoder, whose module lies in the folder `first`.
 fn settings_are_known(cache: &Path, name: &str, commit: &str, listing: &BTreeSet<String>, first: Option<&str>) -> bool {
     let noted = repo_folder(cache, name).join(".no_exist").join(commit);
     let known = |file: &str| listing.contains(file) || noted.join(file).is_file();

@@ -18,12 +18,12 @@ pub(super) struct TokenizeMetrics {
     fast: GaugeVec,
     waiting: GaugeVec,
     /// What was added of each model so far, and the epoch of its scheduler.
-    seen: HashMap<String, (u64, Sums)>,
+    seen: HashMap<String, (u64, TokenizeSums)>,
 }
 
 /// What was counted since the model was loaded.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct TokenizeSums {
     items: u64,
     tokens: u64,
     busy: Duration,
@@ -50,11 +50,11 @@ impl TokenizeMetrics {
     pub(super) fn copy(&mut self, served: &Served, epoch: u64) {
         let tokenizer = served.model.tokenizer();
         let (items, tokens, busy) = served.tokenizing.sums();
-        let now = Sums { items, tokens, busy, texts: tokenizer.text_counts() };
+        let now = TokenizeSums { items, tokens, busy, texts: tokenizer.text_counts() };
         let before = self.seen.insert(served.name.clone(), (epoch, now));
-        let before = before.filter(|(then, _)| *then == epoch).map_or_else(Sums::default, |(_, sums)| sums);
+        let before = before.filter(|(then, _)| *then == epoch).map_or_else(TokenizeSums::default, |(_, sums)| sums);
         let model = served.name.as_str();
-        let came = |read: fn(&Sums) -> u64| read(&now).saturating_sub(read(&before));
+        let came = |read: fn(&TokenizeSums) -> u64| read(&now).saturating_sub(read(&before));
         self.items.with_label_values(&[model]).inc_by(came(|s| s.items));
         self.tokens.with_label_values(&[model]).inc_by(came(|s| s.tokens));
         let busy = now.busy.saturating_sub(before.busy);

@@ -27,8 +27,8 @@ pub(super) fn rpcs(info: &ModelInfo) -> Vec<&'static str> {
     rpcs
 }
 
-/// Why a model cannot be served at all. The calls have no field yet that says whether a text is a query or a document, and
-/// without it a model that reads them apart would refuse every text, or take one way for all.
+/// Why a model cannot be served at all. The calls have no field yet that says whether a text is a query or a document,
+/// and without it a model that reads them apart would refuse every text, or take one way for all.
 pub(super) fn refused(info: &ModelInfo) -> Option<&'static str> {
     if !info.reads_roles {
         return None;

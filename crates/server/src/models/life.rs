@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Models, Registry, Served, StartupError, load::load};
+use super::{ModelMap, Registry, Served, StartupError, load::load};
 use crate::config::ModelSpec;
 
 /// Why a model did not come or go.
@@ -76,7 +76,7 @@ impl Registry {
         if self.draining() {
             return Err(ChangeError::Draining);
         }
-        let mut models = Models::clone(&self.by_name.load());
+        let mut models = ModelMap::clone(&self.by_name.load());
         let old = match new {
             Some(new) => models.insert(name.to_owned(), new),
             None => models.remove(name),

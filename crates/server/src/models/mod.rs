@@ -105,13 +105,13 @@ pub(crate) struct Registry {
     shared: Arc<LoadContext>,
     config: Arc<ServerConfig>,
     /// Replaced whole when a model comes or goes: a request sees one set or the other.
-    by_name: Arc<ArcSwap<Models>>,
+    by_name: Arc<ArcSwap<ModelMap>>,
     /// One change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Models by name.
-type Models = BTreeMap<String, Arc<Served>>;
+type ModelMap = BTreeMap<String, Arc<Served>>;
 
 impl Registry {
     /// Loads every model of `config`; `replica` is the name that goes into answers, `batches` are
@@ -139,7 +139,7 @@ impl Registry {
             devices,
             set,
         };
-        let mut by_name = Models::new();
+        let mut by_name = ModelMap::new();
         for spec in &config.models {
             let served = load(config, spec, &shared).await?;
             by_name.insert(spec.name.clone(), Arc::new(served));

@@ -93,7 +93,7 @@ pub(super) async fn warm_up(
     if let Err(fault) = rounds(&item, scheduler, devices, full).await {
         tracing::warn!(name, %fault, "warming up failed");
         let mut failures = batches(&item, scheduler, devices, 1).await;
-        failures.retain(|failure| matches!(failure, Failure::Run(_)));
+        failures.retain(|failure| matches!(failure, WarmUpFailure::Run(_)));
         return match failures.pop() {
             Some(why) if failures.len() + 1 == devices.max(1) => {
                 Err(StartupError::WarmUp { name: name.to_owned(), why: why.to_string() })
@@ -118,7 +118,7 @@ async fn rounds(
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     full: usize,
-) -> Result<(), Failure> {
+) -> Result<(), WarmUpFailure> {
     let begun = Instant::now();
     let mut sizes: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < full).collect();
     sizes.push(full);
@@ -146,13 +146,13 @@ async fn batch(
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     count: usize,
-) -> Result<(), Failure> {
+) -> Result<(), WarmUpFailure> {
     batches(item, scheduler, devices, count).await.pop().map_or(Ok(()), Err)
 }
 
 /// Why a batch gave nothing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum WarmUpFailure {
     /// It was not let in.
     #[error("{0}")]
     Refused(String),
@@ -167,16 +167,16 @@ async fn batches(
     scheduler: &Scheduler<EngineBackend>,
     devices: usize,
     count: usize,
-) -> Vec<Failure> {
+) -> Vec<WarmUpFailure> {
     let tokens = item.sequence.len();
     let round = async || {
         let items = vec![QueuedItem { item: Arc::clone(item), tokens }; count];
         match scheduler.admit(Request::of((tokens * count) as u64)) {
             Ok(admission) => {
                 let run = admission.submit(items).await;
-                run.map_or_else(|e| Some(e.to_string()), |r| fault(&r)).map(Failure::Run)
+                run.map_or_else(|e| Some(e.to_string()), |r| fault(&r)).map(WarmUpFailure::Run)
             }
-            Err(refusal) => Some(Failure::Refused(refusal.to_string())),
+            Err(refusal) => Some(WarmUpFailure::Refused(refusal.to_string())),
         }
     };
     let failures = join_all((0..devices.max(1)).map(|_| round())).await;

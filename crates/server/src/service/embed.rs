@@ -12,7 +12,7 @@ use crate::{
     errors::{ItemRefusal, ServeError},
     models::Registry,
     pipeline::{InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules},
-    vectors::{Rows, width},
+    vectors::{VectorRows, width},
 };
 
 /// Turns inputs into dense vectors.
@@ -58,7 +58,7 @@ pub(super) async fn embed(
         want: Want::Embedding(spec),
     };
     let (mut items, chunk) = run(served, context, work).await?;
-    let mut rows = Rows::new(items.len(), dimensions, format);
+    let mut rows = VectorRows::new(items.len(), dimensions, format);
     for item in &mut items {
         let written = vector(item).map(|row| rows.push(row));
         if written != Some(true) {

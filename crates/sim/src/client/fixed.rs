@@ -39,7 +39,7 @@ pub(crate) struct Fixed {
     /// Servers and this client's requests in flight there.
     servers: Vec<usize>,
     in_flight: Vec<u32>,
-    jobs: BTreeMap<JobId, OpenJob>,
+    jobs: BTreeMap<JobId, FixedJob>,
     histogram: LatencyHistogram,
     budget: HedgeBudget,
     rng: StdRng,
@@ -47,7 +47,7 @@ pub(crate) struct Fixed {
 }
 
 #[derive(Debug)]
-struct OpenJob {
+struct FixedJob {
     began: Duration,
     chunks: Vec<FixedChunk>,
     attempts: Vec<FixedAttempt>,
@@ -106,7 +106,7 @@ impl Fixed {
     pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
         let chunks = cut(items, self.chunks);
         let left = chunks.len();
-        self.jobs.insert(id, OpenJob { began: now, chunks, attempts: Vec::new(), left });
+        self.jobs.insert(id, FixedJob { began: now, chunks, attempts: Vec::new(), left });
         for chunk in 0..left {
             self.send(id, chunk, SendReason::First, now, out);
         }

@@ -103,13 +103,13 @@ pub(crate) struct ClientTotals {
 
 /// One client.
 #[derive(Debug)]
-pub(crate) enum Client {
+pub(crate) enum SimClient {
     Sortie(Box<Sortie>),
     Fixed(Box<Fixed>),
     Plain(Box<Plain>),
 }
 
-impl Client {
+impl SimClient {
     /// The client of that number.
     pub(crate) fn new(scenario: &Scenario, number: usize, seed: u64) -> Self {
         let scenario = &Scenario { strategy: scenario.strategy_of(number), ..scenario.clone() };

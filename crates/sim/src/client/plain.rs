@@ -19,12 +19,12 @@ pub(crate) struct Plain {
     servers: Vec<usize>,
     /// Place of the next request's server.
     next: usize,
-    jobs: BTreeMap<JobId, OpenJob>,
+    jobs: BTreeMap<JobId, PlainJob>,
     tally: ClientTotals,
 }
 
 #[derive(Debug)]
-struct OpenJob {
+struct PlainJob {
     began: Duration,
     items: Box<[u32]>,
     tokens: u64,
@@ -50,7 +50,7 @@ impl Plain {
         let sizes: Box<[u32]> = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
         let tokens = items.iter().map(|item| item.tokens).sum();
         self.tally.spent.first += tokens;
-        self.jobs.insert(id, OpenJob { began: now, items: sizes, tokens, attempts: 0, server: usize::MAX });
+        self.jobs.insert(id, PlainJob { began: now, items: sizes, tokens, attempts: 0, server: usize::MAX });
         self.send(id, out);
         out.push(ClientAction::Wake { job: id, at: now + self.deadline });
     }

@@ -21,7 +21,7 @@ const MODEL: &str = "model";
 pub(crate) struct Sortie {
     fleet: Fleet,
     model: ModelId,
-    jobs: HashMap<JobId, OpenJob>,
+    jobs: HashMap<JobId, SortieJob>,
     /// Servers by the fleet's numbers, and the other way round.
     servers: Vec<usize>,
     endpoints: HashMap<usize, EndpointId>,
@@ -32,7 +32,7 @@ pub(crate) struct Sortie {
 }
 
 #[derive(Debug)]
-struct OpenJob {
+struct SortieJob {
     job: Job,
     /// Tokens of each item.
     items: Box<[u32]>,
@@ -106,7 +106,7 @@ impl Sortie {
         let plan = self.fleet.plan(self.model, items, SharedSize::default(), &options, time);
         let job = Job::new(self.model, plan, options);
         let items = items.iter().map(|item| u32::try_from(item.tokens).unwrap_or(u32::MAX)).collect();
-        self.jobs.insert(id, OpenJob { job, items, sent: Vec::new(), wake: Wake::default() });
+        self.jobs.insert(id, SortieJob { job, items, sent: Vec::new(), wake: Wake::default() });
         self.handle(id, Event::Start, now, out);
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::{Latencies, RunOutcome, Scenario, ScenarioError, Spent, run};
+use crate::{LatencySamples, RunOutcome, Scenario, ScenarioError, Spent, run};
 
 /// How much is run for a cell.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct Measured {
     /// Its name.
     pub name: String,
     /// Of all seeds.
-    pub latencies: Latencies,
+    pub latencies: LatencySamples,
     /// p99 of each seed, in milliseconds.
     pub p99s: Vec<f64>,
     /// First attempts a job.
@@ -131,7 +131,7 @@ impl Measured {
         self.failed += outcome.failed;
         self.events += outcome.events;
         // They are in the pool.
-        outcome.latencies = Latencies::default();
+        outcome.latencies = LatencySamples::default();
         self.runs.push(outcome);
     }
 }

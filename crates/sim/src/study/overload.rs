@@ -15,7 +15,7 @@ use std::{
 use sortie_dispatch::Cost;
 
 use super::{Cell, Measured, RunBudget, StudyError, measure};
-use crate::{FinishedJob, JobEnd, JobSizes, Latencies, Scenario, Strategy};
+use crate::{FinishedJob, JobEnd, JobSizes, LatencySamples, Scenario, Strategy};
 
 /// Loads of the sweep.
 pub const LOADS: [f64; 6] = [0.8, 1.0, 1.2, 2.0, 4.0, 8.0];
@@ -244,7 +244,7 @@ impl CellKey {
         let count = |fate| jobs.iter().filter(|ended| ended.end == fate).count() as f64;
         let (in_time, late, refused) = (count(JobEnd::InTime), count(JobEnd::Late), count(JobEnd::Refused));
         let tokens: u64 = jobs.iter().filter(|ended| ended.end == JobEnd::InTime).map(|ended| ended.tokens).sum();
-        let (mut took, mut after) = (Latencies::default(), Latencies::default());
+        let (mut took, mut after) = (LatencySamples::default(), LatencySamples::default());
         for ended in jobs {
             match ended.end {
                 JobEnd::InTime => took.push(ended.took),
@@ -252,7 +252,7 @@ impl CellKey {
                 JobEnd::Refused => after.push(ended.took),
             }
         }
-        let over = |latencies: &Latencies, q| latencies.quantile(q).as_secs_f64() / self.deadline.as_secs_f64();
+        let over = |latencies: &LatencySamples, q| latencies.quantile(q).as_secs_f64() / self.deadline.as_secs_f64();
         let sum = |of: fn(&FinishedJob) -> u32| jobs.iter().map(|ended| f64::from(of(ended))).sum::<f64>();
         let calls = sum(|ended| ended.calls);
         let seconds = self.counted.as_secs_f64() * runs.max(1) as f64;

@@ -5,13 +5,13 @@ use sortie_scheduler::Tenant;
 
 use super::{Arrival, World, WorldEvent};
 use crate::{
-    client::{Client, ClientAction, JobId, ProbeOrigin},
+    client::{ClientAction, JobId, ProbeOrigin, SimClient},
     server::{ArrivedChunk, Key},
 };
 
 impl World<'_> {
     /// Lets a client act, and its effects happen.
-    pub(super) fn with(&mut self, number: u32, act: impl FnOnce(&mut Client, &mut Vec<ClientAction>)) {
+    pub(super) fn with(&mut self, number: u32, act: impl FnOnce(&mut SimClient, &mut Vec<ClientAction>)) {
         let Some(client) = self.clients.get_mut(number as usize) else { return };
         let mut actions = std::mem::take(&mut self.actions);
         act(client, &mut actions);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     client::ServerEvent,
     fault::Fault,
-    server::{Key, Server},
+    server::{Key, SimServer},
 };
 
 /// Time until keepalive ends a connection that is silent: the client library's interval and timeout.
@@ -173,7 +173,7 @@ impl World<'_> {
         host.link = LinkState::Down;
         host.life += 1;
         host.stopped_until = Duration::ZERO;
-        host.server = Server::new(device, host.server.pace, u64::from(host.life), now);
+        host.server = SimServer::new(device, host.server.pace, u64::from(host.life), now);
         host.forget_poll();
         for key in lost {
             self.answer(key, Err(Failure::Transport.into()));

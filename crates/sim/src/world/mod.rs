@@ -22,7 +22,7 @@ use std::time::Duration;
 use sortie_dispatch::{AnswerReport, Failure, LoadReport};
 
 use crate::{
-    client::{Client, ClientAction, Failed, JobId, ProbeOrigin, ServerEvent},
+    client::{ClientAction, Failed, JobId, ProbeOrigin, ServerEvent, SimClient},
     clock::Clock,
     job_generator::JobGenerator,
     job_log::JobLog,
@@ -75,7 +75,7 @@ pub(crate) struct World<'a> {
     clock: Clock<WorldEvent>,
     load: JobGenerator,
     random: RandomSource,
-    clients: Vec<Client>,
+    clients: Vec<SimClient>,
     hosts: Vec<HostState>,
     /// Jobs that came in, and those of them that are not over.
     jobs: JobId,
@@ -108,7 +108,7 @@ impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let device = DeviceModel { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
         let seed = |number: usize| scenario.seed.wrapping_add((number as u64 + 1).wrapping_mul(APART));
-        let client = |number: usize| Client::new(scenario, number, seed(number));
+        let client = |number: usize| SimClient::new(scenario, number, seed(number));
         let mut world = Self {
             scenario,
             device,

@@ -10,7 +10,7 @@ use super::{Arrival, World, WorldEvent};
 use crate::{
     client::{Failed, ProbeOrigin},
     scenario::micros,
-    server::{ArrivedChunk, DeviceModel, Key, PollOutcome, Server},
+    server::{ArrivedChunk, DeviceModel, Key, PollOutcome, SimServer},
 };
 
 /// A poll that is set for later than this is for a deadline.
@@ -30,7 +30,7 @@ pub(super) enum LinkState {
 /// A server and what it stands on.
 #[derive(Debug)]
 pub(super) struct HostState {
-    pub(super) server: Server,
+    pub(super) server: SimServer,
     pub(super) link: LinkState,
     /// Fails every chunk.
     pub(super) failing: bool,
@@ -50,7 +50,7 @@ pub(super) struct HostState {
 impl HostState {
     pub(super) fn new(device: DeviceModel, now: Duration) -> Self {
         Self {
-            server: Server::new(device, 1.0, 1, now),
+            server: SimServer::new(device, 1.0, 1, now),
             link: LinkState::Up,
             failing: false,
             stopped_until: Duration::ZERO,

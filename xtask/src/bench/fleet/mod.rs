@@ -16,13 +16,13 @@ use anyhow::Context as _;
 
 use self::{
     names::{NoNamespace, names},
-    scenario::Scenario,
+    scenario::FaultScenario,
     verdict::{find, line, verdict},
 };
 use super::{
     jobs::Jobs,
-    loader::{self, Row},
-    timed::{self, Programs, Server, Shape},
+    loader::{self, StrategyFigures},
+    timed::{self, Programs, Shape, TimedServer},
 };
 
 /// A mid-sized encoder on a data-centre GPU, as the design's figures have it; a job is one batch.
@@ -42,7 +42,7 @@ const DEADLINE: &str = "5s";
 pub(crate) struct Args {
     /// What goes wrong; everything in turn if left out
     #[arg(long, value_enum, value_delimiter = ',')]
-    scenarios: Vec<Scenario>,
+    scenarios: Vec<FaultScenario>,
     /// Seconds each strategy is measured in each scenario
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..))]
     seconds: u64,
@@ -83,8 +83,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
          retries % | free retries % | client µs/job | sent late p99 ms |\n\
          | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
-    let scenarios = if args.scenarios.is_empty() { &Scenario::ALL[..] } else { &args.scenarios };
-    let mut all: Vec<(Scenario, Row)> = Vec::new();
+    let scenarios = if args.scenarios.is_empty() { &FaultScenario::ALL[..] } else { &args.scenarios };
+    let mut all: Vec<(FaultScenario, StrategyFigures)> = Vec::new();
     for &scenario in scenarios {
         let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
         let rows = match one(scenario, args, &shape, rate, &programs, scratch.path()) {
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Err(error) => return Err(error.context(scenario.name())),
         };
         for row in rows {
-            println!("{}", line(scenario, &row, find(&all, Scenario::Quiet, &row.strategy)));
+            println!("{}", line(scenario, &row, find(&all, FaultScenario::Quiet, &row.strategy)));
             all.push((scenario, row));
         }
     }
@@ -106,13 +106,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// One scenario.
 fn one(
-    scenario: Scenario,
+    scenario: FaultScenario,
     args: &Args,
     shape: &Shape,
     rate: f64,
     programs: &Programs,
     scratch: &Path,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<StrategyFigures>> {
     let mut arguments = vec!["--rate".to_owned(), rate.to_string()];
     arguments.extend(Jobs::LARGE.arguments());
     let more = format!(
@@ -120,20 +120,20 @@ fn one(
         scenario.strategies(),
         args.seconds,
         // A name's change is made once: another round would start with the addresses of the end.
-        if scenario == Scenario::Dns { 1 } else { args.rounds },
+        if scenario == FaultScenario::Dns { 1 } else { args.rounds },
         args.seed
     );
     arguments.extend(more.split(' ').map(str::to_owned));
-    if scenario == Scenario::Dns {
+    if scenario == FaultScenario::Dns {
         return names(args, shape, programs, scratch, arguments);
     }
-    let start = |n: u8| Server::start(programs, shape, &format!("server-{n}"), (Ipv4Addr::LOCALHOST, 0), scratch);
+    let start = |n: u8| TimedServer::start(programs, shape, &format!("server-{n}"), (Ipv4Addr::LOCALHOST, 0), scratch);
     let servers = (1..=SERVERS).map(start).collect::<anyhow::Result<Vec<_>>>()?;
     let mut endpoints: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address)).collect();
     let hole = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     match (scenario, servers.first()) {
-        (Scenario::Straggler, Some(first)) => first.slow(STRAGGLER)?,
-        (Scenario::BlackHole, _) => {
+        (FaultScenario::Straggler, Some(first)) => first.slow(STRAGGLER)?,
+        (FaultScenario::BlackHole, _) => {
             // The system accepts for it; nobody ever reads.
             let address = hole.local_addr().context("a listener has no address")?;
             endpoints.push(format!("http://{address}"));

@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 
 use super::{Args, SERVERS};
 use crate::bench::{
-    loader::{self, Row},
-    timed::{self, Programs, Server, Shape},
+    loader::{self, StrategyFigures},
+    timed::{self, Programs, Shape, TimedServer},
 };
 
 /// The system does not let us have a hosts file of our own.
@@ -26,7 +26,7 @@ pub(super) fn names(
     programs: &Programs,
     scratch: &Path,
     mut arguments: Vec<String>,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Vec<StrategyFigures>> {
     let inside = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
@@ -37,7 +37,7 @@ pub(super) fn names(
     }
     let port = timed::free_port(Ipv4Addr::new(127, 0, 0, 2))?;
     let ip = |n: u8| Ipv4Addr::new(127, 0, 0, n);
-    let start = |n: u8| Server::start(programs, shape, &format!("server-{n}"), (ip(n), port), scratch);
+    let start = |n: u8| TimedServer::start(programs, shape, &format!("server-{n}"), (ip(n), port), scratch);
     let servers = (2..SERVERS + 4).map(start).collect::<anyhow::Result<Vec<_>>>()?;
     let hosts = |from: u8| {
         let lines = (from..from + SERVERS).map(|n| format!("{} {NAME}\n", ip(n)));
@@ -49,7 +49,7 @@ pub(super) fn names(
     }
     let half = args.seconds / 2;
     arguments.extend(["--fault".to_owned(), format!("at={half}s,run=cat '{}' > /etc/hosts", next.display())]);
-    for Server { pid_file, gone_file, .. } in servers.iter().take(2) {
+    for TimedServer { pid_file, gone_file, .. } in servers.iter().take(2) {
         // For good: without the new addresses too little would be left.
         let leave = format!("touch '{}' && kill -TERM $(cat '{}')", gone_file.display(), pid_file.display());
         arguments.extend(["--fault".to_owned(), format!("at={}s,run={leave}", half + 1)]);

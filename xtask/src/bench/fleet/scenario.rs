@@ -1,10 +1,10 @@
 //! What goes wrong with a fleet, who is measured then, and how it is done.
 
-use crate::bench::timed::Server;
+use crate::bench::timed::TimedServer;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Scenario {
+pub(super) enum FaultScenario {
     /// Nothing
     Quiet,
     /// A random server is stopped (SIGSTOP) for 150 ms once a second
@@ -23,7 +23,7 @@ pub(super) enum Scenario {
     Dns,
 }
 
-impl Scenario {
+impl FaultScenario {
     pub(super) const ALL: [Self; 8] = [
         Self::Quiet,
         Self::Stalls,
@@ -58,8 +58,8 @@ impl Scenario {
     }
 
     /// What happens to these servers within `seconds`.
-    pub(super) fn faults(self, servers: &[Server], seconds: u64) -> Vec<String> {
-        let pid = |server: &Server| server.pid_file.display().to_string();
+    pub(super) fn faults(self, servers: &[TimedServer], seconds: u64) -> Vec<String> {
+        let pid = |server: &TimedServer| server.pid_file.display().to_string();
         let all: Vec<String> = servers.iter().map(pid).collect();
         let at = |share: f64| (seconds as f64 * share).round();
         match self {

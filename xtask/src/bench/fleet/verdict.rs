@@ -1,18 +1,22 @@
 //! What the rows come to: lines of the table, and whether the figures of the design hold.
 
-use super::scenario::Scenario;
-use crate::bench::loader::{Row, cell, ratio};
+use super::scenario::FaultScenario;
+use crate::bench::loader::{StrategyFigures, cell, ratio};
 
 /// Past this (p99, milliseconds) the machine, not the fleet, was measured.
 const LATE_MS: f64 = 5.0;
 
 /// The row of a strategy in a scenario.
-pub(super) fn find<'a>(all: &'a [(Scenario, Row)], scenario: Scenario, strategy: &str) -> Option<&'a Row> {
+pub(super) fn find<'a>(
+    all: &'a [(FaultScenario, StrategyFigures)],
+    scenario: FaultScenario,
+    strategy: &str,
+) -> Option<&'a StrategyFigures> {
     all.iter().find(|(s, row)| *s == scenario && row.strategy == strategy).map(|(_, row)| row)
 }
 
 /// A line of the table.
-pub(super) fn line(scenario: Scenario, row: &Row, quiet: Option<&Row>) -> String {
+pub(super) fn line(scenario: FaultScenario, row: &StrategyFigures, quiet: Option<&StrategyFigures>) -> String {
     let percent = |share: Option<f64>| cell(share.map(|share| share * 100.0), 2);
     let latency = &row.latency_ms;
     format!(
@@ -35,41 +39,41 @@ pub(super) fn line(scenario: Scenario, row: &Row, quiet: Option<&Row>) -> String
 }
 
 /// Rows 7 and 7b of the design's figures, and that nothing failed.
-pub(super) fn verdict(all: &[(Scenario, Row)]) -> String {
-    let over_quiet = |scenario, strategy: &str, of: fn(&Row) -> Option<f64>| {
-        ratio(find(all, scenario, strategy).and_then(of), find(all, Scenario::Quiet, strategy).and_then(of))
+pub(super) fn verdict(all: &[(FaultScenario, StrategyFigures)]) -> String {
+    let over_quiet = |scenario, strategy: &str, of: fn(&StrategyFigures) -> Option<f64>| {
+        ratio(find(all, scenario, strategy).and_then(of), find(all, FaultScenario::Quiet, strategy).and_then(of))
     };
-    let p99 = |row: &Row| row.latency_ms.p99;
-    let p999 = |row: &Row| row.latency_ms.p999;
+    let p99 = |row: &StrategyFigures| row.latency_ms.p99;
+    let p999 = |row: &StrategyFigures| row.latency_ms.p999;
     let holds = |value: Option<f64>, test: &dyn Fn(f64) -> bool| match value {
         Some(value) => format!("{value:.2} ({})", if test(value) { "holds" } else { "does not hold" }),
         None => "not measured".to_owned(),
     };
-    let extra = find(all, Scenario::Stalls, "sortie")
+    let extra = find(all, FaultScenario::Stalls, "sortie")
         .and_then(|row| row.hedge_share.zip(row.retry_share))
         .map(|(hedges, retries)| (hedges + retries) * 100.0);
-    let all_p99 = |strategy| find(all, Scenario::Straggler, strategy).and_then(|row| row.all_ms.p99);
+    let all_p99 = |strategy| find(all, FaultScenario::Straggler, strategy).and_then(|row| row.all_ms.p99);
     let lost: Vec<String> = all
         .iter()
         .filter(|(_, row)| row.strategy == "sortie" && row.failed > 0)
         .map(|(scenario, row)| format!("{} {}", scenario.name(), row.failures()))
         .collect();
-    let late = |row: &Row| row.late_ms.p99.is_some_and(|late| late > LATE_MS);
+    let late = |row: &StrategyFigures| row.late_ms.p99.is_some_and(|late| late > LATE_MS);
     let void: Vec<String> = all
         .iter()
         .filter(|(_, row)| late(row))
         .map(|(scenario, row)| format!("{} {}", scenario.name(), row.strategy))
         .collect();
-    let control = over_quiet(Scenario::Stalls, "sortie-no-hedge", p99);
+    let control = over_quiet(FaultScenario::Stalls, "sortie-no-hedge", p99);
     [
         format!("- stalls, no hedges, p99 ÷ quiet, must be ≥ 3 or the run is void: {}", holds(control, &|x| x >= 3.0)),
         format!(
             "- stalls, sortie, p99 ÷ quiet ≤ 2: {}",
-            holds(over_quiet(Scenario::Stalls, "sortie", p99), &|x| x <= 2.0)
+            holds(over_quiet(FaultScenario::Stalls, "sortie", p99), &|x| x <= 2.0)
         ),
         format!(
             "- stalls, sortie, p99.9 ÷ quiet ≤ 3: {}",
-            holds(over_quiet(Scenario::Stalls, "sortie", p999), &|x| x <= 3.0)
+            holds(over_quiet(FaultScenario::Stalls, "sortie", p999), &|x| x <= 3.0)
         ),
         format!("- stalls, sortie, extra tokens ≤ 3%: {}", holds(extra, &|x| x <= 3.0)),
         format!(
@@ -89,7 +93,7 @@ pub(super) fn verdict(all: &[(Scenario, Row)]) -> String {
 mod tests {
     use super::*;
 
-    fn row(strategy: &str, p99: f64, failed: u64) -> Row {
+    fn row(strategy: &str, p99: f64, failed: u64) -> StrategyFigures {
         let json = format!(
             r#"{{"strategy":"{strategy}","jobs":9,"failed":{failed},"cancelled":0,
                 "reasons":{{"UNAVAILABLE":{{"jobs":{failed},"after_ms":{{}}}}}},
@@ -104,10 +108,10 @@ mod tests {
     #[test]
     fn the_verdict_says_what_holds() {
         let all = [
-            (Scenario::Quiet, row("sortie", 10.0, 0)),
-            (Scenario::Quiet, row("sortie-no-hedge", 10.0, 0)),
-            (Scenario::Stalls, row("sortie", 25.0, 2)),
-            (Scenario::Stalls, row("sortie-no-hedge", 50.0, 0)),
+            (FaultScenario::Quiet, row("sortie", 10.0, 0)),
+            (FaultScenario::Quiet, row("sortie-no-hedge", 10.0, 0)),
+            (FaultScenario::Stalls, row("sortie", 25.0, 2)),
+            (FaultScenario::Stalls, row("sortie-no-hedge", 50.0, 0)),
         ];
         let text = verdict(&all);
         for part in [
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn lines_compare_with_the_quiet_fleet() {
         let quiet = row("sortie", 10.0, 0);
-        let text = line(Scenario::Stalls, &row("sortie", 15.0, 0), Some(&quiet));
+        let text = line(FaultScenario::Stalls, &row("sortie", 15.0, 0), Some(&quiet));
         assert!(text.starts_with("| stalls | sortie | 9 | 0 | 1.0 | 15.0 | 15.0 | 1.50 | 1.50 | 1.00 |"), "{text}");
     }
 }

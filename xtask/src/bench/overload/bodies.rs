@@ -49,7 +49,7 @@ pub(super) struct Bodies {
 }
 
 /// One job.
-struct Job {
+struct JobBody {
     query: String,
     documents: Vec<String>,
 }
@@ -64,11 +64,11 @@ impl Bodies {
             // The last word's space is missing, and its token whole all the same.
             words.join(" ")
         };
-        let jobs: Vec<Job> = (0..JOBS)
+        let jobs: Vec<JobBody> = (0..JOBS)
             .map(|_| {
                 let query = text(QUERY_TOKENS, &mut chance);
                 let documents = LENGTHS.iter().map(|twentieths| text(mean * twentieths / 20, &mut chance)).collect();
-                Job { query, documents }
+                JobBody { query, documents }
             })
             .collect();
         let write = |end: &str, bytes: Vec<u8>| -> anyhow::Result<PathBuf> {
@@ -100,7 +100,7 @@ impl Bodies {
     }
 }
 
-impl Job {
+impl JobBody {
     /// Tokens in a timed model: those of the query count with every document.
     fn tokens(&self) -> usize {
         let of = |text: &String| text.len().div_ceil(BYTES);
@@ -110,7 +110,7 @@ impl Job {
 
 /// A `sortie.v1.RerankRequest` on the wire: `query = 2` and `documents = 3`, each an `Input` with `text = 1`. By hand,
 /// so that this tool needs no protobuf.
-fn request(job: &Job) -> Vec<u8> {
+fn request(job: &JobBody) -> Vec<u8> {
     let input = |text: &str| field(1, text.as_bytes());
     let mut body = field(2, &input(&job.query));
     job.documents.iter().for_each(|document| body.extend(field(3, &input(document))));
@@ -159,7 +159,7 @@ mod tests {
         for (line, value) in lines.lines().zip(&array) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            let job = Job {
+            let job = JobBody {
                 query: text(&line["query"]),
                 documents: line["documents"].as_array().unwrap().iter().map(text).collect(),
             };

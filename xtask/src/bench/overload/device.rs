@@ -14,7 +14,7 @@ use super::{
     pin::Pins,
 };
 use crate::{
-    bench::timed::{Programs, Server, Shape},
+    bench::timed::{Programs, Shape, TimedServer},
     cache::Cache,
     models,
 };
@@ -36,7 +36,7 @@ const BURST: (f64, f64, f64) = (300.0, 0.5, 90.0);
 
 /// Devices by the names of the flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Device {
+pub(super) enum BenchDevice {
     /// Timed: 1 ms a batch and 4.6 µs a token, batches of 4,096, 15% noise
     Fast,
     /// Timed: 160 µs a token, batches of 1,024, 15% noise
@@ -45,7 +45,7 @@ pub(super) enum Device {
     Model,
 }
 
-impl Device {
+impl BenchDevice {
     /// The word of the flag.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -73,18 +73,18 @@ impl Device {
 
 /// Some servers over one kind of device.
 #[derive(Debug)]
-pub(super) struct Fleet {
-    pub(super) device: Device,
-    pub(super) servers: Vec<Server>,
+pub(super) struct BenchFleet {
+    pub(super) device: BenchDevice,
+    pub(super) servers: Vec<TimedServer>,
     pub(super) bodies: Bodies,
     /// Jobs a second that all servers together can do.
     pub(super) capacity: f64,
 }
 
-impl Fleet {
+impl BenchFleet {
     /// Starts them, each on the servers' cores, and finds out what they can do.
     pub(super) fn start(
-        device: Device,
+        device: BenchDevice,
         count: usize,
         programs: &Programs,
         pins: &Pins,
@@ -95,25 +95,25 @@ impl Fleet {
             let name = format!("{}-{count}-{number}", device.name());
             let place = (Ipv4Addr::LOCALHOST, 0);
             match device {
-                Device::Fast => Server::start(programs, &FAST, &name, place, scratch),
-                Device::Slow => Server::start(programs, &SLOW, &name, place, scratch),
-                Device::Model => {
+                BenchDevice::Fast => TimedServer::start(programs, &FAST, &name, place, scratch),
+                BenchDevice::Slow => TimedServer::start(programs, &SLOW, &name, place, scratch),
+                BenchDevice::Model => {
                     let cache = Cache::open()?;
                     let folder = models::ensure(&cache, "reranker")?;
                     drop(cache);
                     let spec = format!("reranker={}", folder.display());
                     let threads = pins.servers.count().to_string();
                     let more = ["--threads", &threads, "--tokenize-threads", &threads].map(str::to_owned);
-                    Server::start_model(programs, (&spec, MODEL_BATCH), &more, &name, place, scratch)
+                    TimedServer::start_model(programs, (&spec, MODEL_BATCH), &more, &name, place, scratch)
                 }
             }
         };
         let servers = pins.servers.run(|| (0..count).map(start).collect::<anyhow::Result<Vec<_>>>())?;
         let mut fleet = Self { device, servers, bodies, capacity: 0.0 };
         fleet.capacity = match device {
-            Device::Fast => FAST.capacity() / fleet.bodies.tokens * count as f64,
-            Device::Slow => SLOW.capacity() / fleet.bodies.tokens * count as f64,
-            Device::Model => fleet.measure(programs, pins, scratch)?,
+            BenchDevice::Fast => FAST.capacity() / fleet.bodies.tokens * count as f64,
+            BenchDevice::Slow => SLOW.capacity() / fleet.bodies.tokens * count as f64,
+            BenchDevice::Model => fleet.measure(programs, pins, scratch)?,
         };
         Ok(fleet)
     }
@@ -125,7 +125,7 @@ impl Fleet {
 
     /// Where their metrics are.
     pub(super) fn admins(&self) -> anyhow::Result<Vec<SocketAddr>> {
-        self.servers.iter().map(Server::admin).collect()
+        self.servers.iter().map(TimedServer::admin).collect()
     }
 
     /// Jobs a second of a burst that waits without end: the server's own word is not taken for it.
@@ -146,7 +146,7 @@ impl Fleet {
         };
         let result = load_spec::run(&spec)?;
         let answered: Vec<_> = result.jobs.iter().filter(|job| job.outcome == load_spec::JobResult::Answered).collect();
-        let end = |job: &&load_spec::Job| job.at + job.late + job.took;
+        let end = |job: &&load_spec::JobSample| job.at + job.late + job.took;
         let begin = answered.iter().map(|job| job.at).fold(f64::INFINITY, f64::min);
         let last = answered.iter().map(end).fold(0.0, f64::max);
         if answered.len() < 20 {

@@ -8,7 +8,7 @@ use std::{fs, net::SocketAddr, process::Command, thread};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use super::load_spec::{Job, JobResult, LoadResult, LoadSpec, quietly};
+use super::load_spec::{JobResult, JobSample, LoadResult, LoadSpec, quietly};
 
 /// The call.
 const CALL: &str = "sortie.v1.EncoderService.Rerank";
@@ -82,7 +82,7 @@ fn read(text: &str, result: &mut LoadResult) -> anyhow::Result<()> {
     let first = begins.iter().copied().fold(f64::INFINITY, f64::min);
     for (detail, begin) in report.details.iter().zip(begins) {
         let (at, took) = (begin - first, detail.latency / 1e9);
-        let job = Job { at, late: 0.0, took, outcome: JobResult::of(&detail.status), chunks: 1.0 };
+        let job = JobSample { at, late: 0.0, took, outcome: JobResult::of(&detail.status), chunks: 1.0 };
         result.push(job, &detail.status);
     }
     Ok(())

@@ -5,14 +5,14 @@ use std::fs;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::load_spec::{Job, JobResult, LoadResult, LoadSpec, quietly};
+use super::load_spec::{JobResult, JobSample, LoadResult, LoadSpec, quietly};
 use crate::workspace;
 
 /// A line of the script: a job, or the last one.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum GrpcioLine {
-    Job { at: f64, late: f64, took: f64, code: String },
+    JobSample { at: f64, late: f64, took: f64, code: String },
     Last { cpu: f64, unended: u64 },
 }
 
@@ -37,8 +37,8 @@ fn read(text: &str) -> anyhow::Result<LoadResult> {
     let mut result = LoadResult::default();
     for line in text.lines() {
         match serde_json::from_str(line).with_context(|| format!("cannot read {line:?}"))? {
-            GrpcioLine::Job { at, late, took, code } => {
-                result.push(Job { at, late, took, outcome: JobResult::of(&code), chunks: 1.0 }, &code);
+            GrpcioLine::JobSample { at, late, took, code } => {
+                result.push(JobSample { at, late, took, outcome: JobResult::of(&code), chunks: 1.0 }, &code);
             }
             GrpcioLine::Last { cpu, unended } => {
                 result.cpu = Some(cpu);

@@ -96,7 +96,7 @@ impl JobResult {
 
 /// What became of a job; seconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
+pub(super) struct JobSample {
     /// When it was to leave, from the start of the load.
     pub(super) at: f64,
     /// How much later it left.
@@ -111,7 +111,7 @@ pub(super) struct Job {
 /// What became of all.
 #[derive(Debug, Default)]
 pub(super) struct LoadResult {
-    pub(super) jobs: Vec<Job>,
+    pub(super) jobs: Vec<JobSample>,
     /// Processor seconds of the generator, where it says.
     pub(super) cpu: Option<f64>,
     /// How often each word was a job's end, for those that were neither answered nor refused for load.
@@ -120,7 +120,7 @@ pub(super) struct LoadResult {
 
 impl LoadResult {
     /// Notes a job and its word.
-    pub(super) fn push(&mut self, job: Job, word: &str) {
+    pub(super) fn push(&mut self, job: JobSample, word: &str) {
         *self.words.entry(word.to_owned()).or_default() += 1;
         self.jobs.push(job);
     }
@@ -172,7 +172,7 @@ fn bench(spec: &LoadSpec<'_>) -> anyhow::Result<LoadResult> {
     for line in text.lines() {
         let line: BenchLine = serde_json::from_str(line).with_context(|| format!("cannot read {line:?}"))?;
         let (at, late) = (line.at_ms / 1e3, line.late_ms / 1e3);
-        let job = Job {
+        let job = JobSample {
             at,
             late,
             took: line.latency_ms / 1e3 - late,

@@ -5,8 +5,8 @@ use std::{fmt::Write as _, thread};
 use anyhow::Context as _;
 
 use super::{
-    device::Fleet,
-    load_spec::{self, Job, JobResult, LoadGenerator, LoadResult, LoadSpec},
+    device::BenchFleet,
+    load_spec::{self, JobResult, JobSample, LoadGenerator, LoadResult, LoadSpec},
     row::quantile,
 };
 
@@ -50,7 +50,7 @@ impl Recovery {
 
 /// Runs both at once.
 pub(super) fn mixed_clients(
-    fleet: &Fleet,
+    fleet: &BenchFleet,
     base: &LoadSpec<'_>,
     load: f64,
     window: (f64, f64),
@@ -74,7 +74,7 @@ pub(super) fn mixed_clients(
         (ours, theirs.join().unwrap_or_else(gone))
     });
     let goodput = |result: &LoadResult| {
-        let in_time = |job: &&Job| {
+        let in_time = |job: &&JobSample| {
             job.outcome == JobResult::Answered
                 && job.took <= base.deadline.as_secs_f64()
                 && (warm..warm + seconds).contains(&job.at)
@@ -92,7 +92,7 @@ fn fair(own: f64, other: f64) -> f64 {
 }
 
 /// Floods, lets the load fall, and looks at the seconds after.
-pub(super) fn recovery(fleet: &Fleet, base: &LoadSpec<'_>) -> anyhow::Result<Recovery> {
+pub(super) fn recovery(fleet: &BenchFleet, base: &LoadSpec<'_>) -> anyhow::Result<Recovery> {
     let rate = |load: f64| load * fleet.capacity;
     let flood = (rate(FLOOD.0), FLOOD.1);
     let after = (rate(AFTER.0), AFTER.1);
@@ -105,7 +105,7 @@ pub(super) fn recovery(fleet: &Fleet, base: &LoadSpec<'_>) -> anyhow::Result<Rec
         let deadline = base.deadline.as_secs_f64();
         let jobs = result.jobs.iter().filter(|job| (from + second..from + second + 1.0).contains(&job.at));
         // A failed job took all of its time at least.
-        let took = |job: &Job| if job.outcome == JobResult::Answered { job.took } else { job.took.max(deadline) };
+        let took = |job: &JobSample| if job.outcome == JobResult::Answered { job.took } else { job.took.max(deadline) };
         quantile(&jobs.map(took).collect::<Vec<_>>(), 0.99) * 1e3
     };
     let seconds = (0..AFTER.1 as usize).map(|second| {

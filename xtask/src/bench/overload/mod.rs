@@ -32,12 +32,12 @@ use std::{fs, path::Path, path::PathBuf, thread, time::Duration};
 use anyhow::Context as _;
 
 use super::{samples::Sampler, timed};
-use device::{Device, Fleet};
+use device::{BenchDevice, BenchFleet};
 use load_spec::{LoadGenerator, LoadSpec};
 use mixed_clients::{MixedClients, Recovery};
 use pin::Pins;
 use rivals::Rivals;
-use row::{LoadAsked, Row};
+use row::{LoadAsked, LoadRow};
 use server_counters::ServerCounters;
 
 /// Loads at which ours run beside foreign retriers.
@@ -52,7 +52,7 @@ const SETTLE: Duration = Duration::from_millis(1_000);
 pub(crate) struct Args {
     /// What is put under load
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fast,slow,model")]
-    devices: Vec<Device>,
+    devices: Vec<BenchDevice>,
     /// Servers before timed devices; the real model has one
     #[arg(long, value_delimiter = ',', default_value = "1,4")]
     servers: Vec<usize>,
@@ -94,7 +94,7 @@ pub(crate) struct Args {
 /// Everything that was measured.
 #[derive(Debug, Default, serde::Serialize)]
 struct Figures {
-    rows: Vec<Row>,
+    rows: Vec<LoadRow>,
     mixed_clients: Vec<MixedClients>,
     recovery: Vec<Recovery>,
 }
@@ -149,7 +149,7 @@ impl Bench<'_> {
         for &device in &self.args.devices {
             let counts = if device.is_timed() { self.args.servers.as_slice() } else { &[1] };
             for &count in counts {
-                let fleet = Fleet::start(device, count, &self.programs, &self.pins, self.scratch)?;
+                let fleet = BenchFleet::start(device, count, &self.programs, &self.pins, self.scratch)?;
                 eprintln!(
                     "{}, {count} servers: {:.1} jobs/s of {:.0} tokens, deadline {:?}",
                     device.name(),
@@ -169,7 +169,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn rows(&self, fleet: &Fleet, figures: &mut Figures) -> anyhow::Result<()> {
+    fn rows(&self, fleet: &BenchFleet, figures: &mut Figures) -> anyhow::Result<()> {
         for &by in &self.args.by {
             if (by == LoadGenerator::Ghz && self.rivals.ghz.is_none())
                 || (by == LoadGenerator::Grpcio && self.rivals.grpcio.is_none())
@@ -185,7 +185,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn spec<'a>(&'a self, fleet: &'a Fleet, by: LoadGenerator, phases: Vec<(f64, f64)>) -> LoadSpec<'a> {
+    fn spec<'a>(&'a self, fleet: &'a BenchFleet, by: LoadGenerator, phases: Vec<(f64, f64)>) -> LoadSpec<'a> {
         LoadSpec {
             by,
             addresses: fleet.addresses(),
@@ -202,18 +202,19 @@ impl Bench<'_> {
     }
 
     /// Seconds before jobs count, and in which they do.
-    fn window(&self, fleet: &Fleet) -> (f64, f64) {
-        let share = if fleet.device == Device::Fast { 0.6 } else { 1.0 };
+    fn window(&self, fleet: &BenchFleet) -> (f64, f64) {
+        let share = if fleet.device == BenchDevice::Fast { 0.6 } else { 1.0 };
         (self.args.warm_up, self.args.seconds * share)
     }
 
-    fn row(&self, fleet: &Fleet, by: LoadGenerator, load: f64) -> anyhow::Result<Row> {
+    fn row(&self, fleet: &BenchFleet, by: LoadGenerator, load: f64) -> anyhow::Result<LoadRow> {
         let (warm, seconds) = self.window(fleet);
         let deadline = fleet.device.deadline();
         let total = warm + seconds + deadline.as_secs_f64();
         let admins = fleet.admins()?;
         let before = ServerCounters::ask(&admins)?;
-        let samplers: Vec<Sampler> = fleet.servers.iter().filter_map(timed::Server::pid).map(Sampler::start).collect();
+        let samplers: Vec<Sampler> =
+            fleet.servers.iter().filter_map(timed::TimedServer::pid).map(Sampler::start).collect();
         let result = load_spec::run(&self.spec(fleet, by, vec![(load * fleet.capacity, total)]))?;
         let memory = samplers.into_iter().map(|s| s.finish().most(|s| s.memory)).fold(f64::NAN, f64::max);
         thread::sleep(SETTLE);
@@ -228,10 +229,10 @@ impl Bench<'_> {
             deadline,
             window: (warm, seconds),
         };
-        Ok(Row::new(&asked, result, counters, memory))
+        Ok(LoadRow::new(&asked, result, counters, memory))
     }
 
-    fn further(&self, fleet: &Fleet, figures: &mut Figures) -> anyhow::Result<()> {
+    fn further(&self, fleet: &BenchFleet, figures: &mut Figures) -> anyhow::Result<()> {
         let base = self.spec(fleet, LoadGenerator::Sortie, Vec::new());
         for load in BESIDE {
             figures.mixed_clients.push(mixed_clients::mixed_clients(fleet, &base, load, self.window(fleet))?);
@@ -246,7 +247,7 @@ impl Bench<'_> {
 }
 
 /// Processor time of a job of ours and of a whole one by how it ended.
-fn processors(rows: &[Row]) -> String {
+fn processors(rows: &[LoadRow]) -> String {
     let mut text =
         "Generator's processor a job, by regression over the loads of a row's group (answered, not answered):\n"
             .to_owned();
@@ -257,7 +258,7 @@ fn processors(rows: &[Row]) -> String {
             continue;
         }
         seen.push(key);
-        let group: Vec<&Row> = rows.iter().filter(|row| (row.device, row.servers, row.by) == key).collect();
+        let group: Vec<&LoadRow> = rows.iter().filter(|row| (row.device, row.servers, row.by) == key).collect();
         if let Some((answered, other)) = row::processor(&group) {
             text += &format!("\n- {}, N {}, {}: {answered:.2} ms, {other:.2} ms", key.0, key.1, key.2);
         }

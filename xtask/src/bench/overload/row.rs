@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{
-    load_spec::{Job, JobResult, LoadGenerator, LoadResult},
+    load_spec::{JobResult, JobSample, LoadGenerator, LoadResult},
     server_counters::ServerCounters,
 };
 use crate::bench::loader::cell;
@@ -31,7 +31,7 @@ pub(super) struct LoadAsked {
 
 /// What it came to.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(super) struct Row {
+pub(super) struct LoadRow {
     pub(super) device: &'static str,
     pub(super) timed: bool,
     pub(super) servers: usize,
@@ -66,24 +66,25 @@ pub(super) struct Row {
     pub(super) words: std::collections::BTreeMap<String, u64>,
 }
 
-impl Row {
+impl LoadRow {
     pub(super) fn new(asked: &LoadAsked, result: LoadResult, counters: ServerCounters, memory: f64) -> Self {
         let (warm, seconds) = asked.window;
         let deadline = asked.deadline.as_secs_f64();
-        let jobs: Vec<&Job> = result.jobs.iter().filter(|job| (warm..warm + seconds).contains(&job.at)).collect();
-        let in_time = |job: &Job| job.outcome == JobResult::Answered && job.took <= deadline;
-        let is_late =
-            |job: &Job| job.outcome == JobResult::Deadline || (job.outcome == JobResult::Answered && !in_time(job));
-        let of = |which: &dyn Fn(&Job) -> bool| jobs.iter().filter(|job| which(job)).count() as f64;
+        let jobs: Vec<&JobSample> = result.jobs.iter().filter(|job| (warm..warm + seconds).contains(&job.at)).collect();
+        let in_time = |job: &JobSample| job.outcome == JobResult::Answered && job.took <= deadline;
+        let is_late = |job: &JobSample| {
+            job.outcome == JobResult::Deadline || (job.outcome == JobResult::Answered && !in_time(job))
+        };
+        let of = |which: &dyn Fn(&JobSample) -> bool| jobs.iter().filter(|job| which(job)).count() as f64;
         let (good, late) = (of(&in_time), of(&is_late));
         let refused: Vec<f64> =
             jobs.iter().filter(|job| job.outcome == JobResult::Refused).map(|job| job.took).collect();
-        let took = |job: &Job| if in_time(job) { job.took } else { job.took.max(deadline) };
+        let took = |job: &JobSample| if in_time(job) { job.took } else { job.took.max(deadline) };
         let admitted: Vec<f64> =
             jobs.iter().filter(|job| job.outcome != JobResult::Refused).map(|job| took(job)).collect();
         let left: Vec<f64> = jobs.iter().map(|job| job.late).collect();
         let all = result.jobs.len() as f64;
-        let answered: Vec<&Job> = result.jobs.iter().filter(|job| job.outcome == JobResult::Answered).collect();
+        let answered: Vec<&JobSample> = result.jobs.iter().filter(|job| job.outcome == JobResult::Answered).collect();
         let calls = (counters.calls - asked.by.tasters()).max(0.0) / all.max(1.0);
         // How refused jobs were cut is not known: as the answered ones were.
         let chunks = answered.iter().map(|job| job.chunks).sum::<f64>() / (answered.len() as f64).max(1.0);
@@ -154,7 +155,7 @@ pub(super) fn quantile(values: &[f64], q: f64) -> f64 {
 /// Processor milliseconds of an answered job and of another, from runs under different loads: the pair, neither below
 /// zero, whose sums come nearest to what the runs took, each run counted by the share it is off. One process does both
 /// at once, so they cannot be told apart within a run.
-pub(super) fn processor(rows: &[&Row]) -> Option<(f64, f64)> {
+pub(super) fn processor(rows: &[&LoadRow]) -> Option<(f64, f64)> {
     let runs: Vec<(f64, f64)> = rows
         .iter()
         .filter_map(|row| row.cpu.filter(|cpu| *cpu > 0.0).map(|cpu| (row.ended.0 / cpu, row.ended.1 / cpu)))
@@ -194,8 +195,8 @@ mod tests {
         }
     }
 
-    fn job(at: f64, took: f64, outcome: JobResult) -> Job {
-        Job { at, late: 0.002, took, outcome, chunks: 1.0 }
+    fn job(at: f64, took: f64, outcome: JobResult) -> JobSample {
+        JobSample { at, late: 0.002, took, outcome, chunks: 1.0 }
     }
 
     #[test]
@@ -212,7 +213,7 @@ mod tests {
             result.push(job(at, took, outcome), "x");
         }
         let counters = ServerCounters { calls: 9.0, admitted: 5.0, lost: 1.0, ..ServerCounters::default() };
-        let row = Row::new(&asked(2.0), result, counters, 50.0);
+        let row = LoadRow::new(&asked(2.0), result, counters, 50.0);
         assert_eq!((row.jobs, row.result, row.goodput), (4, 1.0, 0.25));
         assert!((row.late - 2.0 / 3.0).abs() < 1e-9 && (row.late_at_servers - 0.2).abs() < 1e-9, "{row:?}");
         assert_eq!((row.refused, row.p50, row.refusal_p99_ms), (0.25, 1.0, 10.0));
@@ -227,7 +228,7 @@ mod tests {
     #[test]
     fn the_processor_of_both_kinds_is_told_apart_by_loads() {
         let row = |answered: f64, others: f64| {
-            let mut row = Row::new(&asked(1.0), LoadResult::default(), ServerCounters::default(), 0.0);
+            let mut row = LoadRow::new(&asked(1.0), LoadResult::default(), ServerCounters::default(), 0.0);
             row.cpu = Some(answered * 0.002 + others * 0.0005);
             row.ended = (answered, others);
             row

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 
 use crate::bench::{
     jobs::Jobs,
-    loader::{self, Row, cell},
+    loader::{self, StrategyFigures, cell},
     samples::{Sample, Sampler},
-    timed::{Programs, Server, Shape},
+    timed::{Programs, Shape, TimedServer},
 };
 
 /// Load, and the share of jobs that callers give up.
@@ -38,7 +38,7 @@ pub(super) fn run(programs: &Programs, device: &Shape, seconds: u64, scratch: &P
         device.max_batch,
         Jobs::SMALL.tokens(),
     );
-    let server = Server::start(programs, device, "soak", (Ipv4Addr::LOCALHOST, 0), scratch)?;
+    let server = TimedServer::start(programs, device, "soak", (Ipv4Addr::LOCALHOST, 0), scratch)?;
     let (load, cancel) = SOAK;
     let rate = load * capacity / Jobs::SMALL.tokens();
     println!("| {load} | {}", one(programs, &server, rate, cancel, seconds, capacity)?);
@@ -53,7 +53,7 @@ const HEADER: &str = "| load | given up % | jobs | goodput ÷ capacity | p50 ms 
 /// One run; the rest of its line.
 fn one(
     programs: &Programs,
-    server: &Server,
+    server: &TimedServer,
     rate: f64,
     cancel: f64,
     seconds: u64,
@@ -94,7 +94,7 @@ fn one(
 /// Reasons that mean a refusal at the door.
 const REFUSALS: [&str; 1] = ["RESOURCE_EXHAUSTED"];
 
-fn figures(row: &Row, capacity: f64) -> String {
+fn figures(row: &StrategyFigures, capacity: f64) -> String {
     let refusal = row.reasons.iter().find(|(reason, _)| REFUSALS.contains(&reason.as_str())).map(|(_, f)| f);
     let refused = refusal.map_or(0, |f| f.jobs);
     let others: Vec<String> = row

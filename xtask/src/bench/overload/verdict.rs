@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     load_spec::LoadGenerator,
     mixed_clients::{MixedClients, Recovery},
-    row::{Row, processor},
+    row::{LoadRow, processor},
 };
 
 /// Least goodput of any load, over the best of them or over the load where that is less: timed devices, the real model.
@@ -73,14 +73,14 @@ impl VerdictLine {
     }
 }
 
-fn name(row: &Row) -> String {
+fn name(row: &LoadRow) -> String {
     format!("{}, N {}, {} at {}", row.device, row.servers, row.by, row.load)
 }
 
 /// The whole verdict, a Markdown table.
-pub(super) fn verdict(rows: &[Row], mixed_clients: &[MixedClients], recoveries: &[Recovery]) -> String {
-    let limit = |row: &Row, limits: [f64; 2]| limits[usize::from(!row.timed)];
-    let mut groups: BTreeMap<(&str, usize, &str), Vec<&Row>> = BTreeMap::new();
+pub(super) fn verdict(rows: &[LoadRow], mixed_clients: &[MixedClients], recoveries: &[Recovery]) -> String {
+    let limit = |row: &LoadRow, limits: [f64; 2]| limits[usize::from(!row.timed)];
+    let mut groups: BTreeMap<(&str, usize, &str), Vec<&LoadRow>> = BTreeMap::new();
     for row in rows {
         groups.entry((row.device, row.servers, row.by)).or_default().push(row);
     }
@@ -141,13 +141,13 @@ pub(super) fn verdict(rows: &[Row], mixed_clients: &[MixedClients], recoveries: 
     format!("| shows | | worst cell |\n| --- | --- | --- |\n{}", body.join("\n"))
 }
 
-fn rows_of<'a>(groups: &BTreeMap<(&str, usize, &str), Vec<&'a Row>>) -> Vec<&'a Row> {
+fn rows_of<'a>(groups: &BTreeMap<(&str, usize, &str), Vec<&'a LoadRow>>) -> Vec<&'a LoadRow> {
     groups.values().flatten().copied().collect()
 }
 
 /// Rows of other clients before the same servers under the same load.
-fn same<'a>(rows: Vec<&'a Row>, row: &Row) -> Vec<&'a Row> {
-    let same = |other: &&Row| {
+fn same<'a>(rows: Vec<&'a LoadRow>, row: &LoadRow) -> Vec<&'a LoadRow> {
+    let same = |other: &&LoadRow| {
         other.by != row.by
             && other.device == row.device
             && other.servers == row.servers

@@ -21,12 +21,12 @@ use super::{quantile::WindowQuantile, server::BaselineServer, token_bucket::Toke
 use crate::{
     args::BenchArgs,
     bench::{
-        arrivals::Job,
-        record::{Answered, BenchJobEnd, Spent},
-        texts::Pool,
+        arrivals::BenchJob,
+        record::{AnsweredJob, BenchJobEnd, Spent},
+        texts::TextPool,
     },
     context::CommandContext,
-    exit::Failure,
+    exit::CommandFailure,
 };
 
 /// Share of chunks that are not hedged.
@@ -61,7 +61,7 @@ pub(crate) struct BaselineStrategy {
     headers: RequestHeaders,
     servers: Vec<BaselineServer>,
     next: AtomicUsize,
-    pool: Arc<Pool>,
+    pool: Arc<TextPool>,
     budget: TokenBucket,
     latencies: Mutex<WindowQuantile>,
     first: AtomicU64,
@@ -79,7 +79,7 @@ struct RequestHeaders {
 
 /// A slice of a job.
 struct SentChunk<'a> {
-    job: &'a Job,
+    job: &'a BenchJob,
     documents: &'a [usize],
     tokens: u64,
     deadline: Instant,
@@ -103,11 +103,11 @@ impl BaselineStrategy {
         hedge: bool,
         args: &BenchArgs,
         context: &CommandContext,
-        pool: &Arc<Pool>,
-    ) -> Result<Self, Failure> {
+        pool: &Arc<TextPool>,
+    ) -> Result<Self, CommandFailure> {
         let connection = &context.connection;
         let value = |flag: &str, text: String| {
-            MetadataValue::try_from(text).map_err(|_| Failure::usage(format!("{flag}: is no header value")))
+            MetadataValue::try_from(text).map_err(|_| CommandFailure::usage(format!("{flag}: is no header value")))
         };
         let token = context.token()?.map(|token| format!("Bearer {token}"));
         Ok(Self {
@@ -144,7 +144,7 @@ impl BaselineStrategy {
     }
 
     /// Runs one job.
-    pub(super) async fn drive(&self, job: &Job) -> BenchJobEnd {
+    pub(super) async fn drive(&self, job: &BenchJob) -> BenchJobEnd {
         let deadline = Instant::now() + self.deadline;
         let chunks = job.documents.chunks(self.chunk.min(job.documents.len()).max(1)).map(|documents| {
             let chunk = SentChunk { job, documents, tokens: self.tokens(job, documents), deadline };
@@ -152,7 +152,7 @@ impl BaselineStrategy {
             self.budget.earn(chunk.tokens);
             self.answer(chunk)
         });
-        let mut answered = Answered::default();
+        let mut answered = AnsweredJob::default();
         match future::try_join_all(chunks).await {
             Ok(chunks) => {
                 for chunk in chunks {
@@ -269,13 +269,13 @@ impl BaselineStrategy {
         }
     }
 
-    fn tokens(&self, job: &Job, documents: &[usize]) -> u64 {
+    fn tokens(&self, job: &BenchJob, documents: &[usize]) -> u64 {
         let query = self.pool.query(job.query).len();
         let bytes: usize = documents.iter().map(|&index| query + self.pool.document(index).len()).sum();
         (bytes / BYTES_PER_TOKEN) as u64
     }
 
-    fn check(&self, job: &Job, chunk: &AnsweredChunk<'_>, answered: &mut Answered) {
+    fn check(&self, job: &BenchJob, chunk: &AnsweredChunk<'_>, answered: &mut AnsweredJob) {
         let tokens = chunk.response.chunk.as_ref().map_or(0, |chunk| chunk.tokens);
         answered.tokens += tokens;
         if let Some(server) = self.servers.get(chunk.server) {

@@ -14,11 +14,11 @@ use std::sync::Arc;
 pub(crate) use self::baseline::BaselineStrategy;
 use self::{baseline::BalancePolicy, sortie::SortieStrategy};
 use super::{
-    arrivals::Job,
+    arrivals::BenchJob,
     record::{BenchJobEnd, Spent},
-    texts::Pool,
+    texts::TextPool,
 };
-use crate::{args::BenchArgs, context::CommandContext, exit::Failure};
+use crate::{args::BenchArgs, context::CommandContext, exit::CommandFailure};
 
 /// A way to spread a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,21 +54,21 @@ impl Strategy {
 
 /// A strategy at work. Clones share connections and what was learned.
 #[derive(Clone, Debug)]
-pub(crate) enum Driver {
+pub(crate) enum StrategyDriver {
     /// By hand.
     Baseline(Arc<BaselineStrategy>),
     /// The client library.
     Sortie(Arc<SortieStrategy>),
 }
 
-impl Driver {
+impl StrategyDriver {
     /// Sets one up, with connections of its own.
     pub(crate) async fn start(
         strategy: Strategy,
         args: &BenchArgs,
         context: &CommandContext,
-        pool: &Arc<Pool>,
-    ) -> Result<Self, Failure> {
+        pool: &Arc<TextPool>,
+    ) -> Result<Self, CommandFailure> {
         let baseline = |policy, hedge| {
             BaselineStrategy::start(policy, hedge, args, context, pool).map(|p| Self::Baseline(Arc::new(p)))
         };
@@ -83,7 +83,7 @@ impl Driver {
     }
 
     /// Runs one job to its end. Dropping the future cancels it.
-    pub(crate) async fn drive(&self, job: Job) -> BenchJobEnd {
+    pub(crate) async fn drive(&self, job: BenchJob) -> BenchJobEnd {
         match self {
             Self::Baseline(baseline) => baseline.drive(&job).await,
             Self::Sortie(sortie) => sortie.drive(&job).await,

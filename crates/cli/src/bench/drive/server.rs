@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use sortie_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 
 /// Connections to each server, as the client library has by default.
 const CONNECTIONS: usize = sortie_client::DEFAULT_CONNECTIONS_PER_ENDPOINT;
@@ -24,9 +24,9 @@ pub(super) struct BaselineServer {
 
 impl BaselineServer {
     /// Reads its address; connects when first needed. These strategies speak plain text only.
-    pub(super) fn new(address: &str) -> Result<Self, Failure> {
+    pub(super) fn new(address: &str) -> Result<Self, CommandFailure> {
         let full = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let bad = |why: &str| Failure::usage(format!("--endpoint {address}: {why}"));
+        let bad = |why: &str| CommandFailure::usage(format!("--endpoint {address}: {why}"));
         if !full.starts_with("http://") {
             return Err(bad("only the strategy sortie speaks anything but http"));
         }

@@ -14,19 +14,19 @@ use sortie_client::{Client, DispatchConfig, Report};
 
 use crate::{
     bench::{
-        arrivals::Job,
-        record::{Answered, BenchJobEnd, Spent},
-        texts::Pool,
+        arrivals::BenchJob,
+        record::{AnsweredJob, BenchJobEnd, Spent},
+        texts::TextPool,
     },
     context::CommandContext,
-    exit::Failure,
+    exit::CommandFailure,
 };
 
 /// The client at work.
 #[derive(Debug)]
 pub(crate) struct SortieStrategy {
     client: Client,
-    pool: Arc<Pool>,
+    pool: Arc<TextPool>,
     first: AtomicU64,
     hedges: AtomicU64,
     retries: AtomicU64,
@@ -35,7 +35,11 @@ pub(crate) struct SortieStrategy {
 
 impl SortieStrategy {
     /// Connects and meets the servers.
-    pub(super) async fn start(context: &CommandContext, pool: &Arc<Pool>, hedging: bool) -> Result<Self, Failure> {
+    pub(super) async fn start(
+        context: &CommandContext,
+        pool: &Arc<TextPool>,
+        hedging: bool,
+    ) -> Result<Self, CommandFailure> {
         let mut builder = context.builder();
         if !hedging {
             let mut dispatch = DispatchConfig::default();
@@ -60,7 +64,7 @@ impl SortieStrategy {
     }
 
     /// Runs one job.
-    pub(super) async fn drive(&self, job: &Job) -> BenchJobEnd {
+    pub(super) async fn drive(&self, job: &BenchJob) -> BenchJobEnd {
         let documents = job.documents.iter().map(|&index| self.pool.document(index));
         let answer = match self.client.rerank(self.pool.query(job.query), documents).await {
             Ok(answer) => answer,
@@ -96,18 +100,18 @@ impl SortieStrategy {
 }
 
 /// The report as every strategy has it.
-fn answered(report: &Report) -> Answered {
+fn answered(report: &Report) -> AnsweredJob {
     let mut servers = BTreeMap::new();
     for chunk in &report.chunks {
         *servers.entry(chunk.endpoint.clone()).or_default() += chunk.tokens;
     }
-    Answered {
+    AnsweredJob {
         tokens: report.total_tokens(),
         servers,
         chunks: report.chunks.len() as u64,
         hedges: report.hedges.into(),
         hedges_won: report.hedges_won.into(),
         retries: report.retries.into(),
-        ..Answered::default()
+        ..AnsweredJob::default()
     }
 }
