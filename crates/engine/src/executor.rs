@@ -65,7 +65,7 @@ enum HostInner {
 
 /// A batch laid out for the device.
 #[derive(Debug)]
-pub struct Batch {
+pub struct PreparedBatch {
     inner: BatchInner,
     /// What was answered without the device, by item; empty where nothing was.
     answered: Vec<Option<Answer>>,
@@ -84,7 +84,7 @@ enum BatchInner {
 
 /// What the device gave for a batch.
 #[derive(Debug)]
-pub struct Raw {
+pub struct RawOutput {
     inner: RawInner,
     answered: Vec<Option<Answer>>,
 }
@@ -98,7 +98,7 @@ enum RawInner {
     Timed(Vec<Result<Output, ItemFault>>),
 }
 
-impl Batch {
+impl PreparedBatch {
     /// Tokens that the device is given, those that fill a shape included.
     #[must_use]
     pub fn tokens(&self) -> usize {
@@ -116,7 +116,7 @@ impl Host {
     /// Lays a batch out: packs, pads, fills tensors. Faults of single items are kept
     /// inside and come out of [`finish`](Self::finish).
     #[must_use]
-    pub fn prepare(&self, items: &[&WorkItem]) -> Batch {
+    pub fn prepare(&self, items: &[&WorkItem]) -> PreparedBatch {
         let answered: Vec<Option<Answer>> = match &self.lookup {
             Some(lookup) => items.iter().map(|item| lookup.answer(item)).collect(),
             None => Vec::new(),
@@ -135,13 +135,13 @@ impl Host {
             #[cfg(feature = "timed")]
             HostInner::Timed => BatchInner::Timed(items.iter().map(|&item| item.clone()).collect()),
         };
-        Batch { inner, answered }
+        PreparedBatch { inner, answered }
     }
 
     /// Turns what the device gave for `items` into one answer each, in order.
     #[must_use]
-    pub fn finish(&self, items: &[&WorkItem], raw: Raw) -> Vec<Result<Output, ItemFault>> {
-        let Raw { inner, answered } = raw;
+    pub fn finish(&self, items: &[&WorkItem], raw: RawOutput) -> Vec<Result<Output, ItemFault>> {
+        let RawOutput { inner, answered } = raw;
         if !answered.iter().any(Option::is_some) {
             return self.finish_inner(items, inner);
         }
@@ -277,7 +277,7 @@ impl Executor {
     ///
     /// # Errors
     /// Sorted by what the next run may hope for; see [`RunFault`].
-    pub fn run_batch(&mut self, batch: Batch) -> Result<Raw, RunFault> {
+    pub fn run_batch(&mut self, batch: PreparedBatch) -> Result<RawOutput, RunFault> {
         let _using = on_gpu(self.device).then(cuda::using);
         let answered = batch.answered;
         let given = match (&mut self.inner, batch.inner) {
@@ -290,7 +290,7 @@ impl Executor {
             }
             _ => Err(RunFault::Failed("the batch was laid out for another model".to_owned())),
         };
-        given.map(|inner| Raw { inner, answered })
+        given.map(|inner| RawOutput { inner, answered })
     }
 
     /// Runs one batch and returns one answer an item, in order. A batch that fails as a whole is run again item by

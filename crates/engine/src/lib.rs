@@ -44,7 +44,7 @@ pub use cuda::{CudaError, GpuFacts, RunFault};
 pub use device::{Device, DeviceError, DeviceSet, MAX_SESSIONS, Precision};
 pub use entities::{Aggregation, Entity, WordRules, entities};
 pub use error::{InputError, LoadError};
-pub use executor::{Batch, Executor, Host, Raw};
+pub use executor::{Executor, Host, PreparedBatch, RawOutput};
 pub use folder::{Note, ScoreActivation, TRANSFORMER_CONFIGS};
 pub use info::ModelInfo;
 pub use inspect::{Inspection, LateInspection, RouteInspection, TokenizerInspection, inspect};
@@ -63,6 +63,6 @@ pub use runtime::{
 pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Problem, Role, Task};
 pub use tokenize::{
-    EncodeOptions, MAX_WINDOWS, Query, TextCounts, TokenDetail, Tokenized, Tokenizer, TokenizerPath, Truncation,
+    EncodeOptions, MAX_WINDOWS, Query, TextCounts, TokenDetail, TokenizedText, Tokenizer, TokenizerPath, Truncation,
     TruncationSide, VOCABULARIES, WindowScore, Windows,
 };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sortie_engine::{Batch, Device, Executor, ItemFault, Output, Raw, RunFault, WorkItem};
+use sortie_engine::{Device, Executor, ItemFault, Output, PreparedBatch, RawOutput, RunFault, WorkItem};
 use sortie_scheduler::{Backend, Host, RunError};
 
 use crate::metrics::BatchMetrics;
@@ -68,16 +68,16 @@ pub(crate) struct EngineHost(Arc<sortie_engine::Host>);
 
 impl Host for EngineHost {
     type Item = Arc<WorkItem>;
-    type Prepared = Batch;
-    type Raw = Raw;
+    type Prepared = PreparedBatch;
+    type Raw = RawOutput;
     type Output = Output;
     type ItemFault = ItemFault;
 
-    fn prepare(&self, items: &[&Arc<WorkItem>]) -> Batch {
+    fn prepare(&self, items: &[&Arc<WorkItem>]) -> PreparedBatch {
         self.0.prepare(&plain(items))
     }
 
-    fn finish(&self, items: &[&Arc<WorkItem>], raw: Raw) -> Vec<Result<Output, ItemFault>> {
+    fn finish(&self, items: &[&Arc<WorkItem>], raw: RawOutput) -> Vec<Result<Output, ItemFault>> {
         self.0.finish(&plain(items), raw)
     }
 
@@ -104,7 +104,7 @@ impl Backend for EngineBackend {
         Arc::new(EngineHost(self.executor.host()))
     }
 
-    fn run(&mut self, prepared: Batch) -> Result<Raw, RunError> {
+    fn run(&mut self, prepared: PreparedBatch) -> Result<RawOutput, RunError> {
         let tokens = prepared.tokens();
         let begun = Instant::now();
         let given = self.executor.run_batch(prepared).map_err(|fault| match fault {

@@ -24,7 +24,7 @@ enum Holds {
     /// What the graph gave: token states, or rows.
     Given,
     /// Rows that the device pooled from the graph's token states.
-    Pooled,
+    DevicePooled,
     /// Nothing but the shape, which is not one to pool.
     Refused,
 }
@@ -51,7 +51,7 @@ impl RunOutput {
 
     /// The same, told to be rows that the device has pooled.
     pub(super) fn pooled(self) -> Self {
-        Self { holds: Holds::Pooled, ..self }
+        Self { holds: Holds::DevicePooled, ..self }
     }
 
     /// Token states of a shape that cannot be pooled on the device: their items fail, as where such states are read.
@@ -67,7 +67,7 @@ impl RunOutput {
         run: Shape,
     ) -> Vec<Result<Output, ItemFault>> {
         let per_token = match (self.holds, &self.dims[..]) {
-            (Holds::Pooled, &[rows, 1, _]) if rows == run.rows => false,
+            (Holds::DevicePooled, &[rows, 1, _]) if rows == run.rows => false,
             (Holds::Given, &([rows] | [rows, _])) if rows == run.rows => false,
             (Holds::Given, &[rows, length, _]) if rows == run.rows && length == run.length => true,
             _ => return self.misshapen(model, items, run),
@@ -80,7 +80,7 @@ impl RunOutput {
             .map(|(row, item)| {
                 let real = if per_token { width * item.sequence.len() } else { width };
                 let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
-                answer(model, item, values, width, per_token, self.holds == Holds::Pooled)
+                answer(model, item, values, width, per_token, self.holds == Holds::DevicePooled)
             })
             .collect()
     }

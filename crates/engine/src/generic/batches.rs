@@ -30,7 +30,7 @@ pub(crate) struct Limits {
 
 /// Items that run together, by their index in the lengths planned for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct PaddedBatch {
     /// Longest first.
     pub(crate) items: Vec<usize>,
     /// Length of the longest.
@@ -38,7 +38,7 @@ pub(crate) struct Batch {
 }
 
 /// Plans batches over items of these lengths.
-pub(crate) fn plan(lengths: &[usize], limits: Limits) -> Vec<Batch> {
+pub(crate) fn plan(lengths: &[usize], limits: Limits) -> Vec<PaddedBatch> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     // Stable, so that like lengths keep their order.
     order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
@@ -69,7 +69,7 @@ pub(crate) fn plan(lengths: &[usize], limits: Limits) -> Vec<Batch> {
     let mut end = order.len();
     while end > 0 {
         let start = best[end].1;
-        batches.push(Batch { items: order[start..end].to_vec(), longest: lengths[order[start]] });
+        batches.push(PaddedBatch { items: order[start..end].to_vec(), longest: lengths[order[start]] });
         end = start;
     }
     batches.reverse();
@@ -91,7 +91,7 @@ mod tests {
         })
     }
 
-    fn cost(batches: &[Batch]) -> usize {
+    fn cost(batches: &[PaddedBatch]) -> usize {
         batches.iter().map(|b| RUN_COST_TOKENS + b.items.len() * b.longest).sum()
     }
 
@@ -136,6 +136,9 @@ mod tests {
     fn short_texts_do_not_pay_for_a_long_one() {
         let batches =
             plan(&[8, 512, 8, 8], Limits { tokens: 4096, rows: 100, run_cost: RUN_COST_TOKENS, equal_lengths: false });
-        assert_eq!(batches, [Batch { items: vec![1], longest: 512 }, Batch { items: vec![0, 2, 3], longest: 8 }]);
+        assert_eq!(
+            batches,
+            [PaddedBatch { items: vec![1], longest: 512 }, PaddedBatch { items: vec![0, 2, 3], longest: 8 }]
+        );
     }
 }

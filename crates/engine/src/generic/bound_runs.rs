@@ -13,7 +13,7 @@ use ort::{
 
 use super::{
     answers::RunOutput,
-    device_pooling::{Poolers, Pools},
+    device_pooling::{DevicePoolers, DevicePoolingPlan},
     host::GenericRun,
     model::GenericModel,
     port::ElementType,
@@ -26,7 +26,7 @@ pub(super) struct BoundRuns {
     device: MemoryInfo<'static>,
     host: MemoryInfo<'static>,
     options: RunOptions,
-    poolers: Poolers,
+    poolers: DevicePoolers,
     /// Declared number format of the states.
     elem: ElementType,
 }
@@ -35,7 +35,7 @@ impl BoundRuns {
     /// Loads what pools on `device`.
     pub(super) fn new(
         model: &GenericModel,
-        pools: Pools,
+        pools: DevicePoolingPlan,
         options: &LoadOptions,
         device: Device,
     ) -> Result<Self, LoadError> {
@@ -45,7 +45,7 @@ impl BoundRuns {
         let mut run_options = RunOptions::new().map_err(&bad)?;
         // A failed run comes back as an error and is logged where it is handled; ONNX Runtime need not print it too.
         run_options.set_log_level(LogLevel::Fatal).map_err(&bad)?;
-        let poolers = Poolers::new(model, pools, options, device, pooled)?;
+        let poolers = DevicePoolers::new(model, pools, options, device, pooled)?;
         Ok(Self { device: there, host, options: run_options, poolers, elem: model.elem })
     }
 

@@ -41,27 +41,27 @@ const POOLED: &str = "pooled";
 
 /// Which poolings a device does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pools {
+pub(super) struct DevicePoolingPlan {
     /// Mean, first and last token.
     pub(super) shares: bool,
     /// Largest.
     pub(super) largest: bool,
 }
 
-/// How the states of a run are pooled on the device, and what that takes beside them.
+/// DevicePoolingOp the states of a run are pooled on the device, and what that takes beside them.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pooled {
+pub(super) struct DevicePooled {
     real: Vec<i32>,
-    how: How,
+    how: DevicePoolingOp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum How {
+enum DevicePoolingOp {
     Shares(Vec<f32>),
     Largest,
 }
 
-impl Pools {
+impl DevicePoolingPlan {
     /// What pays for `model`: nothing where its graph pools, or gives labels.
     pub(super) fn of(model: &GenericModel) -> Self {
         let none = Self::default();
@@ -76,8 +76,8 @@ impl Pools {
         }
     }
 
-    /// How a run of these items is pooled; `None` where its states come back whole.
-    pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: Shape) -> Option<Pooled> {
+    /// DevicePoolingOp a run of these items is pooled; `None` where its states come back whole.
+    pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: Shape) -> Option<DevicePooled> {
         let pooling = |item: &WorkItem| match item.want {
             Want::Embedding(spec) => routes.of(item.sequence.role)?.chain.device_pooling(&spec, &item.sequence),
             _ => None,
@@ -99,10 +99,10 @@ impl Pools {
                 }
             }
             let real = share.iter().map(|&share| i32::from(share > 0.0)).collect();
-            Some(Pooled { real, how: How::Shares(share) })
+            Some(DevicePooled { real, how: DevicePoolingOp::Shares(share) })
         } else if self.largest && all(&largest) {
             let real = rows().flat_map(|item| (0..shape.length).map(|t| i32::from(t < item.sequence.len()))).collect();
-            Some(Pooled { real, how: How::Largest })
+            Some(DevicePooled { real, how: DevicePoolingOp::Largest })
         } else {
             None
         }
@@ -110,7 +110,7 @@ impl Pools {
 }
 
 /// The sessions that pool.
-pub(super) struct Poolers {
+pub(super) struct DevicePoolers {
     shares: Option<Session>,
     largest: Option<Session>,
     options: RunOptions,
@@ -119,11 +119,11 @@ pub(super) struct Poolers {
     steps: usize,
 }
 
-impl Poolers {
+impl DevicePoolers {
     /// Loads the sessions for `pools` on `device`.
     pub(super) fn new(
         model: &GenericModel,
-        pools: Pools,
+        pools: DevicePoolingPlan,
         options: &LoadOptions,
         device: Device,
         host: MemoryInfo<'static>,
@@ -168,17 +168,17 @@ impl Poolers {
         self.shares.iter().chain(&self.largest)
     }
 
-    /// Pools `states`, (rows × length × width) in the format the export declares, which lie on the device. Of other shapes
+    /// DevicePoolingPlan `states`, (rows × length × width) in the format the export declares, which lie on the device. Of other shapes
     /// ONNX Runtime would make rows too, by repeating what is short: they must not come here.
-    pub(super) fn run(&mut self, states: &DynValue, pooled: Pooled, shape: Shape) -> ort::Result<RunOutput> {
+    pub(super) fn run(&mut self, states: &DynValue, pooled: DevicePooled, shape: Shape) -> ort::Result<RunOutput> {
         let Shape { rows, length } = shape;
         let missing = || ort::Error::new("no session for this pooling");
         let (session, beside) = match pooled.how {
-            How::Shares(share) => {
+            DevicePoolingOp::Shares(share) => {
                 let share = Tensor::from_array(([rows, 1, length], share))?.into_dyn();
                 (self.shares.as_mut().ok_or_else(missing)?, vec![(SHARE.to_owned(), share)])
             }
-            How::Largest => (self.largest.as_mut().ok_or_else(missing)?, halves(length, self.steps)?),
+            DevicePoolingOp::Largest => (self.largest.as_mut().ok_or_else(missing)?, halves(length, self.steps)?),
         };
         let mut binding = session.create_binding()?;
         binding.bind_input(STATES, states)?;

@@ -10,7 +10,7 @@ use ort::{
 use super::{
     answers::RunOutput,
     bound_runs::BoundRuns,
-    device_pooling::Pools,
+    device_pooling::DevicePoolingPlan,
     host::{GenericBatch, GenericHost, GenericRaw, GenericRun},
     model::GenericModel,
 };
@@ -66,7 +66,7 @@ impl GenericExecutor {
             Ok((session, only_output))
         };
         let (session, only_output) = load().map_err(LoadError::session(&model.path))?;
-        let pools = if bind { Pools::of(model) } else { Pools::default() };
+        let pools = if bind { DevicePoolingPlan::of(model) } else { DevicePoolingPlan::default() };
         let bound = bind.then(|| BoundRuns::new(model, pools, options, device)).transpose()?;
         let host = Arc::new(GenericHost::new(model.clone(), device, pools));
         Ok(Self { host, session, only_output, bound })

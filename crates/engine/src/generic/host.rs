@@ -3,7 +3,7 @@
 use super::{
     answers::RunOutput,
     batches::plan,
-    device_pooling::{Pooled, Pools},
+    device_pooling::{DevicePooled, DevicePoolingPlan},
     model::GenericModel,
     tensors::{Filled, Shape},
 };
@@ -12,7 +12,7 @@ use crate::{
     item::{ItemFault, Output, WorkItem},
 };
 
-type Answer = Result<Output, ItemFault>;
+type ItemResult = Result<Output, ItemFault>;
 
 /// On a GPU lengths are rounded up to a multiple of this: fewer shapes to choose
 /// kernels for and to hold memory for, and rows that its matrix units divide evenly.
@@ -21,12 +21,12 @@ const GPU_LENGTH_STEP: usize = 16;
 /// One run, laid out.
 #[derive(Debug)]
 pub(crate) struct GenericRun {
-    /// Places of its items in the batch.
+    /// PositionSegments of its items in the batch.
     places: Vec<usize>,
     pub(super) shape: Shape,
     pub(super) inputs: Vec<Filled>,
-    /// How its states are pooled on the device; `None` where they come back whole.
-    pub(super) pooled: Option<Pooled>,
+    /// DevicePoolingOp its states are pooled on the device; `None` where they come back whole.
+    pub(super) pooled: Option<DevicePooled>,
 }
 
 /// A batch, laid out.
@@ -69,11 +69,11 @@ pub(crate) struct GenericHost {
     /// Lengths are rounded up to a multiple of this.
     length_step: usize,
     /// What the device pools.
-    pools: Pools,
+    pools: DevicePoolingPlan,
 }
 
 impl GenericHost {
-    pub(super) fn new(model: GenericModel, device: Device, pools: Pools) -> Self {
+    pub(super) fn new(model: GenericModel, device: Device, pools: DevicePoolingPlan) -> Self {
         let rounds = device != Device::Cpu && model.inputs.has_mask;
         Self { model, length_step: if rounds { GPU_LENGTH_STEP } else { 1 }, pools }
     }
@@ -89,7 +89,7 @@ impl GenericHost {
         let ready: Vec<usize> = (0..items.len()).filter(|&i| faults[i].is_none()).collect();
         let lengths: Vec<usize> =
             ready.iter().map(|&i| self.model.inputs.length.unwrap_or(items[i].sequence.len())).collect();
-        let lay_out = |batch: super::batches::Batch| {
+        let lay_out = |batch: super::batches::PaddedBatch| {
             let places: Vec<usize> = batch.items.iter().map(|&at| ready[at]).collect();
             let sequences: Vec<_> = places.iter().map(|&p| &items[p].sequence).collect();
             let shape = self.model.shape_of(&sequences, self.length_step);
@@ -101,9 +101,9 @@ impl GenericHost {
     }
 
     /// Turns what the device gave into one answer an item, in order.
-    pub(crate) fn finish(&self, items: &[&WorkItem], raw: GenericRaw) -> Vec<Answer> {
+    pub(crate) fn finish(&self, items: &[&WorkItem], raw: GenericRaw) -> Vec<ItemResult> {
         let missing = || Err(ItemFault::Run("the item was left out of every batch".to_owned()));
-        let mut answers: Vec<Answer> = raw.faults.into_iter().map(|f| f.map_or_else(missing, Err)).collect();
+        let mut answers: Vec<ItemResult> = raw.faults.into_iter().map(|f| f.map_or_else(missing, Err)).collect();
         for (places, shape, read) in raw.runs {
             let batch: Vec<&WorkItem> = places.iter().filter_map(|&p| items.get(p).copied()).collect();
             for (&place, given) in places.iter().zip(read.answers(&self.model, &batch, shape)) {

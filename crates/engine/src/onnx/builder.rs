@@ -9,7 +9,7 @@ use super::{
         AttributeKind, AttributeProto, Dim, EXTERNAL, Elem, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId,
         ShapeProto, TensorProto, TensorType, TypeProto, ValueInfo,
     },
-    target::{Own, Target},
+    target::{SortieOperators, Target},
 };
 
 /// Opset 17 is the least with LayerNormalization; every ONNX Runtime we load has it.
@@ -57,7 +57,7 @@ pub(crate) struct Builder {
     /// Format of the activations written now, and of the weights that meet them.
     elem: Elem,
     /// Which operators of ours the device has.
-    own: Own,
+    own: SortieOperators,
     graph: GraphProto,
     weights: Vec<Initializer>,
 }
@@ -65,18 +65,24 @@ pub(crate) struct Builder {
 impl Builder {
     /// An empty graph for `target`, in its format.
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, elem: target.elem(), own: Own::default(), graph: GraphProto::default(), weights: Vec::new() }
+        Self {
+            target,
+            elem: target.elem(),
+            own: SortieOperators::default(),
+            graph: GraphProto::default(),
+            weights: Vec::new(),
+        }
     }
 
     /// Writes with these operators of ours, where the format is the one they take.
-    pub(crate) fn with(mut self, own: Own) -> Self {
+    pub(crate) fn with(mut self, own: SortieOperators) -> Self {
         self.own = own;
         self
     }
 
     /// Those that may be written now.
-    pub(crate) fn own(&self) -> Own {
-        if self.elem == Elem::F16 { self.own } else { Own::default() }
+    pub(crate) fn own(&self) -> SortieOperators {
+        if self.elem == Elem::F16 { self.own } else { SortieOperators::default() }
     }
 
     /// What the graph is written for.

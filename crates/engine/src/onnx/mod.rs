@@ -7,7 +7,7 @@ mod target;
 
 pub(crate) use builder::{Attr, Builder, Edge, Initializer, Numbers, Size};
 pub(crate) use proto::{EXTERNAL, Elem, GraphProto, ModelProto, NodeProto, ValueInfo};
-pub(crate) use target::{Own, Target};
+pub(crate) use target::{SortieOperators, Target};
 
 /// The standard operator domain.
 pub(crate) const ONNX: &str = "";

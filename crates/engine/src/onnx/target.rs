@@ -13,7 +13,7 @@ use crate::device::Precision;
 
 /// Operators of ours that a graph for CUDA may have, all f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Own {
+pub(crate) struct SortieOperators {
     /// The first feed-forward product with bias and GELU inside: `MatMulBiasGelu`.
     pub(crate) gelu: bool,
     /// Queries, keys and values as matrices of their own: `QueryKeyValue`.
@@ -21,7 +21,7 @@ pub(crate) struct Own {
 }
 
 #[cfg(test)]
-impl Own {
+impl SortieOperators {
     /// None, each alone, both.
     pub(crate) const EVERY: [Self; 4] = [
         Self { gelu: false, apart: false },
@@ -42,9 +42,9 @@ pub(crate) enum Target {
     Cuda(Precision),
     /// CUDA's graph, with an operator of ours in the place of CUDA's attention, so
     /// that everything else of it can be proven on a machine without a GPU; and with stand-ins for those of our operators
-    /// that [`Own`] names.
+    /// that [`SortieOperators`] names.
     #[cfg(test)]
-    StandIn(Precision, Own),
+    StandIn(Precision, SortieOperators),
 }
 
 impl Target {

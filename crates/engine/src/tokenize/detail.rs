@@ -7,7 +7,7 @@
 
 use super::{
     EncodeOptions, Tokenizer, Truncation, TruncationSide,
-    piece::{Form, Piece, contained},
+    piece::{Piece, SessionShape, contained},
     reading, script, template,
     truncate::{self, Kept},
 };
@@ -33,7 +33,7 @@ pub struct TokenDetail {
 
 /// A sequence and, one for one, the details of its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokenized {
+pub struct TokenizedText {
     /// The ids.
     pub sequence: Sequence,
     /// One for each id, in order.
@@ -53,7 +53,7 @@ impl Tokenizer {
         pair: Option<&str>,
         options: &EncodeOptions,
         specials: bool,
-    ) -> Result<Tokenized, InputError> {
+    ) -> Result<TokenizedText, InputError> {
         if pair.is_none() {
             return self.detail_single(text, options, specials);
         }
@@ -61,7 +61,7 @@ impl Tokenizer {
     }
 
     /// A single text, as its role has it read.
-    fn detail_single(&self, text: &str, options: &EncodeOptions, specials: bool) -> Result<Tokenized, InputError> {
+    fn detail_single(&self, text: &str, options: &EncodeOptions, specials: bool) -> Result<TokenizedText, InputError> {
         let (reader, rule) = self.reading(options)?;
         if let Some(rules) = reader.static_rules {
             let limit = reader.limit(options, 0)?;
@@ -109,11 +109,17 @@ impl Tokenizer {
         options: &EncodeOptions,
         specials: bool,
         limit: usize,
-    ) -> Result<Tokenized, InputError> {
+    ) -> Result<TokenizedText, InputError> {
         let rule = options.truncation;
         let added = self.added(pair.is_some(), specials);
         let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
-            self.piece(text, self.stop(text, must_fit, limit, options), Form::Encoding { segment }, true, options)
+            self.piece(
+                text,
+                self.stop(text, must_fit, limit, options),
+                SessionShape::Encoding { segment },
+                true,
+                options,
+            )
         };
         let whole_first = rule == Truncation::Error || (pair.is_some() && rule == Truncation::DocumentOnly);
         let first = piece(text, whole_first, 0)?;
@@ -140,7 +146,7 @@ impl Tokenizer {
             })
             .collect();
         let (ids, type_ids) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
-        Ok(Tokenized { sequence: self.sequence(ids, type_ids, kept.truncated), details })
+        Ok(TokenizedText { sequence: self.sequence(ids, type_ids, kept.truncated), details })
     }
 }
 

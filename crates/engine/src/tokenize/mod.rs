@@ -40,7 +40,7 @@ use std::{
 use parking_lot::Mutex;
 
 pub use self::{
-    detail::{TokenDetail, Tokenized},
+    detail::{TokenDetail, TokenizedText},
     fast::{TextCounts, TokenizerPath},
     file::VOCABULARIES,
     query::Query,
@@ -274,8 +274,13 @@ impl Tokenizer {
 
     /// Where the last special token that `text` spells out ends; 0 where there is none.
     fn special_end(&self, text: &str) -> Result<usize, InputError> {
-        let piece =
-            self.piece(text, usize::MAX, piece::Form::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
+        let piece = self.piece(
+            text,
+            usize::MAX,
+            piece::SessionShape::Encoding { segment: 0 },
+            false,
+            &EncodeOptions::default(),
+        )?;
         let Some(encoding) = &piece.encoding else { return Ok(0) };
         let places = encoding.get_ids().iter().zip(encoding.get_offsets());
         let ends = places.filter(|&(&id, _)| self.is_special(id)).map(|(_, &(_, end))| text.floor_char_boundary(end));
@@ -400,8 +405,8 @@ impl Tokenizer {
     }
 
     /// What a piece must carry: encodings only where the post-processor will ask for them.
-    fn form(&self, segment: u32) -> piece::Form {
-        if self.template.is_some() { piece::Form::Ids } else { piece::Form::Encoding { segment } }
+    fn form(&self, segment: u32) -> piece::SessionShape {
+        if self.template.is_some() { piece::SessionShape::Ids } else { piece::SessionShape::Encoding { segment } }
     }
 
     /// Tokens of `text` without specials, the first `stop` of them at least; with `words`, up to the end of the word
@@ -410,7 +415,7 @@ impl Tokenizer {
         &self,
         text: &str,
         stop: usize,
-        form: piece::Form,
+        form: piece::SessionShape,
         words: bool,
         options: &EncodeOptions,
     ) -> Result<Piece, InputError> {
@@ -422,7 +427,7 @@ impl Tokenizer {
         if options.plain {
             return contained(|| Piece::of_text(self.plain(), text, stop, form));
         }
-        if let (Ok(fast), piece::Form::Ids) = (&self.fast, form)
+        if let (Ok(fast), piece::SessionShape::Ids) = (&self.fast, form)
             && let Some(piece) = fast.piece(text, stop, words)
         {
             return Ok(piece);

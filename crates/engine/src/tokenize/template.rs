@@ -9,7 +9,7 @@
 use tokenizers::{Encoding, PostProcessor};
 
 use super::{
-    piece::{Form, Piece},
+    piece::{Piece, SessionShape},
     truncate::Kept,
 };
 
@@ -162,7 +162,8 @@ fn markers(text: usize, n: usize) -> Vec<u32> {
 
 /// The post-processor's output for markers.
 fn run(tokenizer: &tokenizers::Tokenizer, a: usize, b: Option<usize>) -> tokenizers::Result<Encoding> {
-    let piece = |text: usize, n| Piece::of_ids(tokenizer, &markers(text, n), Form::Encoding { segment: text as u32 });
+    let piece =
+        |text: usize, n| Piece::of_ids(tokenizer, &markers(text, n), SessionShape::Encoding { segment: text as u32 });
     let kept = Kept { first: a, second: b.unwrap_or(0), truncated: false, left: false };
     processed(tokenizer, &piece(0, a), b.map(|n| piece(1, n)).as_ref(), &kept, true)
 }

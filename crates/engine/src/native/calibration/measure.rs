@@ -19,7 +19,7 @@ use super::{
         NativeModel,
         family::Pointwise,
         graph::{self, Wanted},
-        run::{Flat, HostTensor, INPUTS, Rows, commit, tensors},
+        run::{HostTensor, INPUTS, PackedInputs, Rows, commit, tensors},
     },
     Calibration, LayerFacts,
     rounding::Plan,
@@ -98,7 +98,7 @@ const NORMED: &str = "attended_normed";
 const DRIFT: &str = "drift";
 
 /// Sequences of made-up ids.
-fn made_up(model: &NativeModel) -> Flat {
+fn made_up(model: &NativeModel) -> PackedInputs {
     let e = &model.encoder;
     let mut state = 7_u64;
     let mut id = || {
@@ -121,10 +121,10 @@ fn made_up(model: &NativeModel) -> Flat {
             Sequence { ids, type_ids: (0..n).map(second).collect(), ..Sequence::default() }
         })
         .collect();
-    Flat::pack(&sequences, e.numbering())
+    PackedInputs::pack(&sequences, e.numbering())
 }
 
-fn run(session: &mut Session, flat: Flat) -> ort::Result<Vec<(String, Vec<f32>)>> {
+fn run(session: &mut Session, flat: PackedInputs) -> ort::Result<Vec<(String, Vec<f32>)>> {
     let takes = |name: &&str| session.inputs().iter().any(|i| i.name() == *name);
     let names: Vec<_> = INPUTS.into_iter().filter(takes).collect();
     let longest = flat.lengths().max().unwrap_or(1);
@@ -141,8 +141,8 @@ mod tests {
     use super::*;
     use crate::{
         model::{Model, Source},
-        native::run::{Form, write},
-        onnx::Own,
+        native::run::{SessionShape, write},
+        onnx::SortieOperators,
     };
 
     fn open(name: &str) -> Model {
@@ -198,7 +198,7 @@ mod tests {
         let model = open("bert-rerank");
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let target = Target::Cuda(crate::device::Precision::F16);
-        let with = |facts| write(native(&model), target, &Form { own: Own::ALL, facts }).unwrap().1;
+        let with = |facts| write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts }).unwrap().1;
         let (plain, known) = (with(None), with(Some(Arc::new(facts))));
         for (a, b) in plain.iter().zip(&known) {
             let may = a.name.ends_with("/up_weight") || a.name.ends_with("/down_bias");

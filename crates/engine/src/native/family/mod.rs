@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::run::Places;
+use super::run::PositionSegments;
 use crate::{
     error::LoadError,
     folder::{config::Config, weights::Weights},
@@ -89,8 +89,8 @@ impl Encoder {
     }
 
     /// How the places of its tokens are counted.
-    pub(crate) fn numbering(&self) -> Places {
-        Places { first: self.first_position, segments: self.segments.max(1), pad: self.pad }
+    pub(crate) fn numbering(&self) -> PositionSegments {
+        PositionSegments { first: self.first_position, segments: self.segments.max(1), pad: self.pad }
     }
 
     /// Weights of its layers: four products of the attention and two of the feed-forward part each. Biases and norms are

@@ -62,11 +62,11 @@ thread_local! {
 ///
 /// `qkv`: (tokens × heads × 3 × size) of the whole batch; `bias`: (heads × 3 ×
 /// size); `write(token, numbers)` receives each token's `size` numbers.
-pub(crate) fn attend(head: Head, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
+pub(crate) fn attention_head(head: Head, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
     SCRATCH.with_borrow_mut(|scratch| Arch::new().dispatch(Attend { head, qkv, bias, scratch, write }));
 }
 
-/// [`attend`] for a vector width that is chosen at run time.
+/// [`attention_head`] for a vector width that is chosen at run time.
 struct Attend<'a> {
     head: Head,
     qkv: &'a [f32],
@@ -285,7 +285,7 @@ mod tests {
         #[test]
         fn every_length_and_size_agrees_with_the_formula(len in 1usize..70, unseen in 0usize..70, size in 1usize..70, before in 0usize..5, head in 0usize..3, seed: u64, spread in 0.1f32..8.0) {
             let h = Head { start: before, len, keys: len - unseen.min(len - 1), head, heads: 3, size };
-            check(h, before + len + 2, seed, spread, attend);
+            check(h, before + len + 2, seed, spread, attention_head);
             check(h, before + len + 2, seed, spread, scalar);
         }
 
@@ -309,7 +309,7 @@ mod tests {
         let mut qkv = vec![0.5; 3 * 12];
         qkv[5] = f32::NAN;
         let mut out = Vec::new();
-        attend(h, &qkv, &[0.0; 12], &mut |_, x| out.extend_from_slice(x));
+        attention_head(h, &qkv, &[0.0; 12], &mut |_, x| out.extend_from_slice(x));
         assert!(out.iter().all(|x| x.is_nan()));
     }
 }

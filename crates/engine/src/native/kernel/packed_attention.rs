@@ -7,7 +7,7 @@ use ort::{
 };
 
 use super::{
-    attention::{Head, attend},
+    attention::{Head, attention_head},
     operator::{NUM_HEADS, Rows, boundaries, guarded, input, two},
 };
 
@@ -83,7 +83,7 @@ impl Kernel for AttentionKernel {
             let head = Head { start: bounds[sequence], len, keys, head, heads, size };
             // SAFETY: each task writes the rows of its own sequence and the columns of its own head, and no other's.
             #[expect(unsafe_code, reason = "tasks write disjoint parts of one tensor")]
-            attend(head, qkv, bias, &mut |token, numbers| unsafe {
+            attention_head(head, qkv, bias, &mut |token, numbers| unsafe {
                 out.write(token * hidden + head.head * size, numbers);
             });
         })

@@ -29,7 +29,7 @@ use super::{
     buckets::{Bucket, Grid},
     host::{Group, NativeHost, Numbers, Outputs},
     inputs::{self, HostTensor, Values},
-    packing::Flat,
+    packing::PackedInputs,
 };
 use crate::{
     cuda::{self, Memory, Piece, RunFault},
@@ -171,7 +171,7 @@ fn outputs(host: &NativeHost) -> Outputs {
 
 /// Inputs of a bucket's shape that mean nothing.
 fn idle(host: &NativeHost, bucket: Bucket) -> Vec<HostTensor> {
-    let mut flat = Flat::pack([], host.numbering);
+    let mut flat = PackedInputs::pack([], host.numbering);
     for i in 0..bucket.sequences {
         let more = usize::from(i < bucket.tokens % bucket.sequences);
         flat.fill(bucket.tokens / bucket.sequences + more, host.numbering);

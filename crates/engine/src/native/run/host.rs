@@ -13,7 +13,7 @@ use super::{
     },
     buckets::{Bucket, Grid},
     inputs::{self, HostTensor, Rows},
-    packing::{Bounds, Flat, Places},
+    packing::{Bounds, PackedInputs, PositionSegments},
 };
 use crate::{
     folder::{Route, Routes},
@@ -53,7 +53,7 @@ impl Outputs {
 /// One run, laid out.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// Places of its items in the batch.
+    /// PositionSegments of its items in the batch.
     places: Vec<usize>,
     /// Where each sequence's tokens lie.
     cumulative: Vec<i32>,
@@ -123,7 +123,7 @@ impl NativeRaw {
 #[derive(Debug)]
 pub(crate) struct NativeHost {
     pub(crate) bounds: Bounds,
-    pub(crate) numbering: Places,
+    pub(crate) numbering: PositionSegments,
     pub(crate) task: Task,
     pub(crate) head: Head,
     pub(crate) routes: Arc<Routes>,
@@ -190,7 +190,7 @@ impl NativeHost {
     }
 
     fn lay_out(&self, items: &[&WorkItem], places: Vec<usize>) -> Group {
-        let mut flat = Flat::pack(places.iter().map(|&i| &items[i].sequence), self.numbering);
+        let mut flat = PackedInputs::pack(places.iter().map(|&i| &items[i].sequence), self.numbering);
         let cumulative = flat.cumulative.clone();
         let lengths: Vec<usize> = flat.lengths().collect();
         let mut longest = lengths.iter().copied().max().unwrap_or(0);

@@ -7,7 +7,7 @@ use ort::{session::SessionInputValue, value::Tensor};
 
 use super::{
     super::graph::{names::input, pooling},
-    packing::Flat,
+    packing::PackedInputs,
 };
 
 /// Numbers of an input.
@@ -86,7 +86,7 @@ pub(crate) enum Rows {
 /// `longest` is the second size of `token_offset`, at least the longest sequence;
 /// `picked` says of each sequence whether its last token is wanted instead of its first.
 pub(crate) fn tensors(
-    flat: Flat,
+    flat: PackedInputs,
     names: &[&'static str],
     longest: usize,
     picked: &[bool],
@@ -149,7 +149,7 @@ pub(crate) fn tensors(
     made
 }
 
-/// Places of a padded (sequences × longest) batch: first those that hold tokens, in
+/// PositionSegments of a padded (sequences × longest) batch: first those that hold tokens, in
 /// the order of the packed tokens, then the empty ones, as ONNX Runtime's packed
 /// operators want it.
 fn token_offset(lengths: &[usize], longest: usize) -> Vec<i32> {
@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::native::run::packing::Places;
+    use crate::native::run::packing::PositionSegments;
 
     fn lengths() -> impl Strategy<Value = Vec<usize>> {
         prop::collection::vec(1usize..80, 1..12)
@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn shapes_fit_their_values(lengths in lengths(), picked in prop::collection::vec(any::<bool>(), 12)) {
             let sequences: Vec<_> = lengths.iter().map(|&n| crate::item::Sequence { ids: vec![1; n], ..Default::default() }).collect();
-            let flat = Flat::pack(&sequences, Places { first: 2, segments: 2, pad: None });
+            let flat = PackedInputs::pack(&sequences, PositionSegments { first: 2, segments: 2, pad: None });
             let longest = *lengths.iter().max().unwrap();
             let made = tensors(flat.clone(), &INPUTS, longest, &picked, Rows::Tokens);
             prop_assert_eq!(made.len(), INPUTS.len());

@@ -16,7 +16,7 @@ pub use self::cuda_graphs::CapturedGraphs;
 pub(super) use self::{
     buckets::Grid,
     cuda_graphs::Graphs,
-    session::{Form, write},
+    session::{SessionShape, write},
 };
 pub(crate) use self::{
     commit::commit,
@@ -25,5 +25,5 @@ pub(crate) use self::{
 };
 pub(super) use self::{
     inputs::{HostTensor, INPUTS, Rows, tensors},
-    packing::{Flat, Places},
+    packing::{PackedInputs, PositionSegments},
 };

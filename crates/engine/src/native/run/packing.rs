@@ -7,9 +7,9 @@
 
 use crate::item::Sequence;
 
-/// Flat inputs of one run.
+/// PackedInputs inputs of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flat {
+pub(crate) struct PackedInputs {
     pub(crate) ids: Vec<i32>,
     pub(crate) places: Vec<i32>,
     pub(crate) cumulative: Vec<i32>,
@@ -20,7 +20,7 @@ pub(crate) struct Flat {
 
 /// How places are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct PositionSegments {
     /// Position of a sequence's first token.
     pub(crate) first: usize,
     /// Segments of the model, at least one.
@@ -29,14 +29,14 @@ pub(crate) struct Places {
     pub(crate) pad: Option<u32>,
 }
 
-impl Places {
-    /// Places of a sequence's first tokens in the first segment.
+impl PositionSegments {
+    /// PositionSegments of a sequence's first tokens in the first segment.
     fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
         let (first, step) = ((self.first * self.segments) as i32, self.segments as i32);
         (0..tokens as i32).map(move |i| first + i * step)
     }
 
-    /// Places of ids among which `pad` stands.
+    /// PositionSegments of ids among which `pad` stands.
     fn around(self, pad: u32, ids: &[u32]) -> impl Iterator<Item = i32> {
         let mut counted = self.run(ids.len());
         let apart = (self.first.saturating_sub(1) * self.segments) as i32;
@@ -90,7 +90,7 @@ fn outside(ids: &[u32], rows: usize) -> Option<(usize, u32)> {
     ids.iter().copied().enumerate().find(|&(_, id)| id as usize >= rows)
 }
 
-impl Flat {
+impl PackedInputs {
     /// Tokens of each sequence.
     pub(crate) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
         let after = self.cumulative.iter().skip(1);
@@ -98,7 +98,7 @@ impl Flat {
     }
 
     /// Adds a sequence of `tokens` that nobody asked for, to fill a shape.
-    pub(crate) fn fill(&mut self, tokens: usize, places: Places) {
+    pub(crate) fn fill(&mut self, tokens: usize, places: PositionSegments) {
         let start = self.ids.len();
         self.first.push(start as i32);
         self.ids.resize(start + tokens, 0);
@@ -108,11 +108,14 @@ impl Flat {
     }
 
     /// Packs sequences that passed [`Bounds::check`].
-    pub(crate) fn pack<'a>(sequences: impl IntoIterator<Item = &'a Sequence, IntoIter: Clone>, places: Places) -> Self {
+    pub(crate) fn pack<'a>(
+        sequences: impl IntoIterator<Item = &'a Sequence, IntoIter: Clone>,
+        places: PositionSegments,
+    ) -> Self {
         let sequences = sequences.into_iter();
         let (count, tokens) = sequences.clone().fold((0, 0), |(count, tokens), s| (count + 1, tokens + s.len()));
         let room = Vec::<i32>::with_capacity;
-        let mut f = Flat {
+        let mut f = PackedInputs {
             ids: room(tokens),
             places: room(tokens),
             cumulative: room(count + 1),
@@ -164,7 +167,7 @@ mod tests {
             for s in sequences.iter_mut().step_by(2) {
                 s.type_ids = (0..s.len()).map(|k| (k % segments) as u32).collect();
             }
-            let mut f = Flat::pack(&sequences, Places { first, segments, pad: None });
+            let mut f = PackedInputs::pack(&sequences, PositionSegments { first, segments, pad: None });
             prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
             for (i, s) in sequences.iter().enumerate() {
                 let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
@@ -177,7 +180,7 @@ mod tests {
                 }
             }
             let before = f.places.len();
-            f.fill(3, Places { first, segments, pad: None });
+            f.fill(3, PositionSegments { first, segments, pad: None });
             let filled: Vec<usize> = f.places[before..].iter().map(|&p| p as usize).collect();
             prop_assert_eq!(filled, (first..first + 3).map(|p| p * segments).collect::<Vec<_>>());
         }
@@ -185,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_pad_that_a_text_spells_out_is_not_counted() {
-        let places = Places { first: 2, segments: 1, pad: Some(1) };
-        let f = Flat::pack(&[sequence(vec![0, 20, 1, 22, 2]), sequence(vec![0, 5])], places);
+        let places = PositionSegments { first: 2, segments: 1, pad: Some(1) };
+        let f = PackedInputs::pack(&[sequence(vec![0, 20, 1, 22, 2]), sequence(vec![0, 5])], places);
         assert_eq!(f.places, [2, 3, 1, 4, 5, 2, 3]);
     }
 
@@ -194,7 +197,10 @@ mod tests {
     fn tokens_of_an_expansion_are_no_keys() {
         let query = Sequence { expansion: 3, ..sequence(vec![1; 5]) };
         let all = Sequence { expansion: 9, ..sequence(vec![1; 2]) };
-        let f = Flat::pack(&[query, all, sequence(vec![1; 4])], Places { first: 0, segments: 1, pad: None });
+        let f = PackedInputs::pack(
+            &[query, all, sequence(vec![1; 4])],
+            PositionSegments { first: 0, segments: 1, pad: None },
+        );
         assert_eq!(f.keys, [2, 1, 4], "one token at least is seen");
     }
 

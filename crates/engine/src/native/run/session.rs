@@ -25,16 +25,16 @@ use crate::{
     cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, Products, Sizes, TOGETHER},
     device::Device,
     error::LoadError,
-    onnx::{Builder, Elem, Initializer, ModelProto, Own, Target},
+    onnx::{Builder, Elem, Initializer, ModelProto, SortieOperators, Target},
     options::{Gelu, LoadOptions},
     runtime::session::{Ready, refused},
 };
 
 /// What a graph is written with besides its target.
 #[derive(Debug, Default)]
-pub(crate) struct Form {
+pub(crate) struct SessionShape {
     /// Operators of ours on the GPU.
-    pub(crate) own: Own,
+    pub(crate) own: SortieOperators,
     /// What is known of the activations, for rounding.
     pub(crate) facts: Option<Arc<Calibration>>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Form {
 pub(crate) fn write(
     model: &NativeModel,
     target: Target,
-    form: &Form,
+    form: &SessionShape,
 ) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
     let mut b = Builder::new(target).with(form.own);
     let wanted = graph::wanted(model.head);
@@ -71,8 +71,8 @@ fn own(
     ready: &Ready,
     options: &LoadOptions,
     known: bool,
-) -> (Own, Option<Products>) {
-    let none = Own::default();
+) -> (SortieOperators, Option<Products>) {
+    let none = SortieOperators::default();
     if target.elem() != Elem::F16 {
         return (none, None);
     }
@@ -82,12 +82,13 @@ fn own(
         Pointwise::Gelu => options.cuda.gelu == Gelu::Fused && known,
         _ => false,
     };
-    let wanted = Own { gelu: fused && takes_product(hidden, inner), apart: takes_query_key_value(&model.encoder) };
+    let wanted =
+        SortieOperators { gelu: fused && takes_product(hidden, inner), apart: takes_query_key_value(&model.encoder) };
     let (gpu, number) = match (target, &ready.gpu) {
         (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
         #[cfg(test)]
         (Target::StandIn(_, has), _) => {
-            return (Own { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart }, None);
+            return (SortieOperators { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart }, None);
         }
         (Target::Cuda(_) | Target::Cpu, _) => return (none, None),
     };
@@ -112,7 +113,7 @@ fn own(
         })
     };
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
-    let own = Own { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
+    let own = SortieOperators { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
     (own, (own != none).then_some(products))
 }
 
@@ -140,7 +141,7 @@ pub(crate) fn load(
         let _using = using();
         own(model, target, &ready, options, facts.is_some())
     };
-    let form = Form { own, facts };
+    let form = SessionShape { own, facts };
     let written = write(model, target, &form);
     drop(form);
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.

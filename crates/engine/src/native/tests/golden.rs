@@ -11,9 +11,9 @@ use crate::{
     native::{
         NativeModel,
         kernel::{BIAS_GELU, QUERY_KEY_VALUE, RESERVE},
-        run::{Form, write},
+        run::{SessionShape, write},
     },
-    onnx::{ModelProto, NodeProto, Own, Target, ValueInfo},
+    onnx::{ModelProto, NodeProto, SortieOperators, Target, ValueInfo},
     options::LoadOptions,
     task::Pooling,
 };
@@ -77,19 +77,19 @@ fn text(model: &ModelProto) -> String {
     out
 }
 
-fn holds(file: &str, model: &str, precision: Precision, own: Own, pooling: Option<Pooling>) {
+fn holds(file: &str, model: &str, precision: Precision, own: SortieOperators, pooling: Option<Pooling>) {
     let options = LoadOptions { pooling, ..LoadOptions::default() };
     compare(file, native(&open(model, &options)), precision, own);
 }
 
-fn compare(file: &str, model: &NativeModel, precision: Precision, own: Own) {
-    let (proto, weights, _) = write(model, Target::Cuda(precision), &Form { own, facts: None }).unwrap();
+fn compare(file: &str, model: &NativeModel, precision: Precision, own: SortieOperators) {
+    let (proto, weights, _) = write(model, Target::Cuda(precision), &SessionShape { own, facts: None }).unwrap();
     let got = text(&proto);
     // Of our operators these alone have a CUDA kernel, and no node may be left to the processor.
     let on_cuda = [BIAS_GELU, QUERY_KEY_VALUE, RESERVE];
     let ours = on_cuda.iter().fold(got.clone(), |text, name| text.replace(&format!("sortie.{name}("), ""));
     assert!(!ours.contains("sortie."), "{file}: an operator of ours has no CUDA kernel");
-    assert_eq!(own, Own { gelu: got.contains(BIAS_GELU), apart: got.contains(QUERY_KEY_VALUE) }, "{file}");
+    assert_eq!(own, SortieOperators { gelu: got.contains(BIAS_GELU), apart: got.contains(QUERY_KEY_VALUE) }, "{file}");
     assert_eq!(
         weights.len(),
         proto.graph.as_ref().unwrap().initializer.iter().filter(|t| !t.external_data.is_empty()).count()
@@ -115,10 +115,10 @@ macro_rules! goldens {
     )* };
 }
 
-const NONE: Own = Own { gelu: false, apart: false };
-const GELU: Own = Own { gelu: true, apart: false };
-const APART: Own = Own { gelu: false, apart: true };
-const ALL: Own = Own::ALL;
+const NONE: SortieOperators = SortieOperators { gelu: false, apart: false };
+const GELU: SortieOperators = SortieOperators { gelu: true, apart: false };
+const APART: SortieOperators = SortieOperators { gelu: false, apart: true };
+const ALL: SortieOperators = SortieOperators::ALL;
 
 goldens! {
     roberta_rerank_all "roberta-rerank.fused.f16.txt" "roberta-rerank" F16 ALL None;
@@ -143,5 +143,5 @@ goldens! {
 #[test]
 fn bert_masked_lm() {
     let (_dir, model) = masked_lm();
-    compare("bert-masked-lm.f16.txt", &model, Precision::F16, Own::default());
+    compare("bert-masked-lm.f16.txt", &model, Precision::F16, SortieOperators::default());
 }

@@ -12,9 +12,9 @@ use crate::{
     native::{
         NativeExecutor,
         kernel::cpu_domain,
-        run::{Form, Graphs, Grid, commit, write},
+        run::{Graphs, Grid, SessionShape, commit, write},
     },
-    onnx::{Own, Target},
+    onnx::{SortieOperators, Target},
     options::{CudaOptions, Gelu, LoadOptions},
     post::cosine,
     runtime::session::Ready,
@@ -107,11 +107,11 @@ fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output,
 
 /// All cases in one batch and each alone.
 fn agrees(name: &str, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
-    agrees_with(name, Own::ALL, precision, pooling, tolerance);
+    agrees_with(name, SortieOperators::ALL, precision, pooling, tolerance);
 }
 
 /// The same on a device that has these operators of ours.
-fn agrees_with(name: &str, own: Own, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
+fn agrees_with(name: &str, own: SortieOperators, precision: Precision, pooling: Option<Pooling>, tolerance: f32) {
     let mut executor = start(name, Target::StandIn(precision, own), pooling);
     let all = cases(name);
     let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
@@ -184,7 +184,7 @@ fn gelu_in_either_form_and_weights_rounded_either_way_hold() {
         {
             let cuda = CudaOptions { gelu, calibrate, ..CudaOptions::default() };
             let options = LoadOptions { cuda, ..options(None) };
-            let mut executor = start_with(name, Target::StandIn(Precision::F16, Own::ALL), &options);
+            let mut executor = start_with(name, Target::StandIn(Precision::F16, SortieOperators::ALL), &options);
             let all = cases(name);
             let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
             for ((_, want), got) in all.iter().zip(run(&mut executor, &items)) {
@@ -199,7 +199,7 @@ fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
     let all = cases("bert-base");
     for own in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
         let mut here = start("bert-base", Target::Cpu, Some(own));
-        let mut there = start("bert-base", Target::StandIn(Precision::F32, Own::ALL), Some(own));
+        let mut there = start("bert-base", Target::StandIn(Precision::F32, SortieOperators::ALL), Some(own));
         for want in [Pooling::Mean, Pooling::Max, Pooling::Cls, Pooling::Last] {
             let items: Vec<WorkItem> =
                 all.iter().map(|(i, _)| WorkItem { sequence: i.sequence.clone(), want: embed(want) }).collect();
@@ -214,7 +214,7 @@ fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
 
 #[test]
 fn every_set_of_operators_gives_the_same() {
-    for own in Own::EVERY {
+    for own in SortieOperators::EVERY {
         for name in ["bert-rerank", "distilbert-tokens5", "electra-rerank", "roberta-base"] {
             agrees_with(name, own, Precision::F16, None, HALF);
         }
@@ -238,7 +238,7 @@ fn a_batch_brought_to_a_bucket_gives_what_it_gave_before() {
     for (name, precision, tolerance) in exact.into_iter().chain([("bert-rerank", Precision::F16, HALF)]) {
         /// Enough shapes to meet every way of filling one.
         const TOKENS: usize = 64;
-        let target = Target::StandIn(precision, Own::ALL);
+        let target = Target::StandIn(precision, SortieOperators::ALL);
         let mut plain = start(name, target, None);
         let mut bucketed = start(name, target, None);
         let grid = Grid::new(plain.host().bounds.longest).up_to(TOKENS);
@@ -269,7 +269,7 @@ fn bound_tensors_give_what_copied_ones_give() {
         ("bert-base", Precision::F32),
         ("bert-classify3", Precision::F16),
     ] {
-        let target = Target::StandIn(precision, Own::ALL);
+        let target = Target::StandIn(precision, SortieOperators::ALL);
         let mut plain = start(name, target, None);
         let mut bound = start(name, target, None);
         bound.use_graphs(Graphs::new(Memory::host(), true), None);
@@ -307,7 +307,8 @@ fn onnx_runtime_takes_the_types_of_cudas_attention_over_three_matrices() {
     let target = Target::Cuda(Precision::F16);
     for name in ["bert-rerank", "electra-rerank"] {
         let model = open(name, &options);
-        let (proto, weights, _) = write(native(&model), target, &Form { own: Own::ALL, facts: None }).unwrap();
+        let (proto, weights, _) =
+            write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts: None }).unwrap();
         let builder = Ready::new(&options, Device::Cpu, &oracle(name), true).unwrap().builder;
         let loaded = commit(builder, target, Some(cpu_domain().unwrap()), &proto, weights, &oracle(name));
         let why = format!("{:?}", loaded.expect_err("a processor has no packed attention"));
@@ -320,7 +321,12 @@ fn the_brain_format_runs_its_attention_in_f16() {
     // ONNX Runtime has no bf16 kernels for processors: the graph must load, which checks every type in it.
     let options = options(None);
     let model = open("bert-rerank", &options);
-    match NativeExecutor::load(native(&model), &options, Device::Cpu, Target::StandIn(Precision::Bf16, Own::ALL)) {
+    match NativeExecutor::load(
+        native(&model),
+        &options,
+        Device::Cpu,
+        Target::StandIn(Precision::Bf16, SortieOperators::ALL),
+    ) {
         Ok(mut executor) => {
             let all = cases("bert-rerank");
             let items: Vec<&WorkItem> = all.iter().map(|(i, _)| i).collect();
@@ -342,8 +348,8 @@ fn a_sparse_model_gives_the_same_by_chunks() {
     let load = |target| NativeExecutor::load(&model, &options, Device::Cpu, target).unwrap();
     let (mut here, mut exact, mut half) = (
         load(Target::Cpu),
-        load(Target::StandIn(Precision::F32, Own::ALL)),
-        load(Target::StandIn(Precision::F16, Own::ALL)),
+        load(Target::StandIn(Precision::F32, SortieOperators::ALL)),
+        load(Target::StandIn(Precision::F16, SortieOperators::ALL)),
     );
     // One token, a whole chunk, one more, several.
     let items: Vec<WorkItem> = [1usize, 31, 32, 33, 64, 100, 2, 191]
