@@ -1,4 +1,4 @@
-//! What can befall servers.
+//! The faults that a server can have.
 //!
 //! | fault | what the wire shows |
 //! |---|---|
@@ -23,7 +23,7 @@ pub struct Stalls {
     pub together: usize,
 }
 
-/// What befalls a server.
+/// A fault of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// It stops for so long.
@@ -42,7 +42,7 @@ pub enum Fault {
     Replace,
 }
 
-/// What befalls some servers at one time.
+/// A fault of some servers at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
     /// When.
@@ -54,7 +54,7 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// Something that befalls one server.
+    /// A fault of one server.
     #[must_use]
     pub fn one(at: Duration, server: usize, fault: Fault) -> Self {
         Self { at, servers: vec![server], fault }

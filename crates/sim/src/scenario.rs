@@ -131,7 +131,7 @@ pub struct Scenario {
     pub network: Network,
     /// Stops of whole processes, now and then.
     pub stalls: Option<Stalls>,
-    /// What befalls servers, and when.
+    /// The faults of servers, and when they happen.
     pub incidents: Vec<Incident>,
     /// How long a server counts the tokens of a probe as queued.
     pub reserve: Duration,

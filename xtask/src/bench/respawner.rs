@@ -120,7 +120,7 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let [pid_file, gone_file, log] = ["pid", "gone", "log"].map(|end| dir.path().join(end));
         let arguments = ["600".to_owned()].to_vec();
-        let keeper = Respawner {
+        let respawner = Respawner {
             program: "sleep".into(),
             arguments,
             log,
@@ -128,9 +128,9 @@ mod tests {
             gone_file,
             stop: Arc::clone(&stop),
         };
-        let first = keeper.spawn().unwrap();
+        let first = respawner.spawn().unwrap();
         let old = first.id();
-        let thread = thread::spawn(move || keeper.keep(first));
+        let thread = thread::spawn(move || respawner.keep(first));
         let pid = || fs::read_to_string(&pid_file).ok().and_then(|t| t.parse::<u32>().ok());
         kill_process(Pid::from_raw(old as i32).unwrap(), Signal::KILL).unwrap();
         let new = loop {
@@ -141,6 +141,6 @@ mod tests {
         };
         stop.store(true, Ordering::Relaxed);
         thread.join().unwrap();
-        assert!(kill_process(Pid::from_raw(new as i32).unwrap(), Signal::CONT).is_err(), "it outlived its keeper");
+        assert!(kill_process(Pid::from_raw(new as i32).unwrap(), Signal::CONT).is_err(), "it outlived its respawner");
     }
 }

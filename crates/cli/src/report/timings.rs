@@ -32,7 +32,7 @@ pub(crate) struct ChunkRow {
     pub(crate) queue_us: u64,
     /// Microseconds spent making token ids.
     pub(crate) tokenize_us: u64,
-    /// Microseconds of its batches on the device, strangers in them included.
+    /// Microseconds of its batches on the device, other clients' items in them included.
     pub(crate) compute_us: u64,
     /// Microseconds in the server.
     pub(crate) server_us: u64,

@@ -127,7 +127,7 @@ impl<R: ShardedRpc> JobDriver<R> {
                 }
                 Some(event) = self.probes.next() => return event,
                 () = sleep_until(self.wake) => {
-                    // Told again where it still holds.
+                    // Set again where it still holds.
                     self.wake = self.deadline;
                     return Event::Tick;
                 }

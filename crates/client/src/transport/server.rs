@@ -64,7 +64,7 @@ struct ConnectionState {
     last: Option<Error>,
 }
 
-/// What keepers share with the server. They hold it weakly: it goes with the server.
+/// What the tasks that keep connections share with the server. They hold it weakly: it goes with the server.
 pub(super) struct ServerState {
     pub(super) id: EndpointId,
     pub(super) dialer: Dialer,
@@ -294,7 +294,7 @@ impl Server {
         self.state.wanted.load(Ordering::Relaxed) > connection_state
     }
 
-    /// Has keepers that wait connect at once.
+    /// Has the tasks that wait connect at once.
     fn ask(&self) {
         for slot in self.state.slots.iter().take(self.state.wanted.load(Ordering::Relaxed)) {
             slot.asked.notify_one();

@@ -118,7 +118,7 @@ impl World {
         world
     }
 
-    /// Lets something befall a server.
+    /// Injects a fault into a server.
     pub(crate) fn fault(&mut self, at: Duration, server: usize, fault: Fault) {
         self.at(us(at), Happening::Fault { server, fault });
     }
