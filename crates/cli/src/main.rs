@@ -21,13 +21,17 @@ mod split;
 
 use std::{io, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::EnvFilter;
 
 use crate::{args::Cli, context::CommandContext, exit::Exit};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = args::unset_blank(Cli::command()).get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => e.exit(),
+    };
     log(cli.output.verbose);
     let ended = CommandContext::new(&cli.connection, cli.output).and_then(|context| run::run(&cli.command, &context));
     let exit = ended.unwrap_or_else(|failure| {

@@ -126,6 +126,52 @@ pub enum Truncation {
     Error,
 }
 
+/// What a text is for: some models read queries and documents apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// It asks.
+    Query,
+    /// It may be an answer.
+    Document,
+}
+
+impl Role {
+    fn to_wire(self) -> v1::Role {
+        match self {
+            Self::Query => v1::Role::Query,
+            Self::Document => v1::Role::Document,
+        }
+    }
+
+    pub(crate) fn from_wire(wire: v1::Role) -> Option<Self> {
+        match wire {
+            v1::Role::Unspecified => None,
+            v1::Role::Query => Some(Self::Query),
+            v1::Role::Document => Some(Self::Document),
+        }
+    }
+}
+
+/// Where a text that is too long is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TruncationSide {
+    /// The beginning is cut off.
+    Left,
+    /// The end is cut off.
+    Right,
+}
+
+impl TruncationSide {
+    fn to_wire(self) -> v1::TruncationSide {
+        match self {
+            Self::Left => v1::TruncationSide::Left,
+            Self::Right => v1::TruncationSide::Right,
+        }
+    }
+}
+
 /// How texts become tokens, the same for every input of a call: for programs that keep it and hand it to many calls.
 ///
 /// ```
@@ -143,6 +189,12 @@ pub struct TextOptions {
     pub prompt_name: Option<String>,
     /// A prompt given in full; excludes `prompt_name`.
     pub prompt: Option<String>,
+    /// What the inputs are for. In rerank and similarity, `Query` reads the query as one and the rest as documents.
+    pub role: Option<Role>,
+    /// Which end of a text is cut where it is too long; `None` takes the model's own.
+    pub truncation_side: Option<TruncationSide>,
+    /// Special tokens spelled out in a text are plain text: for texts that are not trusted.
+    pub plain_text: bool,
 }
 
 impl TextOptions {
@@ -157,6 +209,12 @@ impl TextOptions {
             max_length: self.max_length.unwrap_or_default(),
             prompt_name: self.prompt_name.clone().unwrap_or_default(),
             prompt: self.prompt.clone().unwrap_or_default(),
+            role: self.role.map_or(v1::Role::Unspecified, Role::to_wire).into(),
+            truncation_side: self
+                .truncation_side
+                .map_or(v1::TruncationSide::Unspecified, TruncationSide::to_wire)
+                .into(),
+            plain_text: self.plain_text,
         }
     }
 }
@@ -175,6 +233,8 @@ pub enum Activation {
     Sigmoid,
     /// Over the labels.
     Softmax,
+    /// What the model's folder names, else what sentence-transformers does.
+    FolderOwn,
 }
 
 impl Activation {
@@ -184,6 +244,7 @@ impl Activation {
             Self::Raw => v1::Activation::Raw,
             Self::Sigmoid => v1::Activation::Sigmoid,
             Self::Softmax => v1::Activation::Softmax,
+            Self::FolderOwn => v1::Activation::Model,
         };
         wire.into()
     }
@@ -194,6 +255,7 @@ impl Activation {
             v1::Activation::Raw => Self::Raw,
             v1::Activation::Sigmoid => Self::Sigmoid,
             v1::Activation::Softmax => Self::Softmax,
+            v1::Activation::Model => Self::FolderOwn,
         }
     }
 }

@@ -87,7 +87,7 @@ pub use compression::Compression;
 pub use credentials::TOKEN_FILE_PERIOD;
 pub use discovery::{Discovery, LOOKUP_PERIOD, MIN_LOOKUP_GAP};
 pub use error::{Error, ErrorKind, FieldViolation};
-pub use input::{Activation, Input, TextOptions, TokenIds, Truncation};
+pub use input::{Activation, Input, Role, TextOptions, TokenIds, Truncation, TruncationSide};
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use report::{BatchReport, ChunkReport, ItemError, Report};

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use sortie_proto::v1;
 
-use crate::{metadata::millis, rpc::embed::Pooling};
+use crate::{
+    input::{Activation, Role},
+    metadata::millis,
+    rpc::embed::Pooling,
+};
 
 /// What a model was made for; it decides which calls it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +24,8 @@ pub enum Task {
     Embed,
     /// A sparse vector over the vocabulary for a text.
     EmbedSparse,
+    /// A vector a token, compared by best matches.
+    LateInteraction,
     /// Something this client does not know.
     Unknown,
 }
@@ -108,6 +114,18 @@ pub struct ModelInfo {
     pub limits: ModelLimits,
     /// Whether it takes work.
     pub state: ModelState,
+    /// `problem_type` of its head; empty for other models.
+    pub problem_type: String,
+    /// What [`Activation::FolderOwn`] does; `None` where it is refused.
+    pub folder_activation: Option<Activation>,
+    /// Roles it reads apart; empty where it reads all texts alike.
+    pub roles: Vec<Role>,
+    /// Longest query in tokens, where queries have a length of their own.
+    pub query_length: Option<u32>,
+    /// Longest document in tokens, where documents have a length of their own.
+    pub document_length: Option<u32>,
+    /// How its token vectors are compared, where it is a late-interaction model.
+    pub late_similarity: Option<String>,
 }
 
 /// The load of one model's device as a server reports it.
@@ -175,8 +193,14 @@ impl From<v1::ModelInfo> for ModelInfo {
             v1::Task::Tag => Task::Tag,
             v1::Task::Embed => Task::Embed,
             v1::Task::EmbedSparse => Task::EmbedSparse,
+            v1::Task::LateInteraction => Task::LateInteraction,
         };
         let (pooling, state) = (Pooling::from_wire(wire.pooling()), wire.state().into());
+        let folder_activation = match wire.model_activation() {
+            v1::Activation::Unspecified => None,
+            named => Some(Activation::from_wire(named)),
+        };
+        let roles = wire.roles().filter_map(Role::from_wire).collect();
         Self {
             name: wire.name,
             revision: wire.revision,
@@ -197,6 +221,12 @@ impl From<v1::ModelInfo> for ModelInfo {
             precision: wire.precision,
             limits: wire.limits.unwrap_or_default().into(),
             state,
+            problem_type: wire.problem_type,
+            folder_activation,
+            roles,
+            query_length: Some(wire.query_length).filter(|&n| n > 0),
+            document_length: Some(wire.document_length).filter(|&n| n > 0),
+            late_similarity: Some(wire.late_similarity).filter(|name| !name.is_empty()),
         }
     }
 }

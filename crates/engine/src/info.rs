@@ -4,7 +4,7 @@ use crate::{
     folder::ScoreActivation,
     item::EmbedSpec,
     post::LateSimilarity,
-    task::{Pooling, Role, Task},
+    task::{Pooling, Problem, Role, Task},
 };
 
 /// What is known of a model.
@@ -38,6 +38,8 @@ pub struct ModelInfo {
     pub reads_roles: bool,
     /// Whether it has a vector for each token to give, where it gives vectors at all.
     pub gives_tokens: bool,
+    /// Longest query and longest document in tokens, where they have lengths of their own.
+    pub role_lengths: [Option<usize>; 2],
     /// Prompts the folder names, in name order.
     pub prompts: Vec<(String, String)>,
     /// The prompt used when a caller names none.
@@ -60,6 +62,9 @@ impl ModelInfo {
     pub fn rpcs(&self) -> Vec<&'static str> {
         let mut rpcs = match &self.task {
             Task::SequenceClassification { labels, .. } if labels.len() == 1 => vec!["Rerank", "Classify"],
+            Task::SequenceClassification { labels, problem: Problem::SingleLabel } if labels.len() == 2 => {
+                vec!["Classify", "Rerank"]
+            }
             Task::SequenceClassification { .. } => vec!["Classify"],
             Task::TokenClassification { .. } => vec!["TagTokens"],
             Task::Embedding => vec!["Embed", "EmbedTokens", "Similarity", "Rerank"],

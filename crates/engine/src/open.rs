@@ -193,6 +193,7 @@ impl Opened {
             },
             revision: revision::digest(&folder.root, &self.places())?,
             similarity: folder.similarity.clone(),
+            role_lengths: folder.late.as_ref().map_or([None; 2], |late| late.lengths),
             reads_roles: self.routes.all().len() > 1 || folder.late.is_some(),
             gives_tokens: match &self.source {
                 Source::Generic(m) => m.gives_tokens(),

@@ -89,6 +89,8 @@ impl Host for EngineHost {
         let mut hasher = DefaultHasher::new();
         item.sequence.ids.hash(&mut hasher);
         item.sequence.type_ids.hash(&mut hasher);
+        // The role decides the way through the model.
+        item.sequence.role.hash(&mut hasher);
         Some(hasher.finish())
     }
 }

@@ -12,11 +12,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use sortie_engine::{
     Device, DeviceSet, Executor, GpuFacts, LoadOptions, Model, NodeTime, ORT_VERSION, Precision, Runtime, SampleShape,
     Sequence, Want, WorkItem, library_candidates_for, write_sample,
 };
+
+use crate::config::unset_blank;
 
 /// Where Linux's driver says its version.
 const DRIVER_VERSION: &str = "/proc/driver/nvidia/version";
@@ -62,7 +64,9 @@ pub struct Findings {
 /// # Errors
 /// As clap has it; help and version are among them.
 pub fn args(rest: impl IntoIterator<Item = OsString>) -> Result<DoctorArgs, clap::Error> {
-    DoctorArgs::try_parse_from(std::iter::once("sortie-server doctor".into()).chain(rest))
+    let line = std::iter::once("sortie-server doctor".into()).chain(rest);
+    let matches = unset_blank(DoctorArgs::command()).try_get_matches_from(line)?;
+    DoctorArgs::from_arg_matches(&matches)
 }
 
 /// Looks and tries.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use sortie_server::{
     ServerConfig, Signals,
     config::{self, Invocation, ServerConfigError},
-    doctor,
+    doctor, inspect,
 };
 
 /// A request of 200 texts is thousands of small pieces of memory, made on one thread and freed on another, which is
@@ -33,8 +33,10 @@ const LAST_WAIT: Duration = Duration::from_millis(200);
 
 pub(crate) fn main() -> ExitCode {
     let mut line = std::env::args_os();
-    if line.nth(1).is_some_and(|first| first == "doctor") {
-        return examine(line);
+    match line.nth(1) {
+        Some(first) if first == "doctor" => return examine(line),
+        Some(first) if first == "inspect" => return describe(line),
+        _ => {}
     }
     match config::read(std::env::args_os()) {
         Ok(Invocation::Print(text)) => match writeln!(std::io::stdout(), "{}", text.trim_end()) {
@@ -57,11 +59,7 @@ pub(crate) fn main() -> ExitCode {
 fn examine(rest: impl Iterator<Item = OsString>) -> ExitCode {
     let found = match doctor::args(rest) {
         Ok(args) => doctor::examine(&args),
-        Err(e) => {
-            // Help and version are no errors: clap knows which stream and code are due.
-            let _ = e.print();
-            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(USAGE));
-        }
+        Err(e) => return usage(&e),
     };
     match found {
         Ok(found) => match writeln!(std::io::stdout(), "{}", found.text.trim_end()) {
@@ -73,6 +71,30 @@ fn examine(rest: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `sortie-server inspect …`.
+fn describe(rest: impl Iterator<Item = OsString>) -> ExitCode {
+    let said = match inspect::args(rest) {
+        Ok(args) => inspect::describe(&args),
+        Err(e) => return usage(&e),
+    };
+    match said {
+        Ok(text) => match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(e) => {
+            eprintln!("sortie-server: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version are no errors: clap knows which stream and code are due.
+fn usage(e: &clap::Error) -> ExitCode {
+    let _ = e.print();
+    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(USAGE))
 }
 
 /// Serves, and leaves without the exit handlers of libraries: those of ONNX Runtime and CUDA take down what a thread

@@ -180,6 +180,7 @@ impl EncoderService for Scripted {
             scoring,
             items: Some(items),
             chunk: Some(chunk),
+            query_truncated: false,
         })
     }
 

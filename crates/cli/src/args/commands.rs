@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ActivationArg, InputArgs, PoolingArg, TextArgs};
+use super::{ActivationArg, AggregationArg, InputArgs, PoolingArg, TextArgs};
 
 /// `sortie rerank`
 #[derive(Clone, Debug, clap::Args)]
@@ -91,9 +91,9 @@ pub(crate) struct TagArgs {
     /// Lines are pairs: two texts with a tab between, or JSON {"first", "second"}
     #[arg(long)]
     pub(crate) pair: bool,
-    /// One span a token instead of joined spans
-    #[arg(long)]
-    pub(crate) no_join: bool,
+    /// How token labels become spans
+    #[arg(long, value_enum)]
+    pub(crate) aggregation: Option<AggregationArg>,
     /// Print the scores of every token too (with --json)
     #[arg(long, requires = "json")]
     pub(crate) token_scores: bool,

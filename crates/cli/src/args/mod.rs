@@ -12,7 +12,9 @@ pub(crate) use commands::{
 };
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use inputs::InputArgs;
-pub(crate) use text::{ActivationArg, PoolingArg, TextArgs};
+pub(crate) use text::{ActivationArg, AggregationArg, PoolingArg, TextArgs};
+
+use std::ffi::OsStr;
 
 use clap::{Parser, Subcommand};
 
@@ -71,6 +73,16 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Measure a fleet under load, with several ways of spreading jobs over it
     Bench(BenchArgs),
+}
+
+/// A variable that is set and blank is as good as unset: orchestrators set all that they know of.
+pub(crate) fn unset_blank(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let blank =
+            |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        if arg.get_env().is_some_and(blank) { arg.env(None::<&'static str>) } else { arg }
+    });
+    command.mut_subcommands(unset_blank)
 }
 
 #[cfg(test)]

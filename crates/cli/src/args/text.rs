@@ -1,6 +1,6 @@
 //! How texts become tokens and outputs become scores.
 
-use sortie_client::{Activation, Pooling, RevisionPolicy, TextOptions, Truncation};
+use sortie_client::{Activation, Aggregation, Pooling, RevisionPolicy, Role, TextOptions, Truncation, TruncationSide};
 
 /// Text flags.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -18,6 +18,15 @@ pub(crate) struct TextArgs {
     /// The same, by a name that the model folder defines (see `sortie models --json`)
     #[arg(long, value_name = "NAME")]
     pub(crate) prompt_name: Option<String>,
+    /// What the inputs are for; rerank and similarity read the first text as a query and the rest as documents
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<RoleArg>,
+    /// Where a text that is too long is cut; as the model does if left out
+    #[arg(long, value_enum, value_name = "SIDE")]
+    pub(crate) truncation_side: Option<SideArg>,
+    /// Read special tokens spelled out in texts, such as [SEP], as plain text
+    #[arg(long)]
+    pub(crate) plain_text: bool,
     /// Fail if servers answer with different revisions of the model, rather than say so
     #[arg(long)]
     pub(crate) one_revision: bool,
@@ -35,6 +44,15 @@ impl TextArgs {
         options.max_length = self.max_length;
         options.prompt_name.clone_from(&self.prompt_name);
         options.prompt.clone_from(&self.prompt);
+        options.role = self.role.map(|role| match role {
+            RoleArg::Query => Role::Query,
+            RoleArg::Document => Role::Document,
+        });
+        options.truncation_side = self.truncation_side.map(|side| match side {
+            SideArg::Left => TruncationSide::Left,
+            SideArg::Right => TruncationSide::Right,
+        });
+        options.plain_text = self.plain_text;
         options
     }
 
@@ -55,6 +73,54 @@ pub(crate) enum TruncationArg {
     Error,
 }
 
+/// What a text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RoleArg {
+    /// It asks
+    Query,
+    /// It may be an answer
+    Document,
+}
+
+/// Which end is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SideArg {
+    /// The beginning
+    Left,
+    /// The end
+    Right,
+}
+
+/// How token labels become spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AggregationArg {
+    /// Words by script and tokenizer, each with the label of its first token (the default)
+    Words,
+    /// One span a token
+    None,
+    /// Neighbouring tokens of one entity
+    Simple,
+    /// Transformers' words with the label of their first token
+    First,
+    /// Transformers' words with the label of the best mean
+    Average,
+    /// Transformers' words with the label of their best token
+    Max,
+}
+
+impl From<AggregationArg> for Aggregation {
+    fn from(arg: AggregationArg) -> Self {
+        match arg {
+            AggregationArg::Words => Self::Words,
+            AggregationArg::None => Self::None,
+            AggregationArg::Simple => Self::Simple,
+            AggregationArg::First => Self::First,
+            AggregationArg::Average => Self::Average,
+            AggregationArg::Max => Self::Max,
+        }
+    }
+}
+
 /// What is done to logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ActivationArg {
@@ -64,6 +130,8 @@ pub(crate) enum ActivationArg {
     Sigmoid,
     /// Over the labels
     Softmax,
+    /// What the model's folder names
+    Model,
 }
 
 impl From<ActivationArg> for Activation {
@@ -72,6 +140,7 @@ impl From<ActivationArg> for Activation {
             ActivationArg::Raw => Self::Raw,
             ActivationArg::Sigmoid => Self::Sigmoid,
             ActivationArg::Softmax => Self::Softmax,
+            ActivationArg::Model => Self::FolderOwn,
         }
     }
 }
@@ -87,6 +156,10 @@ pub(crate) enum PoolingArg {
     Max,
     /// Last token
     Last,
+    /// Sum over the root of the length
+    MeanSqrtLen,
+    /// Mean weighted by place
+    WeightedMean,
 }
 
 impl From<PoolingArg> for Pooling {
@@ -96,6 +169,8 @@ impl From<PoolingArg> for Pooling {
             PoolingArg::Mean => Self::Mean,
             PoolingArg::Max => Self::Max,
             PoolingArg::Last => Self::Last,
+            PoolingArg::MeanSqrtLen => Self::MeanSqrtLen,
+            PoolingArg::WeightedMean => Self::WeightedMean,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::screen::Screen;
 /// What is said once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ScoreHead {
-    /// `cross_encoder`, `cosine`, or empty where the server did not say.
+    /// `cross_encoder`, `logit_difference`, `cosine`, `maxsim`, `mean_maxsim`, or empty where the server did not say.
     pub(crate) scoring: &'static str,
 }
 

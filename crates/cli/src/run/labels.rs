@@ -1,6 +1,6 @@
 //! `sortie classify` and `sortie tag`.
 
-use sortie_client::{Activation, Aggregation};
+use sortie_client::Activation;
 
 use super::print::print;
 use crate::{
@@ -54,8 +54,8 @@ pub(crate) fn tag(args: &TagArgs, context: &CommandContext) -> Result<Exit, Comm
             gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.tag(slice).options(args.text.options()).revisions(args.text.revisions());
                 call = call.per_token_scores(args.token_scores).ignore_labels(&args.ignore_labels);
-                if args.no_join {
-                    call = call.aggregation(Aggregation::None);
+                if let Some(aggregation) = args.aggregation {
+                    call = call.aggregation(aggregation.into());
                 }
                 if let Some(activation) = args.activation {
                     call = call.activation(activation.into());

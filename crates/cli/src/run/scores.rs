@@ -64,6 +64,9 @@ fn ranked(
     let scoring = match all.head() {
         Some(Scoring::CrossEncoder) => "cross_encoder",
         Some(Scoring::Cosine) => "cosine",
+        Some(Scoring::LogitDifference) => "logit_difference",
+        Some(Scoring::MaxSim) => "maxsim",
+        Some(Scoring::MeanMaxSim) => "mean_maxsim",
         _ => "",
     };
     let scored = all.report(items, ScoreHead { scoring }, context.output.timings, |_, item, score| Some((score, item)));

@@ -43,6 +43,10 @@ pub enum Pooling {
     Max,
     /// State of the last token.
     Last,
+    /// Sum over the tokens divided by the root of their number.
+    MeanSqrtLen,
+    /// Mean with tokens weighted by their place.
+    WeightedMean,
 }
 
 impl Pooling {
@@ -52,6 +56,8 @@ impl Pooling {
             Self::Mean => v1::Pooling::Mean,
             Self::Max => v1::Pooling::Max,
             Self::Last => v1::Pooling::Last,
+            Self::MeanSqrtLen => v1::Pooling::MeanSqrtLen,
+            Self::WeightedMean => v1::Pooling::WeightedMean,
         }
     }
 
@@ -62,6 +68,8 @@ impl Pooling {
             v1::Pooling::Mean => Some(Self::Mean),
             v1::Pooling::Max => Some(Self::Max),
             v1::Pooling::Last => Some(Self::Last),
+            v1::Pooling::MeanSqrtLen => Some(Self::MeanSqrtLen),
+            v1::Pooling::WeightedMean => Some(Self::WeightedMean),
         }
     }
 }

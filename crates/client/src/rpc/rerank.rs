@@ -31,6 +31,12 @@ pub enum Scoring {
     CrossEncoder,
     /// The cosine of two vectors of an embedding model.
     Cosine,
+    /// The second logit of a cross-encoder less its first.
+    LogitDifference,
+    /// The best match of each query vector of a late-interaction model, summed.
+    MaxSim,
+    /// The same, divided by the number of query vectors.
+    MeanMaxSim,
 }
 
 /// Scores of documents.
@@ -42,6 +48,8 @@ pub struct Reranked {
     pub scores: Vec<Option<f32>>,
     /// How the scores came about; `None` where no document was scored.
     pub scoring: Option<Scoring>,
+    /// Whether the query was cut on its own: a late-interaction model gives queries a length.
+    pub query_truncated: bool,
     /// What happened.
     pub report: Report,
     top_n: Option<usize>,
@@ -120,7 +128,7 @@ fn is_empty(input: &v1::Input) -> bool {
 impl ShardedRpc for Rerank {
     type Request = v1::RerankRequest;
     type Response = v1::RerankResponse;
-    type Head = Option<Scoring>;
+    type Head = (Option<Scoring>, bool);
     type Value = f32;
     type Output = Reranked;
 
@@ -164,13 +172,16 @@ impl ShardedRpc for Rerank {
 
     fn open(response: v1::RerankResponse, count: usize) -> Result<ChunkAnswer<Self::Head, f32>, Malformed> {
         expect_len("scores", response.scores.len(), count)?;
-        let head = match response.scoring() {
+        let scoring = match response.scoring() {
             v1::Scoring::CrossEncoder => Some(Scoring::CrossEncoder),
             v1::Scoring::Cosine => Some(Scoring::Cosine),
+            v1::Scoring::LogitDifference => Some(Scoring::LogitDifference),
+            v1::Scoring::Maxsim => Some(Scoring::MaxSim),
+            v1::Scoring::MeanMaxsim => Some(Scoring::MeanMaxSim),
             v1::Scoring::Unspecified => None,
         };
         Ok(ChunkAnswer {
-            head,
+            head: (scoring, response.query_truncated),
             values: response.scores.into_iter().map(finite).collect(),
             items: response.items.unwrap_or_default(),
             chunk: response.chunk.unwrap_or_default(),
@@ -179,7 +190,8 @@ impl ShardedRpc for Rerank {
 
     fn finish(&self, merged: MergedAnswer<Self::Head, f32>) -> Reranked {
         let MergedAnswer { head, values, report } = merged;
-        Reranked { scores: values, scoring: head.flatten(), report, top_n: self.top_n }
+        let (scoring, query_truncated) = head.unwrap_or_default();
+        Reranked { scores: values, scoring, query_truncated, report, top_n: self.top_n }
     }
 }
 

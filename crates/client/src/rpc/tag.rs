@@ -33,11 +33,19 @@ pub struct Tag {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Aggregation {
-    /// Neighbouring tokens of one entity are joined.
+    /// Words by script and tokenizer, each with the label of its first token; neighbours of one entity are joined.
     #[default]
-    Simple,
-    /// One span a token.
+    Words,
+    /// One span a token, as transformers' `none`.
     None,
+    /// Neighbouring tokens of one entity are joined, as transformers' `simple`.
+    Simple,
+    /// Words with the label of their first token, as transformers' `first`.
+    First,
+    /// Words with the label of the best mean, as transformers' `average`.
+    Average,
+    /// Words with the label of their best token, as transformers' `max`.
+    Max,
 }
 
 /// A stretch of text with a label.
@@ -48,7 +56,7 @@ pub struct Span {
     pub label: String,
     /// Its bytes in the UTF-8 text that was sent.
     pub range: std::ops::Range<usize>,
-    /// Mean score of the label over its tokens.
+    /// The label's score: the mean over what was joined.
     pub score: f32,
 }
 
@@ -170,8 +178,12 @@ impl ShardedRpc for Tag {
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::TagTokensRequest {
         let aggregation = match self.aggregation {
-            Aggregation::Simple => v1::Aggregation::Simple,
+            Aggregation::Words => v1::Aggregation::Words,
             Aggregation::None => v1::Aggregation::None,
+            Aggregation::Simple => v1::Aggregation::Simple,
+            Aggregation::First => v1::Aggregation::First,
+            Aggregation::Average => v1::Aggregation::Average,
+            Aggregation::Max => v1::Aggregation::Max,
         };
         v1::TagTokensRequest {
             model: model.to_owned(),

@@ -60,6 +60,7 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
         activation: None,
         late_similarity: None,
         similarity: None,
+        role_lengths: [None; 2],
         reads_roles: false,
         gives_tokens: false,
         prompts: Vec::new(),

@@ -13,7 +13,7 @@ mod settings;
 mod validate;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -118,10 +118,19 @@ where
     Ok(Invocation::Serve(Box::new(config)))
 }
 
+/// A variable that is set and blank is as good as unset: orchestrators set all that they know of.
+pub(crate) fn unset_blank(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let blank =
+            |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        if arg.get_env().is_some_and(blank) { arg.env(None::<&'static str>) } else { arg }
+    })
+}
+
 /// The command with each default shown in its help.
 fn command() -> Result<clap::Command, ServerConfigError> {
     let values = toml::Table::try_from(ServerConfig::default())?;
-    Ok(CommandLine::command_for_update().mut_args(|arg| {
+    Ok(unset_blank(CommandLine::command_for_update()).mut_args(|arg| {
         let Some(value) = values.get(arg.get_id().as_str()).filter(|v| !v.is_array()) else { return arg };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! One `--model`: what to serve, under which name, with which overrides.
 //!
 //! ```text
-//! [name=]source[,max_length=N][,pooling=cls|mean|max|last][,prefer_onnx=true|false]
+//! [name=]source[,max_length=N][,pooling=NAME][,prefer_onnx=true|false][,onnx_file=FILE]
+//! NAME   = cls | mean | max | last | mean_sqrt_len | weighted_mean
 //! source = a folder | org/repo[@revision] on the model hub
 //! ```
 //! Without a name the last part of the source is the name. A source that is a
@@ -38,11 +39,14 @@ pub struct ModelSpec {
     /// Take the folder's ONNX export even where the native path would serve it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefer_onnx: bool,
+    /// The ONNX export to serve, by its file in the folder, for example `onnx/model_O3.onnx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onnx_file: Option<String>,
 }
 
 /// Names of the poolings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum PoolingName {
     /// State of the first token.
     Cls,
@@ -52,6 +56,10 @@ pub enum PoolingName {
     Max,
     /// State of the last token.
     Last,
+    /// Sum over the tokens divided by the root of their number.
+    MeanSqrtLen,
+    /// Mean with tokens weighted by their place.
+    WeightedMean,
 }
 
 /// Where a model comes from.
@@ -105,6 +113,15 @@ impl ModelSpec {
         if RESERVED.contains(&self.name.as_str()) {
             return Err(format!("the name {:?} means something else to health checks; say name=path", self.name));
         }
+        if let Some(file) = &self.onnx_file {
+            let inside = Path::new(file).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            if file.is_empty() || !inside {
+                return Err(format!("onnx_file={file} is no file inside the folder"));
+            }
+            if matches!(self.source(), Source::Hub { .. }) {
+                return Err("onnx_file is for folders; download the repository and name its folder".to_owned());
+            }
+        }
         if self.max_length == Some(0) {
             return Err("max_length must be above 0".to_owned());
         }
@@ -117,8 +134,14 @@ impl FromStr for ModelSpec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut rest = text;
-        let mut spec =
-            ModelSpec { name: String::new(), path: String::new(), max_length: None, pooling: None, prefer_onnx: false };
+        let mut spec = ModelSpec {
+            name: String::new(),
+            path: String::new(),
+            max_length: None,
+            pooling: None,
+            prefer_onnx: false,
+            onnx_file: None,
+        };
         // Only known options are taken off the end: a path may hold commas.
         while let Some((before, option)) = rest.rsplit_once(',') {
             match option.split_once('=') {
@@ -131,12 +154,19 @@ impl FromStr for ModelSpec {
                         "mean" => PoolingName::Mean,
                         "max" => PoolingName::Max,
                         "last" => PoolingName::Last,
-                        _ => return Err(format!("pooling={p} is not one of cls, mean, max, last")),
+                        "mean_sqrt_len" => PoolingName::MeanSqrtLen,
+                        "weighted_mean" => PoolingName::WeightedMean,
+                        _ => {
+                            return Err(format!(
+                                "pooling={p} is not one of cls, mean, max, last, mean_sqrt_len, weighted_mean"
+                            ));
+                        }
                     });
                 }
                 Some(("prefer_onnx", b)) => {
                     spec.prefer_onnx = b.parse().map_err(|_| format!("prefer_onnx={b} is neither true nor false"))?;
                 }
+                Some(("onnx_file", file)) => spec.onnx_file = Some(file.to_owned()),
                 _ => break,
             }
             rest = before;
@@ -200,6 +230,8 @@ mod tests {
 
     #[test]
     fn options_come_off_the_end_only() {
+        let s = spec("m=/x,onnx_file=onnx/model_O3.onnx,pooling=weighted_mean");
+        assert_eq!((s.onnx_file.as_deref(), s.pooling), (Some("onnx/model_O3.onnx"), Some(PoolingName::WeightedMean)));
         let s = spec("m=/models/a,b,max_length=128,pooling=cls");
         assert_eq!((s.path.as_str(), s.max_length, s.pooling), ("/models/a,b", Some(128), Some(PoolingName::Cls)));
     }
@@ -210,6 +242,8 @@ mod tests {
             ("=x", "empty"),
             ("m=/x,pooling=middle", "pooling"),
             ("m=/x,max_length=many", "max_length"),
+            ("m=/x,onnx_file=", "onnx_file"),
+            ("m=/x,onnx_file=../other/model.onnx", "onnx_file"),
             ("a b=/x", "blanks"),
             ("liveness=/x", "health"),
         ] {

@@ -174,7 +174,7 @@ pub struct ServerConfig {
     /// Serve gRPC reflection, v1 and v1alpha
     #[arg(long, env = "SORTIE_REFLECTION", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub reflection: bool,
-    /// A model to serve: `[name=]source[,max_length=N][,pooling=cls|mean|max|last][,prefer_onnx=BOOL]`,
+    /// A model to serve: `[name=]source[,max_length=N][,pooling=NAME][,prefer_onnx=BOOL][,onnx_file=FILE]`,
     /// where source is a folder or `org/repo[@revision]` on the model hub. Repeat it for more; in the
     /// environment separate them by semicolons
     #[arg(long = "model", env = "SORTIE_MODELS", value_name = "MODEL", value_delimiter = ';')]

@@ -142,6 +142,14 @@ pub enum ServeError {
         /// The RPCs it answers.
         rpcs: Vec<String>,
     },
+    /// The model's own activation was asked for, and is not served.
+    #[error("{model} has no activation of its own to apply: {why}")]
+    NoModelActivation {
+        /// The model.
+        model: String,
+        /// Why there is none.
+        why: String,
+    },
     /// More tokens than the queue could ever hold.
     #[error("the request has about {tokens} tokens; max_queue_tokens is {limit}; send fewer items at once")]
     JobTooLarge {

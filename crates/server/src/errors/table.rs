@@ -66,6 +66,9 @@ impl ServeError {
             E::WrongTask { model, rpc, .. } => {
                 row(Code::FailedPrecondition, "WRONG_TASK").fact("model", model).fact("rpc", rpc)
             }
+            E::NoModelActivation { model, .. } => {
+                row(Code::FailedPrecondition, "NO_MODEL_ACTIVATION").field("activation").fact("model", model)
+            }
             E::JobTooLarge { tokens, limit } => {
                 row(Code::InvalidArgument, "JOB_TOO_LARGE").fact("tokens", tokens).fact("max_queue_tokens", limit)
             }

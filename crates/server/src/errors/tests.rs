@@ -63,6 +63,13 @@ fn table() -> Vec<RefusalCase> {
             None,
             None,
         ),
+        (
+            E::NoModelActivation { model: text(), why: text() },
+            C::FailedPrecondition,
+            "NO_MODEL_ACTIVATION",
+            Some("activation"),
+            None,
+        ),
         (E::JobTooLarge { tokens: 9, limit: 8 }, C::InvalidArgument, "JOB_TOO_LARGE", None, None),
         (E::QueueFull { queued: 9, limit: 8, retry_after: S }, C::ResourceExhausted, "QUEUE_FULL", None, Some("1500")),
         (

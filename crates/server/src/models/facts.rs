@@ -1,6 +1,8 @@
 //! What a task means: to a person, on the wire, and for the RPCs it makes sense for.
 
-use sortie_engine::{ModelInfo, Pooling, Task};
+use sortie_engine::{
+    EncodeOptions, InputError, LateSimilarity, ModelInfo, Pooling, Problem, Role, Task, Tokenizer, TruncationSide,
+};
 use sortie_proto::v1;
 
 /// What a task means to a person.
@@ -27,18 +29,6 @@ pub(super) fn rpcs(info: &ModelInfo) -> Vec<&'static str> {
     rpcs
 }
 
-/// Why a model cannot be served at all. The calls have no field yet that says whether a text is a query or a document,
-/// and without it a model that reads them apart would refuse every text, or take one way for all.
-pub(super) fn refused(info: &ModelInfo) -> Option<&'static str> {
-    if !info.reads_roles {
-        return None;
-    }
-    Some(match info.task {
-        Task::LateInteraction => "it is a late-interaction model, and no call gives its vectors, one a token",
-        _ => "its Router has a way of its own for queries or documents, and no call says which a text is",
-    })
-}
-
 pub(super) fn proto_task(task: &Task) -> v1::Task {
     match task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => v1::Task::Rerank,
@@ -46,6 +36,7 @@ pub(super) fn proto_task(task: &Task) -> v1::Task {
         Task::TokenClassification { .. } => v1::Task::Tag,
         Task::Embedding => v1::Task::Embed,
         Task::SparseEmbedding => v1::Task::EmbedSparse,
+        Task::LateInteraction => v1::Task::LateInteraction,
         _ => v1::Task::Unspecified,
     }
 }
@@ -56,52 +47,67 @@ pub(super) fn proto_pooling(task: &Task, pooling: Option<Pooling>) -> v1::Poolin
         (Task::Embedding, Some(Pooling::Mean)) => v1::Pooling::Mean,
         (Task::Embedding, Some(Pooling::Max)) => v1::Pooling::Max,
         (Task::Embedding, Some(Pooling::Last)) => v1::Pooling::Last,
+        (Task::Embedding, Some(Pooling::MeanSqrtLen)) => v1::Pooling::MeanSqrtLen,
+        (Task::Embedding, Some(Pooling::WeightedMean)) => v1::Pooling::WeightedMean,
         _ => v1::Pooling::Unspecified,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use sortie_engine::EmbedSpec;
-
-    use super::*;
-
-    fn info(task: Task, reads_roles: bool) -> ModelInfo {
-        ModelInfo {
-            model_type: "bert".to_owned(),
-            architecture: "BertModel".to_owned(),
-            task,
-            max_length: 512,
-            vocab_size: 100,
-            dimensions: 8,
-            embed: EmbedSpec::default(),
-            pooling: None,
-            normalize: false,
-            activation: None,
-            late_similarity: None,
-            similarity: None,
-            reads_roles,
-            gives_tokens: true,
-            prompts: Vec::new(),
-            default_prompt: None,
-            layer_parameters: None,
-            revision: String::new(),
-            engine: "native",
-            precision: "f32",
-            device: "cpu".to_owned(),
-        }
+/// What the logits of a head mean, as config.json names it.
+pub(super) fn problem_type(task: &Task) -> &'static str {
+    match task {
+        Task::SequenceClassification { problem, .. } => match problem {
+            Problem::SingleLabel => "single_label_classification",
+            Problem::MultiLabel => "multi_label_classification",
+            Problem::Regression => "regression",
+        },
+        _ => "",
     }
+}
 
-    #[test]
-    fn models_that_read_roles_apart_are_refused_by_name() {
-        assert_eq!(refused(&info(Task::Embedding, false)), None);
-        assert!(refused(&info(Task::SparseEmbedding, true)).unwrap().contains("Router"));
-        assert!(refused(&info(Task::LateInteraction, true)).unwrap().contains("late-interaction"));
+/// The roles that a model takes; none where it reads all texts alike.
+pub(super) fn roles(info: &ModelInfo, tokenizer: &Tokenizer) -> Vec<v1::Role> {
+    if !info.reads_roles {
+        return Vec::new();
     }
+    Role::ALL.into_iter().filter(|role| takes(tokenizer, Some(*role))).map(|role| proto_role(Some(role))).collect()
+}
 
-    #[test]
-    fn only_rpcs_that_are_answered_are_named() {
-        let named = rpcs(&info(Task::Embedding, false));
-        assert_eq!(named, ["Embed", "Similarity", "Rerank", "Tokenize", "GetModel", "Probe"]);
+/// Whether a model has a way for texts of a role.
+pub(super) fn takes(tokenizer: &Tokenizer, role: Option<Role>) -> bool {
+    let options = EncodeOptions { role, ..EncodeOptions::default() };
+    !matches!(tokenizer.encode("", &options), Err(InputError::BadRole(_)))
+}
+
+/// The prompts that go before texts where nobody asks for one.
+pub(super) fn role_prompts(info: &ModelInfo) -> Vec<v1::RolePrompt> {
+    let prompt = |role| {
+        let text = info.prompt_of(role).filter(|text| !text.is_empty())?;
+        Some(v1::RolePrompt { role: proto_role(role).into(), text: text.to_owned() })
+    };
+    [None, Some(Role::Query), Some(Role::Document)].into_iter().filter_map(prompt).collect()
+}
+
+fn proto_role(role: Option<Role>) -> v1::Role {
+    match role {
+        None => v1::Role::Unspecified,
+        Some(Role::Query) => v1::Role::Query,
+        Some(Role::Document) => v1::Role::Document,
+    }
+}
+
+pub(super) fn proto_side(side: TruncationSide) -> v1::TruncationSide {
+    match side {
+        TruncationSide::Left => v1::TruncationSide::Left,
+        TruncationSide::Right => v1::TruncationSide::Right,
+    }
+}
+
+/// How token vectors are compared.
+pub(super) fn late_similarity(by: Option<LateSimilarity>) -> &'static str {
+    match by {
+        None => "",
+        Some(LateSimilarity::MaxSim) => "maxsim",
+        Some(LateSimilarity::MeanMaxSim) => "meanmaxsim",
     }
 }

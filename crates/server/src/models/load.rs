@@ -1,7 +1,7 @@
 //! From a [`ModelSpec`] to a [`Served`]: fetch, open, start, warm up.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -13,7 +13,7 @@ use sortie_scheduler::{Scheduler, SchedulerConfig};
 
 use super::{
     Served, StartupError,
-    facts::{made_for, refused},
+    facts::made_for,
     reserved::Reserved,
     warm_up::{prepare_device, warm_up},
 };
@@ -39,6 +39,35 @@ pub(super) struct LoadContext {
     pub(super) set: DeviceSet,
 }
 
+/// Where a model's files are, fetched where they are not here; and the hub's commit of them.
+///
+/// # Errors
+/// When they cannot be fetched.
+pub(crate) async fn locate(spec: &ModelSpec) -> Result<(PathBuf, Option<String>), StartupError> {
+    match spec.source() {
+        Source::Folder(path) => Ok((path, None)),
+        Source::Hub { repo, revision } => {
+            let mut hub_options = HubOptions::from_env(|key| std::env::var(key).ok());
+            hub_options.prefer_onnx = spec.prefer_onnx;
+            let fetched = hub::fetch(&repo, revision.as_deref(), &hub_options)
+                .await
+                .map_err(|source| StartupError::Fetch { name: spec.name.clone(), source })?;
+            Ok((fetched.folder, Some(fetched.commit)))
+        }
+    }
+}
+
+/// What a model's specification says of how its folder is read.
+pub(crate) fn folder_options(spec: &ModelSpec) -> LoadOptions {
+    LoadOptions {
+        max_length: spec.max_length,
+        pooling: spec.pooling.map(engine_pooling),
+        prefer_onnx: spec.prefer_onnx,
+        onnx_file: spec.onnx_file.clone().map(Into::into),
+        ..LoadOptions::default()
+    }
+}
+
 /// Loads one model; nothing of it is served yet.
 pub(super) async fn load(
     config: &ServerConfig,
@@ -46,23 +75,10 @@ pub(super) async fn load(
     shared: &LoadContext,
 ) -> Result<Served, StartupError> {
     let name = spec.name.clone();
-    let (folder, commit) = match spec.source() {
-        Source::Folder(path) => (path, None),
-        Source::Hub { repo, revision } => {
-            let mut hub_options = HubOptions::from_env(|key| std::env::var(key).ok());
-            hub_options.prefer_onnx = spec.prefer_onnx;
-            let fetched = hub::fetch(&repo, revision.as_deref(), &hub_options)
-                .await
-                .map_err(|source| StartupError::Fetch { name: name.clone(), source })?;
-            (fetched.folder, Some(fetched.commit))
-        }
-    };
+    let (folder, commit) = locate(spec).await?;
     let options = LoadOptions {
         runtime: Some(shared.runtime.clone()),
         threads: (config.threads > 0).then_some(config.threads),
-        max_length: spec.max_length,
-        pooling: spec.pooling.map(engine_pooling),
-        prefer_onnx: spec.prefer_onnx,
         device: shared.devices.first().copied().unwrap_or_default(),
         precision: Some(config.precision()?),
         cuda: CudaOptions {
@@ -72,16 +88,13 @@ pub(super) async fn load(
             gelu: config.gelu()?,
             ..CudaOptions::default()
         },
-        ..LoadOptions::default()
+        ..folder_options(spec)
     };
     let path = folder.clone();
     let model = tokio::task::spawn_blocking(move || Model::open(&path, &options))
         .await
         .map_err(|source| StartupError::Cut { name: name.clone(), source })?
         .map_err(|source| StartupError::Load { name: name.clone(), source })?;
-    if let Some(why) = refused(model.info()) {
-        return Err(StartupError::Unserved { name, folder, why });
-    }
     let model = Arc::new(model);
     // A batch is never more than what may wait for it.
     let most = u32::try_from(config.max_queue_tokens).unwrap_or(u32::MAX);
@@ -164,5 +177,7 @@ fn engine_pooling(name: PoolingName) -> Pooling {
         PoolingName::Mean => Pooling::Mean,
         PoolingName::Max => Pooling::Max,
         PoolingName::Last => Pooling::Last,
+        PoolingName::MeanSqrtLen => Pooling::MeanSqrtLen,
+        PoolingName::WeightedMean => Pooling::WeightedMean,
     }
 }

@@ -19,6 +19,7 @@ use sortie_engine::{CudaError, Device, DeviceSet, LoadError, ORT_VERSION, Runtim
 use sortie_scheduler::StartError;
 
 use self::load::{LoadContext, load};
+pub(crate) use self::load::{folder_options, locate};
 pub(crate) use self::{
     life::{ChangeError, ModelChange},
     served::Served,
@@ -54,16 +55,6 @@ pub enum StartupError {
         name: String,
         /// Why; it names the file.
         source: LoadError,
-    },
-    /// The calls of this server do not reach all of a model.
-    #[error("cannot serve the model {name} of {}: {why}", .folder.display())]
-    Unserved {
-        /// The model.
-        name: String,
-        /// Its folder.
-        folder: std::path::PathBuf,
-        /// Why.
-        why: &'static str,
     },
     /// A model cannot be fetched.
     #[error("cannot fetch the model {name}")]

@@ -13,13 +13,16 @@ use sortie_proto::v1;
 use sortie_scheduler::{DevicesHealth, Scheduler};
 
 use super::{
-    facts::{made_for, proto_pooling, proto_task, rpcs},
+    facts::{
+        late_similarity, made_for, problem_type, proto_pooling, proto_side, proto_task, role_prompts, roles, rpcs,
+    },
     reserved::Reserved,
 };
 use crate::{
     backend::EngineBackend,
     errors::ServeError,
     pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
+    service::proto_activation,
 };
 
 /// One model as it is served.
@@ -138,6 +141,21 @@ impl Served {
             precision: info.precision.to_owned(),
             limits: Some(self.limits),
             state: self.state().into(),
+            problem_type: problem_type(&info.task).to_owned(),
+            model_activation: info
+                .activation
+                .as_ref()
+                .and_then(|named| named.activation)
+                .map_or(v1::Activation::Unspecified, proto_activation)
+                .into(),
+            model_activation_source: info.activation.as_ref().map_or_else(String::new, |named| named.source.clone()),
+            roles: roles(info, self.model.tokenizer()).into_iter().map(Into::into).collect(),
+            query_length: info.role_lengths[0].map_or(0, number),
+            document_length: info.role_lengths[1].map_or(0, number),
+            role_prompts: role_prompts(info),
+            truncation_side: proto_side(self.model.tokenizer().truncation_side()).into(),
+            late_similarity: late_similarity(info.late_similarity).to_owned(),
+            similarity: info.similarity.clone().unwrap_or_default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use futures::future::join_all;
 use sortie_engine::{
-    EncodeOptions, Executor, ItemFault, LoadError, Model, Output, RunFault, Sequence, Task, Want, WorkItem,
+    EncodeOptions, Executor, ItemFault, LoadError, Model, Output, Role, RunFault, Sequence, Task, Want, WorkItem,
 };
 use sortie_scheduler::{ChunkResult, QueuedItem, Request, Scheduler};
 
@@ -190,10 +190,17 @@ fn fault(result: &ChunkResult<Output, ItemFault>) -> Option<String> {
     faults.find(|f| !matches!(f, ItemFault::NonFinite)).map(ToString::to_string)
 }
 
-/// A sequence of the usual length, made of the text's own ids.
+/// A sequence of the usual length, made of the text's own ids, of the first role that the model takes.
 fn item(model: &Model) -> Option<WorkItem> {
     let info = model.info();
-    let start = model.tokenizer().encode(TEXT, &EncodeOptions::default()).ok()?;
+    let read = |role: Option<Role>| {
+        let options = EncodeOptions { role, ..EncodeOptions::default() };
+        Some((role, model.tokenizer().encode(TEXT, &options).ok()?))
+    };
+    let (role, start) = [Some(Role::Document), Some(Role::Query), None]
+        .into_iter()
+        .filter(|role| info.reads_roles || role.is_none())
+        .find_map(read)?;
     let length = TOKENS.min(info.max_length);
     let ids: Vec<u32> = start.ids.iter().copied().cycle().take(length).collect();
     let want = match &info.task {
@@ -201,9 +208,10 @@ fn item(model: &Model) -> Option<WorkItem> {
         Task::TokenClassification { .. } => Want::TokenLogits,
         Task::Embedding => Want::Embedding(info.embed),
         Task::SparseEmbedding => Want::Sparse,
+        Task::LateInteraction => Want::TokenEmbeddings,
         _ => return None,
     };
-    Some(WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want })
+    Some(WorkItem { sequence: Sequence { ids, role, ..Sequence::default() }, want })
 }
 
 #[cfg(test)]

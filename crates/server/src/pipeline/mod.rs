@@ -61,6 +61,8 @@ pub(crate) struct Item {
     pub(crate) truncated: bool,
     /// One a token where the reading was [`InputKind::Detailed`] and the input a text.
     pub(crate) details: Vec<TokenDetail>,
+    /// Its token ids where the reading was [`InputKind::Detailed`].
+    pub(crate) ids: Vec<u32>,
 }
 
 /// One a request item.
@@ -153,9 +155,13 @@ fn merge(slots: Vec<TokenizeResult>, outputs: Vec<Result<Output, ItemFault>>) ->
         items.push(match slot {
             Err(refusal) => Err(refusal),
             Ok(made) => match outputs.get_mut(made.queue_index).and_then(Option::take) {
-                Some(Ok(output)) => {
-                    Ok(Item { output, tokens: made.tokens, truncated: made.truncated, details: made.details })
-                }
+                Some(Ok(output)) => Ok(Item {
+                    output,
+                    tokens: made.tokens,
+                    truncated: made.truncated,
+                    details: made.details,
+                    ids: made.kept.ids,
+                }),
                 Some(Err(fault)) => Err(ItemRefusal::from(&fault)),
                 None => return Err(ServeError::Internal("the scheduler gave too few answers".to_owned())),
             },
@@ -206,6 +212,7 @@ fn refused(refusal: Refusal) -> ServeError {
 pub(crate) fn whole_request(field: &'static str, error: &InputError) -> ServeError {
     match error {
         InputError::BadMaxLength { .. } => ServeError::BadMaxLength(error.to_string()),
+        InputError::BadRole(message) => ServeError::bad_field("options.role", message),
         InputError::QueryTooLong { .. } | InputError::TooLong { .. } => {
             ServeError::QueryTooLong { field, message: error.to_string() }
         }

@@ -64,7 +64,7 @@ pub(super) struct TokenizedItem {
     pub(super) details: Vec<TokenDetail>,
     /// Its number among the chunk's queued items, where it was queued.
     pub(super) queue_index: usize,
-    /// Its tokens, where they were kept.
+    /// Its tokens, where they were kept or the reading was [`InputKind::Detailed`].
     pub(super) kept: Sequence,
 }
 
@@ -215,16 +215,18 @@ impl TokenizeJob {
                     let queue_index = sequences.len();
                     let kept = match self.sink {
                         TokenSink::Queue { .. } => {
+                            let detailed = matches!(self.input_kind, InputKind::Detailed { .. });
+                            let kept = if detailed { sequence.clone() } else { Sequence::default() };
                             sequences.push(sequence);
-                            Sequence::default()
+                            kept
                         }
                         TokenSink::Keep => sequence,
                     };
                     Ok(TokenizedItem { tokens: n, truncated, details, queue_index, kept })
                 }
                 Err(TokenizeFailure::Refused(refusal)) => Err(refusal),
-                Err(TokenizeFailure::Input(error @ InputError::BadMaxLength { .. })) => {
-                    self.fail(whole_request("options.max_length", &error));
+                Err(TokenizeFailure::Input(error @ (InputError::BadMaxLength { .. } | InputError::BadRole(_)))) => {
+                    self.fail(whole_request("options", &error));
                     return slots;
                 }
                 Err(TokenizeFailure::Input(error)) => Err(error.into()),

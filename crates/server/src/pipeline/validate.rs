@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sortie_engine::{EncodeOptions, Truncation};
+use sortie_engine::{EncodeOptions, ModelInfo, Role, Truncation, TruncationSide};
 use sortie_proto::v1::{self, Input, TextOptions};
 
 use crate::{errors::ServeError, models::Served};
@@ -12,19 +12,34 @@ use crate::{errors::ServeError, models::Served};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PromptText {
     pub(crate) text: String,
-    /// The caller asked for it; otherwise it is the folder's default.
+    /// The caller asked for it; otherwise it is the folder's.
     pub(crate) asked: bool,
 }
 
 /// [`TextOptions`], checked.
 #[derive(Clone, Debug)]
 pub(crate) struct TextRules {
-    /// How sequences are made to fit.
+    /// How texts are read and made to fit.
     pub(crate) fit: EncodeOptions,
-    /// The prompt asked for, else the folder's default.
+    /// The prompt that goes before them: the one asked for, else the folder's for the role.
     pub(crate) prompt: Option<Arc<PromptText>>,
-    /// The folder's default alone.
-    pub(crate) default_prompt: Option<Arc<PromptText>>,
+}
+
+impl TextRules {
+    /// The same for texts of `role`.
+    pub(crate) fn of_role(&self, role: Option<Role>, info: &ModelInfo) -> Self {
+        let asked = self.prompt.clone().filter(|prompt| prompt.asked);
+        Self { fit: EncodeOptions { role, ..self.fit }, prompt: asked.or_else(|| own_prompt(info, role)) }
+    }
+
+    /// The same without the prompt that was asked for.
+    pub(crate) fn with_own_prompt(self, info: &ModelInfo) -> Self {
+        Self { prompt: own_prompt(info, self.fit.role), ..self }
+    }
+}
+
+fn own_prompt(info: &ModelInfo, role: Option<Role>) -> Option<Arc<PromptText>> {
+    info.prompt_of(role).map(|text| Arc::new(PromptText { text: text.to_owned(), asked: false }))
 }
 
 /// A list must have something in it, not too much, and every input its kind.
@@ -55,20 +70,26 @@ pub(crate) fn text_rules(served: &Served, options: Option<TextOptions>) -> Resul
         v1::Truncation::LongestFirst => Truncation::LongestFirst,
         v1::Truncation::Error => Truncation::Error,
     };
-    let default_prompt = info
-        .default_prompt
-        .as_deref()
-        .and_then(|name| find(&info.prompts, name))
-        .map(|text| Arc::new(PromptText { text: text.to_owned(), asked: false }));
+    let role = match enum_value("options.role", options.role)? {
+        v1::Role::Unspecified => None,
+        v1::Role::Query => Some(Role::Query),
+        v1::Role::Document => Some(Role::Document),
+    };
+    let side = match enum_value("options.truncation_side", options.truncation_side)? {
+        v1::TruncationSide::Unspecified => None,
+        v1::TruncationSide::Left => Some(TruncationSide::Left),
+        v1::TruncationSide::Right => Some(TruncationSide::Right),
+    };
     let asked = asked_prompt(&served.name, &info.prompts, options.prompt_name, options.prompt)?;
     Ok(TextRules {
         fit: EncodeOptions {
             truncation,
             max_length: (options.max_length > 0).then_some(options.max_length as usize),
-            ..EncodeOptions::default()
+            side,
+            role,
+            plain: options.plain_text,
         },
-        prompt: asked.or_else(|| default_prompt.clone()),
-        default_prompt,
+        prompt: asked.or_else(|| own_prompt(info, role)),
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn classify(
     };
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let activation = activation(request.activation, own_activation(task))?;
+    let activation = activation(served, request.activation, own_activation(task))?;
     check_answer_size(served, request.inputs.len(), labels.len().saturating_mul(size_of::<f32>()))?;
     let work = InferenceRequest {
         inputs: parse_inputs(request.inputs, &rules),

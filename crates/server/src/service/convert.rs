@@ -1,10 +1,11 @@
 //! Small conversions shared by the RPCs.
 
-use sortie_engine::{Activation, EncodeOptions, Output, Problem, Task, Truncation};
+use sortie_engine::{Activation, EncodeOptions, Output, Problem, Role, Task, Truncation};
 use sortie_proto::v1::{self, Input};
 
 use crate::{
     errors::{ItemRefusal, ServeError},
+    models::Served,
     pipeline::{Item, ParsedInput, TextRules},
 };
 
@@ -22,18 +23,40 @@ pub(super) fn never_cut(fit: EncodeOptions) -> EncodeOptions {
     EncodeOptions { truncation, ..fit }
 }
 
-/// The activation asked for, else the model's own.
-pub(super) fn activation(asked: i32, own: Activation) -> Result<Activation, ServeError> {
+/// The rules of the one text and of the many that it is compared with.
+pub(super) fn two_sides(served: &Served, rules: &TextRules) -> (TextRules, TextRules) {
+    let info = served.info();
+    let (one, many) = match rules.fit.role {
+        None if info.reads_roles => (Some(Role::Query), Some(Role::Document)),
+        None => (None, None),
+        Some(Role::Query) => (Some(Role::Query), Some(Role::Document)),
+        Some(Role::Document) => (Some(Role::Document), Some(Role::Document)),
+    };
+    (rules.of_role(one, info), rules.of_role(many, info))
+}
+
+/// The activation asked for, else `own`.
+pub(super) fn activation(served: &Served, asked: i32, own: Activation) -> Result<Activation, ServeError> {
     Ok(match crate::pipeline::enum_value("activation", asked)? {
         v1::Activation::Unspecified => own,
+        v1::Activation::Model => folders_activation(served)?,
         v1::Activation::Raw => Activation::Raw,
         v1::Activation::Sigmoid => Activation::Sigmoid,
         v1::Activation::Softmax => Activation::Softmax,
     })
 }
 
+/// The activation that the folder names.
+fn folders_activation(served: &Served) -> Result<Activation, ServeError> {
+    let refused = |why: String| ServeError::NoModelActivation { model: served.name.clone(), why };
+    let Some(named) = &served.info().activation else {
+        return Err(refused("its folder names none; only scores of texts have one".to_owned()));
+    };
+    named.activation.ok_or_else(|| refused(format!("what its folder names is not served ({})", named.source)))
+}
+
 /// The activation as the contract names it.
-pub(super) fn to_proto(activation: Activation) -> v1::Activation {
+pub(crate) fn to_proto(activation: Activation) -> v1::Activation {
     match activation {
         Activation::Raw => v1::Activation::Raw,
         Activation::Sigmoid => v1::Activation::Sigmoid,
@@ -41,7 +64,7 @@ pub(super) fn to_proto(activation: Activation) -> v1::Activation {
     }
 }
 
-/// What the contract says a head's own activation is.
+/// What the contract says is done to a head's logits where nobody asks.
 pub(super) fn own_activation(task: &Task) -> Activation {
     match task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => Activation::Raw,

@@ -39,6 +39,8 @@ pub(super) async fn embed(
         v1::Pooling::Mean => Some(Pooling::Mean),
         v1::Pooling::Max => Some(Pooling::Max),
         v1::Pooling::Last => Some(Pooling::Last),
+        v1::Pooling::MeanSqrtLen => Some(Pooling::MeanSqrtLen),
+        v1::Pooling::WeightedMean => Some(Pooling::WeightedMean),
     };
     let asked_dimensions = request.dimensions as usize;
     if asked_dimensions > info.dimensions {

@@ -1,19 +1,19 @@
-//! Rerank: a cross-encoder reads the query with each document; an embedding
-//! model compares their vectors, and the answer says so.
+//! Rerank: a cross-encoder reads the query with each document; an embedding or a
+//! late-interaction model compares their vectors. The answer says which it was.
 //!
 //! The query is tokenized (or embedded) once a request. It is never cut silently.
 
 use std::sync::Arc;
 
-use sortie_engine::{Activation, Output, Task, Want, activate};
+use sortie_engine::{Activation, LateSimilarity, Output, Problem, Role, Task, Want, activate};
 use sortie_proto::{
     ranking::best,
     v1::{self, input::Kind},
 };
 
 use super::{
-    convert::{activation, never_cut, parse_inputs},
-    similarity::cosines,
+    convert::{activation, never_cut, parse_inputs, two_sides},
+    similarity::{Compared, compare},
     work::run_admitted,
 };
 use crate::{
@@ -33,9 +33,17 @@ pub(super) async fn rerank(
 ) -> Result<v1::RerankResponse, ServeError> {
     let served = &registry.get(&request.model)?;
     context.note_model(served);
-    let cosine = match &served.info().task {
-        Task::SequenceClassification { labels, .. } if labels.len() == 1 => false,
-        Task::Embedding => true,
+    let info = served.info();
+    let scoring = match &info.task {
+        Task::SequenceClassification { labels, .. } if labels.len() == 1 => v1::Scoring::CrossEncoder,
+        Task::SequenceClassification { labels, problem: Problem::SingleLabel } if labels.len() == 2 => {
+            v1::Scoring::LogitDifference
+        }
+        Task::Embedding => v1::Scoring::Cosine,
+        Task::LateInteraction => match info.late_similarity.unwrap_or_default() {
+            LateSimilarity::MaxSim => v1::Scoring::Maxsim,
+            LateSimilarity::MeanMaxSim => v1::Scoring::MeanMaxsim,
+        },
         _ => return Err(served.wrong_task("Rerank")),
     };
     let query = request.query.unwrap_or_default();
@@ -45,26 +53,47 @@ pub(super) async fn rerank(
     if rules.prompt.as_ref().is_some_and(|p| p.asked) && matches!(query.kind, Some(Kind::Tokens(_))) {
         return Err(ServeError::bad_field("query", "a prompt goes before a text, not before ids"));
     }
-    let activation = activation(request.activation, Activation::Raw)?;
+    if rules.fit.role == Some(Role::Document) {
+        return Err(ServeError::bad_field("options.role", "the query of Rerank is no document; say query or nothing"));
+    }
     let documents = request.documents;
-    let (scores, scoring, items, chunk) = if cosine {
-        if activation != Activation::Raw {
-            return Err(ServeError::bad_field("activation", "cosines of an embedding model take none"));
+    let Compared { scores, items, chunk, first_truncated } = match info.task {
+        Task::SequenceClassification { .. } => {
+            let activation = score_activation(served, request.activation, scoring)?;
+            by_pairs(served, context, query, documents, &rules, (scoring, activation)).await?
         }
-        let (scores, items, chunk) = by_cosine(served, context, query, documents, &rules).await?;
-        (scores, v1::Scoring::Cosine, items, chunk)
-    } else {
-        if activation == Activation::Softmax {
-            return Err(ServeError::bad_field("activation", "softmax over the one label of a reranker is always 1"));
+        _ => {
+            if activation(served, request.activation, Activation::Raw)? != Activation::Raw {
+                return Err(ServeError::bad_field("activation", "cosines and other similarities of vectors take none"));
+            }
+            by_vectors(served, context, query, documents, &rules).await?
         }
-        let (scores, items, chunk) = by_pairs(served, context, query, documents, &rules, activation).await?;
-        (scores, v1::Scoring::CrossEncoder, items, chunk)
     };
     let order = best(&scores, request.top_n as usize);
-    Ok(v1::RerankResponse { scores, order, scoring: scoring.into(), items: Some(items), chunk: Some(chunk) })
+    Ok(v1::RerankResponse {
+        scores,
+        order,
+        scoring: scoring.into(),
+        items: Some(items),
+        chunk: Some(chunk),
+        query_truncated: first_truncated,
+    })
 }
 
-type Scored = (Vec<f32>, v1::ItemInfo, v1::ChunkInfo);
+/// What is done to the one score of a pair.
+fn score_activation(served: &Served, asked: i32, scoring: v1::Scoring) -> Result<Activation, ServeError> {
+    let found = activation(served, asked, Activation::Raw)?;
+    if asked == v1::Activation::Model as i32 && scoring == v1::Scoring::LogitDifference && found != Activation::Raw {
+        return Err(ServeError::NoModelActivation {
+            model: served.name.clone(),
+            why: "what its folder names is for two scores, and Rerank gives their difference".to_owned(),
+        });
+    }
+    if found == Activation::Softmax {
+        return Err(ServeError::bad_field("activation", "softmax over the one score of a pair is always 1"));
+    }
+    Ok(found)
+}
 
 async fn by_pairs(
     served: &Arc<Served>,
@@ -72,8 +101,8 @@ async fn by_pairs(
     query: v1::Input,
     documents: Vec<v1::Input>,
     rules: &TextRules,
-    activation: Activation,
-) -> Result<Scored, ServeError> {
+    (scoring, activation): (v1::Scoring, Activation),
+) -> Result<Compared, ServeError> {
     let inputs: Vec<_> =
         documents.into_iter().map(|input| ParsedInput { input, prompt: None, fit: rules.fit }).collect();
     let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: rules.fit };
@@ -82,28 +111,40 @@ async fn by_pairs(
     let query = make_query(served, context, query).await?;
     let work = InferenceRequest { inputs, input_kind: InputKind::Documents(query), want: Want::Logits };
     let (items, chunk) = run_admitted(served, context, admission, work).await?;
+    let score = |logits: &[f32]| match (scoring, logits) {
+        (v1::Scoring::LogitDifference, [first, second]) => second - first,
+        (_, [score]) => *score,
+        _ => f32::NAN,
+    };
     let mut scores: Vec<f32> = items
         .iter()
         .map(|item| match item.as_ref().map(|i| &i.output) {
-            Ok(Output::Logits(logits)) => logits.first().copied().unwrap_or(f32::NAN),
+            Ok(Output::Logits(logits)) => score(logits),
             _ => f32::NAN,
         })
         .collect();
     activate(&mut scores, 1, activation);
-    Ok((scores, item_info(&items), chunk))
+    // Where a query is cut, it is cut for each document, and the documents say so.
+    Ok(Compared { scores, items: item_info(&items), chunk, first_truncated: false })
 }
 
-async fn by_cosine(
+async fn by_vectors(
     served: &Arc<Served>,
     context: &RequestContext,
     query: v1::Input,
     documents: Vec<v1::Input>,
     rules: &TextRules,
-) -> Result<Scored, ServeError> {
-    // The prompt asked for is the query's; documents get what the folder gives every text.
-    let for_documents = TextRules { prompt: rules.default_prompt.clone(), ..rules.clone() };
-    let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    cosines(served, context, "query", query, parse_inputs(documents, &for_documents), false).await
+) -> Result<Compared, ServeError> {
+    let (for_query, for_documents) = two_sides(served, rules);
+    // A late-interaction model gives queries a length of their own, and its library cuts them to it.
+    let fit = match served.info().task {
+        Task::LateInteraction => for_query.fit,
+        _ => never_cut(for_query.fit),
+    };
+    let query = ParsedInput { input: query, prompt: for_query.prompt, fit };
+    // The prompt asked for is the query's; documents get what the folder gives them.
+    let documents = parse_inputs(documents, &for_documents.with_own_prompt(served.info()));
+    compare(served, context, "query", query, documents, false).await
 }
 
 fn check_query(query: &v1::Input, served: &Served) -> Result<(), ServeError> {

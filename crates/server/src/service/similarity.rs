@@ -1,21 +1,21 @@
 //! Similarity: one text against many by the cosine of their vectors, made with
 //! the model's own pooling and all dimensions. Also Rerank's way on an embedding
-//! model.
+//! model, and on a late-interaction model by its own similarity.
 
 use std::sync::Arc;
 
-use sortie_engine::{Task, Want, cosine};
+use sortie_engine::{LateSimilarity, Output, Task, TokenVectors, Want, cosine, late_similarity};
 use sortie_proto::v1;
 
 use super::{
-    convert::{never_cut, parse_inputs, vector},
+    convert::{never_cut, parse_inputs, two_sides, vector},
     work::run,
 };
 use crate::{
     context::RequestContext,
-    errors::ServeError,
+    errors::{ItemRefusal, ServeError},
     models::{Registry, Served},
-    pipeline::{InferenceRequest, InputKind, ParsedInput, check_list, item_info, text_rules},
+    pipeline::{InferenceRequest, InputKind, Item, Items, ParsedInput, check_list, item_info, text_rules},
 };
 
 /// Compares one text with many.
@@ -35,26 +35,40 @@ pub(super) async fn similarity(
     }
     check_list("texts", &request.texts, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let source = ParsedInput { input: source, prompt: rules.prompt.clone(), fit: never_cut(rules.fit) };
-    let (scores, items, chunk) =
-        cosines(served, context, "source", source, parse_inputs(request.texts, &rules), true).await?;
+    let (for_source, for_texts) = two_sides(served, &rules);
+    let source = ParsedInput { input: source, prompt: for_source.prompt, fit: never_cut(for_source.fit) };
+    let texts = parse_inputs(request.texts, &for_texts);
+    let Compared { scores, items, chunk, .. } = compare(served, context, "source", source, texts, true).await?;
     Ok(v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
 }
 
-/// Cosines of `first` with each of `others`; NaN where an item failed. A `first` that fails is the
+/// One text compared with many.
+pub(super) struct Compared {
+    /// One score a text; NaN where it failed.
+    pub(super) scores: Vec<f32>,
+    /// Facts of the many.
+    pub(super) items: v1::ItemInfo,
+    pub(super) chunk: v1::ChunkInfo,
+    /// Whether the one was cut.
+    pub(super) first_truncated: bool,
+}
+
+/// Compares `first` with each of `others` by their vectors; NaN where an item failed. A `first` that fails is the
 /// request's error, under the name `field`. `pairs` says whether a pair of texts may be an item.
-pub(super) async fn cosines(
+pub(super) async fn compare(
     served: &Arc<Served>,
     context: &RequestContext,
     field: &'static str,
     first: ParsedInput,
     others: Vec<ParsedInput>,
     pairs: bool,
-) -> Result<(Vec<f32>, v1::ItemInfo, v1::ChunkInfo), ServeError> {
+) -> Result<Compared, ServeError> {
     let mut all = Vec::with_capacity(others.len() + 1);
     all.push(first);
     all.extend(others);
-    let want = Want::Embedding(served.info().embed);
+    let info = served.info();
+    let late = (info.task == Task::LateInteraction).then(|| info.late_similarity.unwrap_or_default());
+    let want = if late.is_some() { Want::TokenEmbeddings } else { Want::Embedding(info.embed) };
     let (mut items, chunk) =
         run(served, context, InferenceRequest { inputs: all, input_kind: InputKind::Pieces { pairs }, want }).await?;
     let first = items.remove(0);
@@ -65,7 +79,30 @@ pub(super) async fn cosines(
             _ => ServeError::bad_field(field, refusal.message.clone()),
         });
     }
-    let with = vector(&first).unwrap_or_default();
-    let scores = items.iter().map(|item| vector(item).map_or(f32::NAN, |v| cosine(with, v))).collect();
-    Ok((scores, item_info(&items), chunk))
+    let first_truncated = first.as_ref().is_ok_and(|item| item.truncated);
+    let facts = item_info(&items);
+    let scores = match late {
+        None => {
+            let with = vector(&first).unwrap_or_default();
+            items.iter().map(|item| vector(item).map_or(f32::NAN, |v| cosine(with, v))).collect()
+        }
+        // Milliseconds of arithmetic, which the threads that serve connections must not do.
+        Some(by) => tokio::task::spawn_blocking(move || late_scores(&first, &items, by))
+            .await
+            .map_err(|_| ServeError::Internal("comparing token vectors panicked".to_owned()))?,
+    };
+    Ok(Compared { scores, items: facts, chunk, first_truncated })
+}
+
+fn late_scores(first: &Result<Item, ItemRefusal>, others: &Items, by: LateSimilarity) -> Vec<f32> {
+    let with = token_vectors(first);
+    let score = |item| late_similarity(with?, token_vectors(item)?, by);
+    others.iter().map(|item| score(item).unwrap_or(f32::NAN)).collect()
+}
+
+fn token_vectors(item: &Result<Item, ItemRefusal>) -> Option<&TokenVectors> {
+    match item {
+        Ok(Item { output: Output::TokenEmbeddings(vectors), .. }) => Some(vectors),
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! TagTokens: labelled spans of texts, by byte offsets into what was sent.
 
-use sortie_engine::{Output, Task, Want, activate};
-use sortie_proto::v1;
+use sortie_engine::{Aggregation, Entity, Output, Task, Want, activate, entities};
+use sortie_proto::v1::{self, input::Kind};
 
 use super::{
     convert::{activation, own_activation, parse_inputs},
@@ -12,7 +12,6 @@ use crate::{
     errors::ServeError,
     models::Registry,
     pipeline::{InferenceRequest, InputKind, Item, check_list, enum_value, item_info, text_rules},
-    token_spans::{Joining, Labels, spans},
 };
 
 /// Finds labelled spans.
@@ -29,12 +28,18 @@ pub(super) async fn tag_tokens(
     };
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let activation = activation(request.activation, own_activation(task))?;
-    let joining = match enum_value("aggregation", request.aggregation)? {
-        v1::Aggregation::None => Joining::None,
-        v1::Aggregation::Unspecified | v1::Aggregation::Simple => Joining::Simple,
+    let activation = activation(served, request.activation, own_activation(task))?;
+    let aggregation = match enum_value("aggregation", request.aggregation)? {
+        v1::Aggregation::None => Aggregation::None,
+        v1::Aggregation::Simple => Aggregation::Simple,
+        v1::Aggregation::First => Aggregation::First,
+        v1::Aggregation::Average => Aggregation::Average,
+        v1::Aggregation::Max => Aggregation::Max,
+        v1::Aggregation::Unspecified | v1::Aggregation::Words => Aggregation::Words,
     };
-    let read = Labels::new(labels, &request.ignore_labels);
+    let how = (aggregation, served.model.tokenizer().word_rules());
+    // Spans are of the only text, or the first of a pair.
+    let texts: Vec<String> = request.inputs.iter().map(first_text).collect();
     let work = InferenceRequest {
         inputs: parse_inputs(request.inputs, &rules),
         input_kind: InputKind::Detailed { specials: true },
@@ -43,10 +48,12 @@ pub(super) async fn tag_tokens(
     let (mut items, chunk) = run(served, context, work).await?;
     let texts = items
         .iter_mut()
-        .map(|item| match item {
-            Ok(Item { output: Output::TokenLogits(rows), details, .. }) => {
+        .zip(texts)
+        .map(|(item, text)| match item {
+            Ok(Item { output: Output::TokenLogits(rows), details, ids, .. }) => {
                 activate(rows, labels.len(), activation);
-                let spans = spans(details, rows, &read, joining);
+                let found = entities(&text, (ids, details), rows, labels, how, &request.ignore_labels);
+                let spans = found.into_iter().map(span).collect();
                 let token_scores = if request.per_token_scores { std::mem::take(rows) } else { Vec::new() };
                 v1::TaggedText { spans, token_scores }
             }
@@ -54,4 +61,17 @@ pub(super) async fn tag_tokens(
         })
         .collect();
     Ok(v1::TagTokensResponse { texts, labels: labels.clone(), items: Some(item_info(&items)), chunk: Some(chunk) })
+}
+
+fn first_text(input: &v1::Input) -> String {
+    match &input.kind {
+        Some(Kind::Text(text)) => text.clone(),
+        Some(Kind::Pair(pair)) => pair.first.clone(),
+        Some(Kind::Tokens(_)) | None => String::new(),
+    }
+}
+
+fn span(Entity { label, start, end, score }: Entity) -> v1::Span {
+    let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    v1::Span { label, start: place(start), end: place(end), score }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod answers;
 mod connections;
+mod folders;
 mod items;
 mod keys;
 mod life;

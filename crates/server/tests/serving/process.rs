@@ -139,3 +139,40 @@ async fn a_second_signal_stops_at_once() {
     assert_eq!(child.wait().await.unwrap().code(), Some(130));
     held.call.abort();
 }
+
+/// Orchestrators set variables that nobody filled in.
+#[tokio::test]
+async fn blank_variables_are_unset_ones() {
+    let said = Command::new(env!("CARGO_BIN_EXE_sortie-server"))
+        .args(["--print-config", "--model", "m=/x"])
+        .envs(
+            ["SORTIE_ADMIN", "SORTIE_API_KEYS", "SORTIE_CONFIG", "SORTIE_LOG_FORMAT", "SORTIE_HEALTH"].map(|n| (n, "")),
+        )
+        .env("SORTIE_MAX_ITEMS", " ")
+        .output()
+        .await
+        .unwrap();
+    let error = String::from_utf8_lossy(&said.stderr);
+    assert_eq!((said.status.code(), error.as_ref()), (Some(0), ""));
+    let config = String::from_utf8(said.stdout).unwrap();
+    assert!(config.contains("log_format = \"text\"") && !config.contains("api_keys"), "{config}");
+}
+
+#[tokio::test]
+async fn a_folder_is_inspected_without_serving_it() {
+    let inspect = async |folder: std::path::PathBuf| {
+        let command = &mut Command::new(env!("CARGO_BIN_EXE_sortie-server"));
+        let said = command.arg("inspect").arg(folder).arg("--json").output().await.unwrap();
+        (said.status.code(), String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap())
+    };
+    let folder = crate::support::folder::assemble("pylate");
+    let (code, said, _) = inspect(folder.path().to_owned()).await;
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, json["task"].as_str(), json["query_length"].as_u64()),
+        (Some(0), Some("late interaction"), Some(12))
+    );
+    let (code, said, error) = inspect(folder.path().join("nowhere")).await;
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    assert!(error.contains("nowhere"), "{error}");
+}

@@ -17,7 +17,8 @@ use crate::{
 async fn served() -> (Arc<Served>, Arc<Metrics>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
     let path = folder.to_str().unwrap().to_owned();
-    let model = ModelSpec { name: "m".to_owned(), path, max_length: None, pooling: None, prefer_onnx: false };
+    let model =
+        ModelSpec { name: "m".to_owned(), path, max_length: None, pooling: None, prefer_onnx: false, onnx_file: None };
     let config = ServerConfig { models: vec![model], threads: 1, tokenize_threads: 1, ..ServerConfig::default() };
     let metrics = Arc::new(Metrics::new().unwrap());
     let registry = Registry::load(&config, "r", &metrics.batches).await.unwrap();

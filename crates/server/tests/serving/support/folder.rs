@@ -89,3 +89,32 @@ pub(crate) fn sparse_model() -> (tempfile::TempDir, PathBuf) {
     });
     (dir, folder)
 }
+
+/// A folder of `tests/oracle/folders`, put together: what several share lies elsewhere, as its `from.json` says.
+pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
+    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
+    let to = tempfile::tempdir().unwrap();
+    copy_all(&all.join("folders").join(name), to.path());
+    let list = to.path().join("from.json");
+    let links: BTreeMap<PathBuf, PathBuf> = serde_json::from_str(&std::fs::read_to_string(&list).unwrap()).unwrap();
+    std::fs::remove_file(list).unwrap();
+    for (file, from) in links {
+        let file = to.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::copy(all.join(from), file).unwrap();
+    }
+    to
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_all(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}

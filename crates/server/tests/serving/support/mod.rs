@@ -29,7 +29,7 @@ pub(crate) fn oracle(name: &str) -> PathBuf {
 /// A model to serve.
 pub(crate) fn spec(name: &str, folder: impl Into<PathBuf>) -> ModelSpec {
     let path = folder.into().to_str().unwrap().to_owned();
-    ModelSpec { name: name.to_owned(), path, max_length: None, pooling: None, prefer_onnx: false }
+    ModelSpec { name: name.to_owned(), path, max_length: None, pooling: None, prefer_onnx: false, onnx_file: None }
 }
 
 /// A configuration of tiny models under their own names.
