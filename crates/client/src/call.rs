@@ -15,7 +15,7 @@ use std::{
 use crate::{
     client::Client,
     error::Error,
-    input::{TextOptions, Truncation},
+    input::{Role, TextOptions, Truncation, TruncationSide},
     job,
     job::rpc::ShardedRpc,
     metadata::Lane,
@@ -143,6 +143,25 @@ impl<R: ShardedRpc> Call<R> {
     /// Puts this text before each input (in rerank: the query).
     pub fn prompt(mut self, text: impl Into<String>) -> Self {
         self.options.text.prompt = Some(text.into());
+        self
+    }
+
+    /// Says what the inputs are for: in rerank and similarity, [`Role::Query`] reads the query as one and the rest as
+    /// documents.
+    pub fn role(mut self, role: Role) -> Self {
+        self.options.text.role = Some(role);
+        self
+    }
+
+    /// Sets where a text that is too long is cut.
+    pub fn truncation_side(mut self, side: TruncationSide) -> Self {
+        self.options.text.truncation_side = Some(side);
+        self
+    }
+
+    /// Reads special tokens spelled out in texts as plain text.
+    pub fn plain_text(mut self, plain: bool) -> Self {
+        self.options.text.plain_text = plain;
         self
     }
 

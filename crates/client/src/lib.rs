@@ -25,7 +25,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | score, embed, classify, tag, compare, tokenize | [`Client::rerank`], [`Client::embed`], [`Client::embed_sparse`], [`Client::classify`], [`Client::tag`], [`Client::similarity`], [`Client::tokenize`] |
+//! | score, embed, classify, tag, compare, tokenize | [`Client::rerank`], [`Client::embed`], [`Client::embed_tokens`], [`Client::embed_sparse`], [`Client::classify`], [`Client::tag`], [`Client::similarity`], [`Client::tokenize`] |
 //! | take answers before the last one | [`Call::join`], [`Call::stream`] |
 //! | work through millions of texts | [`Client::bulk`] |
 //! | find servers by name, or follow a list | [`Discovery`] |
@@ -93,7 +93,8 @@ pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use report::{BatchReport, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
-    embed::{Embed, Embedded, Pooling, VectorFormat},
+    embed::{Embed, Embedded, Pooling, Quantization, Ranges, VectorFormat},
+    embed_tokens::{EmbedTokens, TokenVectors, TokensEmbedded},
     models::{GetModel, ListModels, PerEndpoint, Probe},
     rerank::{Ranked, Rerank, Reranked, Scoring},
     similarity::{Similarities, Similarity},

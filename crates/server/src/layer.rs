@@ -50,10 +50,11 @@ use crate::{
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The contract's RPCs, as metric labels have them.
-const RPCS: [&str; 10] = [
+const RPCS: [&str; 11] = [
     "Rerank",
     "Embed",
     "EmbedSparse",
+    "EmbedTokens",
     "Classify",
     "TagTokens",
     "Similarity",
@@ -70,7 +71,7 @@ const OTHER: &str = "other";
 const UNTHROTTLED_RPCS: [&str; 3] = ["Probe", "GetModel", "ListModels"];
 
 /// RPCs whose work goes through the model's queue.
-const QUEUED: [&str; 6] = ["Rerank", "Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity"];
+const QUEUED: [&str; 7] = ["Rerank", "Embed", "EmbedSparse", "EmbedTokens", "Classify", "TagTokens", "Similarity"];
 
 /// Limits that hold before a handler runs.
 #[derive(Clone, Debug)]

@@ -197,6 +197,26 @@ impl EncoderService for Scripted {
             format: format.into(),
             items: Some(items),
             chunk: Some(chunk),
+            ranges: None,
+        })
+    }
+
+    async fn embed_tokens(
+        &self,
+        request: Request<v1::EmbedTokensRequest>,
+    ) -> Result<Response<v1::EmbedTokensResponse>, Status> {
+        let message = request.get_ref();
+        let context = self.context("EmbedTokens", &request, &message.model, &message.inputs).await?;
+        let matrices = context.values(v1::TokenMatrix::default(), |text| {
+            let row: Vec<u8> = [score_of(text), -1.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+            v1::TokenMatrix { rows: 1, vectors: row.into(), ..v1::TokenMatrix::default() }
+        });
+        context.send(|items, chunk| v1::EmbedTokensResponse {
+            matrices,
+            dimensions: DIMENSIONS,
+            format: v1::VectorFormat::F32.into(),
+            items: Some(items),
+            chunk: Some(chunk),
         })
     }
 

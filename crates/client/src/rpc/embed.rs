@@ -1,7 +1,7 @@
 //! Embed: one dense vector an input.
 //!
 //! On the wire a chunk's vectors are one block of little-endian f32 or f16; here
-//! each input's is a `Vec<f32>`.
+//! each input's is a `Vec<f32>`. Vectors in bytes or bits, as stores want them, stay as they are.
 
 use bytes::Bytes;
 use half::f16;
@@ -29,6 +29,51 @@ pub struct Embed {
     normalize: Option<bool>,
     dimensions: Option<u32>,
     format: VectorFormat,
+    quantization: Option<Quantization>,
+}
+
+/// The least and the largest number of each dimension. Vectors that are to be compared need the same ranges.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Ranges {
+    /// Least, one a dimension.
+    pub starts: Vec<f32>,
+    /// Largest, one a dimension.
+    pub ends: Vec<f32>,
+}
+
+impl Ranges {
+    /// Ranges from their bounds, one a dimension each.
+    pub fn new(starts: impl Into<Vec<f32>>, ends: impl Into<Vec<f32>>) -> Self {
+        Self { starts: starts.into(), ends: ends.into() }
+    }
+}
+
+/// Vectors as stores keep them, by sentence-transformers' formulas. Bytes need ranges: those that a server would take
+/// from its share of a job would differ from chunk to chunk.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Quantization {
+    /// One signed byte a number.
+    Int8(Ranges),
+    /// One unsigned byte a number.
+    Uint8(Ranges),
+    /// One bit a number, above zero or not; bytes less 128.
+    Binary,
+    /// One bit a number, above zero or not.
+    Ubinary,
+}
+
+impl Quantization {
+    fn to_wire(&self) -> (v1::VectorFormat, Option<v1::Ranges>) {
+        let wire = |ranges: &Ranges| Some(v1::Ranges { starts: ranges.starts.clone(), ends: ranges.ends.clone() });
+        match self {
+            Self::Int8(ranges) => (v1::VectorFormat::Int8, wire(ranges)),
+            Self::Uint8(ranges) => (v1::VectorFormat::Uint8, wire(ranges)),
+            Self::Binary => (v1::VectorFormat::Binary, None),
+            Self::Ubinary => (v1::VectorFormat::Ubinary, None),
+        }
+    }
 }
 
 /// How token states become one vector.
@@ -90,8 +135,10 @@ pub enum VectorFormat {
 #[non_exhaustive]
 pub struct Embedded {
     /// One vector an input, in request order; `None` where it failed, with its reason in
-    /// [`Report::errors`].
+    /// [`Report::errors`]. Empty where bytes were asked for.
     pub vectors: Vec<Option<Vec<f32>>>,
+    /// The bytes of each vector, where [`Call::quantized`] asked for them; likewise.
+    pub bytes: Vec<Option<Bytes>>,
     /// Numbers in each vector; 0 where no input was encoded.
     pub dimensions: usize,
     /// What happened.
@@ -122,6 +169,7 @@ impl Client {
             normalize: None,
             dimensions: None,
             format: VectorFormat::default(),
+            quantization: None,
         };
         Call::new(self, rpc)
     }
@@ -151,12 +199,67 @@ impl Call<Embed> {
         self.rpc.format = format;
         self
     }
+
+    /// Asks for vectors in bytes or bits, as stores keep them: [`Embedded::bytes`] in place of [`Embedded::vectors`].
+    pub fn quantized(mut self, quantization: Quantization) -> Self {
+        self.rpc.quantization = Some(quantization);
+        self
+    }
+}
+
+/// One vector.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Numbers.
+    Numbers(Vec<f32>),
+    /// A byte or a bit a number.
+    Bytes(Bytes),
+}
+
+impl Row {
+    fn numbers(self) -> Option<Vec<f32>> {
+        match self {
+            Self::Numbers(row) => Some(row),
+            Self::Bytes(_) => None,
+        }
+    }
+
+    fn bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(row) => Some(row),
+            Self::Numbers(_) => None,
+        }
+    }
+}
+
+impl Embed {
+    fn wire_format(&self) -> (v1::VectorFormat, Option<v1::Ranges>) {
+        match (&self.quantization, self.format) {
+            (Some(quantization), _) => quantization.to_wire(),
+            (None, VectorFormat::F32) => (v1::VectorFormat::F32, None),
+            (None, VectorFormat::F16) => (v1::VectorFormat::F16, None),
+        }
+    }
+}
+
+/// Bytes of a row of `dimensions` numbers.
+fn row_bytes(dimensions: usize, format: v1::VectorFormat) -> Option<usize> {
+    match format {
+        v1::VectorFormat::Unspecified | v1::VectorFormat::F32 => dimensions.checked_mul(size_of::<f32>()),
+        v1::VectorFormat::F16 => dimensions.checked_mul(size_of::<f16>()),
+        v1::VectorFormat::Int8 | v1::VectorFormat::Uint8 => Some(dimensions),
+        v1::VectorFormat::Binary | v1::VectorFormat::Ubinary => Some(dimensions.div_ceil(8)),
+    }
 }
 
 /// Rows of `dimensions` numbers from their bytes.
-fn rows(bytes: &Bytes, dimensions: usize, format: v1::VectorFormat, count: usize) -> Result<Vec<Vec<f32>>, Malformed> {
-    let width = if format == v1::VectorFormat::F16 { size_of::<f16>() } else { size_of::<f32>() };
-    let row_bytes = dimensions.checked_mul(width).filter(|&bytes| bytes > 0);
+fn rows(
+    bytes: &Bytes,
+    dimensions: usize,
+    format: v1::VectorFormat,
+    count: usize,
+) -> Result<Vec<Option<Row>>, Malformed> {
+    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| bytes > 0);
     let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(bytes.len())) else {
         let message = format!("the answer has {} bytes of vectors for {count} rows of {dimensions}", bytes.len());
         return Err(Malformed(message));
@@ -166,14 +269,23 @@ fn rows(bytes: &Bytes, dimensions: usize, format: v1::VectorFormat, count: usize
         [a, b] => f16::from_le_bytes([a, b]).to_f32(),
         _ => f32::NAN,
     };
-    Ok(bytes.chunks_exact(row_bytes).map(|row| row.chunks_exact(width).map(number).collect()).collect())
+    let width = match format {
+        v1::VectorFormat::Unspecified | v1::VectorFormat::F32 => size_of::<f32>(),
+        v1::VectorFormat::F16 => size_of::<f16>(),
+        _ => {
+            let row = |at: usize| Some(Row::Bytes(bytes.slice(at * row_bytes..(at + 1) * row_bytes)));
+            return Ok((0..count).map(row).collect());
+        }
+    };
+    let numbers = bytes.chunks_exact(row_bytes).map(|row| row.chunks_exact(width).map(number).collect());
+    Ok(numbers.map(|row| finite_row(row).map(Row::Numbers)).collect())
 }
 
 impl ShardedRpc for Embed {
     type Request = v1::EmbedRequest;
     type Response = v1::EmbedResponse;
     type Head = u32;
-    type Value = Vec<f32>;
+    type Value = Row;
     type Output = Embedded;
 
     const NAME: &'static str = "Embed";
@@ -184,18 +296,13 @@ impl ShardedRpc for Embed {
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
-        let width = match self.format {
-            VectorFormat::F32 => size_of::<f32>(),
-            VectorFormat::F16 => size_of::<f16>(),
-        };
-        width as u64 * self.dimensions.map_or(ASSUMED_DIMENSIONS, u64::from)
+        let dimensions = self.dimensions.map_or(ASSUMED_DIMENSIONS, u64::from);
+        let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
+        row_bytes(dimensions, self.wire_format().0).map_or(u64::MAX, |bytes| bytes as u64)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedRequest {
-        let format = match self.format {
-            VectorFormat::F32 => v1::VectorFormat::F32,
-            VectorFormat::F16 => v1::VectorFormat::F16,
-        };
+        let (format, ranges) = self.wire_format();
         v1::EmbedRequest {
             model: model.to_owned(),
             inputs: items,
@@ -204,6 +311,7 @@ impl ShardedRpc for Embed {
             normalize: self.normalize,
             dimensions: self.dimensions.unwrap_or_default(),
             format: format.into(),
+            ranges,
         }
     }
 
@@ -214,19 +322,26 @@ impl ShardedRpc for Embed {
         stub.embed(request).await
     }
 
-    fn open(response: v1::EmbedResponse, count: usize) -> Result<ChunkAnswer<u32, Vec<f32>>, Malformed> {
+    fn open(response: v1::EmbedResponse, count: usize) -> Result<ChunkAnswer<u32, Row>, Malformed> {
         let rows = rows(&response.vectors, response.dimensions as usize, response.format(), count)?;
         Ok(ChunkAnswer {
             head: response.dimensions,
-            values: rows.into_iter().map(finite_row).collect(),
+            values: rows,
             items: response.items.unwrap_or_default(),
             chunk: response.chunk.unwrap_or_default(),
         })
     }
 
-    fn finish(&self, merged: MergedAnswer<u32, Vec<f32>>) -> Embedded {
+    fn finish(&self, merged: MergedAnswer<u32, Row>) -> Embedded {
         let MergedAnswer { head, values, report } = merged;
-        Embedded { vectors: values, dimensions: head.unwrap_or_default() as usize, report }
+        let dimensions = head.unwrap_or_default() as usize;
+        let (mut vectors, mut bytes) = (Vec::new(), Vec::new());
+        if self.quantization.is_some() {
+            bytes = values.into_iter().map(|row| row.and_then(Row::bytes)).collect();
+        } else {
+            vectors = values.into_iter().map(|row| row.and_then(Row::numbers)).collect();
+        }
+        Embedded { vectors, bytes, dimensions, report }
     }
 }
 
@@ -241,9 +356,19 @@ mod tests {
         let numbers = [1.0f32, -0.5, 65504.0, 0.25];
         let wide: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let narrow: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
-        let want = vec![numbers[..2].to_vec(), numbers[2..].to_vec()];
+        let want: Vec<_> = numbers.chunks(2).map(|row| Some(Row::Numbers(row.to_vec()))).collect();
         assert_eq!(rows(&wide.into(), 2, v1::VectorFormat::F32, 2).unwrap(), want);
         assert_eq!(rows(&narrow.into(), 2, v1::VectorFormat::F16, 2).unwrap(), want);
+    }
+
+    #[test]
+    fn bytes_and_bits_stay_as_they_are() {
+        let block = Bytes::from(vec![1, 2, 3, 4]);
+        let bytes =
+            |rows: Vec<Option<Row>>| rows.into_iter().map(|row| row.unwrap().bytes().unwrap()).collect::<Vec<_>>();
+        assert_eq!(bytes(rows(&block, 2, v1::VectorFormat::Int8, 2).unwrap()), [&[1u8, 2][..], &[3, 4]]);
+        assert_eq!(bytes(rows(&block, 9, v1::VectorFormat::Ubinary, 2).unwrap()), [&[1u8, 2][..], &[3, 4]]);
+        assert!(rows(&block, 3, v1::VectorFormat::Uint8, 2).is_err());
     }
 
     #[test]

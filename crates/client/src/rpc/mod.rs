@@ -2,6 +2,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod embed;
+pub(crate) mod embed_tokens;
 pub(crate) mod models;
 pub(crate) mod rerank;
 pub(crate) mod similarity;

@@ -18,13 +18,9 @@ pub(super) fn made_for(task: &Task) -> String {
     }
 }
 
-/// RPCs of models that this server answers.
-const SERVED: [&str; 7] = ["Rerank", "Classify", "TagTokens", "Embed", "Similarity", "EmbedSparse", "Tokenize"];
-
-/// The RPCs that a model makes sense for and that are served; the ones that only look are answered by all.
+/// The RPCs that a model makes sense for; the ones that only look are answered by all.
 pub(super) fn rpcs(info: &ModelInfo) -> Vec<&'static str> {
     let mut rpcs = info.rpcs();
-    rpcs.retain(|rpc| SERVED.contains(rpc));
     rpcs.extend(["GetModel", "Probe"]);
     rpcs
 }

@@ -1,6 +1,6 @@
 //! Embed: dense vectors as bytes.
 
-use sortie_engine::{EmbedSpec, Pooling, Task, Want};
+use sortie_engine::{EmbedSpec, Pooling, Ranges, Task, Want};
 use sortie_proto::v1;
 
 use super::{
@@ -12,7 +12,7 @@ use crate::{
     errors::{ItemRefusal, ServeError},
     models::Registry,
     pipeline::{InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules},
-    vectors::{VectorRows, width},
+    vectors::{NumberFormat, VectorRows},
 };
 
 /// Turns inputs into dense vectors.
@@ -29,10 +29,7 @@ pub(super) async fn embed(
     }
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let format = match enum_value("format", request.format)? {
-        v1::VectorFormat::Unspecified => v1::VectorFormat::F32,
-        format => format,
-    };
+    let format = NumberFormat::of(enum_value("format", request.format)?);
     let pooling = match enum_value("pooling", request.pooling)? {
         v1::Pooling::Unspecified => None,
         v1::Pooling::Cls => Some(Pooling::Cls),
@@ -48,7 +45,8 @@ pub(super) async fn embed(
         return Err(ServeError::BadDimensions { model, asked: request.dimensions, size: info.dimensions });
     }
     let dimensions = if asked_dimensions == 0 { info.dimensions } else { asked_dimensions };
-    check_answer_size(served, request.inputs.len(), dimensions.saturating_mul(width(format)))?;
+    check_answer_size(served, request.inputs.len(), format.row_bytes(dimensions))?;
+    let sent = request.ranges.map(|ranges| checked_ranges(ranges, format, dimensions)).transpose()?;
     let spec = EmbedSpec {
         pooling,
         normalize: request.normalize,
@@ -60,11 +58,16 @@ pub(super) async fn embed(
         want: Want::Embedding(spec),
     };
     let (mut items, chunk) = run(served, context, work).await?;
-    let mut rows = VectorRows::new(items.len(), dimensions, format);
+    // Without ranges sent along, those of this request's vectors.
+    let ranges = match sent {
+        None if format.needs_ranges() => Ranges::of(items.iter().filter_map(vector)),
+        sent => sent,
+    };
+    let mut rows = VectorRows::new(items.len(), dimensions, format, ranges.as_ref());
     for item in &mut items {
         let written = vector(item).map(|row| rows.push(row));
         if written != Some(true) {
-            rows.push_nan();
+            rows.push_failed();
         }
         if written == Some(false) {
             *item = Err(ItemRefusal::overflow());
@@ -73,8 +76,25 @@ pub(super) async fn embed(
     Ok(v1::EmbedResponse {
         vectors: rows.into_bytes(),
         dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
-        format: format.into(),
+        format: format.to_proto().into(),
         items: Some(item_info(&items)),
         chunk: Some(chunk),
+        ranges: ranges.map(|Ranges { starts, ends }| v1::Ranges { starts, ends }),
     })
+}
+
+/// Ranges that were sent, for `dimensions` numbers.
+fn checked_ranges(ranges: v1::Ranges, format: NumberFormat, dimensions: usize) -> Result<Ranges, ServeError> {
+    let bad = |message: String| Err(ServeError::bad_field("ranges", message));
+    let v1::Ranges { starts, ends } = ranges;
+    if !format.needs_ranges() {
+        return bad("only INT8 and UINT8 take ranges".to_owned());
+    }
+    if starts.len() != dimensions || ends.len() != dimensions {
+        return bad(format!("{} starts and {} ends for {dimensions} dimensions", starts.len(), ends.len()));
+    }
+    match starts.iter().zip(&ends).position(|(start, end)| !(start.is_finite() && end.is_finite() && start <= end)) {
+        Some(at) => bad(format!("dimension {at} is no range of finite numbers")),
+        None => Ok(Ranges { starts, ends }),
+    }
 }

@@ -4,6 +4,7 @@
 mod classify;
 mod convert;
 mod embed;
+mod embed_tokens;
 mod introspection;
 mod rerank;
 mod similarity;
@@ -60,6 +61,14 @@ impl EncoderService for Service {
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
         let (context, message) = open(request)?;
         self.answer(embed::embed(&self.registry, &context, message).await)
+    }
+
+    async fn embed_tokens(
+        &self,
+        request: Request<v1::EmbedTokensRequest>,
+    ) -> Result<Response<v1::EmbedTokensResponse>, Status> {
+        let (context, message) = open(request)?;
+        self.answer(embed_tokens::embed_tokens(&self.registry, &context, message).await)
     }
 
     async fn embed_sparse(

@@ -355,3 +355,146 @@ async fn a_plain_text_cannot_change_its_frame() {
     assert_eq!(read(false).await, [2, 3]);
     assert_eq!(read(true).await, [1, 2]);
 }
+
+#[tokio::test]
+async fn vectors_come_in_bytes_and_bits_by_the_formulas_of_stores() {
+    let (_server, mut client, [answer], _folders) = published(["static-st"]).await;
+    let rows: Vec<Vec<f32>> = answer["vectors"].as_array().unwrap().iter().map(numbers).collect();
+    let ask = |format: v1::VectorFormat, ranges| v1::EmbedRequest {
+        inputs: texts(&answer["texts"]),
+        format: format.into(),
+        ranges,
+        ..Default::default()
+    };
+    let width = rows[0].len();
+    let bound = |pick: fn(f32, f32) -> f32| -> Vec<f32> {
+        (0..width).map(|d| rows.iter().map(|row| row[d]).reduce(pick).unwrap()).collect()
+    };
+    let own = v1::Ranges { starts: bound(f32::min), ends: bound(f32::max) };
+    let wide = v1::Ranges { starts: vec![-1.0; width], ends: vec![1.0; width] };
+    for (sent, used) in [(None, own), (Some(wide.clone()), wide)] {
+        let unsigned = client.embed(ask(v1::VectorFormat::Uint8, sent.clone())).await.unwrap().into_inner();
+        let signed = client.embed(ask(v1::VectorFormat::Int8, sent)).await.unwrap().into_inner();
+        let back = unsigned.ranges.unwrap();
+        close(&back.starts, &used.starts, TOLERANCE, "starts");
+        close(&back.ends, &used.ends, TOLERANCE, "ends");
+        assert_eq!((unsigned.vectors.len(), unsigned.dimensions as usize), (rows.len() * width, width));
+        for (place, (&byte, &other)) in unsigned.vectors.iter().zip(&signed.vectors).enumerate() {
+            let (row, d) = (place / width, place % width);
+            let step = (back.ends[d] - back.starts[d]) / 255.0;
+            let step = if step == 0.0 { 1.0 } else { step };
+            let want = ((rows[row][d] - back.starts[d]) / step).floor().clamp(0.0, 255.0);
+            // The oracle prints six digits: a number at the edge of a step may fall on its other side.
+            assert!((f32::from(byte) - want).abs() <= 1.0, "{row}, {d}: {byte}, not {want}");
+            assert_eq!(i16::from(other as i8), i16::from(byte) - 128);
+        }
+    }
+    let unsigned = client.embed(ask(v1::VectorFormat::Ubinary, None)).await.unwrap().into_inner();
+    let signed = client.embed(ask(v1::VectorFormat::Binary, None)).await.unwrap().into_inner();
+    assert_eq!((unsigned.vectors.len(), unsigned.ranges), (rows.len() * width / 8, None));
+    for (place, (&byte, &other)) in unsigned.vectors.iter().zip(&signed.vectors).enumerate() {
+        assert_eq!(i16::from(other as i8), i16::from(byte) - 128);
+        for bit in 0..8 {
+            let x = rows[place * 8 / width][place * 8 % width + bit];
+            assert!(x.abs() < 1e-5 || (byte >> (7 - bit) & 1 == 1) == (x > 0.0), "{place}, {bit}: {x}");
+        }
+    }
+    let few = v1::Ranges { starts: vec![0.0; 3], ends: vec![1.0; 3] };
+    refused(client.embed(ask(v1::VectorFormat::Int8, Some(few.clone()))).await, bad("BAD_FIELD", "ranges"), &["3"]);
+    refused(client.embed(ask(v1::VectorFormat::F32, Some(few))).await, bad("BAD_FIELD", "ranges"), &["INT8"]);
+    let turned = v1::Ranges { starts: vec![1.0; width], ends: vec![0.0; width] };
+    refused(
+        client.embed(ask(v1::VectorFormat::Uint8, Some(turned))).await,
+        bad("BAD_FIELD", "ranges"),
+        &["dimension 0"],
+    );
+}
+
+/// The numbers of a matrix.
+fn matrix_numbers(matrix: &v1::TokenMatrix, format: v1::VectorFormat) -> Vec<f32> {
+    match format {
+        v1::VectorFormat::F16 => {
+            matrix.vectors.chunks(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect()
+        }
+        v1::VectorFormat::Int8 => matrix.vectors.iter().map(|b| f32::from(*b as i8) * matrix.scale).collect(),
+        _ => f32s(&matrix.vectors),
+    }
+}
+
+#[tokio::test]
+async fn token_vectors_are_the_librarys_in_every_format() {
+    let names = ["bert-mve-plain", "bert-mve-expand", "bert-mve-expand-attend", "pylate"];
+    let (_server, mut client, answers, _folders) = published(names).await;
+    for (name, answer) in names.iter().zip(&answers) {
+        for (asked, inputs, key) in
+            [(Role::Query, "queries", "query_vectors"), (Role::Document, "documents", "document_vectors")]
+        {
+            let formats = [
+                (v1::VectorFormat::Unspecified, TOLERANCE),
+                (v1::VectorFormat::F16, 1e-3),
+                (v1::VectorFormat::Int8, 5e-3),
+            ];
+            for (format, tolerance) in formats {
+                let request = v1::EmbedTokensRequest {
+                    model: (*name).to_owned(),
+                    inputs: texts(&answer[inputs]),
+                    options: role(asked),
+                    format: format.into(),
+                    with_places: true,
+                };
+                let got = client.embed_tokens(request).await.unwrap().into_inner();
+                assert_eq!((failed(&got.items), got.dimensions), (vec![], 16), "{name}");
+                for (matrix, want) in got.matrices.iter().zip(answer[key].as_array().unwrap()) {
+                    assert_eq!(matrix.rows as usize, want.as_array().unwrap().len(), "{name}, {key}");
+                    close(&matrix_numbers(matrix, format), &numbers(want), tolerance, name);
+                    assert!(matrix.tokens.len() == matrix.rows as usize && matrix.tokens.is_sorted());
+                }
+            }
+            let request = v1::EmbedTokensRequest {
+                model: (*name).to_owned(),
+                inputs: texts(&answer[inputs]),
+                options: role(asked),
+                format: v1::VectorFormat::Ubinary.into(),
+                ..Default::default()
+            };
+            let got = client.embed_tokens(request).await.unwrap().into_inner();
+            for (matrix, want) in got.matrices.iter().zip(answer[key].as_array().unwrap()) {
+                let numbers = numbers(want);
+                assert_eq!((matrix.vectors.len(), matrix.tokens.len()), (numbers.len() / 8, 0));
+                for (place, x) in numbers.iter().enumerate().filter(|(_, x)| x.abs() > 1e-5) {
+                    assert_eq!(matrix.vectors[place / 8] >> (7 - place % 8) & 1 == 1, *x > 0.0, "{name}, {place}");
+                }
+            }
+        }
+    }
+    let ask = |options, format: v1::VectorFormat| v1::EmbedTokensRequest {
+        model: "pylate".to_owned(),
+        inputs: vec![text("w5")],
+        options,
+        format: format.into(),
+        ..Default::default()
+    };
+    let unsaid = client.embed_tokens(ask(None, v1::VectorFormat::F32)).await;
+    refused(unsaid, bad("BAD_FIELD", "options.role"), &["query or document"]);
+    let bytes = client.embed_tokens(ask(role(Role::Query), v1::VectorFormat::Uint8)).await;
+    refused(bytes, bad("BAD_FIELD", "format"), &["INT8"]);
+}
+
+#[tokio::test]
+async fn the_mean_of_an_embedders_token_vectors_is_its_vector() {
+    let (_server, mut client) = serve(&["bert-base"]).await;
+    let cases = cases("bert-base");
+    let inputs: Vec<v1::Input> = cases.iter().filter(|c| c.pair.is_none()).map(|c| text(&c.text)).collect();
+    let request = v1::EmbedTokensRequest { inputs, ..Default::default() };
+    let got = client.embed_tokens(request).await.unwrap().into_inner();
+    for (matrix, case) in got.matrices.iter().zip(cases.iter().filter(|c| c.pair.is_none())) {
+        assert_eq!(matrix.rows as usize, case.ids.len());
+        let (rows, width) = (f32s(&matrix.vectors), got.dimensions as usize);
+        let mean: Vec<f32> =
+            (0..width).map(|d| rows.iter().skip(d).step_by(width).sum::<f32>() / matrix.rows as f32).collect();
+        close(&mean, &numbers(&case.all["mean"]), TOLERANCE, &case.text);
+    }
+    let (_server, mut client) = serve(&["bert-rerank"]).await;
+    let request = v1::EmbedTokensRequest { inputs: vec![text("w5")], ..Default::default() };
+    refused(client.embed_tokens(request).await, plain(Code::FailedPrecondition, "WRONG_TASK"), &["EmbedTokens"]);
+}

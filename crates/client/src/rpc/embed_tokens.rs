@@ -1,0 +1,192 @@
+//! EmbedTokens: one vector a token, a matrix an input.
+
+use bytes::Bytes;
+use half::f16;
+use sortie_proto::v1;
+use tonic::{Response, Status};
+
+use super::{embed::VectorFormat, sharded};
+use crate::{
+    call::Call,
+    client::Client,
+    input::{Input, to_wire},
+    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    report::Report,
+    transport::Stub,
+};
+
+/// Dimensions assumed of a token's vector until a server tells: those of the widest encoders that are served natively.
+const ASSUMED_DIMENSIONS: u64 = 1_536;
+
+/// Turns inputs into vectors of their tokens; made by [`Client::embed_tokens`].
+#[derive(Clone, Debug)]
+pub struct EmbedTokens {
+    inputs: Vec<v1::Input>,
+    format: VectorFormat,
+    with_places: bool,
+}
+
+/// The vectors of one input's tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TokenVectors {
+    /// One vector a token that has one, in order.
+    pub rows: Vec<Vec<f32>>,
+    /// Place of each row's token in its sequence; empty unless asked for.
+    pub tokens: Vec<u32>,
+}
+
+/// Vectors of tokens.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TokensEmbedded {
+    /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`].
+    pub matrices: Vec<Option<TokenVectors>>,
+    /// What happened.
+    pub report: Report,
+}
+
+impl Client {
+    /// Turns inputs into vectors of their tokens, as late interaction compares them. Such models need a
+    /// [`role`](Call::role).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = sortie_testkit::TestServer::start().await?;
+    /// # let client = sortie_client::Client::builder().endpoint(server.address()).connect().await?;
+    /// let answer = client.embed_tokens(["one text", "another"]).role(sortie_client::Role::Document).await?;
+    /// assert_eq!(answer.matrices.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn embed_tokens<I>(&self, inputs: I) -> Call<EmbedTokens>
+    where
+        I: IntoIterator,
+        I::Item: Into<Input>,
+    {
+        let rpc = EmbedTokens { inputs: to_wire(inputs), format: VectorFormat::default(), with_places: false };
+        Call::new(self, rpc)
+    }
+}
+
+impl Call<EmbedTokens> {
+    /// Sets the number format of vectors on the wire. The caller gets `f32` either way.
+    pub fn format(mut self, format: VectorFormat) -> Self {
+        self.rpc.format = format;
+        self
+    }
+
+    /// Asks for the place of each vector's token too.
+    pub fn with_places(mut self, ask: bool) -> Self {
+        self.rpc.with_places = ask;
+        self
+    }
+}
+
+fn vectors(wire: v1::TokenMatrix, dimensions: usize, format: v1::VectorFormat) -> Result<TokenVectors, Malformed> {
+    let width = if format == v1::VectorFormat::F16 { size_of::<f16>() } else { size_of::<f32>() };
+    let (count, bytes): (usize, Bytes) = (wire.rows as usize, wire.vectors);
+    let row_bytes = dimensions.checked_mul(width);
+    if row_bytes.and_then(|row| row.checked_mul(count)) != Some(bytes.len()) || (count > 0 && dimensions == 0) {
+        let message = format!("the answer has {} bytes of vectors for {count} tokens of {dimensions}", bytes.len());
+        return Err(Malformed(message));
+    }
+    if !wire.tokens.is_empty() {
+        expect_len("places", wire.tokens.len(), count)?;
+    }
+    let number = |cell: &[u8]| match *cell {
+        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+        [a, b] => f16::from_le_bytes([a, b]).to_f32(),
+        _ => f32::NAN,
+    };
+    let rows = bytes.chunks_exact(row_bytes.unwrap_or_default().max(1));
+    Ok(TokenVectors {
+        rows: rows.map(|row| row.chunks_exact(width).map(number).collect()).collect(),
+        tokens: wire.tokens,
+    })
+}
+
+impl ShardedRpc for EmbedTokens {
+    type Request = v1::EmbedTokensRequest;
+    type Response = v1::EmbedTokensResponse;
+    type Head = ();
+    type Value = TokenVectors;
+    type Output = TokensEmbedded;
+
+    const NAME: &'static str = "EmbedTokens";
+    const ITEMS: &'static str = "inputs";
+
+    fn items(&self) -> &[v1::Input] {
+        &self.inputs
+    }
+
+    fn answer_bytes(&self, tokens: u64) -> u64 {
+        let width = match self.format {
+            VectorFormat::F32 => size_of::<f32>(),
+            VectorFormat::F16 => size_of::<f16>(),
+        };
+        let place = if self.with_places { size_of::<u64>() as u64 } else { 0 };
+        tokens.saturating_mul(ASSUMED_DIMENSIONS * width as u64 + place)
+    }
+
+    fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedTokensRequest {
+        let format = match self.format {
+            VectorFormat::F32 => v1::VectorFormat::F32,
+            VectorFormat::F16 => v1::VectorFormat::F16,
+        };
+        v1::EmbedTokensRequest {
+            model: model.to_owned(),
+            inputs: items,
+            options: Some(text),
+            format: format.into(),
+            with_places: self.with_places,
+        }
+    }
+
+    async fn send(
+        mut stub: Stub,
+        request: tonic::Request<v1::EmbedTokensRequest>,
+    ) -> Result<Response<v1::EmbedTokensResponse>, Status> {
+        stub.embed_tokens(request).await
+    }
+
+    fn open(response: v1::EmbedTokensResponse, count: usize) -> Result<ChunkAnswer<(), TokenVectors>, Malformed> {
+        let (dimensions, format) = (response.dimensions as usize, response.format());
+        expect_len("matrices", response.matrices.len(), count)?;
+        let matrices = response.matrices.into_iter();
+        Ok(ChunkAnswer {
+            head: (),
+            values: matrices.map(|wire| vectors(wire, dimensions, format).map(Some)).collect::<Result<_, _>>()?,
+            items: response.items.unwrap_or_default(),
+            chunk: response.chunk.unwrap_or_default(),
+        })
+    }
+
+    fn finish(&self, merged: MergedAnswer<(), TokenVectors>) -> TokensEmbedded {
+        TokensEmbedded { matrices: merged.values, report: merged.report }
+    }
+}
+
+sharded!(EmbedTokens);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_become_rows_of_f32() {
+        let numbers = [1.0f32, -0.5, 0.25, 2.0];
+        let wide: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let narrow: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+        for (bytes, format) in [(wide, v1::VectorFormat::F32), (narrow, v1::VectorFormat::F16)] {
+            let wire = v1::TokenMatrix { rows: 2, vectors: bytes.into(), tokens: vec![0, 3], ..Default::default() };
+            let got = vectors(wire.clone(), 2, format).unwrap();
+            assert_eq!((got.rows, got.tokens), (vec![vec![1.0, -0.5], vec![0.25, 2.0]], vec![0, 3]));
+            assert!(vectors(wire.clone(), 3, format).is_err());
+            assert!(vectors(v1::TokenMatrix { tokens: vec![0], ..wire }, 2, format).is_err());
+        }
+        let none = vectors(v1::TokenMatrix::default(), 0, v1::VectorFormat::F32).unwrap();
+        assert_eq!(none, TokenVectors::default());
+    }
+}
