@@ -1,7 +1,8 @@
 //! What a task means: to a person, on the wire, and for the RPCs it makes sense for.
 
 use sortie_engine::{
-    EncodeOptions, InputError, LateSimilarity, ModelInfo, Pooling, Problem, Role, Task, Tokenizer, TruncationSide,
+    Activation, EncodeOptions, InputError, LateSimilarity, ModelInfo, Pooling, Problem, Role, Task, Tokenizer,
+    TruncationSide,
 };
 use sortie_proto::v1;
 
@@ -105,5 +106,14 @@ pub(super) fn late_similarity(by: Option<LateSimilarity>) -> &'static str {
         None => "",
         Some(LateSimilarity::MaxSim) => "maxsim",
         Some(LateSimilarity::MeanMaxSim) => "meanmaxsim",
+    }
+}
+
+/// An activation as the contract names it.
+pub(crate) fn proto_activation(activation: Activation) -> v1::Activation {
+    match activation {
+        Activation::Raw => v1::Activation::Raw,
+        Activation::Sigmoid => v1::Activation::Sigmoid,
+        Activation::Softmax => v1::Activation::Softmax,
     }
 }

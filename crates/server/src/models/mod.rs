@@ -21,6 +21,7 @@ use sortie_scheduler::StartError;
 use self::load::{LoadContext, load};
 pub(crate) use self::load::{folder_options, locate};
 pub(crate) use self::{
+    facts::proto_activation,
     life::{ChangeError, ModelChange},
     served::Served,
 };

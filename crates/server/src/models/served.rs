@@ -14,7 +14,8 @@ use sortie_scheduler::{DevicesHealth, Scheduler};
 
 use super::{
     facts::{
-        late_similarity, made_for, problem_type, proto_pooling, proto_side, proto_task, role_prompts, roles, rpcs,
+        late_similarity, made_for, problem_type, proto_activation, proto_pooling, proto_side, proto_task, role_prompts,
+        roles, rpcs,
     },
     reserved::Reserved,
 };
@@ -22,7 +23,6 @@ use crate::{
     backend::EngineBackend,
     errors::ServeError,
     pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
-    service::proto_activation,
 };
 
 /// One model as it is served.

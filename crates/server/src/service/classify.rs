@@ -4,13 +4,13 @@ use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
 use super::{
-    convert::{activation, own_activation, parse_inputs, to_proto},
+    convert::{activation, own_activation, parse_inputs},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::ServeError,
-    models::Registry,
+    models::{Registry, proto_activation},
     pipeline::{InferenceRequest, InputKind, Item, check_answer_size, check_list, item_info, text_rules},
 };
 
@@ -47,7 +47,7 @@ pub(super) async fn classify(
     Ok(v1::ClassifyResponse {
         labels: labels.clone(),
         scores,
-        activation: to_proto(activation).into(),
+        activation: proto_activation(activation).into(),
         items: Some(item_info(&items)),
         chunk: Some(chunk),
     })

@@ -55,15 +55,6 @@ fn folders_activation(served: &Served) -> Result<Activation, ServeError> {
     named.activation.ok_or_else(|| refused(format!("what its folder names is not served ({})", named.source)))
 }
 
-/// The activation as the contract names it.
-pub(crate) fn to_proto(activation: Activation) -> v1::Activation {
-    match activation {
-        Activation::Raw => v1::Activation::Raw,
-        Activation::Sigmoid => v1::Activation::Sigmoid,
-        Activation::Softmax => v1::Activation::Softmax,
-    }
-}
-
 /// What the contract says is done to a head's logits where nobody asks.
 pub(super) fn own_activation(task: &Task) -> Activation {
     match task {

@@ -13,7 +13,6 @@ mod tag;
 mod tokenize;
 mod work;
 
-pub(crate) use convert::to_proto as proto_activation;
 use prost::Message;
 use sortie_proto::v1::{self, encoder_service_server::EncoderService};
 use tonic::{Request, Response, Status};

@@ -150,9 +150,13 @@ async fn no_key_is_ever_logged() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    let pid = child.id().unwrap().to_string();
+    // Its output is read from the first line on, or a full pipe would stop it before it listens.
+    let output = tokio::spawn(child.wait_with_output());
     let address = read_soon(&address).await;
-    let log = tokio::spawn(child_with_calls(child, address));
-    let log = log.await.unwrap();
+    called(pid, address).await;
+    let output = output.await.unwrap().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(log.contains("\"team-a\""), "the tenant is the key's name, whatever the caller says");
     for secret in [KEY, OTHER, "somebody-else"] {
         assert!(!log.contains(secret), "{secret} is in the log");
@@ -168,11 +172,8 @@ async fn read_soon(path: &Path) -> String {
     }
 }
 
-/// Calls with a good key and a bad one, stops the process and gives all it wrote.
-async fn child_with_calls(child: tokio::process::Child, address: String) -> String {
-    let pid = child.id().unwrap().to_string();
-    // Its output is read while it writes, or a full pipe would stop it.
-    let output = tokio::spawn(child.wait_with_output());
+/// Calls with a good key and a bad one, and stops the process.
+async fn called(pid: String, address: String) {
     let mut client = Client::connect(format!("http://{address}")).await.unwrap();
     let mut good = bearer(KEY);
     good.metadata_mut().insert(TENANT, "somebody-else".parse().unwrap());
@@ -181,6 +182,4 @@ async fn child_with_calls(child: tokio::process::Child, address: String) -> Stri
     client.rerank(bearer(OTHER)).await.unwrap_err();
     drop(client);
     assert!(tokio::process::Command::new("kill").arg(&pid).status().await.unwrap().success());
-    let output = output.await.unwrap().unwrap();
-    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
 }
