@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().bytes(".sortie.v1.EmbedResponse.vectors")
+    tonic_prost_build::configure()
+        .bytes(".sortie.v1.EmbedResponse.vectors")
         .bytes(".sortie.v1.TokenMatrix.vectors")
         .compile_fds(descriptors)?;
     Ok(())

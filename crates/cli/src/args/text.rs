@@ -24,7 +24,7 @@ pub(crate) struct TextArgs {
     /// Where a text that is too long is cut; as the model does if left out
     #[arg(long, value_enum, value_name = "SIDE")]
     pub(crate) truncation_side: Option<SideArg>,
-    /// Read special tokens spelled out in texts, such as [SEP], as plain text
+    /// Read special tokens spelled out in texts, such as `[SEP]`, as plain text
     #[arg(long)]
     pub(crate) plain_text: bool,
     /// Fail if servers answer with different revisions of the model, rather than say so
