@@ -1,7 +1,7 @@
 //! EmbedTokens: a matrix a text, one row a token.
 
-use half::f16;
-use sortie_engine::{Output, Quantization, Task, TokenVectors, Want, quantize};
+use bytes::Bytes;
+use sortie_engine::{Output, Task, TokenVectors, Want};
 use sortie_proto::v1::{self, VectorFormat};
 
 use super::{convert::parse_inputs, work::run};
@@ -10,6 +10,7 @@ use crate::{
     errors::{ItemRefusal, ServeError},
     models::Registry,
     pipeline::{InferenceRequest, InputKind, Item, check_list, enum_value, item_info, text_rules},
+    vectors::{NumberFormat, VectorRows},
 };
 
 /// Turns inputs into vectors of their tokens.
@@ -69,33 +70,22 @@ pub(super) async fn embed_tokens(
 
 /// The matrix in its format; `None` where a number does not fit it.
 fn matrix(vectors: &TokenVectors, format: VectorFormat, with_places: bool) -> Option<v1::TokenMatrix> {
-    let mut scale = 0.0;
-    let bytes: Vec<u8> = match format {
-        VectorFormat::F16 => {
-            let halves: Vec<f16> = vectors.values.iter().map(|x| f16::from_f32(*x)).collect();
-            if halves.iter().any(|x| !x.is_finite()) {
-                return None;
-            }
-            halves.iter().flat_map(|x| x.to_le_bytes()).collect()
+    let count = vectors.rows().len();
+    let (bytes, scale) = if format == VectorFormat::Int8 {
+        scaled(&vectors.values)
+    } else {
+        let mut rows = VectorRows::new(count, vectors.dimensions, NumberFormat::of(format), None);
+        if !vectors.rows().all(|row| rows.push(row)) {
+            return None;
         }
-        VectorFormat::Int8 => {
-            let bytes;
-            (bytes, scale) = scaled(&vectors.values);
-            bytes
-        }
-        VectorFormat::Ubinary => {
-            let rows = vectors.rows().map(|row| quantize(row, Quantization::Ubinary, None).unwrap_or_default());
-            rows.flatten().collect()
-        }
-        _ => vectors.values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        (rows.into_bytes(), 0.0)
     };
     let tokens = if with_places { vectors.tokens.clone() } else { Vec::new() };
-    let rows = u32::try_from(vectors.rows().len()).unwrap_or(u32::MAX);
-    Some(v1::TokenMatrix { rows, vectors: bytes.into(), tokens, scale })
+    Some(v1::TokenMatrix { rows: u32::try_from(count).unwrap_or(u32::MAX), vectors: bytes, tokens, scale })
 }
 
 /// Signed bytes of `values`, as two's complement, and what they are multiplied by to get the values back.
-fn scaled(values: &[f32]) -> (Vec<u8>, f32) {
+fn scaled(values: &[f32]) -> (Bytes, f32) {
     let largest = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     let scale = if largest > 0.0 { largest / f32::from(i8::MAX) } else { 1.0 };
     let most = f32::from(i8::MAX);
@@ -114,7 +104,7 @@ mod tests {
         for (byte, x) in bytes.iter().zip(values) {
             assert!((f32::from(*byte as i8) * scale - x).abs() <= scale / 2.0 + 1e-6);
         }
-        assert_eq!((bytes[1] as i8, scaled(&[0.0, 0.0])), (-127, (vec![0, 0], 1.0)));
+        assert_eq!((bytes[1] as i8, scaled(&[0.0, 0.0])), (-127, (Bytes::from_static(&[0, 0]), 1.0)));
     }
 
     #[test]
