@@ -141,6 +141,9 @@ pub enum InputError {
         /// The limit.
         limit: usize,
     },
+    /// A static model reads texts of any length token by token.
+    #[error("a static model has no windows: each token has its own vector whatever stands beside it")]
+    NoWindows,
     /// The model has no way for texts of this role.
     #[error("{0}")]
     BadRole(String),
@@ -163,6 +166,7 @@ impl InputError {
             InputError::BadId { .. } => "BAD_TOKEN_ID",
             InputError::BadStride { .. } => "BAD_STRIDE",
             InputError::TooManyWindows { .. } => "TOO_MANY_WINDOWS",
+            InputError::NoWindows => "NO_WINDOWS",
             InputError::BadRole(_) => "BAD_ROLE",
             InputError::BadIds(_) => "BAD_TOKEN_IDS",
             InputError::Tokenizer(_) => "TOKENIZER_FAILED",

@@ -63,6 +63,6 @@ pub use runtime::{
 pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Problem, Role, Task};
 pub use tokenize::{
-    EncodeOptions, MAX_WINDOWS, Query, TextCounts, TokenDetail, TokenizedText, Tokenizer, TokenizerPath, Truncation,
-    TruncationSide, VOCABULARIES, WindowScore, Windows,
+    EncodeOptions, MAX_WINDOWS, Passage, Query, TextCounts, TokenDetail, TokenizedText, Tokenizer, TokenizerPath,
+    Truncation, TruncationSide, VOCABULARIES, WindowScore, Windows, mean_of_windows,
 };

@@ -43,6 +43,7 @@ mod serve;
 mod service;
 mod signals;
 mod tls;
+mod token_vectors;
 mod traces;
 mod trailers;
 mod vectors;

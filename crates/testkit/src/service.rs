@@ -77,6 +77,7 @@ fn text_of(input: &v1::Input) -> String {
         Some(Kind::Text(text)) => text.clone(),
         Some(Kind::Pair(pair)) => format!("{}\u{1f}{}", pair.first, pair.second),
         Some(Kind::Tokens(tokens)) => format!("{:?}", tokens.ids),
+        Some(Kind::Vectors(vectors)) => format!("{vectors:?}"),
         None => String::new(),
     }
 }
@@ -154,6 +155,7 @@ impl CallContext {
             tokens: tokens.map(|(i, text)| if self.failed(i) { 0 } else { tokens_of(text) }).collect(),
             truncated: vec![false; self.texts.len()],
             errors: self.reply.item_errors.iter().map(error).collect(),
+            windows: Vec::new(),
         }
     }
 

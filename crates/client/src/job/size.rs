@@ -19,7 +19,8 @@ impl InputSize {
             Some(Kind::Text(text)) => Self { bytes: text.len() as u64, ids: 0 },
             Some(Kind::Pair(pair)) => Self { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
             Some(Kind::Tokens(tokens)) => Self { bytes: 0, ids: tokens.ids.len() as u64 },
-            None => Self::default(),
+            // Vectors are compared, not encoded.
+            Some(Kind::Vectors(_)) | None => Self::default(),
         }
     }
 

@@ -312,6 +312,7 @@ impl ShardedRpc for Embed {
             dimensions: self.dimensions.unwrap_or_default(),
             format: format.into(),
             ranges,
+            windows: None,
         }
     }
 

@@ -121,7 +121,7 @@ fn is_empty(input: &v1::Input) -> bool {
     match &input.kind {
         Some(v1::input::Kind::Text(text)) => text.is_empty(),
         Some(v1::input::Kind::Tokens(tokens)) => tokens.ids.is_empty(),
-        Some(v1::input::Kind::Pair(_)) | None => false,
+        Some(v1::input::Kind::Pair(_) | v1::input::Kind::Vectors(_)) | None => false,
     }
 }
 
@@ -160,6 +160,7 @@ impl ShardedRpc for Rerank {
             activation: self.activation.to_wire(),
             // The best of a chunk say nothing of the best of the job.
             top_n: 0,
+            windows: None,
         }
     }
 

@@ -44,7 +44,7 @@ pub use self::{
     fast::{TextCounts, TokenizerPath},
     file::VOCABULARIES,
     query::Query,
-    windows::{MAX_WINDOWS, WindowScore, Windows},
+    windows::{MAX_WINDOWS, Passage, WindowScore, Windows, mean_of_windows},
 };
 use self::{
     fast::Fast,

@@ -8,7 +8,7 @@
 //! window i = document[i · step .. i · step + room], until the document's end is in one
 //! ```
 
-use super::{EncodeOptions, Query, Tokenizer, TruncationSide};
+use super::{EncodeOptions, Query, Tokenizer, Truncation, TruncationSide, piece::SessionShape};
 use crate::{error::InputError, item::Sequence};
 
 /// Most windows of one document: half a million tokens by windows of a few hundred.
@@ -27,57 +27,60 @@ pub enum WindowScore {
     Mean,
 }
 
-/// One document in windows.
+impl WindowScore {
+    /// The score of a text from one score a window and the text's tokens in each; `None` where their numbers differ.
+    #[must_use]
+    pub fn of(self, scores: &[f32], tokens: &[usize]) -> Option<f32> {
+        if scores.len() != tokens.len() {
+            return None;
+        }
+        match self {
+            WindowScore::Max => scores.iter().copied().reduce(f32::max),
+            WindowScore::First => scores.first().copied(),
+            WindowScore::Mean => {
+                let rows: Vec<&[f32]> = scores.iter().map(std::slice::from_ref).collect();
+                mean_of_windows(&rows, tokens).and_then(|mean| mean.first().copied())
+            }
+        }
+    }
+}
+
+/// The mean of one vector a window, weighted by the text's tokens in each. `None` where numbers differ.
+#[must_use]
+pub fn mean_of_windows(vectors: &[&[f32]], tokens: &[usize]) -> Option<Vec<f32>> {
+    let width = vectors.first()?.len();
+    if vectors.len() != tokens.len() || vectors.iter().any(|v| v.len() != width) {
+        return None;
+    }
+    let mut sums = vec![0.0f64; width];
+    let mut weights = 0.0f64;
+    for (vector, &n) in vectors.iter().zip(tokens) {
+        // A window without a token of the text is the only one there is.
+        #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+        let weight = n.max(1) as f64;
+        sums.iter_mut().zip(*vector).for_each(|(sum, &x)| *sum += weight * f64::from(x));
+        weights += weight;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+    Some(sums.into_iter().map(|sum| (sum / weights) as f32).collect())
+}
+
+/// A text, or its ids without special tokens.
+#[derive(Clone, Copy, Debug)]
+pub enum Passage<'a> {
+    /// A text.
+    Text(&'a str),
+    /// Ids.
+    Ids(&'a [u32]),
+}
+
+/// One text in windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// In the order of the text; at least one.
     pub sequences: Vec<Sequence>,
-    /// Tokens of the document in each.
+    /// Tokens of the text in each.
     pub tokens: Vec<usize>,
-}
-
-impl Windows {
-    /// The document's score from one score a window; `None` where their numbers differ.
-    #[must_use]
-    pub fn score(&self, scores: &[f32], by: WindowScore) -> Option<f32> {
-        if scores.len() != self.tokens.len() {
-            return None;
-        }
-        match by {
-            WindowScore::Max => scores.iter().copied().reduce(f32::max),
-            WindowScore::First => scores.first().copied(),
-            WindowScore::Mean => {
-                let weighted = scores.iter().zip(&self.tokens);
-                #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-                let (sum, weights) = weighted.fold((0.0f64, 0.0f64), |(sum, weights), (&score, &n)| {
-                    // A window without a token of the document is the only one there is.
-                    let weight = n.max(1) as f64;
-                    (sum + weight * f64::from(score), weights + weight)
-                });
-                #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-                Some((sum / weights) as f32)
-            }
-        }
-    }
-
-    /// The document's vector from one vector a window: their mean weighted by tokens. `None` where numbers differ.
-    #[must_use]
-    pub fn vector(&self, vectors: &[&[f32]]) -> Option<Vec<f32>> {
-        let width = vectors.first()?.len();
-        if vectors.len() != self.tokens.len() || vectors.iter().any(|v| v.len() != width) {
-            return None;
-        }
-        let mut sums = vec![0.0f64; width];
-        let mut weights = 0.0f64;
-        for (vector, &n) in vectors.iter().zip(&self.tokens) {
-            #[expect(clippy::cast_precision_loss, reason = "as above")]
-            let weight = n.max(1) as f64;
-            sums.iter_mut().zip(*vector).for_each(|(sum, &x)| *sum += weight * f64::from(x));
-            weights += weight;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-        Some(sums.into_iter().map(|sum| (sum / weights) as f32).collect())
-    }
 }
 
 impl Tokenizer {
@@ -86,50 +89,93 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`InputError::QueryTooLong`]; [`InputError::BadStride`] where windows would not move on;
-    /// [`InputError::TooManyWindows`]; [`InputError::Tokenizer`].
-    pub fn windows(&self, query: &Query, document: &str, stride: usize) -> Result<Windows, InputError> {
-        let options = EncodeOptions { side: Some(TruncationSide::Right), ..query.options };
-        let piece = self.piece(document, usize::MAX, super::piece::SessionShape::Ids, false, &options)?;
+    /// [`InputError::TooManyWindows`]; [`InputError::BadId`]; [`InputError::Tokenizer`].
+    pub fn windows(&self, query: &Query, document: Passage<'_>, stride: usize) -> Result<Windows, InputError> {
+        let ids = self.whole(document, &query.options)?;
         let taken = query.tokens() + self.specials(true);
         let room = query.limit.checked_sub(taken).filter(|&room| room > 0);
         let room = room.ok_or(InputError::QueryTooLong { tokens: taken, limit: query.limit })?;
-        self.cut(&piece.ids, room, stride, |ids| self.ids_with(query, ids))
+        cut(&ids, room, stride, |ids| self.ids_with(query, ids))
     }
 
-    /// A single text in windows that share `stride` tokens.
+    /// A text of its own in windows that share `stride` tokens. A prompt stands at the beginning of each. A text that fits
+    /// is one window.
     ///
     /// # Errors
-    /// As [`windows`](Self::windows), and [`InputError::BadMaxLength`].
-    pub fn windows_of(&self, text: &str, stride: usize, options: &EncodeOptions) -> Result<Windows, InputError> {
+    /// As [`windows`](Self::windows), and [`InputError::BadMaxLength`]; [`InputError::NoWindows`] where the texts of a
+    /// static model are asked for, which have no context to run out of.
+    pub fn windows_of(
+        &self,
+        prompt: &str,
+        text: Passage<'_>,
+        stride: usize,
+        options: &EncodeOptions,
+    ) -> Result<Windows, InputError> {
         let (reader, rule) = self.reading(options)?;
-        let specials = reader.specials(false);
+        if reader.static_rules.is_some() {
+            return Err(InputError::NoWindows);
+        }
+        let ids = reader.whole(text, options)?;
+        // A prompt is the folder's or the operator's: its special tokens are special whatever the text's are.
+        let frame = EncodeOptions { plain: false, ..*options };
+        let prompt_ids = reader.whole(Passage::Text(prompt), &frame)?;
+        let specials = reader.specials(false) + prompt_ids.len();
         // A marker has its place in each window.
         let limit = reader.limit_of(options, rule, specials)?;
-        let piece = reader.piece(text, usize::MAX, super::piece::SessionShape::Ids, false, options)?;
-        self.cut(&piece.ids, limit - specials, stride, |ids| self.encode_ids(ids, options))
+        let prompt_tokens = self.prompt_tokens(prompt, options)?;
+        let whole = |sequence: Sequence, tokens| Windows { sequences: vec![sequence], tokens: vec![tokens] };
+        // What fits is read as it would be without windows, the seam between prompt and text included.
+        if let Passage::Text(text) = text
+            && !prompt.is_empty()
+        {
+            let fit =
+                EncodeOptions { truncation: Truncation::DocumentOnly, side: Some(TruncationSide::Right), ..*options };
+            let sequence = self.encode_after(prompt, text, &fit)?;
+            if !sequence.truncated {
+                return Ok(whole(sequence, ids.len()));
+            }
+        }
+        cut(&ids, limit - specials, stride, |ids| {
+            let sequence = match prompt_ids.is_empty() {
+                true => self.encode_ids(ids, options)?,
+                false => self.encode_ids(&[&prompt_ids, ids].concat(), options)?,
+            };
+            Ok(Sequence { prompt_tokens, ..sequence })
+        })
     }
 
-    fn cut(
-        &self,
-        ids: &[u32],
-        room: usize,
-        stride: usize,
-        make: impl Fn(&[u32]) -> Result<Sequence, InputError>,
-    ) -> Result<Windows, InputError> {
-        if stride >= room {
-            return Err(InputError::BadStride { stride, room });
+    /// All ids of a passage, without special tokens.
+    fn whole(&self, passage: Passage<'_>, options: &EncodeOptions) -> Result<Vec<u32>, InputError> {
+        match passage {
+            Passage::Text(text) => Ok(self.piece(text, usize::MAX, SessionShape::Ids, false, options)?.ids),
+            Passage::Ids(ids) => {
+                self.check_ids(ids)?;
+                Ok(ids.to_vec())
+            }
         }
-        let step = room - stride;
-        let count = ids.len().saturating_sub(room).div_ceil(step) + 1;
-        if count > MAX_WINDOWS {
-            return Err(InputError::TooManyWindows { windows: count, limit: MAX_WINDOWS });
-        }
-        let mut windows = Windows { sequences: Vec::with_capacity(count), tokens: Vec::with_capacity(count) };
-        for i in 0..count {
-            let part = &ids[i * step..ids.len().min(i * step + room)];
-            windows.tokens.push(part.len());
-            windows.sequences.push(make(part)?);
-        }
-        Ok(windows)
     }
+}
+
+/// Cuts ids into windows of `room` tokens, and makes a sequence of each.
+fn cut(
+    ids: &[u32],
+    room: usize,
+    stride: usize,
+    make: impl Fn(&[u32]) -> Result<Sequence, InputError>,
+) -> Result<Windows, InputError> {
+    if stride >= room {
+        return Err(InputError::BadStride { stride, room });
+    }
+    let step = room - stride;
+    let count = ids.len().saturating_sub(room).div_ceil(step) + 1;
+    if count > MAX_WINDOWS {
+        return Err(InputError::TooManyWindows { windows: count, limit: MAX_WINDOWS });
+    }
+    let mut windows = Windows { sequences: Vec::with_capacity(count), tokens: Vec::with_capacity(count) };
+    for i in 0..count {
+        let part = &ids[i * step..ids.len().min(i * step + room)];
+        windows.tokens.push(part.len());
+        windows.sequences.push(make(part)?);
+    }
+    Ok(windows)
 }

@@ -118,9 +118,6 @@ impl ModelSpec {
             if file.is_empty() || !inside {
                 return Err(format!("onnx_file={file} is no file inside the folder"));
             }
-            if matches!(self.source(), Source::Hub { .. }) {
-                return Err("onnx_file is for folders; download the repository and name its folder".to_owned());
-            }
         }
         if self.max_length == Some(0) {
             return Err("max_length must be above 0".to_owned());

@@ -15,7 +15,7 @@ use sortie_engine::TRANSFORMER_CONFIGS;
 use super::{
     LocalModel,
     error::HubError,
-    files::{self, FormatChoice, INDEX, MODULES},
+    files::{self, Export, FormatChoice, INDEX, MODULES},
 };
 
 /// The folder of one repository.
@@ -34,7 +34,7 @@ pub(super) fn is_commit(revision: &str) -> bool {
 }
 
 /// What is cached whole of a revision.
-pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool) -> Option<LocalModel> {
+pub(super) fn cached(cache: &Path, name: &str, revision: &str, export: &Export) -> Option<LocalModel> {
     let commit = if is_commit(revision) {
         revision.to_owned()
     } else {
@@ -49,7 +49,7 @@ pub(super) fn cached(cache: &Path, name: &str, revision: &str, prefer_onnx: bool
     let encoder = files::encoder_folder(&listing).map_or_else(|| folder.clone(), |inner| folder.join(inner));
     let model_type = model_type(&encoder, name).ok()?;
     let shards = shards(&encoder, name).ok()?;
-    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
+    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, export };
     files::weights(name, &listing, choice).ok()?;
     if !is_whole(cache, name, &commit, &folder, &listing) {
         tracing::warn!(

@@ -65,6 +65,14 @@ pub enum HubError {
         /// The repository.
         name: String,
     },
+    /// An export that was asked for by name is not there.
+    #[error("{name} has no file {file}, which onnx_file asks for")]
+    NoExport {
+        /// The repository.
+        name: String,
+        /// The file.
+        file: String,
+    },
     /// Weights of a type that is served only as ONNX, and no export.
     #[error(
         "{name} is of type {model_type:?}, which is served from an ONNX export only (model.onnx, onnx/model.onnx), and it has none"

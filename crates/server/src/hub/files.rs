@@ -54,8 +54,8 @@ const ONE_FILE: &str = "model.safetensors";
 /// ONNX exports, the first of which that is there is served.
 const ONNX: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 
-/// Beside an export: the starts of names of its external data.
-const ONNX_DATA: [&str; 3] = ["model.onnx_data", "model.onnx.data", "model.data"];
+/// Beside an export: what follows its name, without `.onnx`, in the names of its external data.
+const ONNX_DATA: [&str; 3] = [".onnx_data", ".onnx.data", ".data"];
 
 /// The small files of a listing: all but the weights of the encoder.
 pub(super) fn small<'a>(listing: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -111,8 +111,20 @@ pub(super) struct FormatChoice<'a> {
     pub(super) model_type: Option<&'a str>,
     /// Files that the shard index names.
     pub(super) shards: &'a [String],
-    /// Whether an ONNX export is wanted where there is one.
-    pub(super) prefer_onnx: bool,
+    /// Which export is wanted.
+    pub(super) export: &'a Export,
+}
+
+/// Which ONNX export of a repository is fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Export {
+    /// The plain one, where the engine does not serve the safetensors itself.
+    #[default]
+    IfNeeded,
+    /// The plain one, where there is one.
+    Preferred,
+    /// This file, and nothing else.
+    Named(String),
 }
 
 /// The weights of a listing: safetensors where the engine serves them natively,
@@ -136,7 +148,7 @@ pub(super) fn weights(
         let (folder, file) = path.split_once('/').unwrap_or_default();
         file == ONE_FILE && is_module(folder) && TABLES.iter().any(|end| folder.ends_with(end))
     };
-    let bare = safetensors(listing, choice.shards).is_none() && onnx(listing).is_none();
+    let bare = safetensors(listing, choice.shards).is_none() && plain_export(listing).is_none();
     if bare && listing.iter().any(is_table) {
         return Ok(Vec::new());
     }
@@ -145,8 +157,12 @@ pub(super) fn weights(
 
 /// The weights of an encoder, or of a table, in one folder.
 fn chosen(name: &str, listing: &BTreeSet<String>, choice: FormatChoice<'_>) -> Result<Vec<String>, HubError> {
+    if let Export::Named(file) = choice.export {
+        let missing = || HubError::NoExport { name: name.to_owned(), file: file.clone() };
+        return export(listing, file).ok_or_else(missing);
+    }
     let safetensors = safetensors(listing, choice.shards);
-    let onnx = onnx(listing);
+    let onnx = plain_export(listing);
     let is_known = |kind: &str| kind == MODEL2VEC || native_model_types().any(|native| native == kind);
     let unknown = choice.model_type.filter(|kind| !is_known(kind));
     match (safetensors, onnx) {
@@ -154,7 +170,7 @@ fn chosen(name: &str, listing: &BTreeSet<String>, choice: FormatChoice<'_>) -> R
             None => Ok(files),
             Some(kind) => Err(HubError::NeedsOnnx { name: name.to_owned(), model_type: kind.to_owned() }),
         },
-        (Some(files), Some(_)) if unknown.is_none() && !choice.prefer_onnx => Ok(files),
+        (Some(files), Some(_)) if unknown.is_none() && *choice.export == Export::IfNeeded => Ok(files),
         (_, Some(files)) => Ok(files),
         (None, None) => Err(HubError::NoWeights { name: name.to_owned() }),
     }
@@ -168,14 +184,18 @@ fn safetensors(listing: &BTreeSet<String>, shards: &[String]) -> Option<Vec<Stri
     whole.then(|| shards.to_vec())
 }
 
-fn onnx(listing: &BTreeSet<String>) -> Option<Vec<String>> {
-    let model = ONNX.into_iter().find(|path| listing.contains(*path))?;
-    let folder = model.strip_suffix("model.onnx")?;
-    let data = listing.iter().filter(|path| {
-        let beside = path.strip_prefix(folder).filter(|file| !file.contains('/'));
-        beside.is_some_and(|file| ONNX_DATA.iter().any(|start| file.starts_with(start)))
-    });
-    Some(std::iter::once(model.to_owned()).chain(data.cloned()).collect())
+fn plain_export(listing: &BTreeSet<String>) -> Option<Vec<String>> {
+    ONNX.into_iter().find_map(|file| export(listing, file))
+}
+
+/// An export and its external data, where it is listed.
+fn export(listing: &BTreeSet<String>, file: &str) -> Option<Vec<String>> {
+    let stem = listing.get(file)?.strip_suffix(".onnx")?;
+    let is_data = |path: &&String| {
+        let end = path.strip_prefix(stem).filter(|end| !end.contains('/'));
+        end.is_some_and(|end| ONNX_DATA.iter().any(|start| end.starts_with(start)))
+    };
+    Some(std::iter::once(file.to_owned()).chain(listing.iter().filter(is_data).cloned()).collect())
 }
 
 #[cfg(test)]
@@ -188,7 +208,7 @@ mod tests {
 
     fn choose(paths: &[&str], model_type: Option<&str>, shards: &[&str]) -> Result<Vec<String>, HubError> {
         let shards: Vec<String> = shards.iter().map(|s| (*s).to_owned()).collect();
-        weights("org/name", &listing(paths), FormatChoice { model_type, shards: &shards, prefer_onnx: false })
+        weights("org/name", &listing(paths), FormatChoice { model_type, shards: &shards, export: &Export::IfNeeded })
     }
 
     #[test]
@@ -226,7 +246,7 @@ mod tests {
         assert_eq!(choose(&both, Some("bert"), &[]).unwrap(), ["model.safetensors"]);
         assert_eq!(choose(&both, None, &[]).unwrap(), ["model.safetensors"]);
         assert_eq!(choose(&both, Some("modernbert"), &[]).unwrap(), ["onnx/model.onnx"]);
-        let wanted = FormatChoice { model_type: Some("bert"), shards: &[], prefer_onnx: true };
+        let wanted = FormatChoice { model_type: Some("bert"), shards: &[], export: &Export::Preferred };
         assert_eq!(weights("org/name", &listing(&both), wanted).unwrap(), ["onnx/model.onnx"]);
     }
 
@@ -256,6 +276,18 @@ mod tests {
         ];
         let expect = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1"];
         assert_eq!(choose(&paths, Some("deberta-v2"), &[]).unwrap(), expect);
+    }
+
+    #[test]
+    fn a_named_export_is_fetched_alone() {
+        let paths = listing(&["model.safetensors", "onnx/model.onnx", "onnx/model_O3.onnx", "onnx/model_O3.onnx_data"]);
+        let named = |file: &str| {
+            let export = Export::Named(file.to_owned());
+            weights("org/name", &paths, FormatChoice { model_type: Some("bert"), shards: &[], export: &export })
+        };
+        assert_eq!(named("onnx/model_O3.onnx").unwrap(), ["onnx/model_O3.onnx", "onnx/model_O3.onnx_data"]);
+        let error = named("onnx/model_O4.onnx").unwrap_err();
+        assert!(error.to_string().contains("onnx/model_O4.onnx"), "{error}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use hf_hub::{HFClient, HFError, HFRepository, RepoTypeModel, repository::RepoTre
 pub use error::HubError;
 pub(crate) use options::HubOptions;
 
+pub(crate) use files::Export;
 use files::FormatChoice;
 use progress::DownloadBar;
 
@@ -58,7 +59,7 @@ pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptio
     options::check_revision(name, revision)?;
     let client = options.client(name)?;
     let store = client.cache_dir().to_owned();
-    let cached = || cache::cached(&store, name, revision, options.prefer_onnx);
+    let cached = || cache::cached(&store, name, revision, &options.export);
     if options.offline {
         let missing =
             || HubError::NotCached { name: name.to_owned(), revision: revision.to_owned(), cache: store.clone() };
@@ -77,7 +78,7 @@ pub(crate) async fn fetch(name: &str, revision: Option<&str>, options: &HubOptio
         }
         Err(error) => return Err(explain(&client, name, revision, error).await),
     };
-    let folder = download(&model, &store, name, &commit, options.prefer_onnx).await?;
+    let folder = download(&model, &store, name, &commit, &options.export).await?;
     cache::mark_whole(&store, name, &commit)?;
     if !cache::is_commit(revision) {
         cache::write_ref(&store, name, revision, &commit)?;
@@ -119,7 +120,7 @@ async fn download(
     store: &Path,
     name: &str,
     commit: &str,
-    prefer_onnx: bool,
+    export: &Export,
 ) -> Result<PathBuf, HubError> {
     let transfer = |source| HubError::Transfer { name: name.to_owned(), file: "the list of files".to_owned(), source };
     let listing = list(model, commit).await.map_err(|source| transfer(Box::new(source)))?;
@@ -129,7 +130,7 @@ async fn download(
     let encoder = files::encoder_folder(&names).map_or_else(|| folder.clone(), |inner| folder.join(inner));
     let model_type = cache::model_type(&encoder, name)?;
     let shards = cache::shards(&encoder, name)?;
-    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, prefer_onnx };
+    let choice = FormatChoice { model_type: model_type.as_deref(), shards: &shards, export };
     let weights = files::weights(name, &names, choice)?;
     fetch_all(model, &folder, name, commit, &listing, weights).await?;
     Ok(folder)

@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use hf_hub::HFClient;
 
-use super::error::HubError;
+use super::{error::HubError, files::Export};
 
 /// How long a connection may take to come about; a hub farther than that is as good as gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,8 +32,8 @@ pub(crate) struct HubOptions {
     pub(crate) token: Option<String>,
     /// Serve from the cache only, `HF_HUB_OFFLINE`.
     pub(crate) offline: bool,
-    /// Fetch the ONNX export even where safetensors would be served.
-    pub(crate) prefer_onnx: bool,
+    /// Which ONNX export is fetched.
+    pub(crate) export: Export,
 }
 
 impl HubOptions {
@@ -48,7 +48,7 @@ impl HubOptions {
             cache: get("HF_HUB_CACHE").map(PathBuf::from).or_else(home),
             token: get("HF_TOKEN"),
             offline,
-            prefer_onnx: false,
+            export: Export::default(),
         }
     }
 
@@ -79,13 +79,13 @@ impl HubOptions {
 
 impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, cache, token, offline, prefer_onnx } = self;
+        let Self { endpoint, cache, token, offline, export } = self;
         f.debug_struct("HubOptions")
             .field("endpoint", endpoint)
             .field("cache", cache)
             .field("token", &token.as_ref().map(|_| "set"))
             .field("offline", offline)
-            .field("prefer_onnx", prefer_onnx)
+            .field("export", export)
             .finish()
     }
 }

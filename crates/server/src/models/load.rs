@@ -48,7 +48,11 @@ pub(crate) async fn locate(spec: &ModelSpec) -> Result<(PathBuf, Option<String>)
         Source::Folder(path) => Ok((path, None)),
         Source::Hub { repo, revision } => {
             let mut hub_options = HubOptions::from_env(|key| std::env::var(key).ok());
-            hub_options.prefer_onnx = spec.prefer_onnx;
+            hub_options.export = match &spec.onnx_file {
+                Some(file) => hub::Export::Named(file.clone()),
+                None if spec.prefer_onnx => hub::Export::Preferred,
+                None => hub::Export::IfNeeded,
+            };
             let fetched = hub::fetch(&repo, revision.as_deref(), &hub_options)
                 .await
                 .map_err(|source| StartupError::Fetch { name: spec.name.clone(), source })?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_engine::{EncodeOptions, InputError, Query, Sequence, TokenDetail, Tokenizer};
+use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDetail, Tokenizer, Windows};
 use sortie_proto::v1::{Input, input::Kind};
 
 use super::validate::PromptText;
@@ -16,6 +16,8 @@ pub(crate) struct ParsedInput {
     pub(crate) prompt: Option<Arc<PromptText>>,
     /// How it is made to fit.
     pub(crate) fit: EncodeOptions,
+    /// Where it is read in windows in place of being cut: the tokens that neighbours share.
+    pub(crate) stride: Option<usize>,
 }
 
 /// What the inputs of a request are.
@@ -47,12 +49,42 @@ impl InputKind {
     }
 }
 
+/// The windows of an input beside the first.
+#[derive(Clone, Debug)]
+pub(super) struct LaterWindows {
+    /// The others, in the order of the text.
+    pub(super) later: Vec<Sequence>,
+    /// Tokens of the text in each, the first among them.
+    pub(super) tokens: Vec<usize>,
+    /// Tokens that neighbours share.
+    stride: usize,
+}
+
 /// An input as tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
+    /// The first window where the input is read in windows.
     pub(crate) sequence: Sequence,
+    /// Set where the input is read in windows.
+    pub(super) windows: Option<LaterWindows>,
     /// One a token where the reading was [`InputKind::Detailed`] and the input a text.
     pub(crate) details: Vec<TokenDetail>,
+}
+
+impl Tokens {
+    fn of(sequence: Sequence) -> Self {
+        Self { sequence, windows: None, details: Vec::new() }
+    }
+
+    /// Tokens of the input itself, specials included where it is one sequence, which has `shared` tokens from elsewhere.
+    pub(super) fn own_tokens(&self, shared: usize) -> usize {
+        match &self.windows {
+            None => self.sequence.len().saturating_sub(shared),
+            Some(LaterWindows { later, tokens, stride }) => {
+                tokens.iter().sum::<usize>().saturating_sub(later.len() * stride)
+            }
+        }
+    }
 }
 
 /// Why an input is no tokens.
@@ -78,7 +110,7 @@ impl ParsedInput {
             Some(Kind::Text(text)) => (prompt + text.len(), 0),
             Some(Kind::Pair(pair)) => (prompt + pair.first.len() + pair.second.len(), 0),
             Some(Kind::Tokens(tokens)) => (0, tokens.ids.len()),
-            None => (0, 0),
+            Some(Kind::Vectors(_)) | None => (0, 0),
         }
     }
 
@@ -95,9 +127,13 @@ impl ParsedInput {
             }
             Ok(())
         };
-        let plain = |sequence| Tokens { sequence, details: Vec::new() };
+        let plain = Tokens::of;
         let kind = self.input.kind.as_ref().ok_or_else(|| unsupported("the input is not set"))?;
+        if let Some(stride) = self.stride {
+            return self.read_windows(tokenizer, input_kind, kind, stride, whole);
+        }
         Ok(match (kind, input_kind) {
+            (Kind::Vectors(_), _) => return Err(unsupported(VECTORS)),
             (Kind::Text(text), InputKind::Alone | InputKind::Pieces { .. }) => {
                 whole(text)?;
                 // A folder may leave the prompt's tokens out of the vector, so it is told which they are.
@@ -143,6 +179,45 @@ impl ParsedInput {
         })
     }
 
+    /// Reads it in windows that share `stride` tokens.
+    fn read_windows(
+        &self,
+        tokenizer: &Tokenizer,
+        input_kind: &InputKind,
+        kind: &Kind,
+        stride: usize,
+        whole: impl Fn(&str) -> Result<(), TokenizeFailure>,
+    ) -> Result<Tokens, TokenizeFailure> {
+        let passage = match kind {
+            Kind::Text(text) => {
+                whole(text)?;
+                Passage::Text(text)
+            }
+            Kind::Tokens(tokens) if tokens.type_ids.is_empty() && !matches!(input_kind, InputKind::Alone) => {
+                Passage::Ids(&tokens.ids)
+            }
+            Kind::Tokens(_) => return Err(unsupported("these ids are a whole sequence, which has no windows")),
+            Kind::Pair(_) => return Err(unsupported("a pair has no windows; Rerank reads documents in windows")),
+            Kind::Vectors(_) => return Err(unsupported(VECTORS)),
+        };
+        let made = match (input_kind, &self.prompt) {
+            (InputKind::Documents(query), _) => tokenizer.windows(query, passage, stride)?,
+            (_, Some(prompt)) if prompt.asked && matches!(kind, Kind::Tokens(_)) => {
+                return Err(unsupported("a prompt goes before texts, not before ids"));
+            }
+            // The folder's own prompt does not go before ids either.
+            (_, Some(prompt)) if matches!(kind, Kind::Text(_)) => {
+                tokenizer.windows_of(&prompt.text, passage, stride, &self.fit)?
+            }
+            _ => tokenizer.windows_of("", passage, stride, &self.fit)?,
+        };
+        let Windows { sequences, tokens } = made;
+        let mut sequences = sequences.into_iter();
+        let sequence = sequences.next().ok_or_else(|| unsupported("it makes no window"))?;
+        let windows = Some(LaterWindows { later: sequences.collect(), tokens, stride });
+        Ok(Tokens { sequence, windows, details: Vec::new() })
+    }
+
     fn prompted<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
         match &self.prompt {
             Some(prompt) => format!("{}{text}", prompt.text).into(),
@@ -161,9 +236,13 @@ impl ParsedInput {
         let made = tokenizer.detail(&self.prompted(text), pair, &self.fit, specials)?;
         let shift = self.prompt.as_ref().map_or(0, |p| p.text.len());
         let details = made.details.into_iter().map(|d| without_prompt(d, shift)).collect();
-        Ok(Tokens { sequence: made.sequence, details })
+        Ok(Tokens { details, ..Tokens::of(made.sequence) })
     }
 }
+
+/// Why token vectors are no tokens.
+const VECTORS: &str =
+    "token vectors are compared, not encoded: they are documents of Rerank by a late-interaction model";
 
 /// Shifts a token's place by the prompt; a token of the prompt alone becomes special: it has no place in the text.
 fn without_prompt(mut detail: TokenDetail, shift: usize) -> TokenDetail {
@@ -189,7 +268,7 @@ impl ParsedInput {
     /// A text with nothing special about it.
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let input = Input { kind: Some(Kind::Text(text.into())) };
-        Self { input, prompt: None, fit: EncodeOptions::default() }
+        Self { input, prompt: None, fit: EncodeOptions::default(), stride: None }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     input::{InputKind, ParsedInput, Tokens},
     pool::ParallelTask,
-    tokenize_job::{TokenSink, TokenizeJob},
+    tokenize_job::{TokenSink, TokenizeJob, TokenizedItem},
     whole_request,
 };
 use crate::{
@@ -37,8 +37,8 @@ pub(crate) async fn tokenize(
     input_kind: InputKind,
 ) -> Result<Vec<Result<Tokens, ItemRefusal>>, ServeError> {
     let (slots, _) = TokenizeJob::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
-    let kept = slots.into_iter().map(|slot| slot.map(|made| Tokens { sequence: made.kept, details: made.details }));
-    Ok(kept.collect())
+    let kept = |made: TokenizedItem| Tokens { sequence: made.kept, windows: None, details: made.details };
+    Ok(slots.into_iter().map(|slot| slot.map(kept)).collect())
 }
 
 /// Makes the query that all documents of a request share.
@@ -64,7 +64,7 @@ pub(crate) async fn make_query(
     made.map_err(|error| whole_request("query", &error))
 }
 
-fn query(served: &Served, ParsedInput { input, prompt, fit }: &ParsedInput) -> Result<Query, InputError> {
+fn query(served: &Served, ParsedInput { input, prompt, fit, .. }: &ParsedInput) -> Result<Query, InputError> {
     let tokenizer = served.model.tokenizer();
     match &input.kind {
         Some(Kind::Text(text)) => match prompt {

@@ -6,7 +6,7 @@
 //! pieces are still being read; [`TokenSink::Keep`] holds it for an answer without a
 //! device.
 //!
-//! Invariants: the queued items of a chunk are numbered without gaps in the order they
+//! Invariants: the queued sequences of a chunk are numbered without gaps in the order they
 //! were queued; the sink is closed by whoever ends the last piece, unless the request
 //! failed as a whole; nothing is read for a request that is over; a panic is its
 //! item's refusal.
@@ -22,12 +22,13 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use sortie_engine::{InputError, Sequence, TokenDetail, Want, WorkItem};
+use sortie_engine::{Sequence, TokenDetail, Want, WorkItem};
 use sortie_scheduler::{ItemSink, QueuedItem};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     input::{InputKind, ParsedInput, TokenizeFailure, Tokens},
+    is_of_the_request,
     pool::ParallelTask,
     whole_request,
 };
@@ -62,8 +63,10 @@ pub(super) struct TokenizedItem {
     pub(super) tokens: usize,
     pub(super) truncated: bool,
     pub(super) details: Vec<TokenDetail>,
-    /// Its number among the chunk's queued items, where it was queued.
-    pub(super) queue_index: usize,
+    /// Its sequences' numbers among those that the chunk queued: one, or one a window.
+    pub(super) queued: Range<usize>,
+    /// Tokens of the text in each window, where it was read in windows.
+    pub(super) window_tokens: Option<Vec<usize>>,
     /// Its tokens, where they were kept or the reading was [`InputKind::Detailed`].
     pub(super) kept: Sequence,
 }
@@ -204,15 +207,16 @@ impl TokenizeJob {
                 return slots;
             }
             slots.push(match self.read(input) {
-                Ok(Tokens { sequence, details }) => {
+                Ok(made) => {
                     let (bytes, ids) = input.size();
-                    if !sequence.truncated && ids == 0 {
+                    if !made.sequence.truncated && ids == 0 {
                         seen_bytes += bytes;
-                        seen_tokens += sequence.len().saturating_sub(self.input_kind.shared_tokens());
+                        seen_tokens += made.own_tokens(self.input_kind.shared_tokens());
                     }
-                    tokens += sequence.len();
-                    let (n, truncated) = (sequence.len(), sequence.truncated);
-                    let queue_index = sequences.len();
+                    let Tokens { sequence, windows, details } = made;
+                    let truncated = sequence.truncated;
+                    let first = sequences.len();
+                    let mut n = sequence.len();
                     let kept = match self.sink {
                         TokenSink::Queue { .. } => {
                             let detailed = matches!(self.input_kind, InputKind::Detailed { .. });
@@ -222,10 +226,17 @@ impl TokenizeJob {
                         }
                         TokenSink::Keep => sequence,
                     };
-                    Ok(TokenizedItem { tokens: n, truncated, details, queue_index, kept })
+                    let window_tokens = windows.map(|windows| {
+                        n += windows.later.iter().map(Sequence::len).sum::<usize>();
+                        sequences.extend(windows.later);
+                        windows.tokens
+                    });
+                    tokens += n;
+                    let queued = first..sequences.len();
+                    Ok(TokenizedItem { tokens: n, truncated, details, queued, window_tokens, kept })
                 }
                 Err(TokenizeFailure::Refused(refusal)) => Err(refusal),
-                Err(TokenizeFailure::Input(error @ (InputError::BadMaxLength { .. } | InputError::BadRole(_)))) => {
+                Err(TokenizeFailure::Input(error)) if is_of_the_request(&error) => {
                     self.fail(whole_request("options", &error));
                     return slots;
                 }
@@ -243,7 +254,7 @@ impl TokenizeJob {
         let TokenSink::Queue { sink, want } = &self.sink else { return };
         let first = self.queued_items.fetch_add(sequences.len(), Ordering::Relaxed);
         for made in slots.iter_mut().flatten() {
-            made.queue_index += first;
+            made.queued = first + made.queued.start..first + made.queued.end;
         }
         let item = |sequence: Sequence| QueuedItem {
             tokens: sequence.len(),

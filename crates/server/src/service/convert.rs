@@ -6,12 +6,19 @@ use sortie_proto::v1::{self, Input};
 use crate::{
     errors::{ItemRefusal, ServeError},
     models::Served,
-    pipeline::{Item, ParsedInput, TextRules},
+    pipeline::{Item, ParsedInput, TextRules, WindowRule},
 };
 
 /// Inputs that all follow the same rules.
 pub(super) fn parse_inputs(inputs: Vec<Input>, rules: &TextRules) -> Vec<ParsedInput> {
-    inputs.into_iter().map(|input| ParsedInput { input, prompt: rules.prompt.clone(), fit: rules.fit }).collect()
+    let parsed = |input| ParsedInput { input, prompt: rules.prompt.clone(), fit: rules.fit, stride: None };
+    inputs.into_iter().map(parsed).collect()
+}
+
+/// The same inputs, read in windows where those were asked for.
+pub(super) fn in_windows(inputs: Vec<ParsedInput>, windows: Option<WindowRule>) -> Vec<ParsedInput> {
+    let stride = windows.map(|windows| windows.stride);
+    inputs.into_iter().map(|input| ParsedInput { stride, ..input }).collect()
 }
 
 /// The rules for a text that is never cut silently: a query, a source.

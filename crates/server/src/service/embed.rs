@@ -4,14 +4,16 @@ use sortie_engine::{EmbedSpec, Pooling, Ranges, Task, Want};
 use sortie_proto::v1;
 
 use super::{
-    convert::{parse_inputs, vector},
+    convert::{in_windows, parse_inputs, vector},
     work::run,
 };
 use crate::{
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Registry,
-    pipeline::{InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules},
+    pipeline::{
+        InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules, window_rule,
+    },
     vectors::{NumberFormat, VectorRows},
 };
 
@@ -29,6 +31,13 @@ pub(super) async fn embed(
     }
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
+    let windows = window_rule(request.windows, &rules)?;
+    if windows.is_some_and(|windows| windows.score.is_some()) {
+        return Err(ServeError::bad_field(
+            "windows.score",
+            "Embed gives no scores; a text's vector is the mean of its windows'",
+        ));
+    }
     let format = NumberFormat::of(enum_value("format", request.format)?);
     let pooling = match enum_value("pooling", request.pooling)? {
         v1::Pooling::Unspecified => None,
@@ -53,11 +62,13 @@ pub(super) async fn embed(
         dimensions: (asked_dimensions > 0).then_some(asked_dimensions),
     };
     let work = InferenceRequest {
-        inputs: parse_inputs(request.inputs, &rules),
+        inputs: in_windows(parse_inputs(request.inputs, &rules), windows),
         input_kind: InputKind::Alone,
         want: Want::Embedding(spec),
     };
     let (mut items, chunk) = run(served, context, work).await?;
+    let unit = request.normalize.unwrap_or(info.normalize);
+    items.iter_mut().flatten().for_each(|item| item.join_vectors(unit));
     // Without ranges sent along, those of this request's vectors.
     let ranges = match sent {
         None if format.needs_ranges() => Ranges::of(items.iter().filter_map(vector)),

@@ -12,8 +12,8 @@ use sortie_proto::{
 };
 
 use super::{
-    convert::{activation, never_cut, parse_inputs, two_sides},
-    similarity::{Compared, compare},
+    convert::{activation, in_windows, never_cut, parse_inputs, two_sides},
+    similarity::{Compared, Many, compare},
     work::run_admitted,
 };
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
     errors::ServeError,
     models::{Registry, Served},
     pipeline::{
-        InferenceRequest, InputKind, ParsedInput, TextRules, admit, check_list, item_info, make_query, text_rules,
+        InferenceRequest, InputKind, ParsedInput, TextRules, WindowRule, admit, check_list, item_info, make_query,
+        text_rules, window_rule,
     },
 };
 
@@ -56,17 +57,18 @@ pub(super) async fn rerank(
     if rules.fit.role == Some(Role::Document) {
         return Err(ServeError::bad_field("options.role", "the query of Rerank is no document; say query or nothing"));
     }
+    let windows = window_rule(request.windows, &rules)?;
     let documents = request.documents;
     let Compared { scores, items, chunk, first_truncated } = match info.task {
         Task::SequenceClassification { .. } => {
             let activation = score_activation(served, request.activation, scoring)?;
-            by_pairs(served, context, query, documents, &rules, (scoring, activation)).await?
+            by_pairs(served, context, (query, documents), &rules, windows, (scoring, activation)).await?
         }
         _ => {
             if activation(served, request.activation, Activation::Raw)? != Activation::Raw {
                 return Err(ServeError::bad_field("activation", "cosines and other similarities of vectors take none"));
             }
-            by_vectors(served, context, query, documents, &rules).await?
+            by_vectors(served, context, (query, documents), &rules, windows).await?
         }
     };
     let order = best(&scores, request.top_n as usize);
@@ -98,32 +100,32 @@ fn score_activation(served: &Served, asked: i32, scoring: v1::Scoring) -> Result
 async fn by_pairs(
     served: &Arc<Served>,
     context: &RequestContext,
-    query: v1::Input,
-    documents: Vec<v1::Input>,
+    (query, documents): (v1::Input, Vec<v1::Input>),
     rules: &TextRules,
+    windows: Option<WindowRule>,
     (scoring, activation): (v1::Scoring, Activation),
 ) -> Result<Compared, ServeError> {
-    let inputs: Vec<_> =
-        documents.into_iter().map(|input| ParsedInput { input, prompt: None, fit: rules.fit }).collect();
-    let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: rules.fit };
+    let stride = windows.map(|windows| windows.stride);
+    let document = |input| ParsedInput { input, prompt: None, fit: rules.fit, stride };
+    let inputs: Vec<_> = documents.into_iter().map(document).collect();
+    let query = ParsedInput { input: query, prompt: rules.prompt.clone(), fit: rules.fit, stride: None };
     // Before anything is tokenized: what is refused shall cost nothing.
     let admission = admit(served, context, &inputs, Some(&query))?;
     let query = make_query(served, context, query).await?;
     let work = InferenceRequest { inputs, input_kind: InputKind::Documents(query), want: Want::Logits };
     let (items, chunk) = run_admitted(served, context, admission, work).await?;
-    let score = |logits: &[f32]| match (scoring, logits) {
-        (v1::Scoring::LogitDifference, [first, second]) => second - first,
-        (_, [score]) => *score,
-        _ => f32::NAN,
+    let score = |output: &Output| {
+        let Output::Logits(logits) = output else { return f32::NAN };
+        let mut score = match (scoring, logits.as_slice()) {
+            (v1::Scoring::LogitDifference, [first, second]) => [second - first],
+            (_, [score]) => [*score],
+            _ => return f32::NAN,
+        };
+        activate(&mut score, 1, activation);
+        score[0]
     };
-    let mut scores: Vec<f32> = items
-        .iter()
-        .map(|item| match item.as_ref().map(|i| &i.output) {
-            Ok(Output::Logits(logits)) => score(logits),
-            _ => f32::NAN,
-        })
-        .collect();
-    activate(&mut scores, 1, activation);
+    let by = windows.and_then(|windows| windows.score).unwrap_or_default();
+    let scores = items.iter().map(|item| item.as_ref().map_or(f32::NAN, |item| item.score(by, score))).collect();
     // Where a query is cut, it is cut for each document, and the documents say so.
     Ok(Compared { scores, items: item_info(&items), chunk, first_truncated: false })
 }
@@ -131,9 +133,9 @@ async fn by_pairs(
 async fn by_vectors(
     served: &Arc<Served>,
     context: &RequestContext,
-    query: v1::Input,
-    documents: Vec<v1::Input>,
+    (query, documents): (v1::Input, Vec<v1::Input>),
     rules: &TextRules,
+    windows: Option<WindowRule>,
 ) -> Result<Compared, ServeError> {
     let (for_query, for_documents) = two_sides(served, rules);
     // A late-interaction model gives queries a length of their own, and its library cuts them to it.
@@ -141,10 +143,11 @@ async fn by_vectors(
         Task::LateInteraction => for_query.fit,
         _ => never_cut(for_query.fit),
     };
-    let query = ParsedInput { input: query, prompt: for_query.prompt, fit };
+    let query = ParsedInput { input: query, prompt: for_query.prompt, fit, stride: None };
     // The prompt asked for is the query's; documents get what the folder gives them.
     let documents = parse_inputs(documents, &for_documents.with_own_prompt(served.info()));
-    compare(served, context, "query", query, documents, false).await
+    let many = Many { inputs: in_windows(documents, windows), pairs: false, windows: windows.and_then(|w| w.score) };
+    compare(served, context, "query", query, many).await
 }
 
 fn check_query(query: &v1::Input, served: &Served) -> Result<(), ServeError> {
@@ -161,6 +164,6 @@ fn check_query(query: &v1::Input, served: &Served) -> Result<(), ServeError> {
             Err(ServeError::bad_field("query", "the ids of a query take no type_ids; the pair template sets them"))
         }
         Some(Kind::Tokens(_)) => Ok(()),
-        Some(Kind::Pair(_)) => Err(ServeError::bad_field("query", "a query is a text or ids, not a pair")),
+        Some(Kind::Pair(_) | Kind::Vectors(_)) => Err(ServeError::bad_field("query", "a query is a text or ids")),
     }
 }

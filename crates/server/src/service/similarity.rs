@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use sortie_engine::{LateSimilarity, Output, Task, TokenVectors, Want, cosine, late_similarity};
-use sortie_proto::v1;
+use sortie_engine::{LateSimilarity, Output, Task, TokenVectors, Want, WindowScore, cosine, late_similarity};
+use sortie_proto::v1::{self, input::Kind};
 
 use super::{
     convert::{never_cut, parse_inputs, two_sides, vector},
@@ -16,6 +16,7 @@ use crate::{
     errors::{ItemRefusal, ServeError},
     models::{Registry, Served},
     pipeline::{InferenceRequest, InputKind, Item, Items, ParsedInput, check_list, item_info, text_rules},
+    token_vectors::read_vectors,
 };
 
 /// Compares one text with many.
@@ -36,9 +37,9 @@ pub(super) async fn similarity(
     check_list("texts", &request.texts, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
     let (for_source, for_texts) = two_sides(served, &rules);
-    let source = ParsedInput { input: source, prompt: for_source.prompt, fit: never_cut(for_source.fit) };
-    let texts = parse_inputs(request.texts, &for_texts);
-    let Compared { scores, items, chunk, .. } = compare(served, context, "source", source, texts, true).await?;
+    let source = ParsedInput { input: source, prompt: for_source.prompt, fit: never_cut(for_source.fit), stride: None };
+    let many = Many { inputs: parse_inputs(request.texts, &for_texts), pairs: true, windows: None };
+    let Compared { scores, items, chunk, .. } = compare(served, context, "source", source, many).await?;
     Ok(v1::SimilarityResponse { scores, items: Some(items), chunk: Some(chunk) })
 }
 
@@ -53,25 +54,36 @@ pub(super) struct Compared {
     pub(super) first_truncated: bool,
 }
 
-/// Compares `first` with each of `others` by their vectors; NaN where an item failed. A `first` that fails is the
-/// request's error, under the name `field`. `pairs` says whether a pair of texts may be an item.
+/// What one text is compared with.
+pub(super) struct Many {
+    pub(super) inputs: Vec<ParsedInput>,
+    /// Whether a pair of texts may be an item.
+    pub(super) pairs: bool,
+    /// What becomes of the scores of windows; the best counts where a request did not say.
+    pub(super) windows: Option<WindowScore>,
+}
+
+/// Compares `first` with each of `many` by their vectors; NaN where an item failed. A `first` that fails is the
+/// request's error, under the name `field`.
 pub(super) async fn compare(
     served: &Arc<Served>,
     context: &RequestContext,
     field: &'static str,
     first: ParsedInput,
-    others: Vec<ParsedInput>,
-    pairs: bool,
+    many: Many,
 ) -> Result<Compared, ServeError> {
-    let mut all = Vec::with_capacity(others.len() + 1);
-    all.push(first);
-    all.extend(others);
     let info = served.info();
     let late = (info.task == Task::LateInteraction).then(|| info.late_similarity.unwrap_or_default());
+    let (given, encoded) = match late {
+        Some(_) => given_vectors(many.inputs, info.dimensions),
+        None => (Vec::new(), many.inputs),
+    };
+    let inputs = std::iter::once(first).chain(encoded).collect();
+    let input_kind = InputKind::Pieces { pairs: many.pairs };
     let want = if late.is_some() { Want::TokenEmbeddings } else { Want::Embedding(info.embed) };
-    let (mut items, chunk) =
-        run(served, context, InferenceRequest { inputs: all, input_kind: InputKind::Pieces { pairs }, want }).await?;
+    let (mut items, chunk) = run(served, context, InferenceRequest { inputs, input_kind, want }).await?;
     let first = items.remove(0);
+    let items = with_given(items, given);
     if let Err(refusal) = &first {
         return Err(match refusal.reason {
             "TOO_LONG" => ServeError::QueryTooLong { field, message: refusal.message.clone() },
@@ -81,28 +93,84 @@ pub(super) async fn compare(
     }
     let first_truncated = first.as_ref().is_ok_and(|item| item.truncated);
     let facts = item_info(&items);
+    let windows = many.windows.unwrap_or_default();
     let scores = match late {
         None => {
             let with = vector(&first).unwrap_or_default();
-            items.iter().map(|item| vector(item).map_or(f32::NAN, |v| cosine(with, v))).collect()
+            let score = |output: &Output| match output {
+                Output::Embedding(vector) => cosine(with, vector),
+                _ => f32::NAN,
+            };
+            items.iter().map(|item| item.as_ref().map_or(f32::NAN, |item| item.score(windows, score))).collect()
         }
         // Milliseconds of arithmetic, which the threads that serve connections must not do.
-        Some(by) => tokio::task::spawn_blocking(move || late_scores(&first, &items, by))
+        Some(by) => tokio::task::spawn_blocking(move || late_scores(&first, &items, by, windows))
             .await
             .map_err(|_| ServeError::Internal("comparing token vectors panicked".to_owned()))?,
     };
     Ok(Compared { scores, items: facts, chunk, first_truncated })
 }
 
-fn late_scores(first: &Result<Item, ItemRefusal>, others: &Items, by: LateSimilarity) -> Vec<f32> {
-    let with = token_vectors(first);
-    let score = |item| late_similarity(with?, token_vectors(item)?, by);
-    others.iter().map(|item| score(item).unwrap_or(f32::NAN)).collect()
+/// Takes out the inputs whose token vectors were sent along, each with its place.
+fn given_vectors(inputs: Vec<ParsedInput>, dimensions: usize) -> (Vec<(usize, Given)>, Vec<ParsedInput>) {
+    let (mut given, mut encoded) = (Vec::new(), Vec::with_capacity(inputs.len()));
+    for (at, mut parsed) in inputs.into_iter().enumerate() {
+        match parsed.input.kind.take() {
+            Some(Kind::Vectors(vectors)) => given.push((at, read_vectors(&vectors, dimensions))),
+            kind => encoded.push(ParsedInput { input: v1::Input { kind }, ..parsed }),
+        }
+    }
+    (given, encoded)
 }
 
-fn token_vectors(item: &Result<Item, ItemRefusal>) -> Option<&TokenVectors> {
-    match item {
-        Ok(Item { output: Output::TokenEmbeddings(vectors), .. }) => Some(vectors),
-        _ => None,
+type Given = Result<TokenVectors, ItemRefusal>;
+
+/// Puts vectors that were sent along back between the items that were computed.
+fn with_given(items: Items, given: Vec<(usize, Given)>) -> Items {
+    let mut all = Vec::with_capacity(items.len() + given.len());
+    let mut computed = items.into_iter();
+    for (at, given) in given {
+        all.extend(computed.by_ref().take(at - all.len()));
+        all.push(given.map(|vectors| Item::of(Output::TokenEmbeddings(vectors))));
+    }
+    all.extend(computed);
+    all
+}
+
+fn late_scores(
+    first: &Result<Item, ItemRefusal>,
+    others: &Items,
+    by: LateSimilarity,
+    windows: WindowScore,
+) -> Vec<f32> {
+    let Ok(Item { output: Output::TokenEmbeddings(with), .. }) = first else { return vec![f32::NAN; others.len()] };
+    let score = |output: &Output| match output {
+        Output::TokenEmbeddings(vectors) => late_similarity(with, vectors, by).unwrap_or(f32::NAN),
+        _ => f32::NAN,
+    };
+    others.iter().map(|item| item.as_ref().map_or(f32::NAN, |item| item.score(windows, score))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_that_were_sent_go_back_to_their_places() {
+        let matrix =
+            |x: f32| v1::TokenMatrix { rows: 1, vectors: x.to_le_bytes().to_vec().into(), ..Default::default() };
+        let vectors = |x| v1::TokenVectors { dimensions: 1, format: 1, matrix: Some(matrix(x)) };
+        let sent =
+            |x| ParsedInput { input: v1::Input { kind: Some(Kind::Vectors(vectors(x))) }, ..ParsedInput::text("") };
+        let inputs = vec![sent(1.0), ParsedInput::text("a"), sent(f32::NAN), ParsedInput::text("b")];
+        let (given, encoded) = given_vectors(inputs, 1);
+        assert_eq!(encoded.len(), 2);
+        let computed = encoded.iter().map(|_| Ok(Item::of(Output::Logits(vec![])))).collect();
+        let all = with_given(computed, given);
+        let kinds: Vec<_> =
+            all.iter().map(|item| item.as_ref().map(|i| i.output.clone()).map_err(|e| e.reason)).collect();
+        let one = TokenVectors { dimensions: 1, values: vec![1.0], tokens: vec![0] };
+        let computed = Ok(Output::Logits(vec![]));
+        assert_eq!(kinds, [Ok(Output::TokenEmbeddings(one)), computed.clone(), Err("BAD_VECTORS"), computed]);
     }
 }

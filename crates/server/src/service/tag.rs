@@ -67,7 +67,7 @@ fn first_text(input: &v1::Input) -> String {
     match &input.kind {
         Some(Kind::Text(text)) => text.clone(),
         Some(Kind::Pair(pair)) => pair.first.clone(),
-        Some(Kind::Tokens(_)) | None => String::new(),
+        Some(Kind::Tokens(_) | Kind::Vectors(_)) | None => String::new(),
     }
 }
 

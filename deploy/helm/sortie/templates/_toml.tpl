@@ -40,5 +40,8 @@ pooling = {{ toJson . }}
 {{- if .preferOnnx }}
 prefer_onnx = true
 {{- end }}
+{{- with .onnxFile }}
+onnx_file = {{ toJson . }}
+{{- end }}
 {{- end }}
 {{- end -}}

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use crate::{EncodeOptions, InputError, Tokenizer, WindowScore, Windows};
+use crate::{
+    EncodeOptions, InputError, Passage, Tokenizer, WindowScore, mean_of_windows, tokenize::reading::StaticRules,
+};
 
 fn tokenizer(max_length: usize) -> Tokenizer {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
@@ -22,9 +24,10 @@ proptest! {
         let tokenizer = tokenizer(max);
         let query = tokenizer.query(&words(query), &EncodeOptions::default()).unwrap();
         let document = words(n);
-        let got = tokenizer.windows(&query, &document, stride).unwrap();
+        let got = tokenizer.windows(&query, Passage::Text(&document), stride).unwrap();
         let room = max - 3 - query.tokens();
         let all: Vec<u32> = (0..n).map(|i| 10 + (i % 200) as u32).collect();
+        prop_assert_eq!(&got, &tokenizer.windows(&query, Passage::Ids(&all), stride).unwrap());
         let mut at = 0;
         for (i, (sequence, &tokens)) in got.sequences.iter().zip(&got.tokens).enumerate() {
             prop_assert_eq!(sequence, &tokenizer.ids_with(&query, &all[at..at + tokens]).unwrap());
@@ -45,19 +48,38 @@ proptest! {
 fn strides_and_documents_without_end_are_refused() {
     let tokenizer = tokenizer(16);
     let query = tokenizer.query("w20 w21 w22", &EncodeOptions::default()).unwrap();
-    assert_eq!(tokenizer.windows(&query, "w5", 10), Err(InputError::BadStride { stride: 10, room: 10 }));
+    assert_eq!(tokenizer.windows(&query, Passage::Text("w5"), 10), Err(InputError::BadStride { stride: 10, room: 10 }));
+    let still = tokenizer.clone().with_static_rules(StaticRules { characters: None, unknown: None });
+    let text = Passage::Text("w5 w6");
+    assert_eq!(still.windows_of("", text, 0, &EncodeOptions::default()), Err(InputError::NoWindows));
     let endless = words(12_000);
-    let error = tokenizer.windows(&query, &endless, 0).unwrap_err();
+    let error = tokenizer.windows(&query, Passage::Text(&endless), 0).unwrap_err();
     assert!(matches!(error, InputError::TooManyWindows { windows: 1_200, .. }), "{error}");
 }
 
 #[test]
-fn scores_and_vectors_of_windows_become_the_documents() {
-    let windows = Windows { sequences: Vec::new(), tokens: vec![3, 1] };
-    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::Max), Some(5.0));
-    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::First), Some(1.0));
-    assert_eq!(windows.score(&[1.0, 5.0], WindowScore::Mean), Some(2.0));
-    assert_eq!(windows.score(&[1.0], WindowScore::Mean), None);
-    assert_eq!(windows.vector(&[&[1.0, 2.0], &[5.0, -2.0]]), Some(vec![2.0, 1.0]));
-    assert_eq!(windows.vector(&[&[1.0, 2.0][..], &[5.0]]), None);
+fn a_prompt_stands_before_each_window_of_a_text_that_does_not_fit() {
+    let tokenizer = tokenizer(16);
+    let options = EncodeOptions::default();
+    let fits = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(5)), 2, &options).unwrap();
+    assert_eq!(fits.sequences, [tokenizer.encode_after("w7 w8 ", &words(5), &options).unwrap()]);
+    assert_eq!(fits.tokens, [5]);
+    let cut = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(30)), 2, &options).unwrap();
+    assert_eq!(cut.tokens, [12, 12, 10]);
+    for sequence in &cut.sequences {
+        assert_eq!(sequence.ids[1..3], tokenizer.encode_ids(&[7, 8], &options).unwrap().ids[1..3]);
+        assert_eq!(sequence.prompt_tokens, fits.sequences[0].prompt_tokens);
+        assert!(sequence.len() <= 16 && !sequence.truncated);
+    }
+}
+
+#[test]
+fn scores_and_vectors_of_windows_become_the_texts() {
+    let tokens = [3, 1];
+    assert_eq!(WindowScore::Max.of(&[1.0, 5.0], &tokens), Some(5.0));
+    assert_eq!(WindowScore::First.of(&[1.0, 5.0], &tokens), Some(1.0));
+    assert_eq!(WindowScore::Mean.of(&[1.0, 5.0], &tokens), Some(2.0));
+    assert_eq!(WindowScore::Mean.of(&[1.0], &tokens), None);
+    assert_eq!(mean_of_windows(&[&[1.0, 2.0], &[5.0, -2.0]], &tokens), Some(vec![2.0, 1.0]));
+    assert_eq!(mean_of_windows(&[&[1.0, 2.0][..], &[5.0]], &tokens), None);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{HubError, HubOptions, LocalModel, fetch};
+use super::{Export, HubError, HubOptions, LocalModel, fetch};
 use stand_in::{COMMIT, NAME, StandIn};
 
 fn options(hub: &StandIn, cache: &TempDir) -> HubOptions {
@@ -64,6 +64,23 @@ async fn a_model_is_fetched_once_and_then_served_without_the_hub() {
     // The hub is gone: what is cached is served.
     hub.stop().await;
     assert_eq!(fetch(NAME, None, &options).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn an_export_is_fetched_by_its_name() {
+    let (hub, cache) = (StandIn::start().await, tempfile::tempdir().unwrap());
+    hub.put("onnx/model_O3.onnx", b"an export");
+    let named = |file: &str| HubOptions { export: Export::Named(file.to_owned()), ..options(&hub, &cache) };
+    let found = fetch(NAME, None, &named("onnx/model_O3.onnx")).await.unwrap();
+    holds(&found.folder, &hub, &["config.json", "onnx/model_O3.onnx"]);
+    assert!(!found.folder.join("model.safetensors").exists());
+    let error = fetch(NAME, None, &named("onnx/model_O4.onnx")).await.unwrap_err();
+    assert!(matches!(&error, HubError::NoExport { file, .. } if file == "onnx/model_O4.onnx"), "{error:?}");
+    // What is cached of one export is not another's.
+    let offline = HubOptions { offline: true, ..named("onnx/model_O4.onnx") };
+    assert!(matches!(fetch(NAME, None, &offline).await.unwrap_err(), HubError::NotCached { .. }));
+    let offline = HubOptions { offline: true, ..named("onnx/model_O3.onnx") };
+    assert_eq!(fetch(NAME, None, &offline).await.unwrap(), found);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn items_are_queued_before_the_last_is_read() {
     let result = response.await.unwrap();
     assert_eq!(result.outputs.len(), 8);
     let (slots, _) = reads.ended().await.unwrap();
-    let mut numbers: Vec<usize> = slots.iter().map(|s| s.as_ref().unwrap().queue_index).collect();
+    let mut numbers: Vec<usize> = slots.iter().flat_map(|s| s.as_ref().unwrap().queued.clone()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..8).collect::<Vec<_>>());
 }
