@@ -44,6 +44,7 @@ mod service;
 mod signals;
 mod tls;
 mod token_vectors;
+mod tokenizing;
 mod traces;
 mod trailers;
 mod vectors;

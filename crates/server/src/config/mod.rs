@@ -8,6 +8,7 @@
 
 pub mod defaults;
 mod duration;
+mod log_format;
 mod model_spec;
 mod settings;
 mod validate;
@@ -20,8 +21,9 @@ use std::{
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 pub use duration::ConfigDuration;
+pub use log_format::LogFormat;
 pub use model_spec::{ModelSpec, PoolingName, Source};
-pub use settings::{LogFormat, ServerConfig};
+pub use settings::ServerConfig;
 
 /// The command line: [`ServerConfig`] and what steers it.
 #[derive(Debug, Parser)]

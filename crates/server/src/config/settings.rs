@@ -5,20 +5,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigDuration, ModelSpec, defaults};
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+use super::{ConfigDuration, LogFormat, ModelSpec, defaults};
 
 /// Everything that can be set. Field names are the keys of the file, the flags (with dashes) and
 /// the environment (`SORTIE_` and upper case).

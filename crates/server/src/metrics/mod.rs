@@ -10,6 +10,7 @@
 //! are words of this program. Nothing a caller sends becomes a label before it was
 //! found to be one of those.
 
+mod batches;
 mod buckets;
 mod counts;
 mod load;
@@ -25,7 +26,7 @@ use prometheus::{IntGauge, Registry, TextEncoder};
 use sortie_engine::ORT_VERSION;
 
 pub(crate) use self::{
-    load::BatchMetrics,
+    batches::BatchMetrics,
     requests::{RequestMetrics, code_name},
     wire::WireMetrics,
 };

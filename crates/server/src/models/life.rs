@@ -7,7 +7,12 @@
 
 use std::sync::Arc;
 
-use super::{ModelMap, Registry, Served, StartupError, load::load};
+use super::{
+    error::StartupError,
+    load::load,
+    registry::{ModelMap, Registry},
+    served::Served,
+};
 use crate::config::ModelSpec;
 
 /// Why a model did not come or go.

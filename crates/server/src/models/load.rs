@@ -12,9 +12,10 @@ use sortie_proto::v1;
 use sortie_scheduler::{Scheduler, SchedulerConfig};
 
 use super::{
-    Served, StartupError,
+    error::StartupError,
     facts::made_for,
     reserved::Reserved,
+    served::Served,
     warm_up::{prepare_device, warm_up},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     config::{ModelSpec, PoolingName, ServerConfig, Source},
     hub::{self, HubOptions},
     metrics::BatchMetrics,
-    pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
+    tokenizing::{TokenRatio, TokenizeStats, TokenizerPool},
 };
 
 /// What all models of the process share.

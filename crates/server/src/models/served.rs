@@ -22,7 +22,7 @@ use super::{
 use crate::{
     backend::EngineBackend,
     errors::ServeError,
-    pipeline::{TokenRatio, TokenizeStats, TokenizerPool},
+    tokenizing::{TokenRatio, TokenizeStats, TokenizerPool},
 };
 
 /// One model as it is served.

@@ -17,7 +17,7 @@ use sortie_engine::{
 };
 use sortie_scheduler::{ChunkResult, QueuedItem, Request, Scheduler};
 
-use super::StartupError;
+use super::error::StartupError;
 use crate::backend::EngineBackend;
 
 /// Tokens of one sequence: a usual passage.

@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 
 use super::{
     input::{InputKind, ParsedInput, Tokens},
-    pool::ParallelTask,
+    refusals::whole_request,
     tokenize_job::{TokenSink, TokenizeJob, TokenizedItem},
-    whole_request,
 };
 use crate::{
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Served,
+    tokenizing::ParallelTask,
 };
 
 /// A query of at most so many bytes is read where its request is: the slowest tokenizer takes some 50 µs for it, and

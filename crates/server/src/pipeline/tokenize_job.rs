@@ -28,15 +28,14 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     input::{InputKind, ParsedInput, TokenizeFailure, Tokens},
-    is_of_the_request,
-    pool::ParallelTask,
-    whole_request,
+    refusals::{is_of_the_request, whole_request},
 };
 use crate::{
     backend::EngineBackend,
     context::RequestContext,
     errors::{ItemRefusal, ServeError},
     models::Served,
+    tokenizing::ParallelTask,
 };
 
 /// Bytes of one piece: short enough to feed the device early and to stop soon, long enough that handing it over

@@ -1,9 +1,9 @@
-//! Texts that are read in windows: what a request asked for, and what came of the windows of each item.
+//! What a request asks for where its texts are read in windows.
 
-use sortie_engine::{Output, Truncation, WindowScore, mean_of_windows};
+use sortie_engine::{Truncation, WindowScore};
 use sortie_proto::v1;
 
-use super::{Item, TextRules, enum_value};
+use super::validate::{TextRules, enum_value};
 use crate::errors::ServeError;
 
 /// [`v1::Windows`], checked.
@@ -35,52 +35,6 @@ pub(crate) fn window_rule(windows: Option<v1::Windows>, rules: &TextRules) -> Re
     Ok(Some(WindowRule { stride: windows.stride as usize, score }))
 }
 
-/// An item that was read in windows.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ItemWindows {
-    /// Tokens of the text in each window, the first among them.
-    pub(crate) tokens: Vec<usize>,
-    /// What came of each window but the first.
-    pub(crate) later: Vec<Output>,
-}
-
-impl Item {
-    /// Windows it was read in; 1 where none were asked for.
-    pub(crate) fn window_count(&self) -> usize {
-        self.windows.as_ref().map_or(1, |windows| windows.tokens.len())
-    }
-
-    fn outputs(&self) -> impl Iterator<Item = &Output> {
-        std::iter::once(&self.output).chain(self.windows.iter().flat_map(|windows| &windows.later))
-    }
-
-    /// Its score: that of its output, or that which `by` makes of its windows'.
-    pub(crate) fn score(&self, by: WindowScore, score: impl Fn(&Output) -> f32) -> f32 {
-        let Some(windows) = &self.windows else { return score(&self.output) };
-        let scores: Vec<f32> = self.outputs().map(score).collect();
-        by.of(&scores, &windows.tokens).unwrap_or(f32::NAN)
-    }
-
-    /// Makes one vector of its windows' vectors: their mean by tokens, scaled to length 1 if `unit`.
-    pub(crate) fn join_vectors(&mut self, unit: bool) {
-        let Some(windows) = &self.windows else { return };
-        let vectors: Vec<&[f32]> = self
-            .outputs()
-            .filter_map(|output| match output {
-                Output::Embedding(vector) => Some(vector.as_slice()),
-                _ => None,
-            })
-            .collect();
-        let [_, _, ..] = vectors.as_slice() else { return };
-        let Some(mut mean) = mean_of_windows(&vectors, &windows.tokens) else { return };
-        let length = mean.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        if unit && length > 0.0 {
-            mean.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-        }
-        self.output = Output::Embedding(mean);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sortie_engine::EncodeOptions;
@@ -89,11 +43,6 @@ mod tests {
 
     fn rules(fit: EncodeOptions) -> TextRules {
         TextRules { fit, prompt: None }
-    }
-
-    fn item(outputs: [Output; 2]) -> Item {
-        let [output, later] = outputs;
-        Item { windows: Some(ItemWindows { tokens: vec![3, 1], later: vec![later] }), ..Item::of(output) }
     }
 
     #[test]
@@ -106,22 +55,5 @@ mod tests {
         let rule = window_rule(asked, &rules(EncodeOptions::default())).unwrap().unwrap();
         assert_eq!((rule.stride, rule.score), (2, None));
         assert!(window_rule(None, &rules(cut)).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_text_has_the_score_and_the_vector_of_its_windows() {
-        let logit = |output: &Output| match output {
-            Output::Logits(logits) => logits[0],
-            _ => f32::NAN,
-        };
-        let scored = item([Output::Logits(vec![1.0]), Output::Logits(vec![5.0])]);
-        assert_eq!(scored.score(WindowScore::Mean, logit), 2.0);
-        assert_eq!((scored.score(WindowScore::Max, logit), scored.window_count()), (5.0, 2));
-        let mut joined = item([Output::Embedding(vec![1.0, 0.0]), Output::Embedding(vec![0.0, 1.0])]);
-        joined.join_vectors(false);
-        assert_eq!(joined.output, Output::Embedding(vec![0.75, 0.25]));
-        let mut unit = item([Output::Embedding(vec![1.0, 0.0]), Output::Embedding(vec![1.0, 0.0])]);
-        unit.join_vectors(true);
-        assert_eq!(unit.output, Output::Embedding(vec![1.0, 0.0]));
     }
 }

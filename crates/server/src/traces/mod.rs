@@ -16,6 +16,7 @@
 //! dropped, never waited for. Texts and keys are in no span.
 
 mod record;
+mod stages;
 
 use std::{env, time::Duration};
 
@@ -32,7 +33,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 
-pub(crate) use self::record::Stages;
+pub(crate) use self::stages::Stages;
 use crate::config::ServerConfig;
 
 /// Variables that name an endpoint, as every OTLP exporter reads them.

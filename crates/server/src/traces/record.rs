@@ -1,49 +1,17 @@
 //! From what was noted of a request to its spans.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::{
     KeyValue,
     trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _},
 };
-use parking_lot::Mutex;
-use sortie_proto::v1::{ChunkInfo, encoder_service_server};
+use sortie_proto::v1::encoder_service_server;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::Traces;
+use super::{Stages, Traces};
 use crate::{context::RequestContext, metrics::code_name};
-
-/// One stage of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stage {
-    name: &'static str,
-    begun: Instant,
-    ended: Instant,
-}
-
-/// Stages noted of one request.
-#[derive(Debug, Default)]
-pub(crate) struct Stages(Mutex<Vec<Stage>>);
-
-impl Stages {
-    /// Notes a chunk that was in the pipeline from `begun` to `ended`. Its lengths are measured; stages
-    /// that overlap, as tokenizing and waiting do, are put where they end at the latest.
-    pub(crate) fn chunk(&self, arrived: Instant, begun: Instant, ended: Instant, chunk: &ChunkInfo) {
-        let within =
-            |us: u64, upto: Instant| upto.checked_sub(Duration::from_micros(us)).map_or(begun, |from| from.max(begun));
-        let compute = within(chunk.compute_us, ended);
-        let queue = within(chunk.queue_us, compute);
-        let tokenized = (begun + Duration::from_micros(chunk.tokenize_us)).min(ended);
-        let stage = |name, begun, ended| Stage { name, begun, ended };
-        self.0.lock().extend([
-            stage("admit", arrived.min(begun), begun),
-            stage("tokenize", begun, tokenized),
-            stage("queue", queue, compute),
-            stage("compute", compute, ended),
-        ]);
-    }
-}
 
 impl Traces {
     /// Writes the spans of a request that ended just now.
@@ -66,7 +34,7 @@ impl Traces {
             span.set_status(Status::error(code_name(code)));
         }
         let whole = parent.with_span(span);
-        for stage in stages.0.lock().iter() {
+        for stage in stages.all().iter() {
             let builder = self.tracer.span_builder(stage.name).with_start_time(at(stage.begun));
             builder.start_with_context(&self.tracer, &whole).end_with_timestamp(at(stage.ended));
         }
@@ -111,28 +79,4 @@ fn is_ours(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn stages_lie_within_their_chunk_and_run_forwards(
-            us in prop::array::uniform3(0u64..2_000_000), length in 0u64..1_000_000
-        ) {
-            let arrived = Instant::now();
-            let begun = arrived + Duration::from_micros(10);
-            let ended = begun + Duration::from_micros(length);
-            let chunk = ChunkInfo { tokenize_us: us[0], queue_us: us[1], compute_us: us[2], ..ChunkInfo::default() };
-            let stages = Stages::default();
-            stages.chunk(arrived, begun, ended, &chunk);
-            let stages = stages.0.into_inner();
-            prop_assert_eq!(stages.iter().map(|s| s.name).collect::<Vec<_>>(), ["admit", "tokenize", "queue", "compute"]);
-            prop_assert!(stages.iter().all(|s| s.begun <= s.ended && s.begun >= arrived && s.ended <= ended));
-        }
-    }
 }

@@ -15,7 +15,7 @@ pub(crate) struct TokenizeStats {
 
 impl TokenizeStats {
     /// One thread was busy for `took` with so many inputs and made so many tokens.
-    pub(super) fn note(&self, texts: usize, tokens: usize, took: Duration) {
+    pub(crate) fn note(&self, texts: usize, tokens: usize, took: Duration) {
         self.texts.fetch_add(texts as u64, Ordering::Relaxed);
         self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
         self.busy_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);

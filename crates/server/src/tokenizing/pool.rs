@@ -39,7 +39,7 @@ const LONG_TURN: Duration = Duration::from_micros(300);
 const TURN_WEIGHT: f64 = 0.05;
 
 /// Something done in pieces. Pieces may run at once and in any order.
-pub(super) trait ParallelTask: Send + Sync {
+pub(crate) trait ParallelTask: Send + Sync {
     /// Does one piece. False if there was nothing to do any more.
     fn run(&self, piece: usize) -> bool;
 }
@@ -98,7 +98,7 @@ impl TokenizerPool {
     }
 
     /// Has `pieces` pieces of `work` done.
-    pub(super) fn queue(&self, lane: Lane, work: &Arc<impl ParallelTask + 'static>, pieces: usize) {
+    pub(crate) fn queue(&self, lane: Lane, work: &Arc<impl ParallelTask + 'static>, pieces: usize) {
         if pieces == 0 {
             return;
         }
