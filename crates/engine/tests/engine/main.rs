@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod assemble;
 mod device;
 mod faults;
 mod folders;

@@ -34,32 +34,7 @@ pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
 
 /// A folder of `tests/oracle/folders`, put together: what several share lies elsewhere, as its `from.json` says.
 pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
-    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
-    let to = tempfile::tempdir().unwrap();
-    copy(&all.join("folders").join(name), to.path());
-    let list = to.path().join("from.json");
-    let links: std::collections::BTreeMap<PathBuf, PathBuf> =
-        serde_json::from_str(&std::fs::read_to_string(&list).unwrap()).unwrap();
-    std::fs::remove_file(list).unwrap();
-    for (file, from) in links {
-        let file = to.path().join(file);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::copy(all.join(from), file).unwrap();
-    }
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
+    crate::assemble::assemble(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle"), name)
 }
 
 /// Replaces what stands once in a file.

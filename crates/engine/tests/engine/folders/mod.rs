@@ -5,6 +5,7 @@
 mod adapter;
 mod kinds;
 mod late;
+mod mutate;
 mod mutations;
 mod roles;
 mod tables;

@@ -1,0 +1,120 @@
+//! A published layout of which up to three values are changed: opening it refuses, or the change is seen in the answers,
+//! or `inspect` tells it, or its key is known to change nothing. No change passes in silence.
+//!
+//! Bytes: the layout, then three a change: the file, the value in it, what is put in its place.
+#![no_main]
+
+use std::{
+    cell::LazyCell,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+#[path = "../../crates/engine/tests/engine/assemble.rs"]
+mod assemble;
+#[path = "../../crates/engine/tests/engine/folders/mutate.rs"]
+mod mutate;
+
+use mutate::{DEPTH, answers, changed, has_no_effect, json_files, paths};
+
+const LAYOUTS: [&str; 12] = [
+    "compact-lasttoken",
+    "residual",
+    "lower",
+    "static-st",
+    "roberta-base",
+    "pylate",
+    "bert-mve-expand",
+    "splade-sum",
+    "router",
+    "bert-ce-modular",
+    "regression",
+    "distilbert-tokens5",
+];
+
+/// A layout as it is, and what it answers.
+struct Layout {
+    folder: TempDir,
+    /// Each JSON file, its text, and the paths of its values.
+    files: Vec<(PathBuf, String, Value, Vec<String>)>,
+    answers: Vec<String>,
+}
+
+impl Layout {
+    fn read(name: &str) -> Self {
+        let folder = assemble::assemble(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/oracle"), name);
+        let mut names = Vec::new();
+        json_files(folder.path(), Path::new(""), &mut names);
+        names.sort();
+        let file = |name: PathBuf| {
+            let text = fs::read_to_string(folder.path().join(&name)).expect("it was listed");
+            let whole: Value = serde_json::from_str(&text).ok()?;
+            let mut all = Vec::new();
+            paths(&whole, "", DEPTH, &mut all);
+            all.retain(|at| !has_no_effect(at));
+            (!all.is_empty()).then_some((name, text, whole, all))
+        };
+        let files = names.into_iter().filter_map(file).collect();
+        let answers = answers(folder.path()).expect("the layout is served");
+        Self { folder, files, answers }
+    }
+}
+
+thread_local! {
+    static ALL: LazyCell<Vec<Layout>> = LazyCell::new(|| LAYOUTS.iter().map(|name| Layout::read(name)).collect());
+}
+
+/// What may stand in the place of a value of a kind. Far enough from it that an answer would show it.
+fn instead(value: &Value, pick: u8) -> Value {
+    let number = value.as_f64().unwrap_or(1.0);
+    let all = [
+        json!(!value.as_bool().unwrap_or(false)),
+        json!(number * 2.0 + 1.0),
+        json!(number as i64 * 2 + 1),
+        json!(-1),
+        json!(0),
+        json!(1e9),
+        Value::Null,
+        json!("no such thing"),
+        json!([]),
+        json!({}),
+        json!([value]),
+        json!({"no": value}),
+    ];
+    all[usize::from(pick) % all.len()].clone()
+}
+
+// Panics that are caught are no finds; libFuzzer's own hook would abort at them. A find ends the process by itself.
+fuzz_target!(init: std::panic::set_hook(Box::new(|_| ())), |bytes: &[u8]| {
+    let Some((&which, changes)) = bytes.split_first() else { return };
+    ALL.with(|all| {
+        let layout = &all[usize::from(which) % all.len()];
+        let mut told = Vec::new();
+        for change in changes.chunks_exact(3).take(3) {
+            let (name, _, whole, paths) = &layout.files[usize::from(change[0]) % layout.files.len()];
+            let at = &paths[usize::from(change[1]) % paths.len()];
+            let value = whole.pointer(at).expect("its own path");
+            let with = instead(value, change[2]);
+            if with == *value || told.iter().any(|(file, _)| file == name) {
+                continue;
+            }
+            let file = layout.folder.path().join(name);
+            fs::write(file, changed(whole, at, with.clone()).to_string()).expect("the file is written");
+            told.push((name.clone(), format!("{}{at}: {value} -> {with}", name.display())));
+        }
+        let silent = !told.is_empty() && answers(layout.folder.path()).is_ok_and(|after| after == layout.answers);
+        for (name, text, ..) in &layout.files {
+            if told.iter().any(|(file, _)| file == name) {
+                fs::write(layout.folder.path().join(name), text).expect("the file is written");
+            }
+        }
+        if silent {
+            eprintln!("{}: passed over in silence: {told:#?}", LAYOUTS[usize::from(which) % LAYOUTS.len()]);
+            std::process::abort();
+        }
+    });
+});
