@@ -9,10 +9,9 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, is_transport_timeout},
     job::rpc::Malformed,
     metadata,
-    status::is_transport_timeout,
 };
 
 /// The attempt was still running at the deadline.

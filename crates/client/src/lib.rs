@@ -68,7 +68,6 @@ mod probe;
 mod report;
 mod rpc;
 mod stats;
-mod status;
 mod stream;
 mod trace_context;
 mod transport;
