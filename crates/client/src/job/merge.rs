@@ -9,25 +9,17 @@ use sortie_dispatch::{AttemptKind, Coverage};
 use sortie_proto::v1;
 
 use super::{
+    attempt::AttemptRecord,
+    plan::Sizes,
     rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
-    size::Sizes,
-};
-use crate::{
-    call::RevisionPolicy,
-    error::{Error, ErrorKind},
-    metadata::millis,
-    report::{BatchReport, ChunkReport, ItemError, Report},
     stream::PartialAnswer,
 };
-
-/// An attempt as it was sent.
-#[derive(Clone, Debug)]
-pub(crate) struct AttemptRecord {
-    pub(crate) chunk: usize,
-    pub(crate) number: u32,
-    pub(crate) kind: AttemptKind,
-    pub(crate) address: String,
-}
+use crate::{
+    error::{Error, ErrorKind},
+    metadata::millis,
+    options::RevisionPolicy,
+    report::{BatchReport, ChunkReport, ItemError, Report},
+};
 
 /// The answer of an attempt as the client sees it: when it came, and for which items.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +51,7 @@ impl<R: ShardedRpc> Merge<R> {
     /// Marks items that no request can hold as failed.
     pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &Sizes) {
         for &index in indices {
-            let bytes = sizes.items().get(index).map_or(0, |item| item.bytes);
+            let bytes = sizes.bytes_of(index);
             let message = format!("the item has {bytes} bytes, more than a request can hold");
             self.report.errors.push(ItemError { index, reason: "TEXT_TOO_LARGE".to_owned(), message });
         }

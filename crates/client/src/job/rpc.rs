@@ -7,6 +7,7 @@
 
 use std::{fmt, future::Future};
 
+use sortie_dispatch::BatchSample;
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
@@ -26,6 +27,14 @@ pub struct ChunkAnswer<H, V> {
     pub items: v1::ItemInfo,
     /// Where the time went, if it is reported.
     pub chunk: v1::ChunkInfo,
+}
+
+impl<H, V> ChunkAnswer<H, V> {
+    /// The batches that the chunk rode in.
+    pub(crate) fn batches(&self) -> Vec<BatchSample> {
+        let batches = self.chunk.batch_ms.iter().zip(&self.chunk.batch_tokens);
+        batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
+    }
 }
 
 /// Answers of all chunks, in request order.

@@ -23,9 +23,9 @@ macro_rules! sharded {
             async fn run(
                 self,
                 client: crate::client::Client,
-                options: crate::call::CallOptions,
+                options: crate::options::CallOptions,
             ) -> Result<Self::Output, crate::error::Error> {
-                crate::job::run(self, client, options).await
+                crate::job::run(self, client.state(), options).await
             }
         }
     };

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt as _;
+use sortie_dispatch::Backoff;
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::debug;
 
@@ -29,23 +29,10 @@ use crate::{
     metrics,
 };
 
-/// First wait after a connection could not be made; doubles each time, with jitter. A process that
-/// restarts is back in seconds, and a refused connection costs next to nothing.
-const BACKOFF: Duration = Duration::from_millis(100);
-
-/// Longest such wait. Far below gRPC's two minutes: a rack that comes back is work for everybody,
-/// and one SYN every two seconds harms nobody.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
-/// Doublings after which a wait has long reached its limit.
-const MAX_DOUBLINGS: u32 = 16;
-
-/// A wait after `failures` in a row: half of it fixed, half random, so that the clients of a fleet
-/// do not come all at once.
-fn backoff(failures: u32) -> Duration {
-    let most = BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(MAX_DOUBLINGS)).min(MAX_BACKOFF);
-    most.mul_f64(rand::rng().random_range(0.5..=1.0))
-}
+/// Waits after a connection could not be made. A process that restarts is back in seconds, and a refused connection
+/// costs next to nothing. The longest is far below gRPC's two minutes: a rack that comes back is work for everybody, and
+/// one SYN every two seconds harms nobody.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), limit: Duration::from_secs(2) };
 
 /// Starts a task that keeps slot `index` connected until the server is retired or nobody holds it. Must be called
 /// inside a tokio runtime.
@@ -78,7 +65,7 @@ async fn reconnect(connections: Weak<Connections>, index: usize, dialer: Dialer)
         }
         let Some(asked) = connections.upgrade().map(|connections| connections.asked(index)) else { return };
         // A connection that lived and ended is made again at once.
-        let wait = if failures == 0 { Duration::ZERO } else { backoff(failures) };
+        let wait = if failures == 0 { Duration::ZERO } else { BACKOFF.equal_jitter(failures, &mut rand::rng()) };
         tokio::select! {
             () = stop.cancelled() => return,
             () = asked.notified() => {}
@@ -128,20 +115,4 @@ async fn hold(connections: &Weak<Connections>, index: usize, wire: Wire, driver:
     }
     connections.upgrade()?.lost(index);
     Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_and_stay_within_bounds() {
-        for failures in [1, 2, 3, 5, 9, 1_000, u32::MAX] {
-            let most = BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF);
-            for _ in 0..50 {
-                let wait = backoff(failures);
-                assert!(wait <= most && wait >= most / 2, "{failures} {wait:?}");
-            }
-        }
-    }
 }
