@@ -96,7 +96,7 @@ pub use options::{CallOptions, Join, RevisionPolicy};
 pub use report::{BatchReport, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
-    embed::{Embed, Embedded, Pooling, Quantization, Ranges, VectorFormat},
+    embed::{Embed, Embedded, Pooling},
     embed_tokens::{EmbedTokens, TokenVectors, TokensEmbedded},
     models::{GetModel, ListModels, Probe},
     rerank::{Ranked, Rerank, Reranked, Scoring},
@@ -104,6 +104,7 @@ pub use rpc::{
     sparse::{EmbedSparse, SparseEmbedded, SparseVector},
     tag::{Aggregation, Span, Tag, Tagged, TaggedText},
     tokenize::{Token, Tokenize, Tokenized},
+    vectors::{Quantization, Ranges, VectorFormat},
 };
 pub use sortie_dispatch::{DispatchConfig, DispatchConfigError, DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     name::Name,
-    source::{Discovery, DiscoverySource, Lookup, MIN_LOOKUP_GAP},
+    source::{Discovery, DiscoverySource, LookupFn, MIN_LOOKUP_GAP},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -123,7 +123,7 @@ async fn follow_name(
     name: &str,
     tls: bool,
     period: Duration,
-    lookup: &Lookup,
+    lookup: &LookupFn,
     mut disconnects: watch::Receiver<u64>,
 ) -> Option<()> {
     // Checked when the client was built.

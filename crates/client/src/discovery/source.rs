@@ -19,7 +19,7 @@ pub const LOOKUP_PERIOD: Duration = Duration::from_secs(10);
 /// breaks many.
 pub const MIN_LOOKUP_GAP: Duration = Duration::from_secs(1);
 
-pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+pub(super) type LookupFn = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// A source of servers; see [`crate::ClientBuilder::discovery`].
 ///
@@ -42,7 +42,7 @@ pub struct Discovery {
 
 #[derive(Clone)]
 pub(super) enum DiscoverySource {
-    Name { name: String, period: Duration, lookup: Lookup },
+    Name { name: String, period: Duration, lookup: LookupFn },
     Watch(watch::Receiver<Vec<String>>),
 }
 
@@ -80,7 +80,7 @@ impl Discovery {
         F: Fn(String) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
     {
-        let lookup: Lookup = Arc::new(move |name| Box::pin(lookup(name)));
+        let lookup: LookupFn = Arc::new(move |name| Box::pin(lookup(name)));
         Self { source: DiscoverySource::Name { name: name.into(), period: LOOKUP_PERIOD, lookup } }
     }
 

@@ -21,13 +21,13 @@ use tracing::{Span, debug, debug_span, field::Empty};
 
 use super::{
     attempt::{Attempt, AttemptOutcome, AttemptRecord, EndedAttempt, RunningAttempt},
-    merge::{self, Merge, ReceivedAnswer},
-    plan::Sizes,
-    rpc::{ChunkAnswer, Malformed, ShardedRpc},
+    merge::{Merge, ReceivedAnswer},
+    plan::JobSizes,
+    rpc::{ChunkAnswer, ShardedRpc},
     stream::AnswerQueue,
 };
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     failure,
     metadata::{self, JobMetadata},
     metrics,
@@ -41,7 +41,7 @@ pub(crate) struct JobRequest<R: ShardedRpc> {
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
-    pub(crate) sizes: Sizes,
+    pub(crate) sizes: JobSizes,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
     pub(crate) answers: Option<AnswerQueue<R::Output>>,
 }
@@ -229,17 +229,19 @@ impl<R: ShardedRpc> JobDriver<R> {
         let chunk = self.job.chunk(sent.chunk);
         let indices = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let (failure, error) = match outcome {
-            AttemptOutcome::Response(response) => match open::<R>(response.into_inner(), indices.len()) {
-                Ok(answer) => {
-                    span.record("outcome", "ok");
-                    metrics::attempt(R::NAME, sent.kind, "ok", rtt);
-                    let texts = self.request.sizes.texts(indices, &answer);
-                    let learned = AnswerReport { batches: answer.batches(), report, texts };
-                    self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
-                    return Event::Answered { attempt, answer: learned };
+            AttemptOutcome::Response(response) => {
+                match R::open(response.into_inner(), indices.len()).and_then(|answer| answer.check(indices.len())) {
+                    Ok(answer) => {
+                        span.record("outcome", "ok");
+                        metrics::attempt(R::NAME, sent.kind, "ok", rtt);
+                        let texts = self.request.sizes.texts(indices, &answer);
+                        let learned = AnswerReport { batches: answer.batches(), report, texts };
+                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
+                        return Event::Answered { attempt, answer: learned };
+                    }
+                    Err(malformed) => failure::malformed(malformed),
                 }
-                Err(malformed) => failure::malformed(malformed),
-            },
+            }
             AttemptOutcome::Status(status) => failure::refused(status),
             AttemptOutcome::Unsent(error) => failure::unsent(error),
             AttemptOutcome::Late => failure::late(),
@@ -255,21 +257,19 @@ impl<R: ShardedRpc> JobDriver<R> {
 
     /// A chunk has its answer.
     fn answered(&mut self, chunk: usize, attempt: AttemptId) -> Result<(), Error> {
-        let Some(valid_answer) = self.valid_answer.take_if(|valid_answer| valid_answer.attempt == attempt) else {
-            return Ok(());
-        };
+        let Some(valid) = self.valid_answer.take_if(|valid| valid.attempt == attempt) else { return Ok(()) };
         self.chunks.remove(&chunk);
-        let cut = self.job.chunk(valid_answer.sent.chunk);
+        let cut = self.job.chunk(valid.sent.chunk);
         let received = ReceivedAnswer {
-            sent: &valid_answer.sent,
+            sent: &valid.sent,
             indices: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
             expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
-            rtt: valid_answer.rtt,
+            rtt: valid.rtt,
         };
         let taken = match &self.request.answers {
-            None => self.merge.take(received, valid_answer.answer),
+            None => self.merge.take(received, valid.answer),
             Some(answers) => {
-                let answer = self.merge.pass(&self.request.rpc, received, valid_answer.answer);
+                let answer = self.merge.pass(&self.request.rpc, received, valid.answer);
                 answer.map(|answer| answers.lock().push_back(answer))
             }
         };
@@ -295,21 +295,7 @@ impl<R: ShardedRpc> JobDriver<R> {
     fn refuse(&mut self, reason: FailReason, cause: Option<AttemptId>) -> Error {
         let attempts = self.job.coverage().attempts;
         debug!(%reason, attempts, "job failed");
-        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| match reason {
-            FailReason::Deadline | FailReason::NoTime => Error::deadline(),
-            FailReason::Overloaded => {
-                Error::new(ErrorKind::Overloaded, "no server has time for it before its deadline")
-                    .with_reason("DEADLINE_TOO_SHORT")
-            }
-            FailReason::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled"),
-            _ => Error::new(ErrorKind::Unavailable, "no server answered"),
-        });
+        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| failure::of_job(reason));
         error.with_attempts(attempts)
     }
-}
-
-fn open<R: ShardedRpc>(response: R::Response, count: usize) -> Result<ChunkAnswer<R::Head, R::Value>, Malformed> {
-    let answer = R::open(response, count)?;
-    merge::check(&answer, count)?;
-    Ok(answer)
 }

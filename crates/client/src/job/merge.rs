@@ -10,8 +10,8 @@ use sortie_proto::v1;
 
 use super::{
     attempt::AttemptRecord,
-    plan::Sizes,
-    rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    plan::JobSizes,
+    rpc::{ChunkAnswer, MergedAnswer, ShardedRpc},
     stream::PartialAnswer,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl<R: ShardedRpc> Merge<R> {
     }
 
     /// Marks items that no request can hold as failed.
-    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &Sizes) {
+    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &JobSizes) {
         for &index in indices {
             let bytes = sizes.bytes_of(index);
             let message = format!("the item has {bytes} bytes, more than a request can hold");
@@ -73,7 +73,7 @@ impl<R: ShardedRpc> Merge<R> {
         self.report.free_tokens = coverage.free_tokens;
     }
 
-    /// Merges the answer of a chunk, which [`check`] has found to fit. An error ends the job.
+    /// Merges the answer of a chunk, which [`ChunkAnswer::check`] has found to fit. An error ends the job.
     pub(crate) fn take(
         &mut self,
         received: ReceivedAnswer<'_>,
@@ -194,19 +194,6 @@ fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
             reason: "NON_FINITE_OUTPUT".to_owned(),
             message: "the answer is not a finite number".to_owned(),
         },
-    }
-}
-
-/// Whether an answer's lists fit the `count` items that were asked about.
-pub(crate) fn check<H, V>(answer: &ChunkAnswer<H, V>, count: usize) -> Result<(), Malformed> {
-    for (what, len) in [("token counts", answer.items.tokens.len()), ("truncations", answer.items.truncated.len())] {
-        if len > 0 {
-            expect_len(what, len, count)?;
-        }
-    }
-    match answer.items.errors.iter().find(|error| error.index as usize >= count) {
-        Some(error) => Err(Malformed(format!("the answer has an error of item {} of {count}", error.index))),
-        None => Ok(()),
     }
 }
 

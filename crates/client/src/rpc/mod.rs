@@ -9,6 +9,7 @@ pub(crate) mod similarity;
 pub(crate) mod sparse;
 pub(crate) mod tag;
 pub(crate) mod tokenize;
+pub(crate) mod vectors;
 
 use sortie_proto::ranking::by_score;
 

@@ -89,7 +89,7 @@ impl Tokenizer {
     /// [`InputError::TooManyWindows`]; [`InputError::Tokenizer`].
     pub fn windows(&self, query: &Query, document: &str, stride: usize) -> Result<Windows, InputError> {
         let options = EncodeOptions { side: Some(TruncationSide::Right), ..query.options };
-        let piece = self.piece(document, usize::MAX, super::piece::SessionShape::Ids, false, &options)?;
+        let piece = self.piece(document, usize::MAX, super::piece::PieceForm::Ids, false, &options)?;
         let taken = query.tokens() + self.specials(true);
         let room = query.limit.checked_sub(taken).filter(|&room| room > 0);
         let room = room.ok_or(InputError::QueryTooLong { tokens: taken, limit: query.limit })?;
@@ -105,7 +105,7 @@ impl Tokenizer {
         let specials = reader.specials(false);
         // A marker has its place in each window.
         let limit = reader.limit_of(options, rule, specials)?;
-        let piece = reader.piece(text, usize::MAX, super::piece::SessionShape::Ids, false, options)?;
+        let piece = reader.piece(text, usize::MAX, super::piece::PieceForm::Ids, false, options)?;
         self.cut(&piece.ids, limit - specials, stride, |ids| self.encode_ids(ids, options))
     }
 
