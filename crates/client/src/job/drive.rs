@@ -22,7 +22,7 @@ use tracing::{Span, debug, debug_span, field::Empty};
 use super::{
     attempt::{Attempt, AttemptOutcome, AttemptRecord, EndedAttempt, RunningAttempt},
     merge::{Merge, ReceivedAnswer},
-    plan::JobSizes,
+    plan::ItemSizes,
     rpc::{ChunkAnswer, ShardedRpc},
     stream::AnswerQueue,
 };
@@ -41,7 +41,7 @@ pub(crate) struct JobRequest<R: ShardedRpc> {
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
-    pub(crate) sizes: JobSizes,
+    pub(crate) sizes: ItemSizes,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
     pub(crate) answers: Option<AnswerQueue<R::Output>>,
 }

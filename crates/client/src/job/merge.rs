@@ -10,7 +10,7 @@ use sortie_proto::v1;
 
 use super::{
     attempt::AttemptRecord,
-    plan::JobSizes,
+    plan::ItemSizes,
     rpc::{ChunkAnswer, MergedAnswer, ShardedRpc},
     stream::PartialAnswer,
 };
@@ -49,7 +49,7 @@ impl<R: ShardedRpc> Merge<R> {
     }
 
     /// Marks items that no request can hold as failed.
-    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &JobSizes) {
+    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &ItemSizes) {
         for &index in indices {
             let bytes = sizes.bytes_of(index);
             let message = format!("the item has {bytes} bytes, more than a request can hold");

@@ -35,14 +35,14 @@ impl InputSize {
 
 /// The sizes of a call, in request order.
 #[derive(Debug)]
-pub(crate) struct JobSizes {
+pub(crate) struct ItemSizes {
     /// Text and ids of the sequence each item becomes.
     inputs: Vec<InputSize>,
     items: Vec<ItemSize>,
     shared: SharedSize,
 }
 
-impl JobSizes {
+impl ItemSizes {
     /// Measures a call; `estimate` makes tokens of bytes of text and ready ids.
     fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
@@ -95,10 +95,10 @@ pub(crate) fn cut<R: ShardedRpc>(
     model: &str,
     options: &CallOptions,
     wants: &JobOptions,
-) -> Result<(ModelId, JobSizes, Plan), Error> {
+) -> Result<(ModelId, ItemSizes, Plan), Error> {
     let mut fleet = state.fleet();
     let id = fleet.model(model, R::RESOURCE);
-    let sizes = JobSizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
+    let sizes = ItemSizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
     let limit = fleet.config().limits.max_message_bytes;
     let SharedSize { bytes, .. } = sizes.shared;
     if bytes >= limit {
