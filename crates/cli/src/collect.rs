@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sortie_client::{ErrorKind, Report as JobReport, RevisionPolicy};
+use sortie_client::{ErrorKind, Report, RevisionPolicy};
 
 use crate::{
     exit::CommandFailure,
     failure,
     read::InputItem,
-    report::{ChunkRow, ItemFailure, ItemRow, Report, Timings},
+    report::{ChunkRow, CommandReport, ItemFailure, ItemRow, Timings},
     split,
 };
 
@@ -25,12 +25,12 @@ pub(crate) struct CollectedAnswers<H, V> {
     /// What each job says once, of the first that says anything.
     head: Option<H>,
     values: Vec<Option<V>>,
-    jobs: Vec<(usize, JobReport)>,
+    jobs: Vec<(usize, Report)>,
     elapsed: Duration,
 }
 
 /// One job's answer: what is said once, a value an item, what happened.
-pub(crate) type JobAnswer<H, V> = (Option<H>, Vec<Option<V>>, JobReport);
+pub(crate) type JobAnswer<H, V> = (Option<H>, Vec<Option<V>>, Report);
 
 /// Sends `items` with `send`, in several jobs where they are many. The client holds each job to
 /// `revisions`; here all of them together are.
@@ -71,7 +71,7 @@ where
 }
 
 /// Fails once jobs were answered by more than one revision, as the client does within a job.
-fn same_revision(seen: &mut BTreeSet<String>, job: &JobReport) -> Result<(), CommandFailure> {
+fn same_revision(seen: &mut BTreeSet<String>, job: &Report) -> Result<(), CommandFailure> {
     seen.extend(job.revisions.iter().cloned());
     if seen.len() < 2 {
         return Ok(());
@@ -94,7 +94,7 @@ impl<H, V> CollectedAnswers<H, V> {
         head: G,
         timings: bool,
         mut row: impl FnMut(&InputItem, ItemRow, V) -> Option<R>,
-    ) -> Report<G, R> {
+    ) -> CommandReport<G, R> {
         let mut errors = self.errors(items);
         let mut results = Vec::with_capacity(items.len());
         let told: HashSet<usize> = errors.iter().map(|error| error.index).collect();
@@ -121,7 +121,7 @@ impl<H, V> CollectedAnswers<H, V> {
                 revisions.push(revision);
             }
         }
-        Report {
+        CommandReport {
             model: self.jobs.first().map(|(_, job)| job.model.clone()).unwrap_or_default(),
             model_revision: revisions.join(","),
             mixed_revisions: revisions.len() > 1,
@@ -133,7 +133,7 @@ impl<H, V> CollectedAnswers<H, V> {
     }
 
     fn errors(&self, items: &[InputItem]) -> Vec<ItemFailure> {
-        let of_job = |(start, job): &(usize, JobReport)| {
+        let of_job = |(start, job): &(usize, Report)| {
             let start = *start;
             let failure = |error: &sortie_client::ItemError| ItemFailure {
                 index: start + error.index,
@@ -147,7 +147,7 @@ impl<H, V> CollectedAnswers<H, V> {
     }
 }
 
-fn time(jobs: &[(usize, JobReport)], elapsed: Duration) -> Timings {
+fn time(jobs: &[(usize, Report)], elapsed: Duration) -> Timings {
     let chunk = |chunk: &sortie_client::ChunkReport| ChunkRow {
         endpoint: chunk.endpoint.clone(),
         replica: chunk.replica.clone(),
@@ -176,8 +176,8 @@ pub(crate) fn us(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn job(tokens: &[u32], revision: &str) -> JobReport {
-        let mut job = JobReport::default();
+    fn job(tokens: &[u32], revision: &str) -> Report {
+        let mut job = Report::default();
         job.tokens = tokens.to_vec();
         job.truncated = vec![false; tokens.len()];
         job.revisions = vec![revision.to_owned()];

@@ -24,16 +24,17 @@ use std::{io, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Cli, context::CommandContext, exit::Exit};
+use crate::{args::SortieArgs, context::CommandContext, exit::Exit};
 
 fn main() -> ExitCode {
-    let matches = args::unset_blank(Cli::command()).get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
+    let matches = args::unset_blank(SortieArgs::command()).get_matches();
+    let line = match SortieArgs::from_arg_matches(&matches) {
+        Ok(line) => line,
         Err(e) => e.exit(),
     };
-    log(cli.output.verbose);
-    let ended = CommandContext::new(&cli.connection, cli.output).and_then(|context| run::run(&cli.command, &context));
+    log(line.output.verbose);
+    let ended =
+        CommandContext::new(&line.connection, line.output).and_then(|context| run::run(&line.command, &context));
     let exit = ended.unwrap_or_else(|failure| {
         if failure.exit != Exit::Interrupted {
             run::error(&failure);

@@ -1,6 +1,6 @@
 //! Calls that are not cut: to every server at once, or to one after the other.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::join_all};
 use sortie_dispatch::EndpointId;
@@ -8,13 +8,25 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    call::CallOptions,
-    client::Client,
+    background,
     error::{Error, ErrorKind},
     metadata::JobMetadata,
-    rpc::models::PerEndpoint,
+    options::CallOptions,
+    state::ClientState,
     transport::{Server, Stub},
 };
+
+/// What one server answered.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PerEndpoint<T> {
+    /// Its address.
+    pub endpoint: String,
+    /// Time to the answer, or to giving up.
+    pub rtt: Duration,
+    /// The answer.
+    pub result: Result<T, Error>,
+}
 
 /// Makes requests with the metadata of one attempt and the time it has left.
 pub(crate) struct RequestFactory<'a> {
@@ -51,20 +63,20 @@ where
 
 /// Asks every server at once; answers come in the servers' order.
 pub(crate) async fn broadcast<T, F>(
-    client: &Client,
+    state: &Arc<ClientState>,
     options: &CallOptions,
-    call: impl Fn(Stub, RequestFactory<'_>) -> F,
+    call: impl Fn(EndpointId, Stub, RequestFactory<'_>) -> F,
 ) -> Result<Vec<(EndpointId, PerEndpoint<T>)>, Error>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
-    let (within, deadline) = client.deadline(options);
-    client.populated(deadline).await?;
-    let metadata = client.metadata(options).await?;
+    let (within, deadline) = state.defaults().deadline_of(options);
+    background::start(state, deadline).await?;
+    let metadata = state.defaults().metadata_of(options).await?;
     let requests = || RequestFactory { metadata: &metadata, attempt: 1, remaining: within };
-    let servers = client.servers();
+    let servers = state.servers();
     let calls = servers.iter().map(|(id, server)| {
-        let answer = call_one(server, deadline, |stub| call(stub, requests()));
+        let answer = call_one(server, deadline, |stub| call(*id, stub, requests()));
         answer.map(|answer| (*id, answer))
     });
     Ok(join_all(calls).await)
@@ -73,18 +85,18 @@ where
 /// Asks one server after the other until one answers, connected ones first. A refusal that every
 /// server would repeat ends it.
 pub(crate) async fn call_in_turn<T, F>(
-    client: &Client,
+    state: &Arc<ClientState>,
     options: &CallOptions,
     call: impl Fn(Stub, RequestFactory<'_>) -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
-    let (_, deadline) = client.deadline(options);
-    client.populated(deadline).await?;
-    let metadata = client.metadata(options).await?;
+    let (_, deadline) = state.defaults().deadline_of(options);
+    background::start(state, deadline).await?;
+    let metadata = state.defaults().metadata_of(options).await?;
     let mut last = None;
-    let mut servers = client.servers();
+    let mut servers = state.servers();
     servers.sort_by_key(|(_, server)| server.connections() == 0);
     for (attempt, (_, server)) in (1..).zip(servers) {
         let remaining = deadline.saturating_duration_since(Instant::now());

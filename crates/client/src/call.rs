@@ -9,6 +9,7 @@
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,39 +17,10 @@ use crate::{
     client::Client,
     error::Error,
     input::{Role, TextOptions, Truncation, TruncationSide},
-    job,
-    job::rpc::ShardedRpc,
+    job::{self, AnswerStream, rpc::ShardedRpc},
     metadata::Lane,
-    stream::{AnswerSender, AnswerStream},
+    options::{CallOptions, Join, RevisionPolicy},
 };
-
-pub use sortie_dispatch::Join;
-
-/// What to do when chunks of a job were answered by different revisions of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RevisionPolicy {
-    /// Answer, and say so in [`crate::Report::mixed_revisions`].
-    #[default]
-    Flag,
-    /// Fail with [`crate::ErrorKind::MixedRevisions`].
-    Fail,
-}
-
-/// The options that every call has.
-#[derive(Clone, Debug, Default)]
-pub struct CallOptions {
-    pub(crate) model: Option<String>,
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) lane: Option<Lane>,
-    pub(crate) tenant: Option<String>,
-    pub(crate) job_id: Option<String>,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) revisions: RevisionPolicy,
-    pub(crate) join: Join,
-    pub(crate) hedging: Option<bool>,
-    pub(crate) text: TextOptions,
-}
 
 /// Keeps traits to this crate.
 pub trait Sealed {}
@@ -221,9 +193,7 @@ impl<R: ShardedRpc> Call<R> {
     /// ```
     pub fn stream(self) -> AnswerStream<R::Output> {
         let Self { client, rpc, options } = self;
-        let sender = AnswerSender::default();
-        let job = job::stream(rpc, client, options, AnswerSender::clone(&sender));
-        AnswerStream::new(Box::pin(job), sender)
+        job::stream(rpc, Arc::clone(client.state()), options)
     }
 }
 

@@ -1,18 +1,17 @@
-//! What a failed attempt means: to the job (is it worth another server?) and to the
-//! caller.
+//! What a failed attempt means, to the job (is it worth another server?) and to the caller; and what a failed job means
+//! to the caller.
 
 use std::time::Duration;
 
-use sortie_dispatch::{Failure, Pushback};
+use sortie_dispatch::{FailReason, Failure, Pushback};
 use sortie_proto::metadata::QUEUE_FACT;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, is_transport_timeout},
     job::rpc::Malformed,
     metadata,
-    status::is_transport_timeout,
 };
 
 /// The attempt was still running at the deadline.
@@ -57,6 +56,17 @@ pub(crate) fn unsent(error: Error) -> (Failure, Error) {
         _ => Failure::Transport,
     };
     (failure, error)
+}
+
+/// The error of a job that failed without a refusal to show for it.
+pub(crate) fn of_job(reason: FailReason) -> Error {
+    match reason {
+        FailReason::Deadline | FailReason::NoTime => Error::deadline(),
+        FailReason::Overloaded => Error::new(ErrorKind::Overloaded, "no server has time for it before its deadline")
+            .with_reason("DEADLINE_TOO_SHORT"),
+        FailReason::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled"),
+        _ => Error::new(ErrorKind::Unavailable, "no server answered"),
+    }
 }
 
 /// A status that a server sent has no source; one that tonic made of a broken connection or stream

@@ -64,15 +64,16 @@ mod job;
 mod metadata;
 mod metrics;
 mod model;
+mod options;
 mod probe;
 mod report;
 mod rpc;
+mod state;
 mod stats;
-mod status;
-mod stream;
 mod trace_context;
 mod transport;
 
+pub use broadcast::PerEndpoint;
 pub use builder::{
     ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_DEADLINE,
     DEFAULT_DESCRIBE_TIMEOUT, DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT,
@@ -81,29 +82,31 @@ pub use builder::{
 pub use bulk::{
     BULK_DEADLINE, BULK_GIVE_UP_AFTER, Bulk, BulkRun, MAX_SLICE_BYTES, Progress, SLICES_PER_SERVER, SliceAnswer,
 };
-pub use call::{Call, CallFuture, CallOptions, Join, RevisionPolicy, Rpc};
+pub use call::{Call, CallFuture, Rpc};
 pub use client::Client;
 pub use compression::Compression;
 pub use credentials::TOKEN_FILE_PERIOD;
 pub use discovery::{Discovery, LOOKUP_PERIOD, MIN_LOOKUP_GAP};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, Role, TextOptions, TokenIds, Truncation, TruncationSide};
+pub use job::{AnswerStream, PartialAnswer};
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
+pub use options::{CallOptions, Join, RevisionPolicy};
 pub use report::{BatchReport, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
-    embed::{Embed, Embedded, Pooling, Quantization, Ranges, VectorFormat},
+    embed::{Embed, Embedded, Pooling},
     embed_tokens::{EmbedTokens, TokenVectors, TokensEmbedded},
-    models::{GetModel, ListModels, PerEndpoint, Probe},
+    models::{GetModel, ListModels, Probe},
     rerank::{Ranked, Rerank, Reranked, Scoring},
     similarity::{Similarities, Similarity},
     sparse::{EmbedSparse, SparseEmbedded, SparseVector},
     tag::{Aggregation, Span, Tag, Tagged, TaggedText},
     tokenize::{Token, Tokenize, Tokenized},
+    vectors::{Quantization, Ranges, VectorFormat},
 };
 pub use sortie_dispatch::{DispatchConfig, DispatchConfigError, DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};
-pub use stream::{AnswerStream, PartialAnswer};
 pub use trace_context::TraceContext;
 pub use transport::Tls;

@@ -1,24 +1,32 @@
-//! One probe: a server's load, asked for beside its work.
+//! The RPC Probe: a server's load, asked for beside its work.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use sortie_dispatch::{Failure, LoadReport};
+use sortie_dispatch::{EndpointId, Failure, LoadReport};
 use sortie_proto::v1;
 use tokio::time::timeout;
+use tonic::{Request, Status};
 
-use crate::{call::CallOptions, client::Client, error::Error, failure, metadata, transport::Server};
+use crate::{failure, metadata, options::CallOptions, state::ClientState, transport::Stub};
+
+/// Sends one Probe.
+pub(crate) async fn send(mut stub: Stub, request: Request<v1::ProbeRequest>) -> Result<LoadReport, Status> {
+    let report = stub.probe(request).await?.into_inner().report;
+    Ok(metadata::from_load_report(&report.unwrap_or_default()))
+}
 
 /// Asks a server for the load of a model; `tokens` are reserved there for a moment. The client is
 /// not held meanwhile.
 pub(crate) fn probe(
-    client: &Client,
-    server: Result<Arc<Server>, Error>,
+    state: &ClientState,
+    endpoint: EndpointId,
     model: String,
     tokens: u64,
     within: Duration,
 ) -> impl Future<Output = Result<LoadReport, Failure>> + Send + use<> {
-    let credentials = client.config().defaults.credentials.clone();
-    let plain = client.plain_metadata(&CallOptions::default());
+    let server = state.server(endpoint);
+    let credentials = state.defaults().credentials.clone();
+    let plain = state.defaults().plain_metadata_of(&CallOptions::default());
     async move {
         let asked = async {
             let server = server.map_err(|_| Failure::Transport)?;
@@ -29,13 +37,7 @@ pub(crate) fn probe(
             };
             let lease = server.lease().await.map_err(|_| Failure::Transport)?;
             let request = metadata.request(v1::ProbeRequest { model, tokens }, 1, within);
-            match lease.stub().probe(request).await {
-                Ok(answer) => {
-                    let report = answer.into_inner().report.unwrap_or_default();
-                    Ok(metadata::from_load_report(&report))
-                }
-                Err(status) => Err(failure::refused(status).0),
-            }
+            send(lease.stub(), request).await.map_err(|status| failure::refused(status).0)
         };
         timeout(within, asked).await.unwrap_or(Err(Failure::Deadline))
     }

@@ -18,7 +18,7 @@
 //! Invariant: a server is out for no longer than [`HealthConfig::max_ejection`] without
 //! being asked again.
 
-use crate::{config::HealthConfig, ids::ProbeId, readiness::doubled, time::Time};
+use crate::{backoff::Backoff, config::HealthConfig, ids::ProbeId, time::Time};
 
 /// Where a server stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,8 +120,8 @@ impl Ejection {
 
     /// It is out from now on, twice as long as the last time.
     pub(crate) fn eject(&mut self, config: &HealthConfig, now: Time) {
-        let wait = doubled(config.ejection, config.max_ejection, self.times);
         let times = self.times.saturating_add(1);
+        let wait = Backoff { base: config.ejection, limit: config.max_ejection }.after(times);
         *self = Self { state: EjectionState::Out(now + wait), times, ..Self::default() };
     }
 

@@ -23,6 +23,7 @@
 #![deny(missing_docs, missing_debug_implementations, unreachable_pub)]
 
 mod action;
+mod backoff;
 pub mod config;
 mod cost;
 mod eject;
@@ -50,6 +51,7 @@ pub use action::{
     Action, AttemptKind, CancelReason, Coverage, FailReason, FleetAction, HedgeSkipped, Missing, PlaceReason,
     ProbePurpose, SendAttempt,
 };
+pub use backoff::Backoff;
 pub use config::{DispatchConfig, DispatchConfigError};
 pub use event::{AnswerReport, Event, Failure, FleetEvent, Pushback, Texts};
 pub use fleet::{DispatchCounters, EndpointSnapshot, Fleet, Resource};

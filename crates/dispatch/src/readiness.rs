@@ -9,12 +9,7 @@
 
 use std::time::Duration;
 
-use rand::{Rng, RngExt as _};
-
-use crate::{config::HealthConfig, time::Time};
-
-/// Doublings after which a wait has long reached any limit.
-const MAX_DOUBLINGS: u32 = 16;
+use crate::{backoff::Backoff, config::HealthConfig, time::Time};
 
 /// One server.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +36,11 @@ impl Readiness {
         self.unconnected = false;
     }
 
+    /// Whether a connection stands, as far as the driver has said.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.unconnected
+    }
+
     /// No connection stands: not ready until one does, however long that takes.
     pub(crate) fn disconnected(&mut self) {
         self.unconnected = true;
@@ -51,9 +51,9 @@ impl Readiness {
         if now < self.not_before {
             return;
         }
-        let wait = doubled(config.not_ready, config.max_not_ready, self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.avoid(now + wait);
+        let backoff = Backoff { base: config.not_ready, limit: config.max_not_ready };
+        self.avoid(now + backoff.after(self.failures));
     }
 
     /// One refused request asked for `wait`. It speaks for all requests, but only for so long.
@@ -68,16 +68,6 @@ impl Readiness {
     pub(crate) fn set_draining(&mut self, draining: bool) {
         self.draining = draining;
     }
-}
-
-/// `base · 2^times`, at most `limit`.
-pub(crate) fn doubled(base: Duration, limit: Duration, times: u32) -> Duration {
-    base.saturating_mul(1 << times.min(MAX_DOUBLINGS)).min(limit)
-}
-
-/// A random wait from nothing to `base · 2^(attempt − 1)`, at most `limit` (full jitter).
-pub(crate) fn backoff<R: Rng>(rng: &mut R, base: Duration, limit: Duration, attempt: u32) -> Duration {
-    doubled(base, limit, attempt.saturating_sub(1)).mul_f64(rng.random_range(0.0..=1.0))
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub struct WordRules {
 }
 
 /// A scored token, or a word of them.
-struct Scored<'a> {
+struct ScoredToken<'a> {
     label: &'a str,
     score: f32,
     start: usize,
@@ -79,9 +79,9 @@ pub fn entities(
         rows.filter(|((d, _), _)| !d.special && !d.second).map(|((d, &id), row)| (d, id, row)).collect();
     let best = |row: &[f32]| argmax(row).and_then(|i| Some((labels.get(i)?.as_str(), row[i])));
     let one = |&(d, _, row): &(&TokenDetail, u32, &'_ [f32])| {
-        best(row).map(|(label, score)| Scored { label, score, start: d.start, end: d.end })
+        best(row).map(|(label, score)| ScoredToken { label, score, start: d.start, end: d.end })
     };
-    let scored: Vec<Scored<'_>> = match aggregation {
+    let scored: Vec<ScoredToken<'_>> = match aggregation {
         Aggregation::None | Aggregation::Simple => tokens.iter().filter_map(one).collect(),
         _ => {
             let goes_on = |at: usize| {
@@ -91,7 +91,7 @@ pub fn entities(
                     _ => is_piece(text, detail, id, rules),
                 }
             };
-            let mut words: Vec<Scored<'_>> = Vec::new();
+            let mut words: Vec<ScoredToken<'_>> = Vec::new();
             let mut start = 0;
             for at in 1..=tokens.len() {
                 if at < tokens.len() && goes_on(at) {
@@ -119,7 +119,7 @@ pub fn entities(
 const OUTSIDE: &str = "O";
 
 /// One label for the tokens of a word.
-fn word<'a>(tokens: &[(&TokenDetail, u32, &[f32])], labels: &'a [String], by: Aggregation) -> Option<Scored<'a>> {
+fn word<'a>(tokens: &[(&TokenDetail, u32, &[f32])], labels: &'a [String], by: Aggregation) -> Option<ScoredToken<'a>> {
     let (first, last) = (tokens.first()?, tokens.last()?);
     let row: Vec<f32> = match by {
         Aggregation::Average => {
@@ -138,11 +138,11 @@ fn word<'a>(tokens: &[(&TokenDetail, u32, &[f32])], labels: &'a [String], by: Ag
         _ => first.2.to_vec(),
     };
     let at = argmax(&row)?;
-    Some(Scored { label: labels.get(at)?, score: row[at], start: first.0.start, end: last.0.end })
+    Some(ScoredToken { label: labels.get(at)?, score: row[at], start: first.0.start, end: last.0.end })
 }
 
 /// Joins neighbours of one entity.
-fn grouped(scored: &[Scored<'_>]) -> Vec<Entity> {
+fn grouped(scored: &[ScoredToken<'_>]) -> Vec<Entity> {
     let mut groups: Vec<Entity> = Vec::new();
     let mut counts: Vec<u16> = Vec::new();
     let mut last = "";

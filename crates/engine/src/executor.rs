@@ -21,8 +21,9 @@ use crate::{
     generic::{GenericBatch, GenericExecutor, GenericHost, GenericRaw},
     item::{ItemFault, Output, WorkItem},
     lookup::Lookup,
-    model::{Model, Source},
+    model::Model,
     native::{CapturedGraphs, NativeBatch, NativeExecutor, NativeHost, NativeRaw},
+    open::ServedBy,
     runtime::{ArenaUse, NodeTime, arena, profile},
 };
 
@@ -184,22 +185,22 @@ impl Executor {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn on(model: &Model, device: Device) -> Result<Self, LoadError> {
-        let (inner, host) = match model.source() {
-            Source::Native(native) => {
+        let (inner, host) = match model.served_by() {
+            ServedBy::Native(native) => {
                 // Keeps captures away where it must, which is not all along.
                 let e = NativeExecutor::new(native, model.options(), device)?;
                 let host = HostInner::Native(e.host());
                 (Inner::Native(Box::new(e)), host)
             }
-            Source::Generic(generic) => {
+            ServedBy::Generic(generic) => {
                 let _using = on_gpu(device).then(cuda::using);
                 let e = GenericExecutor::new(generic, model.options(), device)?;
                 let host = HostInner::Generic(e.host());
                 (Inner::Generic(Box::new(e)), host)
             }
-            Source::Lookup => (Inner::Lookup, HostInner::Lookup),
+            ServedBy::Lookup => (Inner::Lookup, HostInner::Lookup),
             #[cfg(feature = "timed")]
-            Source::Timed(spec) => (Inner::Timed(crate::timed::TimedExecutor::new(spec)), HostInner::Timed),
+            ServedBy::Timed(spec) => (Inner::Timed(crate::timed::TimedExecutor::new(spec)), HostInner::Timed),
         };
         Ok(Self { device, inner, host: Arc::new(Host { inner: host, lookup: model.lookup() }) })
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     error::LoadError,
-    folder::{Input, Law, Note, ScoreActivation},
-    open::Opened,
+    folder::{Note, RouteInput, ScoreActivation, TokenizerFamily},
+    open,
     options::LoadOptions,
     post::{LateSimilarity, SparseTransform, Step},
     task::{Pooling, Problem, Role, Task},
@@ -119,14 +119,14 @@ pub struct TokenizerInspection {
 /// # Errors
 /// As [`Model::open`](crate::Model::open): what is refused is named with its file, key and value.
 pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadError> {
-    let opened = Opened::read(root, options)?;
+    let opened = open::read(root, options)?;
     let info = opened.info(options)?;
     let folder = &opened.folder;
     let routes = opened.routes.all().iter().enumerate().map(|(place, route)| {
         let roles = [None, Some(Role::Query), Some(Role::Document)];
         let takes = |role: &Option<Role>| opened.routes.place(*role) == Some(place);
         let mut steps: Vec<String> = route.chain.steps.iter().map(describe).collect();
-        if let Some(rule) = route.sparse.filter(|_| matches!(route.input, Input::Encoder { .. })) {
+        if let Some(rule) = route.sparse.filter(|_| matches!(route.input, RouteInput::Encoder { .. })) {
             let by = if rule.sum { "sum" } else { "max" };
             let transform = match rule.transform {
                 SparseTransform::Log => "ln(1 + relu(x))",
@@ -140,9 +140,9 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
         RouteInspection {
             roles: roles.iter().filter(|r| takes(r)).map(|r| r.map_or("none", Role::name)).collect(),
             input: match &route.input {
-                Input::Encoder { .. } => "encoder",
-                Input::Static(_) => "static",
-                Input::SparseStatic(_) => "sparse static",
+                RouteInput::Encoder { .. } => "encoder",
+                RouteInput::Static(_) => "static",
+                RouteInput::SparseStatic(_) => "sparse static",
             },
             modules: route.modules.clone(),
             steps,
@@ -158,11 +158,11 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
     if rules.lowercase {
         changes.push("texts are lower-cased first (do_lower_case)");
     }
-    if rules.law != Law::File {
+    if rules.family != TokenizerFamily::File {
         changes.push("its class builds every step anew around the vocabulary of the file, as transformers 5 does");
     }
     let home = match &opened.routes.main().input {
-        Input::Static(home) | Input::SparseStatic(home) if opened.routes.encoder().is_none() => home,
+        RouteInput::Static(home) | RouteInput::SparseStatic(home) if opened.routes.encoder().is_none() => home,
         _ => &folder.tokenizer_home,
     };
     let file = home.join(if home.join("tokenizer.json").exists() { "tokenizer.json" } else { "vocab.txt" });

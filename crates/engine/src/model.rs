@@ -6,8 +6,12 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    error::LoadError, generic::GenericModel, info::ModelInfo, lookup::Lookup, native::NativeModel, open::Opened,
-    options::LoadOptions, tokenize::Tokenizer,
+    error::LoadError,
+    info::ModelInfo,
+    lookup::Lookup,
+    open::{self, ServedBy},
+    options::LoadOptions,
+    tokenize::Tokenizer,
 };
 
 /// A model folder, read and checked. Shared between threads; sessions are made
@@ -16,20 +20,9 @@ use crate::{
 pub struct Model {
     info: ModelInfo,
     tokenizer: Tokenizer,
-    source: Source,
+    served_by: ServedBy,
     lookup: Option<Arc<Lookup>>,
     options: LoadOptions,
-}
-
-/// Which path serves a folder.
-#[derive(Debug)]
-pub(crate) enum Source {
-    Native(NativeModel),
-    Generic(GenericModel),
-    /// No encoder: tables alone.
-    Lookup,
-    #[cfg(feature = "timed")]
-    Timed(crate::timed::Spec),
 }
 
 impl Model {
@@ -43,14 +36,20 @@ impl Model {
         if let Some(spec) = crate::timed::asked(folder) {
             let spec = spec?;
             let (info, tokenizer) = crate::timed::describe(folder, &spec, options)?;
-            return Ok(Self { info, tokenizer, source: Source::Timed(spec), lookup: None, options: options.clone() });
+            return Ok(Self {
+                info,
+                tokenizer,
+                served_by: ServedBy::Timed(spec),
+                lookup: None,
+                options: options.clone(),
+            });
         }
-        let opened = Opened::read(folder, options)?;
+        let opened = open::read(folder, options)?;
         let info = opened.info(options)?;
         Ok(Self {
             info,
             tokenizer: opened.tokenizer,
-            source: opened.source,
+            served_by: opened.served_by,
             lookup: opened.lookup,
             options: options.clone(),
         })
@@ -68,8 +67,8 @@ impl Model {
         &self.tokenizer
     }
 
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
+    pub(crate) fn served_by(&self) -> &ServedBy {
+        &self.served_by
     }
 
     /// The tables of routes without an encoder.

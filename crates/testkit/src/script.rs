@@ -162,6 +162,7 @@ pub(crate) struct Script {
     always: Mutex<Option<Reply>>,
     again: Mutex<Option<Reply>>,
     calls: Mutex<Vec<RecordedCall>>,
+    first_contacts: Mutex<Vec<RecordedCall>>,
 }
 
 impl Script {
@@ -194,5 +195,13 @@ impl Script {
 
     pub(crate) fn calls(&self) -> Vec<RecordedCall> {
         self.calls.lock().clone()
+    }
+
+    pub(crate) fn record_first_contact(&self, call: RecordedCall) {
+        self.first_contacts.lock().push(call);
+    }
+
+    pub(crate) fn first_contacts(&self) -> Vec<RecordedCall> {
+        self.first_contacts.lock().clone()
     }
 }

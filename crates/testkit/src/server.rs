@@ -180,6 +180,12 @@ impl TestServer {
         self.service.script.calls()
     }
 
+    /// The calls of GetModel and Probe that came so far.
+    #[must_use]
+    pub fn first_contacts(&self) -> Vec<RecordedCall> {
+        self.service.script.first_contacts()
+    }
+
     /// Dies: connections are reset, new ones are refused.
     pub async fn kill(&mut self) {
         self.stop.cancel();

@@ -302,6 +302,7 @@ impl EncoderService for Scripted {
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
         let info = self.model.lock().clone();
         let asked = &request.get_ref().model;
+        self.script.record_first_contact(RecordedCall::new("GetModel", asked, Vec::new(), request.metadata()));
         if !asked.is_empty() && *asked != info.name {
             return Err(Status::not_found(format!("no model is named {asked:?}")));
         }
@@ -312,7 +313,9 @@ impl EncoderService for Scripted {
         Ok(Response::new(v1::ListModelsResponse { models: vec![self.model.lock().clone()] }))
     }
 
-    async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
+    async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
+        let model = &request.get_ref().model;
+        self.script.record_first_contact(RecordedCall::new("Probe", model, Vec::new(), request.metadata()));
         let report = Some(*self.report.lock());
         Ok(Response::new(v1::ProbeResponse { report, replica: self.replica.clone() }))
     }

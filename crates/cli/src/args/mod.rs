@@ -23,13 +23,13 @@ use crate::exit;
 /// Rerank, embed, classify and tag texts on a fleet of sortie servers.
 #[derive(Debug, Parser)]
 #[command(name = "sortie", version, after_help = exit::HELP, max_term_width = 100, arg_required_else_help = true)]
-pub(crate) struct Cli {
+pub(crate) struct SortieArgs {
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CommandArgs,
 }
 
 /// What to print.
@@ -52,7 +52,7 @@ pub(crate) struct OutputArgs {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CommandArgs {
     /// Order documents by how well they answer a query
     Rerank(RerankArgs),
     /// Turn texts into dense vectors
@@ -93,20 +93,20 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        SortieArgs::command().debug_assert();
     }
 
     #[test]
     fn connection_flags_stand_before_or_after_the_command() {
-        for line in ["sortie --endpoint http://a:1 rerank q d", "sortie rerank q d --endpoint http://a:1"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(cli.connection.endpoint, ["http://a:1"]);
+        for text in ["sortie --endpoint http://a:1 rerank q d", "sortie rerank q d --endpoint http://a:1"] {
+            let line = SortieArgs::try_parse_from(text.split(' ')).unwrap();
+            assert_eq!(line.connection.endpoint, ["http://a:1"]);
         }
     }
 
     #[test]
     fn help_never_shows_the_token_of_the_environment() {
-        let mut command = Cli::command();
+        let mut command = SortieArgs::command();
         let arg = command.get_arguments().find(|arg| arg.get_id() == "token").unwrap();
         assert!(arg.is_hide_env_values_set());
         assert!(command.render_long_help().to_string().contains("SORTIE_TOKEN"));

@@ -12,10 +12,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Body, InputItem, Shape};
+use super::{Body, InputItem, LineFormat};
 
 /// Reads one line.
-pub(crate) fn item(line: &str, shape: Shape<'_>) -> Result<InputItem, String> {
+pub(crate) fn item(line: &str, format: LineFormat<'_>) -> Result<InputItem, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| format!("not valid JSON: {error}"))?;
     let item = match value {
         Value::String(text) => InputItem { id: None, body: Body::Text(text) },
@@ -25,22 +25,22 @@ pub(crate) fn item(line: &str, shape: Shape<'_>) -> Result<InputItem, String> {
             }
             _ => return Err("an array must hold two strings".to_owned()),
         },
-        Value::Object(mut fields) => InputItem { body: body(&mut fields, shape)?, id: fields.remove("id") },
+        Value::Object(mut fields) => InputItem { body: body(&mut fields, format)?, id: fields.remove("id") },
         _ => return Err("must be a string, an array of two strings or an object".to_owned()),
     };
-    let text_for_pair = shape.pair && matches!(item.body, Body::Text(_));
+    let text_for_pair = format.pair && matches!(item.body, Body::Text(_));
     if text_for_pair { Err("--pair needs fields `first` and `second`".to_owned()) } else { Ok(item) }
 }
 
-fn body(fields: &mut Map<String, Value>, shape: Shape<'_>) -> Result<Body, String> {
+fn body(fields: &mut Map<String, Value>, format: LineFormat<'_>) -> Result<Body, String> {
     if let Some(tokens) = fields.remove("tokens") {
         let types = fields.remove("type_ids").map_or(Ok(Vec::new()), |types| ids(&types, "type_ids"))?;
         return Ok(Body::Tokens(ids(&tokens, "tokens")?, types));
     }
-    if shape.pair || (fields.contains_key("first") && !fields.contains_key(shape.field)) {
+    if format.pair || (fields.contains_key("first") && !fields.contains_key(format.field)) {
         return Ok(Body::Pair(text(fields, "first")?, text(fields, "second")?));
     }
-    text(fields, shape.field).map(Body::Text)
+    text(fields, format.field).map(Body::Text)
 }
 
 fn text(fields: &mut Map<String, Value>, field: &str) -> Result<String, String> {
@@ -61,7 +61,7 @@ fn ids(value: &Value, field: &str) -> Result<Vec<u32>, String> {
 mod tests {
     use super::*;
 
-    const TEXTS: Shape<'_> = Shape { pair: false, field: "text", jsonl: true };
+    const TEXTS: LineFormat<'_> = LineFormat { pair: false, field: "text", jsonl: true };
 
     #[test]
     fn every_row_of_the_table() {
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn faults_name_their_field() {
-        let pairs = Shape { pair: true, ..TEXTS };
-        for (line, shape, word) in [
+        let pairs = LineFormat { pair: true, ..TEXTS };
+        for (line, format, word) in [
             ("{", TEXTS, "not valid JSON"),
             ("3", TEXTS, "must be a string"),
             (r#"["a"]"#, TEXTS, "two strings"),
@@ -89,7 +89,7 @@ mod tests {
             (r#""a""#, pairs, "`second`"),
             (r#"{"text": "a"}"#, pairs, "no field `first`"),
         ] {
-            let error = item(line, shape).unwrap_err();
+            let error = item(line, format).unwrap_err();
             assert!(error.contains(word), "{line}: {error}");
         }
     }

@@ -82,7 +82,7 @@ impl From<&InputItem> for Input {
 
 /// How lines are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape<'a> {
+pub(crate) struct LineFormat<'a> {
     /// Lines are pairs.
     pub(crate) pair: bool,
     /// Field of JSON objects that holds the text.
@@ -93,12 +93,12 @@ pub(crate) struct Shape<'a> {
 
 /// All inputs of a command: arguments first, then files; with neither, standard input.
 pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Result<Vec<InputItem>, CommandFailure> {
-    let shape = Shape { pair, field: &args.field, jsonl: args.jsonl };
+    let format = LineFormat { pair, field: &args.field, jsonl: args.jsonl };
     let mut items = Vec::new();
     let mut stdin_read = false;
     if arguments == ["-"] {
         stdin_read = true;
-        items.extend(read(io::stdin().lock(), "standard input", false, shape)?);
+        items.extend(read(io::stdin().lock(), "standard input", false, format)?);
     } else {
         items.extend(from_arguments(arguments, pair)?);
     }
@@ -108,13 +108,13 @@ pub(crate) fn items(arguments: &[String], args: &InputArgs, pair: bool) -> Resul
                 return Err(CommandFailure::usage("standard input can be read once only"));
             }
             stdin_read = true;
-            items.extend(read(io::stdin().lock(), "standard input", false, shape)?);
+            items.extend(read(io::stdin().lock(), "standard input", false, format)?);
         } else {
-            items.extend(from_file(path, shape)?);
+            items.extend(from_file(path, format)?);
         }
     }
     if arguments.is_empty() && args.file.is_empty() && !io::stdin().is_terminal() {
-        items.extend(read(io::stdin().lock(), "standard input", false, shape)?);
+        items.extend(read(io::stdin().lock(), "standard input", false, format)?);
     }
     if items.is_empty() {
         return Err(
@@ -139,24 +139,24 @@ fn from_arguments(arguments: &[String], pair: bool) -> Result<Vec<InputItem>, Co
     Ok(pairs.map(|two| InputItem { id: None, body: Body::Pair(two[0].clone(), two[1].clone()) }).collect())
 }
 
-fn from_file(path: &Path, shape: Shape<'_>) -> Result<Vec<InputItem>, CommandFailure> {
+fn from_file(path: &Path, format: LineFormat<'_>) -> Result<Vec<InputItem>, CommandFailure> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| CommandFailure::usage(format!("{name}: {error}")))?;
     let json = path.extension().is_some_and(|ext| ext == "jsonl" || ext == "ndjson");
-    read(BufReader::new(file), &name, json, shape)
+    read(BufReader::new(file), &name, json, format)
 }
 
 /// Reads every line of `source`, which errors name.
-fn read(reader: impl Read, source: &str, json: bool, shape: Shape<'_>) -> Result<Vec<InputItem>, CommandFailure> {
+fn read(reader: impl Read, source: &str, json: bool, format: LineFormat<'_>) -> Result<Vec<InputItem>, CommandFailure> {
     let mut items = Vec::new();
     for line in lines::Lines::new(reader) {
         let line = line.map_err(|error| CommandFailure::usage(format!("{source}{error}")))?;
         let at = |what: String| CommandFailure::usage(format!("{source} line {}: {what}", line.number));
-        if json || shape.jsonl {
+        if json || format.jsonl {
             if !line.text.trim().is_empty() {
-                items.push(jsonl::item(&line.text, shape).map_err(at)?);
+                items.push(jsonl::item(&line.text, format).map_err(at)?);
             }
-        } else if shape.pair {
+        } else if format.pair {
             let Some((first, second)) = line.text.split_once('\t') else {
                 return Err(at("no tab between the two texts of the pair".to_owned()));
             };
@@ -174,10 +174,10 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Shape<'_> = Shape { pair: false, field: "text", jsonl: false };
+    const PLAIN: LineFormat<'_> = LineFormat { pair: false, field: "text", jsonl: false };
 
-    fn texts(source: &[u8], shape: Shape<'_>) -> Result<Vec<String>, String> {
-        let items = read(source, "docs", false, shape).map_err(|failure| failure.message)?;
+    fn texts(source: &[u8], format: LineFormat<'_>) -> Result<Vec<String>, String> {
+        let items = read(source, "docs", false, format).map_err(|failure| failure.message)?;
         Ok(items.iter().map(InputItem::label).collect())
     }
 
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn pairs_split_at_the_first_tab() {
-        let shape = Shape { pair: true, ..PLAIN };
-        assert_eq!(texts(b"a\tb\tc\n", shape).unwrap(), ["a ⇥ b\tc"]);
-        assert_eq!(texts(b"a\tb\nc\n", shape).unwrap_err(), "docs line 2: no tab between the two texts of the pair");
+        let format = LineFormat { pair: true, ..PLAIN };
+        assert_eq!(texts(b"a\tb\tc\n", format).unwrap(), ["a ⇥ b\tc"]);
+        assert_eq!(texts(b"a\tb\nc\n", format).unwrap_err(), "docs line 2: no tab between the two texts of the pair");
     }
 
     #[test]

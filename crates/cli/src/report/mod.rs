@@ -88,7 +88,7 @@ impl ItemRow {
 
 /// The answer to one job: `H` holds what is said once, `R` what is said per item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Report<H, R> {
+pub(crate) struct CommandReport<H, R> {
     /// Model that answered.
     pub(crate) model: String,
     /// Its revision; several where `mixed_revisions`.
@@ -107,11 +107,11 @@ pub(crate) struct Report<H, R> {
     pub(crate) timings: Option<Timings>,
 }
 
-impl<H, R> Report<H, R> {
+impl<H, R> CommandReport<H, R> {
     /// The same with other rows.
-    pub(crate) fn map<S>(self, rows: impl FnOnce(Vec<R>) -> Vec<S>) -> Report<H, S> {
+    pub(crate) fn map<S>(self, rows: impl FnOnce(Vec<R>) -> Vec<S>) -> CommandReport<H, S> {
         let Self { model, model_revision, mixed_revisions, head, results, errors, timings } = self;
-        Report { model, model_revision, mixed_revisions, head, results: rows(results), errors, timings }
+        CommandReport { model, model_revision, mixed_revisions, head, results: rows(results), errors, timings }
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) trait ResultRows<H>: Serialize + Sized {
     fn table(head: &H, rows: &[Self], screen: Screen) -> String;
 }
 
-impl<H: Serialize, R: ResultRows<H>> PrintedAnswer for Report<H, R> {
+impl<H: Serialize, R: ResultRows<H>> PrintedAnswer for CommandReport<H, R> {
     fn table(&self, screen: Screen) -> String {
         let mut text =
             if self.results.is_empty() { String::new() } else { R::table(&self.head, &self.results, screen) };

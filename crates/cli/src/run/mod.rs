@@ -10,24 +10,24 @@ mod vectors;
 pub(crate) use print::{error, print};
 
 use crate::{
-    args::Command,
+    args::CommandArgs,
     bench,
     context::CommandContext,
     exit::{CommandFailure, Exit},
 };
 
 /// Runs a command to its exit code.
-pub(crate) fn run(command: &Command, context: &CommandContext) -> Result<Exit, CommandFailure> {
+pub(crate) fn run(command: &CommandArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     match command {
-        Command::Rerank(args) => scores::rerank(args, context),
-        Command::Similarity(args) => scores::similarity(args, context),
-        Command::Embed(args) => vectors::embed(args, context),
-        Command::Sparse(args) => vectors::sparse(args, context),
-        Command::Classify(args) => labels::classify(args, context),
-        Command::Tag(args) => labels::tag(args, context),
-        Command::Tokenize(args) => tokens::tokenize(args, context),
-        Command::Models(args) => fleet::models(args, context),
-        Command::Probe(args) => fleet::probe(args, context),
-        Command::Bench(args) => bench::run(args, context),
+        CommandArgs::Rerank(args) => scores::rerank(args, context),
+        CommandArgs::Similarity(args) => scores::similarity(args, context),
+        CommandArgs::Embed(args) => vectors::embed(args, context),
+        CommandArgs::Sparse(args) => vectors::sparse(args, context),
+        CommandArgs::Classify(args) => labels::classify(args, context),
+        CommandArgs::Tag(args) => labels::tag(args, context),
+        CommandArgs::Tokenize(args) => tokens::tokenize(args, context),
+        CommandArgs::Models(args) => fleet::models(args, context),
+        CommandArgs::Probe(args) => fleet::probe(args, context),
+        CommandArgs::Bench(args) => bench::run(args, context),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     context::CommandContext,
     exit::{CommandFailure, Exit},
     read::{self, InputItem},
-    report::{Report, ScoreHead, ScoreRow},
+    report::{CommandReport, ScoreHead, ScoreRow},
 };
 
 /// Orders documents by how well they answer a query.
@@ -60,7 +60,7 @@ fn ranked(
     items: &[InputItem],
     top: Option<usize>,
     context: &CommandContext,
-) -> Report<ScoreHead, ScoreRow> {
+) -> CommandReport<ScoreHead, ScoreRow> {
     let scoring = match all.head() {
         Some(Scoring::CrossEncoder) => "cross_encoder",
         Some(Scoring::Cosine) => "cosine",

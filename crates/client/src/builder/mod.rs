@@ -15,12 +15,15 @@ pub use self::defaults::{
     DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_STREAMS_PER_CONNECTION,
 };
 use crate::{
-    client::{Client, ClientConfig, Defaults, SubsetConfig},
+    client::Client,
     credentials::Credentials,
     discovery::Discovery,
     error::{Error, ErrorKind},
-    handshake::ConnectTimeouts,
+    handshake::{self, ConnectionCheck},
     metadata::{self, Lane},
+    metrics,
+    options::Defaults,
+    state::{ClientConfig, ClientState, SubsetConfig},
     trace_context::{Propagator, TraceContext},
     transport::{Address, Transport, redact},
 };
@@ -106,6 +109,13 @@ impl Default for ClientBuilder {
             },
             dispatch: DispatchConfig::default(),
         }
+    }
+}
+
+impl Client {
+    /// Starts a client's configuration.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 }
 
@@ -239,16 +249,15 @@ impl ClientBuilder {
         let config = ClientConfig {
             defaults,
             tls: Arc::new(self.transport.tls.clone().unwrap_or_default().config()?),
-            connect_timeouts: ConnectTimeouts {
-                connect: self.transport.connect_timeout,
-                describe: self.describe_timeout,
-            },
+            describe_timeout: self.describe_timeout,
             transport: self.transport,
             dispatch,
             discoveries: self.discoveries,
             subset: self.subset,
         };
-        Client::new(config, addresses)
+        metrics::describe();
+        let state = ClientState::new(config, addresses, |weak| Arc::new(ConnectionCheck::new(weak)))?;
+        Ok(Client::new(state))
     }
 
     /// Makes the client and asks every server for its model and load, so that the first job is
@@ -259,7 +268,7 @@ impl ClientBuilder {
     /// As [`ClientBuilder::build`]; and the last refusal, where no server answers.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.build()?;
-        client.describe_servers().await?;
+        handshake::describe_servers(client.state()).await?;
         Ok(client)
     }
 }

@@ -1,7 +1,7 @@
 //! Which servers a client has.
 
 use super::ClientBuilder;
-use crate::{client::SubsetConfig, discovery::Discovery};
+use crate::{discovery::Discovery, state::SubsetConfig};
 
 impl ClientBuilder {
     /// Adds a server: `http://host:port`, `https://host:port`, or `host:port`, which is `https`

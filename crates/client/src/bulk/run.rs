@@ -105,7 +105,7 @@ impl<R: ShardedRpc> BulkRun<R> {
     ) -> Self {
         let template = make(&client, &[]);
         let named = template.options.model.clone();
-        let model = client.model_of(&template.options).to_owned();
+        let model = client.state().defaults().model_of(&template.options).to_owned();
         let shared = RunState { window: Window::new(1), success: Instant::now() };
         Self {
             client,
@@ -178,7 +178,7 @@ impl<R: ShardedRpc> BulkRun<R> {
             };
             match next {
                 Poll::Ready(Some(input)) => {
-                    self.left_over = self.builder.push::<R>(&self.client, &self.model, size, input);
+                    self.left_over = self.builder.push::<R>(self.client.state(), &self.model, size, input);
                     if self.left_over.is_some() {
                         self.send();
                     }
@@ -257,7 +257,7 @@ impl<R: ShardedRpc> Stream for BulkRun<R> {
             }
             match this.underway.poll_next_unpin(cx) {
                 Poll::Ready(Some(AnsweredSlice { start, items, outcome, again })) => {
-                    this.again += again;
+                    this.again += u64::from(again);
                     match outcome {
                         Ok(answer) => {
                             this.held.insert(start, (items, answer));

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use sortie_dispatch::Backoff;
 use tokio::time::{Instant, sleep};
 
 use super::{BulkSettings, MAX_SLICE_BYTES, SLICES_PER_SERVER, window::Window};
@@ -13,6 +14,7 @@ use crate::{
     input::Input,
     job,
     job::rpc::{Resource, ShardedRpc},
+    state::ClientState,
 };
 
 /// Makes the call for a slice.
@@ -28,11 +30,8 @@ const ASSUMED_MAX_ITEMS: usize = 10_000;
 /// Shortest wait before a slice is sent again, whatever a server asks for.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 
-/// First wait before a slice is sent again where no server says how long; doubles each time.
-const BACKOFF: Duration = Duration::from_millis(250);
-
-/// Longest such wait.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Waits before a slice is sent again where no server says how long. Nobody waits for bulk work, so they are long.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), limit: Duration::from_secs(10) };
 
 /// How large slices are.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +54,7 @@ pub(super) async fn size(client: Client, model: Option<String>, settings: BulkSe
     if let Some(model) = model {
         probe = probe.model(model);
     }
-    let answers = probe.deadline(client.connect_timeouts().worst_case()).await.unwrap_or_default();
+    let answers = probe.deadline(client.state().config.first_contact_timeout()).await.unwrap_or_default();
     let loads: Vec<_> = answers.into_iter().filter_map(|answer| answer.result.ok()).collect();
     let mut size = SliceSize::default();
     // A slice fits the smallest server: it may go to any.
@@ -88,14 +87,14 @@ impl SliceBuilder {
     /// Adds an input. Gives the input back where the slice is full without it.
     pub(super) fn push<R: ShardedRpc>(
         &mut self,
-        client: &Client,
+        state: &ClientState,
         model: &str,
         size: SliceSize,
         input: Input,
     ) -> Option<Input> {
         let (bytes, ids) = input.size();
         let tokens = {
-            let mut fleet = client.fleet().lock();
+            let mut fleet = state.fleet();
             let number = fleet.model(model, R::RESOURCE);
             fleet.estimate(number, bytes as u64, ids as u64)
         };
@@ -119,7 +118,7 @@ pub(super) struct AnsweredSlice<T> {
     pub(super) start: u64,
     pub(super) items: u64,
     pub(super) outcome: Result<T, Error>,
-    pub(super) again: u64,
+    pub(super) again: u32,
 }
 
 /// What slices of a run share.
@@ -140,11 +139,10 @@ pub(super) async fn answer<R: ShardedRpc>(
 ) -> AnsweredSlice<R::Output> {
     let SliceBuilder { start, inputs, .. } = slice;
     let items = inputs.len() as u64;
-    let mut again = 0;
-    let mut wait = BACKOFF;
+    let mut again: u32 = 0;
     loop {
         let Call { client: caller, rpc, options } = make(&client, &inputs);
-        let outcome = job::run(rpc, caller, options).await;
+        let outcome = job::run(rpc, caller.state(), options).await;
         let now = Instant::now();
         let error = match outcome {
             Ok(answer) => {
@@ -164,12 +162,12 @@ pub(super) async fn answer<R: ShardedRpc>(
             // A slice that no server had time for has a new deadline the next time.
             let passing =
                 error.is_retryable() || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Overloaded);
-            (goes_on && passing).then(|| error.retry_after().unwrap_or(wait).clamp(MIN_BACKOFF, MAX_BACKOFF))
+            let wait = error.retry_after().unwrap_or_else(|| BACKOFF.after(again + 1));
+            (goes_on && passing).then(|| wait.clamp(MIN_BACKOFF, BACKOFF.limit))
         };
         let Some(pause) = pause else { return AnsweredSlice { start, items, outcome: Err(error), again } };
         tracing::debug!(start, items, %error, ?pause, "slice failed; it is sent again");
         again += 1;
-        wait = (wait * 2).min(MAX_BACKOFF);
         sleep(pause).await;
     }
 }

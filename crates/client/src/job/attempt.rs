@@ -3,17 +3,26 @@
 use std::time::Duration;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture, abortable};
-use sortie_dispatch::AttemptId;
+use sortie_dispatch::{AttemptId, AttemptKind};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, Span};
 
-use super::{merge::AttemptRecord, rpc::ShardedRpc};
+use super::rpc::ShardedRpc;
 use crate::{
     error::Error,
     metadata::{self, JobMetadata},
     transport::Server,
 };
+
+/// An attempt as it was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct AttemptRecord {
+    pub(crate) chunk: usize,
+    pub(crate) number: u32,
+    pub(crate) kind: AttemptKind,
+    pub(crate) address: String,
+}
 
 /// How an attempt ended.
 pub(crate) enum AttemptOutcome<T> {

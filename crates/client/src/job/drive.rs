@@ -5,7 +5,7 @@
 //! attempts, each of which resets its HTTP/2 stream, at which the server lets go of
 //! the chunk. An attempt that loses its race is dropped the same way.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use futures::{
     StreamExt as _,
@@ -20,19 +20,19 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug, debug_span, field::Empty};
 
 use super::{
-    attempt::{Attempt, AttemptOutcome, EndedAttempt, RunningAttempt},
-    merge::{self, AttemptRecord, Merge, ReceivedAnswer},
-    rpc::{ChunkAnswer, Malformed, ShardedRpc},
-    size::{self, Sizes},
+    attempt::{Attempt, AttemptOutcome, AttemptRecord, EndedAttempt, RunningAttempt},
+    merge::{Merge, ReceivedAnswer},
+    plan::ItemSizes,
+    rpc::{ChunkAnswer, ShardedRpc},
+    stream::AnswerQueue,
 };
 use crate::{
-    client::Client,
-    error::{Error, ErrorKind},
+    error::Error,
     failure,
     metadata::{self, JobMetadata},
     metrics,
     probe::probe,
-    stream::AnswerSender,
+    state::ClientState,
 };
 
 /// The request of a job, the same for every attempt.
@@ -41,9 +41,9 @@ pub(crate) struct JobRequest<R: ShardedRpc> {
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
-    pub(crate) sizes: Sizes,
+    pub(crate) sizes: ItemSizes,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
-    pub(crate) sender: Option<AnswerSender<R::Output>>,
+    pub(crate) answers: Option<AnswerQueue<R::Output>>,
 }
 
 /// An answer that fits its request. It is held until the job says whether it is the first for its chunk.
@@ -62,7 +62,7 @@ enum JobOutcome {
 
 /// A job and what is under way for it.
 pub(crate) struct JobDriver<R: ShardedRpc> {
-    client: Client,
+    state: Arc<ClientState>,
     request: JobRequest<R>,
     job: Job,
     merge: Merge<R>,
@@ -77,9 +77,15 @@ pub(crate) struct JobDriver<R: ShardedRpc> {
 }
 
 impl<R: ShardedRpc> JobDriver<R> {
-    pub(crate) fn new(client: Client, request: JobRequest<R>, job: Job, merge: Merge<R>, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        state: Arc<ClientState>,
+        request: JobRequest<R>,
+        job: Job,
+        merge: Merge<R>,
+        deadline: Instant,
+    ) -> Self {
         Self {
-            client,
+            state,
             request,
             job,
             merge,
@@ -98,8 +104,8 @@ impl<R: ShardedRpc> JobDriver<R> {
     pub(crate) async fn drive(mut self) -> Result<(R, Merge<R>), Error> {
         let mut event = Event::Start;
         loop {
-            let now = self.client.now();
-            let actions = self.job.handle(&mut self.client.fleet().lock(), now, event);
+            let now = self.state.now();
+            let actions = self.job.handle(&mut self.state.fleet(), now, event);
             let mut outcome = None;
             for action in actions {
                 outcome = self.act(action)?.or(outcome);
@@ -146,9 +152,8 @@ impl<R: ShardedRpc> JobDriver<R> {
                 }
             }
             Action::Probe { probe: number, endpoint, tokens, purpose } => {
-                let within = self.client.fleet().lock().config().health.probe_timeout;
-                let server = self.client.server(endpoint);
-                let call = probe(&self.client, server, self.request.model.clone(), tokens, within);
+                let within = self.state.fleet().config().health.probe_timeout;
+                let call = probe(&self.state, endpoint, self.request.model.clone(), tokens, within);
                 self.probes.push(Box::pin(async move {
                     let outcome = call.await;
                     metrics::probe(purpose, outcome.is_ok());
@@ -165,8 +170,8 @@ impl<R: ShardedRpc> JobDriver<R> {
             Action::ChunkAnswered { chunk, attempt } => self.answered(chunk, attempt)?,
             Action::Split { chunk, halves } => debug!(chunk, ?halves, "tried again as two"),
             Action::ChunkLost { chunk, reason, cause } => self.lost(chunk, reason, cause),
-            Action::WakeAt(time) => self.wake = self.client.instant_of(time).min(self.deadline),
-            Action::PollFleet => self.client.tell(FleetEvent::Tick),
+            Action::WakeAt(time) => self.wake = self.state.instant_of(time).min(self.deadline),
+            Action::PollFleet => self.state.tell(FleetEvent::Tick),
             Action::Finish(coverage) => {
                 self.merge.cost(&coverage);
                 return Ok(Some(JobOutcome::Finished));
@@ -187,7 +192,7 @@ impl<R: ShardedRpc> JobDriver<R> {
         let tokens = cut.map_or(0, |chunk| chunk.tokens);
         let parent =
             self.chunks.entry(chunk).or_insert_with(|| debug_span!("chunk", chunk, items = indices.len(), tokens));
-        let server = self.client.server(endpoint);
+        let server = self.state.server(endpoint);
         let address = server.as_ref().map(|server| server.address().to_owned()).unwrap_or_default();
         let span = debug_span!(
             parent: &*parent, "attempt", number, endpoint = address, %kind, rescue, %reason, outcome = Empty
@@ -203,7 +208,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             tokens,
             rescue,
             metadata: metadata.clone(),
-            deadline: self.client.instant_of(deadline).min(self.deadline),
+            deadline: self.state.instant_of(deadline).min(self.deadline),
             span,
         };
         let id = attempt.id;
@@ -224,17 +229,19 @@ impl<R: ShardedRpc> JobDriver<R> {
         let chunk = self.job.chunk(sent.chunk);
         let indices = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let (failure, error) = match outcome {
-            AttemptOutcome::Response(response) => match open::<R>(response.into_inner(), indices.len()) {
-                Ok(answer) => {
-                    span.record("outcome", "ok");
-                    metrics::attempt(R::NAME, sent.kind, "ok", rtt);
-                    let texts = self.request.sizes.texts(indices, &answer);
-                    let learned = AnswerReport { batches: size::batches(&answer), report, texts };
-                    self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
-                    return Event::Answered { attempt, answer: learned };
+            AttemptOutcome::Response(response) => {
+                match R::open(response.into_inner(), indices.len()).and_then(|answer| answer.check(indices.len())) {
+                    Ok(answer) => {
+                        span.record("outcome", "ok");
+                        metrics::attempt(R::NAME, sent.kind, "ok", rtt);
+                        let texts = self.request.sizes.texts(indices, &answer);
+                        let learned = AnswerReport { batches: answer.batches(), report, texts };
+                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
+                        return Event::Answered { attempt, answer: learned };
+                    }
+                    Err(malformed) => failure::malformed(malformed),
                 }
-                Err(malformed) => failure::malformed(malformed),
-            },
+            }
             AttemptOutcome::Status(status) => failure::refused(status),
             AttemptOutcome::Unsent(error) => failure::unsent(error),
             AttemptOutcome::Late => failure::late(),
@@ -250,22 +257,20 @@ impl<R: ShardedRpc> JobDriver<R> {
 
     /// A chunk has its answer.
     fn answered(&mut self, chunk: usize, attempt: AttemptId) -> Result<(), Error> {
-        let Some(valid_answer) = self.valid_answer.take_if(|valid_answer| valid_answer.attempt == attempt) else {
-            return Ok(());
-        };
+        let Some(valid) = self.valid_answer.take_if(|valid| valid.attempt == attempt) else { return Ok(()) };
         self.chunks.remove(&chunk);
-        let cut = self.job.chunk(valid_answer.sent.chunk);
+        let cut = self.job.chunk(valid.sent.chunk);
         let received = ReceivedAnswer {
-            sent: &valid_answer.sent,
+            sent: &valid.sent,
             indices: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
             expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
-            rtt: valid_answer.rtt,
+            rtt: valid.rtt,
         };
-        let taken = match &self.request.sender {
-            None => self.merge.take(received, valid_answer.answer),
-            Some(sender) => {
-                let answer = self.merge.pass(&self.request.rpc, received, valid_answer.answer);
-                answer.map(|answer| sender.lock().push_back(answer))
+        let taken = match &self.request.answers {
+            None => self.merge.take(received, valid.answer),
+            Some(answers) => {
+                let answer = self.merge.pass(&self.request.rpc, received, valid.answer);
+                answer.map(|answer| answers.lock().push_back(answer))
             }
         };
         taken.map_err(|error| error.with_attempts(self.job.coverage().attempts))
@@ -290,21 +295,7 @@ impl<R: ShardedRpc> JobDriver<R> {
     fn refuse(&mut self, reason: FailReason, cause: Option<AttemptId>) -> Error {
         let attempts = self.job.coverage().attempts;
         debug!(%reason, attempts, "job failed");
-        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| match reason {
-            FailReason::Deadline | FailReason::NoTime => Error::deadline(),
-            FailReason::Overloaded => {
-                Error::new(ErrorKind::Overloaded, "no server has time for it before its deadline")
-                    .with_reason("DEADLINE_TOO_SHORT")
-            }
-            FailReason::Cancelled => Error::new(ErrorKind::Cancelled, "the call was cancelled"),
-            _ => Error::new(ErrorKind::Unavailable, "no server answered"),
-        });
+        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| failure::of_job(reason));
         error.with_attempts(attempts)
     }
-}
-
-fn open<R: ShardedRpc>(response: R::Response, count: usize) -> Result<ChunkAnswer<R::Head, R::Value>, Malformed> {
-    let answer = R::open(response, count)?;
-    merge::check(&answer, count)?;
-    Ok(answer)
 }

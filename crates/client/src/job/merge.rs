@@ -9,25 +9,17 @@ use sortie_dispatch::{AttemptKind, Coverage};
 use sortie_proto::v1;
 
 use super::{
-    rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
-    size::Sizes,
-};
-use crate::{
-    call::RevisionPolicy,
-    error::{Error, ErrorKind},
-    metadata::millis,
-    report::{BatchReport, ChunkReport, ItemError, Report},
+    attempt::AttemptRecord,
+    plan::ItemSizes,
+    rpc::{ChunkAnswer, MergedAnswer, ShardedRpc},
     stream::PartialAnswer,
 };
-
-/// An attempt as it was sent.
-#[derive(Clone, Debug)]
-pub(crate) struct AttemptRecord {
-    pub(crate) chunk: usize,
-    pub(crate) number: u32,
-    pub(crate) kind: AttemptKind,
-    pub(crate) address: String,
-}
+use crate::{
+    error::{Error, ErrorKind},
+    metadata::millis,
+    options::RevisionPolicy,
+    report::{BatchReport, ChunkReport, ItemError, Report},
+};
 
 /// The answer of an attempt as the client sees it: when it came, and for which items.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +49,9 @@ impl<R: ShardedRpc> Merge<R> {
     }
 
     /// Marks items that no request can hold as failed.
-    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &Sizes) {
+    pub(crate) fn oversized(&mut self, indices: &[usize], sizes: &ItemSizes) {
         for &index in indices {
-            let bytes = sizes.items().get(index).map_or(0, |item| item.bytes);
+            let bytes = sizes.bytes_of(index);
             let message = format!("the item has {bytes} bytes, more than a request can hold");
             self.report.errors.push(ItemError { index, reason: "TEXT_TOO_LARGE".to_owned(), message });
         }
@@ -81,7 +73,7 @@ impl<R: ShardedRpc> Merge<R> {
         self.report.free_tokens = coverage.free_tokens;
     }
 
-    /// Merges the answer of a chunk, which [`check`] has found to fit. An error ends the job.
+    /// Merges the answer of a chunk, which [`ChunkAnswer::check`] has found to fit. An error ends the job.
     pub(crate) fn take(
         &mut self,
         received: ReceivedAnswer<'_>,
@@ -202,19 +194,6 @@ fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
             reason: "NON_FINITE_OUTPUT".to_owned(),
             message: "the answer is not a finite number".to_owned(),
         },
-    }
-}
-
-/// Whether an answer's lists fit the `count` items that were asked about.
-pub(crate) fn check<H, V>(answer: &ChunkAnswer<H, V>, count: usize) -> Result<(), Malformed> {
-    for (what, len) in [("token counts", answer.items.tokens.len()), ("truncations", answer.items.truncated.len())] {
-        if len > 0 {
-            expect_len(what, len, count)?;
-        }
-    }
-    match answer.items.errors.iter().find(|error| error.index as usize >= count) {
-        Some(error) => Err(Malformed(format!("the answer has an error of item {} of {count}", error.index))),
-        None => Ok(()),
     }
 }
 

@@ -4,59 +4,66 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`rpc`] | what a kind of call implements so that it can be cut |
-//! | [`size`] | how large a call's items are |
+//! | [`plan`] | how large a call's items are, and how it is cut |
 //! | [`drive`] | carries out what dispatch decides |
 //! | [`attempt`] | one call to one server |
 //! | [`merge`] | the chunks' answers in request order |
+//! | [`stream`] | the chunks' answers as they come |
 
 mod attempt;
 mod drive;
 mod merge;
+mod plan;
 pub(crate) mod rpc;
-mod size;
+mod stream;
 
-use sortie_dispatch::{Job, JobOptions, ModelId, Plan};
+use std::sync::Arc;
+
+use sortie_dispatch::{Job, JobOptions};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
 
 use drive::{JobDriver, JobRequest};
 use merge::Merge;
 use rpc::ShardedRpc;
-use size::Sizes;
+use stream::AnswerQueue;
+pub use stream::{AnswerStream, PartialAnswer};
 
 use crate::{
-    call::CallOptions,
-    client::Client,
-    error::{Error, ErrorKind},
-    metadata, metrics,
-    report::Report,
-    stream::AnswerSender,
+    error::Error,
+    handshake, metadata, metrics,
+    options::{CallOptions, Join},
+    state::ClientState,
 };
 
 /// Runs a call to its result.
-pub(crate) async fn run<R: ShardedRpc>(rpc: R, client: Client, options: CallOptions) -> Result<R::Output, Error> {
+pub(crate) async fn run<R: ShardedRpc>(
+    rpc: R,
+    state: &Arc<ClientState>,
+    options: CallOptions,
+) -> Result<R::Output, Error> {
     let started = Instant::now();
-    let (rpc, merge) = run_sharded(rpc, client, options, None, started).await?;
+    let (rpc, merge) = run_sharded(rpc, state, options, None, started).await?;
     Ok(merge.finish(&rpc, started.elapsed()))
 }
 
-/// Runs a call whose answers go out as they come.
-pub(crate) async fn stream<R: ShardedRpc>(
-    rpc: R,
-    client: Client,
-    options: CallOptions,
-    sender: AnswerSender<R::Output>,
-) -> Result<Report, Error> {
-    let started = Instant::now();
-    let (_, merge) = run_sharded(rpc, client, options, Some(sender), started).await?;
-    Ok(merge.into_report(started.elapsed()))
+/// A call whose answers go out as they come.
+pub(crate) fn stream<R: ShardedRpc>(rpc: R, state: Arc<ClientState>, options: CallOptions) -> AnswerStream<R::Output> {
+    let answers = AnswerQueue::default();
+    let queue = Arc::clone(&answers);
+    let job = async move {
+        let started = Instant::now();
+        let (_, merge) = run_sharded(rpc, &state, options, Some(queue), started).await?;
+        Ok(merge.into_report(started.elapsed()))
+    };
+    AnswerStream::new(Box::pin(job), answers)
 }
 
 async fn run_sharded<R: ShardedRpc>(
     rpc: R,
-    client: Client,
+    state: &Arc<ClientState>,
     options: CallOptions,
-    sender: Option<AnswerSender<R::Output>>,
+    answers: Option<AnswerQueue<R::Output>>,
     started: Instant,
 ) -> Result<(R, Merge<R>), Error> {
     if rpc.items().is_empty() {
@@ -65,7 +72,7 @@ async fn run_sharded<R: ShardedRpc>(
     }
     rpc.check()?;
     check(&options)?;
-    let model = client.model_of(&options).to_owned();
+    let model = state.defaults().model_of(&options).to_owned();
     let job_id = options.job_id.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let job_value = metadata::value("job_id", &job_id)?;
     let span = info_span!(
@@ -79,22 +86,22 @@ async fn run_sharded<R: ShardedRpc>(
         outcome = Empty
     );
     let run = async move {
-        let (_, deadline) = client.deadline(&options);
-        let mut metadata = client.metadata(&options).await?;
+        let (_, deadline) = state.defaults().deadline_of(&options);
+        let mut metadata = state.defaults().metadata_of(&options).await?;
         metadata.job_id = Some(job_value);
-        client.ensure_described(&model, deadline).await?;
-        let hedging = options.hedging.unwrap_or(client.config().defaults.hedging);
-        let wants = JobOptions::by(client.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
+        handshake::ensure_described(state, &model, deadline).await?;
+        let hedging = options.hedging.unwrap_or(state.defaults().hedging);
+        let wants = JobOptions::by(state.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
         let wants = wants.tenant(metadata.tenant_number());
-        let (model_id, sizes, plan) = cut(&client, &rpc, &model, &options, &wants)?;
+        let (model_id, sizes, plan) = plan::cut(state, &rpc, &model, &options, &wants)?;
         Span::current().record("chunks", plan.chunks.len());
         debug!(chunks = plan.chunks.len(), "planned");
         metrics::plan(R::NAME, plan.chunks.iter().map(|chunk| chunk.tokens));
         let mut merge = Merge::new(rpc.items().len(), job_id, options.revisions);
         merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);
-        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, sender };
-        JobDriver::new(client, request, job, merge, deadline).drive().await
+        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, answers };
+        JobDriver::new(Arc::clone(state), request, job, merge, deadline).drive().await
     };
     let outcome = run.instrument(span.clone()).await;
     let elapsed = started.elapsed();
@@ -116,33 +123,10 @@ async fn run_sharded<R: ShardedRpc>(
 /// Refuses options that make no sense.
 fn check(options: &CallOptions) -> Result<(), Error> {
     match options.join {
-        crate::call::Join::Coverage { min, .. } if !(0.0..=1.0).contains(&min) => {
+        Join::Coverage { min, .. } if !(0.0..=1.0).contains(&min) => {
             let message = format!("join: coverage of {min} is not between 0 and 1");
             Err(Error::invalid("join", "BAD_COVERAGE", message))
         }
         _ => Ok(()),
     }
-}
-
-/// Measures a call and cuts it.
-fn cut<R: ShardedRpc>(
-    client: &Client,
-    rpc: &R,
-    model: &str,
-    options: &CallOptions,
-    wants: &JobOptions,
-) -> Result<(ModelId, Sizes, Plan), Error> {
-    let mut fleet = client.fleet().lock();
-    let id = fleet.model(model, R::RESOURCE);
-    let sizes = Sizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
-    let limit = fleet.config().limits.max_message_bytes;
-    if sizes.shared().bytes >= limit {
-        let bytes = sizes.shared().bytes;
-        return Err(Error::new(
-            ErrorKind::TooLarge,
-            format!("the query has {bytes} bytes; a message may have {limit}"),
-        ));
-    }
-    let plan = fleet.plan(id, sizes.items(), sizes.shared(), wants, client.now());
-    Ok((id, sizes, plan))
 }

@@ -7,6 +7,7 @@
 
 use std::{fmt, future::Future};
 
+use sortie_dispatch::BatchSample;
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
@@ -26,6 +27,27 @@ pub struct ChunkAnswer<H, V> {
     pub items: v1::ItemInfo,
     /// Where the time went, if it is reported.
     pub chunk: v1::ChunkInfo,
+}
+
+impl<H, V> ChunkAnswer<H, V> {
+    /// Gives the answer back if its lists fit the `count` items that were asked about.
+    pub(super) fn check(self, count: usize) -> Result<Self, Malformed> {
+        for (what, len) in [("token counts", self.items.tokens.len()), ("truncations", self.items.truncated.len())] {
+            if len > 0 {
+                expect_len(what, len, count)?;
+            }
+        }
+        match self.items.errors.iter().find(|error| error.index as usize >= count) {
+            Some(error) => Err(Malformed(format!("the answer has an error of item {} of {count}", error.index))),
+            None => Ok(self),
+        }
+    }
+
+    /// The batches that the chunk rode in.
+    pub(super) fn batches(&self) -> Vec<BatchSample> {
+        let batches = self.chunk.batch_ms.iter().zip(&self.chunk.batch_tokens);
+        batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
+    }
 }
 
 /// Answers of all chunks, in request order.

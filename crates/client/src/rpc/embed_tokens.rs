@@ -1,11 +1,12 @@
 //! EmbedTokens: one vector a token, a matrix an input.
 
-use bytes::Bytes;
-use half::f16;
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{embed::VectorFormat, sharded};
+use super::{
+    sharded,
+    vectors::{VectorFormat, floats, row_bytes},
+};
 use crate::{
     call::Call,
     client::Client,
@@ -85,26 +86,18 @@ impl Call<EmbedTokens> {
 }
 
 fn vectors(wire: v1::TokenMatrix, dimensions: usize, format: v1::VectorFormat) -> Result<TokenVectors, Malformed> {
-    let width = if format == v1::VectorFormat::F16 { size_of::<f16>() } else { size_of::<f32>() };
-    let (count, bytes): (usize, Bytes) = (wire.rows as usize, wire.vectors);
-    let row_bytes = dimensions.checked_mul(width);
-    if row_bytes.and_then(|row| row.checked_mul(count)) != Some(bytes.len()) || (count > 0 && dimensions == 0) {
-        let message = format!("the answer has {} bytes of vectors for {count} tokens of {dimensions}", bytes.len());
+    let count = wire.rows as usize;
+    let is_float = matches!(format, v1::VectorFormat::Unspecified | v1::VectorFormat::F32 | v1::VectorFormat::F16);
+    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| is_float && (count == 0 || bytes > 0));
+    let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(wire.vectors.len())) else {
+        let bytes = wire.vectors.len();
+        let message = format!("the answer has {bytes} bytes of vectors for {count} tokens of {dimensions}");
         return Err(Malformed(message));
-    }
+    };
     if !wire.tokens.is_empty() {
         expect_len("places", wire.tokens.len(), count)?;
     }
-    let number = |cell: &[u8]| match *cell {
-        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-        [a, b] => f16::from_le_bytes([a, b]).to_f32(),
-        _ => f32::NAN,
-    };
-    let rows = bytes.chunks_exact(row_bytes.unwrap_or_default().max(1));
-    Ok(TokenVectors {
-        rows: rows.map(|row| row.chunks_exact(width).map(number).collect()).collect(),
-        tokens: wire.tokens,
-    })
+    Ok(TokenVectors { rows: floats(&wire.vectors, row_bytes, format).collect(), tokens: wire.tokens })
 }
 
 impl ShardedRpc for EmbedTokens {
@@ -122,24 +115,17 @@ impl ShardedRpc for EmbedTokens {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        let width = match self.format {
-            VectorFormat::F32 => size_of::<f32>(),
-            VectorFormat::F16 => size_of::<f16>(),
-        };
+        let width = row_bytes(1, self.format.to_wire()).unwrap_or_default();
         let place = if self.with_places { size_of::<u64>() as u64 } else { 0 };
         tokens.saturating_mul(ASSUMED_DIMENSIONS * width as u64 + place)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedTokensRequest {
-        let format = match self.format {
-            VectorFormat::F32 => v1::VectorFormat::F32,
-            VectorFormat::F16 => v1::VectorFormat::F16,
-        };
         v1::EmbedTokensRequest {
             model: model.to_owned(),
             inputs: items,
             options: Some(text),
-            format: format.into(),
+            format: self.format.to_wire().into(),
             with_places: self.with_places,
         }
     }
@@ -172,6 +158,8 @@ sharded!(EmbedTokens);
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod similarity;
 pub(crate) mod sparse;
 pub(crate) mod tag;
 pub(crate) mod tokenize;
+pub(crate) mod vectors;
 
 use sortie_proto::ranking::by_score;
 
@@ -23,9 +24,9 @@ macro_rules! sharded {
             async fn run(
                 self,
                 client: crate::client::Client,
-                options: crate::call::CallOptions,
+                options: crate::options::CallOptions,
             ) -> Result<Self::Output, crate::error::Error> {
-                crate::job::run(self, client, options).await
+                crate::job::run(self, client.state(), options).await
             }
         }
     };

@@ -2,29 +2,16 @@
 //! None of them is cut: `get_model` asks servers until one answers, the others ask
 //! every server and answer for each.
 
-use std::time::Duration;
-
 use sortie_proto::v1;
 
 use crate::{
-    broadcast,
-    call::{Call, CallOptions, Rpc, Sealed},
+    broadcast::{self, PerEndpoint},
+    call::{Call, Rpc, Sealed},
     client::Client,
     error::Error,
     model::{ModelInfo, ModelLoad},
+    options::CallOptions,
 };
-
-/// What one server answered.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct PerEndpoint<T> {
-    /// Its address.
-    pub endpoint: String,
-    /// Time to the answer, or to giving up.
-    pub rtt: Duration,
-    /// The answer.
-    pub result: Result<T, Error>,
-}
 
 /// Describes one model; made by [`Client::get_model`].
 #[derive(Clone, Debug)]
@@ -78,8 +65,8 @@ impl Rpc for GetModel {
     type Output = ModelInfo;
 
     async fn run(self, client: Client, options: CallOptions) -> Result<ModelInfo, Error> {
-        let model = client.model_of(&options).to_owned();
-        let response = broadcast::call_in_turn(&client, &options, |mut stub, requests| {
+        let model = client.state().defaults().model_of(&options).to_owned();
+        let response = broadcast::call_in_turn(client.state(), &options, |mut stub, requests| {
             let request = requests.request(v1::GetModelRequest { model: model.clone() });
             async move { stub.get_model(request).await }
         })
@@ -94,7 +81,7 @@ impl Rpc for ListModels {
     type Output = Vec<PerEndpoint<Vec<ModelInfo>>>;
 
     async fn run(self, client: Client, options: CallOptions) -> Result<Self::Output, Error> {
-        let answers = broadcast::broadcast(&client, &options, |mut stub, requests| {
+        let answers = broadcast::broadcast(client.state(), &options, |_, mut stub, requests| {
             let request = requests.request(v1::ListModelsRequest {});
             async move { stub.list_models(request).await }
         })
@@ -109,8 +96,8 @@ impl Rpc for Probe {
     type Output = Vec<PerEndpoint<ModelLoad>>;
 
     async fn run(self, client: Client, options: CallOptions) -> Result<Self::Output, Error> {
-        let model = client.model_of(&options).to_owned();
-        let answers = broadcast::broadcast(&client, &options, |mut stub, requests| {
+        let model = client.state().defaults().model_of(&options).to_owned();
+        let answers = broadcast::broadcast(client.state(), &options, |_, mut stub, requests| {
             let request = requests.request(v1::ProbeRequest { model: model.clone(), tokens: 0 });
             async move { stub.probe(request).await }
         })

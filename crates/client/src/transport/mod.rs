@@ -15,6 +15,7 @@
 //! it answered a call.
 
 mod address;
+mod connections;
 mod dial;
 mod reconnect;
 mod server;
@@ -22,7 +23,8 @@ mod tls;
 mod wire;
 
 pub(crate) use address::{Address, redact};
+pub(crate) use connections::ConnectionObserver;
 pub(crate) use dial::Transport;
-pub(crate) use server::{ConnectionObserver, Server};
+pub(crate) use server::Server;
 pub use tls::Tls;
 pub(crate) use wire::Stub;

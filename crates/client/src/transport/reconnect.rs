@@ -15,13 +15,13 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt as _;
-use tokio::time::timeout;
+use sortie_dispatch::Backoff;
+use tokio::{task::JoinHandle, time::timeout};
 use tracing::debug;
 
 use super::{
+    connections::Connections,
     dial::{ConnectionDriver, Dialer},
-    server::ServerState,
     wire::Wire,
 };
 use crate::{
@@ -29,51 +29,43 @@ use crate::{
     metrics,
 };
 
-/// First wait after a connection could not be made; doubles each time, with jitter. A process that
-/// restarts is back in seconds, and a refused connection costs next to nothing.
-const BACKOFF: Duration = Duration::from_millis(100);
+/// Waits after a connection could not be made. A process that restarts is back in seconds, and a refused connection
+/// costs next to nothing. The longest is far below gRPC's two minutes: a rack that comes back is work for everybody, and
+/// one SYN every two seconds harms nobody.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), limit: Duration::from_secs(2) };
 
-/// Longest such wait. Far below gRPC's two minutes: a rack that comes back is work for everybody,
-/// and one SYN every two seconds harms nobody.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
-/// Doublings after which a wait has long reached its limit.
-const MAX_DOUBLINGS: u32 = 16;
-
-/// A wait after `failures` in a row: half of it fixed, half random, so that the clients of a fleet
-/// do not come all at once.
-fn backoff(failures: u32) -> Duration {
-    let most = BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(MAX_DOUBLINGS)).min(MAX_BACKOFF);
-    most.mul_f64(rand::rng().random_range(0.5..=1.0))
+/// Starts a task that keeps slot `index` connected until the server is retired or nobody holds it. Must be called
+/// inside a tokio runtime.
+pub(super) fn spawn(connections: &Arc<Connections>, index: usize) -> JoinHandle<()> {
+    tokio::spawn(reconnect(Arc::downgrade(connections), index, connections.dialer.clone()))
 }
 
-/// Keeps slot `index` connected until the server is retired or nobody holds it.
-pub(super) async fn reconnect(state: Weak<ServerState>, index: usize, dialer: Dialer) {
+async fn reconnect(connections: Weak<Connections>, index: usize, dialer: Dialer) {
     let mut failures = 0;
     loop {
-        let Some(stop) = state.upgrade().map(|state| state.stop.clone()) else { return };
+        let Some(stop) = connections.upgrade().map(|connections| connections.stop.clone()) else { return };
         let made = tokio::select! {
             () = stop.cancelled() => return,
-            made = connect(&state, &dialer) => made,
+            made = connect(&connections, &dialer) => made,
         };
         metrics::connect(made.is_ok());
         match made {
             Ok((wire, driver)) => {
                 failures = 0;
                 debug!(endpoint = dialer.address(), connection = index, "connected");
-                let Some(()) = hold(&state, index, wire, driver).await else { return };
+                let Some(()) = hold(&connections, index, wire, driver).await else { return };
                 debug!(endpoint = dialer.address(), connection = index, "connection ended");
             }
             Err(error) => {
                 failures += 1;
                 debug!(endpoint = dialer.address(), connection = index, failures, %error, "no connection");
-                let Some(state) = state.upgrade() else { return };
-                state.failed(error);
+                let Some(connections) = connections.upgrade() else { return };
+                connections.failed(error);
             }
         }
-        let Some(asked) = state.upgrade().map(|state| state.asked(index)) else { return };
+        let Some(asked) = connections.upgrade().map(|connections| connections.asked(index)) else { return };
         // A connection that lived and ended is made again at once.
-        let wait = if failures == 0 { Duration::ZERO } else { backoff(failures) };
+        let wait = if failures == 0 { Duration::ZERO } else { BACKOFF.equal_jitter(failures, &mut rand::rng()) };
         tokio::select! {
             () = stop.cancelled() => return,
             () = asked.notified() => {}
@@ -83,12 +75,15 @@ pub(super) async fn reconnect(state: Weak<ServerState>, index: usize, dialer: Di
 }
 
 /// Dials, and has the server answer a call.
-async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, ConnectionDriver), Error> {
+async fn connect(connections: &Weak<Connections>, dialer: &Dialer) -> Result<(Wire, ConnectionDriver), Error> {
     let (wire, mut driver) = dialer.dial().await?;
     let gone = || Error::new(ErrorKind::Unavailable, "the client is gone");
     let (check, within) = {
-        let state = state.upgrade().ok_or_else(gone)?;
-        (state.observer.check_connection(state.id, state.stub(wire.clone())), state.check_timeout)
+        let connections = connections.upgrade().ok_or_else(gone)?;
+        (
+            connections.observer.check_connection(connections.id, connections.stub(wire.clone())),
+            connections.check_timeout,
+        )
     };
     let failed = |message: String| Error::new(ErrorKind::Unavailable, message).with_endpoint(dialer.address());
     tokio::select! {
@@ -109,46 +104,15 @@ async fn connect(state: &Weak<ServerState>, dialer: &Dialer) -> Result<(Wire, Co
 }
 
 /// Offers a connection to calls for as long as it lives. `None` where the client is gone for good.
-async fn hold(state: &Weak<ServerState>, index: usize, wire: Wire, driver: ConnectionDriver) -> Option<()> {
+async fn hold(connections: &Weak<Connections>, index: usize, wire: Wire, driver: ConnectionDriver) -> Option<()> {
     {
-        let state = state.upgrade()?;
-        state.connected(index, wire);
+        let connections = connections.upgrade()?;
+        connections.connected(index, wire);
     }
     // Calls keep the connection: it is driven to its end also when the server was retired.
     if let Err(error) = driver.await {
         debug!(connection = index, %error, "connection broke");
     }
-    state.upgrade()?.lost(index);
+    connections.upgrade()?.lost(index);
     Some(())
-}
-
-/// A slot's task, stopped with it.
-#[derive(Debug, Default)]
-pub(super) struct Reconnector(Option<tokio::task::JoinHandle<()>>);
-
-impl Reconnector {
-    /// Starts the task, unless it runs. A task dies with the runtime it ran on; then it starts again
-    /// on this one.
-    pub(super) fn start(&mut self, state: &Arc<ServerState>, index: usize) {
-        if self.0.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        self.0 = Some(tokio::spawn(reconnect(Arc::downgrade(state), index, state.dialer.clone())));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_and_stay_within_bounds() {
-        for failures in [1, 2, 3, 5, 9, 1_000, u32::MAX] {
-            let most = BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF);
-            for _ in 0..50 {
-                let wait = backoff(failures);
-                assert!(wait <= most && wait >= most / 2, "{failures} {wait:?}");
-            }
-        }
-    }
 }

@@ -4,142 +4,21 @@
 //! full one more is made, up to a limit; past that the server refuses the call here
 //! and now, with a reason, rather than let it wait unseen.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc};
 
-use parking_lot::Mutex;
 use sortie_dispatch::EndpointId;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     address::Address,
-    dial::{Dialer, Transport},
-    reconnect::Reconnector,
-    wire::{StreamPermit, Stub, Wire},
+    connections::{ConnectionObserver, ConnectionState, Connections},
+    dial::Transport,
+    reconnect,
+    wire::{StreamPermit, Stub},
 };
 use crate::{
-    compression::Compression,
     error::{Error, ErrorKind},
     metrics,
 };
-
-/// What is called as connections come and go.
-pub(crate) trait ConnectionObserver: Send + Sync {
-    /// Has the server answer a call on a new connection, and learns from the answer. Fails where the
-    /// connection does; a refusal is an answer.
-    fn check_connection(&self, id: EndpointId, stub: Stub) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-    /// The server has its first connection, or lost its last.
-    fn connected(&self, id: EndpointId, connected: bool);
-}
-
-/// A place for one connection.
-#[derive(Debug, Default)]
-pub(super) struct ConnectionSlot {
-    wire: Mutex<Option<Wire>>,
-    reconnector: Mutex<Reconnector>,
-    asked: Arc<Notify>,
-}
-
-impl ConnectionSlot {
-    fn live(&self) -> Option<Wire> {
-        self.wire.lock().as_ref().filter(|wire| !wire.is_closed()).cloned()
-    }
-}
-
-/// How a server's connections stand.
-#[derive(Clone, Debug, Default)]
-struct ConnectionState {
-    connected: usize,
-    failures: u64,
-    last: Option<Error>,
-}
-
-/// What the tasks that keep connections share with the server. They hold it weakly: it goes with the server.
-pub(super) struct ServerState {
-    pub(super) id: EndpointId,
-    pub(super) dialer: Dialer,
-    pub(super) observer: Arc<dyn ConnectionObserver>,
-    pub(super) stop: CancellationToken,
-    pub(super) check_timeout: Duration,
-    address: Address,
-    slots: Box<[ConnectionSlot]>,
-    /// Slots that are to be connected.
-    wanted: AtomicUsize,
-    connection_state: watch::Sender<ConnectionState>,
-    /// Held while the observer is called, so that it sees changes in their order.
-    telling: Mutex<()>,
-    max_message_bytes: usize,
-    compression: Option<Compression>,
-}
-
-impl ServerState {
-    pub(super) fn stub(&self, wire: Wire) -> Stub {
-        let stub = Stub::with_origin(wire, self.address.origin().clone())
-            .max_decoding_message_size(self.max_message_bytes)
-            .max_encoding_message_size(self.max_message_bytes);
-        match self.compression {
-            Some(compression) => compression.apply(stub),
-            None => stub,
-        }
-    }
-
-    pub(super) fn asked(&self, index: usize) -> Arc<Notify> {
-        self.slots.get(index).map(|slot| Arc::clone(&slot.asked)).unwrap_or_default()
-    }
-
-    pub(super) fn connected(&self, index: usize, wire: Wire) {
-        if self.stop.is_cancelled() {
-            return;
-        }
-        if let Some(slot) = self.slots.get(index) {
-            *slot.wire.lock() = Some(wire);
-        }
-        self.count();
-    }
-
-    pub(super) fn lost(&self, index: usize) {
-        if let Some(slot) = self.slots.get(index) {
-            slot.wire.lock().take();
-        }
-        self.count();
-    }
-
-    /// Counts the connections that stand, and tells where there is now one, or none.
-    fn count(&self) {
-        let _order = self.telling.lock();
-        if self.stop.is_cancelled() {
-            return;
-        }
-        let connected = self.slots.iter().filter_map(ConnectionSlot::live).count();
-        let mut before = 0;
-        self.connection_state.send_modify(|connection_state| {
-            before = std::mem::replace(&mut connection_state.connected, connected);
-            if connected > 0 {
-                connection_state.last = None;
-            }
-        });
-        if (before > 0) != (connected > 0) {
-            self.observer.connected(self.id, connected > 0);
-        }
-    }
-
-    pub(super) fn failed(&self, error: Error) {
-        self.connection_state.send_modify(|connection_state| {
-            connection_state.failures += 1;
-            connection_state.last = Some(error);
-        });
-    }
-}
 
 /// A stream of a connection, taken for one call and given back when this is dropped.
 #[derive(Debug)]
@@ -156,14 +35,14 @@ impl Lease {
 
 /// A server.
 pub(crate) struct Server {
-    state: Arc<ServerState>,
+    connections: Arc<Connections>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConnectionState { connected, failures, .. } = &*self.state.connection_state.borrow();
+        let ConnectionState { connected, failures, .. } = &*self.connections.state.borrow();
         f.debug_struct("Server")
-            .field("address", &self.state.address.as_str())
+            .field("address", &self.address())
             .field("connections", connected)
             .field("failures", failures)
             .finish_non_exhaustive()
@@ -185,53 +64,32 @@ impl Server {
         tls: Arc<rustls::ClientConfig>,
         observer: Arc<dyn ConnectionObserver>,
     ) -> Result<Self, Error> {
-        let dialer = Dialer::new(address.clone(), transport, tls)?;
-        let state = ServerState {
-            id,
-            dialer,
-            observer,
-            stop: CancellationToken::new(),
-            check_timeout: transport.connect_timeout,
-            address,
-            slots: (0..transport.max_connections.max(transport.connections))
-                .map(|_| ConnectionSlot::default())
-                .collect(),
-            wanted: AtomicUsize::new(transport.connections),
-            connection_state: watch::Sender::new(ConnectionState::default()),
-            telling: Mutex::new(()),
-            max_message_bytes: transport.max_message_bytes,
-            compression: transport.compression,
-        };
-        Ok(Self { state: Arc::new(state) })
+        let connections = Connections::new(id, address, transport, tls, observer)?;
+        Ok(Self { connections: Arc::new(connections) })
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.state.address.as_str()
+        self.connections.address.as_str()
     }
 
     /// Connections that stand.
     pub(crate) fn connections(&self) -> usize {
-        self.state.connection_state.borrow().connected
+        self.connections.state.borrow().connected
     }
 
     /// Starts to connect, in the background. Must be called inside a tokio runtime.
     pub(crate) fn start(&self) {
-        if self.state.stop.is_cancelled() {
+        if self.connections.stop.is_cancelled() {
             return;
         }
-        let wanted = self.state.wanted.load(Ordering::Relaxed);
-        for (index, slot) in self.state.slots.iter().enumerate().take(wanted) {
-            slot.reconnector.lock().start(&self.state, index);
+        for (index, slot) in self.connections.wanted() {
+            slot.keep(|| reconnect::spawn(&self.connections, index));
         }
     }
 
     /// Makes no more connections and offers none; calls under way keep theirs until they end.
     pub(crate) fn retire(&self) {
-        self.state.stop.cancel();
-        for slot in &self.state.slots {
-            slot.wire.lock().take();
-        }
-        self.state.connection_state.send_modify(|connection_state| connection_state.connected = 0);
+        self.connections.retire();
     }
 
     /// Takes a stream, waiting for a connection where none stands: until one is made, or the next
@@ -239,18 +97,18 @@ impl Server {
     pub(crate) async fn lease(&self) -> Result<Lease, Error> {
         self.start();
         loop {
-            let mut connection_state = self.state.connection_state.subscribe();
-            let seen = connection_state.borrow_and_update().clone();
+            let mut state = self.connections.state.subscribe();
+            let seen = state.borrow_and_update().clone();
             match self.take() {
                 LeaseOutcome::Lease(lease) => return Ok(lease),
                 LeaseOutcome::Full if !self.grow() => return Err(self.full()),
                 LeaseOutcome::Full => {}
-                LeaseOutcome::None if self.state.stop.is_cancelled() => return Err(self.gone()),
-                LeaseOutcome::None => self.ask(),
+                LeaseOutcome::None if self.connections.stop.is_cancelled() => return Err(self.gone()),
+                LeaseOutcome::None => self.connections.ask(),
             }
             let changed = |now: &ConnectionState| now.connected != seen.connected || now.failures > seen.failures;
             // Fails only when the server is gone.
-            let now = connection_state.wait_for(changed).await.map_err(|_| self.gone())?.clone();
+            let now = state.wait_for(changed).await.map_err(|_| self.gone())?.clone();
             if now.connected == 0
                 && now.failures > seen.failures
                 && let Some(error) = now.last
@@ -264,7 +122,7 @@ impl Server {
     }
 
     fn take(&self) -> LeaseOutcome {
-        let live: Vec<Wire> = self.state.slots.iter().filter_map(ConnectionSlot::live).collect();
+        let live = self.connections.live();
         if live.is_empty() {
             return LeaseOutcome::None;
         }
@@ -273,7 +131,9 @@ impl Server {
             limits.filter_map(|(wire, limit)| Some((limit.room()?, wire, limit))).min_by_key(|(open, ..)| *open);
         // Another call may have taken the last stream meanwhile; then it is full.
         match least.and_then(|(_, wire, limit)| Some((wire, limit.take()?))) {
-            Some((wire, stream)) => LeaseOutcome::Lease(Lease { stub: self.state.stub(wire.clone()), _stream: stream }),
+            Some((wire, stream)) => {
+                LeaseOutcome::Lease(Lease { stub: self.connections.stub(wire.clone()), _stream: stream })
+            }
             None => LeaseOutcome::Full,
         }
     }
@@ -281,24 +141,9 @@ impl Server {
     /// Makes one more connection, unless there are as many as there may be. True where one is being
     /// made.
     fn grow(&self) -> bool {
-        let most = self.state.slots.len();
-        let wanted = self.state.wanted.load(Ordering::Relaxed);
-        let connection_state = self.connections();
-        if wanted <= connection_state && wanted < most {
-            let more = self.state.wanted.compare_exchange(wanted, wanted + 1, Ordering::Relaxed, Ordering::Relaxed);
-            if more.is_ok() {
-                tracing::debug!(endpoint = self.address(), connections = wanted + 1, "all streams taken");
-            }
-        }
+        let grows = self.connections.grow();
         self.start();
-        self.state.wanted.load(Ordering::Relaxed) > connection_state
-    }
-
-    /// Has the tasks that wait connect at once.
-    fn ask(&self) {
-        for slot in self.state.slots.iter().take(self.state.wanted.load(Ordering::Relaxed)) {
-            slot.asked.notify_one();
-        }
+        grows
     }
 
     fn full(&self) -> Error {

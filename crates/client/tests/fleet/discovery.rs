@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::common::{begin, fleet, until};
+use crate::common::{begin, builder, fleet, until};
 use parking_lot::Mutex;
 use sortie_client::{Client, Discovery, ErrorKind};
 use sortie_testkit::{Gate, Reply, TestServer, score_of, texts};
@@ -129,6 +129,24 @@ async fn a_list_that_the_program_feeds_is_followed() {
     // The last list stays when its sender goes.
     drop(feed);
     client.rerank("q", ["d"]).await.unwrap();
+}
+
+/// First contact: a connection is checked by one Probe, and only the first job of a model has it described.
+#[tokio::test]
+async fn a_server_is_asked_once_for_what_it_says_of_itself() {
+    let servers = fleet(2).await;
+    let (feed, list) = watch::channel(vec![servers[0].address()]);
+    let client = builder(&[]).discovery(Discovery::watch(list)).connections_per_endpoint(1, 1).build().unwrap();
+    client.rerank("q", ["d"]).await.unwrap();
+    let asked = |index: usize| servers[index].first_contacts().into_iter().map(|call| call.rpc).collect::<Vec<_>>();
+    assert_eq!(asked(0), ["Probe", "GetModel"]);
+    // One that joins a fleet at work.
+    feed.send(vec![servers[0].address(), servers[1].address()]).unwrap();
+    until(|| client.stats().endpoints.iter().filter(|server| server.ready).count() == 2).await;
+    assert_eq!(asked(1), ["Probe"]);
+    assert!(client.stats().endpoints.iter().all(|server| !server.models.is_empty()), "{:?}", client.stats());
+    client.rerank("q", texts(1, 60)).await.unwrap();
+    assert_eq!((asked(0).len(), asked(1).len(), client.stats().counters.probes), (2, 1, 0));
 }
 
 #[tokio::test]

@@ -43,6 +43,12 @@ impl Fleet {
         }
     }
 
+    /// Whether a server has ever reported its load for a model.
+    #[must_use]
+    pub fn has_report(&self, endpoint: EndpointId, model: ModelId) -> bool {
+        self.endpoint(endpoint).and_then(|server| server.served(model)).is_some_and(|served| served.epoch.is_some())
+    }
+
     /// A server reported its load, other than in an answer or to a probe that dispatch asked for.
     pub fn report(&mut self, endpoint: EndpointId, model: ModelId, report: LoadReport, now: Time) {
         let own_us = self.own_us(endpoint, now);

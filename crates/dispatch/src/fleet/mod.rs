@@ -27,6 +27,7 @@ use std::{collections::HashMap, time::Duration};
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::{
+    backoff::Backoff,
     config::{DispatchConfig, HealthConfig},
     endpoint::{Endpoint, EndpointModel, InFlightGuard},
     estimate::TokenRatio,
@@ -219,7 +220,7 @@ impl Fleet {
     /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.
     pub(crate) fn backoff(&mut self, attempt: u32) -> Duration {
         let retry = &self.config.retry;
-        crate::readiness::backoff(&mut self.rng, retry.backoff, retry.max_backoff, attempt)
+        Backoff { base: retry.backoff, limit: retry.max_backoff }.full_jitter(attempt, &mut self.rng)
     }
 
     /// A number for a probe.

@@ -47,7 +47,8 @@ impl Fleet {
     }
 
     /// Discovery names another server. Numbers are never given twice: a server that comes back is new.
-    /// Call [`Fleet::handle`] with [`FleetEvent::Tick`] next: the server is to be probed.
+    /// Call [`Fleet::handle`] next: with [`FleetEvent::Tick`] the server is probed, with [`FleetEvent::Disconnected`] it
+    /// is not, and is to be asked for its load as soon as it is connected ([`Fleet::report`]).
     pub fn add(&mut self, now: Time) -> EndpointId {
         let at_work = self.members.iter().any(|&id| self.endpoint(id).is_some_and(|server| server.known));
         let id = self.join(at_work.then_some(now));
@@ -153,7 +154,8 @@ impl Fleet {
     fn poll(&mut self, now: Time) -> Vec<FleetAction> {
         let mut actions = Vec::new();
         for (endpoint, model) in std::mem::take(&mut self.joined) {
-            if self.endpoint(endpoint).is_some() {
+            // Who connects to a server has it answer, and reports that.
+            if self.endpoint(endpoint).is_some_and(|server| server.readiness.is_connected()) {
                 actions.push(self.ask(endpoint, model, ProbePurpose::Joined, now).1);
             }
         }

@@ -9,9 +9,9 @@ use ort::session::Session;
 use super::{Cuda, CudaError, Pinned, runtime::Stream};
 
 /// The memory of a session's device.
-pub(crate) struct Memory(Kind);
+pub(crate) struct Memory(MemoryDevice);
 
-enum Kind {
+enum MemoryDevice {
     Cuda(Box<Gpu>),
     /// The processor's own, to run the same code without a GPU.
     #[cfg(test)]
@@ -62,7 +62,7 @@ impl Staging {
 
 /// A piece of device memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct DeviceBuffer {
     /// Its address on the device.
     pub(crate) address: *mut std::ffi::c_void,
     /// Its length.
@@ -75,44 +75,44 @@ impl Memory {
         cuda.select(number)?;
         let stream = cuda.stream()?;
         let gpu = Gpu { cuda, number, stream, up: Staging::default(), down: Staging::default() };
-        Ok(Self(Kind::Cuda(Box::new(gpu))))
+        Ok(Self(MemoryDevice::Cuda(Box::new(gpu))))
     }
 
     /// The processor's memory.
     #[cfg(test)]
     pub(crate) fn host() -> Self {
-        Self(Kind::Host)
+        Self(MemoryDevice::Host)
     }
 
     /// The stream that the session runs on.
     pub(crate) fn stream(&self) -> *mut () {
         match &self.0 {
-            Kind::Cuda(gpu) => gpu.stream.as_ptr(),
+            MemoryDevice::Cuda(gpu) => gpu.stream.as_ptr(),
             #[cfg(test)]
-            Kind::Host => std::ptr::null_mut(),
+            MemoryDevice::Host => std::ptr::null_mut(),
         }
     }
 
     /// ONNX Runtime's allocator of it.
     pub(crate) fn allocator(&self, session: &Session) -> ort::Result<Allocator> {
         match &self.0 {
-            Kind::Cuda(gpu) => {
+            MemoryDevice::Cuda(gpu) => {
                 let ordinal = i32::try_from(gpu.number).unwrap_or(i32::MAX);
                 let info =
                     MemoryInfo::new(AllocationDevice::CUDA, ordinal, AllocatorType::Device, MemoryType::Default)?;
                 Allocator::new(session, info)
             }
             #[cfg(test)]
-            Kind::Host => Ok(Allocator::default()),
+            MemoryDevice::Host => Ok(Allocator::default()),
         }
     }
 
     /// Bytes of the device that are free; `None` where nobody counts.
     pub(crate) fn free(&self) -> Option<u64> {
         match &self.0 {
-            Kind::Cuda(gpu) => gpu.cuda.memory(gpu.number).ok().map(|(free, _)| free),
+            MemoryDevice::Cuda(gpu) => gpu.cuda.memory(gpu.number).ok().map(|(free, _)| free),
             #[cfg(test)]
-            Kind::Host => None,
+            MemoryDevice::Host => None,
         }
     }
 
@@ -121,9 +121,9 @@ impl Memory {
     /// # Safety
     /// The pieces are memory of this device, that long, and nothing writes them meanwhile.
     #[expect(unsafe_code, reason = "device memory is known by address alone")]
-    pub(crate) unsafe fn upload(&mut self, parts: &[(&[u8], Piece)]) -> Result<(), CudaError> {
+    pub(crate) unsafe fn upload(&mut self, parts: &[(&[u8], DeviceBuffer)]) -> Result<(), CudaError> {
         match &mut self.0 {
-            Kind::Cuda(gpu) => {
+            MemoryDevice::Cuda(gpu) => {
                 let Gpu { cuda, number, stream, up, .. } = &mut **gpu;
                 cuda.select(*number)?;
                 // What was sent before may still be read from the staging memory.
@@ -140,7 +140,7 @@ impl Memory {
                 Ok(())
             }
             #[cfg(test)]
-            Kind::Host => {
+            MemoryDevice::Host => {
                 for (from, to) in parts {
                     assert_eq!(from.len(), to.bytes, "a part fills its piece");
                     // SAFETY: by the contract, with host addresses.
@@ -156,12 +156,12 @@ impl Memory {
     /// # Safety
     /// The pieces are f32 memory of this device, that long, written by work on this stream.
     #[expect(unsafe_code, reason = "device memory is known by address alone")]
-    pub(crate) unsafe fn download(&mut self, pieces: &[Piece]) -> Result<Vec<Vec<f32>>, CudaError> {
+    pub(crate) unsafe fn download(&mut self, pieces: &[DeviceBuffer]) -> Result<Vec<Vec<f32>>, CudaError> {
         let floats = |bytes: &[u8]| {
             bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
         };
         match &mut self.0 {
-            Kind::Cuda(gpu) => {
+            MemoryDevice::Cuda(gpu) => {
                 let Gpu { cuda, stream, down, .. } = &mut **gpu;
                 down.reset(cuda, pieces.iter().map(|p| p.bytes).sum(), pieces.len())?;
                 let mut ranges = Vec::with_capacity(pieces.len());
@@ -176,7 +176,7 @@ impl Memory {
                 Ok(ranges.into_iter().map(|r| floats(staged.get(r).unwrap_or_default())).collect())
             }
             #[cfg(test)]
-            Kind::Host => Ok(pieces
+            MemoryDevice::Host => Ok(pieces
                 .iter()
                 // SAFETY: by the contract, with host addresses.
                 .map(|p| floats(unsafe { std::slice::from_raw_parts(p.address.cast(), p.bytes) }))

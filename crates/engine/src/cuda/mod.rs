@@ -15,8 +15,8 @@ mod runtime;
 pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use libraries::provider_beside;
-pub(crate) use memory::{Memory, Piece};
-pub(crate) use products::{ALIGNED, Epilogue, FEW_ROWS, Operands, Products, Sizes, TOGETHER};
+pub(crate) use memory::{DeviceBuffer, Memory};
+pub(crate) use products::{ALIGNED, Epilogue, FEW_ROWS, Operands, ProductSizes, Products, TOGETHER};
 pub use runtime::GpuFacts;
 pub(crate) use runtime::{Cuda, Pinned};
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    keys::{Keys, Notes, shown},
+    keys::{FileKeys, Notes, shown},
     weights::{Delta, Weights},
 };
 use crate::error::LoadError;
@@ -36,7 +36,7 @@ impl Adapter {
     /// Reads the adapter in `folder`; `None` where there is none. It counts beside whole weights too: the libraries load
     /// the base model and the adapter, and leave those alone.
     pub(crate) fn read(folder: &Path, notes: &mut Notes) -> Result<Option<Self>, LoadError> {
-        let Some(mut keys) = Keys::read(&folder.join(CONFIG))? else { return Ok(None) };
+        let Some(mut keys) = FileKeys::read(&folder.join(CONFIG))? else { return Ok(None) };
         keys.one_of("peft_type", &["LORA"])?;
         keys.one_of("bias", &["none"])?;
         for key in ["use_dora", "lora_bias", "fan_in_fan_out", "use_qalora", "use_bdlora"] {

@@ -81,7 +81,7 @@ struct Written {
     id2label: Option<BTreeMap<String, Value>>,
     num_labels: Option<usize>,
     is_decoder: Option<bool>,
-    sentence_transformers: Option<SortieOperators>,
+    sentence_transformers: Option<CrossEncoderKeys>,
     sbert_ce_default_activation_function: Option<String>,
     tokenizer_class: Option<String>,
     normalize: Option<Value>,
@@ -101,7 +101,7 @@ fn even_null<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Value>, D:
 /// What CrossEncoder writes into a model's configuration.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct SortieOperators {
+struct CrossEncoderKeys {
     activation_fn: Option<String>,
 }
 

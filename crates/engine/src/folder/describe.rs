@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use super::modules::{Input, Route, Routes};
+pub(crate) use super::modules::{Route, RouteInput, Routes};
 use super::{
     adapter::Adapter,
     config::Config,
@@ -102,7 +102,7 @@ impl Folder {
             (tokenizer.cut_left, tokenizer.side_is_said) = (side == "left", true);
         }
         for route in routes.all_mut() {
-            if let Input::Encoder { masked_lm, .. } = &mut route.input {
+            if let RouteInput::Encoder { masked_lm, .. } = &mut route.input {
                 *masked_lm |= rules.task.as_deref() == Some("fill-mask");
             }
         }
@@ -188,7 +188,7 @@ fn pool_by(root: &Path, routes: &mut Routes, pooling: Pooling) -> Result<(), Loa
     let refuse =
         |why: &str| Err(LoadError::unsupported(&root.join("modules.json"), format!("pooling is asked for, but {why}")));
     for route in routes.all_mut() {
-        if !matches!(route.input, Input::Encoder { .. }) {
+        if !matches!(route.input, RouteInput::Encoder { .. }) {
             return refuse("there are no token states to pool");
         }
         if route.sparse.is_some() || route.masks || route.scores {
@@ -206,7 +206,7 @@ fn pool_by(root: &Path, routes: &mut Routes, pooling: Pooling) -> Result<(), Loa
 fn encoder_folder(root: &Path, routes: &Routes) -> Result<PathBuf, LoadError> {
     let mut found: Option<&PathBuf> = None;
     for route in routes.all() {
-        if let Input::Encoder { folder, .. } = &route.input {
+        if let RouteInput::Encoder { folder, .. } = &route.input {
             match found {
                 Some(other) if other != folder => {
                     return Err(LoadError::unsupported(
@@ -232,12 +232,12 @@ fn unlisted(root: &Path, config: &Config) -> Result<Route, LoadError> {
         if config.model2vec(root)?.0 {
             steps.push(Step::Normalize);
         }
-        Input::Static(root.to_owned())
+        RouteInput::Static(root.to_owned())
     } else {
         let pooling = root.join("1_Pooling");
         let pool = if pooling.join("config.json").is_file() { layers::pooling(&pooling)? } else { Pool::default() };
         steps.push(Step::Pool(pool));
-        Input::Encoder { folder: root.to_owned(), masked_lm: false }
+        RouteInput::Encoder { folder: root.to_owned(), masked_lm: false }
     };
     Ok(Route {
         input,
@@ -379,7 +379,7 @@ fn task(
     if options.pooling.is_some() {
         return Ok(Some(Task::Embedding));
     }
-    if matches!(route.input, Input::Static(_)) {
+    if matches!(route.input, RouteInput::Static(_)) {
         return Ok(Some(Task::Embedding));
     }
     let classifies = matches!(said, Some(Task::SequenceClassification { .. } | Task::TokenClassification { .. }));

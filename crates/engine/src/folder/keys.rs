@@ -1,7 +1,7 @@
 //! A JSON object read key by key, so that no key is passed over in silence.
 //!
 //! Whoever reads a file takes the keys it obeys, sets aside those known to change no number, and then either refuses
-//! whatever is left ([`Keys::none_left`]) or keeps it as notes ([`Keys::note_rest`]).
+//! whatever is left ([`FileKeys::none_left`]) or keeps it as notes ([`FileKeys::note_rest`]).
 
 use std::{
     collections::BTreeMap,
@@ -32,12 +32,12 @@ pub struct Note {
 
 /// The keys of one file that nobody has read yet.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct FileKeys {
     path: PathBuf,
     left: BTreeMap<String, Value>,
 }
 
-impl Keys {
+impl FileKeys {
     /// Reads the object in `path`; `None` where there is no such file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, LoadError> {
         if !path.is_file() {

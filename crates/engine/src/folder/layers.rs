@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{keys::Keys, weights::Weights};
+use super::{keys::FileKeys, weights::Weights};
 use crate::{
     error::LoadError,
     post::{Dense, DenseActivation, LayerNorm, Pool, Residual, SparseTransform, Step},
@@ -36,9 +36,9 @@ const OLD_MODES: [(&str, Pooling); 6] = [
 ];
 
 /// The config.json of the module in `folder`.
-fn config(folder: &Path) -> Result<Keys, LoadError> {
+fn config(folder: &Path) -> Result<FileKeys, LoadError> {
     let path = folder.join("config.json");
-    Keys::read(&path)?.ok_or_else(|| LoadError::invalid(&path, "the module's configuration is missing"))
+    FileKeys::read(&path)?.ok_or_else(|| LoadError::invalid(&path, "the module's configuration is missing"))
 }
 
 /// Pooling, in either spelling.
@@ -126,7 +126,7 @@ pub(crate) fn layer_norm(folder: &Path) -> Result<LayerNorm, LoadError> {
 
 /// Normalize; its configuration came late, so it may be missing.
 pub(crate) fn normalize(folder: &Path) -> Result<Step, LoadError> {
-    let Some(mut keys) = Keys::read(&folder.join("config.json"))? else { return Ok(Step::Normalize) };
+    let Some(mut keys) = FileKeys::read(&folder.join("config.json"))? else { return Ok(Step::Normalize) };
     let input = keys.one_of("module_input_name", &[VECTOR, TOKENS])?.unwrap_or_else(|| VECTOR.to_owned());
     let output = keys.take::<String>("module_output_name")?.unwrap_or_else(|| input.clone());
     if input != output {

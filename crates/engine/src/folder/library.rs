@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::Value;
 
 use super::{
-    keys::{Keys, Notes},
+    keys::{FileKeys, Notes},
     transformer::Expansion,
 };
 use crate::{
@@ -65,7 +65,7 @@ impl Library {
     /// Reads the file in `folder`; all defaults where there is none.
     pub(crate) fn read(folder: &Path, notes: &mut Notes) -> Result<Self, LoadError> {
         let path = folder.join("config_sentence_transformers.json");
-        let Some(mut keys) = Keys::read(&path)? else { return Ok(Self::default()) };
+        let Some(mut keys) = FileKeys::read(&path)? else { return Ok(Self::default()) };
         let model_type = keys.one_of(
             "model_type",
             &["SentenceTransformer", "SparseEncoder", "CrossEncoder", "MultiVectorEncoder", "ColBERT"],
@@ -136,7 +136,7 @@ impl Default for Pylate {
 }
 
 impl Pylate {
-    fn take(keys: &mut Keys) -> Result<Self, LoadError> {
+    fn take(keys: &mut FileKeys) -> Result<Self, LoadError> {
         let query_length = keys.take("query_length")?.unwrap_or(QUERY_LENGTH);
         let attend = keys.take("attend_to_expansion_tokens")?.unwrap_or(false);
         let expands = keys.take("do_query_expansion")?.unwrap_or(true);

@@ -17,6 +17,7 @@ mod router;
 mod stanford;
 #[cfg(test)]
 mod tests;
+mod tokenizer_class;
 mod tokenizer_config;
 mod transformer;
 pub(crate) mod weights;
@@ -26,8 +27,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::{
-    describe::{Folder, Input, LateInteraction, Route, Routes},
-    tokenizer_config::{BertRules, Law, TokenizerRules, content as token_content},
+    describe::{Folder, LateInteraction, Route, RouteInput, Routes},
+    tokenizer_class::{BertRules, TokenizerFamily},
+    tokenizer_config::{TokenizerRules, content as token_content},
 };
 pub use self::{keys::Note, library::ScoreActivation, transformer::FILES as TRANSFORMER_CONFIGS};
 use crate::error::LoadError;

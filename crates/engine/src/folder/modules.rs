@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     class::Class,
-    keys::{Keys, Notes, shown},
+    keys::{FileKeys, Notes, shown},
     layers::{self, DenseOutput},
     library::Library,
     read_json,
@@ -33,7 +33,7 @@ struct Listed {
 
 /// How a text comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
+pub(crate) enum RouteInput {
     /// Through an encoder in this folder.
     Encoder {
         /// Where its config.json, weights and tokenizer lie.
@@ -47,13 +47,13 @@ pub(crate) enum Input {
     SparseStatic(PathBuf),
 }
 
-impl Input {
+impl RouteInput {
     /// What tells the tokenizer of a table how to read texts: StaticEmbedding reads tokenizer.json alone, and a table of
     /// weights as transformers does.
     pub(crate) fn tokenizer_rules(&self, notes: &mut Notes) -> Result<TokenizerRules, LoadError> {
         match self {
-            Input::SparseStatic(folder) => TokenizerRules::read(folder, ClassHints::default(), notes),
-            Input::Static(_) | Input::Encoder { .. } => Ok(TokenizerRules::default()),
+            RouteInput::SparseStatic(folder) => TokenizerRules::read(folder, ClassHints::default(), notes),
+            RouteInput::Static(_) | RouteInput::Encoder { .. } => Ok(TokenizerRules::default()),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Input {
 /// One way through a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    pub(crate) input: Input,
+    pub(crate) input: RouteInput,
     pub(crate) chain: Chain,
     /// Set where it ends in sparse weights.
     pub(crate) sparse: Option<SparseRule>,
@@ -88,7 +88,7 @@ pub(crate) struct Routes {
 impl Route {
     /// Whether it pools the logits of a masked-LM head.
     pub(super) fn pools_logits(&self) -> bool {
-        matches!(self.input, Input::Encoder { masked_lm: true, .. }) && self.chain.pools()
+        matches!(self.input, RouteInput::Encoder { masked_lm: true, .. }) && self.chain.pools()
     }
 }
 
@@ -115,7 +115,7 @@ impl Routes {
 
     /// The first that goes through the encoder.
     pub(crate) fn encoder(&self) -> Option<&Route> {
-        let through = |route: &&Route| matches!(route.input, Input::Encoder { .. });
+        let through = |route: &&Route| matches!(route.input, RouteInput::Encoder { .. });
         self.of(None).filter(through).or_else(|| self.all.iter().find(through))
     }
 
@@ -214,10 +214,10 @@ impl Reader<'_> {
                 if place.is_empty() { String::new() } else { format!(" ({place})") }
             );
             let input = match class {
-                Class::Transformer => Some(Input::Encoder { folder: folder.clone(), masked_lm: false }),
-                Class::MlmTransformer => Some(Input::Encoder { folder: folder.clone(), masked_lm: true }),
-                Class::StaticEmbedding => Some(Input::Static(folder.clone())),
-                Class::SparseStaticEmbedding => Some(Input::SparseStatic(folder.clone())),
+                Class::Transformer => Some(RouteInput::Encoder { folder: folder.clone(), masked_lm: false }),
+                Class::MlmTransformer => Some(RouteInput::Encoder { folder: folder.clone(), masked_lm: true }),
+                Class::StaticEmbedding => Some(RouteInput::Static(folder.clone())),
+                Class::SparseStaticEmbedding => Some(RouteInput::SparseStatic(folder.clone())),
                 _ => None,
             };
             let Some(route) = &mut route else {
@@ -225,7 +225,7 @@ impl Reader<'_> {
                     return refuse(format!("the first module is {class_path}, which takes no text"));
                 };
                 route = Some(Route {
-                    sparse: matches!(input, Input::SparseStatic(_)).then(SparseRule::default),
+                    sparse: matches!(input, RouteInput::SparseStatic(_)).then(SparseRule::default),
                     input,
                     chain: Chain::default(),
                     scores: false,
@@ -254,7 +254,7 @@ impl Reader<'_> {
     /// One module after the first.
     fn step(&self, route: &mut Route, class: Class, folder: &Path, late: bool) -> Result<(), LoadError> {
         let refuse = |why: &str| Err(LoadError::unsupported(self.path, format!("{}: {why}", folder.display())));
-        let pooled = route.chain.pools() || matches!(route.input, Input::Static(_));
+        let pooled = route.chain.pools() || matches!(route.input, RouteInput::Static(_));
         match class {
             Class::Dropout => {}
             Class::Pooling if pooled => return refuse("a second Pooling is not served"),
@@ -290,7 +290,7 @@ impl Reader<'_> {
                 route.sparse = Some(SparseRule { transform, sum, most: None });
             }
             Class::MultiVectorMask => {
-                let Some(mut keys) = Keys::read(&folder.join("config.json"))? else {
+                let Some(mut keys) = FileKeys::read(&folder.join("config.json"))? else {
                     return refuse("its config.json is missing");
                 };
                 let words = keys.take::<Vec<String>>("skiplist_words")?.unwrap_or_default();
@@ -309,7 +309,7 @@ impl Reader<'_> {
                 route.chain.steps.push(Step::Mask(mask));
             }
             Class::HierarchicalTokenPooling => {
-                let Some(mut keys) = Keys::read(&folder.join("config.json"))? else {
+                let Some(mut keys) = FileKeys::read(&folder.join("config.json"))? else {
                     return refuse("its config.json is missing");
                 };
                 let factor = keys.take::<f64>("pool_factor")?.unwrap_or(1.0);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 
-use super::keys::Keys;
+use super::keys::FileKeys;
 use crate::{error::LoadError, task::Role};
 
 /// What a router's file says.
@@ -28,11 +28,10 @@ impl Router {
     pub(super) fn read(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("router_config.json");
         let old = folder.join("config.json");
-        let mut keys = match Keys::read(&path)? {
+        let mut keys = match FileKeys::read(&path)? {
             Some(keys) => keys,
-            None => {
-                Keys::read(&old)?.ok_or_else(|| LoadError::invalid(&path, "the router's configuration is missing"))?
-            }
+            None => FileKeys::read(&old)?
+                .ok_or_else(|| LoadError::invalid(&path, "the router's configuration is missing"))?,
         };
         let types = keys.need::<BTreeMap<String, String>>("types")?;
         // The first route is the default where none is named: their order counts.

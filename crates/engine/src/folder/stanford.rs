@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    keys::{Keys, Notes},
+    keys::{FileKeys, Notes},
     library::{Pylate, QUERY_LENGTH, punctuation},
     transformer::Expansion,
     weights::Weights,
@@ -24,7 +24,7 @@ const DOCUMENT_LENGTH: usize = super::library::DOCUMENT_LENGTH;
 
 /// Its settings in PyLate's words.
 pub(super) fn rules(folder: &Path, notes: &mut Notes) -> Result<Pylate, LoadError> {
-    let Some(mut keys) = Keys::read(&folder.join(METADATA))? else {
+    let Some(mut keys) = FileKeys::read(&folder.join(METADATA))? else {
         return Ok(of("[unused0]".into(), "[unused1]".into(), QUERY_LENGTH, DOCUMENT_LENGTH, false, true));
     };
     let rules = of(

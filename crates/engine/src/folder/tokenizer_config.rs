@@ -1,25 +1,17 @@
 //! How a tokenizer is told to read texts: `tokenizer_config.json`, beside `tokenizer.json` itself.
-//!
-//! transformers 5 picks a class first: the one that the file names, else the one that the configuration names, else the
-//! one of the model's type. Classes of a family build every step anew around the vocabulary of `tokenizer.json`; the
-//! general classes take the file as it is. [`Law`] says which, and `tokenize::law` does it.
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 
-use super::keys::{Keys, Notes};
+use super::{
+    keys::{FileKeys, Notes},
+    tokenizer_class::{BertSettings, TokenizerFamily, family_of, refuse_by_class},
+};
 use crate::error::LoadError;
 
 /// Tokenizers write 10^30 where they mean "no limit"; anything above this is not meant.
 const SANE_LENGTH: f64 = 1e6;
-
-/// Types of models whose class is BERT's, where none is named.
-const BERT_TYPES: [&str; 9] =
-    ["bert", "distilbert", "electra", "nomic_bert", "convbert", "ernie", "megatron-bert", "nezha", "squeezebert"];
-
-/// Types of models that transformers reads by the file alone, whichever class of a family is named.
-const GENERAL_TYPES: [&str; 4] = ["modernbert", "modernbert-decoder", "xlm-roberta-xl", "qwen2"];
 
 /// What tells a model the segment of each token, among `model_input_names`.
 const SEGMENTS: &str = "token_type_ids";
@@ -40,32 +32,6 @@ const ONE_SEGMENT: [&str; 9] = [
 /// Named tokens, as the file spells them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// Who decides how a text becomes ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Law {
-    /// `tokenizer.json`.
-    #[default]
-    File,
-    /// BERT's class: WordPiece behind BERT's normalizer.
-    Bert(BertRules),
-    /// MPNet's: the same with RoBERTa's special tokens.
-    Mpnet(BertRules),
-    /// RoBERTa's: byte-level BPE.
-    Roberta { add_prefix_space: bool },
-    /// XLM-RoBERTa's: SentencePiece.
-    XlmRoberta { add_prefix_space: bool },
-    /// CamemBERT's: the same, with the unknown token found by its name.
-    Camembert { add_prefix_space: bool },
-}
-
-/// Settings of BERT's normalizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BertRules {
-    pub(crate) lowercase: bool,
-    pub(crate) strip_accents: Option<bool>,
-    pub(crate) chinese_chars: bool,
-}
-
 /// What a tokenizer is told beside its own file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TokenizerRules {
@@ -77,8 +43,8 @@ pub(crate) struct TokenizerRules {
     pub(crate) side_is_said: bool,
     /// Texts are lower-cased before all else (sentence-transformers' `do_lower_case`).
     pub(crate) lowercase: bool,
-    /// Who decides.
-    pub(crate) law: Law,
+    /// Whose class it is.
+    pub(crate) family: TokenizerFamily,
     /// Class of the tokenizer, where the folder names it.
     pub(crate) class: Option<String>,
     /// Special tokens by name, as objects of an added token.
@@ -106,10 +72,10 @@ impl TokenizerRules {
     /// Reads the file in `folder`.
     pub(crate) fn read(folder: &Path, hints: ClassHints<'_>, notes: &mut Notes) -> Result<Self, LoadError> {
         let path = folder.join("tokenizer_config.json");
-        let Some(mut keys) = Keys::read(&path)? else {
+        let Some(mut keys) = FileKeys::read(&path)? else {
             let mut rules = Self::default();
             if !hints.exported || hints.class.is_some() {
-                rules.law = law(hints.class, hints.model_type, BertSettings::default(), None);
+                rules.family = family_of(hints.class, hints.model_type, BertSettings::default(), None);
                 rules.class = hints.class.map(str::to_owned);
                 rules.read_map(folder)?;
             }
@@ -127,7 +93,7 @@ impl TokenizerRules {
             chinese_chars: keys.take("tokenize_chinese_chars")?,
         };
         let add_prefix_space = keys.take::<bool>("add_prefix_space")?;
-        let law = law(class.as_deref(), hints.model_type, settings, add_prefix_space);
+        let family = family_of(class.as_deref(), hints.model_type, settings, add_prefix_space);
         if keys.take::<bool>("split_special_tokens")? == Some(true) {
             return Err(keys.refused(
                 "split_special_tokens",
@@ -136,7 +102,7 @@ impl TokenizerRules {
             ));
         }
         refuse_by_class(&mut keys, class.as_deref(), settings)?;
-        if law == Law::File {
+        if family == TokenizerFamily::File {
             let given = [
                 ("do_lower_case", settings.lowercase.map(Value::Bool)),
                 ("strip_accents", settings.strip_accents.map(Value::Bool)),
@@ -166,7 +132,7 @@ impl TokenizerRules {
             cut_left: side.as_deref() == Some("left"),
             side_is_said: side.is_some(),
             lowercase: false,
-            law,
+            family,
             class,
             named: BTreeMap::new(),
             extra: Vec::new(),
@@ -220,71 +186,6 @@ impl TokenizerRules {
     pub(crate) fn token(&self, name: &str) -> Option<&str> {
         self.named.get(name).and_then(content)
     }
-}
-
-/// Keys of BERT's classes as they are written.
-#[derive(Clone, Copy, Debug, Default)]
-struct BertSettings {
-    lowercase: Option<bool>,
-    strip_accents: Option<bool>,
-    chinese_chars: Option<bool>,
-}
-
-/// The law of a class, else of a model's type.
-fn law(class: Option<&str>, model_type: &str, settings: BertSettings, prefix: Option<bool>) -> Law {
-    let bert = BertRules {
-        lowercase: settings.lowercase.unwrap_or(true),
-        strip_accents: settings.strip_accents,
-        chinese_chars: settings.chinese_chars.unwrap_or(true),
-    };
-    let class = match class {
-        Some(_) if GENERAL_TYPES.contains(&model_type) => return Law::File,
-        Some(class) => class.strip_suffix("Fast").unwrap_or(class),
-        None if BERT_TYPES.contains(&model_type) => "BertTokenizer",
-        None => match model_type {
-            "mpnet" => "MPNetTokenizer",
-            "roberta" | "roberta-prelayernorm" | "data2vec-text" | "longformer" => "RobertaTokenizer",
-            "xlm-roberta" => "XLMRobertaTokenizer",
-            "camembert" => "CamembertTokenizer",
-            _ => "",
-        },
-    };
-    match class {
-        "BertTokenizer"
-        | "DistilBertTokenizer"
-        | "ElectraTokenizer"
-        | "ConvBertTokenizer"
-        | "DPRContextEncoderTokenizer"
-        | "DPRQuestionEncoderTokenizer" => Law::Bert(bert),
-        "MPNetTokenizer" => Law::Mpnet(bert),
-        "RobertaTokenizer" => Law::Roberta { add_prefix_space: prefix.unwrap_or(false) },
-        "XLMRobertaTokenizer" => Law::XlmRoberta { add_prefix_space: prefix.unwrap_or(true) },
-        "CamembertTokenizer" => Law::Camembert { add_prefix_space: prefix.unwrap_or(true) },
-        _ => Law::File,
-    }
-}
-
-/// Refuses settings of classes that are read from the file as it is, though transformers would build them anew.
-fn refuse_by_class(keys: &mut Keys, class: Option<&str>, settings: BertSettings) -> Result<(), LoadError> {
-    let class = class.map(|c| c.strip_suffix("Fast").unwrap_or(c));
-    // The usual value of each: anything else is not what a usual tokenizer.json of the class does.
-    let (lowercase, others): (bool, &[(&str, bool)]) = match class {
-        Some("DebertaV2Tokenizer") => (false, &[("split_by_punct", false)]),
-        Some("AlbertTokenizer") => (true, &[("keep_accents", false)]),
-        _ => return Ok(()),
-    };
-    let why = "save the tokenizer with it, under the class PreTrainedTokenizerFast";
-    if settings.lowercase.is_some_and(|is| is != lowercase) {
-        return Err(keys.refused("do_lower_case", &json!(settings.lowercase), why));
-    }
-    for (key, usual) in others {
-        if let Some(is) = keys.take::<bool>(key)?
-            && is != *usual
-        {
-            return Err(keys.refused(key, &json!(is), why));
-        }
-    }
-    Ok(())
 }
 
 /// Text of an added token.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::keys::{Keys, Notes};
+use super::keys::{FileKeys, Notes};
 use crate::error::LoadError;
 
 /// Names of the file that says how a Transformer module reads texts, in the order sentence-transformers looks for them.
@@ -54,7 +54,7 @@ impl TransformerRules {
     pub(crate) fn read(folder: &Path, notes: &mut Notes) -> Result<Self, LoadError> {
         let mut rules = Self::default();
         for name in FILES {
-            let Some(mut keys) = Keys::read(&folder.join(name))? else { continue };
+            let Some(mut keys) = FileKeys::read(&folder.join(name))? else { continue };
             rules.take(&mut keys, notes)?;
             keys.none_left()?;
             break;
@@ -62,7 +62,7 @@ impl TransformerRules {
         Ok(rules)
     }
 
-    fn take(&mut self, keys: &mut Keys, notes: &mut Notes) -> Result<(), LoadError> {
+    fn take(&mut self, keys: &mut FileKeys, notes: &mut Notes) -> Result<(), LoadError> {
         self.max_length = keys.take("max_seq_length")?;
         if self.max_length == Some(0) {
             return Err(keys.refused("max_seq_length", &json!(0), "no sequence would fit"));
@@ -132,7 +132,7 @@ impl TransformerRules {
     }
 
     /// Which output of the encoder flows on: only the usual one of each head is served.
-    fn modality(&self, keys: &mut Keys) -> Result<(), LoadError> {
+    fn modality(&self, keys: &mut FileKeys) -> Result<(), LoadError> {
         let output = keys.one_of("module_output_name", &["token_embeddings", "scores"])?;
         if output.as_deref() == Some("scores") && self.task.as_deref() != Some("sequence-classification") {
             return Err(keys.refused("module_output_name", &json!("scores"), "only with sequence-classification"));
@@ -154,7 +154,7 @@ impl TransformerRules {
 }
 
 /// `query_expansion`, which may be missing.
-fn expansion(keys: &mut Keys) -> Result<Option<Expansion>, LoadError> {
+fn expansion(keys: &mut FileKeys) -> Result<Option<Expansion>, LoadError> {
     let mut inner = keys.inner("query_expansion")?;
     let at = |key: &str| format!("query_expansion.{key}");
     let strategy = inner.one_of(&at("strategy"), &["fixed", "min"])?;

@@ -4,7 +4,7 @@
 use half::{bf16, f16};
 use ort::value::{DynValue, TensorElementType};
 
-use super::{model::GenericModel, tensors::Shape};
+use super::{model::GenericModel, tensors::RunShape};
 use crate::{
     item::{EmbedSpec, ItemFault, Output, Want, WorkItem},
     post::all_finite,
@@ -15,12 +15,12 @@ use crate::{
 pub(crate) struct RunOutput {
     dims: Vec<usize>,
     data: Vec<f32>,
-    holds: Holds,
+    holds: Contents,
 }
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
+enum Contents {
     /// What the graph gave: token states, or rows.
     Given,
     /// Rows that the device pooled from the graph's token states.
@@ -46,17 +46,17 @@ impl RunOutput {
                 (shape, data.to_vec())
             }
         };
-        Ok(Self { dims: dims(shape), data, holds: Holds::Given })
+        Ok(Self { dims: dims(shape), data, holds: Contents::Given })
     }
 
     /// The same, told to be rows that the device has pooled.
     pub(super) fn pooled(self) -> Self {
-        Self { holds: Holds::DevicePooled, ..self }
+        Self { holds: Contents::DevicePooled, ..self }
     }
 
     /// Token states of a shape that cannot be pooled on the device: their items fail, as where such states are read.
     pub(super) fn refused(shape: &[i64]) -> Self {
-        Self { dims: dims(shape), data: Vec::new(), holds: Holds::Refused }
+        Self { dims: dims(shape), data: Vec::new(), holds: Contents::Refused }
     }
 
     /// The answer of each item, in order. The graph may have promised another shape than it gave.
@@ -64,12 +64,12 @@ impl RunOutput {
         &self,
         model: &GenericModel,
         items: &[&WorkItem],
-        run: Shape,
+        run: RunShape,
     ) -> Vec<Result<Output, ItemFault>> {
         let per_token = match (self.holds, &self.dims[..]) {
-            (Holds::DevicePooled, &[rows, 1, _]) if rows == run.rows => false,
-            (Holds::Given, &([rows] | [rows, _])) if rows == run.rows => false,
-            (Holds::Given, &[rows, length, _]) if rows == run.rows && length == run.length => true,
+            (Contents::DevicePooled, &[rows, 1, _]) if rows == run.rows => false,
+            (Contents::Given, &([rows] | [rows, _])) if rows == run.rows => false,
+            (Contents::Given, &[rows, length, _]) if rows == run.rows && length == run.length => true,
             _ => return self.misshapen(model, items, run),
         };
         let width = if let [_] = self.dims[..] { 1 } else { self.dims.last().copied().unwrap_or(0) };
@@ -80,12 +80,12 @@ impl RunOutput {
             .map(|(row, item)| {
                 let real = if per_token { width * item.sequence.len() } else { width };
                 let values = self.data.get(row * stride..row * stride + real).unwrap_or(&[]);
-                answer(model, item, values, width, per_token, self.holds == Holds::DevicePooled)
+                answer(model, item, values, width, per_token, self.holds == Contents::DevicePooled)
             })
             .collect()
     }
 
-    fn misshapen(&self, model: &GenericModel, items: &[&WorkItem], run: Shape) -> Vec<Result<Output, ItemFault>> {
+    fn misshapen(&self, model: &GenericModel, items: &[&WorkItem], run: RunShape) -> Vec<Result<Output, ItemFault>> {
         let fault = format!("output {:?} has the shape {:?} for {run:?}", model.output, self.dims);
         items.iter().map(|_| Err(ItemFault::Run(fault.clone()))).collect()
     }

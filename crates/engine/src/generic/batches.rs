@@ -17,7 +17,7 @@ pub(crate) const GPU_RUN_COST_TOKENS: usize = 2_048;
 
 /// What bounds a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct BatchLimits {
     /// Most padded tokens (rows × longest).
     pub(crate) tokens: usize,
     /// Most rows.
@@ -38,7 +38,7 @@ pub(crate) struct PaddedBatch {
 }
 
 /// Plans batches over items of these lengths.
-pub(crate) fn plan(lengths: &[usize], limits: Limits) -> Vec<PaddedBatch> {
+pub(crate) fn plan(lengths: &[usize], limits: BatchLimits) -> Vec<PaddedBatch> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     // Stable, so that like lengths keep their order.
     order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn limits() -> impl Strategy<Value = Limits> {
-        (1usize..2000, 1usize..40, any::<bool>()).prop_map(|(tokens, rows, equal_lengths)| Limits {
+    fn limits() -> impl Strategy<Value = BatchLimits> {
+        (1usize..2000, 1usize..40, any::<bool>()).prop_map(|(tokens, rows, equal_lengths)| BatchLimits {
             tokens,
             rows,
             run_cost: RUN_COST_TOKENS,
@@ -111,7 +111,7 @@ mod tests {
 
         #[test]
         fn costs_no_more_than_one_by_one_or_filling_up(lengths in prop::collection::vec(1usize..600, 1..120), limits in limits()) {
-            let batches = plan(&lengths, Limits { equal_lengths: false, ..limits });
+            let batches = plan(&lengths, BatchLimits { equal_lengths: false, ..limits });
             let alone: usize = lengths.iter().map(|l| l + RUN_COST_TOKENS).sum();
             prop_assert!(cost(&batches) <= alone);
             let mut sorted = lengths.clone();
@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn short_texts_do_not_pay_for_a_long_one() {
-        let batches =
-            plan(&[8, 512, 8, 8], Limits { tokens: 4096, rows: 100, run_cost: RUN_COST_TOKENS, equal_lengths: false });
+        let batches = plan(
+            &[8, 512, 8, 8],
+            BatchLimits { tokens: 4096, rows: 100, run_cost: RUN_COST_TOKENS, equal_lengths: false },
+        );
         assert_eq!(
             batches,
             [PaddedBatch { items: vec![1], longest: 512 }, PaddedBatch { items: vec![0, 2, 3], longest: 8 }]

@@ -17,7 +17,7 @@ use super::{
     host::GenericRun,
     model::GenericModel,
     port::ElementType,
-    tensors::Shape,
+    tensors::RunShape,
 };
 use crate::{device::Device, error::LoadError, options::LoadOptions, runtime::session::refused};
 
@@ -82,7 +82,7 @@ impl BoundRuns {
 ///
 /// # Errors
 /// When their numbers are not of the format `elem`.
-fn misshapen(states: &DynValue, elem: ElementType, run: Shape) -> ort::Result<Option<&[i64]>> {
+fn misshapen(states: &DynValue, elem: ElementType, run: RunShape) -> ort::Result<Option<&[i64]>> {
     let kind = states.dtype();
     if ElementType::of_ort(kind.tensor_type()) != elem {
         return Err(ort::Error::new(format!("the token states are {kind}, not {elem:?} as declared")));

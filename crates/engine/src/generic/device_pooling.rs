@@ -16,7 +16,7 @@ use ort::{
     value::{DynValue, Tensor},
 };
 
-use super::{answers::RunOutput, model::GenericModel, port::ElementType, tensors::Shape};
+use super::{answers::RunOutput, model::GenericModel, port::ElementType, tensors::RunShape};
 use crate::{
     device::{Device, Precision},
     error::LoadError,
@@ -77,7 +77,7 @@ impl DevicePoolingPlan {
     }
 
     /// DevicePoolingOp a run of these items is pooled; `None` where its states come back whole.
-    pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: Shape) -> Option<DevicePooled> {
+    pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: RunShape) -> Option<DevicePooled> {
         let pooling = |item: &WorkItem| match item.want {
             Want::Embedding(spec) => routes.of(item.sequence.role)?.chain.device_pooling(&spec, &item.sequence),
             _ => None,
@@ -170,8 +170,8 @@ impl DevicePoolers {
 
     /// DevicePoolingPlan `states`, (rows × length × width) in the format the export declares, which lie on the device. Of other shapes
     /// ONNX Runtime would make rows too, by repeating what is short: they must not come here.
-    pub(super) fn run(&mut self, states: &DynValue, pooled: DevicePooled, shape: Shape) -> ort::Result<RunOutput> {
-        let Shape { rows, length } = shape;
+    pub(super) fn run(&mut self, states: &DynValue, pooled: DevicePooled, shape: RunShape) -> ort::Result<RunOutput> {
+        let RunShape { rows, length } = shape;
         let missing = || ort::Error::new("no session for this pooling");
         let (session, beside) = match pooled.how {
             DevicePoolingOp::Shares(share) => {

@@ -5,7 +5,7 @@ use super::{
     batches::plan,
     device_pooling::{DevicePooled, DevicePoolingPlan},
     model::GenericModel,
-    tensors::{Filled, Shape},
+    tensors::{Filled, RunShape},
 };
 use crate::{
     device::Device,
@@ -23,7 +23,7 @@ const GPU_LENGTH_STEP: usize = 16;
 pub(crate) struct GenericRun {
     /// PositionSegments of its items in the batch.
     places: Vec<usize>,
-    pub(super) shape: Shape,
+    pub(super) shape: RunShape,
     pub(super) inputs: Vec<Filled>,
     /// DevicePoolingOp its states are pooled on the device; `None` where they come back whole.
     pub(super) pooled: Option<DevicePooled>,
@@ -47,7 +47,7 @@ impl GenericBatch {
 #[derive(Debug)]
 pub(crate) struct GenericRaw {
     faults: Vec<Option<ItemFault>>,
-    runs: Vec<(Vec<usize>, Shape, RunOutput)>,
+    runs: Vec<(Vec<usize>, RunShape, RunOutput)>,
 }
 
 impl GenericRaw {

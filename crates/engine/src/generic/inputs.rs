@@ -12,32 +12,10 @@
 use std::path::Path;
 
 use super::{
-    port::{ElementType, Port},
+    port::{ElementType, InputRole},
     signature::Signature,
 };
 use crate::error::LoadError;
-
-/// What an input is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Ids,
-    Mask,
-    Types,
-    Positions,
-}
-
-impl Role {
-    /// By the input's name.
-    pub(super) fn of(port: &Port) -> Option<Self> {
-        match port.plain_name().as_str() {
-            "input_ids" | "input" | "ids" | "token_ids" | "tokens" => Some(Role::Ids),
-            "attention_mask" | "mask" | "input_mask" => Some(Role::Mask),
-            "token_type_ids" | "segment_ids" | "token_types" => Some(Role::Types),
-            "position_ids" | "positions" => Some(Role::Positions),
-            _ => None,
-        }
-    }
-}
 
 /// One input that is given at every run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +23,7 @@ pub(crate) struct InputBinding {
     /// Its name in the graph.
     pub(crate) name: String,
     /// What goes in.
-    pub(crate) role: Role,
+    pub(crate) role: InputRole,
     /// int32 instead of int64.
     pub(crate) narrow: bool,
 }
@@ -73,7 +51,7 @@ impl Inputs {
         let mut inputs = Self { bound: Vec::new(), has_mask: false, rows: None, length: None };
         for port in &signature.inputs {
             let refuse = |why: &str| Err(LoadError::unsupported(path, format!("input {:?} {why}", port.name)));
-            let Some(role) = Role::of(port) else {
+            let Some(role) = port.role() else {
                 return refuse("is not one that is served: ids, attention mask, token types and positions are");
             };
             if inputs.bound.iter().any(|b| b.role == role) {
@@ -89,10 +67,10 @@ impl Inputs {
             }
             inputs.rows = inputs.rows.or(port.dim(0));
             inputs.length = inputs.length.or(port.dim(1));
-            inputs.has_mask |= role == Role::Mask;
+            inputs.has_mask |= role == InputRole::Mask;
             inputs.bound.push(InputBinding { name: port.name.clone(), role, narrow });
         }
-        if !inputs.bound.iter().any(|b| b.role == Role::Ids) {
+        if !inputs.bound.iter().any(|b| b.role == InputRole::Ids) {
             return Err(LoadError::unsupported(path, "no input takes token ids (input_ids)"));
         }
         Ok(inputs)
@@ -108,6 +86,7 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generic::port::Port;
 
     fn port(name: &str, elem: ElementType, dims: &[Option<usize>]) -> Port {
         Port { name: name.to_owned(), elem, dims: Some(dims.to_vec()), made_by: String::new() }
@@ -129,7 +108,15 @@ mod tests {
         ])
         .unwrap();
         let roles: Vec<_> = got.bound.iter().map(|b| (b.role, b.narrow)).collect();
-        assert_eq!(roles, [(Role::Ids, true), (Role::Mask, false), (Role::Types, false), (Role::Positions, false)]);
+        assert_eq!(
+            roles,
+            [
+                (InputRole::Ids, true),
+                (InputRole::Mask, false),
+                (InputRole::Types, false),
+                (InputRole::Positions, false)
+            ]
+        );
         assert!(got.has_mask && !got.equal_lengths_only());
     }
 

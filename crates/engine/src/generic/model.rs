@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    batches::{GPU_RUN_COST_TOKENS, Limits, RUN_COST_TOKENS},
+    batches::{BatchLimits, GPU_RUN_COST_TOKENS, RUN_COST_TOKENS},
     inputs::Inputs,
     outputs::{choose, guess_task},
     pad::pad_id,
@@ -61,7 +61,7 @@ pub(crate) struct GenericModel {
     pub(super) routes: Arc<Routes>,
     /// The pooling of its vectors where that is a single one.
     pub(super) pooling: Option<Pooling>,
-    pub(super) limits: Limits,
+    pub(super) limits: BatchLimits,
     longest: usize,
     vocab: usize,
     segments: Option<usize>,
@@ -154,7 +154,7 @@ impl GenericModel {
         } else {
             inputs.rows.unwrap_or(usize::MAX)
         };
-        let limits = Limits { tokens, rows, run_cost, equal_lengths: inputs.equal_lengths_only() };
+        let limits = BatchLimits { tokens, rows, run_cost, equal_lengths: inputs.equal_lengths_only() };
         Ok(Self {
             path: path.to_owned(),
             output: output.name.clone(),

@@ -46,6 +46,15 @@ impl ElementType {
     }
 }
 
+/// What an input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputRole {
+    Ids,
+    Mask,
+    Types,
+    Positions,
+}
+
 /// An input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
@@ -60,6 +69,17 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// What it is for as an input, by its name.
+    pub(super) fn role(&self) -> Option<InputRole> {
+        match self.plain_name().as_str() {
+            "input_ids" | "input" | "ids" | "token_ids" | "tokens" => Some(InputRole::Ids),
+            "attention_mask" | "mask" | "input_mask" => Some(InputRole::Mask),
+            "token_type_ids" | "segment_ids" | "token_types" => Some(InputRole::Types),
+            "position_ids" | "positions" => Some(InputRole::Positions),
+            _ => None,
+        }
+    }
+
     /// Number of dimensions, where known.
     pub(crate) fn rank(&self) -> Option<usize> {
         self.dims.as_ref().map(Vec::len)

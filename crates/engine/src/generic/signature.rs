@@ -7,7 +7,10 @@ use std::{collections::HashMap, path::Path};
 
 use ort::session::{Session, builder::GraphOptimizationLevel};
 
-use super::{header, inputs::Role, port::Port};
+use super::{
+    header,
+    port::{InputRole, Port},
+};
 use crate::{
     error::LoadError,
     onnx::{GraphProto, NodeProto},
@@ -54,7 +57,7 @@ impl Signature {
         let inputs: Vec<Port> =
             graph.input.iter().filter(|v| !tables.contains_key(v.name.as_str())).map(|v| Port::of(v, "")).collect();
         let outputs = graph.output.iter().map(|v| Port::of(v, maker(&makers, &v.name))).collect();
-        let ids = inputs.iter().find(|p| Role::of(p) == Some(Role::Ids));
+        let ids = inputs.iter().find(|p| p.role() == Some(InputRole::Ids));
         let vocab = ids.and_then(|ids| {
             let lookups = graph.node.iter().filter(|n| n.op_type.contains("Gather"));
             lookups

@@ -9,13 +9,13 @@ pub(crate) use table::{SparseTable, Table};
 
 use crate::{
     error::LoadError,
-    folder::{Input, Routes},
+    folder::{RouteInput, Routes},
     item::{ItemFault, Output, Want, WorkItem},
 };
 
 /// The numbers of one route.
 #[derive(Debug)]
-enum Numbers {
+enum RouteTable {
     Dense(Table),
     Sparse(SparseTable),
     /// An encoder's.
@@ -27,7 +27,7 @@ enum Numbers {
 pub(crate) struct Lookup {
     routes: Arc<Routes>,
     /// One a route.
-    numbers: Vec<Numbers>,
+    numbers: Vec<RouteTable>,
 }
 
 impl Lookup {
@@ -36,26 +36,26 @@ impl Lookup {
         let mut numbers = Vec::with_capacity(routes.all().len());
         for route in routes.all() {
             numbers.push(match &route.input {
-                Input::Encoder { .. } => Numbers::Elsewhere,
-                Input::Static(folder) => {
+                RouteInput::Encoder { .. } => RouteTable::Elsewhere,
+                RouteInput::Static(folder) => {
                     let table = Table::open(folder)?;
                     route
                         .chain
                         .width(table.width())
                         .map_err(|why| LoadError::invalid(&folder.join("model.safetensors"), why))?;
-                    Numbers::Dense(table)
+                    RouteTable::Dense(table)
                 }
-                Input::SparseStatic(folder) => Numbers::Sparse(SparseTable::open(folder)?),
+                RouteInput::SparseStatic(folder) => RouteTable::Sparse(SparseTable::open(folder)?),
             });
         }
-        let some = numbers.iter().any(|n| !matches!(n, Numbers::Elsewhere));
+        let some = numbers.iter().any(|n| !matches!(n, RouteTable::Elsewhere));
         Ok(some.then(|| Self { routes: Arc::clone(routes), numbers }))
     }
 
     /// Rows of the table of a role's route, and numbers in its vectors; `None` where it has no dense table.
     pub(crate) fn dense(&self) -> Option<&Table> {
         self.numbers.iter().find_map(|n| match n {
-            Numbers::Dense(table) => Some(table),
+            RouteTable::Dense(table) => Some(table),
             _ => None,
         })
     }
@@ -64,7 +64,7 @@ impl Lookup {
     /// encoder's.
     pub(crate) fn check_width(&self, dimensions: usize, root: &Path) -> Result<(), LoadError> {
         for (route, numbers) in self.routes.all().iter().zip(&self.numbers) {
-            let Numbers::Dense(table) = numbers else { continue };
+            let RouteTable::Dense(table) = numbers else { continue };
             let width = route.chain.width(table.width());
             let width = width.map_err(|why| LoadError::invalid(&root.join("router_config.json"), why))?;
             if width != dimensions {
@@ -83,9 +83,9 @@ impl Lookup {
     /// Rows of a route's table.
     pub(crate) fn rows(&self, route: usize) -> Option<usize> {
         match self.numbers.get(route)? {
-            Numbers::Dense(table) => Some(table.rows()),
-            Numbers::Sparse(table) => Some(table.rows()),
-            Numbers::Elsewhere => None,
+            RouteTable::Dense(table) => Some(table.rows()),
+            RouteTable::Sparse(table) => Some(table.rows()),
+            RouteTable::Elsewhere => None,
         }
     }
 
@@ -95,16 +95,16 @@ impl Lookup {
         let place = self.routes.place(sequence.role)?;
         let route = self.routes.of(sequence.role)?;
         Some(match (self.numbers.get(place)?, item.want) {
-            (Numbers::Elsewhere, _) => return None,
-            (Numbers::Dense(table), Want::Embedding(spec)) => table
+            (RouteTable::Elsewhere, _) => return None,
+            (RouteTable::Dense(table), Want::Embedding(spec)) => table
                 .mean(&sequence.ids)
                 .and_then(|mean| route.chain.vector_of_mean(mean, sequence, &spec))
                 .map(Output::Embedding),
-            (Numbers::Dense(table), Want::TokenEmbeddings) => table
+            (RouteTable::Dense(table), Want::TokenEmbeddings) => table
                 .states(&sequence.ids)
                 .and_then(|states| route.chain.tokens(&states, table.width(), sequence))
                 .map(Output::TokenEmbeddings),
-            (Numbers::Sparse(table), Want::Sparse) => {
+            (RouteTable::Sparse(table), Want::Sparse) => {
                 table.weights(&sequence.ids, route.sparse.unwrap_or_default().most).map(Output::Sparse)
             }
             (_, want) => Err(ItemFault::WrongWant(want.name())),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     error::LoadError,
-    folder::{keys::Keys, weights::Weights},
+    folder::{keys::FileKeys, weights::Weights},
     item::ItemFault,
     post::SparseRule,
 };
@@ -117,7 +117,7 @@ impl SparseTable {
     /// Reads the weights in `folder`: `weight`, or the file of weights by token that its configuration names.
     pub(crate) fn open(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
-        if let Some(mut keys) = Keys::read(&path)? {
+        if let Some(mut keys) = FileKeys::read(&path)? {
             // Whether training may change the weights.
             keys.take::<bool>("frozen")?;
             if let Some(file) = keys.take::<serde_json::Value>("path")? {

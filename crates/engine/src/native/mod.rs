@@ -25,7 +25,7 @@ use self::{
 use crate::{
     device::Device,
     error::LoadError,
-    folder::{Folder, Input, Route, Routes, config::Config, weights::Weights},
+    folder::{Folder, Route, RouteInput, Routes, config::Config, weights::Weights},
     item::{EmbedSpec, Sequence},
     options::LoadOptions,
     task::{Pooling, Task},
@@ -61,7 +61,7 @@ impl NativeModel {
         }
         let mut encoder = Encoder::read(folder, &described.config, &weights)?;
         encoder.unseen = described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend);
-        for route in routes.all().iter().filter(|route| matches!(route.input, Input::Encoder { .. })) {
+        for route in routes.all().iter().filter(|route| matches!(route.input, RouteInput::Encoder { .. })) {
             route
                 .chain
                 .width(encoder.hidden)

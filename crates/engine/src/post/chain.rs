@@ -10,7 +10,7 @@ use super::{
     all_finite,
     dense::Dense,
     norm::{LayerNorm, normalize},
-    pooling::{Tokens, pool},
+    pooling::{TokenStates, pool},
 };
 use crate::{
     item::{EmbedSpec, ItemFault, Sequence, TokenVectors},
@@ -320,7 +320,8 @@ impl<'a> Features<'a> {
 
     fn pool(&mut self, pool_by: &Pool) {
         let first = if pool_by.include_prompt { 0 } else { self.sequence.prompt_tokens };
-        let tokens = Tokens { states: &self.tokens, width: self.width, keep: &self.keep, first, weights: self.weights };
+        let tokens =
+            TokenStates { states: &self.tokens, width: self.width, keep: &self.keep, first, weights: self.weights };
         self.vector = Some(pool_by.modes.iter().flat_map(|&mode| pool(tokens, mode)).collect());
     }
 

@@ -8,7 +8,7 @@ const LEAST_DIVISOR: f64 = 1e-9;
 
 /// Token states and which of them count.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tokens<'a> {
+pub(crate) struct TokenStates<'a> {
     /// Row-major (tokens × width).
     pub(crate) states: &'a [f32],
     /// Numbers in a state.
@@ -21,7 +21,7 @@ pub(crate) struct Tokens<'a> {
     pub(crate) weights: Option<f64>,
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> TokenStates<'a> {
     fn row(&self, token: usize) -> &'a [f32] {
         self.states.get(token * self.width..(token + 1) * self.width).unwrap_or_default()
     }
@@ -46,7 +46,7 @@ impl<'a> Tokens<'a> {
 }
 
 /// Pools the tokens. No tokens give all zeros; a largest of none is −∞.
-pub(crate) fn pool(tokens: Tokens<'_>, pooling: Pooling) -> Vec<f32> {
+pub(crate) fn pool(tokens: TokenStates<'_>, pooling: Pooling) -> Vec<f32> {
     let zero = || vec![0.0; tokens.width];
     if tokens.width == 0 || tokens.keep.is_empty() {
         return zero();
@@ -109,7 +109,7 @@ mod tests {
 
     fn all(states: &[f32], width: usize, pooling: Pooling) -> Vec<f32> {
         let keep = vec![true; states.len().checked_div(width).unwrap_or(0)];
-        pool(Tokens { states, width, keep: &keep, first: 0, weights: None }, pooling)
+        pool(TokenStates { states, width, keep: &keep, first: 0, weights: None }, pooling)
     }
 
     fn states() -> impl Strategy<Value = (usize, Vec<Vec<f32>>)> {
@@ -171,8 +171,9 @@ mod tests {
     #[test]
     fn a_prompt_that_does_not_count_is_left_out() {
         let (states, keep) = ([1.0, 2.0, 4.0, 8.0], [true; 4]);
-        let of =
-            |pooling, first| pool(Tokens { states: &states, width: 1, keep: &keep, first, weights: None }, pooling)[0];
+        let of = |pooling, first| {
+            pool(TokenStates { states: &states, width: 1, keep: &keep, first, weights: None }, pooling)[0]
+        };
         assert_eq!(of(Pooling::Cls, 2), 4.0);
         assert_eq!(of(Pooling::Mean, 2), 6.0);
         assert_eq!(of(Pooling::Last, 2), 8.0);

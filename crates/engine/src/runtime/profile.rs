@@ -21,7 +21,7 @@ pub struct NodeTime {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct TraceEvent {
     #[serde(default)]
     cat: String,
     #[serde(default)]
@@ -29,12 +29,12 @@ struct Event {
     #[serde(default)]
     dur: u64,
     #[serde(default)]
-    args: Args,
+    args: TraceArgs,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Args {
+struct TraceArgs {
     op_name: String,
     provider: String,
 }
@@ -49,7 +49,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<NodeTime>, LoadError> {
 }
 
 fn parse(text: &str) -> Result<Vec<NodeTime>, serde_json::Error> {
-    let events: Vec<Event> = serde_json::from_str(text)?;
+    let events: Vec<TraceEvent> = serde_json::from_str(text)?;
     let mut sums: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     for e in events.into_iter().filter(|e| e.cat == "Node" && e.name.ends_with(KERNEL)) {
         let sum = sums.entry((e.args.op_name, e.args.provider)).or_default();

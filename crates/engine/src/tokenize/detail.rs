@@ -7,7 +7,7 @@
 
 use super::{
     EncodeOptions, Tokenizer, Truncation, TruncationSide,
-    piece::{Piece, SessionShape, contained},
+    piece::{Piece, PieceForm, contained},
     reading, script, template,
     truncate::{self, Kept},
 };
@@ -113,13 +113,7 @@ impl Tokenizer {
         let rule = options.truncation;
         let added = self.added(pair.is_some(), specials);
         let piece = |text: &str, must_fit: bool, segment| -> Result<Piece, InputError> {
-            self.piece(
-                text,
-                self.stop(text, must_fit, limit, options),
-                SessionShape::Encoding { segment },
-                true,
-                options,
-            )
+            self.piece(text, self.stop(text, must_fit, limit, options), PieceForm::Encoding { segment }, true, options)
         };
         let whole_first = rule == Truncation::Error || (pair.is_some() && rule == Truncation::DocumentOnly);
         let first = piece(text, whole_first, 0)?;

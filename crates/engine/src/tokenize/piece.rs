@@ -21,7 +21,7 @@ use crate::error::InputError;
 
 /// What a piece carries beside its ids.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum SessionShape {
+pub(super) enum PieceForm {
     /// Nothing.
     Ids,
     /// The crate's own encoding, with offsets, for the post-processor.
@@ -38,7 +38,7 @@ pub(super) struct Piece {
     pub(super) ids: Vec<u32>,
     /// Whether the text goes on behind them.
     pub(super) more: bool,
-    /// At least the tokens of `ids`; `None` where [`SessionShape::Ids`] was asked for.
+    /// At least the tokens of `ids`; `None` where [`PieceForm::Ids`] was asked for.
     pub(super) encoding: Option<Encoding>,
 }
 
@@ -48,7 +48,7 @@ impl Piece {
         tokenizer: &tokenizers::Tokenizer,
         text: &str,
         stop: usize,
-        form: SessionShape,
+        form: PieceForm,
     ) -> tokenizers::Result<Self> {
         let mut heads = guard::heads(text, stop);
         loop {
@@ -60,8 +60,8 @@ impl Piece {
             if head.last || total >= wanted {
                 let more = !head.whole || total > ids.len();
                 let encoding = match form {
-                    SessionShape::Ids => None,
-                    SessionShape::Encoding { segment } => Some(words.into_encoding(None, segment, OffsetType::Byte)?),
+                    PieceForm::Ids => None,
+                    PieceForm::Encoding { segment } => Some(words.into_encoding(None, segment, OffsetType::Byte)?),
                 };
                 return Ok(Piece { ids, more, encoding });
             }
@@ -79,10 +79,10 @@ impl Piece {
     }
 
     /// Ready ids without specials.
-    pub(super) fn of_ids(tokenizer: &tokenizers::Tokenizer, ids: &[u32], form: SessionShape) -> Self {
+    pub(super) fn of_ids(tokenizer: &tokenizers::Tokenizer, ids: &[u32], form: PieceForm) -> Self {
         let encoding = match form {
-            SessionShape::Ids => None,
-            SessionShape::Encoding { segment } => {
+            PieceForm::Ids => None,
+            PieceForm::Encoding { segment } => {
                 let n = ids.len();
                 let tokens = ids.iter().map(|&id| tokenizer.id_to_token(id).unwrap_or_default()).collect();
                 Some(Encoding::new(

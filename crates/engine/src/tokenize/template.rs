@@ -9,7 +9,7 @@
 use tokenizers::{Encoding, PostProcessor};
 
 use super::{
-    piece::{Piece, SessionShape},
+    piece::{Piece, PieceForm},
     truncate::Kept,
 };
 
@@ -163,7 +163,7 @@ fn markers(text: usize, n: usize) -> Vec<u32> {
 /// The post-processor's output for markers.
 fn run(tokenizer: &tokenizers::Tokenizer, a: usize, b: Option<usize>) -> tokenizers::Result<Encoding> {
     let piece =
-        |text: usize, n| Piece::of_ids(tokenizer, &markers(text, n), SessionShape::Encoding { segment: text as u32 });
+        |text: usize, n| Piece::of_ids(tokenizer, &markers(text, n), PieceForm::Encoding { segment: text as u32 });
     let kept = Kept { first: a, second: b.unwrap_or(0), truncated: false, left: false };
     processed(tokenizer, &piece(0, a), b.map(|n| piece(1, n)).as_ref(), &kept, true)
 }

@@ -8,7 +8,7 @@
 //! window i = document[i · step .. i · step + room], until the document's end is in one
 //! ```
 
-use super::{EncodeOptions, Query, Tokenizer, Truncation, TruncationSide, piece::SessionShape};
+use super::{EncodeOptions, Query, Tokenizer, Truncation, TruncationSide, piece::PieceForm};
 use crate::{error::InputError, item::Sequence};
 
 /// Most windows of one document: half a million tokens by windows of a few hundred.
@@ -147,7 +147,7 @@ impl Tokenizer {
     /// All ids of a passage, without special tokens.
     fn whole(&self, passage: Passage<'_>, options: &EncodeOptions) -> Result<Vec<u32>, InputError> {
         match passage {
-            Passage::Text(text) => Ok(self.piece(text, usize::MAX, SessionShape::Ids, false, options)?.ids),
+            Passage::Text(text) => Ok(self.piece(text, usize::MAX, PieceForm::Ids, false, options)?.ids),
             Passage::Ids(ids) => {
                 self.check_ids(ids)?;
                 Ok(ids.to_vec())

@@ -10,7 +10,7 @@ use std::{
     ptr,
 };
 
-use super::{ALIGNED, Apart, Epilogue, Handle, Kind, Operands, Products, Sizes, WORKSPACE};
+use super::{ALIGNED, Apart, Epilogue, Handle, Operands, ProductKey, ProductSizes, Products, WORKSPACE};
 use crate::cuda::{CudaError, runtime::Status};
 
 /// `CUBLAS_COMPUTE_32F`: sums in f32.
@@ -84,7 +84,12 @@ pub(super) struct Product<'a> {
 #[expect(unsafe_code, reason = "foreign calls; each says what it relies on")]
 impl<'a> Product<'a> {
     /// Describes `kind`. `apart` counts where it is several products.
-    pub(super) fn new(of: &'a Products, kind: Kind, bias: *const c_void, apart: Apart) -> Result<Self, CudaError> {
+    pub(super) fn new(
+        of: &'a Products,
+        kind: ProductKey,
+        bias: *const c_void,
+        apart: Apart,
+    ) -> Result<Self, CudaError> {
         let lt = &of.lt;
         let matrix = |rows: usize, columns: usize, apart: usize| {
             let mut at = ptr::null_mut();
@@ -104,7 +109,7 @@ impl<'a> Product<'a> {
             }
             Ok(made)
         };
-        let Sizes { rows, inner, columns } = kind.sizes;
+        let ProductSizes { rows, inner, columns } = kind.sizes;
         let weight = matrix(inner, columns, apart.weight)?;
         // One for all.
         let x = matrix(rows, inner, 0)?;

@@ -62,7 +62,7 @@ calls! { Lt:
 
 /// Sizes of `Y (rows × columns) = X (rows × inner) · W (inner × columns)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Sizes {
+pub(crate) struct ProductSizes {
     pub(crate) rows: usize,
     pub(crate) inner: usize,
     pub(crate) columns: usize,
@@ -81,17 +81,17 @@ pub(crate) enum Epilogue {
 
 /// What kernels are chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Kind {
-    sizes: Sizes,
+struct ProductKey {
+    sizes: ProductSizes,
     epilogue: Epilogue,
     /// Products of one `X` in the launch.
     count: usize,
 }
 
-impl Kind {
+impl ProductKey {
     /// The kind that is chosen for in its place: of as many rows as a choice holds for.
     fn near(self) -> Self {
-        Self { sizes: Sizes { rows: near(self.sizes.rows), ..self.sizes }, ..self }
+        Self { sizes: ProductSizes { rows: near(self.sizes.rows), ..self.sizes }, ..self }
     }
 }
 
@@ -120,17 +120,17 @@ pub(crate) const TOGETHER: usize = 3;
 pub(crate) const FEW_ROWS: usize = 4_096;
 
 /// cublasLt's calls, once a process: the library is never closed.
-static OPENED: OnceLock<Opened> = OnceLock::new();
+static OPENED: OnceLock<CublasLt> = OnceLock::new();
 
 type StatusName = unsafe extern "C" fn(Status) -> *const c_char;
 
 #[derive(Clone, Copy)]
-struct Opened {
+struct CublasLt {
     lt: Lt,
     status_name: StatusName,
 }
 
-impl Opened {
+impl CublasLt {
     fn once() -> Result<Self, CudaError> {
         if let Some(opened) = OPENED.get() {
             return Ok(*opened);
@@ -160,9 +160,9 @@ pub(crate) struct Products {
     /// What the workspace is part of; kept as long as it is used.
     _memory: Option<DeviceMemory>,
     /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
-    chosen: Mutex<HashMap<Kind, Algorithm>>,
+    chosen: Mutex<HashMap<ProductKey, Algorithm>>,
     /// Launches of several that failed, by steps of rows, and are made one by one since.
-    refused: Mutex<HashSet<Kind>>,
+    refused: Mutex<HashSet<ProductKey>>,
 }
 
 // SAFETY: cublasLt's handle may be used by any thread; the memory's address is only passed on.
@@ -182,7 +182,7 @@ impl std::fmt::Debug for Products {
 impl Products {
     /// Opens cublasLt on GPU `number` and reserves its workspace.
     pub(crate) fn open(cuda: &Cuda, number: u32) -> Result<Self, CudaError> {
-        let Opened { lt, status_name } = Opened::once()?;
+        let CublasLt { lt, status_name } = CublasLt::once()?;
         let memory = cuda.device_memory(number, WORKSPACE)?;
         let mut handle = ptr::null_mut();
         // SAFETY: writes one pointer.
@@ -203,11 +203,11 @@ impl Products {
     }
 
     /// Whether there is a kernel for such a product, and for `count` of one `X` in a launch.
-    pub(crate) fn serves(&self, sizes: Sizes, epilogue: Epilogue, count: usize) -> Result<(), CudaError> {
-        let Sizes { rows, inner, columns } = sizes;
+    pub(crate) fn serves(&self, sizes: ProductSizes, epilogue: Epilogue, count: usize) -> Result<(), CudaError> {
+        let ProductSizes { rows, inner, columns } = sizes;
         let apart = Apart { weight: inner * columns, bias: columns, y: rows * columns };
         // Any address will do for the bias: nothing runs.
-        Product::new(self, Kind { sizes, epilogue, count }, self.workspace, apart)?.choose().map(drop)
+        Product::new(self, ProductKey { sizes, epilogue, count }, self.workspace, apart)?.choose().map(drop)
     }
 
     /// Queues `Y = gelu(X·W + b)`, GELU in its tanh form, on `stream`.
@@ -215,8 +215,13 @@ impl Products {
     /// # Safety
     /// The operands are device memory of these sizes, starting on [`ALIGNED`] bytes, and stay as they are until the
     /// stream's work is done. No two products of one `Products` run at once on different streams.
-    pub(crate) unsafe fn bias_gelu(&self, sizes: Sizes, at: Operands, stream: *mut c_void) -> Result<(), CudaError> {
-        let kind = Kind { sizes, epilogue: Epilogue::BiasGelu, count: 1 };
+    pub(crate) unsafe fn bias_gelu(
+        &self,
+        sizes: ProductSizes,
+        at: Operands,
+        stream: *mut c_void,
+    ) -> Result<(), CudaError> {
+        let kind = ProductKey { sizes, epilogue: Epilogue::BiasGelu, count: 1 };
         // SAFETY: by the contract.
         unsafe { self.run(kind, at, Apart::default(), stream) }
     }
@@ -228,7 +233,7 @@ impl Products {
     /// That of [`Self::bias_gelu`], for all of them; `at.y` is not looked at.
     pub(crate) unsafe fn query_key_value(
         &self,
-        sizes: Sizes,
+        sizes: ProductSizes,
         at: Operands,
         ys: [*mut c_void; TOGETHER],
         stream: *mut c_void,
@@ -239,7 +244,7 @@ impl Products {
             let at = Operands { weight: at.weight.wrapping_byte_add(launch.first * matrix * NUMBER), y, ..at };
             let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
-            let kind = Kind { sizes, epilogue, count: launch.count };
+            let kind = ProductKey { sizes, epilogue, count: launch.count };
             if launch.count == 1 || !self.refused.lock().contains(&kind.near()) {
                 // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
                 match unsafe { self.run(kind, at, apart, stream) } {
@@ -259,7 +264,7 @@ impl Products {
                     ..at
                 };
                 // SAFETY: as above.
-                unsafe { self.run(Kind { count: 1, ..kind }, at, Apart::default(), stream) }?;
+                unsafe { self.run(ProductKey { count: 1, ..kind }, at, Apart::default(), stream) }?;
             }
         }
         Ok(())
@@ -267,7 +272,7 @@ impl Products {
 
     /// # Safety
     /// That of [`Self::bias_gelu`], for every product of the launch.
-    unsafe fn run(&self, kind: Kind, at: Operands, apart: Apart, stream: *mut c_void) -> Result<(), CudaError> {
+    unsafe fn run(&self, kind: ProductKey, at: Operands, apart: Apart, stream: *mut c_void) -> Result<(), CudaError> {
         let product = Product::new(self, kind, at.bias, apart)?;
         let near = kind.near();
         let known = {

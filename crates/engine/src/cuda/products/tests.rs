@@ -177,7 +177,7 @@ fn run(products: &Products, rows: usize) -> Result<(), CudaError> {
     // SAFETY: the calls are those above, which read nothing.
     #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
     unsafe {
-        products.bias_gelu(Sizes { rows, inner: 384, columns: 1536 }, operands, ptr::null_mut())
+        products.bias_gelu(ProductSizes { rows, inner: 384, columns: 1536 }, operands, ptr::null_mut())
     }
 }
 
@@ -205,7 +205,7 @@ fn the_product_is_asked_for_turned_round() {
 fn run_each(products: &Products, rows: usize, ys: [usize; TOGETHER]) {
     let at = |n| ptr::without_provenance_mut::<c_void>(n);
     let operands = Operands { x: at(0x10), weight: at(0x1000), bias: at(0x100), y: ptr::null_mut() };
-    let sizes = Sizes { rows, inner: 16, columns: 16 };
+    let sizes = ProductSizes { rows, inner: 16, columns: 16 };
     // SAFETY: as in `run`.
     #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
     unsafe {

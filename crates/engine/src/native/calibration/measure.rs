@@ -140,9 +140,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Model, Source},
+        model::Model,
         native::run::{SessionShape, write},
         onnx::SortieOperators,
+        open::ServedBy,
     };
 
     fn open(name: &str) -> Model {
@@ -151,8 +152,8 @@ mod tests {
     }
 
     fn native(model: &Model) -> &NativeModel {
-        match model.source() {
-            Source::Native(native) => native,
+        match model.served_by() {
+            ServedBy::Native(native) => native,
             _ => panic!("not native"),
         }
     }

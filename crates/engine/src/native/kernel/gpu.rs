@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use half::f16;
 use ort::{Error, Result, operator::ComputeContext};
 
-use crate::cuda::{ALIGNED, Sizes};
+use crate::cuda::{ALIGNED, ProductSizes};
 
 /// ONNX Runtime's name for its CUDA provider.
 pub(super) const CUDA_PROVIDER: &str = "CUDAExecutionProvider";
@@ -36,12 +36,12 @@ pub(super) fn stream(operator: &str, context: &ComputeContext) -> Result<*mut c_
 }
 
 /// The sizes of a product, from its operands' shapes.
-pub(super) fn sizes(operator: &str, x: &[i64], weight: &[i64], bias: &[i64]) -> Result<Sizes, String> {
+pub(super) fn sizes(operator: &str, x: &[i64], weight: &[i64], bias: &[i64]) -> Result<ProductSizes, String> {
     match (x, weight, bias) {
         (&[rows, inner], &[from, columns], &[width])
             if from == inner && width == columns && [rows, inner, columns].iter().all(|&n| n > 0) =>
         {
-            Ok(Sizes { rows: rows as usize, inner: inner as usize, columns: columns as usize })
+            Ok(ProductSizes { rows: rows as usize, inner: inner as usize, columns: columns as usize })
         }
         _ => Err(format!("{operator}: {x:?}·{weight:?} + {bias:?} does not fit")),
     }
@@ -53,7 +53,10 @@ mod tests {
 
     #[test]
     fn shapes_must_fit() {
-        assert_eq!(sizes("it", &[5, 64], &[64, 160], &[160]).unwrap(), Sizes { rows: 5, inner: 64, columns: 160 });
+        assert_eq!(
+            sizes("it", &[5, 64], &[64, 160], &[160]).unwrap(),
+            ProductSizes { rows: 5, inner: 64, columns: 160 }
+        );
         for (x, w, b) in [
             (&[5, 64][..], &[32, 160][..], &[160][..]),
             (&[5, 64], &[64, 160], &[64]),

@@ -12,19 +12,19 @@ use ort::{Error, Result, operator::ComputeContext};
 pub(crate) const NUM_HEADS: &str = "num_heads";
 
 /// An output tensor that several tasks fill, each its own part.
-pub(super) struct Rows {
+pub(super) struct OutputRows {
     pub(super) at: *mut f32,
     pub(super) len: usize,
 }
 
 // SAFETY: tasks write disjoint parts (see `write`), and the tensor outlives the loop that runs them.
 #[expect(unsafe_code, reason = "tasks on ONNX Runtime's threads share the output")]
-unsafe impl Sync for Rows {}
+unsafe impl Sync for OutputRows {}
 // SAFETY: as above.
 #[expect(unsafe_code, reason = "tasks on ONNX Runtime's threads share the output")]
-unsafe impl Send for Rows {}
+unsafe impl Send for OutputRows {}
 
-impl Rows {
+impl OutputRows {
     /// Copies `numbers` to place `start`.
     ///
     /// # Safety

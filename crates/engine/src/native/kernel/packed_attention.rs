@@ -8,7 +8,7 @@ use ort::{
 
 use super::{
     attention::{Head, attention_head},
-    operator::{NUM_HEADS, Rows, boundaries, guarded, input, two},
+    operator::{NUM_HEADS, OutputRows, boundaries, guarded, input, two},
 };
 
 /// Name of the operator.
@@ -75,7 +75,7 @@ impl Kernel for AttentionKernel {
         let hidden = heads * size;
         let mut out = context.output(0, [tokens, hidden])?.ok_or_else(|| Error::new("PackedAttention: no output"))?;
         let (_, out) = out.try_extract_tensor_mut::<f32>()?;
-        let out = Rows { at: out.as_mut_ptr(), len: out.len() };
+        let out = OutputRows { at: out.as_mut_ptr(), len: out.len() };
         guarded(context, (bounds.len() - 1) * heads, |task| {
             let (sequence, head) = (task / heads, task % heads);
             let len = bounds[sequence + 1] - bounds[sequence];

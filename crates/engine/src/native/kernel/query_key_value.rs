@@ -28,7 +28,7 @@ use super::{
     operator::input,
     reserve::GAPS,
 };
-use crate::cuda::{Operands, Products, Sizes, TOGETHER};
+use crate::cuda::{Operands, ProductSizes, Products, TOGETHER};
 
 /// Name of the operator.
 pub(crate) const QUERY_KEY_VALUE: &str = "QueryKeyValue";
@@ -108,7 +108,7 @@ impl QueryKeyValueKernel {
 }
 
 /// The sizes of each product, from the operands' shapes.
-pub(super) fn sizes(x: &[i64], weight: &[i64], bias: &[i64]) -> Result<Sizes, String> {
+pub(super) fn sizes(x: &[i64], weight: &[i64], bias: &[i64]) -> Result<ProductSizes, String> {
     match (weight, bias) {
         (&[count, inner, columns], &[biases, width]) if count == TOGETHER as i64 && biases == count => {
             gpu::sizes(QUERY_KEY_VALUE, x, &[inner, columns], &[width])
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn shapes_must_fit() {
         let fits = sizes(&[5, 64], &[3, 64, 64], &[3, 64]).unwrap();
-        assert_eq!(fits, Sizes { rows: 5, inner: 64, columns: 64 });
+        assert_eq!(fits, ProductSizes { rows: 5, inner: 64, columns: 64 });
         for (x, w, b) in [
             (&[5, 64][..], &[3, 32, 64][..], &[3, 64][..]),
             (&[5, 64], &[3, 64, 64], &[192]),

@@ -7,7 +7,7 @@ use ort::{
     value::TensorElementType::{Float32, Int32},
 };
 
-use super::operator::{Rows, boundaries, guarded, input, two};
+use super::operator::{OutputRows, boundaries, guarded, input, two};
 use crate::post::SparseTransform;
 
 /// Name of the operator.
@@ -97,7 +97,7 @@ fn reduce(context: &ComputeContext, start: f32, step: impl Fn(f32, f32) -> f32 +
     let sequences = bounds.len() - 1;
     let mut out = context.output(0, [sequences, columns])?.ok_or_else(|| Error::new("no output"))?;
     let (_, out) = out.try_extract_tensor_mut::<f32>()?;
-    let out = Rows { at: out.as_mut_ptr(), len: out.len() };
+    let out = OutputRows { at: out.as_mut_ptr(), len: out.len() };
     let blocks = columns.div_ceil(MAX_COLUMNS);
     guarded(context, sequences * blocks, |task| {
         let (sequence, block) = (task / blocks, task % blocks);

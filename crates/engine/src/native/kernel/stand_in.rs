@@ -26,8 +26,8 @@ use super::{
 /// Adds the stand-in for both formats that CUDA has it in.
 pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
     domain
-        .add(StandIn::<f32>::new(TensorElementType::Float32))?
-        .add(StandIn::<f16>::new(TensorElementType::Float16))?
+        .add(StandInAttention::<f32>::new(TensorElementType::Float32))?
+        .add(StandInAttention::<f16>::new(TensorElementType::Float16))?
         .add(StandInProduct::BiasGelu)?
         .add(StandInProduct::QueryKeyValue)?
         .add(Reserve { provider: None })
@@ -57,19 +57,19 @@ impl Number for f16 {
     }
 }
 
-struct StandIn<T> {
+struct StandInAttention<T> {
     elem: TensorElementType,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T> StandIn<T> {
+impl<T> StandInAttention<T> {
     fn new(elem: TensorElementType) -> Self {
         Self { elem, of: std::marker::PhantomData }
     }
 }
 
-impl<T: Number> Operator for StandIn<T> {
-    type Kernel<'attr> = StandInKernel<T>;
+impl<T: Number> Operator for StandInAttention<T> {
+    type Kernel<'attr> = StandInAttentionKernel<T>;
 
     fn name(&self) -> &str {
         PACKED_ATTENTION
@@ -92,16 +92,16 @@ impl<T: Number> Operator for StandIn<T> {
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
         let heads: i64 = context.get(NUM_HEADS).ok_or_else(|| Error::new("no num_heads"))?;
-        Ok(StandInKernel { heads: heads as usize, of: std::marker::PhantomData })
+        Ok(StandInAttentionKernel { heads: heads as usize, of: std::marker::PhantomData })
     }
 }
 
-struct StandInKernel<T> {
+struct StandInAttentionKernel<T> {
     heads: usize,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T: Number> Kernel for StandInKernel<T> {
+impl<T: Number> Kernel for StandInAttentionKernel<T> {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
         let (offset, cumulative) = (input(context, 4)?, input(context, 5)?);
         let Parts { tokens, size, numbers } = Parts::read::<T>(context, self.heads)?;

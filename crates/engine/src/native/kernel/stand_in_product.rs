@@ -16,7 +16,7 @@ use super::{
     query_key_value::{self, QUERY_KEY_VALUE},
     reserve::GAPS,
 };
-use crate::cuda::Sizes;
+use crate::cuda::ProductSizes;
 
 /// One of the two operators.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Kernel for StandInProduct {
             Self::BiasGelu => gpu::sizes(BIAS_GELU, xs, ws, bs),
             Self::QueryKeyValue => query_key_value::sizes(xs, ws, bs),
         };
-        let Sizes { rows, inner, columns } = sizes.map_err(Error::new)?;
+        let ProductSizes { rows, inner, columns } = sizes.map_err(Error::new)?;
         let (x, weight, bias) = (up(x), up(weight), up(bias));
         // CUDA's adds them or not by where results lie.
         if *self == Self::QueryKeyValue && bias.iter().skip(columns).any(|b| *b != 0.0) {

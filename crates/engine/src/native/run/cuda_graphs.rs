@@ -32,7 +32,7 @@ use super::{
     packing::PackedInputs,
 };
 use crate::{
-    cuda::{self, Memory, Piece, RunFault},
+    cuda::{self, DeviceBuffer, Memory, RunFault},
     runtime::session::GRAPH_ID,
 };
 
@@ -70,8 +70,8 @@ pub(crate) struct Graphs {
 struct CapturedShape {
     binding: IoBinding,
     options: RunOptions,
-    inputs: Vec<(&'static str, Piece)>,
-    outputs: Vec<(&'static str, Piece)>,
+    inputs: Vec<(&'static str, DeviceBuffer)>,
+    outputs: Vec<(&'static str, DeviceBuffer)>,
 }
 
 impl Graphs {
@@ -119,7 +119,7 @@ impl Graphs {
         let _alone = cuda::capturing();
         let failed = |e: ort::Error| RunFault::of(e.to_string());
         let inputs = idle(host, bucket);
-        let rows = Rows { tokens: bucket.tokens, sequences: bucket.sequences };
+        let rows = RowCounts { tokens: bucket.tokens, sequences: bucket.sequences };
         let id = i64::try_from(number + 1).unwrap_or(EAGER);
         let captured =
             CapturedShape::new(session, host, &self.memory, id, rows, outputs(host), &inputs).map_err(failed)?;
@@ -144,7 +144,7 @@ impl Graphs {
         if !self.pinned {
             return Ok(None);
         }
-        let rows = Rows { tokens: group.tokens(), sequences: group.sequences() };
+        let rows = RowCounts { tokens: group.tokens(), sequences: group.sequences() };
         let bound = CapturedShape::new(session, host, &self.memory, EAGER, rows, group.outputs, &group.inputs);
         let mut bound = bound.map_err(|e| RunFault::of(e.to_string()))?;
         bound.run(session, &mut self.memory, &group.inputs).map(Some)
@@ -156,7 +156,7 @@ const EAGER: i64 = -1;
 
 /// Rows that outputs of each kind have.
 #[derive(Clone, Copy)]
-struct Rows {
+struct RowCounts {
     tokens: usize,
     sequences: usize,
 }
@@ -185,7 +185,7 @@ impl CapturedShape {
         host: &NativeHost,
         memory: &Memory,
         id: i64,
-        rows: Rows,
+        rows: RowCounts,
         wanted: Outputs,
         shapes: &[HostTensor],
     ) -> ort::Result<Self> {
@@ -204,7 +204,7 @@ impl CapturedShape {
         for name in wanted.names() {
             let rows = if name == OUTPUT && host.head.is_per_token() { rows.tokens } else { rows.sequences };
             let mut tensor = Tensor::<f32>::new(&allocator, [rows as i64, host.width as i64])?;
-            let piece = Piece { address: tensor.data_ptr_mut(), bytes: rows * host.width * size_of::<f32>() };
+            let piece = DeviceBuffer { address: tensor.data_ptr_mut(), bytes: rows * host.width * size_of::<f32>() };
             binding.bind_output(name, tensor)?;
             given.push((name, piece));
         }
@@ -233,7 +233,7 @@ impl CapturedShape {
         #[expect(unsafe_code, reason = "copies into device memory")]
         unsafe { memory.upload(&parts) }.map_err(|e| failed(&e))?;
         session.run_binding_with_options(&self.binding, &self.options).map_err(|e| failed(&e))?;
-        let pieces: Vec<Piece> = self.outputs.iter().map(|(_, piece)| *piece).collect();
+        let pieces: Vec<DeviceBuffer> = self.outputs.iter().map(|(_, piece)| *piece).collect();
         // SAFETY: as above; the run that wrote them went on this memory's stream.
         #[expect(unsafe_code, reason = "copies out of device memory")]
         let given = unsafe { memory.download(&pieces) }.map_err(|e| failed(&e))?;
@@ -255,10 +255,10 @@ fn bind_input<T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + 'sta
     allocator: &Allocator,
     name: &str,
     shape: &[i64],
-) -> ort::Result<Piece> {
+) -> ort::Result<DeviceBuffer> {
     let mut tensor = Tensor::<T>::new(allocator, shape.to_vec())?;
     let numbers: usize = shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).product();
-    let piece = Piece { address: tensor.data_ptr_mut(), bytes: numbers * size_of::<T>() };
+    let piece = DeviceBuffer { address: tensor.data_ptr_mut(), bytes: numbers * size_of::<T>() };
     // The binding keeps the tensor itself: both are on the session's device, and the tensor owns its memory.
     binding.bind_input(name, &tensor)?;
     Ok(piece)

@@ -22,7 +22,7 @@ use super::{
     packing::Bounds,
 };
 use crate::{
-    cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, Products, Sizes, TOGETHER},
+    cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, ProductSizes, Products, TOGETHER},
     device::Device,
     error::LoadError,
     onnx::{Builder, Elem, Initializer, ModelProto, SortieOperators, Target},
@@ -96,7 +96,7 @@ fn own(
     let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
         return (none, None);
     };
-    let up = Sizes { rows: 1, inner: hidden, columns: inner };
+    let up = ProductSizes { rows: 1, inner: hidden, columns: inner };
     let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
     // What may be launched: queries with their bias, alone or with others; the others without.
     let kinds = [
@@ -108,7 +108,7 @@ fn own(
     ];
     let each = || {
         [1, FEW_ROWS].into_iter().try_for_each(|rows| {
-            let sizes = Sizes { rows, inner: hidden, columns: hidden };
+            let sizes = ProductSizes { rows, inner: hidden, columns: hidden };
             kinds.iter().try_for_each(|&(epilogue, count)| products.serves(sizes, epilogue, count))
         })
     };

@@ -14,7 +14,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use super::NativeModel;
 use crate::{
     folder::{Folder, Routes},
-    model::{Model, Source},
+    model::Model,
+    open::ServedBy,
     options::LoadOptions,
     task::Task,
 };
@@ -29,8 +30,8 @@ fn open(name: &str, options: &LoadOptions) -> Model {
 }
 
 fn native(model: &Model) -> &NativeModel {
-    match model.source() {
-        Source::Native(native) => native,
+    match model.served_by() {
+        ServedBy::Native(native) => native,
         _ => panic!("not native"),
     }
 }

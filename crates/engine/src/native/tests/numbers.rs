@@ -22,23 +22,23 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-struct Expected {
-    cases: Vec<Case>,
+struct OracleNumbers {
+    cases: Vec<OracleCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct OracleCase {
     input_ids: Vec<u32>,
     #[serde(default)]
     token_type_ids: Vec<u32>,
     cls: Option<Vec<f32>>,
     mean: Option<Vec<f32>>,
-    logits: Option<Logits>,
+    logits: Option<OracleLogits>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Logits {
+enum OracleLogits {
     Sequence(Vec<f32>),
     Tokens(Vec<Vec<f32>>),
 }
@@ -47,7 +47,7 @@ fn embed(pooling: Pooling) -> Want {
     Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None })
 }
 
-fn item(case: &Case, want: Want) -> WorkItem {
+fn item(case: &OracleCase, want: Want) -> WorkItem {
     let sequence =
         Sequence { ids: case.input_ids.clone(), type_ids: case.token_type_ids.clone(), ..Sequence::default() };
     WorkItem { sequence, want }
@@ -56,14 +56,14 @@ fn item(case: &Case, want: Want) -> WorkItem {
 /// Every case of an oracle with each thing it expects.
 fn cases(name: &str) -> Vec<(WorkItem, Vec<f32>)> {
     let text = std::fs::read_to_string(oracle(name).join("expected.json")).unwrap();
-    let expected: Expected = serde_json::from_str(&text).unwrap();
+    let expected: OracleNumbers = serde_json::from_str(&text).unwrap();
     let mut all = Vec::new();
     for c in &expected.cases {
         all.extend(c.cls.clone().map(|v| (item(c, embed(Pooling::Cls)), v)));
         all.extend(c.mean.clone().map(|v| (item(c, embed(Pooling::Mean)), v)));
         match &c.logits {
-            Some(Logits::Sequence(v)) => all.push((item(c, Want::Logits), v.clone())),
-            Some(Logits::Tokens(rows)) => all.push((item(c, Want::TokenLogits), rows.concat())),
+            Some(OracleLogits::Sequence(v)) => all.push((item(c, Want::Logits), v.clone())),
+            Some(OracleLogits::Tokens(rows)) => all.push((item(c, Want::TokenLogits), rows.concat())),
             None => {}
         }
     }

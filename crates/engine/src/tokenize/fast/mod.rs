@@ -64,10 +64,10 @@ pub struct TextCounts {
 /// Token ids without offsets.
 #[derive(Clone)]
 pub(super) struct Fast {
-    inner: Arc<Inner>,
+    inner: Arc<FastInner>,
 }
 
-struct Inner {
+struct FastInner {
     pipeline: PipelineTokenizer,
     /// The short way of plain ASCII, where the file has one.
     short: Option<Short>,
@@ -112,7 +112,7 @@ impl Fast {
             truncation: Override::Off,
         };
         let [fast, reference, failed] = Default::default();
-        Ok(Self { inner: Arc::new(Inner { pipeline, short, options, spare, fast, reference, failed }) })
+        Ok(Self { inner: Arc::new(FastInner { pipeline, short, options, spare, fast, reference, failed }) })
     }
 
     /// Ids of all of `text` without specials, whatever its characters.
@@ -123,7 +123,7 @@ impl Fast {
     }
 
     fn encode(&self, text: &str, tokens: &mut Vec<PipelineToken>) -> tokenizers_rc::Result<()> {
-        let Inner { pipeline, short, options, .. } = &*self.inner;
+        let FastInner { pipeline, short, options, .. } = &*self.inner;
         let Some(short) = short else { return pipeline.encode_into(text, options, tokens) };
         for segment in short.segments(text) {
             match short.normalized(segment) {
@@ -172,7 +172,7 @@ impl Fast {
 
     /// Texts by the way they went.
     pub(super) fn counts(&self) -> TextCounts {
-        let Inner { fast, reference, failed, .. } = &*self.inner;
+        let FastInner { fast, reference, failed, .. } = &*self.inner;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TextCounts { fast: read(fast), reference: read(reference), failed: read(failed) }
     }

@@ -7,51 +7,25 @@
 //! | RoBERTa | none | byte level | BPE | `<s> a </s></s> b </s>` |
 //! | XLM-RoBERTa, CamemBERT | the file's SentencePiece map | spaces, `▁` | Unigram | the same |
 
-use std::collections::BTreeMap;
+mod tokens;
 
 use serde_json::{Map, Value, json};
 
-use crate::folder::{BertRules, Law, TokenizerRules, token_content};
+use self::tokens::{Special, SpecialTokens};
+use crate::folder::{BertRules, TokenizerFamily, TokenizerRules};
 
 /// Longest word of WordPiece, in characters; a longer one is unknown.
 const WORD_CHARS: usize = 100;
-
-/// Text of each special token where no file names it.
-const BERT_TOKENS: [(&str, &str); 5] = [
-    ("unk_token", "[UNK]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("cls_token", "[CLS]"),
-    ("mask_token", "[MASK]"),
-];
-const MPNET_TOKENS: [(&str, &str); 7] = [
-    ("bos_token", "<s>"),
-    ("eos_token", "</s>"),
-    ("sep_token", "</s>"),
-    ("cls_token", "<s>"),
-    ("unk_token", "[UNK]"),
-    ("pad_token", "<pad>"),
-    ("mask_token", "<mask>"),
-];
-const ROBERTA_TOKENS: [(&str, &str); 7] = [
-    ("bos_token", "<s>"),
-    ("eos_token", "</s>"),
-    ("sep_token", "</s>"),
-    ("cls_token", "<s>"),
-    ("unk_token", "<unk>"),
-    ("pad_token", "<pad>"),
-    ("mask_token", "<mask>"),
-];
 
 /// Changes a parsed `tokenizer.json` to what the folder's class makes of it.
 ///
 /// # Errors
 /// Where the class cannot read it, with what to do.
 pub(super) fn apply(file: &mut Value, rules: &TokenizerRules) -> Result<(), String> {
-    let law = match fits(rules.law, &file["model"]) {
-        true => rules.law,
+    let family = match fits(rules.family, &file["model"]) {
+        true => rules.family,
         // Without a class of its own the folder was not made for this one.
-        false if rules.class.is_none() => Law::File,
+        false if rules.class.is_none() => TokenizerFamily::File,
         false => {
             let class = rules.class.as_deref().unwrap_or_default();
             return Err(format!(
@@ -61,22 +35,22 @@ pub(super) fn apply(file: &mut Value, rules: &TokenizerRules) -> Result<(), Stri
             ));
         }
     };
-    let mut tokens = Tokens::of(file, rules, law);
-    match law {
-        Law::File => {}
-        Law::Bert(bert) => {
+    let mut tokens = SpecialTokens::of(file, rules, family);
+    match family {
+        TokenizerFamily::File => {}
+        TokenizerFamily::Bert(bert) => {
             let unknown = tokens.text("unk_token");
             bert_steps(file, bert, unknown);
             let (cls, sep) = (tokens.special("cls_token")?, tokens.special("sep_token")?);
             file["post_processor"] = template(&cls, &sep, false);
         }
-        Law::Mpnet(bert) => {
+        TokenizerFamily::Mpnet(bert) => {
             let unknown = tokens.text("unk_token");
             bert_steps(file, bert, unknown);
             let (cls, sep) = (tokens.special("cls_token")?, tokens.special("sep_token")?);
             file["post_processor"] = roberta_processor(&cls, &sep, false);
         }
-        Law::Roberta { add_prefix_space } => {
+        TokenizerFamily::Roberta { add_prefix_space } => {
             file["normalizer"] = Value::Null;
             file["pre_tokenizer"] = json!({
                 "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": true,
@@ -97,15 +71,15 @@ pub(super) fn apply(file: &mut Value, rules: &TokenizerRules) -> Result<(), Stri
             let (cls, sep) = (tokens.special("cls_token")?, tokens.special("sep_token")?);
             file["post_processor"] = roberta_processor(&cls, &sep, add_prefix_space);
         }
-        Law::XlmRoberta { add_prefix_space } | Law::Camembert { add_prefix_space } => {
+        TokenizerFamily::XlmRoberta { add_prefix_space } | TokenizerFamily::Camembert { add_prefix_space } => {
             file["normalizer"] = precompiled(&file["normalizer"]);
             let scheme = if add_prefix_space { "always" } else { "never" };
             file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
                 {"type": "WhitespaceSplit"},
                 {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true},
             ]});
-            let unknown = match law {
-                Law::Camembert { .. } => tokens.id(&tokens.text("unk_token")).unwrap_or(0),
+            let unknown = match family {
+                TokenizerFamily::Camembert { .. } => tokens.id(&tokens.text("unk_token")).unwrap_or(0),
                 // The class has it fixed.
                 _ => 3,
             };
@@ -121,12 +95,12 @@ pub(super) fn apply(file: &mut Value, rules: &TokenizerRules) -> Result<(), Stri
 }
 
 /// Whether a class reads a file with this model. BERT's take the words of any vocabulary.
-fn fits(law: Law, model: &Value) -> bool {
-    match law {
-        Law::File => true,
-        Law::Bert(_) | Law::Mpnet(_) => model["vocab"].is_object(),
-        Law::Roberta { .. } => kind(model) == "BPE",
-        Law::XlmRoberta { .. } | Law::Camembert { .. } => kind(model) == "Unigram",
+fn fits(family: TokenizerFamily, model: &Value) -> bool {
+    match family {
+        TokenizerFamily::File => true,
+        TokenizerFamily::Bert(_) | TokenizerFamily::Mpnet(_) => model["vocab"].is_object(),
+        TokenizerFamily::Roberta { .. } => kind(model) == "BPE",
+        TokenizerFamily::XlmRoberta { .. } | TokenizerFamily::Camembert { .. } => kind(model) == "Unigram",
     }
 }
 
@@ -163,9 +137,6 @@ fn precompiled(normalizer: &Value) -> Value {
     normalizer["normalizers"].as_array().and_then(|parts| parts.iter().find(is)).cloned().unwrap_or(Value::Null)
 }
 
-/// One special token: its text and id.
-type Special = (String, u32);
-
 /// `first a last`, and for pairs `first a last b last`, or with `double` `first a last last b last` in one segment.
 fn template(first: &Special, last: &Special, double: bool) -> Value {
     let special = |token: &Special, segment: u32| json!({"SpecialToken": {"id": token.0, "type_id": segment}});
@@ -193,109 +164,9 @@ fn roberta_processor(cls: &Special, sep: &Special, add_prefix_space: bool) -> Va
     })
 }
 
-/// The added tokens of a file, as its class has them.
-struct Tokens<'a> {
-    by_id: BTreeMap<u32, Value>,
-    rules: &'a TokenizerRules,
-    defaults: &'static [(&'static str, &'static str)],
-    /// Ids of the model's vocabulary that are asked for.
-    vocabulary: BTreeMap<String, u32>,
-}
-
-impl<'a> Tokens<'a> {
-    fn of(file: &Value, rules: &'a TokenizerRules, law: Law) -> Self {
-        let defaults: &[(&str, &str)] = match law {
-            Law::File => &[],
-            Law::Bert(_) => &BERT_TOKENS,
-            Law::Mpnet(_) => &MPNET_TOKENS,
-            Law::Roberta { .. } | Law::XlmRoberta { .. } | Law::Camembert { .. } => &ROBERTA_TOKENS,
-        };
-        let mut by_id = BTreeMap::new();
-        // A class that builds its steps anew starts from the list of tokenizer_config.json, where there is one.
-        if law == Law::File || rules.added.is_none() {
-            for token in file["added_tokens"].as_array().into_iter().flatten() {
-                if let Some(id) = token["id"].as_u64().and_then(|id| u32::try_from(id).ok()) {
-                    by_id.insert(id, token.clone());
-                }
-            }
-        }
-        let named = rules.named.values().chain(&rules.extra).chain(rules.added.iter().flat_map(BTreeMap::values));
-        let wanted = named.filter_map(token_content).chain(defaults.iter().map(|(_, text)| *text));
-        let vocabulary = wanted.filter_map(|t| Some((t.to_owned(), id_in(&file["model"]["vocab"], t)?))).collect();
-        let mut this = Self { by_id, rules, defaults, vocabulary };
-        for (id, token) in rules.added.iter().flatten() {
-            this.put(token, Some(*id), true);
-        }
-        for token in rules.named.values().chain(&rules.extra) {
-            this.put(token, None, false);
-        }
-        for (name, text) in defaults {
-            if !rules.named.contains_key(name) {
-                let lstrip = matches!(law, Law::Mpnet(_) | Law::Camembert { .. }) && *name == "mask_token";
-                let token = json!({
-                    "content": text, "single_word": false, "lstrip": lstrip, "rstrip": false, "normalized": false,
-                    "special": true,
-                });
-                this.put(&token, None, false);
-            }
-        }
-        this
-    }
-
-    /// Adds a token, or with `replace` sets what one of the same text is like. One that has no id is left out: the model
-    /// has no row for it.
-    fn put(&mut self, token: &Value, id: Option<u32>, replace: bool) {
-        let Some(text) = token_content(token) else { return };
-        let there = self.by_id.iter().find(|(_, t)| token_content(t) == Some(text)).map(|(id, _)| *id);
-        let Some(at) = there.or_else(|| self.vocabulary.get(text).copied()).or(id) else { return };
-        if there.is_none() || replace {
-            let mut token = token.clone();
-            token["id"] = json!(at);
-            self.by_id.insert(at, token);
-        }
-    }
-
-    /// Text of a special token.
-    fn text(&self, name: &str) -> String {
-        let usual = self.defaults.iter().find(|(n, _)| *n == name).map_or("", |(_, text)| text);
-        self.rules.token(name).unwrap_or(usual).to_owned()
-    }
-
-    fn id(&self, text: &str) -> Option<u32> {
-        let added = self.by_id.iter().find(|(_, t)| token_content(t) == Some(text)).map(|(id, _)| *id);
-        added.or_else(|| self.vocabulary.get(text).copied())
-    }
-
-    /// A special token that must be there.
-    fn special(&self, name: &str) -> Result<Special, String> {
-        let text = self.text(name);
-        match self.id(&text) {
-            Some(id) => Ok((text, id)),
-            None => Err(format!(
-                "it has no token {text:?}, the {name} of its class; name it in tokenizer_config.json, or the class \
-                 PreTrainedTokenizerFast, which reads tokenizer.json as it is"
-            )),
-        }
-    }
-
-    fn list(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.by_id).into_values().collect()
-    }
-}
-
-/// Id of a token in a model's vocabulary.
-fn id_in(vocabulary: &Value, text: &str) -> Option<u32> {
-    let id = match vocabulary {
-        Value::Object(ids) => ids.get(text)?.as_u64()?,
-        Value::Array(pieces) => pieces.iter().position(|piece| piece[0] == text)? as u64,
-        _ => return None,
-    };
-    u32::try_from(id).ok()
-}
-
 /// A `tokenizer.json` out of a `vocab.txt`, a token a line, for BERT's classes; `None` for others.
 pub(super) fn of_word_list(text: &str, rules: &TokenizerRules) -> Option<Value> {
-    if !matches!(rules.law, Law::Bert(_) | Law::Mpnet(_)) {
+    if !matches!(rules.family, TokenizerFamily::Bert(_) | TokenizerFamily::Mpnet(_)) {
         return None;
     }
     // Of two lines of one text the latter counts, and every line takes a number.

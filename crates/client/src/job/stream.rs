@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::Stream;
+use futures::{Stream, future::BoxFuture};
 use parking_lot::Mutex;
 
-use crate::{call::CallFuture, error::Error, report::Report};
+use crate::{error::Error, report::Report};
 
 /// The answer to some of a job's items.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +23,8 @@ pub struct PartialAnswer<T> {
     pub answer: T,
 }
 
-/// Pieces on their way from the job to who reads them.
-pub(crate) type AnswerSender<T> = Arc<Mutex<VecDeque<PartialAnswer<T>>>>;
+/// Answers on their way from the job to who reads them.
+pub(super) type AnswerQueue<T> = Arc<Mutex<VecDeque<PartialAnswer<T>>>>;
 
 /// A job's answers as they come; from [`crate::Call::stream`].
 ///
@@ -32,14 +32,14 @@ pub(crate) type AnswerSender<T> = Arc<Mutex<VecDeque<PartialAnswer<T>>>>;
 /// cancels what is not answered yet.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct AnswerStream<T> {
-    job: Option<CallFuture<Report>>,
-    sender: AnswerSender<T>,
+    job: Option<BoxFuture<'static, Result<Report, Error>>>,
+    answers: AnswerQueue<T>,
     report: Option<Report>,
 }
 
 impl<T> AnswerStream<T> {
-    pub(crate) fn new(job: CallFuture<Report>, sender: AnswerSender<T>) -> Self {
-        Self { job: Some(job), sender, report: None }
+    pub(super) fn new(job: BoxFuture<'static, Result<Report, Error>>, answers: AnswerQueue<T>) -> Self {
+        Self { job: Some(job), answers, report: None }
     }
 
     /// What happened to the whole job, with items counted as in the request; once the stream has
@@ -80,7 +80,7 @@ impl<T> Stream for AnswerStream<T> {
                 }
             }
         };
-        let answer = self.sender.lock().pop_front();
+        let answer = self.answers.lock().pop_front();
         match (answer, failure) {
             (Some(answer), None) => Poll::Ready(Some(Ok(answer))),
             // What was answered comes first; the error waits.

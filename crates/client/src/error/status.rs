@@ -1,31 +1,43 @@
-//! Reads a gRPC status: its kind, its words, and the items it names.
+//! Reads a gRPC status: what kind of failure it is, what it says, and whether to come again.
 
 use std::error::Error as StdError;
 
+use sortie_dispatch::Pushback;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
-use crate::error::ErrorKind;
+use super::{Error, ErrorKind, FieldViolation};
+use crate::metadata;
 
-/// The text with indices in a chunk turned into indices in the job: `items[3]` into `items[indices[3]]`.
-pub(crate) fn to_job_indices(text: &str, items: &str, indices: &[usize]) -> String {
-    let open = format!("{items}[");
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(&open) {
-        let (before, after) = rest.split_at(at + open.len());
-        out.push_str(before);
-        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
-        let (number, tail) = after.split_at(digits);
-        match number.parse::<usize>().ok().and_then(|index| indices.get(index)) {
-            Some(index) => out.push_str(&index.to_string()),
-            None => out.push_str(number),
+impl Error {
+    /// The error of a call that ended with a status, details included.
+    pub(crate) fn from_status(status: Status) -> Self {
+        let mut error = Self::new(kind_of(&status), message_of(&status));
+        let details = status.get_error_details();
+        if let Some(info) = details.error_info() {
+            error.0.reason = Some(info.reason.clone());
+            error.0.facts = info.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            error.0.facts.sort();
         }
-        rest = tail;
+        if let Some(bad) = details.bad_request() {
+            let violation = |v: &tonic_types::FieldViolation| FieldViolation {
+                field: v.field.clone(),
+                description: v.description.clone(),
+            };
+            error.0.violations = bad.field_violations.iter().map(violation).collect();
+        }
+        let pushback = metadata::pushback(status.metadata());
+        error.0.retryable &= pushback != Some(Pushback::Never);
+        error.0.retry_after = match pushback {
+            Some(Pushback::After(wait)) => Some(wait),
+            Some(_) => None,
+            None => details.retry_info().and_then(|info| info.retry_delay),
+        };
+        error.with_source(status)
     }
-    out + rest
 }
 
-pub(crate) fn kind_of(status: &Status) -> ErrorKind {
+fn kind_of(status: &Status) -> ErrorKind {
     match status.code() {
         Code::InvalidArgument => ErrorKind::InvalidArgument,
         Code::OutOfRange => ErrorKind::TooLarge,
@@ -46,7 +58,7 @@ pub(crate) fn kind_of(status: &Status) -> ErrorKind {
 }
 
 /// What a status says; of a broken connection, what broke it.
-pub(crate) fn message_of(status: &Status) -> String {
+fn message_of(status: &Status) -> String {
     let mut root: Option<&(dyn StdError + 'static)> = status.source();
     while let Some(source) = root.and_then(StdError::source) {
         root = Some(source);
@@ -62,22 +74,4 @@ pub(crate) fn message_of(status: &Status) -> String {
 /// tonic's own timer, at either end, answers CANCELLED with these words and nothing else.
 pub(crate) fn is_transport_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn indices_in_a_chunk_become_indices_in_the_job() {
-        let indices = [7, 11, 13];
-        assert_eq!(
-            to_job_indices("documents[2].tokens and documents[0]", "documents", &indices),
-            "documents[13].tokens and documents[7]"
-        );
-        assert_eq!(
-            to_job_indices("documents[9] inputs[1] documents[", "documents", &indices),
-            "documents[9] inputs[1] documents["
-        );
-    }
 }

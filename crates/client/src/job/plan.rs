@@ -1,10 +1,15 @@
-//! How large a call's items are, and what answers teach about such guesses.
+//! How large a call's items are, how it is cut by that, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{BatchSample, ItemSize, SharedSize, Texts};
+use sortie_dispatch::{ItemSize, JobOptions, ModelId, Plan, SharedSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::rpc::{ChunkAnswer, ShardedRpc, SharedInput};
+use crate::{
+    error::{Error, ErrorKind},
+    options::CallOptions,
+    state::ClientState,
+};
 
 /// Bytes of text and ready ids of an input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,16 +36,16 @@ impl InputSize {
 
 /// The sizes of a call, in request order.
 #[derive(Debug)]
-pub(crate) struct Sizes {
+pub(crate) struct ItemSizes {
     /// Text and ids of the sequence each item becomes.
     inputs: Vec<InputSize>,
     items: Vec<ItemSize>,
     shared: SharedSize,
 }
 
-impl Sizes {
+impl ItemSizes {
     /// Measures a call; `estimate` makes tokens of bytes of text and ready ids.
-    pub(crate) fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
+    fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
         let tokens = |size: InputSize| estimate(size.bytes, size.ids).min(most);
         let (with_each, shared) = match rpc.shared() {
@@ -62,12 +67,9 @@ impl Sizes {
         Self { inputs, items, shared }
     }
 
-    pub(crate) fn items(&self) -> &[ItemSize] {
-        &self.items
-    }
-
-    pub(crate) fn shared(&self) -> SharedSize {
-        self.shared
+    /// Bytes of an item as it is sent.
+    pub(crate) fn bytes_of(&self, index: usize) -> u64 {
+        self.items.get(index).map_or(0, |item| item.bytes)
     }
 
     /// What an answer to the items at `indices` teaches of texts.
@@ -87,8 +89,23 @@ impl Sizes {
     }
 }
 
-/// The batches that an answer's chunk rode in.
-pub(crate) fn batches<H, V>(answer: &ChunkAnswer<H, V>) -> Vec<BatchSample> {
-    let batches = answer.chunk.batch_ms.iter().zip(&answer.chunk.batch_tokens);
-    batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
+/// Measures a call and cuts it.
+pub(crate) fn cut<R: ShardedRpc>(
+    state: &ClientState,
+    rpc: &R,
+    model: &str,
+    options: &CallOptions,
+    wants: &JobOptions,
+) -> Result<(ModelId, ItemSizes, Plan), Error> {
+    let mut fleet = state.fleet();
+    let id = fleet.model(model, R::RESOURCE);
+    let sizes = ItemSizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
+    let limit = fleet.config().limits.max_message_bytes;
+    let SharedSize { bytes, .. } = sizes.shared;
+    if bytes >= limit {
+        let message = format!("the query has {bytes} bytes; a message may have {limit}");
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    let plan = fleet.plan(id, &sizes.items, sizes.shared, wants, state.now());
+    Ok((id, sizes, plan))
 }

@@ -7,87 +7,13 @@
 //! [`Error::facts`], [`Error::attempts`], [`Error::endpoint`] and the source
 //! chain. The message is for people and may change in any release.
 
+mod kind;
+mod status;
+
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use sortie_dispatch::Pushback;
-use tonic::Status;
-use tonic_types::StatusExt as _;
-
-use crate::{
-    metadata,
-    status::{kind_of, message_of, to_job_indices},
-};
-
-/// What kind of failure an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The client cannot be built, or no connection can be set up, from what was configured.
-    Config,
-    /// The request makes no sense; see [`Error::violations`].
-    InvalidArgument,
-    /// The request or its answer is larger than a message may be.
-    TooLarge,
-    /// No such model.
-    NotFound,
-    /// The model does not do what was asked.
-    WrongTask,
-    /// The server does not know the call.
-    Unimplemented,
-    /// Who calls is not known.
-    Unauthenticated,
-    /// Who calls may not do this.
-    PermissionDenied,
-    /// Every server asked refused for load; see [`Error::retry_after`].
-    Overloaded,
-    /// No server could be reached, or each was about to stop.
-    Unavailable,
-    /// The job's time ran out.
-    DeadlineExceeded,
-    /// A server cancelled the call.
-    Cancelled,
-    /// A fault of the server.
-    Internal,
-    /// A server's answer does not fit the question.
-    Protocol,
-    /// Chunks were answered by different revisions of the model, and the call asked to fail then.
-    MixedRevisions,
-}
-
-impl ErrorKind {
-    /// A stable word in snake case, as in metrics: `deadline_exceeded`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Config => "config",
-            Self::InvalidArgument => "invalid_argument",
-            Self::TooLarge => "too_large",
-            Self::NotFound => "not_found",
-            Self::WrongTask => "wrong_task",
-            Self::Unimplemented => "unimplemented",
-            Self::Unauthenticated => "unauthenticated",
-            Self::PermissionDenied => "permission_denied",
-            Self::Overloaded => "overloaded",
-            Self::Unavailable => "unavailable",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Cancelled => "cancelled",
-            Self::Internal => "internal",
-            Self::Protocol => "protocol",
-            Self::MixedRevisions => "mixed_revisions",
-        }
-    }
-
-    /// The same as reasons are written: `DEADLINE_EXCEEDED`.
-    pub(crate) fn reason(self) -> String {
-        self.as_str().to_uppercase()
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use kind::ErrorKind;
+pub(crate) use status::is_transport_timeout;
 
 /// One field of a request that a server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,34 +70,6 @@ impl Error {
 
     pub(crate) fn deadline() -> Self {
         Self::new(ErrorKind::DeadlineExceeded, "the deadline passed")
-    }
-
-    /// What a status says, details included.
-    pub(crate) fn from_status(status: Status) -> Self {
-        let kind = kind_of(&status);
-        let mut error = Self::new(kind, message_of(&status));
-        let details = status.get_error_details();
-        if let Some(info) = details.error_info() {
-            error.0.reason = Some(info.reason.clone());
-            error.0.facts = info.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-            error.0.facts.sort();
-        }
-        if let Some(bad) = details.bad_request() {
-            let violation = |v: &tonic_types::FieldViolation| FieldViolation {
-                field: v.field.clone(),
-                description: v.description.clone(),
-            };
-            error.0.violations = bad.field_violations.iter().map(violation).collect();
-        }
-        let pushback = metadata::pushback(status.metadata());
-        error.0.retryable &= pushback != Some(Pushback::Never);
-        error.0.retry_after = match pushback {
-            Some(Pushback::After(wait)) => Some(wait),
-            Some(_) => None,
-            None => details.retry_info().and_then(|info| info.retry_delay),
-        };
-        error.0.source = Some(Arc::new(status));
-        error
     }
 
     pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
@@ -290,5 +188,42 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// The text with indices in a chunk turned into indices in the job: `items[3]` into `items[indices[3]]`.
+fn to_job_indices(text: &str, items: &str, indices: &[usize]) -> String {
+    let open = format!("{items}[");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(&open) {
+        let (before, after) = rest.split_at(at + open.len());
+        out.push_str(before);
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, tail) = after.split_at(digits);
+        match number.parse::<usize>().ok().and_then(|index| indices.get(index)) {
+            Some(index) => out.push_str(&index.to_string()),
+            None => out.push_str(number),
+        }
+        rest = tail;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_in_a_chunk_become_indices_in_the_job() {
+        let indices = [7, 11, 13];
+        assert_eq!(
+            to_job_indices("documents[2].tokens and documents[0]", "documents", &indices),
+            "documents[13].tokens and documents[7]"
+        );
+        assert_eq!(
+            to_job_indices("documents[9] inputs[1] documents[", "documents", &indices),
+            "documents[9] inputs[1] documents["
+        );
     }
 }

@@ -1,0 +1,171 @@
+//! Dense vectors on the wire: a chunk's are one block of little-endian numbers, or of bytes and bits as stores want them.
+
+use bytes::Bytes;
+use half::f16;
+use sortie_proto::v1;
+
+use super::finite_row;
+use crate::job::rpc::Malformed;
+
+/// Number format of vectors on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VectorFormat {
+    /// Four bytes a number, exact.
+    #[default]
+    F32,
+    /// Two bytes a number, three decimal digits.
+    F16,
+}
+
+impl VectorFormat {
+    pub(super) fn to_wire(self) -> v1::VectorFormat {
+        match self {
+            Self::F32 => v1::VectorFormat::F32,
+            Self::F16 => v1::VectorFormat::F16,
+        }
+    }
+}
+
+/// The least and the largest number of each dimension. Vectors that are to be compared need the same ranges.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Ranges {
+    /// Least, one a dimension.
+    pub starts: Vec<f32>,
+    /// Largest, one a dimension.
+    pub ends: Vec<f32>,
+}
+
+impl Ranges {
+    /// Ranges from their bounds, one a dimension each.
+    pub fn new(starts: impl Into<Vec<f32>>, ends: impl Into<Vec<f32>>) -> Self {
+        Self { starts: starts.into(), ends: ends.into() }
+    }
+}
+
+/// Vectors as stores keep them, by sentence-transformers' formulas. Bytes need ranges: those that a server would take
+/// from its share of a job would differ from chunk to chunk.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Quantization {
+    /// One signed byte a number.
+    Int8(Ranges),
+    /// One unsigned byte a number.
+    Uint8(Ranges),
+    /// One bit a number, above zero or not; bytes less 128.
+    Binary,
+    /// One bit a number, above zero or not.
+    Ubinary,
+}
+
+impl Quantization {
+    pub(super) fn to_wire(&self) -> (v1::VectorFormat, Option<v1::Ranges>) {
+        let wire = |ranges: &Ranges| Some(v1::Ranges { starts: ranges.starts.clone(), ends: ranges.ends.clone() });
+        match self {
+            Self::Int8(ranges) => (v1::VectorFormat::Int8, wire(ranges)),
+            Self::Uint8(ranges) => (v1::VectorFormat::Uint8, wire(ranges)),
+            Self::Binary => (v1::VectorFormat::Binary, None),
+            Self::Ubinary => (v1::VectorFormat::Ubinary, None),
+        }
+    }
+}
+
+/// One vector.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Numbers.
+    Numbers(Vec<f32>),
+    /// A byte or a bit a number.
+    Bytes(Bytes),
+}
+
+impl Row {
+    pub(super) fn numbers(self) -> Option<Vec<f32>> {
+        match self {
+            Self::Numbers(row) => Some(row),
+            Self::Bytes(_) => None,
+        }
+    }
+
+    pub(super) fn bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(row) => Some(row),
+            Self::Numbers(_) => None,
+        }
+    }
+}
+
+/// Bytes of a row of `dimensions` numbers.
+pub(super) fn row_bytes(dimensions: usize, format: v1::VectorFormat) -> Option<usize> {
+    match format {
+        v1::VectorFormat::Unspecified | v1::VectorFormat::F32 => dimensions.checked_mul(size_of::<f32>()),
+        v1::VectorFormat::F16 => dimensions.checked_mul(size_of::<f16>()),
+        v1::VectorFormat::Int8 | v1::VectorFormat::Uint8 => Some(dimensions),
+        v1::VectorFormat::Binary | v1::VectorFormat::Ubinary => Some(dimensions.div_ceil(8)),
+    }
+}
+
+/// Rows of `row_bytes` bytes each as numbers, which are little-endian f16 or f32.
+pub(super) fn floats(bytes: &Bytes, row_bytes: usize, format: v1::VectorFormat) -> impl Iterator<Item = Vec<f32>> {
+    let width = if format == v1::VectorFormat::F16 { size_of::<f16>() } else { size_of::<f32>() };
+    let number = |cell: &[u8]| match *cell {
+        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+        [a, b] => f16::from_le_bytes([a, b]).to_f32(),
+        _ => f32::NAN,
+    };
+    bytes.chunks_exact(row_bytes.max(1)).map(move |row| row.chunks_exact(width).map(number).collect())
+}
+
+/// `count` rows of `dimensions` numbers from their bytes; `None` for those of failed items.
+pub(super) fn rows(
+    bytes: &Bytes,
+    dimensions: usize,
+    format: v1::VectorFormat,
+    count: usize,
+) -> Result<Vec<Option<Row>>, Malformed> {
+    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| bytes > 0);
+    let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(bytes.len())) else {
+        let message = format!("the answer has {} bytes of vectors for {count} rows of {dimensions}", bytes.len());
+        return Err(Malformed(message));
+    };
+    Ok(match format {
+        v1::VectorFormat::Unspecified | v1::VectorFormat::F32 | v1::VectorFormat::F16 => {
+            floats(bytes, row_bytes, format).map(|row| finite_row(row).map(Row::Numbers)).collect()
+        }
+        _ => (0..count).map(|at| Some(Row::Bytes(bytes.slice(at * row_bytes..(at + 1) * row_bytes)))).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_become_f32() {
+        let numbers = [1.0f32, -0.5, 65504.0, 0.25];
+        let wide: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let narrow: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+        let want: Vec<_> = numbers.chunks(2).map(|row| Some(Row::Numbers(row.to_vec()))).collect();
+        assert_eq!(rows(&wide.into(), 2, v1::VectorFormat::F32, 2).unwrap(), want);
+        assert_eq!(rows(&narrow.into(), 2, v1::VectorFormat::F16, 2).unwrap(), want);
+    }
+
+    #[test]
+    fn bytes_and_bits_stay_as_they_are() {
+        let block = Bytes::from(vec![1, 2, 3, 4]);
+        let bytes =
+            |rows: Vec<Option<Row>>| rows.into_iter().map(|row| row.unwrap().bytes().unwrap()).collect::<Vec<_>>();
+        assert_eq!(bytes(rows(&block, 2, v1::VectorFormat::Int8, 2).unwrap()), [&[1u8, 2][..], &[3, 4]]);
+        assert_eq!(bytes(rows(&block, 9, v1::VectorFormat::Ubinary, 2).unwrap()), [&[1u8, 2][..], &[3, 4]]);
+        assert!(rows(&block, 3, v1::VectorFormat::Uint8, 2).is_err());
+    }
+
+    #[test]
+    fn a_block_of_the_wrong_size_is_refused() {
+        let block = Bytes::from(vec![0; 12]);
+        assert!(rows(&block, 2, v1::VectorFormat::F32, 2).is_err());
+        assert!(rows(&block, 0, v1::VectorFormat::F32, 2).is_err());
+        assert!(rows(&block, usize::MAX, v1::VectorFormat::F32, 2).is_err());
+    }
+}

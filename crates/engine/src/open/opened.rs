@@ -1,0 +1,102 @@
+//! A folder with all that serves it, and what is known of the model then.
+
+use std::sync::Arc;
+
+use crate::{
+    error::LoadError,
+    folder::{Folder, Routes, revision},
+    generic::GenericModel,
+    info::ModelInfo,
+    item::EmbedSpec,
+    lookup::Lookup,
+    native::NativeModel,
+    options::LoadOptions,
+    task::Task,
+    tokenize::Tokenizer,
+};
+
+/// What serves a folder.
+#[derive(Debug)]
+pub(crate) enum ServedBy {
+    Native(NativeModel),
+    Generic(GenericModel),
+    /// No encoder: tables alone.
+    Lookup,
+    #[cfg(feature = "timed")]
+    Timed(crate::timed::Spec),
+}
+
+/// A folder with all that serves it.
+pub(crate) struct Opened {
+    pub(crate) folder: Folder,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) task: Task,
+    pub(crate) served_by: ServedBy,
+    pub(crate) lookup: Option<Arc<Lookup>>,
+    pub(crate) tokenizer: Tokenizer,
+    /// Longest sequence in tokens.
+    pub(crate) max_length: usize,
+    /// Rows of the embedding table.
+    pub(super) vocab: usize,
+    /// Numbers in a vector.
+    pub(super) dimensions: usize,
+}
+
+impl Opened {
+    /// Folders that it is served from beside its own.
+    fn places(&self) -> Vec<std::path::PathBuf> {
+        let routes = self.routes.all().iter().flat_map(|route| route.folders.iter().cloned());
+        routes.chain([self.folder.encoder.clone(), self.folder.tokenizer_home.clone()]).collect()
+    }
+
+    /// What is known of the model.
+    pub(crate) fn info(&self, options: &LoadOptions) -> Result<ModelInfo, LoadError> {
+        let (folder, main) = (&self.folder, self.routes.main());
+        let has_vectors = matches!(self.task, Task::Embedding | Task::LateInteraction);
+        Ok(ModelInfo {
+            model_type: folder.config.model_type.clone(),
+            architecture: folder.config.architecture().to_owned(),
+            dimensions: if has_vectors { self.dimensions } else { 0 },
+            task: self.task.clone(),
+            max_length: self.max_length,
+            vocab_size: self.vocab,
+            embed: EmbedSpec::default(),
+            pooling: main.chain.own_pooling(),
+            normalize: main.chain.ends_normalized(),
+            activation: folder.activation.clone(),
+            late_similarity: folder.late.as_ref().map(|late| late.similarity),
+            prompts: folder.prompts.clone(),
+            default_prompt: folder.default_prompt.clone(),
+            layer_parameters: match &self.served_by {
+                ServedBy::Native(m) => Some(m.layer_parameters()),
+                _ => None,
+            },
+            revision: revision::digest(&folder.root, &self.places())?,
+            similarity: folder.similarity.clone(),
+            role_lengths: folder.late.as_ref().map_or([None; 2], |late| late.lengths),
+            reads_roles: self.routes.all().len() > 1 || folder.late.is_some(),
+            gives_tokens: match &self.served_by {
+                ServedBy::Generic(m) => m.gives_tokens(),
+                _ => true,
+            },
+            engine: match &self.served_by {
+                ServedBy::Native(_) => "native",
+                ServedBy::Generic(_) => "onnx",
+                ServedBy::Lookup => "static",
+                #[cfg(feature = "timed")]
+                ServedBy::Timed(_) => "timed",
+            },
+            precision: match &self.served_by {
+                ServedBy::Native(_) => options.precision_on(options.device).name(),
+                ServedBy::Generic(_) => "onnx",
+                ServedBy::Lookup => "f32",
+                #[cfg(feature = "timed")]
+                ServedBy::Timed(_) => "none",
+            },
+            device: match &self.served_by {
+                ServedBy::Lookup => "cpu".to_owned(),
+                _ => options.device.to_string(),
+            },
+        })
+    }
+}
