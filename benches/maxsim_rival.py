@@ -4,7 +4,7 @@
     python3 benches/maxsim_rival.py run FOLDER TEXTS.json SORTIE [SERVER]
 
 ENCODER is a BERT folder, TEXTS.json a list of texts (200 are used), SORTIE the command-line tool and SERVER a running
-server of FOLDER (127.0.0.1:50051). Needs pylate. Prints the largest difference of a score and the best of five times each,
+server of FOLDER (http://127.0.0.1:50051). Needs pylate. Prints the largest difference of a score and the best of five times each,
 text in and scores out.
 """
 
@@ -26,7 +26,7 @@ def make(encoder: str, folder: str) -> None:
     models.ColBERT(encoder, embedding_size=128, device="cpu").save_pretrained(folder)
 
 
-def run(folder: str, texts: str, sortie: str, server: str = "127.0.0.1:50051") -> None:
+def run(folder: str, texts: str, sortie: str, server: str = "http://127.0.0.1:50051") -> None:
     with open(texts) as file:
         documents = (json.load(file) * COUNT)[:COUNT]
     model = models.ColBERT(folder, device="cpu")
@@ -40,7 +40,7 @@ def run(folder: str, texts: str, sortie: str, server: str = "127.0.0.1:50051") -
         for text in documents:
             file.write(json.dumps({"text": text}) + "\n")
         file.flush()
-        command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--timings", "--server", server]
+        command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--timings", "--endpoint", server]
 
         def by_sortie() -> list[float]:
             done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -2,7 +2,7 @@
 
     python3 benches/windows_by_hand.py MODEL_FOLDER SORTIE [SERVER]
 
-SORTIE is the command-line tool, SERVER a running server of that folder (127.0.0.1:50051). Needs torch and transformers
+SORTIE is the command-line tool, SERVER a running server of that folder (http://127.0.0.1:50051). Needs torch and transformers
 (2.11 and 5.24 were used). Prints, for each way to make one score of the windows' scores, the largest difference.
 """
 
@@ -45,9 +45,9 @@ def by_hand(model, tokenizer, query: str, document: str) -> tuple[list[float], l
 
 def main() -> None:
     folder, sortie = sys.argv[1:3]
-    server = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1:50051"
+    server = sys.argv[3] if len(sys.argv) > 3 else "http://127.0.0.1:50051"
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     texts = documents(tokenizer)
     begun = time.perf_counter()
     hand = [by_hand(model, tokenizer, QUERY, text) for text in texts]
@@ -64,8 +64,8 @@ def main() -> None:
         file.flush()
         for way, want in expected.items():
             begun = time.perf_counter()
-            command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--server", server]
-            command += ["--stride", str(STRIDE), "--window-score", way, "--timeout", "10m"]
+            command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--endpoint", server]
+            command += ["--stride", str(STRIDE), "--window-score", way, "--deadline", "600s"]
             answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             took = time.perf_counter() - begun
             rows = sorted(answer["results"], key=lambda row: row["index"])

@@ -98,11 +98,14 @@ impl<H, V> CollectedAnswers<H, V> {
         let mut errors = self.errors(items);
         let mut results = Vec::with_capacity(items.len());
         let told: HashSet<usize> = errors.iter().map(|error| error.index).collect();
-        let facts = self.jobs.iter().flat_map(|(_, job)| job.tokens.iter().copied().zip(job.truncated.iter().copied()));
-        let facts: Vec<(u32, bool)> = facts.collect();
+        let facts = self.jobs.iter().flat_map(|(_, job)| {
+            let windows = job.windows.iter().copied().map(Some).chain(std::iter::repeat(None));
+            job.tokens.iter().copied().zip(job.truncated.iter().copied()).zip(windows)
+        });
+        let facts: Vec<((u32, bool), Option<u32>)> = facts.collect();
         for (index, (item, value)) in items.iter().zip(self.values).enumerate() {
-            let (tokens, truncated) = facts.get(index).copied().unwrap_or_default();
-            let facts = ItemRow { index, id: item.id.clone(), tokens, truncated, label: item.label() };
+            let ((tokens, truncated), windows) = facts.get(index).copied().unwrap_or_default();
+            let facts = ItemRow { index, id: item.id.clone(), tokens, truncated, windows, label: item.label() };
             match value.and_then(|value| row(item, facts, value)) {
                 Some(row) => results.push(row),
                 None if told.contains(&index) => {}

@@ -5,6 +5,8 @@
 
 use sortie_proto::v1;
 
+use crate::kept_vectors::KeptVectors;
+
 /// One thing to encode.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -15,6 +17,9 @@ pub enum Input {
     Pair(String, String),
     /// Ids made with the model's own tokenizer.
     Tokens(TokenIds),
+    /// A document of rerank by a late-interaction model: its token vectors, as
+    /// [`Client::embed_tokens`](crate::Client::embed_tokens) gave them.
+    Vectors(KeptVectors),
 }
 
 impl Input {
@@ -24,6 +29,8 @@ impl Input {
             Self::Text(text) => (text.len(), 0),
             Self::Pair(first, second) => (first.len() + second.len(), 0),
             Self::Tokens(tokens) => (0, tokens.ids.len()),
+            // They are compared, not encoded.
+            Self::Vectors(_) => (0, 0),
         }
     }
 }
@@ -86,6 +93,12 @@ impl<A: Into<String>, B: Into<String>> From<(A, B)> for Input {
     }
 }
 
+impl From<KeptVectors> for Input {
+    fn from(vectors: KeptVectors) -> Self {
+        Self::Vectors(vectors)
+    }
+}
+
 impl From<TokenIds> for Input {
     fn from(tokens: TokenIds) -> Self {
         Self::Tokens(tokens)
@@ -99,6 +112,7 @@ impl From<Input> for v1::Input {
             Input::Text(text) => Kind::Text(text),
             Input::Pair(first, second) => Kind::Pair(v1::TextPair { first, second }),
             Input::Tokens(TokenIds { ids, type_ids }) => Kind::Tokens(v1::TokenIds { ids, type_ids }),
+            Input::Vectors(vectors) => Kind::Vectors(vectors.into()),
         };
         Self { kind: Some(kind) }
     }

@@ -61,6 +61,7 @@ mod failure;
 mod handshake;
 mod input;
 mod job;
+mod kept_vectors;
 mod metadata;
 mod metrics;
 mod model;
@@ -72,6 +73,8 @@ mod state;
 mod stats;
 mod trace_context;
 mod transport;
+mod vector_format;
+mod windows;
 
 pub use broadcast::PerEndpoint;
 pub use builder::{
@@ -90,6 +93,7 @@ pub use discovery::{Discovery, LOOKUP_PERIOD, MIN_LOOKUP_GAP};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, Role, TextOptions, TokenIds, Truncation, TruncationSide};
 pub use job::{AnswerStream, PartialAnswer};
+pub use kept_vectors::{KeptFormat, KeptVectors};
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use options::{CallOptions, Join, RevisionPolicy};
@@ -104,9 +108,11 @@ pub use rpc::{
     sparse::{EmbedSparse, SparseEmbedded, SparseVector},
     tag::{Aggregation, Span, Tag, Tagged, TaggedText},
     tokenize::{Token, Tokenize, Tokenized},
-    vectors::{Quantization, Ranges, VectorFormat},
+    vectors::{Quantization, Ranges},
 };
 pub use sortie_dispatch::{DispatchConfig, DispatchConfigError, DispatchCounters};
 pub use stats::{EndpointStats, ModelStats, Stats};
 pub use trace_context::TraceContext;
 pub use transport::Tls;
+pub use vector_format::VectorFormat;
+pub use windows::{WindowScore, Windows};

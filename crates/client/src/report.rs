@@ -72,6 +72,8 @@ pub struct Report {
     pub tokens: Vec<u32>,
     /// Whether each item was cut to fit, in request order.
     pub truncated: Vec<bool>,
+    /// How many windows each item was read in, in request order; empty where no windows were asked for.
+    pub windows: Vec<u32>,
     /// Items that failed, in request order.
     pub errors: Vec<ItemError>,
     /// Chunks that were answered, in order of arrival.

@@ -12,6 +12,22 @@ const PRIOR_BYTES: f64 = 2_048.0;
 /// Bytes of text after which an answer counts for half.
 const HALF_LIFE_BYTES: f64 = 1_000_000.0;
 
+/// Windows of one text that servers make at most.
+const MOST_WINDOWS: u64 = 1_024;
+
+/// A text that is read in windows where it is longer than the model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowedText {
+    /// Bytes of text.
+    pub bytes: u64,
+    /// Ready ids.
+    pub ids: u64,
+    /// Tokens that neighbouring windows share.
+    pub stride: u64,
+    /// Longest window in tokens that the caller wants.
+    pub most: u64,
+}
+
 /// The learned ratio of one model.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenRatio {
@@ -44,6 +60,19 @@ impl TokenRatio {
         text.saturating_add(ids).saturating_add(self.specials).clamp(1, self.max_length)
     }
 
+    /// Tokens of all windows of a text, each of which holds a query of `bytes` of text and `ids` ready ones too.
+    pub(crate) fn estimate_windows(&self, text: WindowedText, bytes: u64, ids: u64) -> u64 {
+        let tokens =
+            |bytes: u64, ids: u64| ((bytes as f64 * self.tokens / self.bytes).ceil() as u64).saturating_add(ids);
+        let own = tokens(text.bytes, text.ids);
+        let beside = tokens(bytes, ids).saturating_add(self.specials);
+        let room = self.max_length.min(text.most).saturating_sub(beside).max(1);
+        let step = room.saturating_sub(text.stride).max(1);
+        let more = own.saturating_sub(room).div_ceil(step).min(MOST_WINDOWS);
+        let each = beside.saturating_add(text.stride.min(room));
+        own.saturating_add(beside).saturating_add(more.saturating_mul(each)).max(1)
+    }
+
     /// `items` sequences of `bytes` text in all, none of them cut, had `tokens` tokens.
     pub(crate) fn observe(&mut self, bytes: u64, tokens: u64, items: u64) {
         if bytes == 0 {
@@ -73,6 +102,18 @@ mod tests {
         ratio.set_max_length(512);
         assert_eq!(ratio.estimate(u64::MAX, u64::MAX), 512);
         assert_eq!(ratio.estimate(0, 20), 23);
+    }
+
+    #[test]
+    fn windows_share_their_stride_and_each_has_the_query() {
+        let mut ratio = TokenRatio::new(&DispatchConfig::default());
+        let text = |ids| WindowedText { bytes: 0, ids, stride: 25, most: 128 };
+        // 105 of a text fit beside 20 of the query and 3 specials.
+        assert_eq!(ratio.estimate_windows(text(105), 0, 20), 128);
+        assert_eq!(ratio.estimate_windows(text(106), 0, 20), 106 + 25 + 2 * 23);
+        ratio.set_max_length(64);
+        assert_eq!(ratio.estimate_windows(text(100), 0, 20), 100 + 4 * 25 + 5 * 23);
+        assert!(ratio.estimate_windows(text(u64::MAX), u64::MAX, u64::MAX) >= 1);
     }
 
     proptest! {

@@ -53,6 +53,7 @@ pub use action::{
 };
 pub use backoff::Backoff;
 pub use config::{DispatchConfig, DispatchConfigError};
+pub use estimate::WindowedText;
 pub use event::{AnswerReport, Event, Failure, FleetEvent, Pushback, Texts};
 pub use fleet::{DispatchCounters, EndpointSnapshot, Fleet, Resource};
 pub use ids::{AttemptId, ProbeId};

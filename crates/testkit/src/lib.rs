@@ -15,7 +15,7 @@ mod service;
 
 pub use closed_port::ClosedPort;
 pub use gate::Gate;
-pub use oracle::{rng, score_of, texts, tokens_of};
+pub use oracle::{rng, score_of, texts, tokens_of, windows_of};
 pub use script::{RecordedCall, Reply};
 pub use server::TestServer;
 pub use sortie_proto as proto;

@@ -17,6 +17,12 @@ pub fn tokens_of(text: &str) -> u32 {
     u32::try_from(text.len().div_ceil(4)).unwrap_or(u32::MAX).saturating_add(2)
 }
 
+/// The windows that a text is read in, where a call asks for windows: one for every 64 tokens.
+#[must_use]
+pub fn windows_of(text: &str) -> u32 {
+    tokens_of(text).div_ceil(64)
+}
+
 /// The generator of a test: the same numbers each time.
 #[must_use]
 pub fn rng(seed: u64) -> StdRng {

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use crate::{
     faulty_connection::FaultSwitch,
-    oracle::{score_of, tokens_of},
+    oracle::{score_of, tokens_of, windows_of},
     script::{RecordedCall, Reply, ReplyOutcome, Script},
 };
 
@@ -70,6 +70,8 @@ struct CallContext {
     reply: Reply,
     texts: Vec<String>,
     chunk: v1::ChunkInfo,
+    /// Whether texts are read in windows.
+    in_windows: bool,
 }
 
 fn text_of(input: &v1::Input) -> String {
@@ -125,7 +127,7 @@ impl Scripted {
             batch_tokens: vec![tokens],
             tokens: tokens.into(),
         };
-        Ok(CallContext { reply, texts, chunk })
+        Ok(CallContext { reply, texts, chunk, in_windows: false })
     }
 }
 
@@ -151,11 +153,12 @@ impl CallContext {
             message: message.clone(),
         };
         let tokens = self.texts.iter().enumerate();
+        let windows = self.texts.iter().map(|text| windows_of(text));
         v1::ItemInfo {
             tokens: tokens.map(|(i, text)| if self.failed(i) { 0 } else { tokens_of(text) }).collect(),
             truncated: vec![false; self.texts.len()],
             errors: self.reply.item_errors.iter().map(error).collect(),
-            windows: Vec::new(),
+            windows: if self.in_windows { windows.collect() } else { Vec::new() },
         }
     }
 
@@ -173,7 +176,8 @@ impl CallContext {
 impl EncoderService for Scripted {
     async fn rerank(&self, request: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
         let message = request.get_ref();
-        let context = self.context("Rerank", &request, &message.model, &message.documents).await?;
+        let mut context = self.context("Rerank", &request, &message.model, &message.documents).await?;
+        context.in_windows = message.windows.is_some();
         let scores = context.values(f32::NAN, score_of);
         let scoring = v1::Scoring::CrossEncoder.into();
         context.send(|items, chunk| v1::RerankResponse {
@@ -189,7 +193,8 @@ impl EncoderService for Scripted {
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
         let message = request.get_ref();
         let format = message.format();
-        let context = self.context("Embed", &request, &message.model, &message.inputs).await?;
+        let mut context = self.context("Embed", &request, &message.model, &message.inputs).await?;
+        context.in_windows = message.windows.is_some();
         let rows = context.values([f32::NAN; 2], |text| [score_of(text), 1.0]);
         let vectors: Vec<u8> = rows.as_flattened().iter().flat_map(|x| x.to_le_bytes()).collect();
         let dimensions = DIMENSIONS;

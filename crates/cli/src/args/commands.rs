@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ActivationArg, AggregationArg, InputArgs, PoolingArg, TextArgs};
+use super::{ActivationArg, AggregationArg, InputArgs, PoolingArg, TextArgs, WindowScoreArg};
 
 /// `sortie rerank`
 #[derive(Clone, Debug, clap::Args)]
@@ -17,6 +17,12 @@ pub(crate) struct RerankArgs {
     /// What is done to the scores; nothing if left out
     #[arg(long, value_enum)]
     pub(crate) activation: Option<ActivationArg>,
+    /// Read long documents in windows that share so many tokens, in place of cutting them
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) stride: Option<u32>,
+    /// What becomes of the windows' scores; the best counts if left out
+    #[arg(long, value_enum, requires = "stride", value_name = "WAY")]
+    pub(crate) window_score: Option<WindowScoreArg>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
     #[command(flatten)]
@@ -37,6 +43,9 @@ pub(crate) struct EmbedArgs {
     /// Keep only the first so many dimensions (Matryoshka)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) dimensions: Option<u32>,
+    /// Read long texts in windows that share so many tokens, in place of cutting them; their mean is the vector
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) stride: Option<u32>,
     /// Send vectors as half floats: half the bytes, three digits
     #[arg(long)]
     pub(crate) half: bool,
@@ -46,6 +55,23 @@ pub(crate) struct EmbedArgs {
     /// Lines are pairs: two texts with a tab between, or JSON {"first", "second"}
     #[arg(long)]
     pub(crate) pair: bool,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+}
+
+/// `sortie embed-tokens`
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct EmbedTokensArgs {
+    /// Texts; with none, see --file, else standard input
+    pub(crate) texts: Vec<String>,
+    /// Send vectors as half floats: half the bytes, three digits
+    #[arg(long)]
+    pub(crate) half: bool,
+    /// Write all rows, one text's after the other's, to a NumPy file (f32)
+    #[arg(long, short, value_name = "FILE.npy")]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
     #[command(flatten)]

@@ -8,11 +8,12 @@ mod text;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use commands::{
-    ClassifyArgs, EmbedArgs, ModelsArgs, ProbeArgs, RerankArgs, SimilarityArgs, SparseArgs, TagArgs, TokenizeArgs,
+    ClassifyArgs, EmbedArgs, EmbedTokensArgs, ModelsArgs, ProbeArgs, RerankArgs, SimilarityArgs, SparseArgs, TagArgs,
+    TokenizeArgs,
 };
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use inputs::InputArgs;
-pub(crate) use text::{ActivationArg, AggregationArg, PoolingArg, TextArgs};
+pub(crate) use text::{ActivationArg, AggregationArg, PoolingArg, TextArgs, WindowScoreArg};
 
 use std::ffi::OsStr;
 
@@ -57,6 +58,8 @@ pub(crate) enum CommandArgs {
     Rerank(RerankArgs),
     /// Turn texts into dense vectors
     Embed(EmbedArgs),
+    /// Turn texts into vectors of their tokens, as late-interaction models compare them
+    EmbedTokens(EmbedTokensArgs),
     /// Turn texts into sparse vectors over the vocabulary
     Sparse(SparseArgs),
     /// Score texts or pairs of texts against the model's labels

@@ -1,6 +1,8 @@
 //! How texts become tokens and outputs become scores.
 
-use sortie_client::{Activation, Aggregation, Pooling, RevisionPolicy, Role, TextOptions, Truncation, TruncationSide};
+use sortie_client::{
+    Activation, Aggregation, Pooling, RevisionPolicy, Role, TextOptions, Truncation, TruncationSide, WindowScore,
+};
 
 /// Text flags.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -117,6 +119,27 @@ impl From<AggregationArg> for Aggregation {
             AggregationArg::First => Self::First,
             AggregationArg::Average => Self::Average,
             AggregationArg::Max => Self::Max,
+        }
+    }
+}
+
+/// What becomes of the scores of a document's windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WindowScoreArg {
+    /// The best window's
+    Max,
+    /// The first window's
+    First,
+    /// The mean by tokens
+    Mean,
+}
+
+impl From<WindowScoreArg> for WindowScore {
+    fn from(arg: WindowScoreArg) -> Self {
+        match arg {
+            WindowScoreArg::Max => Self::Max,
+            WindowScoreArg::First => Self::First,
+            WindowScoreArg::Mean => Self::Mean,
         }
     }
 }

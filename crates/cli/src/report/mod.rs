@@ -16,7 +16,7 @@ pub(crate) use labels::{ClassHead, ClassRow, SpanRow, TagHead, TagRow};
 pub(crate) use scores::{ScoreHead, ScoreRow};
 pub(crate) use timings::{ChunkRow, Timings};
 pub(crate) use tokens::{TokenHead, TokenRow};
-pub(crate) use vectors::{SparseHead, SparseRow, VectorHead, VectorRow};
+pub(crate) use vectors::{MatrixHead, MatrixRow, SparseHead, SparseRow, VectorHead, VectorRow};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -65,6 +65,9 @@ pub(crate) struct ItemRow {
     pub(crate) tokens: u32,
     /// Whether it was cut to fit.
     pub(crate) truncated: bool,
+    /// How many windows it was read in, where windows were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) windows: Option<u32>,
     /// What a table shows of it.
     #[serde(skip)]
     pub(crate) label: String,
@@ -80,9 +83,12 @@ impl ItemRow {
         }
     }
 
-    /// Tokens, with a mark where the item was cut.
+    /// Tokens, with a mark where the item was cut or read in several windows.
     fn size(&self) -> String {
-        format!("{}{}", self.tokens, if self.truncated { " (cut)" } else { "" })
+        match self.windows {
+            Some(windows) if windows > 1 => format!("{} ({windows} windows)", self.tokens),
+            _ => format!("{}{}", self.tokens, if self.truncated { " (cut)" } else { "" }),
+        }
     }
 }
 

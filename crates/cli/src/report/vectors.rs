@@ -1,4 +1,4 @@
-//! Embed and sparse: vectors, shown by their first numbers.
+//! Embed, embed-tokens and sparse: vectors, shown by their first numbers.
 
 use serde::Serialize;
 use sortie_proto::ranking::by_score;
@@ -35,6 +35,34 @@ impl ResultRows<VectorHead> for VectorRow {
                 let more = if row.vector.len() > SHOWN { " …" } else { "" };
                 let dims = head.dimensions.to_string();
                 [row.item.name(), row.item.size(), dims, format!("{first}{more}"), row.item.label.clone()]
+            }),
+        )
+    }
+}
+
+/// Matrices of token vectors say nothing once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MatrixHead {}
+
+/// One text's token vectors.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MatrixRow {
+    #[serde(flatten)]
+    pub(crate) item: ItemRow,
+    /// One a token that has a vector.
+    pub(crate) vectors: Vec<Vec<f32>>,
+    /// The place of each one's token in its sequence.
+    pub(crate) places: Vec<u32>,
+}
+
+impl ResultRows<MatrixHead> for MatrixRow {
+    fn table(_: &MatrixHead, rows: &[Self], screen: Screen) -> String {
+        screen.table(
+            ["input", "tokens", "vectors", "dims", "text"],
+            &[1, 2, 3],
+            rows.iter().map(|row| {
+                let dims = row.vectors.first().map_or(0, Vec::len).to_string();
+                [row.item.name(), row.item.size(), row.vectors.len().to_string(), dims, row.item.label.clone()]
             }),
         )
     }

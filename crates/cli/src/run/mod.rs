@@ -22,6 +22,7 @@ pub(crate) fn run(command: &CommandArgs, context: &CommandContext) -> Result<Exi
         CommandArgs::Rerank(args) => scores::rerank(args, context),
         CommandArgs::Similarity(args) => scores::similarity(args, context),
         CommandArgs::Embed(args) => vectors::embed(args, context),
+        CommandArgs::EmbedTokens(args) => vectors::embed_tokens(args, context),
         CommandArgs::Sparse(args) => vectors::sparse(args, context),
         CommandArgs::Classify(args) => labels::classify(args, context),
         CommandArgs::Tag(args) => labels::tag(args, context),

@@ -1,6 +1,6 @@
 //! `sortie rerank` and `sortie similarity`.
 
-use sortie_client::Scoring;
+use sortie_client::{Scoring, Windows};
 
 use super::print::print;
 use crate::{
@@ -23,6 +23,10 @@ pub(crate) fn rerank(args: &RerankArgs, context: &CommandContext) -> Result<Exit
                 call = call.revisions(args.text.revisions());
                 if let Some(activation) = args.activation {
                     call = call.activation(activation.into());
+                }
+                if let Some(stride) = args.stride {
+                    let score = args.window_score.map(Into::into).unwrap_or_default();
+                    call = call.windows(Windows::new(stride).score(score));
                 }
                 async {
                     let answer = call.await?;

@@ -1,4 +1,4 @@
-//! `sortie embed` and `sortie sparse`.
+//! `sortie embed`, `sortie embed-tokens` and `sortie sparse`.
 
 use std::{fs::File, io::BufWriter, path::Path};
 
@@ -6,12 +6,12 @@ use sortie_client::VectorFormat;
 
 use super::print::print;
 use crate::{
-    args::{EmbedArgs, SparseArgs},
+    args::{EmbedArgs, EmbedTokensArgs, SparseArgs},
     collect::gather,
     context::CommandContext,
     exit::{CommandFailure, Exit},
     npy, read,
-    report::{SparseHead, SparseRow, VectorHead, VectorRow},
+    report::{MatrixHead, MatrixRow, SparseHead, SparseRow, VectorHead, VectorRow},
 };
 
 /// Turns texts into dense vectors.
@@ -33,6 +33,9 @@ pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, 
                 }
                 if args.half {
                     call = call.format(VectorFormat::F16);
+                }
+                if let Some(stride) = args.stride {
+                    call = call.windows(stride);
                 }
                 async {
                     let answer = call.await?;
@@ -60,6 +63,36 @@ pub(crate) fn embed(args: &EmbedArgs, context: &CommandContext) -> Result<Exit, 
 fn save(path: &Path, dimensions: usize, rows: &[Option<&[f32]>]) -> Result<(), CommandFailure> {
     let written = File::create(path).and_then(|file| npy::write(BufWriter::new(file), dimensions, rows));
     written.map_err(|error| CommandFailure::usage(format!("--output {}: {error}", path.display())))
+}
+
+/// Turns texts into vectors of their tokens.
+pub(crate) fn embed_tokens(args: &EmbedTokensArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
+    let items = read::items(&args.texts, &args.input, false)?;
+    let all = context.connected(|client| {
+        let (client, items) = (client, &items);
+        async move {
+            gather(items, context.output.quiet, args.text.revisions(), |slice| {
+                let mut call = client.embed_tokens(slice).options(args.text.options()).with_places(true);
+                call = call.revisions(args.text.revisions());
+                if args.half {
+                    call = call.format(VectorFormat::F16);
+                }
+                async {
+                    let answer = call.await?;
+                    Ok((Some(()), answer.matrices, answer.report))
+                }
+            })
+            .await
+        }
+    })?;
+    let report = all.report(&items, MatrixHead {}, context.output.timings, |_, item, matrix| {
+        Some(MatrixRow { item, vectors: matrix.rows, places: matrix.tokens })
+    });
+    if let Some(path) = &args.output {
+        let rows: Vec<_> = report.results.iter().flat_map(|row| &row.vectors).map(|v| Some(v.as_slice())).collect();
+        save(path, rows.iter().flatten().map(|row| row.len()).max().unwrap_or_default(), &rows)?;
+    }
+    print(&report, &context.output)
 }
 
 /// Turns texts into sparse vectors.

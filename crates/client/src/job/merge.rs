@@ -131,6 +131,13 @@ impl<R: ShardedRpc> Merge<R> {
             if let (Some(slot), Some(&tokens)) = (self.report.tokens.get_mut(index), items.tokens.get(at)) {
                 *slot = tokens;
             }
+            if let Some(&windows) = items.windows.get(at) {
+                let counts = &mut self.report.windows;
+                counts.resize(self.report.tokens.len(), 0);
+                if let Some(slot) = counts.get_mut(index) {
+                    *slot = windows;
+                }
+            }
             if let (Some(slot), Some(&cut)) = (self.report.truncated.get_mut(index), items.truncated.get(at)) {
                 *slot = cut;
             }

@@ -1,7 +1,7 @@
 //! How large a call's items are, how it is cut by that, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{ItemSize, JobOptions, ModelId, Plan, SharedSize, Texts};
+use sortie_dispatch::{Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, Texts, WindowedText};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::rpc::{ChunkAnswer, ShardedRpc, SharedInput};
@@ -44,10 +44,10 @@ pub(crate) struct ItemSizes {
 }
 
 impl ItemSizes {
-    /// Measures a call; `estimate` makes tokens of bytes of text and ready ids.
-    fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, estimate: impl Fn(u64, u64) -> u64) -> Self {
+    /// Measures a call by what is known of its model.
+    fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, fleet: &Fleet, model: ModelId) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
-        let tokens = |size: InputSize| estimate(size.bytes, size.ids).min(most);
+        let tokens = |size: InputSize| fleet.estimate(model, size.bytes, size.ids).min(most);
         let (with_each, shared) = match rpc.shared() {
             SharedInput::Nothing => (InputSize::default(), SharedSize::default()),
             SharedInput::PerChunk(input) => {
@@ -60,7 +60,14 @@ impl ItemSizes {
         };
         let inputs: Vec<_> = rpc.items().iter().map(|input| InputSize::of(input).and(with_each)).collect();
         let item = |(input, size): (&v1::Input, &InputSize)| {
-            let tokens = tokens(*size);
+            let tokens = match rpc.stride() {
+                None => tokens(*size),
+                Some(stride) => {
+                    let (text, beside) = (InputSize::of(input), with_each);
+                    let windows = WindowedText { bytes: text.bytes, ids: text.ids, stride: stride.into(), most };
+                    fleet.estimate_windows(model, windows, beside.bytes, beside.ids)
+                }
+            };
             ItemSize { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
         };
         let items = rpc.items().iter().zip(&inputs).map(item).collect();
@@ -78,8 +85,9 @@ impl ItemSizes {
         for (at, (&index, &tokens)) in indices.iter().zip(&answer.items.tokens).enumerate() {
             let cut = answer.items.truncated.get(at).copied().unwrap_or_default();
             let Some(size) = self.inputs.get(index) else { continue };
-            // Texts that were cut or failed, and ready ids, say nothing of bytes.
-            if tokens > 0 && !cut && size.ids == 0 {
+            let windows = answer.items.windows.get(at).copied().unwrap_or(1);
+            // Texts that were cut, read more than once or failed, and ready ids, say nothing of bytes.
+            if tokens > 0 && !cut && windows <= 1 && size.ids == 0 {
                 texts.bytes += size.bytes;
                 texts.tokens += u64::from(tokens);
                 texts.items += 1;
@@ -99,7 +107,7 @@ pub(crate) fn cut<R: ShardedRpc>(
 ) -> Result<(ModelId, ItemSizes, Plan), Error> {
     let mut fleet = state.fleet();
     let id = fleet.model(model, R::RESOURCE);
-    let sizes = ItemSizes::measure(rpc, options.text.max_length, |bytes, ids| fleet.estimate(id, bytes, ids));
+    let sizes = ItemSizes::measure(rpc, options.text.max_length, &fleet, id);
     let limit = fleet.config().limits.max_message_bytes;
     let SharedSize { bytes, .. } = sizes.shared;
     if bytes >= limit {

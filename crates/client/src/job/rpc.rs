@@ -32,7 +32,10 @@ pub struct ChunkAnswer<H, V> {
 impl<H, V> ChunkAnswer<H, V> {
     /// Gives the answer back if its lists fit the `count` items that were asked about.
     pub(super) fn check(self, count: usize) -> Result<Self, Malformed> {
-        for (what, len) in [("token counts", self.items.tokens.len()), ("truncations", self.items.truncated.len())] {
+        let v1::ItemInfo { tokens, truncated, windows, .. } = &self.items;
+        for (what, len) in
+            [("token counts", tokens.len()), ("truncations", truncated.len()), ("counts of windows", windows.len())]
+        {
             if len > 0 {
                 expect_len(what, len, count)?;
             }
@@ -107,6 +110,11 @@ pub trait ShardedRpc: fmt::Debug + Send + Sync + 'static {
     /// What every chunk carries beside its items.
     fn shared(&self) -> SharedInput<'_> {
         SharedInput::Nothing
+    }
+
+    /// Where long items are read in windows: the tokens that neighbouring windows share.
+    fn stride(&self) -> Option<u32> {
+        None
     }
 
     /// Bytes that one item of `tokens` tokens takes in an answer, no less than it will.

@@ -9,7 +9,7 @@ use tonic::{Response, Status};
 
 use super::{
     sharded,
-    vectors::{Quantization, Row, VectorFormat, row_bytes, rows},
+    vectors::{Quantization, Row, row_bytes, rows},
 };
 use crate::{
     call::Call,
@@ -18,6 +18,7 @@ use crate::{
     job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc},
     report::Report,
     transport::Stub,
+    vector_format::VectorFormat,
 };
 
 /// Dimensions assumed of a vector until a server tells: no known encoder has more.
@@ -32,6 +33,7 @@ pub struct Embed {
     dimensions: Option<u32>,
     format: VectorFormat,
     quantization: Option<Quantization>,
+    stride: Option<u32>,
 }
 
 /// How token states become one vector.
@@ -117,6 +119,7 @@ impl Client {
             dimensions: None,
             format: VectorFormat::default(),
             quantization: None,
+            stride: None,
         };
         Call::new(self, rpc)
     }
@@ -144,6 +147,13 @@ impl Call<Embed> {
     /// Sets the number format of vectors on the wire. The caller gets `f32` either way.
     pub fn format(mut self, format: VectorFormat) -> Self {
         self.rpc.format = format;
+        self
+    }
+
+    /// Reads texts that are too long in windows that share `stride` tokens, in place of cutting them. A text's vector is
+    /// the mean of its windows', weighted by tokens; [`Report::windows`] says how many there were.
+    pub fn windows(mut self, stride: u32) -> Self {
+        self.rpc.stride = Some(stride);
         self
     }
 
@@ -177,6 +187,10 @@ impl ShardedRpc for Embed {
         &self.inputs
     }
 
+    fn stride(&self) -> Option<u32> {
+        self.stride
+    }
+
     fn answer_bytes(&self, _tokens: u64) -> u64 {
         let dimensions = self.dimensions.map_or(ASSUMED_DIMENSIONS, u64::from);
         let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
@@ -194,7 +208,7 @@ impl ShardedRpc for Embed {
             dimensions: self.dimensions.unwrap_or_default(),
             format: format.into(),
             ranges,
-            windows: None,
+            windows: self.stride.map(|stride| v1::Windows { stride, score: v1::WindowScore::Unspecified.into() }),
         }
     }
 

@@ -5,15 +5,17 @@ use tonic::{Response, Status};
 
 use super::{
     sharded,
-    vectors::{VectorFormat, floats, row_bytes},
+    vectors::{floats, row_bytes},
 };
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
     job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    kept_vectors::{KeptFormat, KeptVectors},
     report::Report,
     transport::Stub,
+    vector_format::VectorFormat,
 };
 
 /// Dimensions assumed of a token's vector until a server tells: those of the widest encoders that are served natively.
@@ -23,7 +25,8 @@ const ASSUMED_DIMENSIONS: u64 = 1_536;
 #[derive(Clone, Debug)]
 pub struct EmbedTokens {
     inputs: Vec<v1::Input>,
-    format: VectorFormat,
+    format: KeptFormat,
+    keep: bool,
     with_places: bool,
 }
 
@@ -37,12 +40,22 @@ pub struct TokenVectors {
     pub tokens: Vec<u32>,
 }
 
+impl From<&TokenVectors> for Input {
+    /// For rerank, exactly. [`KeptVectors`](crate::KeptVectors) takes half the bytes.
+    fn from(vectors: &TokenVectors) -> Self {
+        KeptVectors::new(&vectors.rows, VectorFormat::F32).into()
+    }
+}
+
 /// Vectors of tokens.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TokensEmbedded {
-    /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`].
+    /// One an input, in request order; `None` where it failed, with its reason in [`Report::errors`]. Empty where bytes
+    /// were asked for.
     pub matrices: Vec<Option<TokenVectors>>,
+    /// The bytes of each matrix, where [`Call::keep`] asked for them; likewise.
+    pub kept: Vec<Option<KeptVectors>>,
     /// What happened.
     pub report: Report,
 }
@@ -66,7 +79,7 @@ impl Client {
         I: IntoIterator,
         I::Item: Into<Input>,
     {
-        let rpc = EmbedTokens { inputs: to_wire(inputs), format: VectorFormat::default(), with_places: false };
+        let rpc = EmbedTokens { inputs: to_wire(inputs), format: KeptFormat::F32, keep: false, with_places: false };
         Call::new(self, rpc)
     }
 }
@@ -74,7 +87,18 @@ impl Client {
 impl Call<EmbedTokens> {
     /// Sets the number format of vectors on the wire. The caller gets `f32` either way.
     pub fn format(mut self, format: VectorFormat) -> Self {
+        self.rpc.format = match format {
+            VectorFormat::F32 => KeptFormat::F32,
+            VectorFormat::F16 => KeptFormat::F16,
+        };
+        self.rpc.keep = false;
+        self
+    }
+
+    /// Asks for vectors as bytes, to be kept: [`TokensEmbedded::kept`] in place of [`TokensEmbedded::matrices`].
+    pub fn keep(mut self, format: KeptFormat) -> Self {
         self.rpc.format = format;
+        self.rpc.keep = true;
         self
     }
 
@@ -85,26 +109,45 @@ impl Call<EmbedTokens> {
     }
 }
 
-fn vectors(wire: v1::TokenMatrix, dimensions: usize, format: v1::VectorFormat) -> Result<TokenVectors, Malformed> {
-    let count = wire.rows as usize;
-    let is_float = matches!(format, v1::VectorFormat::Unspecified | v1::VectorFormat::F32 | v1::VectorFormat::F16);
-    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| is_float && (count == 0 || bytes > 0));
-    let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(wire.vectors.len())) else {
-        let bytes = wire.vectors.len();
-        let message = format!("the answer has {bytes} bytes of vectors for {count} tokens of {dimensions}");
-        return Err(Malformed(message));
-    };
-    if !wire.tokens.is_empty() {
-        expect_len("places", wire.tokens.len(), count)?;
+/// One matrix of an answer, whose bytes and places fit.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    wire: v1::TokenMatrix,
+    dimensions: u32,
+    format: v1::VectorFormat,
+    row_bytes: usize,
+}
+
+impl Matrix {
+    fn new(wire: v1::TokenMatrix, dimensions: u32, format: v1::VectorFormat) -> Result<Self, Malformed> {
+        let count = wire.rows as usize;
+        let row_bytes = row_bytes(dimensions as usize, format).filter(|&bytes| count == 0 || bytes > 0);
+        let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(wire.vectors.len())) else {
+            let bytes = wire.vectors.len();
+            let message = format!("the answer has {bytes} bytes of vectors for {count} tokens of {dimensions}");
+            return Err(Malformed(message));
+        };
+        if !wire.tokens.is_empty() {
+            expect_len("places", wire.tokens.len(), count)?;
+        }
+        Ok(Self { wire, dimensions, format, row_bytes })
     }
-    Ok(TokenVectors { rows: floats(&wire.vectors, row_bytes, format).collect(), tokens: wire.tokens })
+
+    fn numbers(self) -> TokenVectors {
+        let rows = floats(&self.wire.vectors, self.row_bytes, self.format).collect();
+        TokenVectors { rows, tokens: self.wire.tokens }
+    }
+
+    fn kept(self) -> KeptVectors {
+        KeptVectors::of(self.wire, self.dimensions, self.format)
+    }
 }
 
 impl ShardedRpc for EmbedTokens {
     type Request = v1::EmbedTokensRequest;
     type Response = v1::EmbedTokensResponse;
     type Head = ();
-    type Value = TokenVectors;
+    type Value = Matrix;
     type Output = TokensEmbedded;
 
     const NAME: &'static str = "EmbedTokens";
@@ -137,20 +180,27 @@ impl ShardedRpc for EmbedTokens {
         stub.embed_tokens(request).await
     }
 
-    fn open(response: v1::EmbedTokensResponse, count: usize) -> Result<ChunkAnswer<(), TokenVectors>, Malformed> {
-        let (dimensions, format) = (response.dimensions as usize, response.format());
+    fn open(response: v1::EmbedTokensResponse, count: usize) -> Result<ChunkAnswer<(), Matrix>, Malformed> {
+        let (dimensions, format) = (response.dimensions, response.format());
         expect_len("matrices", response.matrices.len(), count)?;
         let matrices = response.matrices.into_iter();
         Ok(ChunkAnswer {
             head: (),
-            values: matrices.map(|wire| vectors(wire, dimensions, format).map(Some)).collect::<Result<_, _>>()?,
+            values: matrices.map(|wire| Matrix::new(wire, dimensions, format).map(Some)).collect::<Result<_, _>>()?,
             items: response.items.unwrap_or_default(),
             chunk: response.chunk.unwrap_or_default(),
         })
     }
 
-    fn finish(&self, merged: MergedAnswer<(), TokenVectors>) -> TokensEmbedded {
-        TokensEmbedded { matrices: merged.values, report: merged.report }
+    fn finish(&self, merged: MergedAnswer<(), Matrix>) -> TokensEmbedded {
+        let (mut matrices, mut kept) = (Vec::new(), Vec::new());
+        let values = merged.values.into_iter();
+        if self.keep {
+            kept = values.map(|matrix| matrix.map(Matrix::kept)).collect();
+        } else {
+            matrices = values.map(|matrix| matrix.map(Matrix::numbers)).collect();
+        }
+        TokensEmbedded { matrices, kept, report: merged.report }
     }
 }
 
@@ -169,12 +219,12 @@ mod tests {
         let narrow: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
         for (bytes, format) in [(wide, v1::VectorFormat::F32), (narrow, v1::VectorFormat::F16)] {
             let wire = v1::TokenMatrix { rows: 2, vectors: bytes.into(), tokens: vec![0, 3], ..Default::default() };
-            let got = vectors(wire.clone(), 2, format).unwrap();
+            let got = Matrix::new(wire.clone(), 2, format).unwrap().numbers();
             assert_eq!((got.rows, got.tokens), (vec![vec![1.0, -0.5], vec![0.25, 2.0]], vec![0, 3]));
-            assert!(vectors(wire.clone(), 3, format).is_err());
-            assert!(vectors(v1::TokenMatrix { tokens: vec![0], ..wire }, 2, format).is_err());
+            assert!(Matrix::new(wire.clone(), 3, format).is_err());
+            assert!(Matrix::new(v1::TokenMatrix { tokens: vec![0], ..wire }, 2, format).is_err());
         }
-        let none = vectors(v1::TokenMatrix::default(), 0, v1::VectorFormat::F32).unwrap();
-        assert_eq!(none, TokenVectors::default());
+        let none = Matrix::new(v1::TokenMatrix::default(), 0, v1::VectorFormat::F32).unwrap();
+        assert_eq!(none.numbers(), TokenVectors::default());
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, SharedInput, expect_len},
     report::Report,
     transport::Stub,
+    windows::Windows,
 };
 
 /// Scores documents against a query; made by [`Client::rerank`].
@@ -21,6 +22,7 @@ pub struct Rerank {
     documents: Vec<v1::Input>,
     activation: Activation,
     top_n: Option<usize>,
+    windows: Option<Windows>,
 }
 
 /// How scores came about.
@@ -98,7 +100,13 @@ impl Client {
         D::Item: Into<Input>,
     {
         let query = query.into().into();
-        let rpc = Rerank { query, documents: to_wire(documents), activation: Activation::default(), top_n: None };
+        let rpc = Rerank {
+            query,
+            documents: to_wire(documents),
+            activation: Activation::default(),
+            top_n: None,
+            windows: None,
+        };
         Call::new(self, rpc)
     }
 }
@@ -107,6 +115,13 @@ impl Call<Rerank> {
     /// Keeps the best `n` in [`Reranked::ranking`]; all are scored.
     pub fn top_n(mut self, n: usize) -> Self {
         self.rpc.top_n = Some(n);
+        self
+    }
+
+    /// Reads documents that are too long in windows, in place of cutting them. Each window is scored as a document of
+    /// its own; [`Report::windows`] says how many there were.
+    pub fn windows(mut self, windows: Windows) -> Self {
+        self.rpc.windows = Some(windows);
         self
     }
 
@@ -143,6 +158,10 @@ impl ShardedRpc for Rerank {
         SharedInput::PerItem(&self.query)
     }
 
+    fn stride(&self) -> Option<u32> {
+        self.windows.map(|windows| windows.stride)
+    }
+
     fn answer_bytes(&self, _tokens: u64) -> u64 {
         size_of::<f32>() as u64
     }
@@ -160,7 +179,7 @@ impl ShardedRpc for Rerank {
             activation: self.activation.to_wire(),
             // The best of a chunk say nothing of the best of the job.
             top_n: 0,
-            windows: None,
+            windows: self.windows.map(Windows::to_wire),
         }
     }
 

@@ -7,26 +7,6 @@ use sortie_proto::v1;
 use super::finite_row;
 use crate::job::rpc::Malformed;
 
-/// Number format of vectors on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum VectorFormat {
-    /// Four bytes a number, exact.
-    #[default]
-    F32,
-    /// Two bytes a number, three decimal digits.
-    F16,
-}
-
-impl VectorFormat {
-    pub(super) fn to_wire(self) -> v1::VectorFormat {
-        match self {
-            Self::F32 => v1::VectorFormat::F32,
-            Self::F16 => v1::VectorFormat::F16,
-        }
-    }
-}
-
 /// The least and the largest number of each dimension. Vectors that are to be compared need the same ranges.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::common::{begin, builder, connect, fleet};
-use sortie_client::{Client, ErrorKind, Input, Lane, Task, Tls, TokenIds};
-use sortie_testkit::TestServer;
+use sortie_client::{Client, ErrorKind, Input, KeptFormat, Lane, Role, Task, Tls, TokenIds, WindowScore, Windows};
+use sortie_testkit::{TestServer, texts, windows_of};
 
 fn assert_shareable<T: Clone + Send + Sync + 'static>(_: &T) {}
 
@@ -49,6 +49,38 @@ async fn every_call_carries_what_was_asked_for() {
     assert!((Duration::from_secs(200)..=Duration::from_secs(300)).contains(&told(1)));
     // The token is nowhere to be read.
     assert!(!format!("{client:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn windows_are_told_in_request_order_however_a_job_is_cut() {
+    let servers = fleet(2).await;
+    let client = connect(&servers).await;
+    let documents: Vec<String> = texts(3, 60);
+    let windows: Vec<u32> = documents.iter().map(|text| windows_of(text)).collect();
+    assert!(windows.iter().any(|&n| n > 1));
+    let long = Windows::new(16).score(WindowScore::Mean);
+    let answer = client.rerank("q", &documents).windows(long).await.unwrap();
+    assert_eq!(answer.report.windows, windows);
+    let answer = client.embed(&documents).windows(16).await.unwrap();
+    assert_eq!(answer.report.windows, windows);
+    assert!(client.rerank("q", &documents).await.unwrap().report.windows.is_empty());
+}
+
+#[tokio::test]
+async fn token_vectors_are_kept_and_sent_back_as_documents() {
+    let servers = fleet(1).await;
+    let client = connect(&servers).await;
+    let answer = client.embed_tokens(["a", "b"]).role(Role::Document).keep(KeptFormat::F32).await.unwrap();
+    let kept: Vec<_> = answer.kept.into_iter().map(Option::unwrap).collect();
+    assert!(answer.matrices.is_empty() && kept[0].rows() == 1 && kept[0].dimensions() == 2);
+    let read = client.embed_tokens(["a", "b"]).role(Role::Document).await.unwrap();
+    let again: Vec<Input> = read.matrices.iter().map(|matrix| matrix.as_ref().unwrap().into()).collect();
+    client.rerank("q", kept.into_iter().map(Input::from)).await.unwrap();
+    client.rerank("q", again).await.unwrap();
+    let calls = servers[0].calls();
+    let sent: Vec<_> = calls.iter().filter(|call| call.rpc == "Rerank").map(|call| &call.texts).collect();
+    assert_eq!(sent[0], sent[1]);
+    assert!(sent[0][0].contains("dimensions: 2"), "{}", sent[0][0]);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ use crate::{
     backoff::Backoff,
     config::{DispatchConfig, HealthConfig},
     endpoint::{Endpoint, EndpointModel, InFlightGuard},
-    estimate::TokenRatio,
+    estimate::{TokenRatio, WindowedText},
     ids::{EndpointId, ModelId, ProbeId},
     latency::Latencies,
     plan::Contention,
@@ -167,6 +167,13 @@ impl Fleet {
     #[must_use]
     pub fn estimate(&self, model: ModelId, bytes: u64, ids: u64) -> u64 {
         self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
+    }
+
+    /// Tokens of all windows of a text that is read in windows, each beside a query of `bytes` of text and `ids` ready
+    /// ones.
+    #[must_use]
+    pub fn estimate_windows(&self, model: ModelId, text: WindowedText, bytes: u64, ids: u64) -> u64 {
+        self.state(model).map_or(1, |state| state.ratio.estimate_windows(text, bytes, ids))
     }
 
     fn state(&self, model: ModelId) -> Option<&ModelFacts> {
