@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use sortie_testkit::{Reply, TestServer, score_of, tokens_of};
+use sortie_testkit::{Reply, TestServer, score_of, tokens_of, windows_of};
 
 use crate::support::{at, reading};
 
@@ -19,6 +19,7 @@ async fn every_rpc_is_reached_and_its_numbers_are_printed() {
     for (rpc, args, field, expect) in [
         ("Rerank", &["rerank", "q", "b"][..], "score", score("b")),
         ("Embed", &["embed", "b"], "vector", json!([score_of("b"), 1.0])),
+        ("EmbedTokens", &["embed-tokens", "b", "--role", "document"], "vectors", json!([[score_of("b"), -1.0]])),
         ("EmbedSparse", &["sparse", "b"], "weights", json!([score_of("b"), score_of("b")])),
         ("Classify", &["classify", "b"], "scores", json!([score_of("b"), -1.0])),
         ("Classify", &["classify", "--pair", "b", "c"], "score", score("b\u{1f}c")),
@@ -64,6 +65,26 @@ async fn rerank_prints_best_first_and_where_the_time_went() {
     let run = at(&[&server], &args).await;
     assert!(run.out.contains("Where the time went") && run.out.contains(server.replica()), "{run:?}");
     assert!(!run.out.contains('\u{1b}'), "colours into a pipe: {run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_are_asked_for_and_counted() {
+    let server = TestServer::start().await.unwrap();
+    let long = "word ".repeat(100);
+    let windows = json!(windows_of(&long));
+    for args in [
+        &["rerank", "q", &long, "--stride", "8", "--window-score", "mean"][..],
+        &["embed", &long, "--stride", "8"],
+    ] {
+        let document = at(&[&server], &[args, &["--json"]].concat()).await.json();
+        assert_eq!(document["results"][0]["windows"], windows, "{args:?}: {document}");
+        let run = at(&[&server], args).await;
+        assert!(run.out.contains(&format!("({windows} windows)")), "{run:?}");
+    }
+    let document = at(&[&server], &["rerank", "q", &long, "--json"]).await.json();
+    assert!(document["results"][0].get("windows").is_none(), "{document}");
+    let run = at(&[&server], &["rerank", "q", "d", "--window-score", "max"]).await;
+    assert!(run.code == Some(2) && run.err.contains("--stride"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
