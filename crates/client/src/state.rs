@@ -85,15 +85,6 @@ impl FleetActions {
     }
 }
 
-/// How discoveries went.
-#[derive(Clone, Debug, Default)]
-struct DiscoveryStats {
-    /// Rounds that ended.
-    rounds: u64,
-    /// Why the last one found nothing.
-    error: Option<Error>,
-}
-
 /// What the clones of a client share. Background tasks and connections hold it weakly.
 pub(crate) struct ClientState {
     pub(crate) config: ClientConfig,
@@ -109,7 +100,8 @@ pub(crate) struct ClientState {
     models: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
     /// Tasks that run beside calls.
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
-    discovery_stats: watch::Sender<DiscoveryStats>,
+    /// Why the last round of a discovery found no servers, if it found none. It changes with every round.
+    last_discovery: watch::Sender<Option<Error>>,
     /// Counts servers that lost their last connection: names may lead elsewhere by now.
     pub(crate) disconnects: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
@@ -139,7 +131,7 @@ impl ClientState {
             origin: Instant::now(),
             models: Mutex::default(),
             tasks: Mutex::default(),
-            discovery_stats: watch::Sender::new(DiscoveryStats::default()),
+            last_discovery: watch::Sender::new(None),
             disconnects: watch::Sender::new(0),
             stop: CancellationToken::new(),
         });
@@ -246,25 +238,22 @@ impl ClientState {
 
     /// A discovery has looked for servers, and found none if there is an `error`.
     pub(crate) fn discovered(&self, error: Option<Error>) {
-        self.discovery_stats.send_modify(|stats| {
-            stats.rounds += 1;
-            stats.error = error;
-        });
+        self.last_discovery.send_replace(error);
     }
 
     /// Waits until a server is known. Fails once a discovery has failed, or the time is up.
     pub(crate) async fn populated(&self, deadline: Instant) -> Result<(), Error> {
         let limit = deadline.min(Instant::now() + self.config.first_contact_timeout());
-        let mut stats = self.discovery_stats.subscribe();
+        let mut last = self.last_discovery.subscribe();
         loop {
-            let now = stats.borrow_and_update().clone();
+            let error = last.borrow_and_update().clone();
             if !self.servers.read().is_empty() {
                 return Ok(());
             }
-            if let Some(error) = now.error {
+            if let Some(error) = error {
                 return Err(error);
             }
-            if !matches!(timeout_at(limit, stats.changed()).await, Ok(Ok(()))) {
+            if !matches!(timeout_at(limit, last.changed()).await, Ok(Ok(()))) {
                 return Err(Error::new(ErrorKind::Unavailable, "no endpoint is known"));
             }
         }

@@ -42,6 +42,7 @@ pub(crate) struct JobRequest<R: ShardedRpc> {
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
     pub(crate) sizes: ItemSizes,
+    pub(crate) deadline: Instant,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
     pub(crate) answers: Option<AnswerQueue<R::Output>>,
 }
@@ -66,7 +67,6 @@ pub(crate) struct JobDriver<R: ShardedRpc> {
     request: JobRequest<R>,
     job: Job,
     merge: Merge<R>,
-    deadline: Instant,
     wake: Instant,
     attempts: FuturesUnordered<RunningAttempt<R::Response>>,
     handles: HashMap<AttemptId, AbortHandle>,
@@ -77,20 +77,13 @@ pub(crate) struct JobDriver<R: ShardedRpc> {
 }
 
 impl<R: ShardedRpc> JobDriver<R> {
-    pub(crate) fn new(
-        state: Arc<ClientState>,
-        request: JobRequest<R>,
-        job: Job,
-        merge: Merge<R>,
-        deadline: Instant,
-    ) -> Self {
+    pub(crate) fn new(state: Arc<ClientState>, request: JobRequest<R>, job: Job, merge: Merge<R>) -> Self {
         Self {
+            wake: request.deadline,
             state,
             request,
             job,
             merge,
-            deadline,
-            wake: deadline,
             attempts: FuturesUnordered::new(),
             handles: HashMap::new(),
             probes: FuturesUnordered::new(),
@@ -134,7 +127,7 @@ impl<R: ShardedRpc> JobDriver<R> {
                 Some(event) = self.probes.next() => return event,
                 () = sleep_until(self.wake) => {
                     // Set again where it still holds.
-                    self.wake = self.deadline;
+                    self.wake = self.request.deadline;
                     return Event::Tick;
                 }
             }
@@ -170,7 +163,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             Action::ChunkAnswered { chunk, attempt } => self.answered(chunk, attempt)?,
             Action::Split { chunk, halves } => debug!(chunk, ?halves, "tried again as two"),
             Action::ChunkLost { chunk, reason, cause } => self.lost(chunk, reason, cause),
-            Action::WakeAt(time) => self.wake = self.state.instant_of(time).min(self.deadline),
+            Action::WakeAt(time) => self.wake = self.state.instant_of(time).min(self.request.deadline),
             Action::PollFleet => self.state.tell(FleetEvent::Tick),
             Action::Finish(coverage) => {
                 self.merge.cost(&coverage);
@@ -208,7 +201,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             tokens,
             rescue,
             metadata: metadata.clone(),
-            deadline: self.state.instant_of(deadline).min(self.deadline),
+            deadline: self.state.instant_of(deadline).min(self.request.deadline),
             span,
         };
         let id = attempt.id;

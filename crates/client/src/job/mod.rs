@@ -100,8 +100,8 @@ async fn run_sharded<R: ShardedRpc>(
         let mut merge = Merge::new(rpc.items().len(), job_id, options.revisions);
         merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);
-        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, answers };
-        JobDriver::new(Arc::clone(state), request, job, merge, deadline).drive().await
+        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, deadline, answers };
+        JobDriver::new(Arc::clone(state), request, job, merge).drive().await
     };
     let outcome = run.instrument(span.clone()).await;
     let elapsed = started.elapsed();
