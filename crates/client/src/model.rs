@@ -140,9 +140,9 @@ pub struct ModelLoad {
     pub queue_wait: Duration,
     /// Share of the last second the device was at work, 0 to 1.
     pub busy: f32,
-    /// Tokens admitted and not yet in a batch.
+    /// Tokens admitted whose batch does not run yet.
     pub queued_tokens: u64,
-    /// Tokens in the batch that runs.
+    /// Tokens in the batches that run.
     pub running_tokens: u64,
     /// Fixed cost of a batch: T = a + b · tokens.
     pub a: Duration,

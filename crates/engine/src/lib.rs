@@ -9,7 +9,7 @@
 //! cheap to share between threads. An [`Executor`] is a session on a device; it
 //! belongs to one thread, while its [`Host`] lays batches out and reads answers on others.
 //!
-//! Two paths lead to a session. The *native* one writes the graph itself and
+//! Two paths lead to a session, and tables of static embeddings need none. The *native* one writes the graph itself and
 //! packs sequences end to end, so nothing is ever padded. The *generic* one runs
 //! the folder's own ONNX export in length-sorted padded batches.
 //!

@@ -24,7 +24,7 @@ pub const DEFAULT_MAX_QUEUE_WAIT: Duration = Duration::from_secs(10);
 pub struct SchedulerConfig {
     /// Most tokens in one batch; a single item larger than that goes alone.
     pub max_batch_tokens: usize,
-    /// Most tokens admitted and not yet in a batch.
+    /// Most tokens admitted whose batch does not run yet.
     pub max_queue_tokens: u64,
     /// Most chunks admitted and not yet wholly in batches.
     pub max_chunks: usize,

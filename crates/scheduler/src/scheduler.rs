@@ -108,7 +108,7 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// Whether such a chunk would be refused now, so that no work is put into it before it is admitted. Reserves
-    /// nothing.
+    /// nothing; a refusal counts, as one by [`Scheduler::admit`] does.
     ///
     /// # Errors
     /// As [`Scheduler::admit`].

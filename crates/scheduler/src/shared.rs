@@ -162,7 +162,7 @@ impl<B: Backend> Shared<B> {
         Ok((admitted?, chunk, answer))
     }
 
-    /// Whether such a chunk would be refused now. Counts it if so; reserves nothing.
+    /// Whether such a chunk would be refused now, which then counts as a refusal. Reserves nothing.
     pub(crate) fn admissible(&self, request: &Request<Instant>) -> Result<(), Refusal> {
         let asked = request.map(|at| self.at(at));
         let verdict = self.core.lock().admissible(self.now(), &asked);

@@ -79,7 +79,7 @@ pub(crate) struct RequestLayer {
     places: Arc<Semaphore>,
     max_concurrent_requests: u32,
     max_message_bytes: u64,
-    /// The only model there is: its load is reported even where the request did not get as far as naming it.
+    /// The models. Where there is only one, its load is reported even if a request did not get as far as naming it.
     registry: Registry,
     metrics: Arc<Metrics>,
     /// Keys that callers must show, if they must.
@@ -209,7 +209,7 @@ impl RequestLayer {
         if QUEUED.contains(&rpc)
             && let Ok(served) = self.registry.get(&context.caller.model)
         {
-            // Whom the message asks is not known yet, but this one refuses it whatever it says.
+            // The message is not read yet, but the model that the metadata names would refuse it whatever is in it.
             check_admissible(&served, context).inspect_err(|_| context.note_model(&served))?;
         }
         // A panic ends this request and nothing else.

@@ -48,7 +48,7 @@ pub(super) struct DevicePoolingPlan {
     pub(super) largest: bool,
 }
 
-/// DevicePoolingOp the states of a run are pooled on the device, and what that takes beside them.
+/// How the states of a run are pooled on the device, and what that takes beside them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DevicePooled {
     real: Vec<i32>,
@@ -76,7 +76,7 @@ impl DevicePoolingPlan {
         }
     }
 
-    /// DevicePoolingOp a run of these items is pooled; `None` where its states come back whole.
+    /// How a run of these items is pooled; `None` where its states come back whole.
     pub(super) fn plan(self, routes: &Routes, items: &[&WorkItem], shape: RunShape) -> Option<DevicePooled> {
         let pooling = |item: &WorkItem| match item.want {
             Want::Embedding(spec) => routes.of(item.sequence.role)?.chain.device_pooling(&spec, &item.sequence),

@@ -21,7 +21,7 @@ const GPU_LENGTH_STEP: usize = 16;
 /// One run, laid out.
 #[derive(Debug)]
 pub(crate) struct GenericRun {
-    /// PositionSegments of its items in the batch.
+    /// Places of its items in the batch.
     places: Vec<usize>,
     pub(super) shape: RunShape,
     pub(super) inputs: Vec<Filled>,

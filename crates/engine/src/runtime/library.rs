@@ -145,7 +145,7 @@ impl Runtime {
     }
 }
 
-/// PositionSegments the library is looked for, each with the reason it is looked for there.
+/// Places where the library is looked for, each with the reason it is looked for there.
 #[must_use]
 pub fn library_candidates(asked: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
     library_candidates_for(asked, Device::Cpu)

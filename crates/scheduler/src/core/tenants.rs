@@ -23,7 +23,7 @@ pub(super) type QueueOrder = (At, ChunkId);
 struct TenantQueue {
     /// Tokens served, on the class's scale.
     served: u64,
-    /// Tokens admitted and not yet in a batch, reserved ones included.
+    /// Tokens admitted whose batch does not run yet, reserved ones included.
     tokens: u64,
     /// Chunks known, waiting or not.
     chunks: usize,
@@ -62,7 +62,7 @@ pub(super) struct PriorityClass {
 }
 
 impl PriorityClass {
-    /// Tokens admitted and not yet in a batch.
+    /// Tokens admitted whose batch does not run yet.
     pub(super) fn tokens(&self) -> u64 {
         self.tokens
     }

@@ -37,9 +37,9 @@ impl LoadMetrics {
     pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let of_model = |name, help| make.gauges(name, help, &["model"]);
         Ok(Self {
-            queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted and not yet in a batch")?,
+            queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted whose batch does not run yet")?,
             queue_limit: of_model("sortie_queue_limit_tokens", "Most tokens that may wait")?,
-            running_tokens: of_model("sortie_running_tokens", "Tokens in the batch that runs")?,
+            running_tokens: of_model("sortie_running_tokens", "Tokens in the batches that run")?,
             queue_wait: of_model(
                 "sortie_queue_wait_estimate_seconds",
                 "Time until a request that arrives now would start",

@@ -1,4 +1,4 @@
-//! Every model by name, loaded at the start.
+//! Every model by name: those of the start, and what came since.
 
 use std::{
     collections::BTreeMap,

@@ -74,7 +74,7 @@ impl Served {
         }
     }
 
-    /// Its load now; no lock is taken.
+    /// Its load now; the scheduler is not held up.
     pub(crate) fn load_report(&self) -> v1::LoadReport {
         let load = self.scheduler.load();
         let reserved = self.reserved.tokens(Instant::now()) as f64;

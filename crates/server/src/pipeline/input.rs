@@ -49,7 +49,7 @@ impl InputKind {
     }
 }
 
-/// The windows of an input beside the first.
+/// The windows of an input; the first is the sequence beside them.
 #[derive(Clone, Debug)]
 pub(super) struct LaterWindows {
     /// The others, in the order of the text.

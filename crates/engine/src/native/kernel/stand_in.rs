@@ -181,7 +181,7 @@ impl Parts {
     }
 }
 
-/// PositionSegments of tokens first, in order, then every other place of the padded batch, in order.
+/// Places of tokens first, in order, then every other place of the padded batch, in order.
 fn check_offset(shape: &[i64], offset: &[i32], bounds: &[usize]) -> Result<()> {
     let &[sequences, longest] = shape else { return Err(Error::new("token_offset is no matrix")) };
     let longest = longest as usize;

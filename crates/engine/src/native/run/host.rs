@@ -53,7 +53,7 @@ impl Outputs {
 /// One run, laid out.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// PositionSegments of its items in the batch.
+    /// Places of its items in the batch.
     places: Vec<usize>,
     /// Where each sequence's tokens lie.
     cumulative: Vec<i32>,

@@ -149,7 +149,7 @@ pub(crate) fn tensors(
     made
 }
 
-/// PositionSegments of a padded (sequences × longest) batch: first those that hold tokens, in
+/// Places of a padded (sequences × longest) batch: first those that hold tokens, in
 /// the order of the packed tokens, then the empty ones, as ONNX Runtime's packed
 /// operators want it.
 fn token_offset(lengths: &[usize], longest: usize) -> Vec<i32> {

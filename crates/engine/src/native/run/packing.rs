@@ -7,7 +7,7 @@
 
 use crate::item::Sequence;
 
-/// PackedInputs inputs of one run.
+/// The packed inputs of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PackedInputs {
     pub(crate) ids: Vec<i32>,
@@ -30,13 +30,13 @@ pub(crate) struct PositionSegments {
 }
 
 impl PositionSegments {
-    /// PositionSegments of a sequence's first tokens in the first segment.
+    /// Positions of a sequence's first tokens in the first segment.
     fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
         let (first, step) = ((self.first * self.segments) as i32, self.segments as i32);
         (0..tokens as i32).map(move |i| first + i * step)
     }
 
-    /// PositionSegments of ids among which `pad` stands.
+    /// Positions of ids among which `pad` stands.
     fn around(self, pad: u32, ids: &[u32]) -> impl Iterator<Item = i32> {
         let mut counted = self.run(ids.len());
         let apart = (self.first.saturating_sub(1) * self.segments) as i32;
