@@ -40,7 +40,7 @@ def run(folder: str, texts: str, sortie: str, server: str = "http://127.0.0.1:50
         for text in documents:
             file.write(json.dumps({"text": text}) + "\n")
         file.flush()
-        command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--timings", "--endpoint", server]
+        command = [sortie, "rerank", QUERY, "--docs", file.name, "--json", "--deadline", "600s", "--endpoint", server]
 
         def by_sortie() -> list[float]:
             done = subprocess.run(command, check=True, capture_output=True, text=True)

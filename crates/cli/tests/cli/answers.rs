@@ -72,10 +72,9 @@ async fn windows_are_asked_for_and_counted() {
     let server = TestServer::start().await.unwrap();
     let long = "word ".repeat(100);
     let windows = json!(windows_of(&long));
-    for args in [
-        &["rerank", "q", &long, "--stride", "8", "--window-score", "mean"][..],
-        &["embed", &long, "--stride", "8"],
-    ] {
+    for args in
+        [&["rerank", "q", &long, "--stride", "8", "--window-score", "mean"][..], &["embed", &long, "--stride", "8"]]
+    {
         let document = at(&[&server], &[args, &["--json"]].concat()).await.json();
         assert_eq!(document["results"][0]["windows"], windows, "{args:?}: {document}");
         let run = at(&[&server], args).await;
