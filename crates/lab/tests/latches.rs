@@ -5,7 +5,7 @@ use std::time::Duration;
 use sortie_lab::{
     Strategy,
     fault::{Fault, Incident, Stalls},
-    sim::{Interval, RunOutcome, SLICE, Scenario, run},
+    sim::{Interval, JobSizes, RunOutcome, SLICE, Scenario, run},
 };
 
 fn secs(s: f64) -> Duration {
@@ -44,6 +44,8 @@ fn a_slowdown_of_the_whole_fleet_is_no_cascade() {
     let incidents = vec![Incident { at: secs(2.0), servers, fault: Fault::Pace(2.0) }];
     let outcome = run(&Scenario { incidents, ..fleet(12, 4, 0.35) }).unwrap();
     assert_eq!((outcome.failed, outcome.overspent, outcome.in_flight), (0, 0, 0));
+    let late = outcome.servers.iter().map(|server| server.late_attempts);
+    assert!(late.clone().max().unwrap() < 2 * late.min().unwrap(), "{:?}", outcome.servers);
     let settled = between(&outcome, 4.0, 6.0);
     assert!(settled.iter().all(|slice| slice.ejected == 0), "{settled:?}");
     let suspects = settled.iter().map(|slice| slice.suspects).sum::<usize>() as f64 / settled.len() as f64;
@@ -125,4 +127,79 @@ fn stalls_cost_little() {
     let p99 = |outcome: &RunOutcome| outcome.latencies.ms(0.99);
     assert!(p99(&sortie) < 2.5 * p99(&calm), "{} {}", p99(&sortie), p99(&calm));
     assert!(p99(&rival) > 2.0 * p99(&sortie), "{} {}", p99(&rival), p99(&sortie));
+}
+
+/// Share of a fleet's attempts that a server got in the last third of a run.
+fn share(outcome: &RunOutcome, server: usize) -> f64 {
+    let all: u64 = outcome.servers.iter().map(|server| server.late_attempts).sum();
+    outcome.servers[server].late_attempts as f64 / all as f64
+}
+
+/// What was slow, failed or dead for a while and is not any more gets its part again.
+#[test]
+fn what_is_well_again_is_used_again() {
+    let until = |fault, well| vec![Incident::one(secs(1.0), 1, fault), Incident::one(secs(4.0), 1, well)];
+    let dead = vec![Incident::one(secs(2.0), 1, Fault::Crash(Some(secs(2.0))))];
+    for (name, load, incidents) in [
+        ("slow", 0.3, until(Fault::Pace(4.0), Fault::Pace(1.0))),
+        ("failing", 0.3, until(Fault::Failing(true), Fault::Failing(false))),
+        ("stalled", 0.5, vec![Incident::one(secs(2.0), 1, Fault::Stall(secs(0.5)))]),
+        ("dead", 0.5, dead),
+    ] {
+        let outcome = run(&Scenario { incidents, end: secs(20.0), ..fleet(4, 1, load) }).unwrap();
+        assert_eq!((outcome.failed, outcome.in_flight), (0, 0), "{name}");
+        assert!((0.15..0.35).contains(&share(&outcome, 1)), "{name}: {:?}", outcome.servers);
+    }
+}
+
+/// When all stop at once it is the network, and nobody is better.
+#[test]
+fn a_stop_of_the_whole_fleet_is_waited_out() {
+    let stop = Incident { at: secs(3.0), servers: (0..8).collect(), fault: Fault::Stall(secs(0.4)) };
+    let outcome = run(&Scenario { incidents: vec![stop], end: secs(8.0), ..fleet(8, 1, 0.4) }).unwrap();
+    assert_eq!((outcome.failed, outcome.ejections), (0, 0));
+    assert!(outcome.spent.extra() < 0.05, "{}", outcome.spent.extra());
+    let late = outcome.servers.iter().map(|server| server.late_attempts);
+    assert!(late.clone().max().unwrap() < 2 * late.min().unwrap(), "{:?}", outcome.servers);
+}
+
+/// Stops that never cease: hedges are sent, what lost is cancelled and counted no more, and the budget holds.
+#[test]
+fn a_bad_hour_stays_in_the_budget_and_cancelled_attempts_return_their_tokens() {
+    let stalls = Some(Stalls { every: secs(0.7), length: secs(0.2), together: 1 });
+    let outcome = run(&Scenario { stalls, end: secs(8.0), ..fleet(8, 3, 0.5) }).unwrap();
+    assert!(outcome.spent.hedges > 0, "nothing was hedged");
+    assert_eq!((outcome.failed, outcome.overspent, outcome.in_flight), (0, 0, 0));
+}
+
+/// A server that fails at once has nothing in flight and the shortest latencies (tower's PeakEwma,
+/// linkerd2-proxy 4537).
+#[test]
+fn a_server_that_fails_fast_does_not_attract_traffic() {
+    let incidents = vec![Incident::one(secs(1.0), 2, Fault::Failing(true))];
+    let outcome = run(&Scenario { incidents, end: secs(4.0), ..fleet(4, 1, 0.4) }).unwrap();
+    assert_eq!(outcome.failed, 0);
+    let (bad, good) = (outcome.servers[2].attempts, outcome.servers[0].attempts);
+    assert!(bad < good / 2, "{bad} and {good}");
+}
+
+/// Coordinators that see the same reports all send to the same fast replica (OpenSearch 19891).
+#[test]
+fn several_clients_do_not_herd_on_one_server() {
+    let sizes = JobSizes::Even { job_tokens: 3_000, items: 8 };
+    let outcome = run(&Scenario { sizes, end: secs(3.0), ..fleet(8, 20, 0.3) }).unwrap();
+    let attempts = outcome.servers.iter().map(|server| server.attempts);
+    let (most, all) = (attempts.clone().max().unwrap(), attempts.sum::<u64>());
+    assert!(most * 8 < all * 2, "{:?}", outcome.servers);
+}
+
+/// An old server, or a proxy that strips trailers: no reports, no batches, no probes.
+#[test]
+fn without_any_report_everything_still_works() {
+    let incidents =
+        vec![Incident::one(secs(2.0), 1, Fault::Stall(secs(0.3))), Incident::one(secs(4.0), 3, Fault::Pace(4.0))];
+    let outcome = run(&Scenario { reports: false, incidents, ..fleet(6, 2, 0.5) }).unwrap();
+    assert_eq!((outcome.failed, outcome.in_flight), (0, 0));
+    assert!(outcome.servers.iter().all(|server| server.attempts > 100), "{:?}", outcome.servers);
+    assert!(outcome.latencies.ms(0.99) < 200.0, "{}", outcome.latencies.ms(0.99));
 }

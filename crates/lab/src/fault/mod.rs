@@ -14,7 +14,7 @@ mod process;
 
 use std::time::Duration;
 
-pub use process::{FaultSpec, start};
+pub use process::{FaultSpec, FaultTime, start};
 
 /// Stops of whole processes (SIGSTOP, a page-in, a driver that hangs), exponential both ways.
 #[derive(Clone, Copy, Debug, PartialEq)]

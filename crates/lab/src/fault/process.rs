@@ -3,7 +3,7 @@
 //! Invariant: a process that was stopped is continued, also when the benchmark ends early.
 
 use std::{
-    fs,
+    fmt, fs,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -12,19 +12,25 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Command, task::JoinSet, time::sleep_until};
 
+use super::Fault;
+
 /// One thing that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultSpec {
-    when: When,
+    when: FaultTime,
     what: What,
 }
 
+/// When it does, from when measuring starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
+pub enum FaultTime {
+    /// Once.
     At(Duration),
-    /// For the first time at `from`.
+    /// Again and again.
     Every {
+        /// From one time to the next.
         every: Duration,
+        /// For the first time.
         from: Duration,
     },
 }
@@ -33,6 +39,49 @@ enum When {
 enum What {
     Signal { signal: Signal, lasting: Option<Duration>, pids: Vec<String> },
     Run(String),
+}
+
+impl FaultSpec {
+    /// A fault of one of these processes, picked at random each time, by the signal that brings it about; none for
+    /// faults that no signal does.
+    #[must_use]
+    pub fn of(when: FaultTime, fault: Fault, pids: Vec<String>) -> Option<Self> {
+        let (signal, lasting) = match fault {
+            Fault::Stall(length) => (Signal::STOP, Some(length)),
+            Fault::Crash(_) => (Signal::KILL, None),
+            Fault::Replace => (Signal::TERM, None),
+            Fault::Pace(_) | Fault::Failing(_) | Fault::BlackHole(_) | Fault::Join => return None,
+        };
+        Some(Self { when, what: What::Signal { signal, lasting, pids } })
+    }
+}
+
+/// As it is read.
+impl fmt::Display for FaultSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = humantime::format_duration;
+        match self.when {
+            FaultTime::At(at) => write!(f, "at={}", unspaced(time(at)))?,
+            FaultTime::Every { every, from } => {
+                write!(f, "from={},every={}", unspaced(time(from)), unspaced(time(every)))?
+            }
+        }
+        match &self.what {
+            What::Run(command) => write!(f, ",run={command}"),
+            What::Signal { signal, lasting, pids } => {
+                if let Some(lasting) = lasting {
+                    write!(f, ",for={}", unspaced(time(*lasting)))?;
+                }
+                let name = SIGNALS.iter().find(|(_, known)| known == signal).map_or("", |(name, _)| name);
+                write!(f, ",signal={name},pid={}", pids.join(":"))
+            }
+        }
+    }
+}
+
+/// `1s 500ms` in one word.
+fn unspaced(time: humantime::FormattedDuration) -> String {
+    time.to_string().replace(' ', "")
 }
 
 impl FromStr for FaultSpec {
@@ -67,8 +116,8 @@ impl FromStr for FaultSpec {
             rest = after;
         }
         let when = match (at, every) {
-            (Some(at), None) if from.is_none() => When::At(at),
-            (None, Some(every)) => When::Every { every, from: from.unwrap_or(every) },
+            (Some(at), None) if from.is_none() => FaultTime::At(at),
+            (None, Some(every)) => FaultTime::Every { every, from: from.unwrap_or(every) },
             (Some(_), None) => return Err("from goes with every".to_owned()),
             _ => return Err("either at or every must be given".to_owned()),
         };
@@ -86,15 +135,19 @@ impl FromStr for FaultSpec {
     }
 }
 
+/// Signals that may be sent.
+const SIGNALS: [(&str, Signal); 5] = [
+    ("STOP", Signal::STOP),
+    ("CONT", Signal::CONT),
+    ("TERM", Signal::TERM),
+    ("KILL", Signal::KILL),
+    ("HUP", Signal::HUP),
+];
+
 fn named(name: &str) -> Result<Signal, String> {
-    Ok(match name {
-        "STOP" => Signal::STOP,
-        "CONT" => Signal::CONT,
-        "TERM" => Signal::TERM,
-        "KILL" => Signal::KILL,
-        "HUP" => Signal::HUP,
-        _ => return Err(format!("signal={name} is not one of STOP, CONT, TERM, KILL, HUP")),
-    })
+    let found = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
+    let known = || SIGNALS.map(|(name, _)| name).join(", ");
+    found.ok_or_else(|| format!("signal={name} is not one of {}", known()))
 }
 
 /// Lets every fault happen, counted from `start`, until the set is dropped. What could not be done is told on
@@ -106,8 +159,8 @@ pub fn start(faults: &[FaultSpec], start: Instant, seed: u64) -> JoinSet<()> {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(n as u64));
         all.spawn(async move {
             let (first, every) = match fault.when {
-                When::At(at) => (at, None),
-                When::Every { every, from } => (from, Some(every)),
+                FaultTime::At(at) => (at, None),
+                FaultTime::Every { every, from } => (from, Some(every)),
             };
             let mut next = start + first;
             loop {
@@ -173,11 +226,25 @@ mod tests {
         let pids = vec!["12".to_owned(), "/run/x.pid".to_owned()];
         let what = What::Signal { signal: Signal::STOP, lasting: Some(Duration::from_millis(150)), pids };
         let second = Duration::from_secs(1);
-        assert_eq!(fault, FaultSpec { when: When::Every { every: second, from: second }, what });
+        assert_eq!(fault, FaultSpec { when: FaultTime::Every { every: second, from: second }, what });
         let fault: FaultSpec = "from=10s,every=1s,signal=HUP,pid=12".parse().unwrap();
-        assert_eq!(fault.when, When::Every { every: second, from: 10 * second });
+        assert_eq!(fault.when, FaultTime::Every { every: second, from: 10 * second });
         let fault: FaultSpec = "at=5s,run=echo a=b,c".parse().unwrap();
         assert_eq!(fault.what, What::Run("echo a=b,c".to_owned()));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let every = FaultTime::Every { every: Duration::from_millis(1_500), from: Duration::from_secs(90) };
+        let pids = || vec!["12".to_owned(), "/run/x.pid".to_owned()];
+        let stall = FaultSpec::of(every, Fault::Stall(Duration::from_millis(150)), pids()).unwrap();
+        assert_eq!(stall.to_string(), "from=1m30s,every=1s500ms,for=150ms,signal=STOP,pid=12:/run/x.pid");
+        let run = FaultSpec { when: FaultTime::At(Duration::ZERO), what: What::Run("echo a=b,c".to_owned()) };
+        let others = [Fault::Crash(None), Fault::Replace].map(|fault| FaultSpec::of(run.when, fault, pids()).unwrap());
+        for fault in others.into_iter().chain([stall, run]) {
+            assert_eq!(fault.to_string().parse(), Ok(fault));
+        }
+        assert_eq!(FaultSpec::of(every, Fault::Pace(2.0), pids()), None);
     }
 
     #[test]

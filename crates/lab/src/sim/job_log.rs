@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use sortie_dispatch::AttemptId;
 
-use super::{client::JobId, server::Key};
+use super::{chunk::Key, client::JobId};
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! | `scenario` | what is simulated |
 //! | `job_generator` | jobs and when they come |
 //! | `random` | everything else that is random |
+//! | `chunk` | what travels between clients and servers |
 //! | `server` | the real queue before a device of `T = a + b · tokens` |
 //! | `client` | clients: dispatch, and what others do |
 //! | `world` | the events between them |
@@ -15,6 +16,7 @@
 //!
 //! Invariant: a run depends on its [`Scenario`] alone, seed included.
 
+mod chunk;
 mod client;
 mod clock;
 mod job_generator;

@@ -26,6 +26,8 @@ pub const SLICE: Duration = Duration::from_millis(100);
 pub struct ServerStats {
     /// Attempts that arrived.
     pub attempts: u64,
+    /// Of them, those in the last third of the run.
+    pub late_attempts: u64,
     /// Most tokens that ever waited.
     pub most_queued: u64,
     /// Tokens that ran.

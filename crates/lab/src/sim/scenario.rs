@@ -134,6 +134,9 @@ pub struct Scenario {
     pub stalls: Option<Stalls>,
     /// The faults of servers, and when they happen.
     pub incidents: Vec<Incident>,
+    /// Whether servers say what they do, in trailers and to probes; else they are old ones, or behind a proxy that
+    /// strips trailers.
+    pub reports: bool,
     /// How long a server counts the tokens of a probe as queued.
     pub reserve: Duration,
     /// Jobs that arrive before this are not counted.
@@ -177,6 +180,7 @@ impl Default for Scenario {
             network: Network::default(),
             stalls: None,
             incidents: Vec::new(),
+            reports: true,
             reserve: DEFAULT_RESERVE,
             warm_up: Duration::from_secs(1),
             end: Duration::from_secs(5),

@@ -17,12 +17,11 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::{run::JobRun, server::BaselineServer};
+use super::server::BaselineServer;
 use crate::{
     baseline::{Baseline, BaselineRules, BaselineSetup, ChunkItem, ExpectedTime},
     bench::{
         jobs::BenchJob,
-        record::BenchJobEnd,
         target::{BenchError, Target},
         texts::TextPool,
     },
@@ -100,9 +99,9 @@ impl BaselineDriver {
         self.baseline.lock().totals().spent
     }
 
-    /// Runs one job.
-    pub(super) async fn drive(&self, job: &BenchJob) -> BenchJobEnd {
-        JobRun::new(self, self.jobs.fetch_add(1, Ordering::Relaxed), job).run().await
+    /// A number for a job.
+    pub(super) fn next_job(&self) -> u32 {
+        self.jobs.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Tokens of each document of a job with its query, about.

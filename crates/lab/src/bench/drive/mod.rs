@@ -8,9 +8,9 @@ mod run;
 mod server;
 mod sortie;
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
-use self::{baseline::BaselineDriver, sortie::SortieDriver};
+use self::{baseline::BaselineDriver, run::JobRun, sortie::SortieDriver};
 use super::{
     args::BenchArgs,
     jobs::BenchJob,
@@ -57,7 +57,7 @@ impl StrategyDriver {
     /// Runs one job to its end. Dropping the future cancels it.
     pub(crate) async fn drive(&self, job: BenchJob) -> BenchJobEnd {
         match self {
-            Self::Baseline(baseline) => baseline.drive(&job).await,
+            Self::Baseline(baseline) => JobRun::new(baseline, &job).run().await,
             Self::Sortie(sortie) => sortie.drive(&job).await,
         }
     }
@@ -69,16 +69,4 @@ impl StrategyDriver {
             Self::Sortie(sortie) => sortie.spent(),
         }
     }
-}
-
-/// `DeadlineExceeded` as `DEADLINE_EXCEEDED`: codes and kinds of errors as gRPC writes them.
-fn code_word(code: impl Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }

@@ -14,12 +14,12 @@ use sortie_proto::v1::RerankResponse;
 use tokio::time::sleep_until;
 use tonic::{Code, Status};
 
-use super::{baseline::BaselineDriver, code_word};
+use super::baseline::BaselineDriver;
 use crate::{
     baseline::{BaselineAction, ChunkItem, SendKind},
     bench::{
         jobs::BenchJob,
-        record::{AnsweredJob, BenchJobEnd},
+        record::{AnsweredJob, BenchJobEnd, code_word},
     },
 };
 
@@ -49,10 +49,10 @@ struct SentAttempt {
 }
 
 impl<'a> JobRun<'a> {
-    pub(super) fn new(driver: &'a BaselineDriver, id: u32, job: &'a BenchJob) -> Self {
+    pub(super) fn new(driver: &'a BaselineDriver, job: &'a BenchJob) -> Self {
         Self {
             driver,
-            id,
+            id: driver.next_job(),
             job,
             calls: FuturesUnordered::new(),
             sent: Vec::new(),

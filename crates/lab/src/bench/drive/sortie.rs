@@ -10,12 +10,11 @@ use std::{
 
 use sortie_client::{Client, DispatchConfig, Report};
 
-use super::code_word;
 use crate::{
     Strategy,
     bench::{
         jobs::BenchJob,
-        record::{AnsweredJob, BenchJobEnd},
+        record::{AnsweredJob, BenchJobEnd, code_word},
         target::{BenchError, Target},
         texts::TextPool,
     },

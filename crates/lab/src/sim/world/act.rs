@@ -8,8 +8,8 @@ use super::{
     event::{Arrival, WorldEvent},
 };
 use crate::sim::{
+    chunk::{ArrivedChunk, Key},
     client::{ClientAction, JobId, ProbeOrigin, SimClient},
-    server::{ArrivedChunk, Key},
 };
 
 impl World<'_> {
@@ -75,7 +75,8 @@ impl World<'_> {
     }
 
     fn tenant(&self, client: u32) -> Tenant {
-        let name = if self.scenario.apart { self.scenario.strategy_of(client as usize).name() } else { "" };
-        Tenant::named(name)
+        let strategy = self.scenario.strategy_of(client as usize);
+        // A queue goes by a hash of the name: with spaces the published tables repeat to the letter.
+        if self.scenario.apart { Tenant::named(&strategy.name().replace('-', " ")) } else { Tenant::default() }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sortie_dispatch::{AnswerReport, Failure, LoadReport};
 
 use crate::sim::{
+    chunk::{ArrivedChunk, Key},
     client::{Failed, JobId, ProbeOrigin, ServerEvent},
-    server::{ArrivedChunk, Key},
 };
 
 /// Something that happens.

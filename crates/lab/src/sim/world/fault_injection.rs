@@ -14,10 +14,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    sim::{
-        client::ServerEvent,
-        server::{Key, SimServer},
-    },
+    sim::{chunk::Key, client::ServerEvent, server::SimServer},
 };
 
 /// Time until keepalive ends a connection that is silent: the client library's interval and timeout.

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use sortie_dispatch::LoadReport;
+
 use super::event::Arrival;
-use crate::sim::server::{DeviceModel, Key, SimServer};
+use crate::sim::{
+    chunk::Key,
+    scenario::Scenario,
+    server::{DeviceModel, SimServer},
+};
 
 /// Whether a server can be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,11 @@ impl HostState {
             vanished: Vec::new(),
             gone: false,
         }
+    }
+
+    /// What it says of itself, where it does.
+    pub(super) fn report(&mut self, now: Duration, scenario: &Scenario) -> Option<LoadReport> {
+        scenario.reports.then(|| self.server.report(now))
     }
 
     /// No poll is scheduled for the process that is new.

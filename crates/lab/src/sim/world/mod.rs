@@ -102,7 +102,7 @@ impl<'a> World<'a> {
 
     /// Clients ask every server for its report before their first job, as the client library does.
     fn meet(&mut self) {
-        for (place, host) in self.hosts.iter_mut().enumerate() {
+        for (place, host) in self.hosts.iter_mut().enumerate().filter(|_| self.scenario.reports) {
             let report = host.server.report(Duration::ZERO);
             for client in &mut self.clients {
                 client.meet(place, report, Duration::ZERO);

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     micros,
     sim::{
+        chunk::{ArrivedChunk, Key},
         client::{Failed, ProbeOrigin},
-        server::{ArrivedChunk, Key, PollOutcome},
+        server::PollOutcome,
     },
 };
 
@@ -74,10 +75,11 @@ impl World<'_> {
             LinkState::Up => {
                 host.calls += self.scenario.call_cost;
                 let admitted = if host.failing { Err(Failure::Internal) } else { host.server.admit(&chunk, now) };
-                admitted.map_err(|failure| Failed { failure, report: Some(host.server.report(now)) })
+                admitted.map_err(|failure| Failed { failure, report: host.report(now, self.scenario) })
             }
         };
         stats.attempts += 1;
+        stats.late_attempts += u64::from(now * 3 > self.scenario.end * 2);
         stats.most_queued = stats.most_queued.max(host.server.queued());
         let attentive = host.server.is_attentive();
         match refused {
@@ -98,6 +100,8 @@ impl World<'_> {
         let reply = match host.link {
             LinkState::BlackHole => return,
             LinkState::Down => Err(Failure::Transport),
+            // As a server answers that does not know the call.
+            LinkState::Up if !self.scenario.reports => Err(Failure::Fatal),
             LinkState::Up => {
                 let report = host.server.report(now);
                 if !self.scenario.reserve.is_zero() && tokens > 0 {
@@ -120,9 +124,10 @@ impl World<'_> {
         }
         let mut answers = Vec::with_capacity(done.len());
         if !in_hole {
-            let report = host.server.report(now);
+            let report = host.report(now, self.scenario);
             answers.extend(done.into_iter().map(|done| {
-                (done.key, AnswerReport { batches: done.batches, report: Some(report), ..AnswerReport::default() })
+                let batches = if report.is_some() { done.batches } else { Vec::new() };
+                (done.key, AnswerReport { batches, report, ..AnswerReport::default() })
             }));
         }
         for (key, answer) in answers {
@@ -150,7 +155,7 @@ impl World<'_> {
             let life = host.life;
             self.clock.at(at, WorldEvent::At(place, Arrival::Poll(life)));
         }
-        let report = (!expired.is_empty()).then(|| host.server.report(now));
+        let report = if expired.is_empty() { None } else { host.report(now, self.scenario) };
         for key in expired {
             self.log.expired(key);
             self.answer(key, Err(Failed { failure: Failure::Deadline, report }));
