@@ -6,7 +6,7 @@ use std::{
     fs,
     fs::File,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use xtask::process::Owned;
 
 use crate::report::unset_settings;
 
@@ -25,9 +25,6 @@ const RESTART_AFTER: Duration = Duration::from_millis(500);
 
 /// How often it looks whether the process ended.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// How long a server may take to leave before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Starts a process again whenever it ends.
 #[derive(Debug)]
@@ -48,23 +45,23 @@ pub(crate) struct Respawner {
 
 impl Respawner {
     /// Starts it, and writes its process id down.
-    pub(crate) fn spawn(&self) -> anyhow::Result<Child> {
+    pub(crate) fn spawn(&self) -> anyhow::Result<Owned> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
         let mut command = Command::new(&self.program);
         unset_settings(&mut command);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
+        let child = Owned::spawn(&mut command, "a server")?;
         fs::write(&self.pid_file, child.id().to_string())
             .with_context(|| format!("cannot write {}", self.pid_file.display()))?;
         Ok(child)
     }
 
     /// Starts it again whenever it ends, until it is stopped.
-    pub(crate) fn keep(&self, mut child: Child) {
+    pub(crate) fn keep(&self, mut child: Owned) {
         let mut ended = None;
         while !self.stop.load(Ordering::Relaxed) {
-            match (ended, child.try_wait()) {
+            match (ended, child.ended()) {
                 (None, Ok(None)) => {}
                 (None, _) => {
                     // Its number may soon be another process's.
@@ -84,33 +81,13 @@ impl Respawner {
             }
             thread::sleep(LOOK);
         }
-        leave(&mut child);
     }
-}
-
-/// Asks a process to leave, and kills it if it does not.
-fn leave(child: &mut Child) {
-    if matches!(child.try_wait(), Ok(Some(_))) {
-        return;
-    }
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // One that is stopped must go on to hear of it.
-        let _ = kill_process(pid, Signal::CONT);
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    let deadline = Instant::now() + GRACE;
-    while Instant::now() < deadline {
-        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
-            return;
-        }
-        thread::sleep(LOOK);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
 
     #[test]

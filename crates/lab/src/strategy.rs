@@ -1,51 +1,37 @@
 //! The ways to send a job, of ours and of others: one list for the simulator and for `sortie bench`.
 
-use clap::{ValueEnum, builder::PossibleValue};
+use clap::ValueEnum;
 use sortie_dispatch::DispatchConfig;
 
 use crate::baseline::{Balance, BaselineRules, Cut, RetryRule};
 
 /// How a client sends jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Strategy {
-    /// Chunks in turn.
+    /// Chunks of a fixed number of documents, round robin, no hedge
     Naive,
-    /// Chunks to servers drawn at random: a channel that balances without load.
+    /// Such chunks to servers drawn at random: a channel that balances without load
     Random,
-    /// Chunks, each to the one of two random servers with fewer own requests in flight.
+    /// Such chunks, each to the one of two random servers with fewer of ours in flight
     P2c,
-    /// The same, with hedges.
+    /// The same, with hedges at the 97th percentile and 5% of the tokens
+    #[value(name = "p2c+hedge")]
     P2cHedge,
-    /// The whole job to the server with the fewest own tokens in flight.
+    /// The whole job to the server with the least of ours in flight
     Whole,
-    /// The whole job to servers in turn, once: a stub without a retry policy.
+    /// The whole job, round robin, once: a stub without a retry policy
     NoRetry,
-    /// The whole job to servers in turn; one that was refused is sent to the next at once, up to five attempts in all:
-    /// a stub in a loop.
+    /// The whole job, round robin; where it is refused to the next at once, five times in all: a stub in a loop
     RetryAtOnce,
-    /// The whole job to the server that would finish it first, by all that dispatch knows.
+    /// The client library without cutting: the whole job to the server that would finish it first
     WholeJob,
-    /// As dispatch decides, without hedges and suspicion.
+    /// The client library without hedges and suspicion: what those are worth
     SortieNoHedge,
-    /// As dispatch decides.
+    /// The client library
     Sortie,
 }
 
 impl Strategy {
-    /// All, those of others first.
-    pub const ALL: [Self; 10] = [
-        Self::Naive,
-        Self::Random,
-        Self::P2c,
-        Self::P2cHedge,
-        Self::Whole,
-        Self::NoRetry,
-        Self::RetryAtOnce,
-        Self::WholeJob,
-        Self::SortieNoHedge,
-        Self::Sortie,
-    ];
-
     /// Its name on the command line, in reports and in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -60,26 +46,6 @@ impl Strategy {
             Self::WholeJob => "whole-job",
             Self::SortieNoHedge => "sortie-no-hedge",
             Self::Sortie => "sortie",
-        }
-    }
-
-    /// What `--help` says of it.
-    const fn help(self) -> &'static str {
-        match self {
-            Self::Naive => "Chunks of a fixed number of documents, round robin, no hedge",
-            Self::Random => "Such chunks to servers drawn at random",
-            Self::P2c => "Such chunks, each to the one of two random servers with fewer of ours in flight",
-            Self::P2cHedge => "The same, with hedges at the 97th percentile and 5% of the tokens",
-            Self::Whole => "The whole job to the server with the least of ours in flight",
-            Self::NoRetry => "The whole job, round robin, never again",
-            Self::RetryAtOnce => {
-                "The whole job, round robin, to the next server at once where it is refused, five times"
-            }
-            Self::WholeJob => {
-                "The client library without cutting: the whole job to the server that would finish it first"
-            }
-            Self::SortieNoHedge => "The client library without hedges and suspicion: what those are worth",
-            Self::Sortie => "The client library",
         }
     }
 
@@ -112,12 +78,14 @@ impl Strategy {
     }
 }
 
-impl ValueEnum for Strategy {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()).help(self.help()))
+    #[test]
+    fn names_are_those_that_the_flag_takes() {
+        for strategy in Strategy::value_variants() {
+            assert_eq!(strategy.to_possible_value().unwrap().get_name(), strategy.name());
+        }
     }
 }

@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use prost::Message as _;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
+use sortie_proto::v1::{Input, RerankRequest, input::Kind};
 
 /// Jobs that come in turn: enough that nothing could remember their answers, few enough to be read at once.
 const JOBS: usize = 32;
@@ -57,10 +60,10 @@ struct JobBody {
 impl Bodies {
     /// Jobs of about so many tokens, in `scratch`.
     pub(super) fn make(tokens: u64, name: &str, scratch: &Path) -> anyhow::Result<Self> {
-        let mut chance = Chance(tokens);
+        let mut chance = StdRng::seed_from_u64(tokens);
         let mean = (tokens / DOCUMENTS).saturating_sub(QUERY_TOKENS).max(20);
-        let text = |tokens: u64, chance: &mut Chance| {
-            let words: Vec<&str> = (0..tokens.max(1)).map(|_| WORDS[chance.below(WORDS.len())]).collect();
+        let text = |tokens: u64, chance: &mut StdRng| {
+            let words: Vec<&str> = (0..tokens.max(1)).map(|_| WORDS[chance.random_range(0..WORDS.len())]).collect();
             // The last word's space is missing, and its token whole all the same.
             words.join(" ")
         };
@@ -108,39 +111,11 @@ impl JobBody {
     }
 }
 
-/// A `sortie.v1.RerankRequest` on the wire: `query = 2` and `documents = 3`, each an `Input` with `text = 1`. By hand,
-/// so that this tool needs no protobuf.
+/// A request on the wire.
 fn request(job: &JobBody) -> Vec<u8> {
-    let input = |text: &str| field(1, text.as_bytes());
-    let mut body = field(2, &input(&job.query));
-    job.documents.iter().for_each(|document| body.extend(field(3, &input(document))));
-    body
-}
-
-/// A field with a length: its number and wire type 2, the length as a varint, the bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
-    let mut left = bytes.len();
-    while left >= 0x80 {
-        out.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
-    }
-    out.push(left as u8);
-    out.extend(bytes);
-    out
-}
-
-/// Splitmix64: small, and the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((x ^ (x >> 31)) % limit.max(1) as u64) as usize
-    }
+    let input = |text: &String| Input { kind: Some(Kind::Text(text.clone())) };
+    let documents = job.documents.iter().map(input).collect();
+    RerankRequest { query: Some(input(&job.query)), documents, ..RerankRequest::default() }.encode_to_vec()
 }
 
 #[cfg(test)]
@@ -172,12 +147,5 @@ mod tests {
             wire = rest[size..].to_vec();
         }
         assert!(wire.is_empty());
-    }
-
-    #[test]
-    fn a_field_is_as_protobuf_has_it() {
-        assert_eq!(field(1, b"ab"), [0x0a, 2, b'a', b'b']);
-        let long = field(3, &[7; 300]);
-        assert_eq!((&long[..3], long.len()), (&[0x1a, 0xac, 0x02][..], 303));
     }
 }

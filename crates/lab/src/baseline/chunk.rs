@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use super::rules::Cut;
-
-/// An item of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkItem {
-    /// Its place in the job.
-    pub place: usize,
-    /// Its tokens, as the caller counts them.
-    pub tokens: u32,
-}
+use super::{
+    action::{ChunkItem, SendKind},
+    rules::Cut,
+};
 
 /// A job that is not over.
 #[derive(Debug)]
@@ -42,17 +36,6 @@ pub(super) struct Attempt {
     pub(super) kind: SendKind,
     /// When it counts as late; never where nothing is hedged.
     pub(super) late_at: Duration,
-}
-
-/// Why an attempt is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendKind {
-    /// It is the chunk's first.
-    First,
-    /// The one before failed.
-    Retry,
-    /// The one before is late.
-    Hedge,
 }
 
 impl OpenJob {

@@ -7,6 +7,7 @@
 //! | module | part |
 //! |---|---|
 //! | `rules` | what a baseline is |
+//! | `action` | what a client wants done |
 //! | `chunk` | jobs, chunks, attempts |
 //! | `servers` | whom a chunk is sent to |
 //! | `hedging` | what is late, and what hedges may add |
@@ -14,12 +15,13 @@
 //! Invariant: each job ends once, by an answer of every chunk, a failure or its deadline; then nothing of it is counted
 //! as in flight.
 
+mod action;
 mod chunk;
 mod hedging;
 mod rules;
 mod servers;
 
-pub use chunk::{ChunkItem, SendKind};
+pub use action::{ChunkItem, ClientAction, SendKind};
 pub use rules::{Balance, BaselineRules, BaselineSetup, Cut, ExpectedTime, RetryOn, RetryRule};
 
 use std::{collections::BTreeMap, time::Duration};
@@ -30,51 +32,6 @@ use crate::stats::Spent;
 use chunk::{Attempt, OpenJob, cut};
 use hedging::{HedgeBudget, LatencyHistogram};
 use servers::Servers;
-
-/// Something that a baseline wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum BaselineAction {
-    /// Send a chunk.
-    Send {
-        /// The job.
-        job: u32,
-        /// The attempt, by its number within the job, from 0.
-        attempt: u32,
-        /// The server.
-        server: usize,
-        /// What is in the chunk.
-        items: Box<[ChunkItem]>,
-        /// Which attempt of its chunk it says it is, from 1.
-        number: u32,
-        /// When nobody wants the answer any more.
-        deadline: Duration,
-        /// Why.
-        kind: SendKind,
-    },
-    /// Reset an attempt's stream.
-    Cancel {
-        /// The job.
-        job: u32,
-        /// The attempt.
-        attempt: u32,
-        /// Where it is.
-        server: usize,
-    },
-    /// Call [`Baseline::tick`] then.
-    Wake {
-        /// For the job.
-        job: u32,
-        /// When.
-        at: Duration,
-    },
-    /// The job is over; `failed` says why it failed, if it did.
-    End {
-        /// The job.
-        job: u32,
-        /// Why it failed.
-        failed: Option<FailReason>,
-    },
-}
 
 /// What a baseline did in all. What it sent again counts as retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +72,7 @@ impl Baseline {
     }
 
     /// A job of items of so many tokens comes in.
-    pub fn submit(&mut self, id: u32, tokens: impl Iterator<Item = u64>, now: Duration, out: &mut Vec<BaselineAction>) {
+    pub fn submit(&mut self, id: u32, tokens: impl Iterator<Item = u64>, now: Duration, out: &mut Vec<ClientAction>) {
         let chunks = cut(tokens, self.setup.rules.cut);
         let left = chunks.len();
         self.jobs.insert(id, OpenJob { began: now, chunks, attempts: Vec::new(), left });
@@ -123,7 +80,7 @@ impl Baseline {
             self.send(id, chunk, SendKind::First, now, out);
         }
         self.wake(id, out);
-        out.push(BaselineAction::Wake { job: id, at: now + self.setup.deadline });
+        out.push(ClientAction::Wake { job: id, at: now + self.setup.deadline });
     }
 
     /// An attempt was answered, or failed.
@@ -133,7 +90,7 @@ impl Baseline {
         attempt: u32,
         reply: Result<(), Failure>,
         now: Duration,
-        out: &mut Vec<BaselineAction>,
+        out: &mut Vec<ClientAction>,
     ) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let Some(ended) = open.attempts.get_mut(attempt as usize).filter(|attempt| attempt.live) else { return };
@@ -157,7 +114,7 @@ impl Baseline {
             other.live = false;
             self.servers.give_back(other.server, tokens);
             self.histogram.record(now.saturating_sub(other.sent), expected);
-            out.push(BaselineAction::Cancel { job: id, attempt, server: other.server });
+            out.push(ClientAction::Cancel { job: id, attempt, server: other.server });
         }
         if open.left == 0 {
             self.end(id, None, out);
@@ -165,7 +122,7 @@ impl Baseline {
     }
 
     /// A moment that a job asked for has come.
-    pub fn tick(&mut self, id: u32, now: Duration, out: &mut Vec<BaselineAction>) {
+    pub fn tick(&mut self, id: u32, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         if now >= open.began + self.setup.deadline {
             return self.end(id, Some(FailReason::Deadline), out);
@@ -209,7 +166,7 @@ impl Baseline {
     }
 
     /// An attempt of a chunk failed that has no answer.
-    fn failed(&mut self, id: u32, number: usize, failure: Failure, now: Duration, out: &mut Vec<BaselineAction>) {
+    fn failed(&mut self, id: u32, number: usize, failure: Failure, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get(&id) else { return };
         let retry = self.setup.rules.retry;
         let (racing, tries) = (open.is_racing(number), open.chunks.get(number).map_or(0, |chunk| chunk.tries));
@@ -222,7 +179,7 @@ impl Baseline {
         self.wake(id, out);
     }
 
-    fn send(&mut self, id: u32, number: usize, kind: SendKind, now: Duration, out: &mut Vec<BaselineAction>) {
+    fn send(&mut self, id: u32, number: usize, kind: SendKind, now: Duration, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let retry = self.setup.rules.retry;
         let tried = open.tried(number);
@@ -255,20 +212,20 @@ impl Baseline {
         self.servers.take(server, tokens);
         let number = if retry.numbered { tried.len() as u32 + 1 } else { 1 };
         let deadline = open.began + self.setup.deadline;
-        out.push(BaselineAction::Send { job: id, attempt, server, items, number, deadline, kind });
+        out.push(ClientAction::Send { job: id, attempt, server, items, number, deadline, kind });
     }
 
-    fn wake(&self, id: u32, out: &mut Vec<BaselineAction>) {
+    fn wake(&self, id: u32, out: &mut Vec<ClientAction>) {
         let Some(open) = self.jobs.get(&id) else { return };
         let late = open.attempts.iter().filter(|attempt| attempt.live).map(|attempt| attempt.late_at);
         if let Some(at) = late.min().filter(|&at| at < Duration::MAX) {
-            out.push(BaselineAction::Wake { job: id, at });
+            out.push(ClientAction::Wake { job: id, at });
         }
     }
 
-    fn end(&mut self, id: u32, failed: Option<FailReason>, out: &mut Vec<BaselineAction>) {
-        self.forget(id, |attempt, server| out.push(BaselineAction::Cancel { job: id, attempt, server }));
-        out.push(BaselineAction::End { job: id, failed });
+    fn end(&mut self, id: u32, failed: Option<FailReason>, out: &mut Vec<ClientAction>) {
+        self.forget(id, |attempt, server| out.push(ClientAction::Cancel { job: id, attempt, server }));
+        out.push(ClientAction::End { job: id, failed });
     }
 
     /// Takes a job out, and every attempt of it that is in flight.

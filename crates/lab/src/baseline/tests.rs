@@ -31,23 +31,23 @@ fn baseline(strategy: Strategy) -> Baseline {
 }
 
 /// (Attempt, server, number, why) of what is sent.
-fn sent(out: &[BaselineAction]) -> Vec<(u32, usize, u32, SendKind)> {
+fn sent(out: &[ClientAction]) -> Vec<(u32, usize, u32, SendKind)> {
     let sent = out.iter().filter_map(|action| match action {
-        BaselineAction::Send { attempt, server, number, kind, .. } => Some((*attempt, *server, *number, *kind)),
+        ClientAction::Send { attempt, server, number, kind, .. } => Some((*attempt, *server, *number, *kind)),
         _ => None,
     });
     sent.collect()
 }
 
-fn end(out: &[BaselineAction]) -> Option<Option<FailReason>> {
+fn end(out: &[ClientAction]) -> Option<Option<FailReason>> {
     out.iter().find_map(|action| match action {
-        BaselineAction::End { failed, .. } => Some(*failed),
+        ClientAction::End { failed, .. } => Some(*failed),
         _ => None,
     })
 }
 
 /// What a call comes to.
-fn acts(act: impl FnOnce(&mut Vec<BaselineAction>)) -> Vec<BaselineAction> {
+fn acts(act: impl FnOnce(&mut Vec<ClientAction>)) -> Vec<ClientAction> {
     let mut out = Vec::new();
     act(&mut out);
     out
@@ -58,7 +58,7 @@ fn chunks_go_in_turn_and_the_job_ends_with_the_last_answer() {
     let mut naive = baseline(Strategy::Naive);
     let out = acts(|out| naive.submit(0, [5; 5].into_iter(), Duration::ZERO, out));
     assert_eq!(sent(&out), [(0, 0, 1, SendKind::First), (1, 1, 1, SendKind::First), (2, 2, 1, SendKind::First)]);
-    assert!(out.contains(&BaselineAction::Wake { job: 0, at: 1_000 * MS }));
+    assert!(out.contains(&ClientAction::Wake { job: 0, at: 1_000 * MS }));
     assert_eq!(naive.totals().in_flight, 3);
     for attempt in 0..3 {
         let out = acts(|out| naive.reply(0, attempt, Ok(()), MS, out));
@@ -76,7 +76,7 @@ fn what_is_covered_is_sent_again_elsewhere_and_anything_else_ends_the_job() {
     assert_ne!(server, 0);
     let out = acts(|out| naive.reply(0, 1, Err(REFUSED), MS, out));
     assert_eq!(end(&out), Some(Some(FailReason::Attempts)));
-    assert!(out.contains(&BaselineAction::Cancel { job: 0, attempt: 2, server }));
+    assert!(out.contains(&ClientAction::Cancel { job: 0, attempt: 2, server }));
     assert_eq!((naive.totals().in_flight, naive.totals().spent.retries), (0, 10));
 
     let mut once = baseline(Strategy::NoRetry);
@@ -103,14 +103,14 @@ fn a_late_chunk_is_hedged_once_elsewhere_and_the_first_answer_counts() {
     }
     let out = acts(|out| hedging.submit(99, [5; 2].into_iter(), 100 * MS, out));
     let first = sent(&out)[0].1;
-    let BaselineAction::Wake { at, .. } = out[1] else { unreachable!("{out:?}") };
+    let ClientAction::Wake { at, .. } = out[1] else { unreachable!("{out:?}") };
     assert!((104 * MS..105 * MS).contains(&at), "{at:?}");
     let out = acts(|out| hedging.tick(99, at, out));
     let [(1, second, _, SendKind::Hedge)] = sent(&out)[..] else { unreachable!("{out:?}") };
     assert_ne!(first, second);
     assert!(sent(&acts(|out| hedging.tick(99, at + 100 * MS, out))).is_empty(), "once is enough");
     let out = acts(|out| hedging.reply(99, 1, Ok(()), at + 100 * MS, out));
-    assert_eq!(out[0], BaselineAction::Cancel { job: 99, attempt: 0, server: first });
+    assert_eq!(out[0], ClientAction::Cancel { job: 99, attempt: 0, server: first });
     assert_eq!(end(&out), Some(None));
     let totals = hedging.totals();
     assert_eq!((totals.hedges, totals.hedges_won, totals.spent.hedges, totals.in_flight), (1, 1, 10, 0));

@@ -59,29 +59,22 @@ impl FaultSpec {
 /// As it is read.
 impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = humantime::format_duration;
+        let time = |time: Duration| format!("{}ms", time.as_millis());
         match self.when {
-            FaultTime::At(at) => write!(f, "at={}", unspaced(time(at)))?,
-            FaultTime::Every { every, from } => {
-                write!(f, "from={},every={}", unspaced(time(from)), unspaced(time(every)))?
-            }
+            FaultTime::At(at) => write!(f, "at={}", time(at))?,
+            FaultTime::Every { every, from } => write!(f, "from={},every={}", time(from), time(every))?,
         }
         match &self.what {
             What::Run(command) => write!(f, ",run={command}"),
             What::Signal { signal, lasting, pids } => {
                 if let Some(lasting) = lasting {
-                    write!(f, ",for={}", unspaced(time(*lasting)))?;
+                    write!(f, ",for={}", time(*lasting))?;
                 }
                 let name = SIGNALS.iter().find(|(_, known)| known == signal).map_or("", |(name, _)| name);
                 write!(f, ",signal={name},pid={}", pids.join(":"))
             }
         }
     }
-}
-
-/// `1s 500ms` in one word.
-fn unspaced(time: humantime::FormattedDuration) -> String {
-    time.to_string().replace(' ', "")
 }
 
 impl FromStr for FaultSpec {
@@ -238,7 +231,7 @@ mod tests {
         let every = FaultTime::Every { every: Duration::from_millis(1_500), from: Duration::from_secs(90) };
         let pids = || vec!["12".to_owned(), "/run/x.pid".to_owned()];
         let stall = FaultSpec::of(every, Fault::Stall(Duration::from_millis(150)), pids()).unwrap();
-        assert_eq!(stall.to_string(), "from=1m30s,every=1s500ms,for=150ms,signal=STOP,pid=12:/run/x.pid");
+        assert_eq!(stall.to_string(), "from=90000ms,every=1500ms,for=150ms,signal=STOP,pid=12:/run/x.pid");
         let run = FaultSpec { when: FaultTime::At(Duration::ZERO), what: What::Run("echo a=b,c".to_owned()) };
         let others = [Fault::Crash(None), Fault::Replace].map(|fault| FaultSpec::of(run.when, fault, pids()).unwrap());
         for fault in others.into_iter().chain([stall, run]) {

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::baseline::BaselineDriver;
 use crate::{
-    baseline::{BaselineAction, ChunkItem, SendKind},
+    baseline::{ChunkItem, ClientAction, SendKind},
     bench::{
         jobs::BenchJob,
         record::{AnsweredJob, BenchJobEnd, code_word},
@@ -90,9 +90,9 @@ impl<'a> JobRun<'a> {
     }
 
     /// Does it; how the job ended, if it did.
-    fn apply(&mut self, action: BaselineAction) -> Option<BenchJobEnd> {
+    fn apply(&mut self, action: ClientAction) -> Option<BenchJobEnd> {
         match action {
-            BaselineAction::Send { attempt, server, items, number, deadline, kind, .. } => {
+            ClientAction::Send { attempt, server, items, number, deadline, kind, .. } => {
                 let (driver, job, sent) = (self.driver, self.job, items.clone());
                 let call = async move { (attempt, driver.request(job, &sent, server, number, deadline).await) }.boxed();
                 let (call, abort) = futures::future::abortable(call);
@@ -101,16 +101,16 @@ impl<'a> JobRun<'a> {
                 self.answered.hedges += u64::from(kind == SendKind::Hedge);
                 self.answered.retries += u64::from(kind == SendKind::Retry);
             }
-            BaselineAction::Cancel { attempt, .. } => {
+            ClientAction::Cancel { attempt, .. } => {
                 self.sent.get(attempt as usize).into_iter().for_each(|sent| sent.abort.abort());
             }
-            BaselineAction::Wake { at, .. } => {
+            ClientAction::Wake { at, .. } => {
                 self.wakes.insert(at);
             }
-            BaselineAction::End { failed: None, .. } => {
+            ClientAction::End { failed: None, .. } => {
                 return Some(BenchJobEnd::Answered(std::mem::take(&mut self.answered)));
             }
-            BaselineAction::End { failed: Some(reason), .. } => {
+            ClientAction::End { failed: Some(reason), .. } => {
                 let word = self.status.as_ref().filter(|_| reason != FailReason::Deadline);
                 return Some(BenchJobEnd::Failed(word.map_or(DEADLINE.to_owned(), |status| code_word(status.code()))));
             }

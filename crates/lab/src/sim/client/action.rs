@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{AttemptId, Failure, LoadReport, ProbeId};
+use sortie_dispatch::{Failure, LoadReport, ProbeId};
 
-use crate::stats::Spent;
+use crate::{baseline::ClientAction, stats::Spent};
 
 /// A job, by its number within a run.
 pub(crate) type JobId = u32;
@@ -20,29 +20,13 @@ pub(crate) struct ProbeOrigin {
 
 /// Something that a client does to the world.
 #[derive(Debug)]
-pub(crate) enum ClientAction {
-    /// Sends a chunk.
-    Send {
-        job: JobId,
-        attempt: AttemptId,
-        server: usize,
-        items: Box<[u32]>,
-        number: u32,
-        deadline: Duration,
-        first: bool,
-    },
-    /// Resets an attempt's stream.
-    Cancel { job: JobId, attempt: AttemptId, server: usize },
+pub(crate) enum SimAction {
+    /// What every client does.
+    Client(ClientAction),
     /// Asks for a report.
     Probe { job: Option<JobId>, probe: ProbeId, server: usize, tokens: u64 },
-    /// Wants to be woken for a job.
-    Wake { job: JobId, at: Duration },
     /// Wants to be woken for the fleet.
     WakeFleet { at: Duration },
-    /// Has every answer of a job.
-    Finished { job: JobId },
-    /// Gave a job up.
-    GaveUp { job: JobId, why: &'static str },
 }
 
 /// An attempt that failed.

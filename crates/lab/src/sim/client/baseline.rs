@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sortie_dispatch::{AttemptId, ItemSize};
 
-use super::action::{ClientAction, ClientTotals, Failed, JobId, ServerEvent};
+use super::action::{ClientTotals, Failed, JobId, ServerEvent, SimAction};
 use crate::{
     Strategy,
-    baseline::{Baseline, BaselineAction, BaselineSetup, Cut, ExpectedTime, RetryRule, SendKind},
+    baseline::{Baseline, BaselineSetup, ClientAction, Cut, ExpectedTime, RetryRule},
     sim::scenario::Scenario,
     stats::Spent,
 };
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct BaselineClient {
     baseline: Baseline,
-    actions: Vec<BaselineAction>,
+    actions: Vec<ClientAction>,
 }
 
 impl BaselineClient {
@@ -41,7 +41,7 @@ impl BaselineClient {
         Some(Self { baseline, actions: Vec::new() })
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<SimAction>) {
         self.act(out, |baseline, actions| baseline.submit(id, items.iter().map(|item| item.tokens), now, actions));
     }
 
@@ -51,13 +51,13 @@ impl BaselineClient {
         attempt: AttemptId,
         reply: Result<(), Failed>,
         now: Duration,
-        out: &mut Vec<ClientAction>,
+        out: &mut Vec<SimAction>,
     ) {
         let reply = reply.map_err(|failed| failed.failure);
         self.act(out, |baseline, actions| baseline.reply(id, attempt.0, reply, now, actions));
     }
 
-    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<SimAction>) {
         self.act(out, |baseline, actions| baseline.tick(id, now, actions));
     }
 
@@ -76,28 +76,8 @@ impl BaselineClient {
         ClientTotals { spent, hedges, hedges_won, in_flight, ..ClientTotals::default() }
     }
 
-    fn act(&mut self, out: &mut Vec<ClientAction>, act: impl FnOnce(&mut Baseline, &mut Vec<BaselineAction>)) {
+    fn act(&mut self, out: &mut Vec<SimAction>, act: impl FnOnce(&mut Baseline, &mut Vec<ClientAction>)) {
         act(&mut self.baseline, &mut self.actions);
-        out.extend(self.actions.drain(..).map(translate));
-    }
-}
-
-fn translate(action: BaselineAction) -> ClientAction {
-    match action {
-        BaselineAction::Send { job, attempt, server, items, number, deadline, kind } => ClientAction::Send {
-            job,
-            attempt: AttemptId(attempt),
-            server,
-            items: items.iter().map(|item| item.tokens).collect(),
-            number,
-            deadline,
-            first: kind == SendKind::First,
-        },
-        BaselineAction::Cancel { job, attempt, server } => {
-            ClientAction::Cancel { job, attempt: AttemptId(attempt), server }
-        }
-        BaselineAction::Wake { job, at } => ClientAction::Wake { job, at },
-        BaselineAction::End { job, failed: None } => ClientAction::Finished { job },
-        BaselineAction::End { job, failed: Some(reason) } => ClientAction::GaveUp { job, why: reason.as_str() },
+        out.extend(self.actions.drain(..).map(SimAction::Client));
     }
 }

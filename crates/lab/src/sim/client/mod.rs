@@ -23,7 +23,7 @@ use super::scenario::Scenario;
 use baseline::BaselineClient;
 use sortie::Sortie;
 
-pub(super) use action::{ClientAction, ClientTotals, Failed, JobId, ProbeOrigin, ServerEvent};
+pub(super) use action::{ClientTotals, Failed, JobId, ProbeOrigin, ServerEvent, SimAction};
 
 /// One client.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl SimClient {
     }
 
     /// A job comes in.
-    pub(crate) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
+    pub(crate) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<SimAction>) {
         match self {
             Self::Sortie(client) => client.submit(id, items, now, out),
             Self::Baseline(client) => client.submit(id, items, now, out),
@@ -64,7 +64,7 @@ impl SimClient {
         attempt: AttemptId,
         reply: Result<AnswerReport, Failed>,
         now: Duration,
-        out: &mut Vec<ClientAction>,
+        out: &mut Vec<SimAction>,
     ) {
         match self {
             Self::Sortie(client) => client.reply(id, attempt, reply, now, out),
@@ -79,7 +79,7 @@ impl SimClient {
         probe: ProbeId,
         reply: Result<LoadReport, Failure>,
         now: Duration,
-        out: &mut Vec<ClientAction>,
+        out: &mut Vec<SimAction>,
     ) {
         if let Self::Sortie(client) = self {
             client.probed(job, probe, reply, now, out);
@@ -87,7 +87,7 @@ impl SimClient {
     }
 
     /// A moment that a job asked for has come.
-    pub(crate) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
+    pub(crate) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<SimAction>) {
         match self {
             Self::Sortie(client) => client.tick(id, now, out),
             Self::Baseline(client) => client.tick(id, now, out),
@@ -95,20 +95,14 @@ impl SimClient {
     }
 
     /// A moment that the fleet asked for has come.
-    pub(crate) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<ClientAction>) {
+    pub(crate) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<SimAction>) {
         if let Self::Sortie(client) = self {
             client.tick_fleet(now, out);
         }
     }
 
     /// News of a server.
-    pub(crate) fn server_event(
-        &mut self,
-        server: usize,
-        event: ServerEvent,
-        now: Duration,
-        out: &mut Vec<ClientAction>,
-    ) {
+    pub(crate) fn server_event(&mut self, server: usize, event: ServerEvent, now: Duration, out: &mut Vec<SimAction>) {
         match self {
             Self::Sortie(client) => client.server_event(server, event, now, out),
             Self::Baseline(client) => client.server_event(server, event),

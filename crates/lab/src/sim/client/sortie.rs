@@ -11,10 +11,15 @@ use sortie_dispatch::{
 };
 
 use super::{
-    action::{ClientAction, ClientTotals, Failed, JobId, ServerEvent},
+    action::{ClientTotals, Failed, JobId, ServerEvent, SimAction},
     wake::Wake,
 };
-use crate::{Strategy, sim::scenario::Scenario, stats::Spent};
+use crate::{
+    Strategy,
+    baseline::{ChunkItem, ClientAction, SendKind},
+    sim::scenario::Scenario,
+    stats::Spent,
+};
 
 /// The one model of the simulated fleet.
 const MODEL: &str = "model";
@@ -68,7 +73,7 @@ impl Sortie {
         }
     }
 
-    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<ClientAction>) {
+    pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<SimAction>) {
         let time = Time::from_start(now);
         self.largest_job = self.largest_job.max(items.iter().map(|item| item.tokens).sum());
         let options = JobOptions::by(time + self.deadline).hedging(self.hedging);
@@ -85,7 +90,7 @@ impl Sortie {
         attempt: AttemptId,
         reply: Result<AnswerReport, Failed>,
         now: Duration,
-        out: &mut Vec<ClientAction>,
+        out: &mut Vec<SimAction>,
     ) {
         let event = match reply {
             Ok(answer) => Event::Answered { attempt, answer },
@@ -100,7 +105,7 @@ impl Sortie {
         probe: ProbeId,
         reply: Result<LoadReport, Failure>,
         now: Duration,
-        out: &mut Vec<ClientAction>,
+        out: &mut Vec<SimAction>,
     ) {
         match (job, reply) {
             (Some(id), Ok(report)) => self.handle(id, Event::ProbeAnswered { probe, report }, now, out),
@@ -110,28 +115,22 @@ impl Sortie {
         }
     }
 
-    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<ClientAction>) {
+    pub(super) fn tick(&mut self, id: JobId, now: Duration, out: &mut Vec<SimAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         match open.wake.ring(now) {
             Ok(()) => self.handle(id, Event::Tick, now, out),
-            Err(later) => out.extend(later.map(|at| ClientAction::Wake { job: id, at })),
+            Err(later) => out.extend(later.map(|at| SimAction::Client(ClientAction::Wake { job: id, at }))),
         }
     }
 
-    pub(super) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<ClientAction>) {
+    pub(super) fn tick_fleet(&mut self, now: Duration, out: &mut Vec<SimAction>) {
         match self.fleet_wake.ring(now) {
             Ok(()) => self.handle_fleet(FleetEvent::Tick, now, out),
-            Err(later) => out.extend(later.map(|at| ClientAction::WakeFleet { at })),
+            Err(later) => out.extend(later.map(|at| SimAction::WakeFleet { at })),
         }
     }
 
-    pub(super) fn server_event(
-        &mut self,
-        server: usize,
-        event: ServerEvent,
-        now: Duration,
-        out: &mut Vec<ClientAction>,
-    ) {
+    pub(super) fn server_event(&mut self, server: usize, event: ServerEvent, now: Duration, out: &mut Vec<SimAction>) {
         if event == ServerEvent::Joined {
             let endpoint = self.fleet.add(Time::from_start(now));
             // Numbers are given in order.
@@ -149,7 +148,7 @@ impl Sortie {
         self.handle_fleet(event, now, out);
     }
 
-    fn handle(&mut self, id: JobId, event: Event, now: Duration, out: &mut Vec<ClientAction>) {
+    fn handle(&mut self, id: JobId, event: Event, now: Duration, out: &mut Vec<SimAction>) {
         let Some(open) = self.jobs.get_mut(&id) else { return };
         let actions = open.job.handle(&mut self.fleet, Time::from_start(now), event);
         let (mut over, mut poll) = (false, false);
@@ -157,36 +156,42 @@ impl Sortie {
             match action {
                 Action::Send(send) => {
                     let Some(chunk) = open.job.chunk(send.chunk) else { continue };
-                    let items = chunk.items.iter().filter_map(|&place| open.items.get(place)).copied().collect();
+                    let item = |&place: &usize| Some(ChunkItem { place, tokens: *open.items.get(place)? });
+                    let items = chunk.items.iter().filter_map(item).collect();
                     let server = self.servers.get(send.endpoint.0 as usize).copied().unwrap_or(usize::MAX);
                     open.sent.resize(send.attempt.0 as usize, usize::MAX);
                     open.sent.push(server);
                     // As on the wire: a rescue waits with first attempts.
                     let number = if send.rescue { 1 } else { send.number };
-                    let (attempt, deadline, first) =
-                        (send.attempt, send.deadline.since_start(), send.kind == AttemptKind::First);
-                    out.push(ClientAction::Send { job: id, attempt, server, items, number, deadline, first });
+                    let (attempt, deadline) = (send.attempt.0, send.deadline.since_start());
+                    let kind = match send.kind {
+                        AttemptKind::First => SendKind::First,
+                        AttemptKind::Hedge => SendKind::Hedge,
+                        _ => SendKind::Retry,
+                    };
+                    let send = ClientAction::Send { job: id, attempt, server, items, number, deadline, kind };
+                    out.push(SimAction::Client(send));
                 }
                 Action::Cancel { attempt, .. } => {
                     let server = open.sent.get(attempt.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(ClientAction::Cancel { job: id, attempt, server });
+                    out.push(SimAction::Client(ClientAction::Cancel { job: id, attempt: attempt.0, server }));
                 }
                 Action::Probe { probe, endpoint, tokens, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(ClientAction::Probe { job: Some(id), probe, server, tokens });
+                    out.push(SimAction::Probe { job: Some(id), probe, server, tokens });
                 }
                 Action::WakeAt(at) => {
                     let at = open.wake.set(at.since_start());
-                    out.extend(at.map(|at| ClientAction::Wake { job: id, at }));
+                    out.extend(at.map(|at| SimAction::Client(ClientAction::Wake { job: id, at })));
                 }
                 Action::PollFleet => poll = true,
                 Action::Finish(_) => {
                     over = true;
-                    out.push(ClientAction::Finished { job: id });
+                    out.push(SimAction::Client(ClientAction::End { job: id, failed: None }));
                 }
                 Action::Fail { reason, .. } => {
                     over = true;
-                    out.push(ClientAction::GaveUp { job: id, why: reason.as_str() });
+                    out.push(SimAction::Client(ClientAction::End { job: id, failed: Some(reason) }));
                 }
                 // Words for traces.
                 _ => {}
@@ -200,16 +205,16 @@ impl Sortie {
         }
     }
 
-    fn handle_fleet(&mut self, event: FleetEvent, now: Duration, out: &mut Vec<ClientAction>) {
+    fn handle_fleet(&mut self, event: FleetEvent, now: Duration, out: &mut Vec<SimAction>) {
         for action in self.fleet.handle(Time::from_start(now), event) {
             match action {
                 FleetAction::Probe { probe, endpoint, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(ClientAction::Probe { job: None, probe, server, tokens: 0 });
+                    out.push(SimAction::Probe { job: None, probe, server, tokens: 0 });
                 }
                 FleetAction::WakeAt(at) => {
                     let at = self.fleet_wake.set(at.since_start());
-                    out.extend(at.map(|at| ClientAction::WakeFleet { at }));
+                    out.extend(at.map(|at| SimAction::WakeFleet { at }));
                 }
                 _ => {}
             }

@@ -24,7 +24,7 @@ mod serve;
 use std::time::Duration;
 
 use super::{
-    client::{ClientAction, JobId, SimClient},
+    client::{JobId, SimAction, SimClient},
     clock::Clock,
     job_generator::JobGenerator,
     job_log::JobLog,
@@ -51,7 +51,7 @@ pub(crate) struct World<'a> {
     jobs: JobId,
     open: usize,
     arriving: bool,
-    actions: Vec<ClientAction>,
+    actions: Vec<SimAction>,
     log: JobLog,
     outcome: RunOutcome,
 }
