@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sortie-lab", &["sortie-client", "sortie-dispatch", "sortie-proto", "sortie-scheduler"]),
 ];
 
-/// Crates of ours that are tools and tests: bound by no direction, reached by nobody.
+/// Crates of ours that are tools and tests: bound by no direction, reached by none that is published.
 const UNPUBLISHED: &[&str] = &["sortie-testkit", "sortie-benches", "sortie-tests", "xtask"];
 
 /// Only `sortie-engine` may name these.

@@ -26,12 +26,15 @@ use crate::{
 /// The word for a job whose deadline passed.
 const DEADLINE: &str = "DEADLINE_EXCEEDED";
 
+/// The number of an attempt, and what it came to.
+type AttemptResult = (u32, Result<RerankResponse, Status>);
+
 /// A job under way.
 pub(super) struct JobRun<'a> {
     driver: &'a BaselineDriver,
     id: u32,
     job: &'a BenchJob,
-    calls: FuturesUnordered<Abortable<BoxFuture<'a, (u32, Result<RerankResponse, Status>)>>>,
+    calls: FuturesUnordered<Abortable<BoxFuture<'a, AttemptResult>>>,
     /// By the number of the attempt.
     sent: Vec<SentAttempt>,
     /// When the baseline wants to be called.
