@@ -59,3 +59,24 @@ fn program(name: &str, args: &[String]) -> anyhow::Result<()> {
     process::run(workspace::cargo().args(build), "cargo build")?;
     process::run(Command::new(workspace::target()?.join("release").join(name)).args(args), name)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn flags_of_programs_are_passed_on() {
+        for flags in [&["--help"][..], &["--devices", "fast", "--soak"], &[]] {
+            let cli = Cli::try_parse_from(["x", "overload"].iter().chain(flags)).unwrap();
+            assert!(matches!(&cli.args.which, Which::Overload(passed) if passed.args == flags), "{cli:?}");
+        }
+    }
+}
