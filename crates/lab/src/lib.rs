@@ -10,7 +10,7 @@
 //! | [`stats`], [`table`], [`plot`] | what is counted, and how it is shown |
 //! | [`sim`] | a fleet in virtual time |
 //! | [`study`] | tables of many simulated runs: the program `sortie-sim` |
-//! | [`bench`] | an open-loop load generator for real fleets: the command `sortie bench` |
+//! | [`bench`](mod@bench) | an open-loop load generator for real fleets: the command `sortie bench` |
 
 #![forbid(unsafe_code)]
 
