@@ -24,7 +24,7 @@ use crate::{digest, interrupt};
 
 /// The cache folder, held under its lock.
 #[derive(Debug)]
-pub(crate) struct Cache {
+pub struct Cache {
     root: PathBuf,
     /// Released when dropped.
     _lock: File,
@@ -39,7 +39,7 @@ struct Manifest {
 }
 
 /// Where the cache is.
-pub(crate) fn root() -> anyhow::Result<PathBuf> {
+pub fn root() -> anyhow::Result<PathBuf> {
     root_from(|name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from))
         .context("there is no place for the cache: set SORTIE_CACHE to a folder, or HOME")
 }
@@ -53,7 +53,7 @@ fn root_from(var: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 
 impl Cache {
     /// Opens the cache and waits until no other run writes to it.
-    pub(crate) fn open() -> anyhow::Result<Self> {
+    pub fn open() -> anyhow::Result<Self> {
         Self::at(root()?)
     }
 
@@ -82,12 +82,12 @@ impl Cache {
     }
 
     /// Path of an entry, whether it is there or not.
-    pub(crate) fn path(&self, entry: &str) -> PathBuf {
+    pub fn path(&self, entry: &str) -> PathBuf {
         self.root.join(entry)
     }
 
     /// A fresh folder on the cache's own file system, gone when dropped.
-    pub(crate) fn scratch(&self) -> anyhow::Result<TempDir> {
+    pub fn scratch(&self) -> anyhow::Result<TempDir> {
         let tmp = self.root.join("tmp");
         fs::create_dir_all(&tmp).with_context(|| format!("cannot make {}", tmp.display()))?;
         tempfile::tempdir_in(&tmp).with_context(|| format!("cannot make a folder in {}", tmp.display()))
@@ -95,7 +95,7 @@ impl Cache {
 
     /// Returns the entry's folder, making it first where it is missing, damaged or
     /// made by another recipe. `make` fills an empty folder.
-    pub(crate) fn entry(
+    pub fn entry(
         &self,
         entry: &str,
         fingerprint: &str,

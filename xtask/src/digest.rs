@@ -11,7 +11,7 @@ use crate::interrupt;
 const BLOCK: usize = 1 << 20;
 
 /// Digest of a file.
-pub(crate) fn file(path: &Path) -> anyhow::Result<String> {
+pub fn file(path: &Path) -> anyhow::Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK];
@@ -26,12 +26,12 @@ pub(crate) fn file(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Digest of bytes.
-pub(crate) fn bytes(bytes: &[u8]) -> String {
+pub fn bytes(bytes: &[u8]) -> String {
     parts([bytes])
 }
 
 /// Digest of pieces one after the other.
-pub(crate) fn parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub fn parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     parts.into_iter().for_each(|part| hash.update(part));
     hex(&hash.finalize())

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The user asked to stop.
 #[derive(Debug)]
-pub(crate) struct Interrupted;
+pub struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,17 +46,17 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 }
 
 /// True once a signal came.
-pub(crate) fn came() -> bool {
+pub fn came() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
 /// An error once a signal came.
-pub(crate) fn check() -> anyhow::Result<()> {
+pub fn check() -> anyhow::Result<()> {
     if came() { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 /// Asks `ready` again and again until it gives something, `limit` passes (`None`) or a signal comes.
-pub(crate) fn poll<T>(
+pub fn poll<T>(
     limit: Option<Duration>,
     mut ready: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<Option<T>> {

@@ -58,7 +58,7 @@ pub(crate) fn ensure_all(cache: &Cache) -> anyhow::Result<()> {
 }
 
 /// The folder of model `name`; made where it is not in the cache yet.
-pub(crate) fn ensure(cache: &Cache, name: &str) -> anyhow::Result<PathBuf> {
+pub fn ensure(cache: &Cache, name: &str) -> anyhow::Result<PathBuf> {
     let model = catalog::model(name).with_context(|| format!("there is no model {name:?}"))?;
     let (entry, recipe) = (format!("models/{name}"), recipe(model)?);
     // Outside `entry`, so that a damaged base is repaired before it is merged from.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Release of ONNX Runtime that the `ort` bindings are made for.
-pub(crate) const ORT_VERSION: &str = "1.31.1";
+pub const ORT_VERSION: &str = "1.31.1";
 
 /// Name the engine looks for in the cache.
 const LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The library's path; fetched where it is not in the cache yet.
-pub(crate) fn ensure(cache: &Cache) -> anyhow::Result<PathBuf> {
+pub fn ensure(cache: &Cache) -> anyhow::Result<PathBuf> {
     // The engine looks for this folder's name.
     fetched(cache, &format!("ort/{ORT_VERSION}"), CPU, "build it from source and set ORT_DYLIB_PATH")
 }

@@ -59,7 +59,7 @@ pub(crate) fn install(pin: &Pin, scratch: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Installs what the lock file `lock` lists into `folder`, for `python` to import from there.
-pub(crate) fn install_all(python: &Python, lock: &Path, folder: &Path, scratch: &Path) -> anyhow::Result<()> {
+pub fn install_all(python: &Python, lock: &Path, folder: &Path, scratch: &Path) -> anyhow::Result<()> {
     retried(&format!("what {} lists", lock.display()), || run(python, lock, folder, scratch, &[]))
 }
 

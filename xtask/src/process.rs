@@ -18,26 +18,26 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A child that does not outlive this value: dropped, it is asked to leave, then killed.
 #[derive(Debug)]
-pub(crate) struct Owned(Child);
+pub struct Owned(Child);
 
 impl Owned {
     /// Starts `command`. `what` names it in errors.
-    pub(crate) fn spawn(command: &mut Command, what: &str) -> anyhow::Result<Self> {
+    pub fn spawn(command: &mut Command, what: &str) -> anyhow::Result<Self> {
         command.spawn().map(Self).with_context(|| format!("cannot start {what} ({})", command.get_program().display()))
     }
 
     /// Its status if it has ended.
-    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.0.try_wait().context("cannot wait for a child")
     }
 
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.0.id()
     }
 
     /// Asks it to leave (SIGTERM) without waiting.
-    pub(crate) fn ask_to_leave(&self) {
+    pub fn ask_to_leave(&self) {
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             // It may be gone already; the wait that follows tells.
             let _ = kill_process(pid, Signal::TERM);
@@ -47,12 +47,12 @@ impl Owned {
     }
 
     /// Its standard output, where that is piped and not taken yet.
-    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()
     }
 
     /// Waits for its end, or for the user to stop us.
-    pub(crate) fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         interrupt::poll(None, || self.ended())?.context("a child has no status")
     }
 }
@@ -76,12 +76,12 @@ impl Drop for Owned {
 }
 
 /// Runs `command` to its end; its output goes where ours goes.
-pub(crate) fn status(command: &mut Command, what: &str) -> anyhow::Result<ExitStatus> {
+pub fn status(command: &mut Command, what: &str) -> anyhow::Result<ExitStatus> {
     Owned::spawn(command.stdin(Stdio::null()), what)?.wait()
 }
 
 /// Runs `command` to its end and wants it to succeed.
-pub(crate) fn run(command: &mut Command, what: &str) -> anyhow::Result<()> {
+pub fn run(command: &mut Command, what: &str) -> anyhow::Result<()> {
     let status = status(command, what)?;
     if !status.success() {
         bail!("{what} failed ({status})");
@@ -91,7 +91,7 @@ pub(crate) fn run(command: &mut Command, what: &str) -> anyhow::Result<()> {
 
 /// What a child wrote, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
     /// Its standard output; empty where that was not piped.
@@ -102,7 +102,7 @@ pub(crate) struct Output {
 
 /// Runs `command` to its end and keeps some of its output; a stream that is not
 /// kept stays as set on the command.
-pub(crate) fn output(command: &mut Command, what: &str, streams: Keep) -> anyhow::Result<Output> {
+pub fn output(command: &mut Command, what: &str, streams: Keep) -> anyhow::Result<Output> {
     if streams != Keep::Stderr {
         command.stdout(Stdio::piped());
     }
@@ -119,7 +119,7 @@ pub(crate) fn output(command: &mut Command, what: &str, streams: Keep) -> anyhow
 
 /// Which streams [`output`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// Standard output and error.
     Both,
     /// Standard output only.

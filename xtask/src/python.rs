@@ -11,7 +11,7 @@ const OLDEST_PIP: (u32, u32) = (20, 3);
 
 /// A Python 3 that has pip.
 #[derive(Debug)]
-pub(crate) struct Python {
+pub struct Python {
     program: &'static str,
     /// pip's (major, minor).
     pip: (u32, u32),
@@ -19,7 +19,7 @@ pub(crate) struct Python {
 
 impl Python {
     /// Looks for `python3`, then `python`.
-    pub(crate) fn find() -> anyhow::Result<Self> {
+    pub fn find() -> anyhow::Result<Self> {
         let Some(program) = ["python3", "python"].into_iter().find(|p| is_python3(p)) else {
             bail!("python3 is needed to fetch packages, and there is none on the PATH\n{}", install_hint());
         };
@@ -42,7 +42,7 @@ impl Python {
     }
 
     /// A command that runs pip, deaf to settings that would break a plain download.
-    pub(crate) fn pip(&self) -> Command {
+    pub fn pip(&self) -> Command {
         let mut command = self.command();
         command.args(["-m", "pip", "--no-input", "--disable-pip-version-check"]);
         command.env("PIP_REQUIRE_VIRTUALENV", "0").env("PIP_USER", "0").env("PIP_ROOT_USER_ACTION", "ignore");
@@ -50,12 +50,12 @@ impl Python {
     }
 
     /// A command that runs this Python.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         Command::new(self.program)
     }
 
     /// Unpacks an archive into `folder`; `module` is `tarfile` or `zipfile`.
-    pub(crate) fn extract(&self, module: &str, archive: &Path, folder: &Path) -> anyhow::Result<()> {
+    pub fn extract(&self, module: &str, archive: &Path, folder: &Path) -> anyhow::Result<()> {
         let mut command = self.command();
         let out =
             process::output(command.args(["-m", module, "-e"]).arg(archive).arg(folder), self.program, Keep::Both)?;
@@ -66,7 +66,7 @@ impl Python {
     }
 
     /// Whether pip can go on with a download that was cut (from 25.1 on).
-    pub(crate) fn can_resume(&self) -> bool {
+    pub fn can_resume(&self) -> bool {
         self.pip >= (25, 1)
     }
 }

@@ -12,13 +12,13 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use crate::process::{self, Keep};
 
 /// Root of the checkout.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
 }
 
 /// The cargo that runs us, in the root of the checkout.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     // What the cargo that runs us says of this package would make build scripts run again, and much be built anew.
@@ -30,14 +30,14 @@ pub(crate) fn cargo() -> Command {
 }
 
 /// The rustc that belongs to it.
-pub(crate) fn rustc() -> Command {
+pub fn rustc() -> Command {
     let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     command.current_dir(root());
     command
 }
 
 /// Folder cargo builds into.
-pub(crate) fn target() -> anyhow::Result<PathBuf> {
+pub fn target() -> anyhow::Result<PathBuf> {
     Ok(metadata()?.target_directory.into_std_path_buf())
 }
 
@@ -56,6 +56,6 @@ fn metadata() -> anyhow::Result<Metadata> {
 }
 
 /// Cores this process may use.
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -2,12 +2,11 @@
 //!
 //! `args` (what was asked) → `read` (the texts) → `context`, `split` and
 //! `collect` (jobs through the client library) → `report` and `screen` (what is
-//! printed) → `exit` (how it ended). `bench` measures fleets.
+//! printed) → `exit` (how it ended).
 
 #![forbid(unsafe_code)]
 
 mod args;
-mod bench;
 mod collect;
 mod context;
 mod exit;

@@ -1,16 +1,14 @@
 //! `cargo xtask bench`: benchmarks whose ratios are taken in one run on one machine.
 //!
 //! `cpu` and `gpu` measure the engine. `overload` and `fleet` measure real server processes over a device that only
-//! sleeps (`sortie-server-timed`), so that the cores of this machine do not decide, under `sortie bench`.
+//! sleeps (`sortie-server-timed`), so that the cores of this machine do not decide, under `sortie bench`; they are
+//! programs of `benches/`.
 
 mod cpu;
-mod fleet;
-mod jobs;
-pub(crate) mod loader;
-mod overload;
-mod respawner;
-mod samples;
-mod timed;
+
+use std::process::Command;
+
+use crate::{process, workspace};
 
 /// `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -30,9 +28,19 @@ enum Which {
         args: Vec<String>,
     },
     /// Servers at 0.8 to 8 times what they can do, asked by our client and by others'
-    Overload(overload::Args),
+    #[command(disable_help_flag = true)]
+    Overload(Passed),
     /// Four servers, of which some stall, die, restart or are slow
-    Fleet(fleet::Args),
+    #[command(disable_help_flag = true)]
+    Fleet(Passed),
+}
+
+/// Flags of a program, `--help` included.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    /// Passed on
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 /// Runs one.
@@ -40,7 +48,35 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.which {
         Which::Cpu(args) => cpu::run(args),
         Which::Gpu { args } => crate::gpu::run(args),
-        Which::Overload(args) => overload::run(args),
-        Which::Fleet(args) => fleet::run(args),
+        Which::Overload(passed) => program("overload", &passed.args),
+        Which::Fleet(passed) => program("fleet", &passed.args),
+    }
+}
+
+/// Builds a program of `benches/` and runs it.
+fn program(name: &str, args: &[String]) -> anyhow::Result<()> {
+    let build = ["build", "--release", "-p", "sortie-benches", "--bin", name];
+    process::run(workspace::cargo().args(build), "cargo build")?;
+    process::run(Command::new(workspace::target()?.join("release").join(name)).args(args), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn flags_of_programs_are_passed_on() {
+        for flags in [&["--help"][..], &["--devices", "fast", "--soak"], &[]] {
+            let cli = Cli::try_parse_from(["x", "overload"].iter().chain(flags)).unwrap();
+            assert!(matches!(&cli.args.which, Which::Overload(passed) if passed.args == flags), "{cli:?}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{corpus::Document, outcome};
-use crate::{bench::loader, fleet::servers::LocalFleet};
+use super::{bench, corpus::Document, outcome};
+use crate::fleet::servers::LocalFleet;
 
 /// Seconds each strategy is measured: dozens of jobs on two cores, and a demo within a minute.
 pub(super) const SECONDS: u64 = 20;
@@ -90,7 +90,7 @@ impl Comparison<'_> {
             ["--endpoint", &endpoints.join(",")],
         ];
         let arguments: Vec<String> = arguments.concat().into_iter().map(str::to_owned).collect();
-        let report = loader::bench(self.cli, &arguments)?;
+        let report = bench::bench(self.cli, &arguments)?;
         let jobs = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let jobs = outcome::read(&jobs)?;
         let mut out = outcome::table(&jobs, &report.results, half_ms as f64, slow, address, DEADLINE_MS);

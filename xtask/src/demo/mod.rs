@@ -5,6 +5,7 @@
 //! the servers, and does what a user would: calls `sortie rerank`, then
 //! `sortie bench` while one server is slow.
 
+mod bench;
 mod comparison;
 mod corpus;
 mod outcome;

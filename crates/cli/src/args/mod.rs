@@ -1,12 +1,10 @@
 //! The command line. Parsing only: nothing here opens a file or a socket.
 
-mod bench;
 mod commands;
 mod connection;
 mod inputs;
 mod text;
 
-pub(crate) use bench::BenchArgs;
 pub(crate) use commands::{
     ClassifyArgs, EmbedArgs, EmbedTokensArgs, ModelsArgs, ProbeArgs, RerankArgs, SimilarityArgs, SparseArgs, TagArgs,
     TokenizeArgs,
@@ -75,7 +73,7 @@ pub(crate) enum CommandArgs {
     /// Ask every endpoint how loaded a model is
     Probe(ProbeArgs),
     /// Measure a fleet under load, with several ways of spreading jobs over it
-    Bench(BenchArgs),
+    Bench(sortie_lab::bench::BenchArgs),
 }
 
 /// A variable that is set and blank is as good as unset: orchestrators set all that they know of.

@@ -4,6 +4,7 @@
 //! document has `results` and `errors`; an item stands in exactly one of the two,
 //! and `index` is its place in the input, from 0.
 
+mod bench;
 mod fleet;
 mod labels;
 mod scores;

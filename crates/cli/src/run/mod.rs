@@ -1,5 +1,6 @@
 //! The commands: inputs in, one printed answer out.
 
+mod bench;
 mod fleet;
 mod labels;
 mod print;
@@ -11,7 +12,6 @@ pub(crate) use print::{error, print};
 
 use crate::{
     args::CommandArgs,
-    bench,
     context::CommandContext,
     exit::{CommandFailure, Exit},
 };
@@ -29,6 +29,6 @@ pub(crate) fn run(command: &CommandArgs, context: &CommandContext) -> Result<Exi
         CommandArgs::Tokenize(args) => tokens::tokenize(args, context),
         CommandArgs::Models(args) => fleet::models(args, context),
         CommandArgs::Probe(args) => fleet::probe(args, context),
-        CommandArgs::Bench(args) => bench::run(args, context),
+        CommandArgs::Bench(args) => bench::bench(args, context),
     }
 }

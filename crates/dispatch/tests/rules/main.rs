@@ -10,22 +10,18 @@
 //! | `health` | suspects, ejected servers, servers that come and go |
 //! | `overload` | servers that have too much work |
 //! | `pitfalls` | what others fell into |
-//! | `latches` | states that must not be entered for good, in virtual time |
 //! | `bench` | one job by hand |
-//! | `world`, `scenario`, `events` | a small fleet in virtual time |
+//!
+//! Whole fleets in virtual time are in `crates/lab/tests`.
 
 #[cfg(test)]
 mod bench;
-#[cfg(test)]
-mod events;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
 mod job;
 #[cfg(test)]
 mod joins;
-#[cfg(test)]
-mod latches;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
@@ -35,7 +31,3 @@ mod plan;
 mod probing;
 #[cfg(test)]
 mod races;
-#[cfg(test)]
-mod scenario;
-#[cfg(test)]
-mod world;

@@ -1,18 +1,12 @@
 //! What others fell into, each as a test with the name of the fall. Two of the list are tests of
 //! one module: an inverted score (`place`) and a loser that lowers the trigger (`latency`).
 
-use std::time::Duration;
-
 use sortie_dispatch::{
     AnswerReport, AttemptKind, BatchSample, Cost, DispatchConfig, EndpointId, Event, Failure, Fleet, FleetEvent,
     ItemSize, Job, JobOptions, Pushback, Resource, SharedSize,
 };
 
-use crate::{
-    bench::{Bench, DEADLINE, answered, at, failed, idle, items, queue_wait_of, refused, wake},
-    scenario::{Fault, Scenario},
-    world::World,
-};
+use crate::bench::{Bench, DEADLINE, answered, at, failed, idle, items, queue_wait_of, refused, wake};
 
 /// A budget counter that was tested first and lowered later passed zero and came round as without
 /// limit: 99 of 100 late requests were hedged with a budget of 11 (Baseten's performance client).
@@ -41,19 +35,6 @@ fn a_hundred_late_chunks_do_not_make_the_budget_bottomless() {
     let burst = config.budget.burst_jobs * config.budget.median_job as f64;
     let allowed = burst / 2.0 + config.budget.hedge_share * counters.tokens as f64;
     assert!(counters.hedges > 0 && counters.hedge_tokens as f64 <= allowed, "{counters:?} {allowed}");
-}
-
-/// A server that fails at once has nothing in flight and the shortest latencies (tower's PeakEwma,
-/// linkerd2-proxy 4537).
-#[test]
-fn a_server_that_fails_fast_does_not_attract_traffic() {
-    let scenario = Scenario { servers: 4, load: 0.4, end: Duration::from_secs(4), ..Scenario::default() };
-    let mut world = World::new(scenario);
-    world.fault(Duration::from_secs(1), 2, Fault::Refuse(Some(Failure::Internal)));
-    let outcome = world.run();
-    assert_eq!(outcome.failed, 0);
-    let (bad, good) = (outcome.reached[2], outcome.reached[0]);
-    assert!(bad < good / 2, "{bad} and {good}");
 }
 
 /// A channel whose connect failed reports itself ready, so dead endpoints are picked and fail (tonic
@@ -140,23 +121,6 @@ fn a_new_server_is_neither_flooded_nor_starved() {
     assert!(new_share < later, "{new_share} {later} {old_share}");
 }
 
-/// Coordinators that see the same reports all send to the same fast replica (OpenSearch 19891).
-#[test]
-fn several_clients_do_not_herd_on_one_server() {
-    let scenario = Scenario {
-        servers: 8,
-        clients: 20,
-        load: 0.3,
-        items: 8,
-        job_tokens: 3_000,
-        end: Duration::from_secs(3),
-        ..Scenario::default()
-    };
-    let outcome = World::new(scenario).run();
-    let (most, all) = (*outcome.reached.iter().max().unwrap(), outcome.reached.iter().sum::<u64>());
-    assert!(most * 8 < all * 2, "{:?}", outcome.reached);
-}
-
 /// Latency per request rose with the size of merged batches and was taken for slowness (Elasticsearch
 /// 144562).
 #[test]
@@ -206,19 +170,6 @@ fn a_large_chunk_is_tried_again_like_a_small_one() {
     let (sends, _) = bench.handle(at(0), Event::Start);
     let (again, _) = bench.handle(at(1), failed(sends[0].attempt, Failure::Transport));
     assert_eq!((again.len(), again[0].kind), (1, AttemptKind::FreeRetry));
-}
-
-/// An old server, or a proxy that strips trailers: no reports, no batches, no probes.
-#[test]
-fn without_any_report_everything_still_works() {
-    let scenario = Scenario { reports: false, load: 0.5, servers: 6, clients: 2, ..Scenario::default() };
-    let mut world = World::new(scenario);
-    world.fault(Duration::from_secs(2), 1, Fault::Stall(Duration::from_millis(300)));
-    world.fault(Duration::from_secs(4), 3, Fault::Slow(4.0));
-    let outcome = world.run();
-    assert_eq!((outcome.failed, outcome.in_flight), (0, 0));
-    assert!(outcome.reached.iter().all(|&count| count > 100), "{:?}", outcome.reached);
-    assert!(outcome.quantile(0.99) < 200.0, "{}", outcome.quantile(0.99));
 }
 
 /// What nothing is known of must not look better than what is known to be idle.

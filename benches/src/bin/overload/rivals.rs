@@ -1,0 +1,80 @@
+//! The generators that are not ours: ghz, built by `go` or given, and grpcio, from its Python package.
+//!
+//! Invariant: what is missing is said by name once, with what to do about it; its rows are left out.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+use xtask::{
+    cache::Cache,
+    digest, pip,
+    process::{self, Keep},
+    python::Python,
+    workspace,
+};
+
+/// ghz's module and version; `go` checks its digest against the public log.
+const GHZ: &str = "github.com/bojand/ghz/cmd/ghz@v0.93.0";
+
+/// What there is of them.
+#[derive(Debug, Default)]
+pub(super) struct Rivals {
+    pub(super) ghz: Option<PathBuf>,
+    /// The Python, and the folder with grpcio.
+    pub(super) grpcio: Option<(Python, PathBuf)>,
+}
+
+impl Rivals {
+    /// Finds or fetches those that are wanted.
+    pub(super) fn find(ghz: Option<&Path>, wants: (bool, bool)) -> anyhow::Result<Self> {
+        let cache = Cache::open()?;
+        let mut rivals = Self::default();
+        if wants.0 {
+            match ghz.map_or_else(|| build_ghz(&cache), |path| Ok(path.to_owned())) {
+                Ok(path) => rivals.ghz = Some(path),
+                Err(error) => eprintln!("SKIPPED: every row of ghz: {error:#}; give one by --ghz PATH"),
+            }
+        }
+        if wants.1 {
+            match site(&cache) {
+                Ok(found) => rivals.grpcio = Some(found),
+                Err(error) => eprintln!("SKIPPED: every row of grpcio: {error:#}"),
+            }
+        }
+        Ok(rivals)
+    }
+}
+
+fn build_ghz(cache: &Cache) -> anyhow::Result<PathBuf> {
+    let folder = cache.entry("tools/ghz", &digest::bytes(GHZ.as_bytes()), |folder| {
+        eprintln!("building {GHZ} (minutes the first time)");
+        let mut go = Command::new("go");
+        // Whatever the folder it is run from is set to.
+        go.args(["install", "-mod=mod", GHZ]).env("GOBIN", folder).env("CGO_ENABLED", "0").current_dir(folder);
+        let out = process::output(&mut go, "go", Keep::Both)?;
+        if !out.status.success() {
+            bail!("go install failed: {}", out.stderr.trim());
+        }
+        Ok(())
+    })?;
+    Ok(folder.join("ghz"))
+}
+
+fn site(cache: &Cache) -> anyhow::Result<(Python, PathBuf)> {
+    let python = Python::find()?;
+    let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
+    let lock = workspace::root().join("benches/overload/requirements.txt");
+    let text = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    let fingerprint = digest::bytes(&[&text, version.as_bytes()].concat());
+    let folder = cache.entry("python/grpcio", &fingerprint, |folder| {
+        eprintln!("fetching grpcio for {}", version.trim());
+        let scratch = cache.scratch()?;
+        pip::install_all(&python, &lock, folder, scratch.path())
+    })?;
+    Ok((python, folder))
+}

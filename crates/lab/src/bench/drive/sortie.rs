@@ -1,0 +1,111 @@
+//! The strategy `sortie`: the client library, set up as for every other command, perhaps without some of its rules.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use sortie_client::{Client, DispatchConfig, Report};
+
+use crate::{
+    Strategy,
+    bench::{
+        jobs::BenchJob,
+        record::{AnsweredJob, BenchJobEnd, code_word},
+        target::{BenchError, Target},
+        texts::TextPool,
+    },
+    stats::Spent,
+};
+
+/// The client at work.
+#[derive(Debug)]
+pub(crate) struct SortieDriver {
+    client: Client,
+    pool: Arc<TextPool>,
+    first: AtomicU64,
+    hedges: AtomicU64,
+    retries: AtomicU64,
+    free: AtomicU64,
+}
+
+impl SortieDriver {
+    /// Connects and meets the servers.
+    pub(super) async fn start(strategy: Strategy, target: &Target, pool: &Arc<TextPool>) -> Result<Self, BenchError> {
+        let mut builder = target.client.clone();
+        if strategy != Strategy::Sortie {
+            let mut dispatch = DispatchConfig::default();
+            strategy.restrict(&mut dispatch);
+            builder = builder.dispatch(dispatch);
+        }
+        let client = builder.connect().await?;
+        let [first, hedges, retries, free] = [const { AtomicU64::new(0) }; 4];
+        Ok(Self { client, pool: Arc::clone(pool), first, hedges, retries, free })
+    }
+
+    /// Tokens sent so far.
+    pub(super) fn spent(&self) -> Spent {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Spent {
+            first: read(&self.first),
+            hedges: read(&self.hedges),
+            retries: read(&self.retries),
+            free: read(&self.free),
+        }
+    }
+
+    /// Runs one job.
+    pub(super) async fn drive(&self, job: &BenchJob) -> BenchJobEnd {
+        let documents = job.documents.iter().map(|&index| self.pool.document(index));
+        let answer = match self.client.rerank(self.pool.query(job.query), documents).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let word = error.reason().map(str::to_owned);
+                return BenchJobEnd::Failed(word.unwrap_or_else(|| code_word(error.kind())));
+            }
+        };
+        self.count(&answer.report);
+        let mut answered = answered(&answer.report);
+        for (score, &document) in answer.scores.iter().zip(&job.documents) {
+            match score {
+                Some(score) => answered.wrong += usize::from(!self.pool.agrees(job.query, document, *score)),
+                None => answered.missing += 1,
+            }
+        }
+        answered.missing += job.documents.len().saturating_sub(answer.scores.len());
+        BenchJobEnd::Answered(answered)
+    }
+
+    /// The report has hedges and paid retries in one sum; where a job had both, it is shared out by their numbers.
+    fn count(&self, report: &Report) {
+        let paid = report.wasted_tokens.saturating_sub(report.free_tokens);
+        let hedges = match u64::from(report.hedges) + u64::from(report.retries) {
+            0 => 0,
+            both => paid * u64::from(report.hedges) / both,
+        };
+        self.first.fetch_add(report.total_tokens(), Ordering::Relaxed);
+        self.hedges.fetch_add(hedges, Ordering::Relaxed);
+        self.retries.fetch_add(paid - hedges, Ordering::Relaxed);
+        self.free.fetch_add(report.free_tokens, Ordering::Relaxed);
+    }
+}
+
+/// The report as every strategy has it.
+fn answered(report: &Report) -> AnsweredJob {
+    let mut servers = BTreeMap::new();
+    for chunk in &report.chunks {
+        *servers.entry(chunk.endpoint.clone()).or_default() += chunk.tokens;
+    }
+    AnsweredJob {
+        tokens: report.total_tokens(),
+        servers,
+        chunks: report.chunks.len() as u64,
+        hedges: report.hedges.into(),
+        hedges_won: report.hedges_won.into(),
+        retries: report.retries.into(),
+        ..AnsweredJob::default()
+    }
+}

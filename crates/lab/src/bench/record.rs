@@ -1,0 +1,195 @@
+//! What came of the jobs of one strategy.
+//!
+//! Latencies are in microseconds in HDR histograms of three digits. A job that failed or lacks a score counts as
+//! failed; one that was given up on purpose counts as neither.
+
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use crate::stats::Spent;
+
+/// Longest latency told apart: an hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// Digits that are right.
+const DIGITS: u8 = 3;
+
+/// A job that was answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AnsweredJob {
+    /// Tokens of its documents as the servers counted them.
+    pub(crate) tokens: u64,
+    /// Those tokens by the address of the server that answered them.
+    pub(crate) servers: BTreeMap<String, u64>,
+    /// Chunks it was cut into.
+    pub(crate) chunks: u64,
+    /// Chunks that were sent again because they were late.
+    pub(crate) hedges: u64,
+    /// Of them, those whose second attempt answered.
+    pub(crate) hedges_won: u64,
+    /// Chunks that were sent again because their attempt had failed.
+    pub(crate) retries: u64,
+    /// Scores that are missing.
+    pub(crate) missing: usize,
+    /// Scores that are not what they were before.
+    pub(crate) wrong: usize,
+}
+
+impl AnsweredJob {
+    /// Why it counts as failed, if it does.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match (self.wrong, self.missing) {
+            (0, 0) => None,
+            (0, _) => Some("MISSING_SCORE"),
+            _ => Some("WRONG_SCORE"),
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(crate) enum BenchJobEnd {
+    /// With an answer.
+    Answered(AnsweredJob),
+    /// Without; the reason is a stable word.
+    Failed(String),
+    /// It was given up on purpose.
+    Cancelled,
+}
+
+/// Everything counted while measuring.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Answered jobs, from their intended start.
+    pub(crate) answered: Histogram<u64>,
+    /// Answered and failed jobs, a failed one as if it had taken its whole deadline at least.
+    pub(crate) all: Histogram<u64>,
+    /// How late jobs were sent: the generator's own fault.
+    pub(crate) late: Histogram<u64>,
+    /// Failed jobs by reason, from the moment they were sent.
+    pub(crate) reasons: BTreeMap<String, Histogram<u64>>,
+    /// Jobs given up on purpose.
+    pub(crate) cancelled: u64,
+    /// Tokens of answered jobs.
+    pub(crate) tokens: u64,
+    /// Hedges of answered jobs.
+    pub(crate) hedges: u64,
+    /// Of them, those that answered first.
+    pub(crate) hedges_won: u64,
+    /// Time measured.
+    pub(crate) measured: Duration,
+    /// Processor time of this process while measuring, jobs in the warm-up left out.
+    pub(crate) cpu: Duration,
+    /// Tokens sent while measuring.
+    pub(crate) spent: Spent,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub(crate) fn new() -> Result<Self, hdrhistogram::CreationError> {
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_US, DIGITS);
+        Ok(Self {
+            answered: histogram()?,
+            all: histogram()?,
+            late: histogram()?,
+            reasons: BTreeMap::new(),
+            cancelled: 0,
+            tokens: 0,
+            hedges: 0,
+            hedges_won: 0,
+            measured: Duration::ZERO,
+            cpu: Duration::ZERO,
+            spent: Spent::default(),
+        })
+    }
+
+    /// Counts a job that ended `latency` after its intended start, of which it was sent `late` late.
+    pub(crate) fn add(&mut self, ended: &BenchJobEnd, latency: Duration, late: Duration, deadline: Duration) {
+        self.late.saturating_record(micros(late));
+        let failed = match ended {
+            BenchJobEnd::Cancelled => {
+                self.cancelled += 1;
+                return;
+            }
+            BenchJobEnd::Answered(answered) => {
+                self.hedges += answered.hedges;
+                self.hedges_won += answered.hedges_won;
+                match answered.fault() {
+                    None => {
+                        self.tokens += answered.tokens;
+                        self.answered.saturating_record(micros(latency));
+                        self.all.saturating_record(micros(latency));
+                        return;
+                    }
+                    Some(fault) => fault,
+                }
+            }
+            BenchJobEnd::Failed(reason) => reason,
+        };
+        // A histogram of the same bounds.
+        let none = || Histogram::new_from(&self.all);
+        let failures = self.reasons.entry(failed.to_owned()).or_insert_with(none);
+        failures.saturating_record(micros(latency.saturating_sub(late)));
+        self.all.saturating_record(micros(latency.max(deadline)));
+    }
+
+    /// Jobs that failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.reasons.values().map(Histogram::len).sum()
+    }
+
+    /// Jobs that ended by themselves.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.all.len()
+    }
+}
+
+/// `DeadlineExceeded` as `DEADLINE_EXCEEDED`: codes and kinds of errors as gRPC writes them.
+pub(super) fn code_word(code: impl Debug) -> String {
+    let mut word = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_uppercase());
+    }
+    word
+}
+
+/// Microseconds, as the histograms count.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A quantile in milliseconds.
+pub(crate) fn millis(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    if histogram.is_empty() { f64::NAN } else { histogram.value_at_quantile(quantile) as f64 / 1e3 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn answered(missing: usize) -> BenchJobEnd {
+        BenchJobEnd::Answered(AnsweredJob { tokens: 10, missing, ..AnsweredJob::default() })
+    }
+
+    #[test]
+    fn a_failed_job_is_never_a_fast_one() {
+        let mut record = Record::new().unwrap();
+        record.add(&answered(0), 30 * MS, MS, 100 * MS);
+        record.add(&BenchJobEnd::Failed("UNAVAILABLE".to_owned()), 2 * MS, MS, 100 * MS);
+        record.add(&answered(1), 7 * MS, MS, 100 * MS);
+        record.add(&BenchJobEnd::Cancelled, MS, MS, 100 * MS);
+        assert_eq!((record.jobs(), record.failures(), record.cancelled), (3, 2, 1));
+        assert_eq!(record.tokens, 10, "a job that lacks a score is no good put");
+        assert!((millis(&record.answered, 1.0) - 30.0).abs() < 0.1);
+        assert!(millis(&record.all, 0.5) >= 99.9, "{}", millis(&record.all, 0.5));
+        let refused = record.reasons.get("UNAVAILABLE").unwrap();
+        assert!((millis(refused, 1.0) - 1.0).abs() < 0.01, "a refusal counts from its sending");
+        assert_eq!(record.reasons.get("MISSING_SCORE").unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,226 @@
+//! What jobs are made of: a pool of documents and queries, made or read once, and the scores seen for each pair.
+//!
+//! Jobs draw from the pool, so that making them costs the client little beside sending them. A pair that comes again
+//! must be scored as before: an answer that got into another's place shows.
+
+use std::{
+    fs,
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde::Deserialize;
+
+use super::target::BenchError;
+use crate::sizes::SizeDistribution;
+
+/// Documents made: enough for many jobs without repetition, few enough to be made at once.
+const POOL: usize = 4_096;
+
+/// Queries made.
+const QUERIES: usize = 16;
+
+/// Words of a query.
+const QUERY_WORDS: usize = 5;
+
+/// How far two scores of one pair may lie apart, relative to `max(1, |score|)`: half precision's, as README promises.
+const TOLERANCE: f32 = 5e-3;
+
+/// Bits of an f32 that no score has: nothing was seen.
+const UNSEEN: u32 = f32::NAN.to_bits();
+
+/// Plain words: a tokenizer of English makes about one token of each.
+const WORDS: [&str; 64] = [
+    "about", "after", "again", "allow", "array", "async", "back", "begin", "block", "build", "cache", "call", "check",
+    "clear", "clock", "close", "code", "count", "crate", "data", "device", "down", "early", "engine", "error", "event",
+    "fast", "field", "file", "first", "fleet", "found", "frame", "graph", "group", "hand", "house", "index", "large",
+    "later", "light", "limit", "line", "list", "model", "never", "number", "order", "other", "place", "point", "query",
+    "queue", "river", "score", "server", "short", "small", "stone", "table", "thing", "token", "water", "world",
+];
+
+/// Documents, queries and what was scored so far.
+#[derive(Debug)]
+pub(crate) struct TextPool {
+    documents: Vec<Arc<str>>,
+    queries: Vec<Arc<str>>,
+    /// One a query and document: the bits of the first score.
+    seen: Vec<AtomicU32>,
+    /// The documents of each job where jobs are given; its query is the one of its place.
+    jobs: Arc<[Range<usize>]>,
+}
+
+/// A job of a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    query: String,
+    documents: Vec<String>,
+}
+
+impl TextPool {
+    /// Makes documents of `bytes` bytes from `seed`, and queries where none are given.
+    pub(crate) fn made(bytes: SizeDistribution, queries: &[String], seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let documents = (0..POOL).map(|_| text(bytes.draw(&mut rng) as usize, &mut rng)).collect();
+        Self::new(documents, queries, &mut rng)
+    }
+
+    /// Reads documents, one a line; makes queries where none are given.
+    pub(crate) fn read(path: &Path, queries: &[String], seed: u64) -> Result<Self, BenchError> {
+        let wrong = |what: String| BenchError::file("--texts", path, what);
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let documents: Vec<Arc<str>> = text.lines().filter(|line| !line.trim().is_empty()).map(Arc::from).collect();
+        if documents.is_empty() {
+            return Err(wrong("there is no text in it".to_owned()));
+        }
+        Ok(Self::new(documents, queries, &mut StdRng::seed_from_u64(seed)))
+    }
+
+    /// Reads jobs, one JSON value a line.
+    pub(crate) fn jobs(path: &Path) -> Result<Self, BenchError> {
+        let wrong = |what: String| BenchError::file("--jobs", path, what);
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let (mut documents, mut queries, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let job: Given =
+                serde_json::from_str(line).map_err(|error| wrong(format!("line {}: {error}", number + 1)))?;
+            if job.query.is_empty() || job.documents.is_empty() {
+                return Err(wrong(format!("line {}: there is no query or no document", number + 1)));
+            }
+            let first = documents.len();
+            documents.extend(job.documents.into_iter().map(Arc::from));
+            queries.push(job.query);
+            jobs.push(first..documents.len());
+        }
+        if jobs.is_empty() {
+            return Err(wrong("there is no job in it".to_owned()));
+        }
+        let pool = Self::new(documents, &queries, &mut StdRng::seed_from_u64(0));
+        Ok(Self { jobs: jobs.into(), ..pool })
+    }
+
+    fn new(documents: Vec<Arc<str>>, queries: &[String], rng: &mut StdRng) -> Self {
+        let queries: Vec<Arc<str>> = match queries {
+            [] => (0..QUERIES).map(|_| text(QUERY_WORDS * 6, rng)).collect(),
+            given => given.iter().map(|text| Arc::from(text.as_str())).collect(),
+        };
+        let seen = (0..documents.len() * queries.len()).map(|_| AtomicU32::new(UNSEEN)).collect();
+        Self { documents, queries, seen, jobs: Arc::default() }
+    }
+
+    /// The documents of each job that was given; none where jobs are drawn.
+    pub(crate) fn given(&self) -> Arc<[Range<usize>]> {
+        Arc::clone(&self.jobs)
+    }
+
+    /// Mean documents of a job, where jobs are drawn so many.
+    pub(crate) fn mean_documents(&self, drawn: SizeDistribution) -> f64 {
+        match self.jobs.len() {
+            0 => drawn.mean(),
+            jobs => self.documents.len() as f64 / jobs as f64,
+        }
+    }
+
+    /// How many documents there are.
+    pub(crate) fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// How many queries there are.
+    pub(crate) fn queries(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// A query.
+    pub(crate) fn query(&self, index: usize) -> &str {
+        self.queries.get(index).map_or("", |text| text)
+    }
+
+    /// A document.
+    pub(crate) fn document(&self, index: usize) -> &str {
+        self.documents.get(index).map_or("", |text| text)
+    }
+
+    /// Mean bytes of a document.
+    pub(crate) fn mean_bytes(&self) -> f64 {
+        self.documents.iter().map(|text| text.len()).sum::<usize>() as f64 / self.documents.len().max(1) as f64
+    }
+
+    /// Whether a pair's score is what it was the first time.
+    pub(crate) fn agrees(&self, query: usize, document: usize, score: f32) -> bool {
+        let Some(place) = self.seen.get(query * self.documents.len() + document) else { return false };
+        match place.compare_exchange(UNSEEN, score.to_bits(), Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(bits) => {
+                let first = f32::from_bits(bits);
+                (score - first).abs() <= TOLERANCE * first.abs().max(1.0)
+            }
+        }
+    }
+}
+
+/// Words up to just `bytes` bytes.
+fn text(bytes: usize, rng: &mut StdRng) -> Arc<str> {
+    let mut text = String::with_capacity(bytes + 8);
+    while text.len() < bytes {
+        text.push_str(WORDS[rng.random_range(0..WORDS.len())]);
+        text.push(' ');
+    }
+    text.truncate(bytes);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_the_bytes_asked_for_and_the_seed_decides() {
+        let pool = TextPool::made(SizeDistribution::Uniform(1, 900), &[], 7);
+        assert!((0..pool.len()).all(|i| (1..=900).contains(&pool.document(i).len())));
+        let again = TextPool::made(SizeDistribution::Uniform(1, 900), &[], 7);
+        assert_eq!(pool.documents, again.documents);
+        assert_ne!(pool.documents, TextPool::made(SizeDistribution::Uniform(1, 900), &[], 8).documents);
+    }
+
+    #[test]
+    fn queries_that_are_given_are_asked() {
+        let given = ["one".to_owned(), "two".to_owned()];
+        let pool = TextPool::made(SizeDistribution::Fixed(10), &given, 7);
+        assert_eq!((pool.queries(), pool.query(1)), (2, "two"));
+        assert!(pool.agrees(1, pool.len() - 1, 2.0), "the last pair has its place");
+    }
+
+    #[test]
+    fn jobs_are_read_from_lines_and_what_is_none_is_named() {
+        use std::io::Write as _;
+        let read = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            TextPool::jobs(file.path())
+        };
+        let pool =
+            read("{\"query\": \"a\", \"documents\": [\"b\", \"c\"]}\n\n{\"query\": \"d\", \"documents\": [\"e\"]}\n");
+        let pool = pool.unwrap();
+        assert_eq!((pool.given().to_vec(), pool.len(), pool.queries()), (vec![0..2, 2..3], 3, 2));
+        assert_eq!((pool.query(1), pool.document(2), pool.mean_documents(SizeDistribution::Fixed(9))), ("d", "e", 1.5));
+        for wrong in ["", "{}", "{\"query\": \"a\", \"documents\": []}", "{\"query\": \"\", \"documents\": [\"b\"]}"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_score_in_the_wrong_place_shows() {
+        let pool = TextPool::made(SizeDistribution::Fixed(10), &[], 7);
+        assert!(pool.agrees(3, 5, 2.0));
+        assert!(pool.agrees(3, 5, 2.001));
+        assert!(!pool.agrees(3, 5, 2.1));
+        assert!(pool.agrees(4, 5, 2.1), "another query's score is its own");
+        assert!(!pool.agrees(3, 5, f32::NAN));
+    }
+}
