@@ -8,6 +8,7 @@
 //! poll(device) ─▶ Batch            sealed late, as the device is about to be free
 //!            │
 //! started ─▶ finished              the device ran it
+//!      └──▶ device_lost, give_back the next device runs it
 //! ```
 //!
 //! Time is the duration since an origin of the driver's choice; it must not go back.
@@ -26,7 +27,7 @@ mod rates;
 mod tenants;
 mod units;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::DeviceState;
@@ -77,6 +78,8 @@ pub struct Core<K, I> {
     epoch: u64,
     queue: Queue<K, I>,
     devices: Vec<DeviceState>,
+    /// What lost devices left behind, for whichever device is free next.
+    returned: VecDeque<Vec<BatchItem<I>>>,
     /// By how much estimates of a chunk's end were outlasted.
     margins: Margins,
     /// Running mean of the tokens of chunks.
@@ -95,6 +98,7 @@ impl<K, I> Core<K, I> {
             epoch,
             queue: Queue::new(),
             devices: (0..devices.max(1)).map(|_| DeviceState::new(budget)).collect(),
+            returned: VecDeque::new(),
             margins: Margins::default(),
             mean_chunk_tokens: 0.0,
             draining: false,
@@ -137,7 +141,26 @@ impl<K, I> Core<K, I> {
         expire(&mut self.queue, &mut self.margins, now)
     }
 
-    /// Forgets everything, for a driver that has no device left.
+    /// Puts a batch back that a device was lost with, or that was sealed for it: as it is, it goes before everything that
+    /// waits.
+    pub fn give_back(&mut self, batch: Vec<BatchItem<I>>) {
+        if !batch.is_empty() {
+            self.returned.push_back(batch);
+        }
+    }
+
+    /// Forgets what was [given back](Self::give_back) and no device took yet.
+    pub fn take_returned(&mut self) -> Vec<BatchItem<I>> {
+        self.returned.drain(..).flatten().collect()
+    }
+
+    /// Whether a batch is sealed for `device` and does not run yet.
+    #[must_use]
+    pub fn is_sealed(&self, device: usize) -> bool {
+        self.devices.get(device).is_some_and(|dev| dev.sealed_tokens().is_some())
+    }
+
+    /// Forgets every chunk, for a driver that has no device left.
     pub fn clear(&mut self) -> Vec<Removed<K, I>> {
         self.queue.clear()
     }
@@ -166,8 +189,14 @@ impl<K, I> Core<K, I> {
             }
         }
         let wake = |at: Option<At>| DeviceAction::Wait([at, self.queue.next_deadline()].into_iter().flatten().min());
+        if seal_at <= now
+            && let Some(items) = self.returned.pop_front()
+        {
+            dev.seal(&items, Vec::new());
+            return PollResult { expired, action: DeviceAction::Batch(items) };
+        }
         let ready = self.queue.tokens();
-        if ready == 0 {
+        if ready == 0 && self.returned.is_empty() {
             dev.held_since = None;
             return PollResult { expired, action: wake(None) };
         }
@@ -277,7 +306,7 @@ impl<K, I> Core<K, I> {
     /// one is idle, or nothing waits. If not, devices poll again at their own time.
     #[must_use]
     pub fn is_attentive(&self) -> bool {
-        self.queue.tokens() == 0 || self.devices.iter().any(DeviceState::is_free)
+        (self.queue.tokens() == 0 && self.returned.is_empty()) || self.devices.iter().any(DeviceState::is_free)
     }
 
     /// The next deadline of any chunk that is known.
@@ -291,17 +320,18 @@ impl<K, I> Core<K, I> {
         self.draining = true;
     }
 
-    /// True once draining and no chunk is known. Batches may still run.
+    /// True once draining and nothing is known that is to run. Batches may still run.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.queue.is_empty()
+        self.draining && self.queue.is_empty() && self.returned.is_empty()
     }
 
     /// Tokens admitted and not yet in a running batch.
     #[must_use]
     pub fn queued_tokens(&self) -> u64 {
         let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_tokens()).sum();
-        self.queue.tokens() + self.queue.reserved() + sealed
+        let returned: u64 = self.returned.iter().flatten().map(|item| item.tokens as u64).sum();
+        self.queue.tokens() + self.queue.reserved() + sealed + returned
     }
 
     /// The load now.
