@@ -1,0 +1,127 @@
+//! One of several devices is lost while all of them are loaded: by a real fault, a store to an address that nobody has, made in
+//! the server's own process by a library that `--fault` names (`gpu_fault.cu`). Every job must be answered, with the scores it
+//! had before.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use sortie_client::Client;
+
+use super::compare;
+use crate::{Common, Shape, serve::SIDE_BY_SIDE, server::Server, texts, texts::Job};
+
+/// Rows of the table.
+const ROWS: u32 = 10;
+
+/// The fault comes as so many of them are over.
+const FAULT_AFTER: u32 = 3;
+
+/// Variables of the faulty library.
+const FAULT_DEVICE: &str = "SORTIE_FAULT_DEVICE";
+const FAULT_FILE: &str = "SORTIE_FAULT_FILE";
+
+/// What became of jobs.
+#[derive(Default)]
+struct Ends {
+    answered: AtomicU64,
+    retries: AtomicU64,
+    failed: Mutex<Vec<String>>,
+    /// Largest difference of a score, as the bits of a float.
+    most: Mutex<f32>,
+}
+
+/// Prints the tables.
+pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
+    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
+        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
+    }
+    Ok(())
+}
+
+async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
+    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
+    let job = Arc::new(Job::of_200(&words)?);
+    let devices: Vec<&str> = common.devices.split(',').map(str::trim).collect();
+    let last = devices.last().and_then(|device| device.strip_prefix("cuda:")).unwrap_or("0");
+    let signal = tempfile::tempdir()?;
+    let file = signal.path().join("now");
+    let (file_name, library) = (file.display().to_string(), common.fault.as_ref().map(|f| f.display().to_string()));
+    let mut variables = vec![(FAULT_DEVICE, last), (FAULT_FILE, file_name.as_str())];
+    variables.extend(library.as_deref().map(|library| ("LD_PRELOAD", library)));
+    let mut server = Server::start(common, folder.path(), &common.devices, &variables)?;
+    let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
+    let (scores, _) = job.run(&client).await?;
+
+    let (ends, over) = (Arc::new(Ends::default()), Arc::new(AtomicBool::new(false)));
+    let mut jobs = tokio::task::JoinSet::new();
+    for _ in 0..SIDE_BY_SIDE * devices.len() {
+        let (client, job, ends, over, scores) =
+            (Arc::clone(&client), Arc::clone(&job), Arc::clone(&ends), Arc::clone(&over), scores.clone());
+        jobs.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                match job.run(&client).await {
+                    Ok((got, report)) => {
+                        ends.answered.fetch_add(1, Ordering::Relaxed);
+                        ends.retries.fetch_add(u64::from(report.retries), Ordering::Relaxed);
+                        let (_, most) = compare(&scores, &got);
+                        let mut before = ends.most.lock();
+                        *before = before.max(most);
+                    }
+                    Err(error) => ends.failed.lock().push(format!("{error:#}")),
+                }
+            }
+        });
+    }
+    println!("\n## {}: cuda:{last} of {} is lost under full load\n", shape.name(), common.devices);
+    println!(
+        "| second | tokens/s | jobs answered | failed | tried again | devices at work | lost | made anew | items handed on | ready |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    let step = Duration::from_secs(common.seconds) / ROWS;
+    let (begun, mut before, mut since) = (Instant::now(), 0, Instant::now());
+    for row in 1..=ROWS {
+        tokio::time::sleep_until((begun + step * row).into()).await;
+        let answered = ends.answered.load(Ordering::Relaxed);
+        let rate = (answered - before) as f64 * job.tokens as f64 / since.elapsed().as_secs_f64();
+        (before, since) = (answered, Instant::now());
+        if server.runs()? {
+            let metrics = server.metrics()?;
+            let of = |name: &str| metrics.sum(name);
+            println!(
+                "| {:.1} | {rate:.0} | {answered} | {} | {} | {} | {} | {} | {} | {} |",
+                begun.elapsed().as_secs_f64(),
+                ends.failed.lock().len(),
+                ends.retries.load(Ordering::Relaxed),
+                of("sortie_devices"),
+                of("sortie_devices_lost_total"),
+                of("sortie_devices_rebuilt_total"),
+                of("sortie_items_handed_on_total"),
+                server.page("/readyz")?.0,
+            );
+        } else {
+            println!("| {:.1} | {rate:.0} | {answered} | the server ended |", begun.elapsed().as_secs_f64());
+        }
+        if row == FAULT_AFTER {
+            std::fs::write(&file, "")?;
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    while jobs.join_next().await.is_some() {}
+    println!("\nLargest difference of a score from the first job's: {:.1e}.", *ends.most.lock());
+    for error in ends.failed.lock().iter().take(5) {
+        println!("A job failed: {error}");
+    }
+    println!("\nWhat the server said above INFO:\n");
+    for line in server.log().lines().filter(|line| !line.contains(" INFO ")).take(20) {
+        println!("    {}", line.chars().take(300).collect::<String>());
+    }
+    Ok(())
+}
