@@ -24,6 +24,7 @@ mod form;
 mod margins;
 mod queue;
 mod rates;
+mod split;
 mod tenants;
 mod units;
 
@@ -168,7 +169,6 @@ impl<K, I> Core<K, I> {
     /// What `device` shall do now. A batch that is handed out counts as sealed until
     /// [`started`](Self::started); a device has at most one sealed and one running batch.
     pub fn poll(&mut self, now: At, device: usize) -> PollResult<K, I> {
-        let free = self.devices.iter().filter(|d| d.is_free()).count().max(1);
         let alive = self.alive();
         let Some(dev) = self.devices.get_mut(device).filter(|d| d.may_seal()) else {
             let expired = expire(&mut self.queue, &mut self.margins, now);
@@ -203,8 +203,17 @@ impl<K, I> Core<K, I> {
         if seal_at > now {
             return PollResult { expired, action: wake(Some(seal_at)) };
         }
+        let reserved = self.queue.reserved();
+        // Several devices share what waits, in pieces worth a batch; one takes what is ready.
+        let share = if alive > 1 { split::share(now, device, ready + reserved, &self.devices) } else { ready };
+        let Some(dev) = self.devices.get_mut(device) else {
+            return PollResult { expired, action: wake(None) };
+        };
         let knee = dev.fit.knee(dev.budget);
-        if ready < u64::from(knee) && self.queue.reserved() > 0 {
+        let least = if alive > 1 { dev.fit.least_piece(dev.budget) } else { knee };
+        let share = usize::try_from(share).unwrap_or(usize::MAX).max(least as usize);
+        let enough = share.min(knee as usize) as u64;
+        if ready < enough && reserved > 0 {
             // Siblings are being tokenized: a running batch hides the wait, an idle
             // device waits for as long as a second batch would cost more.
             let until = if dev.is_running() {
@@ -220,9 +229,7 @@ impl<K, I> Core<K, I> {
             }
         }
         dev.held_since = None;
-        // Devices that are free at once share what waits, in pieces worth a batch.
-        let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
-        let budget = dev.budget.min(share.max(knee as usize)).max(1);
+        let budget = dev.budget.min(share).max(1);
         let sealing = form::Sealing { starts, budget, cost: dev.cost_with_margin(now), knee: knee as usize };
         let Formed { items, complete } = self.queue.form(sealing);
         dev.seal(&items, complete);
