@@ -1,8 +1,9 @@
-//! One of several devices is lost while all of them are loaded: by a real fault, a store to an address that nobody has, made in
-//! the server's own process by a library that `--fault` names (`gpu_fault.cu`). Every job must be answered, with the scores it
-//! had before.
+//! One of several devices is lost while all of them are loaded, by a library that `--fault` names and that is preloaded into the
+//! server: a store to an address that nobody has (`gpu_fault.cu`), or copies that are refused on one device (`gpu_refuse.c`).
+//! First with one server over all devices, then with a server each, behind one client.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,6 +23,9 @@ const ROWS: u32 = 10;
 
 /// The fault comes as so many of them are over.
 const FAULT_AFTER: u32 = 3;
+
+/// A caller whose job failed waits so long.
+const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 /// Variables of the faulty library.
 const FAULT_DEVICE: &str = "SORTIE_FAULT_DEVICE";
@@ -49,22 +53,38 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
 async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
     let job = Arc::new(Job::of_200(&words)?);
-    let devices: Vec<&str> = common.devices.split(',').map(str::trim).collect();
+    let each: Vec<String> = common.devices.split(',').map(|device| device.trim().to_owned()).collect();
+    for servers in [std::slice::from_ref(&common.devices), &each] {
+        lose(common, folder.path(), servers, &job)
+            .await
+            .with_context(|| format!("{} on {}", shape.name(), servers.join(" and ")))?;
+    }
+    Ok(())
+}
+
+/// A server for each of `servers`, of which the last one loses its last device.
+async fn lose(common: &Common, model: &Path, servers: &[String], job: &Arc<Job>) -> anyhow::Result<()> {
+    let devices: Vec<&str> = servers.iter().flat_map(|devices| devices.split(',')).map(str::trim).collect();
     let last = devices.last().and_then(|device| device.strip_prefix("cuda:")).unwrap_or("0");
     let signal = tempfile::tempdir()?;
     let file = signal.path().join("now");
     let (file_name, library) = (file.display().to_string(), common.fault.as_ref().map(|f| f.display().to_string()));
     let mut variables = vec![(FAULT_DEVICE, last), (FAULT_FILE, file_name.as_str())];
     variables.extend(library.as_deref().map(|library| ("LD_PRELOAD", library)));
-    let mut server = Server::start(common, folder.path(), &common.devices, &variables)?;
-    let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
+    let mut all = Vec::new();
+    for (i, devices) in servers.iter().enumerate() {
+        let variables = if i + 1 == servers.len() { &variables[..] } else { &[] };
+        all.push(Server::start(common, model, devices, variables)?);
+    }
+    let client = Client::builder().endpoints(all.iter().map(|server| server.address.clone())).connect().await?;
+    let client = Arc::new(client);
     let (scores, _) = job.run(&client).await?;
 
     let (ends, over) = (Arc::new(Ends::default()), Arc::new(AtomicBool::new(false)));
     let mut jobs = tokio::task::JoinSet::new();
     for _ in 0..SIDE_BY_SIDE * devices.len() {
         let (client, job, ends, over, scores) =
-            (Arc::clone(&client), Arc::clone(&job), Arc::clone(&ends), Arc::clone(&over), scores.clone());
+            (Arc::clone(&client), Arc::clone(job), Arc::clone(&ends), Arc::clone(&over), scores.clone());
         jobs.spawn(async move {
             while !over.load(Ordering::Relaxed) {
                 match job.run(&client).await {
@@ -75,16 +95,24 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
                         let mut before = ends.most.lock();
                         *before = before.max(most);
                     }
-                    Err(error) => ends.failed.lock().push(format!("{error:#}")),
+                    Err(error) => {
+                        ends.failed.lock().push(format!("{error:#}"));
+                        tokio::time::sleep(AFTER_FAILURE).await;
+                    }
                 }
             }
         });
     }
-    println!("\n## {}: cuda:{last} of {} is lost under full load\n", shape.name(), common.devices);
+    let how = library.as_deref().unwrap_or("nothing").rsplit('/').next().unwrap_or_default();
     println!(
-        "| second | tokens/s | jobs answered | failed | tried again | devices at work | lost | made anew | items handed on | ready |"
+        "\n## cuda:{last} of {} is lost under full load by {how}, {} tokens a job\n",
+        servers.join(" and "),
+        job.tokens
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    println!(
+        "| second | tokens/s | jobs answered | failed | tried again | servers | devices at work | lost | made anew | items handed on | ready |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
     let step = Duration::from_secs(common.seconds) / ROWS;
     let (begun, mut before, mut since) = (Instant::now(), 0, Instant::now());
     for row in 1..=ROWS {
@@ -92,23 +120,29 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
         let answered = ends.answered.load(Ordering::Relaxed);
         let rate = (answered - before) as f64 * job.tokens as f64 / since.elapsed().as_secs_f64();
         (before, since) = (answered, Instant::now());
-        if server.runs()? {
-            let metrics = server.metrics()?;
-            let of = |name: &str| metrics.sum(name);
-            println!(
-                "| {:.1} | {rate:.0} | {answered} | {} | {} | {} | {} | {} | {} | {} |",
-                begun.elapsed().as_secs_f64(),
-                ends.failed.lock().len(),
-                ends.retries.load(Ordering::Relaxed),
-                of("sortie_devices"),
-                of("sortie_devices_lost_total"),
-                of("sortie_devices_rebuilt_total"),
-                of("sortie_items_handed_on_total"),
-                server.page("/readyz")?.0,
-            );
-        } else {
-            println!("| {:.1} | {rate:.0} | {answered} | the server ended |", begun.elapsed().as_secs_f64());
+        let mut running = Vec::new();
+        for server in &mut all {
+            // It may end between two calls.
+            if server.runs()?
+                && let Ok(metrics) = server.metrics()
+                && let Ok((ready, _)) = server.page("/readyz")
+            {
+                running.push((metrics, ready));
+            }
         }
+        let of = |name: &str| running.iter().map(|(metrics, _)| metrics.sum(name)).sum::<f64>();
+        println!(
+            "| {:.1} | {rate:.0} | {answered} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            begun.elapsed().as_secs_f64(),
+            ends.failed.lock().len(),
+            ends.retries.load(Ordering::Relaxed),
+            running.len(),
+            of("sortie_devices"),
+            of("sortie_devices_lost_total"),
+            of("sortie_devices_rebuilt_total"),
+            of("sortie_items_handed_on_total"),
+            running.iter().map(|(_, ready)| ready.as_str()).collect::<Vec<_>>().join(", "),
+        );
         if row == FAULT_AFTER {
             std::fs::write(&file, "")?;
         }
@@ -119,8 +153,9 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     for error in ends.failed.lock().iter().take(5) {
         println!("A job failed: {error}");
     }
-    println!("\nWhat the server said above INFO:\n");
-    for line in server.log().lines().filter(|line| !line.contains(" INFO ")).take(20) {
+    println!("\nWhat the servers said above INFO:\n");
+    for line in all.iter().map(Server::log).collect::<String>().lines().filter(|line| !line.contains(" INFO ")).take(20)
+    {
         println!("    {}", line.chars().take(300).collect::<String>());
     }
     Ok(())
