@@ -52,7 +52,7 @@ pub struct ModelInfo {
     pub engine: &'static str,
     /// Number format of the weights on the device.
     pub precision: &'static str,
-    /// Device it runs on.
+    /// Device it runs on; several as they are listed in a configuration: `cuda:0,cuda:1`.
     pub device: String,
 }
 

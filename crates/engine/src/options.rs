@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    device::{Device, Precision},
+    device::{Device, DeviceSet, Precision},
     error::LoadError,
     runtime::Runtime,
     task::Pooling,
@@ -133,6 +133,12 @@ impl LoadOptions {
     /// The library to run on: the one given, else the one found.
     pub(crate) fn runtime(&self) -> Result<Runtime, LoadError> {
         self.runtime.clone().map_or_else(|| Runtime::find_for(None, self.device), Ok)
+    }
+
+    /// Devices of all sessions there are to be.
+    pub(crate) fn devices(&self) -> DeviceSet {
+        let all = &self.cuda.devices;
+        DeviceSet::Listed(if all.is_empty() { vec![self.device] } else { all.clone() })
     }
 
     /// Number format of a native model on `device`.

@@ -79,6 +79,8 @@ counters! {
     devices_lost,
     /// Times a lost device's backend was made anew.
     devices_rebuilt,
+    /// Items of lost devices that were handed on to another one.
+    items_handed_on,
 }
 
 /// A figure that only grows.

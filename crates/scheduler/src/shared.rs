@@ -37,6 +37,8 @@ const MIN_WAIT: Duration = Duration::from_micros(20);
 pub(crate) struct ItemInFlight<B: Backend> {
     pub(crate) input: Item<B>,
     pub(crate) chunk: Arc<ChunkProgress<B>>,
+    /// A device was lost while it ran.
+    pub(crate) lost: bool,
 }
 
 /// Items of a batch, longest first.
@@ -191,7 +193,7 @@ impl<B: Backend> Shared<B> {
     ) {
         chunk.expect(at, items.len());
         let wrap = |item: QueuedItem<Item<B>>| QueuedItem {
-            item: ItemInFlight { input: item.item, chunk: Arc::clone(chunk) },
+            item: ItemInFlight { input: item.item, chunk: Arc::clone(chunk), lost: false },
             tokens: item.tokens,
         };
         let items = items.into_iter().map(wrap).collect();
@@ -305,6 +307,39 @@ impl<B: Backend> Shared<B> {
         }
     }
 
+    /// Items that ran as their device was lost, which [`device_lost`](Self::device_lost) was told of: another device runs
+    /// them, if there is one, but once only, for it may be them that devices are lost by. The others fail.
+    pub(crate) fn hand_on_lost(&self, batch: FormedBatch<B>) {
+        let (again, mut first): (FormedBatch<B>, FormedBatch<B>) =
+            batch.into_iter().filter(|item| !item.item.chunk.is_over()).partition(|item| item.item.lost);
+        for item in &mut first {
+            item.item.lost = true;
+        }
+        self.fail_batch(again, ChunkError::BackendGone);
+        self.hand_on(first);
+    }
+
+    /// Items that were sealed for a device that does not take them: another one runs them, or they fail.
+    pub(crate) fn hand_on(&self, batch: FormedBatch<B>) {
+        let items = batch.len() as u64;
+        let mut batch = Some(batch);
+        self.device(|core| {
+            if core.is_alive() {
+                core.give_back(batch.take().unwrap_or_default());
+            }
+        });
+        match batch {
+            Some(batch) => self.fail_batch(batch, ChunkError::BackendGone),
+            None => self.counters.items_handed_on.add(items),
+        }
+    }
+
+    /// Whether a batch for `device` is being prepared or waits for it, while other devices work.
+    pub(crate) fn keeps_from_others(&self, device: usize) -> bool {
+        let core = self.core.lock();
+        core.is_alive() && core.is_sealed(device)
+    }
+
     pub(crate) fn device_back(&self, device: usize) {
         self.counters.devices_rebuilt.one();
         self.set_health(DevicesHealth::Ready);
@@ -313,25 +348,27 @@ impl<B: Backend> Shared<B> {
 
     /// A device is gone for good. With the last one whatever is known fails, now and later.
     pub(crate) fn retire(&self, device: usize) {
-        let removed = self.device(|core| {
+        let (removed, returned) = self.device(|core| {
             core.retire(device);
-            if core.is_hopeless() { core.clear() } else { Vec::new() }
+            if core.is_hopeless() { (core.clear(), core.take_returned()) } else { (Vec::new(), Vec::new()) }
         });
         if self.core.lock().is_hopeless() {
             self.set_health(DevicesHealth::Dead);
             self.wake_all();
         }
         self.fail(removed, ChunkError::BackendGone);
+        self.fail_batch(returned, ChunkError::BackendGone);
     }
 
     /// Every thread but the caller's ended.
     pub(crate) fn ended(&self) {
         // Nothing is left in a drained core; otherwise threads ended that should not.
-        let removed = self.device(|core| {
+        let (removed, returned) = self.device(|core| {
             core.drain();
-            core.clear()
+            (core.clear(), core.take_returned())
         });
         self.fail(removed, ChunkError::BackendGone);
+        self.fail_batch(returned, ChunkError::BackendGone);
         self.over.send_replace(true);
     }
 

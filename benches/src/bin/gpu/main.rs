@@ -6,7 +6,11 @@
 //! gpu speed    200 pairs and one pair, beside padded ONNX Runtime and PyTorch
 //! gpu serve    text in, scores out over gRPC on loopback, beside sentence-transformers
 //! gpu memory   random batches, and what they leave behind
-//! gpu all      all of it
+//! gpu all      all of these
+//!
+//! gpu several  several GPUs: start-up, one job, full load, and whether their scores are the same
+//! gpu lost     one of several is lost under full load
+//! gpu soak     random jobs on several, and what they leave behind
 //! ```
 //! Tables are Markdown. The exit code says whether parity held. Rivals run in Python
 //! (`gpu_rivals.py`) where `--python` names one that has torch; without it their rows are left out.
@@ -18,7 +22,10 @@ mod memory;
 mod parity;
 mod rivals;
 mod serve;
+mod server;
+mod several;
 mod speed;
+mod texts;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -44,8 +51,14 @@ enum Which {
     Serve,
     /// Random batches, and what they leave behind
     Memory,
-    /// All of it
+    /// All of these
     All,
+    /// Several GPUs: start-up, one job, full load
+    Several,
+    /// One of several GPUs is lost under full load
+    Lost,
+    /// Random jobs on several GPUs, and what they leave behind
+    Soak,
 }
 
 /// What every part takes.
@@ -109,6 +122,15 @@ struct Common {
     /// The server's program
     #[arg(long, global = true, default_value = "sortie-server")]
     server: PathBuf,
+    /// Devices of the parts for several of them
+    #[arg(long, global = true, default_value = "cuda:0,cuda:1")]
+    devices: String,
+    /// The library that breaks a GPU (`gpu_fault.cu`), for the part in which one is lost
+    #[arg(long, global = true)]
+    fault: Option<PathBuf>,
+    /// Seconds of random jobs
+    #[arg(long, global = true, default_value_t = 600)]
+    soak: u64,
     /// Seconds of full load
     #[arg(long, global = true, default_value_t = 20)]
     seconds: u64,
@@ -196,6 +218,12 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if matches!(which, Which::Memory | Which::All) {
         memory::run(&common)?;
+    }
+    match which {
+        Which::Several => several::run(&common)?,
+        Which::Lost => several::lost(&common)?,
+        Which::Soak => several::soak(&common)?,
+        _ => {}
     }
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -22,7 +22,7 @@ use crate::{
     error::LoadError,
     folder::Routes,
     item::{Want, WorkItem},
-    native::commit,
+    native::{WrittenGraph, commit},
     onnx::{Attr, Builder, Elem, ONNX, Size, Target},
     options::{CudaOptions, LoadOptions},
     runtime::session::{Ready, refused},
@@ -249,7 +249,8 @@ fn session(
     if let Some(threads) = options.threads {
         ready.builder = ready.builder.with_intra_threads(threads).map_err(|e| refused(path)(e.into()))?;
     }
-    commit(ready.builder, target, None, &proto, weights, path)
+    let graph = WrittenGraph::new(&proto, weights).map_err(refused(path))?;
+    commit(ready.builder, target, None, &graph, path)
 }
 
 #[cfg(test)]

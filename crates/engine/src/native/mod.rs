@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 pub use family::native_model_types;
 pub use run::CapturedGraphs;
-pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, commit};
+pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, WrittenGraph, commit};
 
 use self::{
     calibration::{Calibration, calibrate},
@@ -49,6 +49,8 @@ pub(crate) struct NativeModel {
     pooling: Option<Pooling>,
     /// What its activations are like, once a session wanted to know.
     calibration: Mutex<Option<Arc<Calibration>>>,
+    /// The graph that its sessions were loaded from last.
+    graph: Mutex<Option<run::SharedGraph>>,
 }
 
 impl NativeModel {
@@ -95,6 +97,7 @@ impl NativeModel {
             routes,
             pooling,
             calibration: Mutex::default(),
+            graph: Mutex::default(),
         })
     }
 

@@ -95,7 +95,7 @@ impl Opened {
             },
             device: match &self.served_by {
                 ServedBy::Lookup => "cpu".to_owned(),
-                _ => options.device.to_string(),
+                _ => options.devices().to_string(),
             },
         })
     }

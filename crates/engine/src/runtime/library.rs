@@ -100,6 +100,23 @@ impl Runtime {
         (0..cuda.count()?).map(|number| cuda.facts(number)).collect()
     }
 
+    /// What is known of one GPU. Looking takes a few hundred MiB of its memory for the life of the process, so those that are
+    /// not used are not looked at.
+    ///
+    /// # Errors
+    /// As [`gpus`](Self::gpus), and when there is no such GPU.
+    pub fn gpu(&self, number: u32) -> Result<GpuFacts, CudaError> {
+        cuda::device(&self.cuda()?, number)
+    }
+
+    /// How many GPUs CUDA shows.
+    ///
+    /// # Errors
+    /// As [`gpus`](Self::gpus).
+    pub fn gpu_count(&self) -> Result<u32, CudaError> {
+        self.cuda()?.count()
+    }
+
     /// Versions of CUDA that the driver serves and that the libraries are, `(major, minor)`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use crate::support::oracle;
-use sortie_engine::{CudaError, Device, Executor, LoadError, LoadOptions, Model, Precision};
+use sortie_engine::{CudaError, CudaOptions, Device, Executor, LoadError, LoadOptions, Model, Precision};
 
 #[test]
 fn a_gpu_is_had_or_refused_with_the_reason() {
@@ -20,6 +20,15 @@ fn a_gpu_is_had_or_refused_with_the_reason() {
         }
         Err(other) => panic!("not about the device: {other:?}"),
     }
+}
+
+#[test]
+fn several_devices_are_told_as_they_were_listed() {
+    let devices = vec![Device::Cuda(1), Device::Cuda(0)];
+    let cuda = CudaOptions { devices, ..CudaOptions::default() };
+    let options = LoadOptions { device: Device::Cuda(1), cuda, ..LoadOptions::default() };
+    let model = Model::open(&oracle("bert-rerank"), &options).unwrap();
+    assert_eq!(model.info().device, "cuda:1,cuda:0");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The native path against outputs that PyTorch computed in f32, one sequence at
 //! a time: every family, every head, every way weights are stored.
 
-use crate::support::{close, oracle};
+use crate::support::{close, options, oracle};
 use serde::Deserialize;
 use sortie_engine::{EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Sequence, Want, WorkItem};
 
@@ -66,7 +66,7 @@ fn agrees(name: &str) {
     let folder = oracle(name);
     let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
     let expected: Expected = serde_json::from_str(&text).unwrap();
-    let model = Model::open(&folder, &LoadOptions { threads: Some(2), ..LoadOptions::default() }).unwrap();
+    let model = Model::open(&folder, &options()).unwrap();
     assert_eq!(model.info().engine, "native", "{name}");
     let mut executor = Executor::new(&model).unwrap();
 

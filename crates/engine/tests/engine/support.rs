@@ -2,9 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use sortie_engine::{LoadOptions, Precision};
+
+/// Names the device of the tests that hold answers against the libraries'.
+const DEVICE: &str = "SORTIE_TEST_DEVICE";
+
 /// A tiny model folder with its expected outputs.
 pub(crate) fn oracle(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny").join(name)
+}
+
+/// Two threads, f32, on the processor or the device that the environment names.
+pub(crate) fn options() -> LoadOptions {
+    let device = std::env::var(DEVICE).map(|name| name.parse().unwrap()).unwrap_or_default();
+    LoadOptions { threads: Some(2), device, precision: Some(Precision::F32), ..LoadOptions::default() }
 }
 
 /// A real model that `cargo xtask models` fetched.

@@ -135,8 +135,18 @@ impl CostFit {
         if self.seen == 0 {
             return DEFAULT_KNEE_TOKENS.min(limit);
         }
-        let fitted = self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE);
-        self.rates.knee(fitted).clamp(1.0, f64::from(limit)) as u32
+        self.rates.knee(self.fitted_knee()).clamp(1.0, f64::from(limit)) as u32
+    }
+
+    /// Least tokens that are worth a batch where another device is to have the rest. The knee that was seen is a size that
+    /// ran, up to twice what it could be: two halves of a batch would often stay one for it.
+    pub(crate) fn least_piece(&self, budget: usize) -> u32 {
+        let knee = self.knee(budget);
+        if self.seen == 0 { knee } else { (self.fitted_knee().max(1.0) as u32).min(knee) }
+    }
+
+    fn fitted_knee(&self) -> f64 {
+        self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE)
     }
 
     /// The cost it has been known to do with, as a share of the present one: 1 at most.

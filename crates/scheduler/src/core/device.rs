@@ -132,6 +132,17 @@ impl DeviceState {
         self.running.map_or(now, |batch| now.max(batch.started.saturating_add(batch.predicted)))
     }
 
+    /// Seconds until it has run what was taken for it.
+    pub(super) fn busy_seconds(&self, now: At) -> f64 {
+        let sealed = self.sealed_tokens().map_or(0.0, |tokens| self.fit.cost().batch_seconds(tokens));
+        self.free_at(now).saturating_sub(now).as_secs_f64() + sealed
+    }
+
+    /// What it does in a long batch.
+    pub(super) fn tokens_per_second(&self) -> f64 {
+        self.fit.cost().b.recip()
+    }
+
     /// When the next batch is to be sealed.
     pub(super) fn seal_at(&self, now: At) -> At {
         if self.running.is_none() {

@@ -8,6 +8,7 @@
 //! poll(device) ─▶ Batch            sealed late, as the device is about to be free
 //!            │
 //! started ─▶ finished              the device ran it
+//!      └──▶ device_lost, give_back the next device runs it
 //! ```
 //!
 //! Time is the duration since an origin of the driver's choice; it must not go back.
@@ -23,10 +24,11 @@ mod form;
 mod margins;
 mod queue;
 mod rates;
+mod split;
 mod tenants;
 mod units;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::DeviceState;
@@ -77,6 +79,8 @@ pub struct Core<K, I> {
     epoch: u64,
     queue: Queue<K, I>,
     devices: Vec<DeviceState>,
+    /// What lost devices left behind, for whichever device is free next.
+    returned: VecDeque<Vec<BatchItem<I>>>,
     /// By how much estimates of a chunk's end were outlasted.
     margins: Margins,
     /// Running mean of the tokens of chunks.
@@ -95,6 +99,7 @@ impl<K, I> Core<K, I> {
             epoch,
             queue: Queue::new(),
             devices: (0..devices.max(1)).map(|_| DeviceState::new(budget)).collect(),
+            returned: VecDeque::new(),
             margins: Margins::default(),
             mean_chunk_tokens: 0.0,
             draining: false,
@@ -137,7 +142,26 @@ impl<K, I> Core<K, I> {
         expire(&mut self.queue, &mut self.margins, now)
     }
 
-    /// Forgets everything, for a driver that has no device left.
+    /// Puts a batch back that a device was lost with, or that was sealed for it: as it is, it goes before everything that
+    /// waits.
+    pub fn give_back(&mut self, batch: Vec<BatchItem<I>>) {
+        if !batch.is_empty() {
+            self.returned.push_back(batch);
+        }
+    }
+
+    /// Forgets what was [given back](Self::give_back) and no device took yet.
+    pub fn take_returned(&mut self) -> Vec<BatchItem<I>> {
+        self.returned.drain(..).flatten().collect()
+    }
+
+    /// Whether a batch is sealed for `device` and does not run yet.
+    #[must_use]
+    pub fn is_sealed(&self, device: usize) -> bool {
+        self.devices.get(device).is_some_and(|dev| dev.sealed_tokens().is_some())
+    }
+
+    /// Forgets every chunk, for a driver that has no device left.
     pub fn clear(&mut self) -> Vec<Removed<K, I>> {
         self.queue.clear()
     }
@@ -145,7 +169,6 @@ impl<K, I> Core<K, I> {
     /// What `device` shall do now. A batch that is handed out counts as sealed until
     /// [`started`](Self::started); a device has at most one sealed and one running batch.
     pub fn poll(&mut self, now: At, device: usize) -> PollResult<K, I> {
-        let free = self.devices.iter().filter(|d| d.is_free()).count().max(1);
         let alive = self.alive();
         let Some(dev) = self.devices.get_mut(device).filter(|d| d.may_seal()) else {
             let expired = expire(&mut self.queue, &mut self.margins, now);
@@ -166,16 +189,31 @@ impl<K, I> Core<K, I> {
             }
         }
         let wake = |at: Option<At>| DeviceAction::Wait([at, self.queue.next_deadline()].into_iter().flatten().min());
+        if seal_at <= now
+            && let Some(items) = self.returned.pop_front()
+        {
+            dev.seal(&items, Vec::new());
+            return PollResult { expired, action: DeviceAction::Batch(items) };
+        }
         let ready = self.queue.tokens();
-        if ready == 0 {
+        if ready == 0 && self.returned.is_empty() {
             dev.held_since = None;
             return PollResult { expired, action: wake(None) };
         }
         if seal_at > now {
             return PollResult { expired, action: wake(Some(seal_at)) };
         }
+        let reserved = self.queue.reserved();
+        // Several devices share what waits, in pieces worth a batch; one takes what is ready.
+        let share = if alive > 1 { split::share(now, device, ready + reserved, &self.devices) } else { ready };
+        let Some(dev) = self.devices.get_mut(device) else {
+            return PollResult { expired, action: wake(None) };
+        };
         let knee = dev.fit.knee(dev.budget);
-        if ready < u64::from(knee) && self.queue.reserved() > 0 {
+        let least = if alive > 1 { dev.fit.least_piece(dev.budget) } else { knee };
+        let share = usize::try_from(share).unwrap_or(usize::MAX).max(least as usize);
+        let enough = share.min(knee as usize) as u64;
+        if ready < enough && reserved > 0 {
             // Siblings are being tokenized: a running batch hides the wait, an idle
             // device waits for as long as a second batch would cost more.
             let until = if dev.is_running() {
@@ -191,9 +229,7 @@ impl<K, I> Core<K, I> {
             }
         }
         dev.held_since = None;
-        // Devices that are free at once share what waits, in pieces worth a batch.
-        let share = usize::try_from(ready.div_ceil(free as u64)).unwrap_or(usize::MAX);
-        let budget = dev.budget.min(share.max(knee as usize)).max(1);
+        let budget = dev.budget.min(share).max(1);
         let sealing = form::Sealing { starts, budget, cost: dev.cost_with_margin(now), knee: knee as usize };
         let Formed { items, complete } = self.queue.form(sealing);
         dev.seal(&items, complete);
@@ -277,7 +313,7 @@ impl<K, I> Core<K, I> {
     /// one is idle, or nothing waits. If not, devices poll again at their own time.
     #[must_use]
     pub fn is_attentive(&self) -> bool {
-        self.queue.tokens() == 0 || self.devices.iter().any(DeviceState::is_free)
+        (self.queue.tokens() == 0 && self.returned.is_empty()) || self.devices.iter().any(DeviceState::is_free)
     }
 
     /// The next deadline of any chunk that is known.
@@ -291,17 +327,18 @@ impl<K, I> Core<K, I> {
         self.draining = true;
     }
 
-    /// True once draining and no chunk is known. Batches may still run.
+    /// True once draining and nothing is known that is to run. Batches may still run.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.queue.is_empty()
+        self.draining && self.queue.is_empty() && self.returned.is_empty()
     }
 
     /// Tokens admitted and not yet in a running batch.
     #[must_use]
     pub fn queued_tokens(&self) -> u64 {
         let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_tokens()).sum();
-        self.queue.tokens() + self.queue.reserved() + sealed
+        let returned: u64 = self.returned.iter().flatten().map(|item| item.tokens as u64).sum();
+        self.queue.tokens() + self.queue.reserved() + sealed + returned
     }
 
     /// The load now.

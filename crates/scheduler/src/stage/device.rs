@@ -2,13 +2,14 @@
 //!
 //! Invariants: a backend never leaves this thread; a panic in it costs the item at
 //! fault its answer and no other; a lost device's backend is made anew at most once
-//! in [`REBUILD_TERM`]; when the thread ends, nobody is left waiting for it.
+//! in [`REBUILD_TERM`]; what a lost device leaves behind is another device's, where one works; when the thread ends,
+//! nobody is left waiting for it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
@@ -33,6 +34,9 @@ use crate::{
 /// the process should end and be started on another device.
 const REBUILD_TERM: Duration = Duration::from_secs(60);
 
+/// Between two looks at whether a batch is still being prepared for a lost device; it may turn out to be empty.
+const STILL_PREPARING: Duration = Duration::from_millis(1);
+
 /// Tells where a started device's host side is, or why there is none.
 pub(crate) type Ready<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
 
@@ -49,9 +53,10 @@ pub(crate) struct DeviceThread<B: Backend, F> {
 type BisectedBatch<B> = (Vec<ItemGroup<B>>, Option<(FormedBatch<B>, String)>);
 
 /// Whether a device goes on.
-enum DeviceStatus {
+enum DeviceStatus<B: Backend> {
     Alive,
-    Lost,
+    /// With items that it owes an answer.
+    Lost(FormedBatch<B>),
 }
 
 impl<B: Backend, F> DeviceThread<B, F> {
@@ -75,10 +80,10 @@ impl<B: Backend, F> DeviceThread<B, F> {
         };
         let mut rebuilt: Option<Instant> = None;
         while let Ok(job) = self.jobs.recv() {
-            if let DeviceStatus::Alive = self.serve(&mut backend, &slot, job) {
-                continue;
-            }
+            let DeviceStatus::Lost(items) = self.serve(&mut backend, &slot, job) else { continue };
             self.shared.device_lost(self.index);
+            self.shared.hand_on_lost(items);
+            self.hand_on_prepared();
             let again = rebuilt.is_some_and(|at| at.elapsed() < REBUILD_TERM);
             drop(backend);
             if again {
@@ -114,7 +119,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
     }
 
     /// Runs one job and sends its answers on.
-    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: PreparedJob<B>) -> DeviceStatus {
+    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: PreparedJob<B>) -> DeviceStatus<B> {
         let PreparedJob { batch, prepared, backend: prepared_for, took } = job;
         let unwanted = batch.len() - live_items::<B>(&batch);
         if unwanted == batch.len() {
@@ -150,8 +155,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
             None => DeviceStatus::Alive,
             Some((items, why)) => {
                 tracing::error!(device = self.index, why, "the device is lost");
-                self.shared.fail_batch(items, ChunkError::BackendGone);
-                DeviceStatus::Lost
+                DeviceStatus::Lost(items)
             }
         }
     }
@@ -202,12 +206,26 @@ impl<B: Backend, F> DeviceThread<B, F> {
         }
     }
 
+    /// Making a device anew takes seconds: other devices take what was prepared for it meanwhile.
+    fn hand_on_prepared(&self) {
+        while self.shared.keeps_from_others(self.index) {
+            match self.jobs.recv_timeout(STILL_PREPARING) {
+                Ok(job) => {
+                    self.shared.finished(self.index, BatchOutcome::Otherwise);
+                    self.shared.hand_on(job.batch);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
     /// This device is gone for good.
     fn retire(self) {
         self.shared.retire(self.index);
         // What was prepared for it.
         while let Ok(job) = self.jobs.recv() {
-            self.shared.fail_batch(job.batch, ChunkError::BackendGone);
+            self.shared.hand_on(job.batch);
         }
     }
 }

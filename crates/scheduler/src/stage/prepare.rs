@@ -35,7 +35,7 @@ pub(crate) fn run<B: Backend>(
         if let Err(unsent) = jobs.send(job) {
             // The device's thread is gone, and with it the device.
             shared.finished(device, BatchOutcome::Otherwise);
-            shared.fail_batch(unsent.0.batch, ChunkError::BackendGone);
+            shared.hand_on(unsent.0.batch);
             return;
         }
     }

@@ -195,6 +195,46 @@ fn idle_devices_share_what_waits() {
 }
 
 #[test]
+fn devices_end_what_waits_at_one_moment() {
+    let mut world = World::cold(1_000, 2, COST);
+    for i in 0..60 {
+        world.whole(first(100), &vec![10; 5 + i % 10]).unwrap();
+        world.whole(first(100), &vec![10; 5 + i % 10]).unwrap();
+        world.idle();
+    }
+    world.batches.clear();
+    // One is busy with 200 tokens: the other takes as many more of the next 800.
+    world.whole(first(200), &[200]).unwrap();
+    world.whole(first(800), &[10; 80]).unwrap();
+    world.idle();
+    let of = |device: usize| world.batches.iter().filter(move |batch| batch.device == device);
+    assert_eq!((of(0).count(), of(1).count()), (2, 1));
+    let [one, other] = [0, 1].map(|device| of(device).filter_map(|batch| batch.ends).max().unwrap());
+    // The second batch has its fixed cost too, and items are of ten tokens.
+    assert!(one.abs_diff(other) <= At::from_secs_f64(COST.a + 20.0 * COST.b), "{one:?} {other:?}");
+}
+
+#[test]
+fn one_chunk_is_halved_though_batches_of_its_size_alone_were_seen() {
+    let mut world = World::cold(4_000, 2, COST);
+    for tokens in [[100; 40], [10; 40], [100; 40]] {
+        for _ in 0..8 {
+            world.whole(first(4_000), &tokens).unwrap();
+            world.idle();
+        }
+    }
+    world.batches.clear();
+    // It is being read while the devices take their parts.
+    let chunk = world.admit(first(4_000)).unwrap();
+    world.push(chunk, 0, &[100; 25]);
+    world.push(chunk, 25, &[100; 15]);
+    world.close(chunk);
+    world.idle();
+    let sizes: Vec<_> = world.batches.iter().map(|batch| (batch.device, batch.tokens())).collect();
+    assert_eq!(sizes, [(0, 2_000), (1, 2_000)]);
+}
+
+#[test]
 fn admission_counts_what_goes_first_and_no_more() {
     let mut world = busy(100);
     // 100 batches of bulk work, 200 ms.

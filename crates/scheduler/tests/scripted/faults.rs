@@ -1,10 +1,11 @@
 //! What breaks, and what then.
 
 use sortie_scheduler::{
-    ChunkError, DevicesHealth, Lane, Refusal, Request, RunError, Scheduler, SchedulerConfig, StartError,
+    ChunkError, DevicesHealth, Lane, PendingResponse, QueuedItem, Refusal, Request, RunError, Scheduler,
+    SchedulerConfig, StartError,
 };
 
-use crate::rig::{Rig, Scripted, Verdict, config};
+use crate::rig::{Rig, Script, Scripted, Verdict, config, scripted};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_batch_is_bisected_and_the_poison_alone_fails() {
@@ -113,6 +114,88 @@ async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
     rig.scheduler.drained().await;
     let counts = rig.scheduler.counts();
     assert_eq!((counts.devices_lost, counts.devices_rebuilt), (2, 1));
+}
+
+/// Two devices before one queue, each of which can be made `makes` times.
+async fn two(makes: [u32; 2]) -> (Scheduler<Scripted>, [Script; 2]) {
+    type Make = Box<dyn FnMut() -> Result<Scripted, String> + Send>;
+    let [(one, first), (two, second)] = makes.map(scripted);
+    let makers: Vec<Make> = vec![Box::new(one), Box::new(two)];
+    (Scheduler::start("two", config(10, 100), makers).await.unwrap(), [first, second])
+}
+
+fn submit(scheduler: &Scheduler<Scripted>, item: u32) -> PendingResponse<Scripted> {
+    scheduler.admit(Request::of(10)).unwrap().submit(vec![QueuedItem { item, tokens: 10 }])
+}
+
+/// A batch of each device runs: the numbers of the items, in the devices' order.
+async fn one_each(scheduler: &Scheduler<Scripted>, scripts: &mut [Script; 2]) -> [(u32, PendingResponse<Scripted>); 2] {
+    let first = submit(scheduler, 1);
+    let [zero, one] = &mut *scripts;
+    let (lead, other) = tokio::select! {
+        _ = zero.batches.recv() => (0, 1),
+        _ = one.batches.recv() => (1, 0),
+    };
+    let second = submit(scheduler, 2);
+    assert_eq!(scripts[other].batches.recv().await.unwrap(), [2]);
+    if lead == 0 { [(1, first), (2, second)] } else { [(2, second), (1, first)] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_of_two_devices_is_lost_with_the_other_answers() {
+    let (scheduler, mut scripts) = two([1, 1]).await;
+    let [(lost, of_lost), (well, of_well)] = one_each(&scheduler, &mut scripts).await;
+    let queued = [3, 4, 5].map(|item| submit(&scheduler, item));
+    scripts[0].verdicts.send(Verdict::Error(RunError::DeviceLost("gone".to_owned()))).unwrap();
+    scripts[0].dropped.recv().await.unwrap();
+    scripts[1].verdicts.send(Verdict::Answer).unwrap();
+    assert_eq!(of_well.await.unwrap().outputs, [Ok(2 * well)]);
+    // What was lost, what was about to run on the lost device, and what waited.
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.extend(scripts[1].batches.recv().await.unwrap());
+        scripts[1].verdicts.send(Verdict::Answer).unwrap();
+    }
+    seen.sort_unstable();
+    let mut all = vec![lost, 3, 4, 5];
+    all.sort_unstable();
+    assert_eq!(seen, all);
+    assert_eq!(of_lost.await.unwrap().outputs, [Ok(2 * lost)]);
+    for (item, response) in [3, 4, 5].into_iter().zip(queued) {
+        assert_eq!(response.await.unwrap().outputs, [Ok(2 * item)]);
+    }
+    let counts = scheduler.counts();
+    assert_eq!((counts.devices_lost, counts.devices_rebuilt), (1, 0));
+    assert!((1..=2).contains(&counts.items_handed_on), "{counts:?}");
+    assert_eq!(*scheduler.health().borrow(), DevicesHealth::Ready);
+    let load = scheduler.load();
+    assert_eq!((load.devices, load.queued_tokens), (1, 0));
+    scheduler.drain();
+    scheduler.drained().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_devices_are_lost_by_is_tried_twice_and_no_more() {
+    let (scheduler, mut scripts) = two([2, 2]).await;
+    let [(lost, of_lost), (_, of_well)] = one_each(&scheduler, &mut scripts).await;
+    let gone = || Verdict::Error(RunError::DeviceLost("gone".to_owned()));
+    scripts[0].verdicts.send(gone()).unwrap();
+    scripts[0].dropped.recv().await.unwrap();
+    // Busy devices take it as they end; whichever does is lost too.
+    scripts[1].verdicts.send(Verdict::Answer).unwrap();
+    assert!(of_well.await.is_ok());
+    let [zero, one] = &mut scripts;
+    let (seen, verdicts) = tokio::select! {
+        seen = zero.batches.recv() => (seen, &zero.verdicts),
+        seen = one.batches.recv() => (seen, &one.verdicts),
+    };
+    assert_eq!(seen.unwrap(), [lost]);
+    verdicts.send(gone()).unwrap();
+    assert_eq!(of_lost.await, Err(ChunkError::BackendGone));
+    assert_eq!(scheduler.counts().items_handed_on, 1);
+    scheduler.drain();
+    scheduler.drained().await;
+    assert_eq!(scheduler.load().queued_tokens, 0);
 }
 
 #[tokio::test(start_paused = true)]

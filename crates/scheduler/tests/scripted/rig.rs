@@ -77,6 +77,27 @@ impl Drop for Scripted {
     }
 }
 
+/// What the test sees and says of one device.
+pub(crate) struct Script {
+    pub(crate) batches: async_mpsc::UnboundedReceiver<Vec<u32>>,
+    pub(crate) verdicts: mpsc::Sender<Verdict>,
+    pub(crate) dropped: async_mpsc::UnboundedReceiver<()>,
+}
+
+/// What makes a device's backend, `makes` times.
+pub(crate) fn scripted(makes: u32) -> (impl FnMut() -> Result<Scripted, String> + Send + 'static, Script) {
+    let (seen, batches) = async_mpsc::unbounded_channel();
+    let (verdicts, orders) = mpsc::channel();
+    let (dropped, was_dropped) = async_mpsc::unbounded_channel();
+    let orders = Arc::new(Mutex::new(orders));
+    let mut left = makes;
+    let make = move || {
+        left = left.checked_sub(1).ok_or_else(|| "no more".to_owned())?;
+        Ok(Scripted { seen: seen.clone(), verdicts: Arc::clone(&orders), dropped: dropped.clone() })
+    };
+    (make, Script { batches, verdicts, dropped: was_dropped })
+}
+
 pub(crate) struct Rig {
     pub(crate) scheduler: Scheduler<Scripted>,
     pub(crate) batches: async_mpsc::UnboundedReceiver<Vec<u32>>,
@@ -91,18 +112,10 @@ impl Rig {
 
     /// A backend that can be made `makes` times.
     pub(crate) async fn rebuilt(max_batch_tokens: usize, max_queue_tokens: u64, makes: u32) -> Self {
-        let (seen, batches) = async_mpsc::unbounded_channel();
-        let (verdicts, orders) = mpsc::channel();
-        let (dropped, was_dropped) = async_mpsc::unbounded_channel();
-        let orders = Arc::new(Mutex::new(orders));
-        let mut left = makes;
-        let make = move || {
-            left = left.checked_sub(1).ok_or_else(|| "no more".to_owned())?;
-            Ok::<_, String>(Scripted { seen: seen.clone(), verdicts: Arc::clone(&orders), dropped: dropped.clone() })
-        };
+        let (make, Script { batches, verdicts, dropped }) = scripted(makes);
         let config = config(max_batch_tokens, max_queue_tokens);
         let scheduler = Scheduler::start("test", config, vec![make]).await.unwrap();
-        Self { scheduler, batches, verdicts, dropped: was_dropped }
+        Self { scheduler, batches, verdicts, dropped }
     }
 
     pub(crate) fn submit(

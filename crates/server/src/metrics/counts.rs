@@ -87,6 +87,7 @@ impl CountMetrics {
         plain("sortie_device_out_of_memory_total", "Times a device ran out of memory", |c| c.out_of_memory)?;
         plain("sortie_devices_lost_total", "Times a device was lost", |c| c.devices_lost)?;
         plain("sortie_devices_rebuilt_total", "Times a lost device was made anew", |c| c.devices_rebuilt)?;
+        plain("sortie_items_handed_on_total", "Items of lost devices that another device ran", |c| c.items_handed_on)?;
         let mut seconds: Vec<Seconds> = Vec::new();
         let mut real = |name, help, read| {
             seconds.push((make.real_counters(name, help, &["model"])?, read));

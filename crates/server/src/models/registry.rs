@@ -122,8 +122,8 @@ fn devices(config: &ServerConfig, set: &DeviceSet) -> Result<(Runtime, Vec<Devic
     let devices = match set {
         DeviceSet::Listed(all) => all.clone(),
         _ => {
-            let gpus = runtime.gpus().map_err(|why| StartupError::NoGpu(Some(why)))?;
-            gpus.iter().map(|gpu| Device::Cuda(gpu.number)).collect()
+            let count = runtime.gpu_count().map_err(|why| StartupError::NoGpu(Some(why)))?;
+            (0..count).map(Device::Cuda).collect()
         }
     };
     if devices.is_empty() {
@@ -131,8 +131,7 @@ fn devices(config: &ServerConfig, set: &DeviceSet) -> Result<(Runtime, Vec<Devic
     }
     for device in &devices {
         if let Device::Cuda(number) = device
-            && let Ok(gpus) = runtime.gpus()
-            && let Some(gpu) = gpus.iter().find(|gpu| gpu.number == *number)
+            && let Ok(gpu) = runtime.gpu(*number)
         {
             let mib = |bytes: u64| bytes >> 20;
             tracing::info!(%device, name = gpu.name, free_mib = mib(gpu.free), total_mib = mib(gpu.total), "gpu");

@@ -19,7 +19,7 @@ use super::{
         NativeModel,
         family::Pointwise,
         graph::{self, Wanted},
-        run::{HostTensor, INPUTS, PackedInputs, Rows, commit, tensors},
+        run::{HostTensor, INPUTS, PackedInputs, Rows, WrittenGraph, commit, tensors},
     },
     Calibration, LayerFacts,
     rounding::Plan,
@@ -64,7 +64,8 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
     if let Some(threads) = options.threads {
         ready.builder = ready.builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
     }
-    let mut session = commit(ready.builder, Target::Cpu, None, &proto, weights, &model.folder)?;
+    let graph = WrittenGraph::new(&proto, weights).map_err(&bad)?;
+    let mut session = commit(ready.builder, Target::Cpu, None, &graph, &model.folder)?;
     let flat = made_up(model);
     let tokens = flat.ids.len();
     let given = run(&mut session, flat).map_err(&bad)?;

@@ -20,18 +20,42 @@ use crate::{
     runtime::session::refused,
 };
 
+/// A graph as sessions take it. Those on several devices share the weights, which were read and converted once; ONNX Runtime
+/// keeps the host's copy of a weight as long as a session does.
+#[derive(Debug)]
+pub(crate) struct WrittenGraph {
+    /// The serialised model.
+    proto: Vec<u8>,
+    weights: Vec<(String, Arc<DynValue>)>,
+}
+
+impl WrittenGraph {
+    /// Hands the numbers over; they are not copied. ONNX Runtime's library must be loaded.
+    pub(crate) fn new(proto: &ModelProto, weights: Vec<Initializer>) -> ort::Result<Self> {
+        let value = |weight: Initializer| {
+            let value = match weight.data {
+                Numbers::F32(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+                Numbers::F16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+                Numbers::Bf16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+            };
+            value.map(|value| (weight.name, Arc::new(value)))
+        };
+        let weights = weights.into_iter().map(value).collect::<ort::Result<_>>()?;
+        Ok(Self { proto: proto.encode_to_vec(), weights })
+    }
+}
+
 /// Held while a session is made. ONNX Runtime keeps the versions of operator
 /// domains in one table a process, and looks before it adds without a lock: two
 /// sessions with our operators, made at once, can both find the domain missing.
 static REGISTERING: Mutex<()> = Mutex::new(());
 
-/// Loads a written graph and its weights into a session. `own` are its operators of ours on a GPU.
+/// Loads a written graph into a session. `own` are its operators of ours on a GPU.
 pub(crate) fn commit(
     builder: SessionBuilder,
     target: Target,
     own: Option<OperatorDomain>,
-    proto: &ModelProto,
-    weights: Vec<Initializer>,
+    graph: &WrittenGraph,
     path: &Path,
 ) -> Result<Session, LoadError> {
     let bad = refused(path);
@@ -51,15 +75,9 @@ pub(crate) fn commit(
     if let Some(own) = own {
         builder = builder.with_operators(own).map_err(|e| bad(e.into()))?;
     }
-    for w in weights {
-        let value = match w.data {
-            Numbers::F32(data) => Tensor::from_array((w.shape, data)).map(Tensor::into_dyn),
-            Numbers::F16(data) => Tensor::from_array((w.shape, data)).map(Tensor::into_dyn),
-            Numbers::Bf16(data) => Tensor::from_array((w.shape, data)).map(Tensor::into_dyn),
-        };
-        let value: Arc<DynValue> = Arc::new(value.map_err(&bad)?);
-        builder = builder.with_external_initializer(&w.name, value).map_err(|e| bad(e.into()))?;
+    for (name, value) in &graph.weights {
+        builder = builder.with_external_initializer(name, Arc::clone(value)).map_err(|e| bad(e.into()))?;
     }
     let _one_at_a_time = REGISTERING.lock();
-    builder.commit_from_memory(&proto.encode_to_vec()).map_err(&bad)
+    builder.commit_from_memory(&graph.proto).map_err(&bad)
 }

@@ -22,7 +22,7 @@ use super::{
     cuda_graphs::{CapturedGraphs, Graphs},
     host::{Group, NativeBatch, NativeHost, NativeRaw, Numbers, Outputs},
     inputs::HostTensor,
-    session,
+    session::{self, LoadedSession, NativeGraph},
 };
 use crate::{
     cuda::RunFault, device::Device, error::LoadError, onnx::Target, options::LoadOptions, runtime::session::run_eagerly,
@@ -42,6 +42,8 @@ pub(crate) struct NativeExecutor {
     device: Device,
     /// Bytes that activations of one token take at most, at once.
     token_bytes: usize,
+    /// Shared with sessions on other devices.
+    _graph: Arc<NativeGraph>,
 }
 
 impl fmt::Debug for NativeExecutor {
@@ -79,13 +81,21 @@ impl NativeExecutor {
         device: Device,
         target: Target,
     ) -> Result<Self, LoadError> {
-        let (session, host, memory) = session::load(model, options, device, target)?;
+        let LoadedSession { session, host, memory, graph } = session::load(model, options, device, target)?;
         let graphs = memory.map(|memory| Graphs::new(memory, options.cuda.pinned));
         let (elem, e) = (target.elem().bytes(), &model.encoder);
         // Widest in attention (states, projection twice, result; or states, gaps, three projections) or between the
         // feed-forward products; then the f32 output.
         let token_bytes = elem * (8 * e.hidden).max(2 * e.hidden + 2 * e.inner) + size_of::<f32>() * e.hidden;
-        Ok(Self { session, host: Arc::new(host), run_options: HashMap::new(), graphs, device, token_bytes })
+        Ok(Self {
+            session,
+            host: Arc::new(host),
+            run_options: HashMap::new(),
+            graphs,
+            device,
+            token_bytes,
+            _graph: graph,
+        })
     }
 
     /// Makes the device's arena as large as batches of up to `tokens` need, in one piece. Grown batch by batch it

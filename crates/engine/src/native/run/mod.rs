@@ -16,14 +16,15 @@ pub use self::cuda_graphs::CapturedGraphs;
 pub(super) use self::{
     buckets::Grid,
     cuda_graphs::Graphs,
-    session::{SessionShape, write},
+    session::{SessionShape, load, write},
 };
 pub(crate) use self::{
-    commit::commit,
+    commit::{WrittenGraph, commit},
     executor::NativeExecutor,
     host::{NativeBatch, NativeHost, NativeRaw},
 };
 pub(super) use self::{
     inputs::{HostTensor, INPUTS, Rows, tensors},
     packing::{PackedInputs, PositionSegments},
+    session::SharedGraph,
 };

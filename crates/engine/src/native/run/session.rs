@@ -1,6 +1,6 @@
 //! From a model to a loaded session: graph written, weights handed over.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ort::session::Session;
 
@@ -16,7 +16,7 @@ use super::{
         kernel::{cuda_domain, takes_product, takes_query_key_value},
     },
     buckets::Grid,
-    commit::commit,
+    commit::{WrittenGraph, commit},
     host::{NativeHost, Outputs},
     inputs::INPUTS,
     packing::Bounds,
@@ -39,6 +39,18 @@ pub(crate) struct SessionShape {
     pub(crate) facts: Option<Arc<Calibration>>,
 }
 
+impl PartialEq for SessionShape {
+    /// A run for calibration is done once a model.
+    fn eq(&self, other: &Self) -> bool {
+        let facts = match (&self.facts, &other.facts) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        self.own == other.own && facts
+    }
+}
+
 /// Writes the graph of `model` for `target`. Returns it, its weights and the width of an output row.
 pub(crate) fn write(
     model: &NativeModel,
@@ -51,6 +63,40 @@ pub(crate) fn write(
     let width = graph::head(&mut b, &model.encoder, &model.weights, model.head, model.pooling, &hidden)?;
     let (proto, weights) = b.finish();
     Ok((proto, weights, width))
+}
+
+/// A written graph, and what it was written for. Sessions alone keep it alive: the host's copy of the weights goes with the
+/// last of them.
+#[derive(Debug)]
+pub(crate) struct SharedGraph {
+    target: Target,
+    form: SessionShape,
+    graph: Weak<NativeGraph>,
+}
+
+/// A native model's graph.
+#[derive(Debug)]
+pub(crate) struct NativeGraph {
+    written: WrittenGraph,
+    /// Numbers in an output row.
+    width: usize,
+}
+
+/// The graph of `model` for `target`: written once for all sessions that want the same one, others wait for the first. Weights
+/// are read, converted and rounded no oftener.
+fn shared(model: &NativeModel, target: Target, form: SessionShape) -> Result<Arc<NativeGraph>, LoadError> {
+    let mut known = model.graph.lock();
+    if let Some(there) = &*known
+        && (there.target, &there.form) == (target, &form)
+        && let Some(graph) = there.graph.upgrade()
+    {
+        return Ok(graph);
+    }
+    let (proto, weights, width) = write(model, target, &form)?;
+    let written = WrittenGraph::new(&proto, weights).map_err(refused(&model.folder))?;
+    let graph = Arc::new(NativeGraph { written, width });
+    *known = Some(SharedGraph { target, form, graph: Arc::downgrade(&graph) });
+    Ok(graph)
 }
 
 /// What is known of the activations, where the target rounds by it.
@@ -117,7 +163,17 @@ fn own(
     (own, (own != none).then_some(products))
 }
 
-/// Loads `model` into a session for `target` on `device`; the memory is the session's stream, where it has one of ours.
+/// A session, and what goes with it.
+pub(crate) struct LoadedSession {
+    pub(crate) session: Session,
+    pub(crate) host: NativeHost,
+    /// Its stream, where it has one of ours.
+    pub(crate) memory: Option<Memory>,
+    /// Kept for the sessions that are loaded later.
+    pub(crate) graph: Arc<NativeGraph>,
+}
+
+/// Loads `model` into a session for `target` on `device`.
 ///
 /// What the processor does for it, the run for calibration and the writing of weights, takes seconds: only what touches the
 /// GPU keeps captures of other sessions waiting.
@@ -126,7 +182,7 @@ pub(crate) fn load(
     options: &LoadOptions,
     device: Device,
     target: Target,
-) -> Result<(Session, NativeHost, Option<Memory>), LoadError> {
+) -> Result<LoadedSession, LoadError> {
     model.refuse_device(device)?;
     let path = &model.folder;
     let bad = refused(path);
@@ -141,20 +197,18 @@ pub(crate) fn load(
         let _using = using();
         own(model, target, &ready, options, facts.is_some())
     };
-    let form = SessionShape { own, facts };
-    let written = write(model, target, &form);
-    drop(form);
+    let graph = shared(model, target, SessionShape { own, facts });
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
     let _using = using();
     let (mut ready, products) = (ready, products);
-    let (proto, weights, width) = written?;
+    let graph = graph?;
     let memory = ready.memory.take();
     let own = products.map(cuda_domain).transpose().map_err(&bad)?;
     let mut builder = ready.builder;
     if let Some(threads) = options.threads {
         builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
     }
-    let session = commit(builder, target, own, &proto, weights, path)?;
+    let session = commit(builder, target, own, &graph.written, path)?;
     let gives = |name: &str| session.outputs().iter().any(|o| o.name() == name);
     let takes = |name: &&str| session.inputs().iter().any(|i| i.name() == *name);
     let host = NativeHost {
@@ -167,12 +221,12 @@ pub(crate) fn load(
         task: model.task.clone(),
         head: model.head,
         routes: Arc::clone(&model.routes),
-        width,
+        width: graph.width,
         inputs: INPUTS.into_iter().filter(takes).collect(),
         has: Outputs { whole: true, picked: gives(PICKED), pooled: gives(POOLED) },
         pooling: model.pooling,
         // Numbers of chunks differ within a bucket: such a graph has no fixed shape.
         grid: (ready.graphs && !takes(&input::CHUNKED)).then(|| Grid::new(model.encoder.longest())),
     };
-    Ok((session, host, memory))
+    Ok(LoadedSession { session, host, memory, graph })
 }

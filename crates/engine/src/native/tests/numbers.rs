@@ -2,6 +2,8 @@
 //! CUDA's attention: order of columns and biases, `token_offset`, casts, poolings on
 //! the device, heads, and batches brought to a bucket's shape, against PyTorch.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::{masked_lm, native, open, oracle};
@@ -12,7 +14,7 @@ use crate::{
     native::{
         NativeExecutor,
         kernel::cpu_domain,
-        run::{Graphs, Grid, SessionShape, commit, write},
+        run::{Graphs, Grid, SessionShape, WrittenGraph, commit, load, write},
     },
     onnx::{SortieOperators, Target},
     options::{CudaOptions, Gelu, LoadOptions},
@@ -310,7 +312,8 @@ fn onnx_runtime_takes_the_types_of_cudas_attention_over_three_matrices() {
         let (proto, weights, _) =
             write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts: None }).unwrap();
         let builder = Ready::new(&options, Device::Cpu, &oracle(name), true).unwrap().builder;
-        let loaded = commit(builder, target, Some(cpu_domain().unwrap()), &proto, weights, &oracle(name));
+        let graph = WrittenGraph::new(&proto, weights).unwrap();
+        let loaded = commit(builder, target, Some(cpu_domain().unwrap()), &graph, &oracle(name));
         let why = format!("{:?}", loaded.expect_err("a processor has no packed attention"));
         assert!(why.contains("PackedMultiHeadAttention") && why.contains("NotImplemented"), "{name}: {why}");
     }
@@ -376,4 +379,20 @@ fn a_sparse_model_gives_the_same_by_chunks() {
         close(&exact[i], want, 1e-5, &format!("item {i}"));
         close(&half[i], want, HALF, &format!("item {i} in f16"));
     }
+}
+
+#[test]
+fn sessions_side_by_side_share_the_weights_and_the_last_one_frees_them() {
+    let options = options(None);
+    let model = open("bert-rerank", &options);
+    let load = |target| load(native(&model), &options, Device::Cpu, target).unwrap();
+    let (one, two) = (load(Target::Cpu), load(Target::Cpu));
+    assert!(Arc::ptr_eq(&one.graph, &two.graph));
+    drop(one);
+    assert!(Arc::ptr_eq(&two.graph, &load(Target::Cpu).graph), "one that is made anew");
+    let another = load(Target::StandIn(Precision::F32, SortieOperators::default()));
+    assert!(!Arc::ptr_eq(&two.graph, &another.graph), "another graph");
+    let freed = Arc::downgrade(&two.graph);
+    drop(two);
+    assert!(freed.upgrade().is_none());
 }

@@ -20,7 +20,7 @@ use sortie_engine::{
     Sequence, Task, Want, WorkItem, activate, entities,
 };
 
-use crate::support::{assemble, close, edit, oracle};
+use crate::support::{assemble, close, edit, options, oracle};
 
 /// The bound of the libraries' six printed digits, and of sums in another order.
 const CLOSE: f32 = 1e-4;
@@ -50,10 +50,6 @@ fn expected<T: for<'de> Deserialize<'de>>(folder: &Path, file: &str) -> T {
 
 fn open(folder: &Path) -> Model {
     Model::open(folder, &options()).unwrap()
-}
-
-fn options() -> LoadOptions {
-    LoadOptions { threads: Some(2), ..LoadOptions::default() }
 }
 
 /// Runs the sequences, alone and together, and returns what came together.

@@ -8,7 +8,7 @@ use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, Inspection, LoadOptions, Model, Output, Role, Task, Want, WorkItem, inspect,
 };
 
-use crate::support::{assemble, oracle};
+use crate::support::{assemble, options, oracle};
 
 use rows::{
     Outcome::{Refused, Served},
@@ -89,8 +89,7 @@ fn every_layout_is_served_or_refused_as_the_table_says() {
 
 /// One text through a model, as what it was made for.
 fn first_answer(folder: &Path) -> Result<Output, String> {
-    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
-    let model = Model::open(folder, &options).map_err(|e| e.to_string())?;
+    let model = Model::open(folder, &options()).map_err(|e| e.to_string())?;
     let fit = EncodeOptions { role: Some(Role::Document), ..EncodeOptions::default() };
     let sequence = model.tokenizer().encode("w20 w21 w22", &fit).map_err(|e| e.to_string())?;
     let want = match model.info().task {
