@@ -1,7 +1,7 @@
-//! A published layout of which up to three values are changed: opening it refuses, or the change is seen in the answers,
+//! A published layout of which one value is changed: opening it refuses, or the change is seen in the answers,
 //! or `inspect` tells it, or its key is known to change nothing. No change passes in silence.
 //!
-//! Bytes: the layout, then three a change: the file, the value in it, what is put in its place.
+//! Bytes: the layout, the file, the value in it, what is put in its place.
 #![no_main]
 
 use std::{
@@ -90,30 +90,23 @@ fn instead(value: &Value, pick: u8) -> Value {
 
 // Panics that are caught are no finds; libFuzzer's own hook would abort at them. A find ends the process by itself.
 fuzz_target!(init: std::panic::set_hook(Box::new(|_| ())), |bytes: &[u8]| {
-    let Some((&which, changes)) = bytes.split_first() else { return };
+    let &[which, file, place, pick, ..] = bytes else { return };
     ALL.with(|all| {
         let layout = &all[usize::from(which) % all.len()];
-        let mut told = Vec::new();
-        for change in changes.chunks_exact(3).take(3) {
-            let (name, _, whole, paths) = &layout.files[usize::from(change[0]) % layout.files.len()];
-            let at = &paths[usize::from(change[1]) % paths.len()];
-            let value = whole.pointer(at).expect("its own path");
-            let with = instead(value, change[2]);
-            if with == *value || told.iter().any(|(file, _)| file == name) {
-                continue;
-            }
-            let file = layout.folder.path().join(name);
-            fs::write(file, changed(whole, at, with.clone()).to_string()).expect("the file is written");
-            told.push((name.clone(), format!("{}{at}: {value} -> {with}", name.display())));
+        let (name, text, whole, paths) = &layout.files[usize::from(file) % layout.files.len()];
+        let at = &paths[usize::from(place) % paths.len()];
+        let value = whole.pointer(at).expect("its own path");
+        let with = instead(value, pick);
+        if with == *value {
+            return;
         }
-        let silent = !told.is_empty() && answers(layout.folder.path()).is_ok_and(|after| after == layout.answers);
-        for (name, text, ..) in &layout.files {
-            if told.iter().any(|(file, _)| file == name) {
-                fs::write(layout.folder.path().join(name), text).expect("the file is written");
-            }
-        }
+        let path = layout.folder.path().join(name);
+        fs::write(&path, changed(whole, at, with.clone()).to_string()).expect("the file is written");
+        let silent = answers(layout.folder.path()).is_ok_and(|after| after == layout.answers);
+        fs::write(&path, text).expect("the file is written");
         if silent {
-            eprintln!("{}: passed over in silence: {told:#?}", LAYOUTS[usize::from(which) % LAYOUTS.len()]);
+            let layout = LAYOUTS[usize::from(which) % LAYOUTS.len()];
+            eprintln!("{layout}: passed over in silence: {}{at}: {value} -> {with}", name.display());
             std::process::abort();
         }
     });

@@ -141,6 +141,19 @@ pub enum InputError {
         /// The limit.
         limit: usize,
     },
+    /// A text whose windows have more tokens than there is room for.
+    #[error(
+        "its {windows} windows have {tokens} tokens, at most {limit} are taken of it: a shorter query or prompt, a larger \
+         max_length or a smaller stride makes fewer"
+    )]
+    TooLongInWindows {
+        /// Windows it takes.
+        windows: usize,
+        /// Their tokens.
+        tokens: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A static model reads texts of any length token by token.
     #[error("a static model has no windows: each token has its own vector whatever stands beside it")]
     NoWindows,
@@ -166,6 +179,7 @@ impl InputError {
             InputError::BadId { .. } => "BAD_TOKEN_ID",
             InputError::BadStride { .. } => "BAD_STRIDE",
             InputError::TooManyWindows { .. } => "TOO_MANY_WINDOWS",
+            InputError::TooLongInWindows { .. } => "TOO_LONG_IN_WINDOWS",
             InputError::NoWindows => "NO_WINDOWS",
             InputError::BadRole(_) => "BAD_ROLE",
             InputError::BadIds(_) => "BAD_TOKEN_IDS",

@@ -64,5 +64,5 @@ pub use sample::{SampleShape, write_sample};
 pub use task::{Pooling, Problem, Role, Task};
 pub use tokenize::{
     EncodeOptions, MAX_WINDOWS, Passage, Query, TextCounts, TokenDetail, TokenizedText, Tokenizer, TokenizerPath,
-    Truncation, TruncationSide, VOCABULARIES, WindowScore, Windows, mean_of_windows,
+    Truncation, TruncationSide, VOCABULARIES, WindowPlan, WindowScore, Windows, mean_of_windows,
 };

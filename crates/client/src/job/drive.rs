@@ -223,7 +223,9 @@ impl<R: ShardedRpc> JobDriver<R> {
         let indices = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
         let (failure, error) = match outcome {
             AttemptOutcome::Response(response) => {
-                match R::open(response.into_inner(), indices.len()).and_then(|answer| answer.check(indices.len())) {
+                let in_windows = self.request.rpc.stride().is_some();
+                let answer = R::open(response.into_inner(), indices.len());
+                match answer.and_then(|answer| answer.check(indices.len(), in_windows)) {
                     Ok(answer) => {
                         span.record("outcome", "ok");
                         metrics::attempt(R::NAME, sent.kind, "ok", rtt);

@@ -30,8 +30,12 @@ pub struct ChunkAnswer<H, V> {
 }
 
 impl<H, V> ChunkAnswer<H, V> {
-    /// Gives the answer back if its lists fit the `count` items that were asked about.
-    pub(super) fn check(self, count: usize) -> Result<Self, Malformed> {
+    /// Gives the answer back if its lists fit the `count` items that were asked about, and it knows of windows where they
+    /// were asked for: an older server cuts texts and does not say that it was to read them whole.
+    pub(super) fn check(self, count: usize, in_windows: bool) -> Result<Self, Malformed> {
+        if in_windows && self.items.windows.is_empty() && self.items.errors.len() < count {
+            return Err(Malformed("the server does not read texts in windows; it is older than they are".to_owned()));
+        }
         let v1::ItemInfo { tokens, truncated, windows, .. } = &self.items;
         for (what, len) in
             [("token counts", tokens.len()), ("truncations", truncated.len()), ("counts of windows", windows.len())]

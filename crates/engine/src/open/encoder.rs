@@ -31,6 +31,9 @@ pub(super) fn open(
     // An export beside weights that are served natively does not matter, whatever it is called.
     let wants_onnx = options.prefer_onnx || options.onnx_file.is_some();
     let merges = folder.adapter.is_some();
+    if merges && options.onnx_file.is_some() {
+        return Err(LoadError::unsupported(&encoder, "an export was asked for, and an adapter is merged into none"));
+    }
     if merges && !native {
         return Err(LoadError::unsupported(
             &encoder,

@@ -23,6 +23,9 @@ pub(super) fn open(
     lookup: Option<Arc<Lookup>>,
     options: &LoadOptions,
 ) -> Result<Opened, LoadError> {
+    if options.onnx_file.is_some() {
+        return Err(LoadError::unsupported(&folder.root, "an export was asked for, and this folder has tables alone"));
+    }
     let tables = lookup.as_deref().ok_or_else(|| no_weights(&folder.root))?;
     let main = routes.main();
     let vocab = routes.place(None).and_then(|at| tables.rows(at)).or_else(|| tables.rows(0)).unwrap_or(0);

@@ -50,7 +50,7 @@ pub use self::{
     file::VOCABULARIES,
     options::{EncodeOptions, Truncation, TruncationSide},
     query::Query,
-    windows::{MAX_WINDOWS, Passage, WindowScore, Windows, mean_of_windows},
+    windows::{MAX_WINDOWS, Passage, WindowPlan, WindowScore, Windows, mean_of_windows},
 };
 use self::{fast::Fast, reading::Readings, template::Template};
 pub(crate) use self::{

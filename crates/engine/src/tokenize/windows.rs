@@ -7,6 +7,8 @@
 //! room = limit − specials − query          step = room − stride
 //! window i = document[i · step .. i · step + room], until the document's end is in one
 //! ```
+//!
+//! Where the folder or the caller has texts cut at their beginning, they are laid from the end on, as there.
 
 use super::{EncodeOptions, Query, Tokenizer, Truncation, TruncationSide, piece::PieceForm};
 use crate::{error::InputError, item::Sequence};
@@ -35,7 +37,10 @@ impl WindowScore {
             return None;
         }
         match self {
-            WindowScore::Max => scores.iter().copied().reduce(f32::max),
+            // What is no number stays none.
+            WindowScore::Max => {
+                scores.iter().copied().reduce(|a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) })
+            }
             WindowScore::First => scores.first().copied(),
             WindowScore::Mean => {
                 let rows: Vec<&[f32]> = scores.iter().map(std::slice::from_ref).collect();
@@ -74,32 +79,43 @@ pub enum Passage<'a> {
     Ids(&'a [u32]),
 }
 
+/// How windows are laid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowPlan {
+    /// Tokens that neighbours share.
+    pub stride: usize,
+    /// Most tokens of all windows of a text, what stands beside the text in each included.
+    pub most_tokens: usize,
+}
+
 /// One text in windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// In the order of the text; at least one.
+    /// In the order of the text, or from its end on where texts are cut at their beginning; at least one.
     pub sequences: Vec<Sequence>,
     /// Tokens of the text in each.
     pub tokens: Vec<usize>,
 }
 
 impl Tokenizer {
-    /// The pair of `query` and `document` in windows that share `stride` tokens. A document that fits is one window. The
-    /// query is never cut, and the whole document is read.
+    /// The pair of `query` and `document` in windows. A document that fits is one window. The query is never cut, and the
+    /// whole document is read.
     ///
     /// # Errors
     /// [`InputError::QueryTooLong`]; [`InputError::BadStride`] where windows would not move on;
-    /// [`InputError::TooManyWindows`]; [`InputError::BadId`]; [`InputError::Tokenizer`].
-    pub fn windows(&self, query: &Query, document: Passage<'_>, stride: usize) -> Result<Windows, InputError> {
+    /// [`InputError::TooManyWindows`] and [`InputError::TooLongInWindows`] before any is made; [`InputError::BadId`];
+    /// [`InputError::Tokenizer`].
+    pub fn windows(&self, query: &Query, document: Passage<'_>, plan: WindowPlan) -> Result<Windows, InputError> {
         let ids = self.whole(document, &query.options)?;
-        let taken = query.tokens() + self.specials(true);
-        let room = query.limit.checked_sub(taken).filter(|&room| room > 0);
-        let room = room.ok_or(InputError::QueryTooLong { tokens: taken, limit: query.limit })?;
-        cut(&ids, room, stride, |ids| self.ids_with(query, ids))
+        let beside = query.tokens() + self.specials(true);
+        let room = query.limit.checked_sub(beside).filter(|&room| room > 0);
+        let room = room.ok_or(InputError::QueryTooLong { tokens: beside, limit: query.limit })?;
+        let cut = Cut { room, beside, left: self.side_of(&query.options) == TruncationSide::Left, plan };
+        cut.make(&ids, |ids| self.ids_with(query, ids))
     }
 
-    /// A text of its own in windows that share `stride` tokens. A prompt stands at the beginning of each. A text that fits
-    /// is one window.
+    /// A text of its own in windows. A prompt stands at the beginning of each. A text that fits is one window, read as it
+    /// would be without windows.
     ///
     /// # Errors
     /// As [`windows`](Self::windows), and [`InputError::BadMaxLength`]; [`InputError::NoWindows`] where the texts of a
@@ -108,34 +124,42 @@ impl Tokenizer {
         &self,
         prompt: &str,
         text: Passage<'_>,
-        stride: usize,
+        plan: WindowPlan,
         options: &EncodeOptions,
     ) -> Result<Windows, InputError> {
         let (reader, rule) = self.reading(options)?;
         if reader.static_rules.is_some() {
             return Err(InputError::NoWindows);
         }
-        let ids = reader.whole(text, options)?;
         // A prompt is the folder's or the operator's: its special tokens are special whatever the text's are.
         let frame = EncodeOptions { plain: false, ..*options };
-        let prompt_ids = reader.whole(Passage::Text(prompt), &frame)?;
-        let specials = reader.specials(false) + prompt_ids.len();
+        // A space at the prompt's end is a part of the text's first word, where tokens begin with their space.
+        let ends = prompt.trim_end().len();
+        let prompt_ids = reader.whole(Passage::Text(&prompt[..ends]), &frame)?;
+        let ids = match text {
+            Passage::Text(text) if ends < prompt.len() => {
+                reader.whole(Passage::Text(&format!("{}{text}", &prompt[ends..])), options)?
+            }
+            text => reader.whole(text, options)?,
+        };
+        let beside = reader.specials(false) + prompt_ids.len();
         // A marker has its place in each window.
-        let limit = reader.limit_of(options, rule, specials)?;
-        let prompt_tokens = self.prompt_tokens(prompt, options)?;
-        let whole = |sequence: Sequence, tokens| Windows { sequences: vec![sequence], tokens: vec![tokens] };
-        // What fits is read as it would be without windows, the seam between prompt and text included.
+        let limit = reader.limit_of(options, rule, beside)?;
+        let room = limit - beside;
         if let Passage::Text(text) = text
+            && ids.len() <= room
             && !prompt.is_empty()
         {
-            let fit =
-                EncodeOptions { truncation: Truncation::DocumentOnly, side: Some(TruncationSide::Right), ..*options };
+            let fit = EncodeOptions { truncation: Truncation::DocumentOnly, ..*options };
             let sequence = self.encode_after(prompt, text, &fit)?;
+            // A seam may cost a token more.
             if !sequence.truncated {
-                return Ok(whole(sequence, ids.len()));
+                return Ok(Windows { sequences: vec![sequence], tokens: vec![ids.len()] });
             }
         }
-        cut(&ids, limit - specials, stride, |ids| {
+        let prompt_tokens = self.prompt_tokens(prompt, options)?;
+        let cut = Cut { room, beside, left: reader.side_of(options) == TruncationSide::Left, plan };
+        cut.make(&ids, |ids| {
             let sequence = match prompt_ids.is_empty() {
                 true => self.encode_ids(ids, options)?,
                 false => self.encode_ids(&[&prompt_ids, ids].concat(), options)?,
@@ -156,26 +180,44 @@ impl Tokenizer {
     }
 }
 
-/// Cuts ids into windows of `room` tokens, and makes a sequence of each.
-fn cut(
-    ids: &[u32],
+/// How ids are cut into windows.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Tokens of the text in a full window.
     room: usize,
-    stride: usize,
-    make: impl Fn(&[u32]) -> Result<Sequence, InputError>,
-) -> Result<Windows, InputError> {
-    if stride >= room {
-        return Err(InputError::BadStride { stride, room });
+    /// Tokens that stand beside them in each window.
+    beside: usize,
+    /// Windows are laid from the text's end on.
+    left: bool,
+    plan: WindowPlan,
+}
+
+impl Cut {
+    fn make(self, ids: &[u32], make: impl Fn(&[u32]) -> Result<Sequence, InputError>) -> Result<Windows, InputError> {
+        let Self { room, beside, left, plan: WindowPlan { stride, most_tokens } } = self;
+        if stride >= room {
+            return Err(InputError::BadStride { stride, room });
+        }
+        let step = room - stride;
+        let count = ids.len().saturating_sub(room).div_ceil(step) + 1;
+        if count > MAX_WINDOWS {
+            return Err(InputError::TooManyWindows { windows: count, limit: MAX_WINDOWS });
+        }
+        let tokens = ids.len() + (count - 1) * stride + count * beside;
+        if tokens > most_tokens {
+            return Err(InputError::TooLongInWindows { windows: count, tokens, limit: most_tokens });
+        }
+        let mut windows = Windows { sequences: Vec::with_capacity(count), tokens: Vec::with_capacity(count) };
+        for i in 0..count {
+            let part = if left {
+                let end = ids.len() - (i * step).min(ids.len());
+                &ids[end.saturating_sub(room)..end]
+            } else {
+                &ids[i * step..ids.len().min(i * step + room)]
+            };
+            windows.tokens.push(part.len());
+            windows.sequences.push(make(part)?);
+        }
+        Ok(windows)
     }
-    let step = room - stride;
-    let count = ids.len().saturating_sub(room).div_ceil(step) + 1;
-    if count > MAX_WINDOWS {
-        return Err(InputError::TooManyWindows { windows: count, limit: MAX_WINDOWS });
-    }
-    let mut windows = Windows { sequences: Vec::with_capacity(count), tokens: Vec::with_capacity(count) };
-    for i in 0..count {
-        let part = &ids[i * step..ids.len().min(i * step + room)];
-        windows.tokens.push(part.len());
-        windows.sequences.push(make(part)?);
-    }
-    Ok(windows)
 }

@@ -139,6 +139,9 @@ pub(super) fn weights(
         let inner: BTreeSet<String> = listing.iter().filter_map(inside).collect();
         return Ok(chosen(name, &inner, choice)?.into_iter().map(|file| format!("{folder}/{file}")).collect());
     }
+    if let Export::Named(_) = choice.export {
+        return chosen(name, listing, choice);
+    }
     // Its weights came with the small files, those of its base model are not in the repository.
     if listing.contains(ADAPTER) && listing.contains(ADAPTER_WEIGHTS) && !listing.contains(ONE_FILE) {
         return Ok(Vec::new());

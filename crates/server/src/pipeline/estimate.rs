@@ -4,56 +4,109 @@
 //!
 //! Only admission uses the estimate; the true count takes its place once it is known.
 
+use sortie_engine::{MAX_WINDOWS, ModelInfo};
+
 use super::input::ParsedInput;
 use crate::tokenizing::TokenRatio;
 
 /// Special tokens of a sequence; templates add two to four.
 const SPECIALS: f64 = 3.0;
 
-/// Estimated tokens of all inputs, each of which has `shared` beside it.
-pub(crate) fn tokens(
-    inputs: &[ParsedInput],
-    shared: Option<&ParsedInput>,
-    ratio: &TokenRatio,
-    max_length: usize,
-) -> u64 {
-    let ratio = ratio.get();
-    let own = |input: &ParsedInput| {
-        let (bytes, ids) = input.size();
-        bytes as f64 * ratio + ids as f64
-    };
-    let beside = shared.map_or(0.0, own) + SPECIALS;
-    let longest = |input: &ParsedInput| input.fit.max_length.unwrap_or(max_length).min(max_length) as f64;
-    let sum: f64 = inputs
-        .iter()
-        .map(|input| match input.stride {
-            None => (own(input) + beside).min(longest(input)),
-            Some(stride) => in_windows(own(input), beside, longest(input), stride as f64),
-        })
-        .sum();
-    sum.ceil() as u64
+/// How many times its estimate the windows of a text may have in tokens. No language's texts have so much more than
+/// another's; what has is made to break the estimate, and admission with it.
+const WINDOWS_OVER_ESTIMATE: f64 = 4.0;
+
+/// Estimates tokens by what is known of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenEstimate<'a> {
+    pub(crate) ratio: &'a TokenRatio,
+    pub(crate) info: &'a ModelInfo,
+}
+
+impl TokenEstimate<'_> {
+    /// Tokens of all inputs, each of which has `shared` beside it.
+    pub(crate) fn tokens(self, inputs: &[ParsedInput], shared: Option<&ParsedInput>) -> u64 {
+        let ratio = self.ratio.get();
+        let beside = shared.map_or(0.0, |input| of(input.size(), ratio));
+        inputs.iter().map(|input| self.one(input, beside, ratio)).sum::<f64>().ceil() as u64
+    }
+
+    /// Most tokens that the windows of an input may have, beside `shared` tokens in each.
+    pub(crate) fn window_limit(self, input: &ParsedInput, shared: usize) -> usize {
+        let estimate = self.one(input, shared as f64, self.ratio.get());
+        (WINDOWS_OVER_ESTIMATE * estimate) as usize + 2 * self.info.max_length
+    }
+
+    fn one(self, input: &ParsedInput, beside: f64, ratio: f64) -> f64 {
+        let longest = self.longest(input);
+        match input.stride {
+            None => (of(input.size(), ratio) + beside + SPECIALS).min(longest),
+            Some(stride) => {
+                let prompt = input.prompt_bytes() as f64 * ratio;
+                in_windows(of(input.own_size(), ratio), beside + prompt + SPECIALS, longest, stride as f64)
+            }
+        }
+    }
+
+    /// Longest sequence of an input: the model's, that of its role, or what the caller asked for.
+    fn longest(self, input: &ParsedInput) -> f64 {
+        let of_role = input.fit.role.and_then(|role| self.info.role_lengths[role as usize]);
+        let own = of_role.map_or(self.info.max_length, |n| n.min(self.info.max_length));
+        input.fit.max_length.map_or(own, |n| n.min(own)) as f64
+    }
+}
+
+fn of((bytes, ids): (usize, usize), ratio: f64) -> f64 {
+    bytes as f64 * ratio + ids as f64
 }
 
 /// Tokens of all windows of a text of `own` tokens: each shares `stride` with the one before and has `beside` of its own.
 fn in_windows(own: f64, beside: f64, longest: f64, stride: f64) -> f64 {
     let room = (longest - beside).max(1.0);
     let step = (room - stride).max(1.0);
-    let windows = ((own - room) / step).ceil().max(0.0) + 1.0;
-    own + (windows - 1.0) * stride.min(room) + windows * beside
+    let windows = (((own - room) / step).ceil().max(0.0) + 1.0).min(MAX_WINDOWS as f64);
+    own.min(windows * room) + (windows - 1.0) * stride.min(room) + windows * beside.min(longest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn info(max_length: usize) -> ModelInfo {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
+        let model = sortie_engine::Model::open(&folder, &sortie_engine::LoadOptions::default()).unwrap();
+        ModelInfo { max_length, ..model.info().clone() }
+    }
+
     #[test]
     fn long_texts_count_as_the_longest_sequence() {
         let text = |n: usize| ParsedInput::text("x".repeat(n));
         let all = [text(1_000_000), text(0), text(100)];
-        assert_eq!(tokens(&all[1..2], Some(&text(40)), &TokenRatio::default(), 128), 10 + 3);
-        assert_eq!(tokens(&all, None, &TokenRatio::default(), 128), 128 + 3 + 28);
+        let (ratio, info) = (TokenRatio::default(), info(128));
+        let estimate = TokenEstimate { ratio: &ratio, info: &info };
+        assert_eq!(estimate.tokens(&all[1..2], Some(&text(40))), 10 + 3);
+        assert_eq!(estimate.tokens(&all, None), 128 + 3 + 28);
+    }
+
+    #[test]
+    fn windows_count_with_what_stands_in_each() {
+        let text = |n: usize| ParsedInput { stride: Some(25), ..ParsedInput::text("x".repeat(n)) };
+        let (ratio, mut info) = (TokenRatio::default(), info(128));
+        let estimate = TokenEstimate { ratio: &ratio, info: &info };
         // 400 tokens in windows of 125 that share 25: the first and three more.
-        let long = ParsedInput { stride: Some(25), ..text(1_600) };
-        assert_eq!(tokens(&[long], None, &TokenRatio::default(), 128), 400 + 3 * 25 + 4 * 3);
+        assert_eq!(estimate.tokens(&[text(1_600)], None), 400 + 3 * 25 + 4 * 3);
+        // A prompt of 20 tokens stands in each.
+        let prompt = super::super::validate::PromptText { text: "y".repeat(80), asked: true };
+        let prompted = ParsedInput { prompt: Some(std::sync::Arc::new(prompt)), ..text(1_600) };
+        assert_eq!(estimate.tokens(&[prompted], None), 400 + 4 * 25 + 5 * 23);
+        // A text beyond all windows is refused by itself, and counts as the most there may be.
+        assert!(estimate.tokens(&[text(100_000_000)], None) <= (MAX_WINDOWS * 128) as u64 + 25);
+        // What is made to break the estimate is found by its windows' own tokens.
+        assert_eq!(estimate.window_limit(&text(1_600), 0), 4 * (400 + 3 * 25 + 4 * 3) + 2 * 128);
+        info.role_lengths = [None, Some(53)];
+        let role = sortie_engine::EncodeOptions { role: Some(sortie_engine::Role::Document), ..text(0).fit };
+        let document = ParsedInput { fit: role, ..text(400) };
+        let estimate = TokenEstimate { ratio: &ratio, info: &info };
+        assert_eq!(estimate.tokens(&[document], None), 100 + 2 * 25 + 3 * 3);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDetail, Tokenizer, Windows};
+use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDetail, Tokenizer, WindowPlan, Windows};
 use sortie_proto::v1::{Input, input::Kind};
 
 use super::validate::PromptText;
@@ -60,6 +60,15 @@ pub(super) struct LaterWindows {
     stride: usize,
 }
 
+/// What an input may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadLimits {
+    /// Bytes of one text.
+    pub(crate) max_text_bytes: u64,
+    /// Tokens of all windows of a text that is read in windows.
+    pub(crate) window_tokens: usize,
+}
+
 /// An input as tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
@@ -74,6 +83,11 @@ pub(crate) struct Tokens {
 impl Tokens {
     fn of(sequence: Sequence) -> Self {
         Self { sequence, windows: None, details: Vec::new() }
+    }
+
+    /// Windows it was read in.
+    pub(super) fn window_count(&self) -> usize {
+        self.windows.as_ref().map_or(1, |windows| windows.tokens.len())
     }
 
     /// Tokens of the input itself, specials included where it is one sequence, which has `shared` tokens from elsewhere.
@@ -103,12 +117,22 @@ impl From<InputError> for TokenizeFailure {
 }
 
 impl ParsedInput {
-    /// Bytes of text and number of ready ids.
+    /// Bytes of text, the prompt's among them, and number of ready ids.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let prompt = self.prompt.as_ref().map_or(0, |p| p.text.len());
+        let (bytes, ids) = self.own_size();
+        (if ids == 0 { bytes + self.prompt_bytes() } else { bytes }, ids)
+    }
+
+    /// Bytes of the prompt.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.prompt.as_ref().map_or(0, |p| p.text.len())
+    }
+
+    /// Bytes of its own text and number of ready ids.
+    pub(super) fn own_size(&self) -> (usize, usize) {
         match &self.input.kind {
-            Some(Kind::Text(text)) => (prompt + text.len(), 0),
-            Some(Kind::Pair(pair)) => (prompt + pair.first.len() + pair.second.len(), 0),
+            Some(Kind::Text(text)) => (text.len(), 0),
+            Some(Kind::Pair(pair)) => (pair.first.len() + pair.second.len(), 0),
             Some(Kind::Tokens(tokens)) => (0, tokens.ids.len()),
             Some(Kind::Vectors(_)) | None => (0, 0),
         }
@@ -119,8 +143,9 @@ impl ParsedInput {
         &self,
         tokenizer: &Tokenizer,
         input_kind: &InputKind,
-        max_text_bytes: u64,
+        limits: ReadLimits,
     ) -> Result<Tokens, TokenizeFailure> {
+        let ReadLimits { max_text_bytes, window_tokens } = limits;
         let whole = |text: &str| -> Result<(), TokenizeFailure> {
             if text.len() as u64 > max_text_bytes {
                 return Err(TokenizeFailure::Refused(ItemRefusal::text_too_large(text.len(), max_text_bytes)));
@@ -130,7 +155,8 @@ impl ParsedInput {
         let plain = Tokens::of;
         let kind = self.input.kind.as_ref().ok_or_else(|| unsupported("the input is not set"))?;
         if let Some(stride) = self.stride {
-            return self.read_windows(tokenizer, input_kind, kind, stride, whole);
+            let plan = WindowPlan { stride, most_tokens: window_tokens };
+            return self.read_windows(tokenizer, input_kind, kind, plan, whole);
         }
         Ok(match (kind, input_kind) {
             (Kind::Vectors(_), _) => return Err(unsupported(VECTORS)),
@@ -179,13 +205,13 @@ impl ParsedInput {
         })
     }
 
-    /// Reads it in windows that share `stride` tokens.
+    /// Reads it in windows.
     fn read_windows(
         &self,
         tokenizer: &Tokenizer,
         input_kind: &InputKind,
         kind: &Kind,
-        stride: usize,
+        plan: WindowPlan,
         whole: impl Fn(&str) -> Result<(), TokenizeFailure>,
     ) -> Result<Tokens, TokenizeFailure> {
         let passage = match kind {
@@ -201,20 +227,20 @@ impl ParsedInput {
             Kind::Vectors(_) => return Err(unsupported(VECTORS)),
         };
         let made = match (input_kind, &self.prompt) {
-            (InputKind::Documents(query), _) => tokenizer.windows(query, passage, stride)?,
+            (InputKind::Documents(query), _) => tokenizer.windows(query, passage, plan)?,
             (_, Some(prompt)) if prompt.asked && matches!(kind, Kind::Tokens(_)) => {
                 return Err(unsupported("a prompt goes before texts, not before ids"));
             }
             // The folder's own prompt does not go before ids either.
             (_, Some(prompt)) if matches!(kind, Kind::Text(_)) => {
-                tokenizer.windows_of(&prompt.text, passage, stride, &self.fit)?
+                tokenizer.windows_of(&prompt.text, passage, plan, &self.fit)?
             }
-            _ => tokenizer.windows_of("", passage, stride, &self.fit)?,
+            _ => tokenizer.windows_of("", passage, plan, &self.fit)?,
         };
         let Windows { sequences, tokens } = made;
         let mut sequences = sequences.into_iter();
         let sequence = sequences.next().ok_or_else(|| unsupported("it makes no window"))?;
-        let windows = Some(LaterWindows { later: sequences.collect(), tokens, stride });
+        let windows = Some(LaterWindows { later: sequences.collect(), tokens, stride: plan.stride });
         Ok(Tokens { sequence, windows, details: Vec::new() })
     }
 

@@ -28,17 +28,18 @@ use sortie_proto::v1;
 use sortie_scheduler::{Admission, Refusal, Request, Tenant};
 use tokio::time::Instant;
 
+use self::{
+    estimate::TokenEstimate,
+    item::merge,
+    refusals::{chunk_failed, refused},
+    tokenize_job::{TokenSink, TokenizeJob},
+};
 pub(crate) use self::{
     input::{InputKind, ParsedInput, Tokens},
     item::{Item, Items, item_info},
     tokenize::{make_query, tokenize},
     validate::{TextRules, check_answer_size, check_list, enum_value, text_rules},
     windows::{WindowRule, window_rule},
-};
-use self::{
-    item::merge,
-    refusals::{chunk_failed, refused},
-    tokenize_job::{TokenSink, TokenizeJob},
 };
 use crate::{backend::EngineBackend, context::RequestContext, errors::ServeError, models::Served};
 
@@ -84,7 +85,7 @@ pub(crate) fn admit(
     inputs: &[ParsedInput],
     shared: Option<&ParsedInput>,
 ) -> Result<Admission<EngineBackend>, ServeError> {
-    let estimate = estimate::tokens(inputs, shared, &served.ratio, served.info().max_length);
+    let estimate = TokenEstimate { ratio: &served.ratio, info: served.info() }.tokens(inputs, shared);
     context.note_size(inputs.len(), estimate);
     served.scheduler.admit(request(context, estimate)).map_err(refused)
 }

@@ -27,7 +27,8 @@ use sortie_scheduler::{ItemSink, QueuedItem};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    input::{InputKind, ParsedInput, TokenizeFailure, Tokens},
+    estimate::TokenEstimate,
+    input::{InputKind, ParsedInput, ReadLimits, TokenizeFailure, Tokens},
     refusals::{is_of_the_request, whole_request},
 };
 use crate::{
@@ -41,6 +42,10 @@ use crate::{
 /// Bytes of one piece: short enough to feed the device early and to stop soon, long enough that handing it over
 /// costs nothing beside it.
 const PIECE_BYTES: usize = 8 << 10;
+
+/// Most windows of one request, in items that have several: what comes of each is held until the answer, and so many
+/// vectors of 768 numbers are 50 MB. Two hundred documents of 80 windows fit.
+const MAX_REQUEST_WINDOWS: usize = 16_384;
 
 /// Where tokens go.
 pub(super) enum TokenSink {
@@ -123,6 +128,8 @@ pub(super) struct TokenizeJob {
     sink: TokenSink,
     made: Vec<Mutex<Vec<TokenizeResult>>>,
     queued_items: AtomicUsize,
+    /// Windows made so far of items that have several.
+    windows: AtomicUsize,
     left: AtomicUsize,
     /// Nobody waits any more, or the request failed.
     over: AtomicBool,
@@ -153,6 +160,7 @@ impl TokenizeJob {
             made: pieces.iter().map(|_| Mutex::default()).collect(),
             pieces,
             queued_items: AtomicUsize::new(0),
+            windows: AtomicUsize::new(0),
             left: AtomicUsize::new(count),
             over: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -190,9 +198,19 @@ impl TokenizeJob {
 
     /// Reads one item; a panic is its refusal.
     fn read(&self, input: &ParsedInput) -> Result<Tokens, TokenizeFailure> {
-        let read = || input.read(self.served.model.tokenizer(), &self.input_kind, self.served.limits.max_text_bytes);
+        let estimate = TokenEstimate { ratio: &self.served.ratio, info: self.served.info() };
+        let limits = ReadLimits {
+            max_text_bytes: self.served.limits.max_text_bytes,
+            window_tokens: estimate.window_limit(input, self.input_kind.shared_tokens()),
+        };
+        let read = || input.read(self.served.model.tokenizer(), &self.input_kind, limits);
         catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(TokenizeFailure::Refused(internal("tokenizing it panicked"))))
+    }
+
+    /// Takes room for the windows of one more item.
+    fn has_room(&self, windows: usize) -> bool {
+        windows <= 1 || self.windows.fetch_add(windows, Ordering::Relaxed) + windows <= MAX_REQUEST_WINDOWS
     }
 
     /// Reads the items of a piece and passes them on.
@@ -206,8 +224,9 @@ impl TokenizeJob {
                 return slots;
             }
             slots.push(match self.read(input) {
+                Ok(made) if !self.has_room(made.window_count()) => Err(too_many_windows()),
                 Ok(made) => {
-                    let (bytes, ids) = input.size();
+                    let (bytes, ids) = if made.windows.is_some() { input.own_size() } else { input.size() };
                     if !made.sequence.truncated && ids == 0 {
                         seen_bytes += bytes;
                         seen_tokens += made.own_tokens(self.input_kind.shared_tokens());
@@ -308,6 +327,11 @@ impl Drop for PieceGuard<'_> {
     fn drop(&mut self) {
         self.0.end_piece();
     }
+}
+
+fn too_many_windows() -> ItemRefusal {
+    let message = format!("the request has more than {MAX_REQUEST_WINDOWS} windows; send fewer documents at once");
+    ItemRefusal { reason: "TOO_MANY_WINDOWS", message }
 }
 
 fn internal(what: &str) -> ItemRefusal {

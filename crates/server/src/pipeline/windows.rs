@@ -18,13 +18,9 @@ pub(crate) struct WindowRule {
 /// Checks the windows asked for beside the other rules for texts.
 pub(crate) fn window_rule(windows: Option<v1::Windows>, rules: &TextRules) -> Result<Option<WindowRule>, ServeError> {
     let Some(windows) = windows else { return Ok(None) };
-    if rules.fit.truncation == Truncation::LongestFirst {
+    if rules.fit.truncation != Truncation::DocumentOnly {
         let message = "nothing is cut where texts are read in windows; leave it out";
         return Err(ServeError::bad_field("options.truncation", message));
-    }
-    if rules.fit.side.is_some() {
-        let message = "neither end is cut where texts are read in windows; leave it out";
-        return Err(ServeError::bad_field("options.truncation_side", message));
     }
     let score = match enum_value("windows.score", windows.score)? {
         v1::WindowScore::Unspecified => None,
@@ -49,9 +45,10 @@ mod tests {
     fn windows_exclude_what_would_cut() {
         let asked = Some(v1::Windows { stride: 2, score: 0 });
         let cut = EncodeOptions { truncation: Truncation::LongestFirst, ..EncodeOptions::default() };
-        assert!(window_rule(asked, &rules(cut)).unwrap_err().to_string().contains("options.truncation"));
-        let end = EncodeOptions { side: Some(sortie_engine::TruncationSide::Left), ..EncodeOptions::default() };
-        assert!(window_rule(asked, &rules(end)).unwrap_err().to_string().contains("options.truncation_side"));
+        for truncation in [Truncation::LongestFirst, Truncation::Error] {
+            let fit = EncodeOptions { truncation, ..EncodeOptions::default() };
+            assert!(window_rule(asked, &rules(fit)).unwrap_err().to_string().contains("options.truncation"));
+        }
         let rule = window_rule(asked, &rules(EncodeOptions::default())).unwrap().unwrap();
         assert_eq!((rule.stride, rule.score), (2, None));
         assert!(window_rule(None, &rules(cut)).unwrap().is_none());

@@ -2,10 +2,19 @@
 //! the model's own pooling and all dimensions. Also Rerank's way on an embedding
 //! model, and on a late-interaction model by its own similarity.
 
-use std::sync::Arc;
+use std::{
+    num::NonZero,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use sortie_engine::{LateSimilarity, Output, Task, TokenVectors, Want, WindowScore, cosine, late_similarity};
 use sortie_proto::v1::{self, input::Kind};
+
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     convert::{never_cut, parse_inputs, two_sides, vector},
@@ -104,9 +113,16 @@ pub(super) async fn compare(
             items.iter().map(|item| item.as_ref().map_or(f32::NAN, |item| item.score(windows, score))).collect()
         }
         // Milliseconds of arithmetic, which the threads that serve connections must not do.
-        Some(by) => tokio::task::spawn_blocking(move || late_scores(&first, &items, by, windows))
-            .await
-            .map_err(|_| ServeError::Internal("comparing token vectors panicked".to_owned()))?,
+        Some(by) => {
+            let _turn = COMPARING.acquire().await.map_err(|_| ServeError::Internal("the server ends".to_owned()))?;
+            let (wanted, deadline) = (Wanted::default(), context.deadline);
+            let asked = Arc::clone(&wanted.0);
+            let is_over = move || asked.load(Ordering::Relaxed) || deadline.is_some_and(|at| at <= Instant::now());
+            tokio::task::spawn_blocking(move || late_scores(&first, &items, by, windows, is_over))
+                .await
+                .map_err(|_| ServeError::Internal("comparing token vectors panicked".to_owned()))?
+                .ok_or(ServeError::DeadlineExceeded)?
+        }
     };
     Ok(Compared { scores, items: facts, chunk, first_truncated })
 }
@@ -137,23 +153,58 @@ fn with_given(items: Items, given: Vec<(usize, Given)>) -> Items {
     all
 }
 
+/// Comparisons of token vectors that run at once: one a core, however many requests there are.
+static COMPARING: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
+
+/// Says that nobody wants the answer any more once it is dropped.
+#[derive(Default)]
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A score each; `None` once it is over, which is asked before each.
 fn late_scores(
     first: &Result<Item, ItemRefusal>,
     others: &Items,
     by: LateSimilarity,
     windows: WindowScore,
-) -> Vec<f32> {
-    let Ok(Item { output: Output::TokenEmbeddings(with), .. }) = first else { return vec![f32::NAN; others.len()] };
+    is_over: impl Fn() -> bool,
+) -> Option<Vec<f32>> {
+    let Ok(Item { output: Output::TokenEmbeddings(with), .. }) = first else {
+        return Some(vec![f32::NAN; others.len()]);
+    };
     let score = |output: &Output| match output {
         Output::TokenEmbeddings(vectors) => late_similarity(with, vectors, by).unwrap_or(f32::NAN),
         _ => f32::NAN,
     };
-    others.iter().map(|item| item.as_ref().map_or(f32::NAN, |item| item.score(windows, score))).collect()
+    let one = |item: &Result<Item, ItemRefusal>| {
+        (!is_over()).then(|| item.as_ref().map_or(f32::NAN, |item| item.score(windows, score)))
+    };
+    others.iter().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_compared_once_nobody_waits() {
+        let one = |x| {
+            let vectors = TokenVectors { dimensions: 1, values: vec![x], tokens: vec![0] };
+            Ok(Item::of(Output::TokenEmbeddings(vectors)))
+        };
+        let scores = |over: bool| {
+            let others = vec![one(3.0), Err(ItemRefusal::unsupported("x"))];
+            late_scores(&one(2.0), &others, LateSimilarity::MaxSim, WindowScore::Max, move || over)
+        };
+        assert_eq!(scores(false).map(|s| (s[0], s[1].is_nan())), Some((6.0, true)));
+        assert_eq!(scores(true), None);
+    }
 
     #[test]
     fn vectors_that_were_sent_go_back_to_their_places() {

@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use crate::{
-    EncodeOptions, InputError, Passage, Tokenizer, WindowScore, mean_of_windows, tokenize::reading::StaticRules,
+    EncodeOptions, InputError, Passage, Tokenizer, TruncationSide, WindowPlan, WindowScore, mean_of_windows,
+    tokenize::reading::StaticRules,
 };
 
 fn tokenizer(max_length: usize) -> Tokenizer {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
     Tokenizer::load(&folder, max_length, 300).unwrap()
+}
+
+fn plan(stride: usize) -> WindowPlan {
+    WindowPlan { stride, most_tokens: usize::MAX }
 }
 
 fn words(n: usize) -> String {
@@ -24,10 +29,10 @@ proptest! {
         let tokenizer = tokenizer(max);
         let query = tokenizer.query(&words(query), &EncodeOptions::default()).unwrap();
         let document = words(n);
-        let got = tokenizer.windows(&query, Passage::Text(&document), stride).unwrap();
+        let got = tokenizer.windows(&query, Passage::Text(&document), plan(stride)).unwrap();
         let room = max - 3 - query.tokens();
         let all: Vec<u32> = (0..n).map(|i| 10 + (i % 200) as u32).collect();
-        prop_assert_eq!(&got, &tokenizer.windows(&query, Passage::Ids(&all), stride).unwrap());
+        prop_assert_eq!(&got, &tokenizer.windows(&query, Passage::Ids(&all), plan(stride)).unwrap());
         let mut at = 0;
         for (i, (sequence, &tokens)) in got.sequences.iter().zip(&got.tokens).enumerate() {
             prop_assert_eq!(sequence, &tokenizer.ids_with(&query, &all[at..at + tokens]).unwrap());
@@ -48,28 +53,63 @@ proptest! {
 fn strides_and_documents_without_end_are_refused() {
     let tokenizer = tokenizer(16);
     let query = tokenizer.query("w20 w21 w22", &EncodeOptions::default()).unwrap();
-    assert_eq!(tokenizer.windows(&query, Passage::Text("w5"), 10), Err(InputError::BadStride { stride: 10, room: 10 }));
+    assert_eq!(
+        tokenizer.windows(&query, Passage::Text("w5"), plan(10)),
+        Err(InputError::BadStride { stride: 10, room: 10 })
+    );
     let still = tokenizer.clone().with_static_rules(StaticRules { characters: None, unknown: None });
     let text = Passage::Text("w5 w6");
-    assert_eq!(still.windows_of("", text, 0, &EncodeOptions::default()), Err(InputError::NoWindows));
+    assert_eq!(still.windows_of("", text, plan(0), &EncodeOptions::default()), Err(InputError::NoWindows));
     let endless = words(12_000);
-    let error = tokenizer.windows(&query, Passage::Text(&endless), 0).unwrap_err();
+    let error = tokenizer.windows(&query, Passage::Text(&endless), plan(0)).unwrap_err();
     assert!(matches!(error, InputError::TooManyWindows { windows: 1_200, .. }), "{error}");
+    // 30 words in windows of 10, each beside six tokens.
+    let few = WindowPlan { stride: 0, most_tokens: 47 };
+    let error = tokenizer.windows(&query, Passage::Text(&words(30)), few).unwrap_err();
+    assert_eq!(error, InputError::TooLongInWindows { windows: 3, tokens: 48, limit: 47 });
 }
 
 #[test]
 fn a_prompt_stands_before_each_window_of_a_text_that_does_not_fit() {
     let tokenizer = tokenizer(16);
     let options = EncodeOptions::default();
-    let fits = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(5)), 2, &options).unwrap();
+    let fits = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(5)), plan(2), &options).unwrap();
     assert_eq!(fits.sequences, [tokenizer.encode_after("w7 w8 ", &words(5), &options).unwrap()]);
     assert_eq!(fits.tokens, [5]);
-    let cut = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(30)), 2, &options).unwrap();
+    let cut = tokenizer.windows_of("w7 w8 ", Passage::Text(&words(30)), plan(2), &options).unwrap();
     assert_eq!(cut.tokens, [12, 12, 10]);
     for sequence in &cut.sequences {
         assert_eq!(sequence.ids[1..3], tokenizer.encode_ids(&[7, 8], &options).unwrap().ids[1..3]);
         assert_eq!(sequence.prompt_tokens, fits.sequences[0].prompt_tokens);
         assert!(sequence.len() <= 16 && !sequence.truncated);
+    }
+}
+
+/// The library's own arithmetic (`Encoding::truncate`, left): stops go back from the end, a window's width at most.
+#[test]
+fn windows_of_texts_that_are_cut_at_their_beginning_are_laid_from_the_end() {
+    let tokenizer = tokenizer(24);
+    let options = EncodeOptions { side: Some(TruncationSide::Left), ..EncodeOptions::default() };
+    let all: Vec<u32> = (10..30).collect();
+    let query = tokenizer.query_from_ids(&[5, 6], &options).unwrap();
+    let got = tokenizer.windows(&query, Passage::Ids(&all), plan(4)).unwrap();
+    let parts: Vec<&[u32]> = got.sequences.iter().map(|s| &s.ids[4..s.len() - 1]).collect();
+    assert_eq!(parts, [&all[1..20], &all[0..5]]);
+    assert_eq!(got.tokens, [19, 5]);
+}
+
+#[test]
+fn the_first_window_of_a_byte_level_tokenizer_begins_as_the_text_does() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/roberta-base");
+    let tokenizer = Tokenizer::load(&folder, 16, 1 << 20).unwrap();
+    let options = EncodeOptions::default();
+    for (prompt, text) in [("find: ", "hello there "), ("find:", "hello there "), ("w1 ", " x y ")] {
+        let long = text.repeat(20);
+        let whole = tokenizer.encode_after(prompt, &long, &options).unwrap();
+        let windows = tokenizer.windows_of(prompt, Passage::Text(&long), plan(1), &options).unwrap();
+        let first = &windows.sequences[0];
+        assert_eq!(first.ids, whole.ids, "{prompt:?} {text:?}");
+        assert_eq!(first.prompt_tokens, whole.prompt_tokens);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sortie_engine::{Passage, Role, Task, Want};
+use sortie_engine::{Passage, Role, Task, Want, WindowPlan};
 
 use super::{as_role, open, refused, run, write};
 use crate::support::{assemble, edit};
@@ -41,7 +41,9 @@ fn windows_and_details_are_those_of_the_role() {
     let tokenizer = model.tokenizer();
     let text = (20..80).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ");
     for (role, most) in [(Role::Query, 12), (Role::Document, 40)] {
-        let windows = tokenizer.windows_of("", Passage::Text(&text), 2, &as_role(role)).unwrap();
+        let windows = tokenizer
+            .windows_of("", Passage::Text(&text), WindowPlan { stride: 2, most_tokens: usize::MAX }, &as_role(role))
+            .unwrap();
         assert!(windows.sequences.iter().all(|s| s.len() <= most && s.role == Some(role)));
         assert_eq!(windows.sequences[0].len(), most);
         assert_eq!(windows.sequences[0].ids, tokenizer.encode(&text, &as_role(role)).unwrap().ids);

@@ -149,6 +149,39 @@ async fn models_that_compare_vectors_score_windows_too() {
 }
 
 #[tokio::test]
+async fn texts_that_are_cut_at_their_beginning_have_windows_from_their_end() {
+    let (_server, mut client) = serve(&["bert-rerank"]).await;
+    let ask = |documents, windows, side: v1::TruncationSide| v1::RerankRequest {
+        query: Some(text("w5 w6")),
+        documents,
+        options: Some(v1::TextOptions { max_length: 24, truncation_side: side.into(), ..Default::default() }),
+        windows,
+        ..Default::default()
+    };
+    let first = windows(4, WindowScore::First);
+    let got = client.rerank(ask(vec![text(words(0, 50))], first, v1::TruncationSide::Left)).await.unwrap().into_inner();
+    let last =
+        client.rerank(ask(vec![text(words(31, 50))], None, v1::TruncationSide::Right)).await.unwrap().into_inner();
+    close(&got.scores, &last.scores, TOLERANCE, "the last words are the first window");
+}
+
+#[tokio::test]
+async fn windows_that_would_break_admission_are_refused_each_by_itself() {
+    let (_server, mut client) = serve(&["bert-rerank"]).await;
+    // A token a byte, four times what is expected: the query leaves three tokens for the document in each window.
+    let request = v1::RerankRequest {
+        query: Some(text("!".repeat(18))),
+        documents: vec![text("!".repeat(300)), text("w5")],
+        options: limited(24),
+        windows: windows(0, WindowScore::Max),
+        ..Default::default()
+    };
+    let got = client.rerank(request).await.unwrap().into_inner();
+    assert_eq!(failed(&got.items), [(0, "TOO_LONG_IN_WINDOWS")]);
+    assert!(got.scores[1].is_finite());
+}
+
+#[tokio::test]
 async fn windows_that_make_no_sense_are_refused_by_name() {
     let (_server, mut client) = serve(&["bert-rerank"]).await;
     let ask = |stride, options| v1::RerankRequest {
@@ -163,8 +196,8 @@ async fn windows_that_make_no_sense_are_refused_by_name() {
     refused(client.rerank(ask(19, limited(24))).await, bad("BAD_FIELD", "windows.stride"), &["19"]);
     let options = Some(v1::TextOptions { truncation: v1::Truncation::LongestFirst.into(), ..Default::default() });
     refused(client.rerank(ask(3, options)).await, bad("BAD_FIELD", "options.truncation"), &["windows"]);
-    let options = Some(v1::TextOptions { truncation_side: v1::TruncationSide::Left.into(), ..Default::default() });
-    refused(client.rerank(ask(3, options)).await, bad("BAD_FIELD", "options.truncation_side"), &["windows"]);
+    let options = Some(v1::TextOptions { truncation: v1::Truncation::Error.into(), ..Default::default() });
+    refused(client.rerank(ask(3, options)).await, bad("BAD_FIELD", "options.truncation"), &["windows"]);
     let mut odd = ask(3, None);
     odd.windows = Some(v1::Windows { stride: 1, score: 77 });
     refused(client.rerank(odd).await, bad("BAD_FIELD", "windows.score"), &["77"]);
