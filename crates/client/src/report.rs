@@ -87,8 +87,9 @@ pub struct Report {
     /// Hedges whose answer came first.
     pub hedges_won: u32,
     /// Estimated tokens sent beyond each chunk's first attempt: what hedges and retries cost.
-    pub wasted_tokens: u64,
-    /// Of these, tokens sent again because a connection died with them.
+    pub extra_tokens: u64,
+    /// Of these, tokens of free retries: the chunk's attempt before was its first to die in transport, or a server
+    /// refused bulk work.
     pub free_tokens: u64,
     /// Time from the call to the last answer.
     pub elapsed: Duration,

@@ -237,7 +237,7 @@ reasons! {
         Place = "place",
         /// To find a server for a hedge.
         Hedge = "hedge",
-        /// It has been silent: is it alive?
+        /// It is suspect: is it alive?
         Suspect = "suspect",
         /// Its ejection is over: is it well?
         HalfOpen = "half_open",

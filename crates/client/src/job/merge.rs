@@ -69,7 +69,7 @@ impl<R: ShardedRpc> Merge<R> {
         self.report.retries = coverage.retries;
         self.report.hedges = coverage.hedges;
         self.report.hedges_won = coverage.hedges_won;
-        self.report.wasted_tokens = coverage.extra_tokens;
+        self.report.extra_tokens = coverage.extra_tokens;
         self.report.free_tokens = coverage.free_tokens;
     }
 

@@ -2,9 +2,9 @@
 //! actions come out.
 //!
 //! ```text
-//!            +--Probe--> asked --answers, or patience over--+
-//!            |                                              v
-//! Start -----+--------------------------------------> chunks Waiting
+//!            +--Probe--> asked --answers, or time over--+
+//!            |                                          v
+//! Start -----+----------------------------------> chunks Waiting
 //!
 //! Waiting --Send--> Running --first answer--> Done         enough Done => Finish
 //!    ^               |   |
@@ -85,8 +85,8 @@ impl Job {
         self.chunks.extend(chunks.into_iter().map(ChunkState::new));
     }
 
-    /// A chunk by its number: those of the plan in its order, then halves of split ones. A job with a
-    /// draft has none before its probes are back.
+    /// A chunk by its number: those of the plan in its order, then halves of split ones. A job whose
+    /// plan is deferred has none before its probes are back.
     #[must_use]
     pub fn chunk(&self, number: usize) -> Option<&Chunk> {
         self.chunks.get(number).map(|state| &state.chunk)

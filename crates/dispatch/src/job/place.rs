@@ -1,8 +1,7 @@
 //! Probes before a job is cut, first attempts, and the sending of all.
 //!
-//! A job with a draft asks its servers and is cut for those that answered, at the latest
-//! after the patience for probes: `min(probe_wait, 4 round trips)`, no less than the
-//! hedge floor. Late answers teach the fleet all the same.
+//! A job with a deferred plan asks its servers and is cut for those that answered, at the
+//! latest after `min(probe_wait, 4 round trips)`, no less than the hedge floor. Late answers teach the fleet all the same.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,10 +17,10 @@ use crate::{
 };
 
 /// Round trips after which a probe is not waited for any longer.
-const PATIENT_TRIPS: f64 = 4.0;
+const PROBE_WAIT_TRIPS: f64 = 4.0;
 
 impl Job {
-    /// Asks the servers of a draft, or cuts it once they have answered.
+    /// Asks the servers of a deferred plan, or cuts it once they have answered.
     pub(super) fn ask_or_cut(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
         let Some(deferred) = &self.deferred else { return };
         match &self.round {
@@ -188,7 +187,7 @@ pub(super) fn ask(
         actions.push(Action::Probe { probe, endpoint, tokens, purpose });
     }
     let config = fleet.config();
-    let trips = Duration::try_from_secs_f64(PATIENT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
-    let patience = trips.max(config.hedge.floor).min(config.place.probe_wait);
-    ProbeRound { asked, answered: Vec::new(), began: now, until: now + patience }
+    let trips = Duration::try_from_secs_f64(PROBE_WAIT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
+    let wait = trips.max(config.hedge.floor).min(config.place.probe_wait);
+    ProbeRound { asked, answered: Vec::new(), began: now, until: now + wait }
 }

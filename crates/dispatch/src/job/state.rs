@@ -87,7 +87,7 @@ pub(super) struct AttemptState {
     pub(super) finish_us: f64,
     /// When it is looked at again: past its trigger, or when a hedge may have become worth it.
     pub(super) check_at: Option<Time>,
-    /// Whether it is past its trigger.
+    /// Whether it counts as late: it is past its trigger, or its server is silent.
     pub(super) late: bool,
     /// What was last said of it.
     pub(super) skipped: Option<HedgeSkipped>,

@@ -216,7 +216,7 @@ fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others
     assert!(hedges[0].rescue, "nobody else works on it");
 }
 
-/// A whole job's copy costs as much as the job: not where there is no room, unless its server is gone.
+/// A whole job's hedge costs as much as the job: not where there is no room, unless its server is gone.
 #[test]
 fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
     let mut config = DispatchConfig::default();
