@@ -58,7 +58,7 @@ mod credentials;
 mod discovery;
 mod error;
 mod failure;
-mod handshake;
+mod first_contact;
 mod input;
 mod job;
 mod kept_vectors;

@@ -52,8 +52,8 @@ pub struct ChunkReport {
     pub compute: Duration,
     /// Time from the request's arrival at the server to the answer's leaving.
     pub total: Duration,
-    /// Time from the attempt's sending to the answer's arrival here.
-    pub rtt: Duration,
+    /// Time of the attempt as the client saw it: from its start, with the wait for a connection, to the answer's arrival.
+    pub elapsed: Duration,
     /// The batches that held its items.
     pub batches: Vec<BatchReport>,
 }

@@ -1,5 +1,5 @@
-//! What retries and hedges may add to the load: one bucket of tokens of text, of which
-//! hedges may take half.
+//! What paid retries and hedges may add to the load: one bucket of tokens of text for both, of
+//! which hedges may take half.
 //!
 //! Every token that is answered for the first time puts `hedge_share + retry_share` of a
 //! token in, `hedge_share` of it for hedges too. A hedge or a paid retry takes its chunk's
@@ -24,7 +24,7 @@ const PARTS: u64 = 1_000;
 /// Least step of the running median; larger while few jobs were seen.
 const MEDIAN_STEP: f64 = 0.03;
 
-/// The bucket.
+/// The bucket that paid retries and hedges take their tokens from.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryBudget {
     both: u64,

@@ -36,9 +36,10 @@ pub(super) struct ChunkState {
     pub(super) phase: ChunkPhase,
     /// What its next attempt is.
     pub(super) next: AttemptKind,
-    /// Attempts, hedges not counted, and with them.
+    /// Attempts, hedges not counted.
     pub(super) attempts: u32,
-    pub(super) numbers: u32,
+    /// The number of its newest attempt; hedges count.
+    pub(super) newest: u32,
     pub(super) hedges: u32,
     /// Servers that it was sent to.
     pub(super) tried: Vec<EndpointId>,
@@ -60,7 +61,7 @@ impl ChunkState {
             phase: ChunkPhase::Waiting { not_before: Time::default() },
             next: AttemptKind::First,
             attempts: 0,
-            numbers: 0,
+            newest: 0,
             hedges: 0,
             tried: Vec::new(),
             deaths: 0,
