@@ -161,7 +161,7 @@ fn time(jobs: &[(usize, Report)], elapsed: Duration) -> Timings {
         tokenize_us: us(chunk.tokenize),
         compute_us: us(chunk.compute),
         server_us: us(chunk.total),
-        round_trip_us: us(chunk.rtt),
+        elapsed_us: us(chunk.elapsed),
     };
     Timings {
         total_us: us(elapsed),

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:>8.3}  {}", best.score, documents[best.index]);
     }
     for chunk in &answer.report.chunks {
-        println!("{}: {} documents, {} tokens, {:?}", chunk.endpoint, chunk.items, chunk.tokens, chunk.rtt);
+        println!("{}: {} documents, {} tokens, {:?}", chunk.endpoint, chunk.items, chunk.tokens, chunk.elapsed);
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ use crate::{
 pub struct PerEndpoint<T> {
     /// Its address.
     pub endpoint: String,
-    /// Time to the answer, or to giving up.
-    pub rtt: Duration,
+    /// Time to the answer, or to giving up, with the wait for a connection.
+    pub elapsed: Duration,
     /// The answer.
     pub result: Result<T, Error>,
 }
@@ -58,7 +58,7 @@ where
     };
     let result = timeout_at(deadline, answer).await.unwrap_or_else(|_| Err(Error::deadline()));
     let result = result.map_err(|error| error.with_attempts(1).with_endpoint(&endpoint));
-    PerEndpoint { endpoint, rtt: started.elapsed(), result }
+    PerEndpoint { endpoint, elapsed: started.elapsed(), result }
 }
 
 /// Asks every server at once; answers come in the servers' order.
@@ -119,6 +119,6 @@ pub(crate) fn map<T, U>(
     f: impl Fn(T) -> Result<U, Error>,
 ) -> Vec<PerEndpoint<U>> {
     let per_endpoint =
-        |(_, PerEndpoint { endpoint, rtt, result })| PerEndpoint { endpoint, rtt, result: result.and_then(&f) };
+        |(_, PerEndpoint { endpoint, elapsed, result })| PerEndpoint { endpoint, elapsed, result: result.and_then(&f) };
     answers.into_iter().map(per_endpoint).collect()
 }

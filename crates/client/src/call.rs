@@ -17,7 +17,7 @@ use crate::{
     client::Client,
     error::Error,
     input::{Role, TextOptions, Truncation, TruncationSide},
-    job::{self, AnswerStream, rpc::ShardedRpc},
+    job::{self, AnswerStream, chunked::ChunkedRpc},
     metadata::Lane,
     options::{CallOptions, Join, RevisionPolicy},
 };
@@ -87,7 +87,7 @@ impl<R> Call<R> {
     }
 }
 
-impl<R: ShardedRpc> Call<R> {
+impl<R: ChunkedRpc> Call<R> {
     /// Sets how texts become tokens.
     pub fn options(mut self, options: TextOptions) -> Self {
         self.options.text = options;

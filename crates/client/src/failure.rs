@@ -10,12 +10,12 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     error::{Error, ErrorKind, is_transport_timeout},
-    job::rpc::Malformed,
+    job::chunked::Malformed,
     metadata,
 };
 
 /// The attempt was still running at the deadline.
-pub(crate) fn late() -> (Failure, Error) {
+pub(crate) fn deadline() -> (Failure, Error) {
     (Failure::Deadline, Error::deadline())
 }
 
@@ -24,8 +24,8 @@ pub(crate) fn malformed(Malformed(message): Malformed) -> (Failure, Error) {
     (Failure::Internal, Error::new(ErrorKind::Protocol, message))
 }
 
-/// The server refused, or the connection died.
-pub(crate) fn refused(status: Status) -> (Failure, Error) {
+/// The server answered with an error, or the connection died.
+pub(crate) fn of_status(status: Status) -> (Failure, Error) {
     let failure = match (status.code(), metadata::pushback(status.metadata())) {
         (Code::DeadlineExceeded, _) => Failure::Deadline,
         _ if is_transport_timeout(&status) => Failure::Deadline,
@@ -58,7 +58,7 @@ pub(crate) fn unsent(error: Error) -> (Failure, Error) {
     (failure, error)
 }
 
-/// The error of a job that failed without a refusal to show for it.
+/// The error of a job that failed without a failed attempt to show for it.
 pub(crate) fn of_job(reason: FailReason) -> Error {
     match reason {
         FailReason::Deadline | FailReason::NoTime => Error::deadline(),
@@ -117,15 +117,15 @@ mod tests {
         ];
         for (status, failure, kind) in table {
             let told = format!("{status:?}");
-            let (got, error) = refused(status);
+            let (got, error) = of_status(status);
             assert_eq!((got, error.kind()), (failure, kind), "{told}");
         }
     }
 
     #[test]
     fn never_is_not_retryable() {
-        assert!(!refused(with_pushback(Code::ResourceExhausted, "-1")).1.is_retryable());
-        let (_, error) = refused(with_pushback(Code::ResourceExhausted, "70"));
+        assert!(!of_status(with_pushback(Code::ResourceExhausted, "-1")).1.is_retryable());
+        let (_, error) = of_status(with_pushback(Code::ResourceExhausted, "70"));
         assert!(error.is_retryable());
         assert_eq!(error.retry_after(), Some(Duration::from_millis(70)));
     }

@@ -1,9 +1,9 @@
 //! Calls encoder models (rerankers, embedders, classifiers, taggers) on a fleet of
 //! sortie servers.
 //!
-//! One call is one *job*. It is cut into *chunks* of equal work, each goes to
-//! another server, and the answers come back as one, in request order. A chunk
-//! whose server dies goes to another at once. One deadline holds for all of it.
+//! One call is one *job*. It is cut into *chunks* that should end together, larger ones
+//! for faster and emptier servers; each goes to another server, and the answers come back
+//! as one, in request order. A chunk whose server dies goes to another at once. One deadline holds for all of it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -58,7 +58,7 @@ mod credentials;
 mod discovery;
 mod error;
 mod failure;
-mod handshake;
+mod first_contact;
 mod input;
 mod job;
 mod kept_vectors;

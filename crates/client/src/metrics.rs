@@ -56,7 +56,7 @@ pub(crate) fn job(rpc: &'static str, outcome: &'static str, elapsed: Duration, r
         histogram!(JOB_COVERAGE, "rpc" => rpc).record(report.coverage());
         counter!(WON).increment(report.hedges_won.into());
         counter!(EXTRA, "kind" => "free").increment(report.free_tokens);
-        counter!(EXTRA, "kind" => "paid").increment(report.wasted_tokens.saturating_sub(report.free_tokens));
+        counter!(EXTRA, "kind" => "paid").increment(report.extra_tokens.saturating_sub(report.free_tokens));
     }
 }
 

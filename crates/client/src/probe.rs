@@ -37,7 +37,7 @@ pub(crate) fn probe(
             };
             let lease = server.lease().await.map_err(|_| Failure::Transport)?;
             let request = metadata.request(v1::ProbeRequest { model, tokens }, 1, within);
-            send(lease.stub(), request).await.map_err(|status| failure::refused(status).0)
+            send(lease.stub(), request).await.map_err(|status| failure::of_status(status).0)
         };
         timeout(within, asked).await.unwrap_or(Err(Failure::Deadline))
     }

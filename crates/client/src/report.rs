@@ -52,8 +52,8 @@ pub struct ChunkReport {
     pub compute: Duration,
     /// Time from the request's arrival at the server to the answer's leaving.
     pub total: Duration,
-    /// Time from the attempt's sending to the answer's arrival here.
-    pub rtt: Duration,
+    /// Time of the attempt as the client saw it: from its start, with the wait for a connection, to the answer's arrival.
+    pub elapsed: Duration,
     /// The batches that held its items.
     pub batches: Vec<BatchReport>,
 }
@@ -87,8 +87,9 @@ pub struct Report {
     /// Hedges whose answer came first.
     pub hedges_won: u32,
     /// Estimated tokens sent beyond each chunk's first attempt: what hedges and retries cost.
-    pub wasted_tokens: u64,
-    /// Of these, tokens sent again because a connection died with them.
+    pub extra_tokens: u64,
+    /// Of these, tokens of free retries: the chunk's attempt before was its first to die in transport, or a server
+    /// refused bulk work.
     pub free_tokens: u64,
     /// Time from the call to the last answer.
     pub elapsed: Duration,

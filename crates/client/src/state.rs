@@ -1,5 +1,6 @@
-//! What the clones of a client share: settings, servers, the fleet and its clock, and what the fleet asks for. It is the
-//! bottom that jobs, first contact and background tasks work on; nothing here knows of them.
+//! What the clones of a client share: settings, servers, the fleet and its clock, and what the fleet asks for. Jobs,
+//! first contact, discovery and background tasks work on it. It calls none of them; of discovery it only keeps the
+//! settings for the tasks that follow it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -90,6 +91,7 @@ pub(crate) struct ClientState {
     pub(crate) config: ClientConfig,
     /// Checks new connections, and learns from what is answered on them.
     observer: Arc<dyn ConnectionObserver>,
+    /// May be locked while the fleet is, and never the other way round.
     servers: RwLock<BTreeMap<EndpointId, Arc<Server>>>,
     /// Held for arithmetic only, never over an await.
     fleet: Mutex<Fleet>,
@@ -171,16 +173,24 @@ impl ClientState {
 
     /// Another server joins.
     pub(crate) fn add(&self, address: Address) -> Result<EndpointId, Error> {
-        let id = self.fleet().add(self.now());
+        let now = self.now();
+        // All under one lock: a job that sees the number finds its server, and sees it not ready.
+        let mut fleet = self.fleet();
+        let id = fleet.add(now);
         let tls = Arc::clone(&self.config.tls);
         let server = Server::new(id, address, &self.config.transport, tls, Arc::clone(&self.observer));
-        if server.is_err() {
-            self.tell(FleetEvent::Removed(id));
-        }
-        self.servers.write().insert(id, Arc::new(server?));
-        // Not ready before it has a connection, on which it is asked for its load.
-        self.tell(FleetEvent::Disconnected(id));
-        Ok(id)
+        let (event, added) = match server {
+            Ok(server) => {
+                self.servers.write().insert(id, Arc::new(server));
+                // Not ready before it has a connection, on which it is asked for its load.
+                (FleetEvent::Disconnected(id), Ok(id))
+            }
+            Err(error) => (FleetEvent::Removed(id), Err(error)),
+        };
+        let actions = fleet.handle(now, event);
+        drop(fleet);
+        self.fleet_actions.extend(actions);
+        added
     }
 
     /// A server leaves: it gets nothing new, what it has runs on.
@@ -257,5 +267,40 @@ impl ClientState {
                 return Err(Error::new(ErrorKind::Unavailable, "no endpoint is known"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::Address;
+    use crate::Client;
+
+    /// Servers that join and never get a connection, here for want of a runtime.
+    #[test]
+    fn a_server_that_joins_is_never_ready_before_it_has_a_connection() {
+        let client = Client::builder().endpoint("http://127.0.0.1:1").build().unwrap();
+        let state = client.state();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for port in 2..1_000 {
+                    let address = Address::parse(&format!("http://127.0.0.1:{port}"), false).unwrap();
+                    state.add(address).unwrap();
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                let fleet = state.fleet();
+                for server in fleet.stats(state.now()) {
+                    assert!(!server.ready, "{:?} has no connection", server.endpoint);
+                    assert!(state.server(server.endpoint).is_ok(), "{:?} is in the fleet alone", server.endpoint);
+                }
+            }
+        });
     }
 }

@@ -28,9 +28,10 @@ pub struct EndpointStats {
     pub endpoint: String,
     /// Connections that stand, each of which had an answer.
     pub connections: usize,
-    /// Whether it is picked: false for a while after a connection was lost.
+    /// Whether it is ready: false without a connection, for a while after an attempt could not reach it or a refusal
+    /// asked for a pause, and while it drains.
     pub ready: bool,
-    /// Whether it is silent: an attempt is long overdue there, and it has answered nothing since.
+    /// Whether it is suspect: an attempt there is late, and it has answered nothing since.
     pub suspect: bool,
     /// Whether it is left out for a while, for it keeps failing or is far slower than the others.
     pub ejected: bool,

@@ -21,7 +21,8 @@ pub enum Action {
         /// Why.
         reason: CancelReason,
     },
-    /// Ask a server for its load report; its answer is an event of this job.
+    /// Ask a server for its load report; its answer is an event of this job. The job does not wait longer for it than its
+    /// next [`Action::WakeAt`], so a time limit is for the driver's own sake.
     Probe {
         /// Names the probe in later events.
         probe: ProbeId,
@@ -41,21 +42,21 @@ pub enum Action {
     },
     /// A chunk has its first answer: that of this attempt.
     ChunkAnswered {
-        /// Number of the chunk.
+        /// Index of the chunk.
         chunk: usize,
         /// The attempt.
         attempt: AttemptId,
     },
-    /// A chunk that several servers failed is tried again as two, by their numbers.
+    /// A chunk that several servers failed is tried again as two, by their indices.
     Split {
-        /// Number of the chunk.
+        /// Index of the chunk.
         chunk: usize,
-        /// Numbers of the two that take its place; see [`crate::Job::chunk`].
+        /// Indices of the two that take its place; see [`crate::Job::chunk`].
         halves: [usize; 2],
     },
     /// A chunk will have no answer, and the job goes on without it.
     ChunkLost {
-        /// Number of the chunk.
+        /// Index of the chunk.
         chunk: usize,
         /// Why.
         reason: Missing,
@@ -87,7 +88,7 @@ pub enum Action {
 pub struct SendAttempt {
     /// Names the attempt in later events.
     pub attempt: AttemptId,
-    /// Number of the chunk; see [`crate::Job::chunk`].
+    /// Index of the chunk; see [`crate::Job::chunk`].
     pub chunk: usize,
     /// The server.
     pub endpoint: EndpointId,
@@ -237,7 +238,7 @@ reasons! {
         Place = "place",
         /// To find a server for a hedge.
         Hedge = "hedge",
-        /// It has been silent: is it alive?
+        /// It is suspect: is it alive?
         Suspect = "suspect",
         /// Its ejection is over: is it well?
         HalfOpen = "half_open",
@@ -253,8 +254,10 @@ reasons! {
         Budget = "budget",
         /// No other server would answer sooner.
         NoneSooner = "none_sooner",
-        /// The job was sent whole and the fleet is loaded, or it is bulk work.
+        /// The job was sent whole and the fleet is loaded.
         WholeAndLoaded = "whole_and_loaded",
+        /// It is bulk work, and its server is not silent.
+        Bulk = "bulk",
         /// The chunk has had its hedges.
         Enough = "enough",
         /// Hedging is off for the job.
@@ -268,7 +271,7 @@ reasons! {
         /// Its attempts failed, and there are no more.
         Failed = "failed",
         /// The job ended first.
-        TooLate = "too_late",
+        OutOfTime = "out_of_time",
     }
 }
 

@@ -159,8 +159,8 @@ impl Endpoint {
     }
 
     /// Other clients' work: what the last report said, less what was done since, believed less the
-    /// older it is (`e^(−age / decay)`); for the rest what servers usually say. Silence is not
-    /// idleness.
+    /// older it is (`e^(−age / decay)`); for the rest what servers usually say. No report
+    /// does not mean idle.
     pub(crate) fn external_load_us(&self, decay: Duration, usual_us: f64, now: Time) -> f64 {
         let Some(last_report) = self.last_report else { return usual_us };
         let age = (now - last_report.at).as_secs_f64();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_gives_back_what_it_took() {
+    fn a_guard_gives_back_what_it_took() {
         let served = EndpointModel::default();
         let (first, second) = (served.begin(3), served.begin(u64::MAX - 5));
         drop(first);

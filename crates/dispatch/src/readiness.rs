@@ -1,8 +1,9 @@
-//! Whether a server is picked: after it could not be reached it is passed over for
-//! a while, `not_ready · 2^n`, doubling with every failure in a row; after it asked
-//! for peace, for as long as it asked; neither for longer than `max_not_ready`;
-//! while it drains, for as long as it says so; while its driver has no connection to
-//! it, until there is one.
+//! Whether a server is ready: after an attempt died in transport or was answered
+//! "unavailable" it is passed over for a while, `not_ready · 2^n`, doubling with every
+//! failure in a row, until an answer or a new connection; after a refusal that asked for
+//! a pause, for as long as it asked; neither for longer than `max_not_ready`; while it
+//! drains, for as long as it says so; while its driver has no connection to it, until
+//! there is one.
 //!
 //! Passed over is not excluded: where no server is ready all are picked from.
 //! A failure says nothing of speed and never enters a cost.

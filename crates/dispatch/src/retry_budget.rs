@@ -1,12 +1,13 @@
-//! What retries and hedges may add to the load: one bucket of tokens of text, of which
-//! hedges may take half.
+//! What paid retries and hedges may add to the load: one bucket of tokens of text for both, of
+//! which hedges may take half.
 //!
 //! Every token that is answered for the first time puts `hedge_share + retry_share` of a
 //! token in, `hedge_share` of it for hedges too. A hedge or a paid retry takes its chunk's
 //! tokens out or is not made. Both thus add a bounded share of work however much fails or
 //! is late (gRFC A6 throttles for the same reason), counted in work and not in calls. The
-//! bucket holds `burst_jobs` jobs of median size. A refused chunk takes out what its answer would have put in: a fleet
-//! that refuses more than it answers is not retried at all.
+//! bucket holds `burst_jobs` jobs of median size. A refused chunk takes out what its answer
+//! would have put in: a fleet that refuses more than it answers is not retried, but for one
+//! retry a [`BudgetConfig::floor`]. Free retries take nothing and are not bounded here.
 //!
 //! Invariants: a balance is from 0 to its capacity; over any time hedges take no more than
 //! `burst / 2 + hedge_share · answered`, and both together no more than
@@ -23,7 +24,7 @@ const PARTS: u64 = 1_000;
 /// Least step of the running median; larger while few jobs were seen.
 const MEDIAN_STEP: f64 = 0.03;
 
-/// The bucket.
+/// The bucket that paid retries and hedges take their tokens from.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryBudget {
     both: u64,

@@ -24,9 +24,10 @@ pub(crate) enum Suspicion {
     /// It is.
     #[default]
     Trusted,
-    /// It is silent, and is to be asked at this time.
+    /// It is suspect, and is to be asked at this time.
     Pause(Time),
-    /// It is silent and was asked; again after this time.
+    /// It is suspect and was asked; again after this time. Once the probe has been out for
+    /// `health.silent_after` the server is silent.
     Asked(ProbeId, Time),
 }
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_lasts_until_a_word_without_an_overdue_batch() {
+    fn suspicion_lasts_until_an_answer_without_an_overdue_batch() {
         let config = HealthConfig::default();
         let at = |ms| Time::from_start(Duration::from_millis(ms));
         let mut suspicion = Suspicion::default();

@@ -99,8 +99,8 @@ pub(crate) fn breakdown(chunks: &[ChunkReport]) {
         median(&mut all)
     };
     println!(
-        "\nOf an idle server's: round trip {:.2} ms, in the server {:.2}, tokenizing {:.2}, first item queued {:.2}, on the device {:.2}.",
-        ms(|chunk| chunk.rtt),
+        "\nOf an idle server's: attempt {:.2} ms, in the server {:.2}, tokenizing {:.2}, first item queued {:.2}, on the device {:.2}.",
+        ms(|chunk| chunk.elapsed),
         ms(|chunk| chunk.total),
         ms(|chunk| chunk.tokenize),
         ms(|chunk| chunk.queue),

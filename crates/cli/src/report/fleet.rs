@@ -142,7 +142,7 @@ pub(crate) struct ProbeRow {
     /// What a request may hold.
     pub(crate) limits: LimitsRow,
     /// Microseconds to ask and be answered.
-    pub(crate) round_trip_us: u64,
+    pub(crate) elapsed_us: u64,
 }
 
 impl PrintedAnswer for Probes {
@@ -160,7 +160,7 @@ impl PrintedAnswer for Probes {
                 row.running_tokens.to_string(),
                 format!("{:.2} ms + {:.2} µs", row.a_ms, row.b_us),
                 format!("{:.0}", row.rate_tokens_per_second),
-                crate::screen::micros(row.round_trip_us),
+                crate::screen::micros(row.elapsed_us),
             ]
         });
         screen.table(header, &[3, 4, 5, 6, 7, 8, 9], rows)

@@ -36,8 +36,8 @@ pub(crate) struct ChunkRow {
     pub(crate) compute_us: u64,
     /// Microseconds in the server.
     pub(crate) server_us: u64,
-    /// Microseconds as this tool saw them.
-    pub(crate) round_trip_us: u64,
+    /// Microseconds as this tool saw them, from the start of the attempt to its answer.
+    pub(crate) elapsed_us: u64,
 }
 
 impl Timings {
@@ -53,10 +53,10 @@ impl Timings {
                 micros(chunk.tokenize_us),
                 micros(chunk.compute_us),
                 micros(chunk.server_us),
-                micros(chunk.round_trip_us),
+                micros(chunk.elapsed_us),
             ]
         });
-        let header = ["chunk", "server", "items", "tokens", "queue", "tokenize", "compute", "in server", "round trip"];
+        let header = ["chunk", "server", "items", "tokens", "queue", "tokenize", "compute", "in server", "elapsed"];
         let table = screen.table(header, &[0, 2, 3, 4, 5, 6, 7, 8], rows);
         let chunks = count(self.chunks.len(), "chunk");
         let attempts = count(self.attempts as usize, "attempt");

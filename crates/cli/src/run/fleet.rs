@@ -26,7 +26,7 @@ pub(crate) fn models(_: &ModelsArgs, context: &CommandContext) -> Result<Exit, C
 pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let answers = context.unconnected(|client| async move { Ok(client.probe().await?) })?;
     let (answered, errors) = split(answers)?;
-    let rows = answered.into_iter().map(|(endpoint, round_trip_us, load)| ProbeRow {
+    let rows = answered.into_iter().map(|(endpoint, elapsed_us, load)| ProbeRow {
         endpoint,
         replica: load.replica,
         epoch: load.epoch,
@@ -41,7 +41,7 @@ pub(crate) fn probe(_: &ProbeArgs, context: &CommandContext) -> Result<Exit, Com
         rate_tokens_per_second: load.tokens_per_second,
         overdue: load.overdue,
         limits: limits(load.limits),
-        round_trip_us,
+        elapsed_us,
     });
     print(&Probes { results: rows.collect(), errors }, &context.output)
 }
@@ -52,9 +52,9 @@ type EndpointAnswer<T> = (String, u64, T);
 /// Separates answers from failures; where nobody answered, the first failure is the command's.
 fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<EndpointAnswer<T>>, Vec<ItemFailure>), CommandFailure> {
     let (mut answered, mut errors, mut first) = (Vec::new(), Vec::new(), None);
-    for (index, PerEndpoint { endpoint, rtt, result, .. }) in answers.into_iter().enumerate() {
+    for (index, PerEndpoint { endpoint, elapsed, result, .. }) in answers.into_iter().enumerate() {
         match result {
-            Ok(answer) => answered.push((endpoint, us(rtt), answer)),
+            Ok(answer) => answered.push((endpoint, us(elapsed), answer)),
             Err(error) => {
                 let reason = error.reason().map_or_else(|| failure::code_name(&error), str::to_owned);
                 let message = format!("{endpoint}: {}", failure::message(&error));

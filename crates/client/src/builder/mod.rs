@@ -19,7 +19,7 @@ use crate::{
     credentials::Credentials,
     discovery::Discovery,
     error::{Error, ErrorKind},
-    handshake::{self, ConnectionCheck},
+    first_contact::{self, ConnectionCheck},
     metadata::{self, Lane},
     metrics,
     options::Defaults,
@@ -265,10 +265,10 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// As [`ClientBuilder::build`]; and the last refusal, where no server answers.
+    /// As [`ClientBuilder::build`]; and the last server's error, where none describes the model.
     pub async fn connect(self) -> Result<Client, Error> {
         let client = self.build()?;
-        handshake::describe_servers(client.state()).await?;
+        first_contact::describe_servers(client.state()).await?;
         Ok(client)
     }
 }

@@ -193,7 +193,7 @@ where
         self.run(move |client, inputs| configure(client.rerank(&query, inputs)))
     }
 
-    fn run<R: crate::job::rpc::ShardedRpc>(
+    fn run<R: crate::job::chunked::ChunkedRpc>(
         self,
         make: impl Fn(&Client, &[Input]) -> Call<R> + Send + Sync + 'static,
     ) -> BulkRun<R> {

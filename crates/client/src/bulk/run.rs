@@ -22,7 +22,7 @@ use super::{
     slice::{self, AnsweredSlice, MakeCall, RunState, SliceBuilder, SliceSize},
     window::Window,
 };
-use crate::{client::Client, error::Error, input::Input, job::rpc::ShardedRpc};
+use crate::{client::Client, error::Error, input::Input, job::chunked::ChunkedRpc};
 
 /// How often the fleet is asked again what it takes: servers come and go.
 const SIZE_PERIOD: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ type Underway<T> = FuturesUnordered<BoxFuture<'static, AnsweredSlice<T>>>;
 /// An error ends it; what was given is good, and [`Progress::resume_at`] says where to go on.
 /// Dropping it cancels what is under way.
 #[must_use = "a run does nothing until it is polled"]
-pub struct BulkRun<R: ShardedRpc> {
+pub struct BulkRun<R: ChunkedRpc> {
     client: Client,
     inputs: Option<BoxStream<'static, Input>>,
     make: Arc<MakeCall<R>>,
@@ -90,13 +90,13 @@ pub struct BulkRun<R: ShardedRpc> {
     shared: Arc<Mutex<RunState>>,
 }
 
-impl<R: ShardedRpc> fmt::Debug for BulkRun<R> {
+impl<R: ChunkedRpc> fmt::Debug for BulkRun<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkRun").field("rpc", &R::NAME).field("progress", &self.progress()).finish_non_exhaustive()
     }
 }
 
-impl<R: ShardedRpc> BulkRun<R> {
+impl<R: ChunkedRpc> BulkRun<R> {
     pub(super) fn new(
         client: Client,
         inputs: BoxStream<'static, Input>,
@@ -244,7 +244,7 @@ impl<R: ShardedRpc> BulkRun<R> {
     }
 }
 
-impl<R: ShardedRpc> Stream for BulkRun<R> {
+impl<R: ChunkedRpc> Stream for BulkRun<R> {
     type Item = Result<SliceAnswer<R::Output>, Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

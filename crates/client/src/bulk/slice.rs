@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind},
     input::Input,
     job,
-    job::rpc::{Resource, ShardedRpc},
+    job::chunked::{ChunkedRpc, Resource},
     state::ClientState,
 };
 
@@ -85,7 +85,7 @@ impl SliceBuilder {
     }
 
     /// Adds an input. Gives the input back where the slice is full without it.
-    pub(super) fn push<R: ShardedRpc>(
+    pub(super) fn push<R: ChunkedRpc>(
         &mut self,
         state: &ClientState,
         model: &str,
@@ -130,7 +130,7 @@ pub(super) struct RunState {
 }
 
 /// Has a slice answered, again and again until the run gives up.
-pub(super) async fn answer<R: ShardedRpc>(
+pub(super) async fn answer<R: ChunkedRpc>(
     client: Client,
     make: Arc<MakeCall<R>>,
     slice: SliceBuilder,

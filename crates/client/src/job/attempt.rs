@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, Span};
 
-use super::rpc::ShardedRpc;
+use super::chunked::ChunkedRpc;
 use crate::{
     error::Error,
     metadata::{self, JobMetadata},
@@ -32,8 +32,8 @@ pub(crate) enum AttemptOutcome<T> {
     Status(Status),
     /// Before it was sent.
     Unsent(Error),
-    /// Its deadline passed before it ended.
-    Late,
+    /// It was still under way at its deadline.
+    TimedOut,
 }
 
 /// An attempt that ended.
@@ -41,7 +41,8 @@ pub(crate) struct EndedAttempt<T> {
     pub(crate) attempt: AttemptId,
     pub(crate) sent: AttemptRecord,
     pub(crate) outcome: AttemptOutcome<T>,
-    pub(crate) rtt: Duration,
+    /// From its start, before it has a connection, to its end.
+    pub(crate) elapsed: Duration,
     pub(crate) span: Span,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct EndedAttempt<T> {
 pub(crate) type RunningAttempt<T> = Abortable<BoxFuture<'static, EndedAttempt<T>>>;
 
 /// An attempt that has not started yet.
-pub(crate) struct Attempt<R: ShardedRpc> {
+pub(crate) struct Attempt<R: ChunkedRpc> {
     pub(crate) id: AttemptId,
     pub(crate) sent: AttemptRecord,
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
@@ -64,7 +65,7 @@ pub(crate) struct Attempt<R: ShardedRpc> {
     pub(crate) span: Span,
 }
 
-impl<R: ShardedRpc> Attempt<R> {
+impl<R: ChunkedRpc> Attempt<R> {
     /// Makes the future that runs it, and the handle that aborts it. It runs where it is polled.
     pub(crate) fn start(self) -> (RunningAttempt<R::Response>, AbortHandle) {
         let span = self.span.clone();
@@ -99,7 +100,7 @@ impl<R: ShardedRpc> Attempt<R> {
             }
         };
         // Our own timer: the server's and the transport's may come late or not at all.
-        let outcome = timeout_at(deadline, call).await.unwrap_or(AttemptOutcome::Late);
-        EndedAttempt { attempt: id, sent, outcome, rtt: started.elapsed(), span }
+        let outcome = timeout_at(deadline, call).await.unwrap_or(AttemptOutcome::TimedOut);
+        EndedAttempt { attempt: id, sent, outcome, elapsed: started.elapsed(), span }
     }
 }

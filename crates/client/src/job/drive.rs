@@ -21,9 +21,9 @@ use tracing::{Span, debug, debug_span, field::Empty};
 
 use super::{
     attempt::{Attempt, AttemptOutcome, AttemptRecord, EndedAttempt, RunningAttempt},
+    chunked::{ChunkAnswer, ChunkedRpc},
     merge::{Merge, ReceivedAnswer},
     plan::ItemSizes,
-    rpc::{ChunkAnswer, ShardedRpc},
     stream::AnswerQueue,
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The request of a job, the same for every attempt.
-pub(crate) struct JobRequest<R: ShardedRpc> {
+pub(crate) struct JobRequest<R: ChunkedRpc> {
     pub(crate) rpc: R,
     pub(crate) model: String,
     pub(crate) text: v1::TextOptions,
@@ -48,11 +48,11 @@ pub(crate) struct JobRequest<R: ShardedRpc> {
 }
 
 /// An answer that fits its request. It is held until the job says whether it is the first for its chunk.
-struct ValidAnswer<R: ShardedRpc> {
+struct ValidAnswer<R: ChunkedRpc> {
     attempt: AttemptId,
     sent: AttemptRecord,
     answer: ChunkAnswer<R::Head, R::Value>,
-    rtt: std::time::Duration,
+    elapsed: std::time::Duration,
 }
 
 /// How the job ended.
@@ -62,7 +62,7 @@ enum JobOutcome {
 }
 
 /// A job and what is under way for it.
-pub(crate) struct JobDriver<R: ShardedRpc> {
+pub(crate) struct JobDriver<R: ChunkedRpc> {
     state: Arc<ClientState>,
     request: JobRequest<R>,
     job: Job,
@@ -72,11 +72,11 @@ pub(crate) struct JobDriver<R: ShardedRpc> {
     handles: HashMap<AttemptId, AbortHandle>,
     probes: FuturesUnordered<BoxFuture<'static, Event>>,
     chunks: HashMap<usize, Span>,
-    refusals: HashMap<AttemptId, Error>,
+    failures: HashMap<AttemptId, Error>,
     valid_answer: Option<ValidAnswer<R>>,
 }
 
-impl<R: ShardedRpc> JobDriver<R> {
+impl<R: ChunkedRpc> JobDriver<R> {
     pub(crate) fn new(state: Arc<ClientState>, request: JobRequest<R>, job: Job, merge: Merge<R>) -> Self {
         Self {
             wake: request.deadline,
@@ -88,7 +88,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             handles: HashMap::new(),
             probes: FuturesUnordered::new(),
             chunks: HashMap::new(),
-            refusals: HashMap::new(),
+            failures: HashMap::new(),
             valid_answer: None,
         }
     }
@@ -107,7 +107,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             self.valid_answer = None;
             match outcome {
                 Some(JobOutcome::Finished) => return Ok((self.request.rpc, self.merge)),
-                Some(JobOutcome::Failed(reason, cause)) => return Err(self.refuse(reason, cause)),
+                Some(JobOutcome::Failed(reason, cause)) => return Err(self.error_of_job(reason, cause)),
                 None => {}
             }
             event = self.next().await;
@@ -212,12 +212,12 @@ impl<R: ShardedRpc> JobDriver<R> {
 
     /// Turns the end of an attempt into an event for the job.
     fn ended(&mut self, ended: EndedAttempt<R::Response>) -> Event {
-        let EndedAttempt { attempt, sent, outcome, rtt, span } = ended;
+        let EndedAttempt { attempt, sent, outcome, elapsed, span } = ended;
         self.handles.remove(&attempt);
         let report = match &outcome {
             AttemptOutcome::Response(response) => metadata::report(response.metadata()),
             AttemptOutcome::Status(status) => metadata::report(status.metadata()),
-            AttemptOutcome::Unsent(_) | AttemptOutcome::Late => None,
+            AttemptOutcome::Unsent(_) | AttemptOutcome::TimedOut => None,
         };
         let chunk = self.job.chunk(sent.chunk);
         let indices = chunk.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
@@ -228,25 +228,25 @@ impl<R: ShardedRpc> JobDriver<R> {
                 match answer.and_then(|answer| answer.check(indices.len(), in_windows)) {
                     Ok(answer) => {
                         span.record("outcome", "ok");
-                        metrics::attempt(R::NAME, sent.kind, "ok", rtt);
+                        metrics::attempt(R::NAME, sent.kind, "ok", elapsed);
                         let texts = self.request.sizes.texts(indices, &answer);
                         let learned = AnswerReport { batches: answer.batches(), report, texts };
-                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, rtt });
+                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, elapsed });
                         return Event::Answered { attempt, answer: learned };
                     }
                     Err(malformed) => failure::malformed(malformed),
                 }
             }
-            AttemptOutcome::Status(status) => failure::refused(status),
+            AttemptOutcome::Status(status) => failure::of_status(status),
             AttemptOutcome::Unsent(error) => failure::unsent(error),
-            AttemptOutcome::Late => failure::late(),
+            AttemptOutcome::TimedOut => failure::deadline(),
         };
         let word = if failure == Failure::Transport { "transport" } else { error.kind().as_str() };
         span.record("outcome", word);
-        metrics::attempt(R::NAME, sent.kind, word, rtt);
+        metrics::attempt(R::NAME, sent.kind, word, elapsed);
         let error = error.with_endpoint(sent.address).with_job_indices(R::ITEMS, indices);
         debug!(parent: &span, ?failure, %error, "attempt failed");
-        self.refusals.insert(attempt, error);
+        self.failures.insert(attempt, error);
         Event::Failed { attempt, failure, report }
     }
 
@@ -259,7 +259,7 @@ impl<R: ShardedRpc> JobDriver<R> {
             sent: &valid.sent,
             indices: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
             expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
-            rtt: valid.rtt,
+            elapsed: valid.elapsed,
         };
         let taken = match &self.request.answers {
             None => self.merge.take(received, valid.answer),
@@ -275,22 +275,22 @@ impl<R: ShardedRpc> JobDriver<R> {
     fn lost(&mut self, chunk: usize, reason: Missing, cause: Option<AttemptId>) {
         self.chunks.remove(&chunk);
         let Some(indices) = self.job.chunk(chunk).map(|chunk| chunk.items.as_slice()) else { return };
-        let refusal = cause.and_then(|cause| self.refusals.get(&cause));
-        match (reason, refusal) {
+        let failure = cause.and_then(|cause| self.failures.get(&cause));
+        match (reason, failure) {
             (Missing::Failed, Some(error)) => {
                 let reason = error.reason().map_or_else(|| error.kind().reason(), str::to_owned);
                 self.merge.missing(indices, &reason, error.message());
             }
             (Missing::Failed, None) => self.merge.missing(indices, "FAILED", "no server answered for the item"),
-            _ => self.merge.missing(indices, "TOO_LATE", "the call was done before the item's answer came"),
+            _ => self.merge.missing(indices, "OUT_OF_TIME", "the call was done before the item's answer came"),
         }
     }
 
     /// The error that a failed job ends with.
-    fn refuse(&mut self, reason: FailReason, cause: Option<AttemptId>) -> Error {
+    fn error_of_job(&mut self, reason: FailReason, cause: Option<AttemptId>) -> Error {
         let attempts = self.job.coverage().attempts;
         debug!(%reason, attempts, "job failed");
-        let error = cause.and_then(|cause| self.refusals.remove(&cause)).unwrap_or_else(|| failure::of_job(reason));
+        let error = cause.and_then(|cause| self.failures.remove(&cause)).unwrap_or_else(|| failure::of_job(reason));
         error.with_attempts(attempts)
     }
 }

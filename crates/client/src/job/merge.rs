@@ -10,8 +10,8 @@ use sortie_proto::v1;
 
 use super::{
     attempt::AttemptRecord,
+    chunked::{ChunkAnswer, ChunkedRpc, MergedAnswer},
     plan::ItemSizes,
-    rpc::{ChunkAnswer, MergedAnswer, ShardedRpc},
     stream::PartialAnswer,
 };
 use crate::{
@@ -27,19 +27,19 @@ pub(crate) struct ReceivedAnswer<'a> {
     pub(crate) sent: &'a AttemptRecord,
     pub(crate) indices: &'a [usize],
     pub(crate) expected_tokens: u64,
-    pub(crate) rtt: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 /// The answers that have come so far, merged.
 #[derive(Debug)]
-pub(crate) struct Merge<R: ShardedRpc> {
+pub(crate) struct Merge<R: ChunkedRpc> {
     head: Option<R::Head>,
     values: Vec<Option<R::Value>>,
     report: Report,
     revisions: RevisionPolicy,
 }
 
-impl<R: ShardedRpc> Merge<R> {
+impl<R: ChunkedRpc> Merge<R> {
     /// An empty merge for `count` items.
     pub(crate) fn new(count: usize, job_id: String, revisions: RevisionPolicy) -> Self {
         let mut report = Report { job_id, ..Report::default() };
@@ -69,7 +69,7 @@ impl<R: ShardedRpc> Merge<R> {
         self.report.retries = coverage.retries;
         self.report.hedges = coverage.hedges;
         self.report.hedges_won = coverage.hedges_won;
-        self.report.wasted_tokens = coverage.extra_tokens;
+        self.report.extra_tokens = coverage.extra_tokens;
         self.report.free_tokens = coverage.free_tokens;
     }
 
@@ -106,7 +106,7 @@ impl<R: ShardedRpc> Merge<R> {
         self.note(received, &head, &items, &chunk, |index| own.values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         own.report.attempts = 1;
-        Ok(PartialAnswer { indices: received.indices.to_vec(), answer: own.finish(rpc, received.rtt) })
+        Ok(PartialAnswer { indices: received.indices.to_vec(), answer: own.finish(rpc, received.elapsed) })
     }
 
     /// Adds the facts of an answer (tokens, errors, revision, times) to the report.
@@ -205,7 +205,7 @@ fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
 }
 
 fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
-    let ReceivedAnswer { sent, indices, expected_tokens, rtt } = received;
+    let ReceivedAnswer { sent, indices, expected_tokens, elapsed } = received;
     let batches = chunk.batch_ms.iter().zip(&chunk.batch_tokens);
     let batch = |(&ms, &tokens): (&f32, &u32)| BatchReport { duration: millis(f64::from(ms)), tokens };
     let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
@@ -222,7 +222,7 @@ fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1:
         tokenize: Duration::from_micros(chunk.tokenize_us),
         compute: Duration::from_micros(chunk.compute_us),
         total: Duration::from_micros(chunk.total_us),
-        rtt,
+        elapsed,
         batches: batches.map(batch).collect(),
     }
 }

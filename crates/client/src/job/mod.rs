@@ -3,7 +3,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`rpc`] | what a kind of call implements so that it can be cut |
+//! | [`chunked`] | what a kind of call implements so that it can be cut into chunks |
 //! | [`plan`] | how large a call's items are, and how it is cut |
 //! | [`drive`] | carries out what dispatch decides |
 //! | [`attempt`] | one call to one server |
@@ -11,10 +11,10 @@
 //! | [`stream`] | the chunks' answers as they come |
 
 mod attempt;
+pub(crate) mod chunked;
 mod drive;
 mod merge;
 mod plan;
-pub(crate) mod rpc;
 mod stream;
 
 use std::sync::Arc;
@@ -23,43 +23,43 @@ use sortie_dispatch::{Job, JobOptions};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
 
+use chunked::ChunkedRpc;
 use drive::{JobDriver, JobRequest};
 use merge::Merge;
-use rpc::ShardedRpc;
 use stream::AnswerQueue;
 pub use stream::{AnswerStream, PartialAnswer};
 
 use crate::{
     error::Error,
-    handshake, metadata, metrics,
+    first_contact, metadata, metrics,
     options::{CallOptions, Join},
     state::ClientState,
 };
 
 /// Runs a call to its result.
-pub(crate) async fn run<R: ShardedRpc>(
+pub(crate) async fn run<R: ChunkedRpc>(
     rpc: R,
     state: &Arc<ClientState>,
     options: CallOptions,
 ) -> Result<R::Output, Error> {
     let started = Instant::now();
-    let (rpc, merge) = run_sharded(rpc, state, options, None, started).await?;
+    let (rpc, merge) = run_chunked(rpc, state, options, None, started).await?;
     Ok(merge.finish(&rpc, started.elapsed()))
 }
 
 /// A call whose answers go out as they come.
-pub(crate) fn stream<R: ShardedRpc>(rpc: R, state: Arc<ClientState>, options: CallOptions) -> AnswerStream<R::Output> {
+pub(crate) fn stream<R: ChunkedRpc>(rpc: R, state: Arc<ClientState>, options: CallOptions) -> AnswerStream<R::Output> {
     let answers = AnswerQueue::default();
     let queue = Arc::clone(&answers);
     let job = async move {
         let started = Instant::now();
-        let (_, merge) = run_sharded(rpc, &state, options, Some(queue), started).await?;
+        let (_, merge) = run_chunked(rpc, &state, options, Some(queue), started).await?;
         Ok(merge.into_report(started.elapsed()))
     };
     AnswerStream::new(Box::pin(job), answers)
 }
 
-async fn run_sharded<R: ShardedRpc>(
+async fn run_chunked<R: ChunkedRpc>(
     rpc: R,
     state: &Arc<ClientState>,
     options: CallOptions,
@@ -89,7 +89,7 @@ async fn run_sharded<R: ShardedRpc>(
         let (_, deadline) = state.defaults().deadline_of(&options);
         let mut metadata = state.defaults().metadata_of(&options).await?;
         metadata.job_id = Some(job_value);
-        handshake::ensure_described(state, &model, deadline).await?;
+        first_contact::ensure_described(state, &model, deadline).await?;
         let hedging = options.hedging.unwrap_or(state.defaults().hedging);
         let wants = JobOptions::by(state.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
         let wants = wants.tenant(metadata.tenant_number());

@@ -4,7 +4,7 @@ use prost::Message as _;
 use sortie_dispatch::{Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, Texts, WindowedText};
 use sortie_proto::v1::{self, input::Kind};
 
-use super::rpc::{ChunkAnswer, ShardedRpc, SharedInput};
+use super::chunked::{ChunkAnswer, ChunkedRpc, SharedInput};
 use crate::{
     error::{Error, ErrorKind},
     options::CallOptions,
@@ -45,7 +45,7 @@ pub(crate) struct ItemSizes {
 
 impl ItemSizes {
     /// Measures a call by what is known of its model.
-    fn measure<R: ShardedRpc>(rpc: &R, max_length: Option<u32>, fleet: &Fleet, model: ModelId) -> Self {
+    fn measure<R: ChunkedRpc>(rpc: &R, max_length: Option<u32>, fleet: &Fleet, model: ModelId) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
         let tokens = |size: InputSize| fleet.estimate(model, size.bytes, size.ids).min(most);
         let (with_each, shared) = match rpc.shared() {
@@ -98,7 +98,7 @@ impl ItemSizes {
 }
 
 /// Measures a call and cuts it.
-pub(crate) fn cut<R: ShardedRpc>(
+pub(crate) fn cut<R: ChunkedRpc>(
     state: &ClientState,
     rpc: &R,
     model: &str,

@@ -3,12 +3,12 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite_row, sharded};
+use super::{chunked, finite_row};
 use crate::{
     call::Call,
     client::Client,
     input::{Activation, Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -80,7 +80,7 @@ impl Call<Classify> {
     }
 }
 
-impl ShardedRpc for Classify {
+impl ChunkedRpc for Classify {
     type Request = v1::ClassifyRequest;
     type Response = v1::ClassifyResponse;
     type Head = (Vec<String>, Activation);
@@ -138,4 +138,4 @@ impl ShardedRpc for Classify {
     }
 }
 
-sharded!(Classify);
+chunked!(Classify);

@@ -8,14 +8,14 @@ use sortie_proto::v1;
 use tonic::{Response, Status};
 
 use super::{
-    sharded,
+    chunked,
     vectors::{Quantization, Row, row_bytes, rows},
 };
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer},
     report::Report,
     transport::Stub,
     vector_format::VectorFormat,
@@ -173,7 +173,7 @@ impl Embed {
     }
 }
 
-impl ShardedRpc for Embed {
+impl ChunkedRpc for Embed {
     type Request = v1::EmbedRequest;
     type Response = v1::EmbedResponse;
     type Head = u32;
@@ -242,4 +242,4 @@ impl ShardedRpc for Embed {
     }
 }
 
-sharded!(Embed);
+chunked!(Embed);

@@ -4,14 +4,14 @@ use sortie_proto::v1;
 use tonic::{Response, Status};
 
 use super::{
-    sharded,
+    chunked,
     vectors::{floats, row_bytes},
 };
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, expect_len},
     kept_vectors::{KeptFormat, KeptVectors},
     report::Report,
     transport::Stub,
@@ -143,7 +143,7 @@ impl Matrix {
     }
 }
 
-impl ShardedRpc for EmbedTokens {
+impl ChunkedRpc for EmbedTokens {
     type Request = v1::EmbedTokensRequest;
     type Response = v1::EmbedTokensResponse;
     type Head = ();
@@ -204,7 +204,7 @@ impl ShardedRpc for EmbedTokens {
     }
 }
 
-sharded!(EmbedTokens);
+chunked!(EmbedTokens);
 
 #[cfg(test)]
 mod tests {

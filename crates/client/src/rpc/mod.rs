@@ -14,12 +14,12 @@ pub(crate) mod vectors;
 use sortie_proto::ranking::by_score;
 
 /// A call that is cut over servers is run by [`crate::job`].
-macro_rules! sharded {
+macro_rules! chunked {
     ($kind:ty) => {
         impl crate::call::Sealed for $kind {}
 
         impl crate::call::Rpc for $kind {
-            type Output = <Self as crate::job::rpc::ShardedRpc>::Output;
+            type Output = <Self as crate::job::chunked::ChunkedRpc>::Output;
 
             async fn run(
                 self,
@@ -31,7 +31,7 @@ macro_rules! sharded {
         }
     };
 }
-pub(crate) use sharded;
+pub(crate) use chunked;
 
 /// A score, unless it is a failed item's NaN.
 pub(crate) fn finite(score: f32) -> Option<f32> {

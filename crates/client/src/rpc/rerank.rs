@@ -3,13 +3,13 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite, ranking, sharded};
+use super::{chunked, finite, ranking};
 use crate::{
     call::Call,
     client::Client,
     error::Error,
     input::{Activation, Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, SharedInput, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, SharedInput, expect_len},
     report::Report,
     transport::Stub,
     windows::Windows,
@@ -140,7 +140,7 @@ fn is_empty(input: &v1::Input) -> bool {
     }
 }
 
-impl ShardedRpc for Rerank {
+impl ChunkedRpc for Rerank {
     type Request = v1::RerankRequest;
     type Response = v1::RerankResponse;
     type Head = (Option<Scoring>, bool);
@@ -215,4 +215,4 @@ impl ShardedRpc for Rerank {
     }
 }
 
-sharded!(Rerank);
+chunked!(Rerank);

@@ -3,12 +3,12 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::{finite, sharded};
+use super::{chunked, finite};
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, SharedInput, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, SharedInput, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -55,7 +55,7 @@ impl Client {
     }
 }
 
-impl ShardedRpc for Similarity {
+impl ChunkedRpc for Similarity {
     type Request = v1::SimilarityRequest;
     type Response = v1::SimilarityResponse;
     type Head = ();
@@ -108,4 +108,4 @@ impl ShardedRpc for Similarity {
     }
 }
 
-sharded!(Similarity);
+chunked!(Similarity);

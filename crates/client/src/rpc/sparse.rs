@@ -3,12 +3,12 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::sharded;
+use super::chunked;
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -78,7 +78,7 @@ impl Call<EmbedSparse> {
     }
 }
 
-impl ShardedRpc for EmbedSparse {
+impl ChunkedRpc for EmbedSparse {
     type Request = v1::EmbedSparseRequest;
     type Response = v1::EmbedSparseResponse;
     type Head = ();
@@ -134,4 +134,4 @@ impl ShardedRpc for EmbedSparse {
     }
 }
 
-sharded!(EmbedSparse);
+chunked!(EmbedSparse);

@@ -3,12 +3,12 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::sharded;
+use super::chunked;
 use crate::{
     call::Call,
     client::Client,
     input::{Activation, Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, ShardedRpc, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -157,7 +157,7 @@ fn text(wire: v1::TaggedText, labels: usize) -> Result<TaggedText, Malformed> {
     Ok(TaggedText { spans: spans.collect(), token_scores })
 }
 
-impl ShardedRpc for Tag {
+impl ChunkedRpc for Tag {
     type Request = v1::TagTokensRequest;
     type Response = v1::TagTokensResponse;
     type Head = Vec<String>;
@@ -216,4 +216,4 @@ impl ShardedRpc for Tag {
     }
 }
 
-sharded!(Tag);
+chunked!(Tag);

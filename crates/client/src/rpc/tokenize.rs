@@ -3,12 +3,12 @@
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use super::sharded;
+use super::chunked;
 use crate::{
     call::Call,
     client::Client,
     input::{Input, to_wire},
-    job::rpc::{ChunkAnswer, Malformed, MergedAnswer, Resource, ShardedRpc, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, Resource, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -102,7 +102,7 @@ fn tokens(wire: v1::TokenizedInput) -> Result<Vec<Token>, Malformed> {
         .collect())
 }
 
-impl ShardedRpc for Tokenize {
+impl ChunkedRpc for Tokenize {
     type Request = v1::TokenizeRequest;
     type Response = v1::TokenizeResponse;
     type Head = ();
@@ -148,4 +148,4 @@ impl ShardedRpc for Tokenize {
     }
 }
 
-sharded!(Tokenize);
+chunked!(Tokenize);

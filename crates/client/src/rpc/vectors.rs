@@ -5,7 +5,7 @@ use half::f16;
 use sortie_proto::v1;
 
 use super::finite_row;
-use crate::job::rpc::Malformed;
+use crate::job::chunked::Malformed;
 
 /// The least and the largest number of each dimension. Vectors that are to be compared need the same ranges.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -25,7 +25,7 @@ async fn a_hedge_saves_a_stalled_server_and_the_loser_is_reset() {
     assert_eq!(answer.scores, scores(&documents));
     let report = &answer.report;
     assert!(report.hedges >= 1 && report.hedges_won >= 1, "{report:?}");
-    assert!(report.wasted_tokens > 0 && report.coverage() == 1.0);
+    assert!(report.extra_tokens > 0 && report.coverage() == 1.0);
     let saved = report.chunks.iter().find(|chunk| chunk.hedge).unwrap();
     assert_ne!(saved.endpoint, servers[1].address());
     // A hedge may meet the stalled server too, and have one itself.
@@ -212,7 +212,7 @@ async fn a_request_of_megabytes_is_retried_like_any_other() {
     let answer = client.rerank("q", [&document]).await.unwrap();
     assert_eq!(answer.scores, [Some(score_of(&document))]);
     assert_eq!(answer.report.retries, 2);
-    assert_eq!(answer.report.free_tokens > 0, answer.report.wasted_tokens > 0);
+    assert_eq!(answer.report.free_tokens > 0, answer.report.extra_tokens > 0);
 }
 
 #[tokio::test]

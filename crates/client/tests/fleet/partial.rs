@@ -42,7 +42,7 @@ async fn enough_is_enough_and_what_is_missing_says_why() {
     for (index, score) in answer.scores.iter().enumerate() {
         match score {
             Some(score) => assert_eq!(*score, score_of(&documents[index])),
-            None => assert_eq!(report.error(index).unwrap().reason, "TOO_LATE"),
+            None => assert_eq!(report.error(index).unwrap().reason, "OUT_OF_TIME"),
         }
     }
     assert_eq!(answer.ranking().len(), answer.scores.iter().flatten().count());

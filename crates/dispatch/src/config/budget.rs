@@ -1,4 +1,4 @@
-//! What retries and hedges may add to the load, in tokens.
+//! What paid retries and hedges may add to the load, in tokens, from one bucket.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ settings! {
         /// for.
         MAX_NOT_READY max_not_ready: Duration = Duration::from_secs(10), |_| true, "";
 
-        /// Whether silent servers are suspected.
+        /// Whether a late attempt makes its server suspect.
         SUSPICION suspicion: bool = true, |_| true, "";
 
         /// Share of the fleet above which suspicion is ignored: then it is the network, the load or this

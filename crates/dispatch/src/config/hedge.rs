@@ -27,7 +27,7 @@ settings! {
         /// Time after which what was seen counts for half.
         HALF_LIFE half_life: Duration = Duration::from_secs(10), lasting, "must be above zero";
 
-        /// ρ above which a job that was sent whole is not hedged: its copy would cost as much as the job,
+        /// ρ above which a job that was sent whole is not hedged: its hedge would cost as much as the job,
         /// where there is no room for it.
         WHOLE_LOAD whole_load: f64 = 0.7, |x| (0.0..=1.0).contains(x), "must be from 0 to 1";
 

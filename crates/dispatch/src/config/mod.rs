@@ -8,7 +8,7 @@
 //! | [`plan`] | into how many chunks a job is cut |
 //! | [`place`] | which server gets a chunk, and probes for it |
 //! | [`hedge`] | when a late attempt gets a second one |
-//! | [`budget`] | what retries and hedges may add to the load |
+//! | [`budget`] | what paid retries and hedges may add to the load |
 //! | [`retry`] | what is tried again |
 //! | [`health`] | suspicion, ejection, servers that come and go |
 
@@ -55,7 +55,7 @@ pub struct DispatchConfig {
     pub place: PlaceConfig,
     /// When a late attempt gets a second one.
     pub hedge: HedgeConfig,
-    /// What retries and hedges may add.
+    /// What paid retries and hedges may add.
     pub budget: BudgetConfig,
     /// What is tried again.
     pub retry: RetryConfig,

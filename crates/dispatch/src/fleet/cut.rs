@@ -54,7 +54,7 @@ impl Fleet {
     ) -> Vec<Chunk> {
         let mut servers = answered.to_vec();
         if servers.len() < deferred.chunks {
-            // Those that stayed silent are not among these, but for bad luck.
+            // Those that did not answer are not among these, but for bad luck.
             let others = self.open_servers(2 * deferred.chunks, model, &deferred.options, now);
             let new: Vec<_> = others.into_iter().filter(|id| !deferred.probes.contains(id)).collect();
             servers.extend(new.into_iter().take(deferred.chunks - servers.len()));

@@ -153,7 +153,7 @@ impl Fleet {
             Failure::Overloaded { pushback: Pushback::After(wait), queue: None } => {
                 server.readiness.push_back(health, now, wait);
             }
-            // It has no time for this chunk; for another lane, or a shorter or more patient one, it may.
+            // It has no time for this chunk; for another lane, a shorter one or a later deadline it may.
             Failure::Overloaded { .. } => {}
             Failure::Internal => server.ejection.failed(health, now),
             // The server is well, and says so.

@@ -13,7 +13,7 @@
 //! in memory, some microseconds long, and never waits; a lock of its own for every server
 //! would have to be taken for each of them in every choice.
 //!
-//! Invariant: tokens of an attempt are in flight until its ticket is dropped, however it
+//! Invariant: tokens of an attempt are in flight until its [`InFlightGuard`] is dropped, however it
 //! ended. Numbers of servers are never given twice, so none goes stale.
 
 mod cut;

@@ -15,7 +15,7 @@ pub struct EndpointSnapshot {
     pub endpoint: EndpointId,
     /// Whether it can be reached, as far as is known, and takes work.
     pub ready: bool,
-    /// Whether it is silent.
+    /// Whether it is suspect: an attempt there is late, and it has answered nothing since.
     pub suspect: bool,
     /// Whether it is ejected.
     pub ejected: bool,

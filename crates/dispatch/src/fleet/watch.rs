@@ -47,8 +47,9 @@ impl Fleet {
     }
 
     /// Discovery names another server. Numbers are never given twice: a server that comes back is new.
-    /// Call [`Fleet::handle`] next: with [`FleetEvent::Tick`] the server is probed, with [`FleetEvent::Disconnected`] it
-    /// is not, and is to be asked for its load as soon as it is connected ([`Fleet::report`]).
+    /// Call [`Fleet::handle`] next, under the same lock, for a new server counts as ready: with [`FleetEvent::Tick`] it
+    /// is probed, with [`FleetEvent::Disconnected`] it is not, and is to be asked for its load as soon as it is connected
+    /// ([`Fleet::report`]).
     pub fn add(&mut self, now: Time) -> EndpointId {
         let at_work = self.members.iter().any(|&id| self.endpoint(id).is_some_and(|server| server.known));
         let id = self.join(at_work.then_some(now));
@@ -73,7 +74,7 @@ impl Fleet {
         std::mem::take(&mut self.dirty)
     }
 
-    /// An attempt is late: its server is silent.
+    /// An attempt is late: its server becomes suspect.
     pub(crate) fn suspect(&mut self, id: EndpointId, now: Time) {
         if !self.config.health.suspicion {
             return;
@@ -91,7 +92,7 @@ impl Fleet {
         self.endpoint(id).is_some_and(|server| server.suspicion.is_suspect())
     }
 
-    /// Whether a server has not even answered a probe for some time.
+    /// Whether a server is silent: suspect, and its probe has been out for `health.silent_after`.
     pub(crate) fn is_silent(&self, id: EndpointId, now: Time) -> bool {
         let health = &self.config.health;
         self.endpoint(id).is_some_and(|server| match server.suspicion {
@@ -230,16 +231,16 @@ impl Fleet {
             Failure::Fatal | Failure::Internal | Failure::Overloaded { .. } => self.record_contact(endpoint, 0.0, now),
             Failure::Transport | Failure::Unavailable => {
                 self.failed(endpoint, failure, now);
-                self.still_silent(endpoint, now);
+                self.still_suspect(endpoint, now);
             }
-            Failure::Deadline => self.still_silent(endpoint, now),
+            Failure::Deadline => self.still_suspect(endpoint, now),
         }
         if purpose == ProbePurpose::HalfOpen {
             self.half_open(endpoint, probe, failure == Failure::Fatal, now);
         }
     }
 
-    fn still_silent(&mut self, id: EndpointId, now: Time) {
+    fn still_suspect(&mut self, id: EndpointId, now: Time) {
         if let Some((health, server)) = self.server(id) {
             server.suspicion.failed(health, now);
         }

@@ -48,11 +48,13 @@ impl Job {
     /// Hedges a late attempt, asks servers about it, or says why not.
     fn consider(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, left_us: f64, actions: &mut Vec<Action>) {
         let Some(attempt) = self.live.get(&id) else { return };
-        let number = attempt.chunk;
-        let newest = self.live.iter().rev().find(|(_, other)| other.chunk == number).map(|(id, _)| *id);
+        let index = attempt.chunk;
+        let newest = self.live.iter().rev().find(|(_, other)| other.chunk == index).map(|(id, _)| *id);
         let again = again(fleet, attempt, left_us);
         if let Some(reason) = self.forbidden(fleet, now, attempt) {
-            let check_at = (reason == HedgeSkipped::WholeAndLoaded).then(|| now + again);
+            // These end when the server falls silent, or the load falls.
+            let passes = matches!(reason, HedgeSkipped::WholeAndLoaded | HedgeSkipped::Bulk);
+            let check_at = passes.then(|| now + again);
             return self.skip_hedge(fleet, id, reason, check_at, actions);
         }
         if newest != Some(id) {
@@ -63,7 +65,7 @@ impl Job {
             self.ask_for_hedge(fleet, now, id, actions);
             return;
         }
-        let candidate = self.alternative(fleet, now, number, None);
+        let candidate = self.alternative(fleet, now, index, None);
         self.decide(fleet, now, id, left_us, candidate, actions);
     }
 
@@ -82,7 +84,7 @@ impl Job {
             return None;
         }
         if self.options.lane == Lane::Bulk {
-            return Some(HedgeSkipped::WholeAndLoaded);
+            return Some(HedgeSkipped::Bulk);
         }
         let whole = self.chunks.iter().filter(|state| state.phase != ChunkPhase::Split).count() == 1;
         (whole && fleet.load() > hedge.whole_load).then_some(HedgeSkipped::WholeAndLoaded)
@@ -90,9 +92,9 @@ impl Job {
 
     /// Asks some servers, so that the hedge goes to one that is idle now.
     fn ask_for_hedge(&mut self, fleet: &mut Fleet, now: Time, id: AttemptId, actions: &mut Vec<Action>) {
-        let Some(number) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
-        let siblings = self.siblings(fleet, number);
-        let Some(state) = self.chunks.get_mut(number).filter(|state| state.round.is_none()) else { return };
+        let Some(index) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
+        let siblings = self.siblings(fleet, index);
+        let Some(state) = self.chunks.get_mut(index).filter(|state| state.round.is_none()) else { return };
         let tokens = state.chunk.tokens;
         let request = PickRequest::of(self.model, tokens, AttemptKind::Hedge, &self.options);
         let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
@@ -105,13 +107,13 @@ impl Job {
 
     /// Decides about chunks whose probes are back.
     fn finish_rounds(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
-        for number in 0..self.chunks.len() {
+        for index in 0..self.chunks.len() {
             let over = |state: &mut super::ChunkState| state.round.take_if(|round| round.is_over(now));
-            let Some(round) = self.chunks.get_mut(number).and_then(over) else { continue };
-            let newest = self.live.iter().rev().find(|(_, attempt)| attempt.chunk == number);
+            let Some(round) = self.chunks.get_mut(index).and_then(over) else { continue };
+            let newest = self.live.iter().rev().find(|(_, attempt)| attempt.chunk == index);
             let Some((&id, attempt)) = newest else { continue };
             let left_us = left_us(fleet, attempt, now);
-            let candidate = self.alternative(fleet, now, number, Some(&round.answered));
+            let candidate = self.alternative(fleet, now, index, Some(&round.answered));
             self.decide(fleet, now, id, left_us, candidate, actions);
         }
     }
@@ -121,11 +123,11 @@ impl Job {
         &self,
         fleet: &mut Fleet,
         now: Time,
-        number: usize,
+        index: usize,
         among: Option<&[EndpointId]>,
     ) -> Option<(Candidate, PlaceReason)> {
-        let state = self.chunks.get(number)?;
-        let siblings = self.siblings(fleet, number);
+        let state = self.chunks.get(index)?;
+        let siblings = self.siblings(fleet, index);
         let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Hedge, &self.options);
         let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
         match among {
@@ -135,9 +137,9 @@ impl Job {
     }
 
     /// Servers that have attempts of this job; without exclusion, those of its other chunks.
-    fn siblings(&self, fleet: &Fleet, number: usize) -> Vec<EndpointId> {
+    fn siblings(&self, fleet: &Fleet, index: usize) -> Vec<EndpointId> {
         let exclusion = fleet.config().place.exclusion;
-        let others = self.live.values().filter(|attempt| exclusion || attempt.chunk != number);
+        let others = self.live.values().filter(|attempt| exclusion || attempt.chunk != index);
         others.map(|attempt| attempt.endpoint).collect()
     }
 
@@ -151,8 +153,8 @@ impl Job {
         actions: &mut Vec<Action>,
     ) {
         let Some(attempt) = self.live.get(&id) else { return };
-        let number = attempt.chunk;
-        let Some(tokens) = self.chunks.get(number).map(|state| state.chunk.tokens) else { return };
+        let index = attempt.chunk;
+        let Some(tokens) = self.chunks.get(index).map(|state| state.chunk.tokens) else { return };
         let Some((candidate, reason)) = candidate else {
             let at = now + again(fleet, attempt, left_us);
             return self.skip_hedge(fleet, id, HedgeSkipped::NoneSooner, Some(at), actions);
@@ -169,7 +171,7 @@ impl Job {
             return self.skip_hedge(fleet, id, HedgeSkipped::Budget, Some(at), actions);
         }
         self.check(id, None);
-        self.send(fleet, now, number, candidate, AttemptKind::Hedge, reason, actions);
+        self.send(fleet, now, index, candidate, AttemptKind::Hedge, reason, actions);
     }
 
     fn skip_hedge(

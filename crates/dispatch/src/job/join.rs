@@ -36,7 +36,7 @@ impl Job {
         }
     }
 
-    /// The refusal after which a chunk waits for another attempt: what keeps the job from its end, where
+    /// The failed attempt after which a chunk waits for another one: what keeps the job from its end, where
     /// no attempt does.
     fn waited_for(&self) -> Option<AttemptId> {
         let waits = |state: &&ChunkState| matches!(state.phase, ChunkPhase::Waiting { .. });
@@ -52,11 +52,11 @@ impl Job {
 
     fn finish(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
         self.stop(fleet, now, CancelReason::JobOver, actions);
-        for (number, state) in self.chunks.iter_mut().enumerate() {
+        for (index, state) in self.chunks.iter_mut().enumerate() {
             if !is_settled(state.phase) {
                 state.phase = ChunkPhase::Lost;
-                let reason = crate::action::Missing::TooLate;
-                actions.push(Action::ChunkLost { chunk: number, reason, cause: state.last_failure });
+                let reason = crate::action::Missing::OutOfTime;
+                actions.push(Action::ChunkLost { chunk: index, reason, cause: state.last_failure });
             }
         }
         actions.push(Action::Finish(self.coverage));

@@ -2,9 +2,9 @@
 //! actions come out.
 //!
 //! ```text
-//!            +--Probe--> asked --answers, or patience over--+
-//!            |                                              v
-//! Start -----+--------------------------------------> chunks Waiting
+//!            +--Probe--> asked --answers, or time over--+
+//!            |                                          v
+//! Start -----+----------------------------------> chunks Waiting
 //!
 //! Waiting --Send--> Running --first answer--> Done         enough Done => Finish
 //!    ^               |   |
@@ -85,11 +85,11 @@ impl Job {
         self.chunks.extend(chunks.into_iter().map(ChunkState::new));
     }
 
-    /// A chunk by its number: those of the plan in its order, then halves of split ones. A job with a
-    /// draft has none before its probes are back.
+    /// A chunk by its index: those of the plan in its order, then halves of split ones. A job whose
+    /// plan is deferred has none before its probes are back.
     #[must_use]
-    pub fn chunk(&self, number: usize) -> Option<&Chunk> {
-        self.chunks.get(number).map(|state| &state.chunk)
+    pub fn chunk(&self, index: usize) -> Option<&Chunk> {
+        self.chunks.get(index).map(|state| &state.chunk)
     }
 
     /// What was answered so far, and what that took.
@@ -165,10 +165,10 @@ impl Job {
         let Some(attempt) = self.live.remove(&id) else { return };
         let took = attempt.times(now);
         // No longer in flight, before the report is read: that would else seem to speak of it.
-        let AttemptState { chunk: number, endpoint, kind, in_flight, .. } = attempt;
+        let AttemptState { chunk: index, endpoint, kind, in_flight, .. } = attempt;
         drop(in_flight);
         fleet.answered(endpoint, self.model, answer, took, now);
-        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase != ChunkPhase::Done) else { return };
+        let Some(state) = self.chunks.get_mut(index).filter(|state| state.phase != ChunkPhase::Done) else { return };
         state.phase = ChunkPhase::Done;
         fleet.deposit(state.chunk.tokens);
         self.coverage.items += state.chunk.items.len();
@@ -177,8 +177,8 @@ impl Job {
             self.coverage.hedges_won += 1;
             fleet.count_won();
         }
-        actions.push(Action::ChunkAnswered { chunk: number, attempt: id });
-        let losers = self.live.iter().filter(|(_, attempt)| attempt.chunk == number).map(|(id, _)| *id);
+        actions.push(Action::ChunkAnswered { chunk: index, attempt: id });
+        let losers = self.live.iter().filter(|(_, attempt)| attempt.chunk == index).map(|(id, _)| *id);
         for loser in losers.collect::<Vec<_>>() {
             self.cancel_attempt(fleet, now, loser, CancelReason::Lost, actions);
         }

@@ -1,8 +1,7 @@
 //! Probes before a job is cut, first attempts, and the sending of all.
 //!
-//! A job with a draft asks its servers and is cut for those that answered, at the latest
-//! after the patience for probes: `min(probe_wait, 4 round trips)`, no less than the
-//! hedge floor. Late answers teach the fleet all the same.
+//! A job with a deferred plan asks its servers and is cut for those that answered, at the
+//! latest after `min(probe_wait, 4 round trips)`, no less than the hedge floor. Late answers teach the fleet all the same.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,10 +17,10 @@ use crate::{
 };
 
 /// Round trips after which a probe is not waited for any longer.
-const PATIENT_TRIPS: f64 = 4.0;
+const PROBE_WAIT_TRIPS: f64 = 4.0;
 
 impl Job {
-    /// Asks the servers of a draft, or cuts it once they have answered.
+    /// Asks the servers of a deferred plan, or cuts it once they have answered.
     pub(super) fn ask_or_cut(&mut self, fleet: &mut Fleet, now: Time, actions: &mut Vec<Action>) {
         let Some(deferred) = &self.deferred else { return };
         match &self.round {
@@ -69,23 +68,23 @@ impl Job {
         now: Time,
         actions: &mut Vec<Action>,
     ) -> Result<(), (FailReason, Option<AttemptId>)> {
-        for number in 0..self.chunks.len() {
+        for index in 0..self.chunks.len() {
             let waits =
                 |state: &ChunkState| matches!(state.phase, ChunkPhase::Waiting { not_before } if not_before <= now);
-            let Some(state) = self.chunks.get(number).filter(|state| waits(state)) else { continue };
+            let Some(state) = self.chunks.get(index).filter(|state| waits(state)) else { continue };
             let cause = state.last_failure;
             if fleet.all_too_busy(&PickRequest::of(self.model, state.chunk.tokens, state.next, &self.options), now) {
-                self.fail_chunk(number, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
+                self.fail_chunk(index, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
                 continue;
             }
-            let Some((candidate, kind, reason)) = self.choose(fleet, now, number) else { continue };
-            self.send(fleet, now, number, candidate, kind, reason, actions);
+            let Some((candidate, kind, reason)) = self.choose(fleet, now, index) else { continue };
+            self.send(fleet, now, index, candidate, kind, reason, actions);
         }
         Ok(())
     }
 
-    fn choose(&self, fleet: &mut Fleet, now: Time, number: usize) -> Option<(Candidate, AttemptKind, PlaceReason)> {
-        let state = self.chunks.get(number)?;
+    fn choose(&self, fleet: &mut Fleet, now: Time, index: usize) -> Option<(Candidate, AttemptKind, PlaceReason)> {
+        let state = self.chunks.get(index)?;
         let siblings = self.servers();
         let (kind, tokens) = (state.next, state.chunk.tokens);
         let request = PickRequest {
@@ -111,15 +110,15 @@ impl Job {
         &mut self,
         fleet: &mut Fleet,
         now: Time,
-        number: usize,
+        index: usize,
         candidate: Candidate,
         kind: AttemptKind,
         reason: PlaceReason,
         actions: &mut Vec<Action>,
     ) {
-        let mut racing = self.live.values().filter(|attempt| attempt.chunk == number);
+        let mut racing = self.live.values().filter(|attempt| attempt.chunk == index);
         let rescue = kind != AttemptKind::First && racing.all(|attempt| fleet.is_silent(attempt.endpoint, now));
-        let Some(state) = self.chunks.get_mut(number) else { return };
+        let Some(state) = self.chunks.get_mut(index) else { return };
         let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
         match kind {
             AttemptKind::First => {}
@@ -138,16 +137,16 @@ impl Job {
         let attempt = AttemptId(self.coverage.attempts);
         self.coverage.attempts += 1;
         state.attempts += u32::from(kind != AttemptKind::Hedge);
-        state.numbers += 1;
+        state.newest += 1;
         state.phase = ChunkPhase::Running;
         if !state.tried.contains(&endpoint) {
             state.tried.push(endpoint);
         }
         let send = SendAttempt {
             attempt,
-            chunk: number,
+            chunk: index,
             endpoint,
-            number: state.numbers,
+            number: state.newest,
             deadline: self.options.deadline,
             kind,
             rescue,
@@ -156,7 +155,7 @@ impl Job {
         let predicted_us = candidate.service_us(tokens as f64) + candidate.round_trip_us;
         let late_after = fleet.late_after(self.model, predicted_us);
         let attempt_state = AttemptState {
-            chunk: number,
+            chunk: index,
             endpoint,
             kind,
             sent: now,
@@ -188,7 +187,7 @@ pub(super) fn ask(
         actions.push(Action::Probe { probe, endpoint, tokens, purpose });
     }
     let config = fleet.config();
-    let trips = Duration::try_from_secs_f64(PATIENT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
-    let patience = trips.max(config.hedge.floor).min(config.place.probe_wait);
-    ProbeRound { asked, answered: Vec::new(), began: now, until: now + patience }
+    let trips = Duration::try_from_secs_f64(PROBE_WAIT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();
+    let wait = trips.max(config.hedge.floor).min(config.place.probe_wait);
+    ProbeRound { asked, answered: Vec::new(), began: now, until: now + wait }
 }

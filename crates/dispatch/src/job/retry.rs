@@ -46,7 +46,7 @@ impl Job {
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         let Some(attempt) = self.live.remove(&id) else { return Ok(()) };
-        let (number, endpoint, kind, took) = (attempt.chunk, attempt.endpoint, attempt.kind, attempt.times(now));
+        let (index, endpoint, kind, took) = (attempt.chunk, attempt.endpoint, attempt.kind, attempt.times(now));
         drop(attempt);
         fleet.left(self.model, took, now);
         fleet.failed(endpoint, failure, now);
@@ -54,14 +54,14 @@ impl Job {
             fleet.report(endpoint, self.model, report, now);
         }
         if let Failure::Overloaded { queue, .. } = failure
-            && let Some(state) = self.chunks.get(number)
+            && let Some(state) = self.chunks.get(index)
         {
             let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
             // A hedge waits behind first attempts: what is ahead of it is not ahead of them.
             fleet.refused(endpoint, &request, queue.filter(|_| kind != AttemptKind::Hedge), now);
         }
-        let racing = self.live.values().any(|attempt| attempt.chunk == number);
-        let Some(state) = self.chunks.get_mut(number).filter(|state| state.phase == ChunkPhase::Running) else {
+        let racing = self.live.values().any(|attempt| attempt.chunk == index);
+        let Some(state) = self.chunks.get_mut(index).filter(|state| state.phase == ChunkPhase::Running) else {
             return Ok(());
         };
         state.last_failure = Some(id);
@@ -76,26 +76,26 @@ impl Job {
         }
         state.round = None;
         if failure == Failure::Deadline {
-            return self.fail_chunk(number, FailReason::Deadline, actions);
+            return self.fail_chunk(index, FailReason::Deadline, actions);
         }
         if state.faults >= FAULTS_TO_SPLIT || state.deaths >= DEATHS_TO_SPLIT || (state.is_half && state.faults > 0) {
-            return self.split(fleet, now, number, actions);
+            return self.split(fleet, now, index, actions);
         }
         if let Failure::Overloaded { pushback, .. } = failure {
-            return self.refused(fleet, now, number, pushback, actions);
+            return self.refused(fleet, now, index, pushback, actions);
         }
         if state.attempts >= fleet.config().retry.max_attempts {
-            return self.fail_chunk(number, FailReason::Attempts, actions);
+            return self.fail_chunk(index, FailReason::Attempts, actions);
         }
         let died = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
-        let (tokens, numbers) = (state.chunk.tokens, state.numbers);
-        let elsewhere = self.has_other(fleet, now, number);
+        let (tokens, newest) = (state.chunk.tokens, state.newest);
+        let elsewhere = self.has_other(fleet, now, index);
         let paid = !died && fleet.pay_retry(tokens, now);
         if !(died || paid) {
-            return self.fail_chunk(number, FailReason::Budget, actions);
+            return self.fail_chunk(index, FailReason::Budget, actions);
         }
-        let not_before = if elsewhere { now } else { now + fleet.backoff(numbers) };
-        self.again(number, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
+        let not_before = if elsewhere { now } else { now + fleet.backoff(newest) };
+        self.again(index, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
     }
 
     /// What follows a refusal for too much work.
@@ -103,48 +103,48 @@ impl Job {
         &mut self,
         fleet: &mut Fleet,
         now: Time,
-        number: usize,
+        index: usize,
         pushback: Pushback,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         let bulk = self.options.lane == Lane::Bulk;
-        let Some(state) = self.chunks.get_mut(number) else { return Ok(()) };
+        let Some(state) = self.chunks.get_mut(index) else { return Ok(()) };
         if bulk {
             state.attempts = state.attempts.saturating_sub(1);
         }
-        let (tokens, numbers, attempts) = (state.chunk.tokens, state.numbers, state.attempts);
-        let elsewhere = self.has_other(fleet, now, number);
+        let (tokens, newest, attempts) = (state.chunk.tokens, state.newest, state.attempts);
+        let elsewhere = self.has_other(fleet, now, index);
         let not_before = match pushback {
             _ if elsewhere => now,
-            Pushback::Never => return self.fail_chunk(number, FailReason::Overloaded, actions),
-            Pushback::After(wait) => now + wait.max(fleet.backoff(numbers)),
-            Pushback::Unsaid => now + fleet.backoff(numbers),
+            Pushback::Never => return self.fail_chunk(index, FailReason::Overloaded, actions),
+            Pushback::After(wait) => now + wait.max(fleet.backoff(newest)),
+            Pushback::Unsaid => now + fleet.backoff(newest),
         };
         if not_before >= self.options.deadline {
-            return self.fail_chunk(number, FailReason::NoTime, actions);
+            return self.fail_chunk(index, FailReason::NoTime, actions);
         }
         if !bulk && attempts >= fleet.config().retry.max_attempts {
-            return self.fail_chunk(number, FailReason::Attempts, actions);
+            return self.fail_chunk(index, FailReason::Attempts, actions);
         }
         let paid = !bulk && fleet.pay_retry(tokens, now);
         if !(bulk || paid) {
-            return self.fail_chunk(number, FailReason::Budget, actions);
+            return self.fail_chunk(index, FailReason::Budget, actions);
         }
-        self.again(number, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
+        self.again(index, not_before, if paid { AttemptKind::Retry } else { AttemptKind::FreeRetry }, actions)
     }
 
     /// The chunk is sent again, not before that moment.
     fn again(
         &mut self,
-        number: usize,
+        index: usize,
         not_before: Time,
         next: AttemptKind,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         if not_before >= self.options.deadline {
-            return self.fail_chunk(number, FailReason::NoTime, actions);
+            return self.fail_chunk(index, FailReason::NoTime, actions);
         }
-        if let Some(state) = self.chunks.get_mut(number) {
+        if let Some(state) = self.chunks.get_mut(index) {
             state.next = next;
             state.phase = ChunkPhase::Waiting { not_before };
         }
@@ -152,8 +152,8 @@ impl Job {
     }
 
     /// Whether there is a server that has not had the chunk and can be reached.
-    fn has_other(&self, fleet: &mut Fleet, now: Time, number: usize) -> bool {
-        let Some(state) = self.chunks.get(number) else { return false };
+    fn has_other(&self, fleet: &mut Fleet, now: Time, index: usize) -> bool {
+        let Some(state) = self.chunks.get(index) else { return false };
         let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
         let request = PickRequest { tried: &state.tried, ..request };
         fleet
@@ -166,14 +166,14 @@ impl Job {
         &mut self,
         fleet: &mut Fleet,
         now: Time,
-        number: usize,
+        index: usize,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
-        let halves = self.chunks.get(number).filter(|state| !state.is_half).and_then(|state| halves(&state.chunk));
-        let Some(halves) = halves else { return self.fail_chunk(number, FailReason::Poison, actions) };
+        let halves = self.chunks.get(index).filter(|state| !state.is_half).and_then(|state| halves(&state.chunk));
+        let Some(halves) = halves else { return self.fail_chunk(index, FailReason::Poison, actions) };
         let tokens = halves.iter().map(|half| half.tokens).sum();
         if !fleet.pay_retry(tokens, now) {
-            return self.fail_chunk(number, FailReason::Budget, actions);
+            return self.fail_chunk(index, FailReason::Budget, actions);
         }
         fleet.count_split();
         let first = self.chunks.len();
@@ -182,27 +182,27 @@ impl Job {
                 ChunkState { is_half: true, free_retry: false, next: AttemptKind::Retry, ..ChunkState::new(chunk) };
             self.chunks.push(half);
         }
-        if let Some(state) = self.chunks.get_mut(number) {
+        if let Some(state) = self.chunks.get_mut(index) {
             state.phase = ChunkPhase::Split;
         }
-        actions.push(Action::Split { chunk: number, halves: [first, first + 1] });
+        actions.push(Action::Split { chunk: index, halves: [first, first + 1] });
         Ok(())
     }
 
     /// A chunk will have no answer: that is the job's end where all are wanted.
     pub(super) fn fail_chunk(
         &mut self,
-        number: usize,
+        index: usize,
         reason: FailReason,
         actions: &mut Vec<Action>,
     ) -> Result<(), FailReason> {
         if self.options.join == Join::All {
             return Err(reason);
         }
-        if let Some(state) = self.chunks.get_mut(number) {
+        if let Some(state) = self.chunks.get_mut(index) {
             state.phase = ChunkPhase::Lost;
-            let why = if reason == FailReason::Deadline { Missing::TooLate } else { Missing::Failed };
-            actions.push(Action::ChunkLost { chunk: number, reason: why, cause: state.last_failure });
+            let why = if reason == FailReason::Deadline { Missing::OutOfTime } else { Missing::Failed };
+            actions.push(Action::ChunkLost { chunk: index, reason: why, cause: state.last_failure });
         }
         Ok(())
     }

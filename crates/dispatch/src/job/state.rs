@@ -36,9 +36,10 @@ pub(super) struct ChunkState {
     pub(super) phase: ChunkPhase,
     /// What its next attempt is.
     pub(super) next: AttemptKind,
-    /// Attempts, hedges not counted, and with them.
+    /// Attempts, hedges not counted.
     pub(super) attempts: u32,
-    pub(super) numbers: u32,
+    /// The number of its newest attempt; hedges count.
+    pub(super) newest: u32,
     pub(super) hedges: u32,
     /// Servers that it was sent to.
     pub(super) tried: Vec<EndpointId>,
@@ -60,7 +61,7 @@ impl ChunkState {
             phase: ChunkPhase::Waiting { not_before: Time::default() },
             next: AttemptKind::First,
             attempts: 0,
-            numbers: 0,
+            newest: 0,
             hedges: 0,
             tried: Vec::new(),
             deaths: 0,
@@ -87,7 +88,7 @@ pub(super) struct AttemptState {
     pub(super) finish_us: f64,
     /// When it is looked at again: past its trigger, or when a hedge may have become worth it.
     pub(super) check_at: Option<Time>,
-    /// Whether it is past its trigger.
+    /// Whether it counts as late: it is past its trigger, or its server is silent.
     pub(super) late: bool,
     /// What was last said of it.
     pub(super) skipped: Option<HedgeSkipped>,

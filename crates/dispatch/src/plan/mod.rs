@@ -28,7 +28,7 @@ use pack::{ChunkBuilder, ChunkLimits, pack};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The chunks, most tokens first; none yet where there is a draft.
+    /// The chunks, most tokens first; none yet where the plan is deferred.
     pub chunks: Vec<Chunk>,
     /// Items that no request can hold, ascending.
     pub oversized: Vec<usize>,

@@ -76,7 +76,7 @@ fn any_answer_lifts_suspicion() {
     assert!(!bench.stats(sends[1].endpoint, then).suspect);
 }
 
-/// When most of the fleet is silent it is the network, and nobody else is better.
+/// When most of the fleet is suspect it is the network, and nobody else is better.
 #[test]
 fn more_than_half_of_the_fleet_under_suspicion_is_no_suspicion() {
     let mut bench = Bench::new(4, DispatchConfig::default());

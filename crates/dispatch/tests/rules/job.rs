@@ -64,7 +64,7 @@ fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
 }
 
 #[test]
-fn a_report_of_strangers_work_corrects_own_work_and_ages() {
+fn a_report_of_external_load_corrects_own_work_and_ages() {
     let mut bench = Bench::new(3, DispatchConfig::default());
     let report = |queue_wait| LoadReport { queue_wait: Duration::from_millis(queue_wait), ..LoadReport::default() };
     let items = vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];

@@ -33,7 +33,7 @@ fn enough_coverage_waits_softly_and_ends_with_what_is_there() {
     let (_, rest) = bench.handle(at(7) + SOFT_WAIT, Event::Tick);
     assert!(is_finished(&rest));
     assert_eq!(cancelled(&rest), [sends[3].attempt]);
-    assert_eq!(lost(&rest), [(sends[3].chunk, Missing::TooLate)]);
+    assert_eq!(lost(&rest), [(sends[3].chunk, Missing::OutOfTime)]);
     assert!((bench.job.coverage().share() - 0.75).abs() < 0.01);
     assert_eq!(bench.in_flight(), 0);
 }

@@ -189,7 +189,7 @@ fn what_servers_said_of_their_queues_ages_as_they_are_served() {
     // At 500 ms the queue is 400 ms long, if nothing came since.
     let mut bench = Bench::on(fleet, model, 1, at(500), JobOptions::by(at(1_000)));
     assert_eq!(bench.handle(at(500), Event::Start).0.len(), 1);
-    // More patience is another matter, and so are another tenant and lane.
+    // A later deadline is another matter, and so are another tenant and lane.
     for options in
         [JobOptions::by(at(2_000)), JobOptions::by(at(500)).tenant(7), JobOptions::by(at(500)).lane(Lane::Bulk)]
     {

@@ -41,7 +41,7 @@ fn two_servers_a_chunk_are_asked_and_the_job_is_cut_for_the_idle_ones() {
         let event = Event::ProbeAnswered { probe: *probe, report: report(queue_wait) };
         sends.extend(bench.handle(at(1_001), event).0);
     }
-    assert!(!sends.is_empty(), "sent with the last answer, not with the patience");
+    assert!(!sends.is_empty(), "sent with the last answer, not when the time is over");
     let idle: Vec<_> = asked.iter().step_by(2).map(|(_, endpoint)| *endpoint).collect();
     assert!(sends.iter().all(|send| idle.contains(&send.endpoint) && send.reason == PlaceReason::Probed));
     let items: usize = sends.iter().map(|send| bench.job.chunk(send.chunk).unwrap().items.len()).sum();
@@ -66,18 +66,18 @@ fn less_loaded_servers_get_more_of_the_job() {
 }
 
 #[test]
-fn the_silent_are_not_waited_for_and_get_nothing() {
+fn servers_that_do_not_answer_are_not_waited_for_and_get_nothing() {
     let (mut bench, asked, until) = started();
-    let silent = &asked[..asked.len() / 4];
-    for (probe, _) in &asked[silent.len()..] {
+    let unanswered = &asked[..asked.len() / 4];
+    for (probe, _) in &asked[unanswered.len()..] {
         let (sends, _) = bench.handle(at(1_001), Event::ProbeAnswered { probe: *probe, report: report(0) });
         assert!(sends.is_empty());
     }
     let (sends, _) = bench.handle(until, Event::Tick);
     assert!(!sends.is_empty());
-    assert!(sends.iter().all(|send| silent.iter().all(|(_, endpoint)| *endpoint != send.endpoint)));
+    assert!(sends.iter().all(|send| unanswered.iter().all(|(_, endpoint)| *endpoint != send.endpoint)));
     // A late answer is one, and sends nothing again.
-    let (again, _) = bench.handle(at(1_100), Event::ProbeAnswered { probe: silent[0].0, report: report(0) });
+    let (again, _) = bench.handle(at(1_100), Event::ProbeAnswered { probe: unanswered[0].0, report: report(0) });
     assert!(again.is_empty());
 }
 
@@ -118,7 +118,7 @@ fn nobody_is_asked_where_it_takes_longer_than_it_saves() {
 }
 
 #[test]
-fn patience_follows_the_round_trip() {
+fn how_long_probes_are_waited_for_follows_the_round_trip() {
     let (mut bench, asked, until) = started();
     assert_eq!(until, at(1_000) + Duration::from_millis(2), "four times the assumed half a millisecond");
     let early = at(1_000) + Duration::from_micros(200);

@@ -216,7 +216,7 @@ fn a_server_that_does_not_answer_its_probe_is_not_waited_for_even_by_busy_others
     assert!(hedges[0].rescue, "nobody else works on it");
 }
 
-/// A whole job's copy costs as much as the job: not where there is no room, unless its server is gone.
+/// A whole job's hedge costs as much as the job: not where there is no room, unless its server is gone.
 #[test]
 fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
     let mut config = DispatchConfig::default();
@@ -242,12 +242,19 @@ fn a_whole_job_on_a_loaded_fleet_is_hedged_only_where_its_server_is_silent() {
 }
 
 #[test]
-fn bulk_work_is_sent_whole_and_not_hedged_for_speed() {
+fn bulk_work_is_sent_whole_and_hedged_only_where_its_server_is_silent() {
     let mut bench = Bench::with(6, DispatchConfig::default(), |options| options.lane(Lane::Bulk));
     assert_eq!(bench.chunks, 1);
     let (_, rest) = bench.handle(at(0), Event::Start);
-    let (hedges, _) = bench.handle(wake(&rest), Event::Tick);
+    let then = wake(&rest);
+    let (hedges, rest) = bench.handle(then, Event::Tick);
     assert!(hedges.is_empty());
+    assert!(rest.iter().any(|action| matches!(action, Action::HedgeSkipped { reason: HedgeSkipped::Bulk, .. })));
+    // The probe of its server stays unanswered, and the look that was announced is taken.
+    assert_eq!(crate::bench::fleet_probes(&bench.tick(then)).len(), 1);
+    let silent = then + bench.fleet.config().health.silent_after;
+    assert!(wake(&rest) <= silent);
+    assert_eq!(bench.handle(silent, Event::Tick).0.len(), 1);
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl SortieDriver {
 
     /// The report has hedges and paid retries in one sum; where a job had both, it is shared out by their numbers.
     fn count(&self, report: &Report) {
-        let paid = report.wasted_tokens.saturating_sub(report.free_tokens);
+        let paid = report.extra_tokens.saturating_sub(report.free_tokens);
         let hedges = match u64::from(report.hedges) + u64::from(report.retries) {
             0 => 0,
             both => paid * u64::from(report.hedges) / both,

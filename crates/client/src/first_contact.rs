@@ -1,9 +1,9 @@
-//! First contact with a server, before it gets work: its load and limits (Probe) and, once a model, the model itself
+//! First contact with servers, before they get work: their load and limits (Probe) and, once a model, the model itself
 //! (GetModel).
 //!
 //! * Every new connection is checked by one Probe ([`ConnectionCheck`]). On a server's first connection all models in use
 //!   are asked about, so that plans can use a server that joins or comes back from its first chunk on.
-//! * Before the first job of a model every server is asked to describe it, and for its load where the check of its
+//! * Before the first job of a model every server that is known then is asked to describe it, and for its load where the check of its
 //!   connection has not asked for that model already ([`ensure_described`]).
 //!
 //! The first job waits at most [`crate::DEFAULT_DESCRIBE_TIMEOUT`] for the answers and goes on with those that
@@ -68,7 +68,7 @@ pub(crate) async fn ensure_described(state: &Arc<ClientState>, model: &str, dead
     Ok(())
 }
 
-/// Asks every server about a model. Fails with the last refusal where none describes it.
+/// Asks every server about a model. Fails with the last error where none describes it.
 async fn describe(state: &Arc<ClientState>, model: &str, within: Duration) -> Result<(), Error> {
     let options = CallOptions { deadline: Some(within), ..CallOptions::default() };
     let answers = broadcast::broadcast(state, &options, |id, mut stub, requests| {
@@ -82,7 +82,7 @@ async fn describe(state: &Arc<ClientState>, model: &str, within: Duration) -> Re
             Ok(Response::new((described, report)))
         }
     });
-    let mut refusal = None;
+    let mut failure = None;
     let mut known = false;
     for (id, answer) in answers.await? {
         match answer.result {
@@ -90,10 +90,10 @@ async fn describe(state: &Arc<ClientState>, model: &str, within: Duration) -> Re
                 known = true;
                 learn(state, id, model, described.as_ref(), report);
             }
-            Err(error) => refusal = Some(error),
+            Err(error) => failure = Some(error),
         }
     }
-    match refusal {
+    match failure {
         Some(error) if !known => Err(error),
         _ => Ok(()),
     }

@@ -89,7 +89,7 @@ pub enum SharedInput<'a> {
 }
 
 /// A call that can be cut into chunks. Only this crate implements it.
-pub trait ShardedRpc: fmt::Debug + Send + Sync + 'static {
+pub trait ChunkedRpc: fmt::Debug + Send + Sync + 'static {
     /// Request message of the contract.
     type Request: prost::Message + Send + 'static;
     /// Response message of the contract.
