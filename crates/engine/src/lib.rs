@@ -47,7 +47,9 @@ pub use error::{InputError, LoadError};
 pub use executor::{Executor, Host, PreparedBatch, RawOutput};
 pub use folder::{Note, ScoreActivation, TRANSFORMER_CONFIGS};
 pub use info::ModelInfo;
-pub use inspect::{Inspection, LateInspection, RouteInspection, TokenizerInspection, inspect};
+pub use inspect::{
+    DefaultActivation, Inspection, LateInspection, RouteInspection, SimilarityInspection, TokenizerInspection, inspect,
+};
 pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WorkItem};
 pub use model::Model;
 pub use native::{CapturedGraphs, native_model_types};

@@ -1,5 +1,7 @@
 //! What a model was made for, and how its states become one vector.
 
+use crate::post::Activation;
+
 /// What a model was made for, read from its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -37,6 +39,18 @@ pub enum Problem {
     Regression,
 }
 
+impl Problem {
+    /// Its name in config.json.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Problem::SingleLabel => "single_label_classification",
+            Problem::MultiLabel => "multi_label_classification",
+            Problem::Regression => "regression",
+        }
+    }
+}
+
 /// What a text is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +76,18 @@ impl Role {
 }
 
 impl Task {
+    /// What the contract says is done to a head's logits by Classify and `TagTokens` where nobody asks.
+    #[must_use]
+    pub fn default_activation(&self) -> Activation {
+        match self {
+            Task::SequenceClassification { labels, .. } if labels.len() == 1 => Activation::Raw,
+            Task::SequenceClassification { problem: Problem::Regression, .. } => Activation::Raw,
+            Task::SequenceClassification { problem: Problem::MultiLabel, .. } => Activation::Sigmoid,
+            Task::SequenceClassification { .. } | Task::TokenClassification { .. } => Activation::Softmax,
+            _ => Activation::Raw,
+        }
+    }
+
     /// Its labels; empty where it has none.
     #[must_use]
     pub fn labels(&self) -> &[String] {

@@ -60,37 +60,54 @@ fn text(found: &Inspection) -> Result<String, std::fmt::Error> {
     line("model_type", &found.model_type)?;
     line("architecture", &found.architecture)?;
     line("library_class", found.library_class.as_deref().unwrap_or_default())?;
+    let several = found.routes.len() > 1;
     for route in &found.routes {
-        line("route", &format!("{} (texts of role {})", route.input, route.roles.join(", ")))?;
+        let texts = if found.reads_roles {
+            format!("texts of role {}", route.roles.join(", "))
+        } else {
+            "every text".to_owned()
+        };
+        line("route", &format!("{} ({texts})", route.input))?;
         line("  modules", &route.modules.join(", "))?;
         for step in &route.steps {
             line("  step", step)?;
         }
+        if several {
+            line("  tokenizer", &route.tokenizer)?;
+            line("  max_length", &length(route.max_length))?;
+        }
     }
-    if found.dimensions > 0 {
-        line("dimensions", &found.dimensions.to_string())?;
+    if let Some(dimensions) = found.dimensions {
+        line("dimensions", &dimensions.to_string())?;
     }
-    line("max_length", &found.max_length.to_string())?;
-    let length = |n: Option<usize>| n.map_or_else(String::new, |n| n.to_string());
-    line("query_length", &length(found.query_length))?;
-    line("document_length", &length(found.document_length))?;
+    if !several {
+        line("max_length", &format!("{} ({})", length(found.max_length), found.max_length_source))?;
+    }
+    line("query_length", &found.query_length.map(Some).map_or_else(String::new, length))?;
+    line("document_length", &found.document_length.map(Some).map_or_else(String::new, length))?;
     line("truncation_side", &word(&found.truncation_side))?;
-    for (name, prompt) in &found.prompts {
-        line("prompt", &format!("{name} = {prompt:?}"))?;
-    }
-    for (role, prompt) in &found.prompt_by_role {
-        line("prompt_by_role", &format!("{role} = {prompt:?}"))?;
+    for (name, prompt) in found.prompts.iter().filter(|(_, prompt)| !prompt.is_empty()) {
+        line("prompt", &format!("{name} = {prompt:?}{}", before(found, name, prompt)))?;
     }
     line("labels", &found.labels.join(", "))?;
-    line("problem", &found.problem.as_ref().map_or_else(String::new, word))?;
-    if let Some(named) = &found.activation {
-        let what = named.activation.as_ref().map_or_else(|| "not served".to_owned(), word);
-        line("activation", &format!("{what} ({})", named.source))?;
+    line("problem_type", found.problem_type.unwrap_or_default())?;
+    for own in &found.default_activation {
+        line("activation", &format!("{} ({}'s default: {})", word(&own.activation), own.rpc, own.why))?;
     }
-    line("similarity", found.similarity.as_deref().unwrap_or_default())?;
+    if let Some(named) = &found.model_activation {
+        let what = named.activation.as_ref().map_or_else(|| "not served".to_owned(), word);
+        line("activation MODEL", &format!("{what} ({})", named.source))?;
+    }
+    if let Some(similarity) = &found.similarity {
+        line("similarity", &format!("{} ({})", similarity.name, similarity.source))?;
+    }
     if let Some(late) = &found.late_interaction {
-        line("late_similarity", &word(&late.similarity))?;
-        line("markers", &late.markers.as_ref().map_or_else(String::new, |m| format!("{:?} and {:?}", m[0], m[1])))?;
+        if let Some([query, document]) = &late.markers {
+            line(
+                "markers",
+                &format!("{query:?} in texts of role query, {document:?} in those of role document, none"),
+            )?;
+        }
         line("query_expansion", late.query_expansion.as_deref().unwrap_or_default())?;
     }
     let tokenizer = &found.tokenizer;
@@ -105,6 +122,23 @@ fn text(found: &Inspection) -> Result<String, std::fmt::Error> {
     }
     line("revision", &found.revision)?;
     Ok(out)
+}
+
+/// A length in tokens.
+fn length(tokens: Option<usize>) -> String {
+    tokens.map_or_else(|| "none".to_owned(), |n| n.to_string())
+}
+
+/// Before which texts a prompt goes where a request names none.
+fn before(found: &Inspection, name: &str, prompt: &str) -> String {
+    let is_its = |role: &str, text: &str| text == prompt && (role == "none" || role == name);
+    let roles: Vec<&str> = found.prompt_by_role.iter().filter(|(r, text)| is_its(r, text)).map(|(r, _)| *r).collect();
+    let asked = if found.default_activation.is_empty() { "" } else { ", a role that only a request can give" };
+    match &roles[..] {
+        [] => String::new(),
+        ["none"] => " (before texts of no role)".to_owned(),
+        roles => format!(" (before texts of role {}{asked})", roles.join(", ")),
+    }
 }
 
 /// A name as JSON has it.
@@ -133,9 +167,16 @@ mod tests {
     #[test]
     fn a_folder_is_described_for_people_and_for_programs() {
         let text = said(&[&tiny("bert-classify3")]).unwrap();
-        for line in
-            ["engine: native", "task: classify", "rpcs: Classify, Tokenize", "labels: NEG, NEU, POS", "max_length: 192"]
-        {
+        for line in [
+            "engine: native",
+            "task: classify",
+            "rpcs: Classify, Tokenize",
+            "labels: NEG, NEU, POS",
+            "max_length: 192 (positions of the model)",
+            "  step: head: BertForSequenceClassification, 3 logits a text, from its first token",
+            "activation: softmax (Classify's default: several labels of which one is right)",
+            "activation MODEL: raw (the library's rule: none for several labels)",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
         let json: serde_json::Value = serde_json::from_str(&said(&[&tiny("bert-base"), "--json"]).unwrap()).unwrap();

@@ -41,6 +41,8 @@ pub(crate) struct Folder {
     pub(crate) task: Option<Task>,
     /// Longest sequence that the files intend, before positions are looked at.
     pub(crate) max_length: Option<usize>,
+    /// What says so.
+    pub(crate) length_source: &'static str,
     pub(crate) tokenizer: TokenizerRules,
     /// All prompts, by name.
     pub(crate) prompts: Vec<(String, String)>,
@@ -65,6 +67,13 @@ pub(crate) struct LateInteraction {
     pub(crate) lengths: [Option<usize>; 2],
     pub(crate) expansion: Option<Expansion>,
     pub(crate) similarity: LateSimilarity,
+}
+
+impl LateInteraction {
+    /// Whether its texts are read by PyLate's rules: they have markers there, and nowhere else.
+    pub(crate) fn is_pylate(&self) -> bool {
+        self.markers.is_some()
+    }
 }
 
 impl Folder {
@@ -153,6 +162,10 @@ impl Folder {
             task,
             // What the library sets replaces the tokenizer's own length, whichever is longer.
             max_length: rules.max_length.or(tokenizer.max_length),
+            length_source: match rules.max_length {
+                Some(_) => "max_seq_length of the Transformer module",
+                None => "model_max_length of tokenizer_config.json",
+            },
             tokenizer,
             prompts: library.prompts,
             default_prompt: library.default_prompt,

@@ -11,7 +11,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::read_json;
+use super::{harmless, read_json};
 use crate::error::LoadError;
 
 /// Longest value that an error or a note quotes.
@@ -121,15 +121,10 @@ impl FileKeys {
         }
     }
 
-    /// Keeps what nobody has read as notes.
+    /// Keeps what nobody has read as notes. A null says nothing.
     pub(crate) fn note_rest(self, notes: &mut Notes) {
-        for (key, value) in &self.left {
-            notes.add(
-                &self.path,
-                key,
-                value,
-                "not known here; the libraries that read this file do not obey it either",
-            );
+        for (key, value) in self.left.iter().filter(|(_, value)| !value.is_null()) {
+            notes.add(&self.path, key, value, harmless::why(key));
         }
     }
 }

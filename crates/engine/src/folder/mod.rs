@@ -8,6 +8,7 @@ mod adapter;
 mod class;
 pub(crate) mod config;
 mod describe;
+mod harmless;
 pub(crate) mod keys;
 pub(crate) mod layers;
 mod library;
@@ -45,7 +46,10 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, LoadError
         return Err(LoadError::invalid(path, format!("{size} bytes of JSON, at most {MAX_JSON_BYTES} are read")));
     }
     let bytes = std::fs::read(path).map_err(LoadError::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(path, e.to_string()))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let not_json = if e.is_data() { "" } else { "not JSON: " };
+        LoadError::invalid(path, format!("{not_json}{e}"))
+    })
 }
 
 /// Reads a JSON file that may be missing.

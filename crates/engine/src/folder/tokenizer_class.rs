@@ -35,6 +35,20 @@ pub(crate) enum TokenizerFamily {
     Camembert { add_prefix_space: bool },
 }
 
+impl TokenizerFamily {
+    /// Name of the family's class in transformers; `None` where `tokenizer.json` decides.
+    pub(crate) fn class(self) -> Option<&'static str> {
+        match self {
+            TokenizerFamily::File => None,
+            TokenizerFamily::Bert(_) => Some("BertTokenizer"),
+            TokenizerFamily::Mpnet(_) => Some("MPNetTokenizer"),
+            TokenizerFamily::Roberta { .. } => Some("RobertaTokenizer"),
+            TokenizerFamily::XlmRoberta { .. } => Some("XLMRobertaTokenizer"),
+            TokenizerFamily::Camembert { .. } => Some("CamembertTokenizer"),
+        }
+    }
+}
+
 /// Settings of BERT's normalizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BertRules {

@@ -15,7 +15,7 @@ use crate::{
     options::LoadOptions,
     post::Step,
     task::Task,
-    tokenize::{Baked, Tokenizer, TokenizerSpec},
+    tokenize::{Baked, Tokenizer, TokenizerSpec, special_text},
 };
 
 /// Opens the encoder of a folder.
@@ -78,7 +78,9 @@ pub(super) fn open(
     Ok(Opened { folder, routes, task, served_by, lookup, tokenizer, max_length, vocab, dimensions })
 }
 
-/// Ids of a skip list, as the model's own tokenizer has them. Words it has no token for are left out, as the library does.
+/// Ids of a skip list, as the model's own tokenizer has them. A word without a token of its own is the unknown token to
+/// PyLate, which so gives no vector to whatever is unknown in a document; to sentence-transformers' `MultiVectorMask` such a
+/// word is none.
 pub(super) fn skip_list(folder: &Folder, routes: &mut Routes) -> Result<(), LoadError> {
     if routes.all().iter().all(|route| route.skiplist.is_empty()) {
         return Ok(());
@@ -91,9 +93,15 @@ pub(super) fn skip_list(folder: &Folder, routes: &mut Routes) -> Result<(), Load
         baked: Baked::Nothing,
     };
     let tokenizer = Tokenizer::load_with(&folder.tokenizer_home, &spec)?;
+    let unknown = if folder.late.as_ref().is_some_and(LateInteraction::is_pylate) {
+        special_text(&folder.tokenizer, "unk_token").and_then(|token| tokenizer.token_id(token))
+    } else {
+        None
+    };
     for route in routes.all_mut() {
-        let mut ids: Vec<u32> = route.skiplist.iter().filter_map(|word| tokenizer.token_id(word)).collect();
+        let mut ids: Vec<u32> = route.skiplist.iter().filter_map(|word| tokenizer.token_id(word).or(unknown)).collect();
         ids.sort_unstable();
+        ids.dedup();
         for step in &mut route.chain.steps {
             if let Step::Mask(mask) = step {
                 mask.skipped.clone_from(&ids);

@@ -14,7 +14,10 @@ mod tables;
 
 use std::{path::Path, sync::Arc};
 
-pub(crate) use self::opened::{Opened, ServedBy};
+pub(crate) use self::{
+    opened::{Opened, ServedBy},
+    tables::STATIC_LONGEST,
+};
 use crate::{
     error::LoadError,
     folder::{Folder, Routes},

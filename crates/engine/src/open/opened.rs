@@ -12,7 +12,7 @@ use crate::{
     native::NativeModel,
     options::LoadOptions,
     task::Task,
-    tokenize::Tokenizer,
+    tokenize::{Tokenizer, special_text},
 };
 
 /// What serves a folder.
@@ -49,6 +49,11 @@ impl Opened {
         routes.chain([self.folder.encoder.clone(), self.folder.tokenizer_home.clone()]).collect()
     }
 
+    /// Text of the tokenizer's unknown token, where it has one.
+    pub(crate) fn unknown_token(&self) -> Option<&str> {
+        special_text(&self.folder.tokenizer, "unk_token").filter(|token| self.tokenizer.token_id(token).is_some())
+    }
+
     /// What is known of the model.
     pub(crate) fn info(&self, options: &LoadOptions) -> Result<ModelInfo, LoadError> {
         let (folder, main) = (&self.folder, self.routes.main());
@@ -72,7 +77,7 @@ impl Opened {
                 _ => None,
             },
             revision: revision::digest(&folder.root, &self.places())?,
-            similarity: folder.similarity.clone(),
+            similarity: folder.similarity.clone().filter(|_| has_vectors || self.task == Task::SparseEmbedding),
             role_lengths: folder.late.as_ref().map_or([None; 2], |late| late.lengths),
             reads_roles: self.routes.all().len() > 1 || folder.late.is_some(),
             gives_tokens: match &self.served_by {

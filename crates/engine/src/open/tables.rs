@@ -14,7 +14,7 @@ use crate::{
 
 /// Longest text of a table, in tokens: the libraries have no limit, and a batch must have one. About four megabytes of
 /// English.
-const STATIC_LONGEST: usize = 1 << 20;
+pub(crate) const STATIC_LONGEST: usize = 1 << 20;
 
 /// Opens the tables of a folder without an encoder.
 pub(super) fn open(

@@ -198,7 +198,7 @@ impl Chain {
     }
 
     /// What the chain ends with: cuts and norms, which come after a cut that is asked for.
-    fn end(&self) -> &[Step] {
+    pub(crate) fn end(&self) -> &[Step] {
         let n = self.steps.iter().rev().take_while(|s| matches!(s, Step::Normalize | Step::Cut(_))).count();
         &self.steps[self.steps.len() - n..]
     }

@@ -16,6 +16,17 @@ pub enum LateSimilarity {
     MeanMaxSim,
 }
 
+impl LateSimilarity {
+    /// The library's name of it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LateSimilarity::MaxSim => "maxsim",
+            LateSimilarity::MeanMaxSim => "meanmaxsim",
+        }
+    }
+}
+
 /// Score of `document` for `query`. A document without vectors scores 0, as does a query without any.
 ///
 /// `None` where their vectors have different numbers of dimensions.

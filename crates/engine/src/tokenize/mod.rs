@@ -44,6 +44,11 @@ use std::{
 
 use parking_lot::Mutex;
 
+pub(crate) use self::{
+    class::special_text,
+    load::{Baked, TokenizerSpec},
+    reading::{Filler, Reading, StaticRules},
+};
 pub use self::{
     detail::{TokenDetail, TokenizedText},
     fast::{TextCounts, TokenizerPath},
@@ -53,10 +58,6 @@ pub use self::{
     windows::{MAX_WINDOWS, Passage, WindowPlan, WindowScore, Windows, mean_of_windows},
 };
 use self::{fast::Fast, reading::Readings, template::Template};
-pub(crate) use self::{
-    load::{Baked, TokenizerSpec},
-    reading::{Filler, Reading, StaticRules},
-};
 use crate::entities::WordRules;
 
 /// Segments a model is taken to have until [`Tokenizer::with_type_vocab`] says otherwise: BERT's two.

@@ -65,6 +65,20 @@ impl Tokenizer {
         self
     }
 
+    /// Longest sequence of a text of `role`, special tokens included, where a caller names no length.
+    pub(crate) fn max_length_of(&self, role: Option<Role>) -> usize {
+        let options = EncodeOptions { role, ..EncodeOptions::default() };
+        let Ok((tokenizer, reading)) = self.reading(&options) else { return self.max_length };
+        reading.and_then(|r| r.max_length).map_or(tokenizer.max_length, |n| n.min(tokenizer.max_length))
+    }
+
+    /// The token that queries are filled up with, where they are.
+    pub(crate) fn filler(&self) -> Option<String> {
+        let options = EncodeOptions { role: Some(Role::Query), ..EncodeOptions::default() };
+        let filler = self.reading(&options).ok()?.1?.filler?;
+        self.inner.id_to_token(filler.id)
+    }
+
     /// Who reads a text of a role, and how.
     pub(super) fn reading(&self, options: &EncodeOptions) -> Result<(&Tokenizer, Option<&Reading>), InputError> {
         let Some(readings) = &self.readings else { return Ok((self, None)) };

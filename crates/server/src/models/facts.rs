@@ -1,8 +1,7 @@
 //! What a task means: to a person, on the wire, and for the RPCs it makes sense for.
 
 use sortie_engine::{
-    Activation, EncodeOptions, InputError, LateSimilarity, ModelInfo, Pooling, Problem, Role, Task, Tokenizer,
-    TruncationSide,
+    Activation, EncodeOptions, InputError, LateSimilarity, ModelInfo, Pooling, Role, Task, Tokenizer, TruncationSide,
 };
 use sortie_proto::v1;
 
@@ -53,11 +52,7 @@ pub(super) fn proto_pooling(task: &Task, pooling: Option<Pooling>) -> v1::Poolin
 /// What the logits of a head mean, as config.json names it.
 pub(super) fn problem_type(task: &Task) -> &'static str {
     match task {
-        Task::SequenceClassification { problem, .. } => match problem {
-            Problem::SingleLabel => "single_label_classification",
-            Problem::MultiLabel => "multi_label_classification",
-            Problem::Regression => "regression",
-        },
+        Task::SequenceClassification { problem, .. } => problem.name(),
         _ => "",
     }
 }
@@ -102,11 +97,7 @@ pub(super) fn proto_side(side: TruncationSide) -> v1::TruncationSide {
 
 /// How token vectors are compared.
 pub(super) fn late_similarity(by: Option<LateSimilarity>) -> &'static str {
-    match by {
-        None => "",
-        Some(LateSimilarity::MaxSim) => "maxsim",
-        Some(LateSimilarity::MeanMaxSim) => "meanmaxsim",
-    }
+    by.map_or("", LateSimilarity::name)
 }
 
 /// An activation as the contract names it.

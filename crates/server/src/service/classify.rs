@@ -4,7 +4,7 @@ use sortie_engine::{Output, Task, Want, activate};
 use sortie_proto::v1;
 
 use super::{
-    convert::{activation, own_activation, parse_inputs},
+    convert::{activation, parse_inputs},
     work::run,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) async fn classify(
     };
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let activation = activation(served, request.activation, own_activation(task))?;
+    let activation = activation(served, request.activation, task.default_activation())?;
     check_answer_size(served, request.inputs.len(), labels.len().saturating_mul(size_of::<f32>()))?;
     let work = InferenceRequest {
         inputs: parse_inputs(request.inputs, &rules),

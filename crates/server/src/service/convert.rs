@@ -1,6 +1,6 @@
 //! Small conversions shared by the RPCs.
 
-use sortie_engine::{Activation, EncodeOptions, Output, Problem, Role, Task, Truncation};
+use sortie_engine::{Activation, EncodeOptions, Output, Role, Truncation};
 use sortie_proto::v1::{self, Input};
 
 use crate::{
@@ -60,17 +60,6 @@ fn folders_activation(served: &Served) -> Result<Activation, ServeError> {
         return Err(refused("its folder names none; only scores of texts have one".to_owned()));
     };
     named.activation.ok_or_else(|| refused(format!("what its folder names is not served ({})", named.source)))
-}
-
-/// What the contract says is done to a head's logits where nobody asks.
-pub(super) fn own_activation(task: &Task) -> Activation {
-    match task {
-        Task::SequenceClassification { labels, .. } if labels.len() == 1 => Activation::Raw,
-        Task::SequenceClassification { problem: Problem::Regression, .. } => Activation::Raw,
-        Task::SequenceClassification { problem: Problem::MultiLabel, .. } => Activation::Sigmoid,
-        Task::SequenceClassification { .. } | Task::TokenClassification { .. } => Activation::Softmax,
-        _ => Activation::Raw,
-    }
 }
 
 /// The vector of an item.

@@ -4,7 +4,7 @@ use sortie_engine::{Aggregation, Entity, Output, Task, Want, activate, entities}
 use sortie_proto::v1::{self, input::Kind};
 
 use super::{
-    convert::{activation, own_activation, parse_inputs},
+    convert::{activation, parse_inputs},
     work::run,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) async fn tag_tokens(
     };
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
-    let activation = activation(served, request.activation, own_activation(task))?;
+    let activation = activation(served, request.activation, task.default_activation())?;
     let aggregation = match enum_value("aggregation", request.aggregation)? {
         v1::Aggregation::None => Aggregation::None,
         v1::Aggregation::Simple => Aggregation::Simple,

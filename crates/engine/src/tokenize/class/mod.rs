@@ -11,6 +11,7 @@ mod tokens;
 
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::tokens::special_text;
 use self::tokens::{Special, SpecialTokens};
 use crate::folder::{BertRules, TokenizerFamily, TokenizerRules};
 

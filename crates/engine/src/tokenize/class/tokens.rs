@@ -33,6 +33,24 @@ const ROBERTA_TOKENS: [(&str, &str); 7] = [
     ("mask_token", "<mask>"),
 ];
 
+/// The texts of a family's special tokens.
+fn defaults(family: TokenizerFamily) -> &'static [(&'static str, &'static str)] {
+    match family {
+        TokenizerFamily::File => &[],
+        TokenizerFamily::Bert(_) => &BERT_TOKENS,
+        TokenizerFamily::Mpnet(_) => &MPNET_TOKENS,
+        TokenizerFamily::Roberta { .. } | TokenizerFamily::XlmRoberta { .. } | TokenizerFamily::Camembert { .. } => {
+            &ROBERTA_TOKENS
+        }
+    }
+}
+
+/// Text of a special token (`unk_token`, `mask_token`, …): as the folder's files name it, else as its class does.
+pub(crate) fn special_text<'a>(rules: &'a TokenizerRules, name: &str) -> Option<&'a str> {
+    let usual = || defaults(rules.family).iter().find(|(n, _)| *n == name).map(|(_, text)| *text);
+    rules.token(name).or_else(usual)
+}
+
 /// One special token: its text and id.
 pub(super) type Special = (String, u32);
 
@@ -47,14 +65,7 @@ pub(super) struct SpecialTokens<'a> {
 
 impl<'a> SpecialTokens<'a> {
     pub(super) fn of(file: &Value, rules: &'a TokenizerRules, family: TokenizerFamily) -> Self {
-        let defaults: &[(&str, &str)] = match family {
-            TokenizerFamily::File => &[],
-            TokenizerFamily::Bert(_) => &BERT_TOKENS,
-            TokenizerFamily::Mpnet(_) => &MPNET_TOKENS,
-            TokenizerFamily::Roberta { .. }
-            | TokenizerFamily::XlmRoberta { .. }
-            | TokenizerFamily::Camembert { .. } => &ROBERTA_TOKENS,
-        };
+        let defaults = defaults(family);
         let mut by_id = BTreeMap::new();
         // A class that builds its steps anew starts from the list of tokenizer_config.json, where there is one.
         if family == TokenizerFamily::File || rules.added.is_none() {

@@ -1,5 +1,6 @@
 //! Every row of docs/models.md: a folder of that layout, and what becomes of it.
 
+mod inspections;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -134,28 +135,6 @@ fn the_table_of_the_docs_has_these_rows_and_no_others() {
         })
         .collect();
     assert_eq!(written, meant);
-}
-
-#[test]
-fn an_inspection_says_what_would_be_served() {
-    let of = |name: &str| look(assemble(name).path()).unwrap();
-    let router = of("router");
-    assert_eq!(router.routes.len(), 2);
-    assert_eq!((router.routes[0].roles.as_slice(), router.routes[0].input), (&["query"][..], "sparse static"));
-    assert_eq!(router.routes[1].roles, ["none", "document"]);
-    let pylate = of("pylate");
-    assert_eq!((pylate.query_length, pylate.document_length, pylate.dimensions), (Some(12), Some(40), 16));
-    let late = pylate.late_interaction.unwrap();
-    assert_eq!(late.markers.unwrap(), ["[Q] ", "[D] "]);
-    assert_eq!(late.query_expansion.unwrap(), "exactly 12 tokens, not attended to");
-    let prompted = of("include-prompt");
-    assert_eq!(prompted.prompt_by_role.get("query").map(String::as_str), Some("w10 w11 w12 "));
-    assert_eq!(prompted.routes[0].steps, ["pool: mean, a prompt left out"]);
-    assert!(prompted.ignored.iter().any(|note| note.key == "__version__"), "{:?}", prompted.ignored);
-    // It is written as it is said.
-    let json = serde_json::to_value(&prompted).unwrap();
-    assert_eq!(json["engine"], "native");
-    assert_eq!(json["max_length"], 192);
 }
 
 #[cfg(unix)]

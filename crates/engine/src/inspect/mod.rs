@@ -1,19 +1,25 @@
 //! What would be served from a folder, and why: its description as one value for people and programs. No session is made
 //! and no weight of an encoder is read.
 
+mod sources;
+mod steps;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
+pub use self::sources::{DefaultActivation, SimilarityInspection};
 use crate::{
     error::LoadError,
-    folder::{Note, RouteInput, ScoreActivation, TokenizerFamily},
-    open,
+    folder::{Note, Route, RouteInput, ScoreActivation, TokenizerFamily},
+    open::{self, Opened, STATIC_LONGEST},
     options::LoadOptions,
-    post::{LateSimilarity, SparseTransform, Step},
-    task::{Pooling, Problem, Role, Task},
+    task::{Role, Task},
     tokenize::{TokenizerPath, TruncationSide},
 };
+
+/// What a text may be, in the order of the inspection.
+const ROLES: [Option<Role>; 3] = [None, Some(Role::Query), Some(Role::Document)];
 
 /// A folder as it would be served.
 #[derive(Clone, Debug, Serialize)]
@@ -33,10 +39,14 @@ pub struct Inspection {
     pub library_class: Option<String>,
     /// The ways a text goes through the model.
     pub routes: Vec<RouteInspection>,
-    /// Numbers in a vector; 0 where it makes none.
-    pub dimensions: usize,
-    /// Longest sequence in tokens, special tokens included.
-    pub max_length: usize,
+    /// Whether queries and documents are read apart; else a role changes nothing but the prompt.
+    pub reads_roles: bool,
+    /// Numbers in a vector, for a sparse one the entries of the vocabulary; `None` where it makes none.
+    pub dimensions: Option<usize>,
+    /// Longest sequence in tokens, special tokens included; `None` where only the server has a limit.
+    pub max_length: Option<usize>,
+    /// What says so.
+    pub max_length_source: String,
     /// Longest query and document, where they have lengths of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_length: Option<usize>,
@@ -52,15 +62,18 @@ pub struct Inspection {
     /// Labels in the order of the logits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// What the logits mean.
+    /// What several logits mean, as `problem_type` of config.json has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-    /// The folder's own activation of scores; RPCs have defaults of their own.
+    pub problem_type: Option<&'static str>,
+    /// What is done to scores where a request names no activation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_activation: Vec<DefaultActivation>,
+    /// What is done where a request asks for the model's own activation (`ACTIVATION_MODEL`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub activation: Option<ScoreActivation>,
-    /// The similarity that the folder names.
+    pub model_activation: Option<ScoreActivation>,
+    /// How its vectors are meant to be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub similarity: Option<String>,
+    pub similarity: Option<SimilarityInspection>,
     /// Late interaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_interaction: Option<LateInspection>,
@@ -83,19 +96,21 @@ pub struct RouteInspection {
     pub modules: Vec<String>,
     /// What is done to the numbers, in order.
     pub steps: Vec<String>,
+    /// The tokenizer's file, relative to the folder.
+    pub tokenizer: String,
+    /// Longest sequence of its texts, special tokens included; `None` where only the server has a limit.
+    pub max_length: Option<usize>,
 }
 
-/// How texts of a late-interaction model are read and compared.
+/// How texts of a late-interaction model are read.
 #[derive(Clone, Debug, Serialize)]
 pub struct LateInspection {
-    /// Token after the first of a query and of a document.
+    /// Token after the first of a query, and of a document or a text of no role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub markers: Option<[String; 2]>,
     /// What queries are filled up to; `None` where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_expansion: Option<String>,
-    /// How the vectors are compared.
-    pub similarity: LateSimilarity,
 }
 
 /// The tokenizer of record.
@@ -103,14 +118,14 @@ pub struct LateInspection {
 pub struct TokenizerInspection {
     /// Its file, relative to the folder.
     pub file: String,
-    /// The class that tokenizer_config.json names.
+    /// Its class in transformers; `None` where the file is read as it is and none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// Entries of its vocabulary.
     pub vocabulary: usize,
     /// What other files change in it.
     pub changes: Vec<&'static str>,
-    /// `fast`, or why the reference does all texts.
+    /// Whose code reads texts: `the server's own`, or the reference's and why.
     pub path: String,
 }
 
@@ -122,37 +137,11 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
     let opened = open::read(root, options)?;
     let info = opened.info(options)?;
     let folder = &opened.folder;
-    let routes = opened.routes.all().iter().enumerate().map(|(place, route)| {
-        let roles = [None, Some(Role::Query), Some(Role::Document)];
-        let takes = |role: &Option<Role>| opened.routes.place(*role) == Some(place);
-        let mut steps: Vec<String> = route.chain.steps.iter().map(describe).collect();
-        if let Some(rule) = route.sparse.filter(|_| matches!(route.input, RouteInput::Encoder { .. })) {
-            let by = if rule.sum { "sum" } else { "max" };
-            let transform = match rule.transform {
-                SparseTransform::Log => "ln(1 + relu(x))",
-                SparseTransform::LogLog => "ln(1 + ln(1 + relu(x)))",
-            };
-            steps.push(format!("{by} over the tokens of {transform}"));
-        }
-        if let Some(most) = route.sparse.and_then(|rule| rule.most) {
-            steps.push(format!("the {most} largest weights"));
-        }
-        RouteInspection {
-            roles: roles.iter().filter(|r| takes(r)).map(|r| r.map_or("none", Role::name)).collect(),
-            input: match &route.input {
-                RouteInput::Encoder { .. } => "encoder",
-                RouteInput::Static(_) => "static",
-                RouteInput::SparseStatic(_) => "sparse static",
-            },
-            modules: route.modules.clone(),
-            steps,
-        }
-    });
+    let routes = opened.routes.all().iter().enumerate().map(|(place, route)| of_route(&opened, root, place, route));
     let routes = routes.collect();
     let late = folder.late.as_ref();
-    let roles = [None, Some(Role::Query), Some(Role::Document)];
     let prompt_by_role =
-        roles.into_iter().filter_map(|r| Some((r.map_or("none", Role::name), info.prompt_of(r)?.to_owned()))).collect();
+        ROLES.into_iter().filter_map(|r| Some((r.map_or("none", Role::name), info.prompt_of(r)?.to_owned()))).collect();
     let rules = &folder.tokenizer;
     let mut changes = Vec::new();
     if rules.lowercase {
@@ -161,11 +150,18 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
     if rules.family != TokenizerFamily::File {
         changes.push("its class builds every step anew around the vocabulary of the file, as transformers 5 does");
     }
-    let home = match &opened.routes.main().input {
-        RouteInput::Static(home) | RouteInput::SparseStatic(home) if opened.routes.encoder().is_none() => home,
-        _ => &folder.tokenizer_home,
-    };
-    let file = home.join(if home.join("tokenizer.json").exists() { "tokenizer.json" } else { "vocab.txt" });
+    let mut ignored = folder.notes.clone();
+    let similarity = sources::similarity(&opened);
+    if let (Some(named), None) = (&folder.similarity, &similarity) {
+        ignored.push(Note {
+            file: "config_sentence_transformers.json".to_owned(),
+            key: "similarity_fn_name".to_owned(),
+            value: format!("{named:?}"),
+            why: "the model makes no vectors that it could compare",
+        });
+    }
+    let (max_length, max_length_source) = sources::longest(&opened, options);
+    let of_role = |role| late.map(|_| opened.tokenizer.max_length_of(Some(role)));
     Ok(Inspection {
         engine: info.engine,
         task: task_name(&info.task),
@@ -174,68 +170,83 @@ pub fn inspect(root: &Path, options: &LoadOptions) -> Result<Inspection, LoadErr
         architecture: info.architecture.clone(),
         library_class: folder.library_class.clone(),
         routes,
-        dimensions: info.dimensions,
-        max_length: info.max_length,
-        query_length: late.and_then(|l| l.lengths[0]),
-        document_length: late.and_then(|l| l.lengths[1]),
+        reads_roles: info.reads_roles,
+        dimensions: match &info.task {
+            Task::SparseEmbedding => Some(info.vocab_size),
+            _ => Some(info.dimensions).filter(|&n| n > 0),
+        },
+        max_length,
+        max_length_source,
+        query_length: of_role(Role::Query),
+        document_length: of_role(Role::Document),
         truncation_side: opened.tokenizer.truncation_side(),
         prompts: info.prompts.iter().cloned().collect(),
         prompt_by_role,
-        labels: info.task.labels().to_vec(),
-        problem: match &info.task {
-            Task::SequenceClassification { problem, .. } => Some(*problem),
+        labels: match info.task.labels() {
+            // What transformers calls the one label of a reranker that nobody named.
+            [one] if one == "LABEL_0" => Vec::new(),
+            labels => labels.to_vec(),
+        },
+        problem_type: match &info.task {
+            Task::SequenceClassification { labels, problem } if labels.len() > 1 => Some(problem.name()),
             _ => None,
         },
-        activation: info.activation.clone(),
-        similarity: folder.similarity.clone(),
+        default_activation: sources::activations(&info.task, &info.rpcs()),
+        model_activation: info.activation.clone(),
+        similarity,
         late_interaction: late.map(|late| LateInspection {
             markers: late.markers.clone(),
             query_expansion: late.expansion.as_ref().map(|e| {
                 let (how, seen) = (if e.fixed { "exactly" } else { "at least" }, if e.attend { "" } else { "not " });
-                format!("{how} {} tokens, {seen}attended to", e.length)
+                let filler = opened.tokenizer.filler().unwrap_or_default();
+                format!("{how} {} tokens, filled up with {filler}, {seen}attended to", e.length)
             }),
-            similarity: late.similarity,
         }),
         tokenizer: TokenizerInspection {
-            file: file.strip_prefix(root).unwrap_or(&file).display().to_string(),
-            class: rules.class.clone(),
+            file: tokenizer_file(&opened, root, opened.routes.encoder().unwrap_or_else(|| opened.routes.main())),
+            class: rules.class.clone().or_else(|| {
+                let class = rules.family.class()?;
+                Some(format!("{class}, the one of model_type {}", folder.config.model_type))
+            }),
             vocabulary: opened.tokenizer.vocab_size(),
             changes,
             path: match opened.tokenizer.path() {
-                TokenizerPath::Fast => "fast".to_owned(),
+                TokenizerPath::Fast => "the server's own".to_owned(),
                 TokenizerPath::Reference { why } => format!("reference: {why}"),
             },
         },
-        ignored: folder.notes.clone(),
+        ignored,
         revision: info.revision,
     })
 }
 
-/// A step in words.
-fn describe(step: &Step) -> String {
-    let name = |pooling: &Pooling| match pooling {
-        Pooling::Cls => "first token",
-        Pooling::Mean => "mean",
-        Pooling::Max => "max",
-        Pooling::Last => "last token",
-        Pooling::MeanSqrtLen => "sum over the root of the length",
-        Pooling::WeightedMean => "mean weighted by place",
-    };
-    match step {
-        Step::Pool(pool) => {
-            let modes: Vec<&str> = pool.modes.iter().map(name).collect();
-            let prompt = if pool.include_prompt { "" } else { ", a prompt left out" };
-            format!("pool: {}{prompt}", modes.join(" and "))
-        }
-        Step::TokenDense(d) => format!("dense on each token: {} to {}, {:?}", d.inputs, d.outputs, d.activation),
-        Step::Dense(d) => format!("dense: {} to {}, {:?}", d.inputs, d.outputs, d.activation),
-        Step::LayerNorm(_) => "layer norm".to_owned(),
-        Step::NormalizeTokens => "each token to length 1".to_owned(),
-        Step::Normalize => "to length 1".to_owned(),
-        Step::TokenWeights(_) => "each token times the weight of its word".to_owned(),
-        Step::Mask(mask) => format!("{} ids have no vector in {:?} texts", mask.skipped.len(), mask.roles),
-        Step::Cut(most) => format!("the first {most} dimensions"),
+/// One way through the model.
+fn of_route(opened: &Opened, root: &Path, place: usize, route: &Route) -> RouteInspection {
+    let roles: Vec<Option<Role>> = ROLES.into_iter().filter(|role| opened.routes.place(*role) == Some(place)).collect();
+    let longest = roles.iter().map(|role| opened.tokenizer.max_length_of(*role)).max();
+    let is_encoder = matches!(route.input, RouteInput::Encoder { .. });
+    RouteInspection {
+        roles: roles.iter().map(|role| role.map_or("none", Role::name)).collect(),
+        input: match &route.input {
+            RouteInput::Encoder { .. } => "encoder",
+            RouteInput::Static(_) => "static",
+            RouteInput::SparseStatic(_) => "sparse static",
+        },
+        modules: route.modules.clone(),
+        steps: steps::of(opened, route),
+        tokenizer: tokenizer_file(opened, root, route),
+        max_length: longest.filter(|&longest| is_encoder || longest < STATIC_LONGEST),
     }
+}
+
+/// The file of the tokenizer that reads a route's texts.
+fn tokenizer_file(opened: &Opened, root: &Path, route: &Route) -> String {
+    let home = match &route.input {
+        RouteInput::Static(home) | RouteInput::SparseStatic(home) => home,
+        RouteInput::Encoder { .. } => &opened.folder.tokenizer_home,
+    };
+    let file = home.join(if home.join("tokenizer.json").exists() { "tokenizer.json" } else { "vocab.txt" });
+    file.strip_prefix(root).unwrap_or(&file).display().to_string()
 }
 
 fn task_name(task: &Task) -> &'static str {
