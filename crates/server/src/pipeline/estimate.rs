@@ -12,9 +12,9 @@ use crate::tokenizing::TokenRatio;
 /// Special tokens of a sequence; templates add two to four.
 const SPECIALS: f64 = 3.0;
 
-/// How many times its estimate the windows of a text may have in tokens. No language's texts have so much more than
-/// another's; what has is made to break the estimate, and admission with it.
-const WINDOWS_OVER_ESTIMATE: f64 = 4.0;
+/// How many times what was admitted the windows of a request may have in tokens. No language's texts have so much more
+/// than another's; what has is made to break the estimate, and admission with it.
+const WINDOWS_OVER_ESTIMATE: u64 = 4;
 
 /// Estimates tokens by what is known of a model.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,6 @@ impl TokenEstimate<'_> {
         let ratio = self.ratio.get();
         let beside = shared.map_or(0.0, |input| of(input.size(), ratio));
         inputs.iter().map(|input| self.one(input, beside, ratio)).sum::<f64>().ceil() as u64
-    }
-
-    /// Most tokens that the windows of an input may have, beside `shared` tokens in each.
-    pub(crate) fn window_limit(self, input: &ParsedInput, shared: usize) -> usize {
-        let estimate = self.one(input, shared as f64, self.ratio.get());
-        (WINDOWS_OVER_ESTIMATE * estimate) as usize + 2 * self.info.max_length
     }
 
     fn one(self, input: &ParsedInput, beside: f64, ratio: f64) -> f64 {
@@ -65,7 +59,14 @@ fn in_windows(own: f64, beside: f64, longest: f64, stride: f64) -> f64 {
     let room = (longest - beside).max(1.0);
     let step = (room - stride).max(1.0);
     let windows = (((own - room) / step).ceil().max(0.0) + 1.0).min(MAX_WINDOWS as f64);
-    own.min(windows * room) + (windows - 1.0) * stride.min(room) + windows * beside.min(longest)
+    (own + (windows - 1.0) * stride.min(room) + windows * beside).min(windows * longest)
+}
+
+/// Most tokens of all windows of a request of so many inputs that was admitted for `admitted` tokens.
+pub(crate) fn window_limit(admitted: u64, inputs: usize, max_length: usize) -> usize {
+    // A short text may have its whole length where nothing was expected of it.
+    let slack = inputs.saturating_mul(2 * max_length);
+    usize::try_from(admitted.saturating_mul(WINDOWS_OVER_ESTIMATE)).unwrap_or(usize::MAX).saturating_add(slack)
 }
 
 #[cfg(test)]
@@ -100,9 +101,9 @@ mod tests {
         let prompted = ParsedInput { prompt: Some(std::sync::Arc::new(prompt)), ..text(1_600) };
         assert_eq!(estimate.tokens(&[prompted], None), 400 + 4 * 25 + 5 * 23);
         // A text beyond all windows is refused by itself, and counts as the most there may be.
-        assert!(estimate.tokens(&[text(100_000_000)], None) <= (MAX_WINDOWS * 128) as u64 + 25);
-        // What is made to break the estimate is found by its windows' own tokens.
-        assert_eq!(estimate.window_limit(&text(1_600), 0), 4 * (400 + 3 * 25 + 4 * 3) + 2 * 128);
+        assert_eq!(estimate.tokens(&[text(100_000_000)], None), (MAX_WINDOWS * 128) as u64);
+        assert_eq!(window_limit(400, 2, 128), 4 * 400 + 2 * 2 * 128);
+        assert_eq!(window_limit(u64::MAX, usize::MAX, 128), usize::MAX);
         info.role_lengths = [None, Some(53)];
         let role = sortie_engine::EncodeOptions { role: Some(sortie_engine::Role::Document), ..text(0).fit };
         let document = ParsedInput { fit: role, ..text(400) };

@@ -27,7 +27,7 @@ use sortie_scheduler::{ItemSink, QueuedItem};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    estimate::TokenEstimate,
+    estimate::window_limit,
     input::{InputKind, ParsedInput, ReadLimits, TokenizeFailure, Tokens},
     refusals::{is_of_the_request, whole_request},
 };
@@ -130,6 +130,8 @@ pub(super) struct TokenizeJob {
     queued_items: AtomicUsize,
     /// Windows made so far of items that have several.
     windows: AtomicUsize,
+    /// Tokens that the windows of items may still have.
+    window_tokens_left: AtomicUsize,
     left: AtomicUsize,
     /// Nobody waits any more, or the request failed.
     over: AtomicBool,
@@ -150,6 +152,8 @@ impl TokenizeJob {
     ) -> TokenizeHandle {
         let pieces = pieces(&inputs, PIECE_BYTES);
         let count = pieces.len();
+        let (_, admitted) = context.size();
+        let window_tokens = window_limit(admitted, inputs.len(), served.info().max_length);
         let (done, all_done) = oneshot::channel();
         let reader = Self {
             served: Arc::clone(served),
@@ -161,6 +165,7 @@ impl TokenizeJob {
             pieces,
             queued_items: AtomicUsize::new(0),
             windows: AtomicUsize::new(0),
+            window_tokens_left: AtomicUsize::new(window_tokens),
             left: AtomicUsize::new(count),
             over: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -198,10 +203,9 @@ impl TokenizeJob {
 
     /// Reads one item; a panic is its refusal.
     fn read(&self, input: &ParsedInput) -> Result<Tokens, TokenizeFailure> {
-        let estimate = TokenEstimate { ratio: &self.served.ratio, info: self.served.info() };
         let limits = ReadLimits {
             max_text_bytes: self.served.limits.max_text_bytes,
-            window_tokens: estimate.window_limit(input, self.input_kind.shared_tokens()),
+            window_tokens: self.window_tokens_left.load(Ordering::Relaxed),
         };
         let read = || input.read(self.served.model.tokenizer(), &self.input_kind, limits);
         catch_unwind(AssertUnwindSafe(read))
@@ -211,6 +215,12 @@ impl TokenizeJob {
     /// Takes room for the windows of one more item.
     fn has_room(&self, windows: usize) -> bool {
         windows <= 1 || self.windows.fetch_add(windows, Ordering::Relaxed) + windows <= MAX_REQUEST_WINDOWS
+    }
+
+    fn take_window_tokens(&self, tokens: usize) {
+        let take = |left: usize| Some(left.saturating_sub(tokens));
+        // It never refuses.
+        let _ = self.window_tokens_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
     /// Reads the items of a piece and passes them on.
@@ -246,6 +256,7 @@ impl TokenizeJob {
                     };
                     let window_tokens = windows.map(|windows| {
                         n += windows.later.iter().map(Sequence::len).sum::<usize>();
+                        self.take_window_tokens(n);
                         sequences.extend(windows.later);
                         windows.tokens
                     });
