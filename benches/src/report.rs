@@ -22,7 +22,7 @@ pub fn bench(sortie: &Path, arguments: &[String]) -> anyhow::Result<BenchReport>
 ///
 /// # Errors
 ///
-/// As [`bench`].
+/// As [`bench()`].
 pub fn run(command: &mut Command) -> anyhow::Result<BenchReport> {
     let out = process::output(command.stderr(Stdio::inherit()), "sortie bench", Keep::Stdout)?;
     if !out.status.success() {
