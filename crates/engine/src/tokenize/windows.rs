@@ -110,7 +110,7 @@ impl Tokenizer {
         let beside = query.tokens() + self.specials(true);
         let room = query.limit.checked_sub(beside).filter(|&room| room > 0);
         let room = room.ok_or(InputError::QueryTooLong { tokens: beside, limit: query.limit })?;
-        let cut = Cut { room, beside, left: self.side_of(&query.options) == TruncationSide::Left, plan };
+        let cut = WindowCut { room, beside, left: self.side_of(&query.options) == TruncationSide::Left, plan };
         cut.make(&ids, |ids| self.ids_with(query, ids))
     }
 
@@ -158,7 +158,7 @@ impl Tokenizer {
             }
         }
         let prompt_tokens = self.prompt_tokens(prompt, options)?;
-        let cut = Cut { room, beside, left: reader.side_of(options) == TruncationSide::Left, plan };
+        let cut = WindowCut { room, beside, left: reader.side_of(options) == TruncationSide::Left, plan };
         cut.make(&ids, |ids| {
             let sequence = match prompt_ids.is_empty() {
                 true => self.encode_ids(ids, options)?,
@@ -182,7 +182,7 @@ impl Tokenizer {
 
 /// How ids are cut into windows.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct WindowCut {
     /// Tokens of the text in a full window.
     room: usize,
     /// Tokens that stand beside them in each window.
@@ -192,7 +192,7 @@ struct Cut {
     plan: WindowPlan,
 }
 
-impl Cut {
+impl WindowCut {
     fn make(self, ids: &[u32], make: impl Fn(&[u32]) -> Result<Sequence, InputError>) -> Result<Windows, InputError> {
         let Self { room, beside, left, plan: WindowPlan { stride, most_tokens } } = self;
         if stride >= room {

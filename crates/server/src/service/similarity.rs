@@ -115,7 +115,7 @@ pub(super) async fn compare(
         // Milliseconds of arithmetic, which the threads that serve connections must not do.
         Some(by) => {
             let _turn = COMPARING.acquire().await.map_err(|_| ServeError::Internal("the server ends".to_owned()))?;
-            let (wanted, deadline) = (Wanted::default(), context.deadline);
+            let (wanted, deadline) = (AnswerWanted::default(), context.deadline);
             let asked = Arc::clone(&wanted.0);
             let is_over = move || asked.load(Ordering::Relaxed) || deadline.is_some_and(|at| at <= Instant::now());
             tokio::task::spawn_blocking(move || late_scores(&first, &items, by, windows, is_over))
@@ -128,7 +128,7 @@ pub(super) async fn compare(
 }
 
 /// Takes out the inputs whose token vectors were sent along, each with its place.
-fn given_vectors(inputs: Vec<ParsedInput>, dimensions: usize) -> (Vec<(usize, Given)>, Vec<ParsedInput>) {
+fn given_vectors(inputs: Vec<ParsedInput>, dimensions: usize) -> (Vec<(usize, SentVectors)>, Vec<ParsedInput>) {
     let (mut given, mut encoded) = (Vec::new(), Vec::with_capacity(inputs.len()));
     for (at, mut parsed) in inputs.into_iter().enumerate() {
         match parsed.input.kind.take() {
@@ -139,10 +139,10 @@ fn given_vectors(inputs: Vec<ParsedInput>, dimensions: usize) -> (Vec<(usize, Gi
     (given, encoded)
 }
 
-type Given = Result<TokenVectors, ItemRefusal>;
+type SentVectors = Result<TokenVectors, ItemRefusal>;
 
 /// Puts vectors that were sent along back between the items that were computed.
-fn with_given(items: Items, given: Vec<(usize, Given)>) -> Items {
+fn with_given(items: Items, given: Vec<(usize, SentVectors)>) -> Items {
     let mut all = Vec::with_capacity(items.len() + given.len());
     let mut computed = items.into_iter();
     for (at, given) in given {
@@ -159,9 +159,9 @@ static COMPARING: LazyLock<Semaphore> =
 
 /// Says that nobody wants the answer any more once it is dropped.
 #[derive(Default)]
-struct Wanted(Arc<AtomicBool>);
+struct AnswerWanted(Arc<AtomicBool>);
 
-impl Drop for Wanted {
+impl Drop for AnswerWanted {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
