@@ -2,7 +2,7 @@
 
 use super::{
     EncodeOptions, Tokenizer, Truncation, TruncationSide, guard,
-    piece::{Piece, PieceForm, contained},
+    piece::{Piece, PieceForm, Stop, contained},
     reading, template,
     truncate::{self, Kept},
 };
@@ -95,10 +95,11 @@ impl Tokenizer {
 
     /// Where tokenizing may stop. A text that must fit is counted whole, so that the error can say how long it is;
     /// one beyond [`guard::COUNTED_BYTES`] only until it is known not to fit.
-    pub(super) fn stop(&self, text: &str, must_fit: bool, limit: usize, options: &EncodeOptions) -> usize {
-        // The end of a text is known only once all of it was read.
-        let whole = self.side_of(options) == TruncationSide::Left;
-        if whole || (must_fit && text.len() <= guard::COUNTED_BYTES) { usize::MAX } else { limit }
+    pub(super) fn stop(&self, text: &str, must_fit: bool, limit: usize, options: &EncodeOptions) -> Stop {
+        if must_fit && text.len() <= guard::COUNTED_BYTES {
+            return Stop::NOWHERE;
+        }
+        Stop::at(limit, self.side_of(options))
     }
 
     pub(super) fn side_of(&self, options: &EncodeOptions) -> TruncationSide {
@@ -119,19 +120,19 @@ impl Tokenizer {
         if self.template.is_some() { PieceForm::Ids } else { PieceForm::Encoding { segment } }
     }
 
-    /// Tokens of `text` without specials, the first `stop` of them at least; with `words`, up to the end of the word
-    /// that reaches `stop`.
+    /// Tokens of `text` without specials, those up to `stop` at least; with `words`, whole words up to the one that
+    /// reaches it.
     pub(super) fn piece(
         &self,
         text: &str,
-        stop: usize,
+        stop: Stop,
         form: PieceForm,
         words: bool,
         options: &EncodeOptions,
     ) -> Result<Piece, InputError> {
         #[cfg(feature = "timed")]
         if self.counting {
-            let (ids, more) = crate::timed::first_ids(text, stop);
+            let (ids, more) = crate::timed::first_ids(text, stop.first());
             return Ok(Piece { ids, more, encoding: None });
         }
         if options.plain {

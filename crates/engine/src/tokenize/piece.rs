@@ -4,7 +4,8 @@
 //! `tokenizers` with a truncation set stops at the first word that reaches the
 //! limit (added tokens count, but only a word of the model's stops), and its
 //! `longest_first` compares the counts reached so far. A [`Piece`] stops at the
-//! same word: `ids` holds whole words up to the first that reaches `stop`.
+//! same word: `ids` holds whole words up to the first that reaches the [`Stop`].
+//! Where the end of a text is kept, both go from its last word backwards.
 
 use std::{
     any::Any,
@@ -16,8 +17,37 @@ use tokenizers::{
     models::ModelWrapper,
 };
 
-use super::guard;
+use super::{TruncationSide, guard};
 use crate::error::InputError;
+
+/// How much of a text is needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    /// No word is needed beyond the one that reaches so many tokens.
+    tokens: usize,
+    /// Which end of the text the words are cut off at.
+    side: TruncationSide,
+}
+
+impl Stop {
+    /// All of the text is needed.
+    pub(super) const NOWHERE: Self = Self { tokens: usize::MAX, side: TruncationSide::Right };
+
+    /// So many tokens are needed of a text that is cut at `side`.
+    pub(super) fn at(tokens: usize, side: TruncationSide) -> Self {
+        Self { tokens, side }
+    }
+
+    /// How many tokens are read from the beginning: all of them where the end is what stays.
+    pub(super) fn first(self) -> usize {
+        if self.side == TruncationSide::Left { usize::MAX } else { self.tokens }
+    }
+
+    /// Whether a text of so many tokens goes past it.
+    pub(super) fn is_reached(self, tokens: usize) -> bool {
+        tokens >= self.tokens
+    }
+}
 
 /// What a piece carries beside its ids.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +64,26 @@ pub(super) enum PieceForm {
 /// Tokens of one text, without specials.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// Ids of whole words, up to the first that reaches the stop.
+    /// Ids of whole words, up to the one that reaches the stop.
     pub(super) ids: Vec<u32>,
-    /// Whether the text goes on behind them.
+    /// Whether the text goes on behind them, or before them where its end is kept.
     pub(super) more: bool,
     /// At least the tokens of `ids`; `None` where [`PieceForm::Ids`] was asked for.
     pub(super) encoding: Option<Encoding>,
 }
 
 impl Piece {
-    /// Tokenizes `text` up to the first word that reaches `stop` tokens.
+    /// Tokenizes `text` up to the word that reaches the stop.
     pub(super) fn of_text(
         tokenizer: &tokenizers::Tokenizer,
         text: &str,
-        stop: usize,
+        stop: Stop,
         form: PieceForm,
     ) -> tokenizers::Result<Self> {
+        if stop.side == TruncationSide::Left {
+            return Self::end_of_text(tokenizer, text, stop.tokens, form);
+        }
+        let stop = stop.tokens;
         let mut heads = guard::heads(text, stop);
         loop {
             let head = heads.next().ok_or("a text without a beginning")?;
@@ -66,6 +100,26 @@ impl Piece {
                 return Ok(Piece { ids, more, encoding });
             }
         }
+    }
+
+    /// The last words of `text`, from the one that reaches `stop` tokens, counted from the end.
+    fn end_of_text(
+        tokenizer: &tokenizers::Tokenizer,
+        text: &str,
+        stop: usize,
+        form: PieceForm,
+    ) -> tokenizers::Result<Self> {
+        let Words { words, added } = Words::of(tokenizer, text, usize::MAX)?;
+        let kept = last_words(&words, &added, stop);
+        let mut ids: Vec<u32> = splits(&words).flat_map(Option::unwrap_or_default).map(|token| token.id).collect();
+        let cut = ids.len() - kept;
+        ids.drain(..cut);
+        let mut piece = Piece { ids, more: cut > 0, encoding: None };
+        if let PieceForm::Encoding { segment } = form {
+            piece.encoding = Some(words.into_encoding(None, segment, OffsetType::Byte)?);
+            piece.encoding = Some(piece.part(kept, true)?);
+        }
+        Ok(piece)
     }
 
     /// Its tokens and then those of `rest`.
@@ -170,6 +224,19 @@ fn first_ids(words: &PreTokenizedString, added: &[bool], stop: usize) -> (Vec<u3
         }
     }
     (ids, total)
+}
+
+/// How many tokens the last words have, from the one of the model's that reaches `stop`, counted from the end.
+fn last_words(words: &PreTokenizedString, added: &[bool], stop: usize) -> usize {
+    let counts: Vec<usize> = splits(words).map(|tokens| tokens.map_or(0, <[Token]>::len)).collect();
+    let mut total = 0;
+    for (&tokens, &added) in counts.iter().zip(added).rev() {
+        total += tokens;
+        if !added && total >= stop {
+            break;
+        }
+    }
+    total
 }
 
 /// Runs the crate's code; its errors and its panics become [`InputError::Tokenizer`].

@@ -1,6 +1,10 @@
 //! A text after a prompt, and how many of its tokens are the prompt's.
 
-use super::{EncodeOptions, Tokenizer, Truncation, piece::PieceForm, reading};
+use super::{
+    EncodeOptions, Tokenizer, Truncation,
+    piece::{PieceForm, Stop},
+    reading,
+};
 use crate::{error::InputError, item::Sequence};
 
 impl Tokenizer {
@@ -29,7 +33,7 @@ impl Tokenizer {
         let limit = reader.limit_of(options, rule, reader.specials(false))?;
         let form = reader.form(0);
         let frame = EncodeOptions { plain: false, ..*options };
-        let first = reader.piece(&prompt[..head], usize::MAX, form, false, &frame)?;
+        let first = reader.piece(&prompt[..head], Stop::NOWHERE, form, false, &frame)?;
         let rest = format!("{}{text}", &prompt[head..]);
         let stop = reader.stop(&rest, options.truncation == Truncation::Error, limit, options);
         let piece = first.before(reader.piece(&rest, stop, form, false, options)?);
@@ -40,7 +44,7 @@ impl Tokenizer {
     /// Where the last special token that `text` spells out ends; 0 where there is none.
     fn special_end(&self, text: &str) -> Result<usize, InputError> {
         let piece =
-            self.piece(text, usize::MAX, PieceForm::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
+            self.piece(text, Stop::NOWHERE, PieceForm::Encoding { segment: 0 }, false, &EncodeOptions::default())?;
         let Some(encoding) = &piece.encoding else { return Ok(0) };
         let places = encoding.get_ids().iter().zip(encoding.get_offsets());
         let ends = places.filter(|&(&id, _)| self.is_special(id)).map(|(_, &(_, end))| text.floor_char_boundary(end));

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{EncodeOptions, Tokenizer, Truncation};
+use super::{EncodeOptions, Tokenizer, Truncation, TruncationSide, piece::Stop};
 use crate::{error::InputError, item::Sequence, task::Role};
 
 /// How texts of no role, queries and documents are read.
@@ -128,7 +128,7 @@ impl Tokenizer {
     ) -> Result<Sequence, InputError> {
         let limit = self.limit(options, 0)?;
         let end = rules.end_of(text);
-        let piece = self.piece(&text[..end], limit, self.form(0), false, options)?;
+        let piece = self.piece(&text[..end], Stop::at(limit, TruncationSide::Right), self.form(0), false, options)?;
         self.static_sequence(piece.ids, piece.more || end < text.len(), limit, options, rules)
     }
 

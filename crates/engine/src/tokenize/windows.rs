@@ -10,7 +10,10 @@
 //!
 //! Where the folder or the caller has texts cut at their beginning, they are laid from the end on, as there.
 
-use super::{EncodeOptions, Query, Tokenizer, Truncation, TruncationSide, piece::PieceForm};
+use super::{
+    EncodeOptions, Query, Tokenizer, Truncation, TruncationSide,
+    piece::{PieceForm, Stop},
+};
 use crate::{error::InputError, item::Sequence};
 
 /// Most windows of one document: half a million tokens by windows of a few hundred.
@@ -171,7 +174,7 @@ impl Tokenizer {
     /// All ids of a passage, without special tokens.
     fn whole(&self, passage: Passage<'_>, options: &EncodeOptions) -> Result<Vec<u32>, InputError> {
         match passage {
-            Passage::Text(text) => Ok(self.piece(text, usize::MAX, PieceForm::Ids, false, options)?.ids),
+            Passage::Text(text) => Ok(self.piece(text, Stop::NOWHERE, PieceForm::Ids, false, options)?.ids),
             Passage::Ids(ids) => {
                 self.check_ids(ids)?;
                 Ok(ids.to_vec())

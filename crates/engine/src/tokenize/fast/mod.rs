@@ -32,7 +32,7 @@ pub(super) use drift::settled;
 use self::ascii::Short;
 use super::{
     guard,
-    piece::{Piece, contained, spare},
+    piece::{Piece, Stop, contained, spare},
 };
 
 /// Which way the texts of a tokenizer go.
@@ -134,10 +134,10 @@ impl Fast {
         Ok(())
     }
 
-    /// The first tokens of `text` as [`Piece::of_text`] has them, without its word boundaries: exactly `stop` ids where
-    /// there are more. `None` is for the reference to do, which is so whenever `words` must be whole and `stop` was
-    /// reached.
-    pub(super) fn piece(&self, text: &str, stop: usize, words: bool) -> Option<Piece> {
+    /// The tokens of `text` as [`Piece::of_text`] has them, without its word boundaries: just those up to the stop, or
+    /// all where the end of the text is kept. `None` is for the reference to do, which is so whenever `words` must be
+    /// whole and the stop was reached.
+    pub(super) fn piece(&self, text: &str, stop: Stop, words: bool) -> Option<Piece> {
         let piece = self.read(text, stop, words);
         let counter = match &piece {
             Ok(Some(_)) => &self.inner.fast,
@@ -151,19 +151,20 @@ impl Fast {
         piece.ok().flatten()
     }
 
-    fn read(&self, text: &str, stop: usize, words: bool) -> Result<Option<Piece>, String> {
-        for head in guard::heads(text, stop) {
+    fn read(&self, text: &str, stop: Stop, words: bool) -> Result<Option<Piece>, String> {
+        let first = stop.first();
+        for head in guard::heads(text, first) {
             if !settled(head.text) {
                 return Ok(None);
             }
-            let wanted = stop.saturating_add(if head.whole { 1 } else { self.inner.spare });
+            let wanted = first.saturating_add(if head.whole { 1 } else { self.inner.spare });
             let mut ids = self.raw(head.text)?;
             if head.last || ids.len() >= wanted {
-                if words && ids.len() >= stop {
+                if words && stop.is_reached(ids.len()) {
                     return Ok(None);
                 }
-                let more = !head.whole || ids.len() > stop;
-                ids.truncate(stop);
+                let more = !head.whole || ids.len() > first;
+                ids.truncate(first);
                 return Ok(Some(Piece { ids, more, encoding: None }));
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokenizers::{Encoding, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::*;
-use crate::item::Sequence;
+use crate::{TruncationSide, item::Sequence};
 
 /// Words, scripts, marks, controls, emoji, specials spelled out, and anything at all.
 fn text() -> impl Strategy<Value = String> {
@@ -29,9 +29,18 @@ fn equal(ours: &Sequence, truth: &Encoding, truncated: bool) -> Result<(), TestC
     Ok(())
 }
 
-fn cutting(reference: &tokenizers::Tokenizer, strategy: TruncationStrategy, limit: usize) -> tokenizers::Tokenizer {
+fn cutting(
+    reference: &tokenizers::Tokenizer,
+    side: TruncationSide,
+    strategy: TruncationStrategy,
+    limit: usize,
+) -> tokenizers::Tokenizer {
     let mut reference = reference.clone();
-    let rule = TruncationParams { direction: TruncationDirection::Right, max_length: limit, strategy, stride: 0 };
+    let direction = match side {
+        TruncationSide::Left => TruncationDirection::Left,
+        TruncationSide::Right => TruncationDirection::Right,
+    };
+    let rule = TruncationParams { direction, max_length: limit, strategy, stride: 0 };
     reference.with_truncation(Some(rule)).unwrap();
     reference
 }
@@ -67,10 +76,11 @@ proptest! {
     }
 
     #[test]
-    fn cut_sequences_are_the_references(a in text(), b in text(), limit in 6usize..60) {
+    fn cut_sequences_are_the_references(a in text(), b in text(), limit in 6usize..60, left: bool) {
+        let side = if left { TruncationSide::Left } else { TruncationSide::Right };
         for (name, ours, reference) in KINDS.iter() {
-            let longest = cutting(reference, TruncationStrategy::LongestFirst, limit);
-            let by_length = options(Truncation::LongestFirst, limit);
+            let longest = cutting(reference, side, TruncationStrategy::LongestFirst, limit);
+            let by_length = EncodeOptions { side: Some(side), ..options(Truncation::LongestFirst, limit) };
             let whole = reference.encode(a.as_str(), true).unwrap().len();
             let truth = longest.encode(a.as_str(), true).unwrap();
             equal(&ours.encode(&a, &by_length).unwrap(), &truth, whole > limit)?;
@@ -83,8 +93,8 @@ proptest! {
             prop_assert_eq!(&ours.detail(&a, Some(&b), &by_length, true).unwrap().sequence, &both, "{}", name);
 
             // The reference refuses where nothing of the second text would stay; ours where the first does not fit.
-            let second = cutting(reference, TruncationStrategy::OnlySecond, limit);
-            let by_document = options(Truncation::DocumentOnly, limit);
+            let second = cutting(reference, side, TruncationStrategy::OnlySecond, limit);
+            let by_document = EncodeOptions { side: Some(side), ..options(Truncation::DocumentOnly, limit) };
             let ours_cut = ours.encode_pair(&a, &b, &by_document);
             match second.encode((a.as_str(), b.as_str()), true) {
                 Ok(truth) => equal(&ours_cut.unwrap(), &truth, whole > limit)?,

@@ -41,6 +41,30 @@ proptest! {
     }
 }
 
+/// Both texts are longer than half of an odd room: the token that is left over goes to the one that is longer as far as
+/// the crate read it, which is from the end.
+#[test]
+fn the_odd_token_goes_where_the_crate_gives_it() {
+    for (a, b) in [(15, 8), (8, 15), (7, 15), (15, 7), (9, 9)] {
+        let (ours, mut truth) = tokenizer("Left");
+        let strategy = TruncationStrategy::LongestFirst;
+        truth
+            .with_truncation(Some(TruncationParams {
+                direction: TruncationDirection::Left,
+                max_length: 8,
+                strategy,
+                stride: 0,
+            }))
+            .unwrap();
+        let (first, second) = (words(10, a), words(100, b));
+        let options =
+            EncodeOptions { truncation: Truncation::LongestFirst, max_length: Some(8), ..EncodeOptions::default() };
+        let want = truth.encode((first.as_str(), second.as_str()), true).unwrap();
+        assert_eq!(ours.encode_pair(&first, &second, &options).unwrap().ids, want.get_ids(), "{a} {b}");
+        assert_eq!(ours.detail(&first, Some(&second), &options, true).unwrap().sequence.ids, want.get_ids(), "{a} {b}");
+    }
+}
+
 #[test]
 fn a_caller_may_ask_for_the_other_side() {
     for (direction, own) in [("Left", TruncationSide::Left), ("Right", TruncationSide::Right)] {
