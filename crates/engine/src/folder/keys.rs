@@ -74,6 +74,22 @@ impl FileKeys {
         }
     }
 
+    /// Reads a key without taking it; `None` where it is missing or null.
+    pub(crate) fn peek<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LoadError> {
+        let left = self.left.get(key).map(|value| (key.to_owned(), value.clone())).into_iter().collect();
+        Self { path: self.path.clone(), left }.take(key)
+    }
+
+    /// The keys of an object `value` that stands at `key`.
+    pub(crate) fn object(&self, key: &str, value: Value) -> Result<Self, LoadError> {
+        Self { path: self.path.clone(), left: BTreeMap::from([(key.to_owned(), value)]) }.inner(key)
+    }
+
+    /// Takes a key that is of no use.
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.left.remove(key);
+    }
+
     /// Takes a key that must be there.
     pub(crate) fn need<T: DeserializeOwned>(&mut self, key: &str) -> Result<T, LoadError> {
         self.take(key)?.ok_or_else(|| LoadError::invalid(&self.path, format!("{key} is missing")))

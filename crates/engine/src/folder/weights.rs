@@ -155,6 +155,13 @@ impl Weights {
         self.place.contains_key(name)
     }
 
+    /// Rows of a tensor that is there.
+    pub(crate) fn rows(&self, name: &str) -> Option<usize> {
+        let shard = self.place.get(name).and_then(|&shard| self.shards.get(shard))?;
+        let tensors = SafeTensors::deserialize(&shard.map).ok()?;
+        tensors.tensor(name).ok()?.shape().first().copied()
+    }
+
     /// Reads a tensor as f32 and checks its shape.
     pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Matrix, LoadError> {
         let matrix = self.get_any(name)?;

@@ -2,6 +2,7 @@
 //! packed end to end. No token is ever padding.
 
 mod calibration;
+mod distances;
 mod family;
 mod graph;
 mod kernel;
@@ -19,13 +20,13 @@ pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, Written
 
 use self::{
     calibration::{Calibration, calibrate},
-    family::{Encoder, Family},
+    family::{Described, Encoder, describe},
     graph::Head,
 };
 use crate::{
     device::Device,
     error::LoadError,
-    folder::{Folder, Route, RouteInput, Routes, config::Config, weights::Weights},
+    folder::{Folder, Note, Route, RouteInput, Routes, config::Config, keys::Notes, weights::Weights},
     item::{EmbedSpec, Sequence},
     options::LoadOptions,
     task::{Pooling, Task},
@@ -33,7 +34,7 @@ use crate::{
 
 /// Whether a model type is one the native path knows.
 pub(crate) fn serves(config: &Config) -> bool {
-    Family::of(&config.model_type).is_some()
+    family::serves(&config.model_type)
 }
 
 /// A folder the native path serves, read but on no device yet.
@@ -47,6 +48,10 @@ pub(crate) struct NativeModel {
     routes: Arc<Routes>,
     /// How its states are pooled where a caller says nothing, where that is one pooling that a device may do.
     pooling: Option<Pooling>,
+    /// No judge but its published code has confirmed its numbers.
+    experimental: bool,
+    /// Keys of its configuration that were read and not obeyed.
+    notes: Vec<Note>,
     /// What its activations are like, once a session wanted to know.
     calibration: Mutex<Option<Arc<Calibration>>>,
     /// The graph that its sessions were loaded from last.
@@ -61,7 +66,8 @@ impl NativeModel {
         if let Some(adapter) = &described.adapter {
             adapter.merge(&mut weights)?;
         }
-        let mut encoder = Encoder::read(folder, &described.config, &weights)?;
+        let mut notes = Notes::new(&described.root);
+        let Described { mut encoder, experimental } = describe(folder, &described.config, &weights, &mut notes)?;
         encoder.unseen = described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend);
         for route in routes.all().iter().filter(|route| matches!(route.input, RouteInput::Encoder { .. })) {
             route
@@ -96,6 +102,8 @@ impl NativeModel {
             task,
             routes,
             pooling,
+            experimental,
+            notes: notes.into_vec(),
             calibration: Mutex::default(),
             graph: Mutex::default(),
         })
@@ -113,7 +121,11 @@ impl NativeModel {
             Device::Cpu => Ok(()),
             Device::Cuda(_) if self.encoder.unseen => refuse("query expansion that is not attended to"),
             Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
-            Device::Cuda(_) => Ok(()),
+            Device::Cuda(_) => {
+                let hidden = self.encoder.hidden;
+                let beyond = self.encoder.layers.iter().find_map(|layer| layer.attention.beyond_plain(hidden));
+                beyond.map_or(Ok(()), refuse)
+            }
         }
     }
 
@@ -126,9 +138,19 @@ impl NativeModel {
         Ok(Arc::clone(known.insert(Arc::new(calibrate(self, options)?))))
     }
 
+    /// Whether no judge but its published code has confirmed its numbers.
+    pub(crate) fn is_experimental(&self) -> bool {
+        self.experimental
+    }
+
+    /// Keys of its configuration that were read and not obeyed.
+    pub(crate) fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
     /// Tokens in the longest sequence its positions allow.
     pub(crate) fn longest(&self) -> usize {
-        self.encoder.longest()
+        self.encoder.longest
     }
 
     /// Weights of its layers.
@@ -143,7 +165,7 @@ impl NativeModel {
 
     /// Rows of its segment table, 0 where it has none.
     pub(crate) fn segments(&self) -> usize {
-        self.encoder.segments
+        self.encoder.segments()
     }
 
     /// Numbers in a token's state.

@@ -150,6 +150,14 @@ impl Builder {
         name
     }
 
+    /// Adds a weight that several nodes share, once.
+    pub(crate) fn weight_once(&mut self, name: &str, shape: &[usize], data: impl FnOnce() -> Vec<f32>) -> Edge {
+        if self.graph.initializer.iter().any(|i| i.name == name) {
+            return name.to_owned();
+        }
+        self.weight(name, shape, data())
+    }
+
     /// Adds a few whole numbers, stored in the graph itself: a shape, an axis.
     pub(crate) fn integers(&mut self, name: impl Into<String>, values: &[i64]) -> Edge {
         let name = name.into();
@@ -167,11 +175,16 @@ impl Builder {
 
     /// Adds one 32-bit whole number, stored in the graph itself.
     pub(crate) fn small_i32(&mut self, name: &str, value: i32) -> Edge {
+        self.small_i32s(name, &[value])
+    }
+
+    /// Adds 32-bit whole numbers, stored in the graph itself.
+    pub(crate) fn small_i32s(&mut self, name: &str, values: &[i32]) -> Edge {
         if !self.graph.initializer.iter().any(|i| i.name == name) {
             self.graph.initializer.push(TensorProto {
-                dims: vec![1],
+                dims: vec![values.len() as i64],
                 data_type: Elem::I32 as i32,
-                int32_data: vec![value],
+                int32_data: values.to_vec(),
                 name: name.to_owned(),
                 ..TensorProto::default()
             });

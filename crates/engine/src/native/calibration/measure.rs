@@ -45,8 +45,9 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
     let e = &model.encoder;
     let mut b = Builder::new(Target::Cpu);
     graph::encoder(&mut b, e, &model.weights, Wanted::All, None)?;
-    let exact = e.act == Pointwise::Gelu;
-    for i in 0..e.layers {
+    let (inner, act) = e.plain_feed_forward().unwrap_or((0, Pointwise::Relu));
+    let exact = act == Pointwise::Gelu;
+    for i in 0..e.layers.len() {
         let at = |part: &str| format!("layer{i}/{part}");
         b.output(&at(NORMED), Elem::F32, &[Size::Named("tokens"), Size::Of(e.hidden)]);
         if exact {
@@ -54,7 +55,7 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
             let less = b.node(ONNX, "Sub", &at("less"), &[&at("up_activated"), &tanh], &[]);
             let axis = b.integers("tokens_axis", &[0]);
             b.node(ONNX, "ReduceSum", &at(DRIFT), &[&less, &axis], &[]);
-            b.output(&at(DRIFT), Elem::F32, &[Size::Of(1), Size::Of(e.inner)]);
+            b.output(&at(DRIFT), Elem::F32, &[Size::Of(1), Size::Of(inner)]);
         }
     }
     let (proto, weights) = b.finish();
@@ -78,17 +79,17 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
         drift: read(format!("layer{i}/{DRIFT}")).iter().map(|d| d / tokens.max(1) as f32).collect(),
     };
     // A plan takes a core a while, and layers do not depend on each other.
-    let planners = threads.min(e.layers.max(1));
+    let planners = threads.min(e.layers.len().max(1));
     let mut layers: Vec<(usize, LayerFacts)> = thread::scope(|scope| {
         let share = |t: usize| {
             let layer = &layer;
-            move || (t..e.layers).step_by(planners).map(|i| (i, layer(i))).collect::<Vec<_>>()
+            move || (t..e.layers.len()).step_by(planners).map(|i| (i, layer(i))).collect::<Vec<_>>()
         };
         let running: Vec<_> = (0..planners).map(|t| scope.spawn(share(t))).collect();
         running.into_iter().filter_map(|r| r.join().ok()).flatten().collect()
     });
     layers.sort_by_key(|(i, _)| *i);
-    if layers.len() != e.layers {
+    if layers.len() != e.layers.len() {
         return Err(LoadError::Runtime("a thread that calibrates ended early".into()));
     }
     Ok(Calibration { layers: layers.into_iter().map(|(_, facts)| facts).collect() })
@@ -109,7 +110,7 @@ fn made_up(model: &NativeModel) -> PackedInputs {
     };
     let sequences: Vec<Sequence> = LENGTHS
         .into_iter()
-        .filter(|&n| n <= e.longest())
+        .filter(|&n| n <= e.longest)
         .enumerate()
         .map(|(i, n)| {
             let first = (n / FIRST_SEGMENT).max(1);
@@ -118,7 +119,7 @@ fn made_up(model: &NativeModel) -> PackedInputs {
                 let one = id();
                 ids.iter_mut().skip(first).for_each(|there| *there = one);
             }
-            let second = |t: usize| u32::from(e.segments > 1 && t >= first);
+            let second = |t: usize| u32::from(e.segments() > 1 && t >= first);
             Sequence { ids, type_ids: (0..n).map(second).collect(), ..Sequence::default() }
         })
         .collect();
@@ -164,9 +165,10 @@ mod tests {
         let model = open("bert-rerank");
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let e = &native(&model).encoder;
-        assert_eq!(facts.layers.len(), e.layers);
+        assert_eq!(facts.layers.len(), e.layers.len());
+        let (inner, _) = e.plain_feed_forward().unwrap();
         for layer in &facts.layers {
-            assert_eq!(layer.drift.len(), e.inner);
+            assert_eq!(layer.drift.len(), inner);
             assert!(layer.drift.iter().all(|d| d.abs() < 1e-3), "more than the two forms differ by");
             assert!(layer.drift.iter().any(|d| *d != 0.0));
         }

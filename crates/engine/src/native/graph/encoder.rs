@@ -13,15 +13,16 @@
 use super::{
     super::{
         calibration::{Calibration, LayerFacts},
-        family::{Encoder, Pointwise},
+        family::{Embedding, Encoder, FeedForward, Layer, Linear, Norm, NormKind, Norms, Pointwise},
         kernel::{BIAS_GELU, takes_product},
     },
     names::input,
+    parts::{activated, biased, linear, matrix, norm_weights, normed, vector},
     self_attention::{put_back, self_attention},
 };
 use crate::{
     error::LoadError,
-    folder::weights::{Matrix, Weights},
+    folder::weights::Weights,
     onnx::{Attr, Builder, Edge, Elem, MICROSOFT, ONNX, SORTIE, Size},
 };
 
@@ -32,6 +33,8 @@ pub(crate) enum Wanted {
     All,
     /// The first token's of each sequence: past its attention the last layer is written for these alone.
     First,
+    /// The last token's of each.
+    Last,
 }
 
 /// Writes the encoder and returns the edge of its last hidden states (T × H, or B × H).
@@ -43,46 +46,84 @@ pub(crate) fn encoder(
     wanted: Wanted,
     facts: Option<&Calibration>,
 ) -> Result<Edge, LoadError> {
-    let mut x = embeddings(b, e, w)?;
+    let x = embeddings(b, e, w)?;
     b.input(input::CUMULATIVE, Elem::I32, &[Size::Named("sequences_and_one")]);
-    for i in 0..e.layers {
-        let wanted = if i + 1 == e.layers { wanted } else { Wanted::All };
-        x = layer(b, e, w, i, &x, (wanted, facts.and_then(|f| f.layers.get(i))))?;
+    let mut stream = match e.layers.first().map(|layer| &layer.norms) {
+        Some(Norms::Pre { attention: Some(norm), .. }) => {
+            let read = normed(b, w, "layer0/attention_read", norm, e.hidden, &x)?;
+            Stream { sum: x, read }
+        }
+        _ => Stream { read: x.clone(), sum: x },
+    };
+    for (i, layer) in e.layers.iter().enumerate() {
+        let next = e.layers.get(i + 1);
+        let wanted = if next.is_some() { Wanted::All } else { wanted };
+        let after = match next.map(|next| &next.norms) {
+            Some(Norms::Pre { attention, .. }) => attention.as_ref(),
+            Some(Norms::Post { .. }) => None,
+            None => e.last_norm.as_ref(),
+        };
+        let writer = LayerWriter { e, w, i, layer, after, facts: facts.and_then(|f| f.layers.get(i)) };
+        stream = writer.write(b, stream, wanted)?;
     }
-    Ok(x)
+    Ok(stream.read)
+}
+
+/// What runs through the layers.
+struct Stream {
+    /// The sum of all that was given so far; where sums are normed, what became of it.
+    sum: Edge,
+    /// What the next part reads: the sum, normed where layers norm what they read.
+    read: Edge,
 }
 
 /// Name of the word embedding table; a masked-LM head multiplies by it again.
 pub(crate) const WORDS: &str = "embeddings/words";
 
 fn embeddings(b: &mut Builder, e: &Encoder, w: &Weights) -> Result<Edge, LoadError> {
-    let table = |name: &str, rows: usize| w.get(&e.tensor(&format!("embeddings.{name}.weight")), &[rows, e.narrow]);
-    let words = table("word_embeddings", e.vocab)?;
-    let positions = table("position_embeddings", e.positions)?;
-    let segments = if e.segments > 0 { Some(table("token_type_embeddings", e.segments)?) } else { None };
+    let Embedding { words, width, scale, positions, segments, norm, projection } = &e.embedding;
+    let width = *width;
+    let mut table = w.get(words, &[e.vocab, width])?;
+    if let Some(scale) = scale {
+        table.data.iter_mut().for_each(|x| *x *= scale);
+    }
+    let positions = positions.as_ref().map(|p| w.get(&p.name, &[p.rows, width])).transpose()?;
+    let segments = segments.as_ref().map(|s| w.get(&s.name, &[s.rows, width])).transpose()?;
 
     let ids = b.input(input::IDS, Elem::I32, &[Size::Named("tokens")]);
-    let at = b.input(input::PLACES, Elem::I32, &[Size::Named("tokens")]);
-    let words = b.weight(WORDS, &words.shape, words.data);
-    let x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
-    let places = match segments {
-        Some(segments) => sums(&positions.data, &segments.data, e.narrow),
-        None => positions.data,
+    let places = match (positions, segments) {
+        (Some(positions), Some(segments)) => Some(sums(&positions.data, &segments.data, width)),
+        (Some(positions), None) => Some(positions.data),
+        (None, Some(segments)) => Some(segments.data),
+        (None, None) => None,
     };
-    let table = b.weight("embeddings/places", &[e.positions * e.segments.max(1), e.narrow], places);
-    let p = b.node(ONNX, "Gather", "embeddings/place", &[&table, &at], &[]);
-    let (gamma, beta) = norm(b, w, &e.tensor("embeddings.LayerNorm"), e.narrow)?;
-    let x = b.node(
-        MICROSOFT,
-        "SkipLayerNormalization",
-        "embeddings/normed",
-        &[&x, &p, &gamma, &beta],
-        &[Attr::Float("epsilon", e.eps)],
-    );
-    if e.narrow == e.hidden && !w.has(&e.tensor("embeddings_project.weight")) {
-        return Ok(x);
+    let at = places.is_some().then(|| b.input(input::PLACES, Elem::I32, &[Size::Named("tokens")]));
+    let words = b.weight(WORDS, &table.shape, table.data);
+    let x = b.node(ONNX, "Gather", "embeddings/word", &[&words, &ids], &[]);
+    let x = match (places, at, norm) {
+        (Some(places), Some(at), norm) => {
+            let table = b.weight("embeddings/places", &[places.len() / width, width], places);
+            let p = b.node(ONNX, "Gather", "embeddings/place", &[&table, &at], &[]);
+            match norm {
+                Some(norm) if norm.kind == NormKind::Layer && norm.bias.is_some() => {
+                    let (gamma, beta) = norm_weights(b, w, norm, width)?;
+                    let eps = Attr::Float("epsilon", norm.eps);
+                    let inputs = [x.as_str(), &p, &gamma, beta.as_deref().unwrap_or_default()];
+                    b.node(MICROSOFT, "SkipLayerNormalization", "embeddings/normed", &inputs, &[eps])
+                }
+                norm => {
+                    let x = b.node(ONNX, "Add", "embeddings/sum", &[&x, &p], &[]);
+                    norm.as_ref().map_or(Ok(x.clone()), |norm| normed(b, w, "embeddings/normed", norm, width, &x))?
+                }
+            }
+        }
+        (_, _, Some(norm)) => normed(b, w, "embeddings/normed", norm, width, &x)?,
+        (_, _, None) => x,
+    };
+    match projection {
+        Some(projection) => linear(b, w, "embeddings/projected", projection, &x),
+        None => Ok(x),
     }
-    linear(b, w, "embeddings/projected", &e.tensor("embeddings_project"), e.narrow, e.hidden, &x)
 }
 
 /// Every row of `positions` with every row of `segments` added, the segments of a position side by side.
@@ -96,126 +137,186 @@ fn sums(positions: &[f32], segments: &[f32], width: usize) -> Vec<f32> {
     all
 }
 
-fn layer(
-    b: &mut Builder,
-    e: &Encoder,
-    w: &Weights,
+/// A layer that is being written.
+struct LayerWriter<'a> {
+    e: &'a Encoder,
+    w: &'a Weights,
     i: usize,
-    x: &str,
-    (wanted, facts): (Wanted, Option<&LayerFacts>),
-) -> Result<Edge, LoadError> {
-    let names = e.layer(i);
-    let at = |part: &str| format!("layer{i}/{part}");
-    let eps = [Attr::Float("epsilon", e.eps)];
+    layer: &'a Layer,
+    /// What norms the stream behind it, where layers norm what they read.
+    after: Option<&'a Norm>,
+    facts: Option<&'a LayerFacts>,
+}
 
-    let mut attended = self_attention(b, e, w, i, x)?;
-    let mut x = x.to_owned();
-    if wanted == Wanted::First {
-        let first = b.input(input::FIRST, Elem::I32, &[Size::Named("sequences")]);
-        attended = b.node(ONNX, "Gather", &at("attended_first"), &[&attended, &first], &[]);
-        x = b.node(ONNX, "Gather", &at("first"), &[&x, &first], &[]);
+impl LayerWriter<'_> {
+    fn at(&self, part: &str) -> String {
+        format!("layer{}/{part}", self.i)
     }
 
-    let (weight, mut bias) = matrix_and_bias(w, &names.attended, e.hidden, e.hidden)?;
-    put_back(b, e, w, &names, &weight.data, &mut bias)?;
-    let weight = b.weight(at("attended_out_weight"), &weight.shape, weight.data);
-    let bias = b.weight(at("attended_out_bias"), &[e.hidden], bias);
-    let out = b.node(ONNX, "MatMul", &at("attended_out"), &[&attended, &weight], &[]);
-    let (gamma, beta) = norm(b, w, &names.attended_norm, e.hidden)?;
-    let y =
-        b.node(MICROSOFT, "SkipLayerNormalization", &at("attended_normed"), &[&out, &x, &gamma, &beta, &bias], &eps);
-
-    let (mut weight, bias) = matrix_and_bias(w, &names.up, e.hidden, e.inner)?;
-    if let Some(facts) = facts {
-        facts.up.round(&mut weight.data, e.inner);
-    }
-    let weight = b.weight(at("up_weight"), &weight.shape, weight.data);
-    let bias = b.weight(at("up_bias"), &[e.inner], bias);
-    let fused =
-        b.own().gelu && matches!(e.act, Pointwise::Gelu | Pointwise::GeluTanh) && takes_product(e.hidden, e.inner);
-    let up = if fused {
-        b.node(SORTIE, BIAS_GELU, &at("up_activated"), &[&y, &weight, &bias], &[])
-    } else {
-        let up = b.node(ONNX, "MatMul", &at("up"), &[&y, &weight], &[]);
-        biased(b, &at("up_activated"), e.act, &up, &bias)
-    };
-    let (weight, mut bias) = matrix_and_bias(w, &names.down, e.inner, e.hidden)?;
-    if let Some(facts) = facts.filter(|_| fused) {
-        facts.put_back(&weight.data, &mut bias);
-    }
-    let weight = b.weight(at("down_weight"), &weight.shape, weight.data);
-    let bias = b.weight(at("down_bias"), &[e.hidden], bias);
-    let down = b.node(ONNX, "MatMul", &at("down"), &[&up, &weight], &[]);
-    let (gamma, beta) = norm(b, w, &names.down_norm, e.hidden)?;
-    Ok(b.node(MICROSOFT, "SkipLayerNormalization", &at("normed"), &[&down, &y, &gamma, &beta, &bias], &eps))
-}
-
-/// Adds a layer norm's two weights.
-pub(crate) fn norm(b: &mut Builder, w: &Weights, name: &str, width: usize) -> Result<(Edge, Edge), LoadError> {
-    // Checkpoints converted from TensorFlow call them gamma and beta.
-    let [gamma, beta] = if w.has(&format!("{name}.gamma")) { ["gamma", "beta"] } else { ["weight", "bias"] };
-    let (gamma, beta) = (format!("{name}.{gamma}"), format!("{name}.{beta}"));
-    let g = w.get(&gamma, &[width])?;
-    let s = w.get(&beta, &[width])?;
-    Ok((b.weight(gamma, &[width], g.data), b.weight(beta, &[width], s.data)))
-}
-
-/// A linear layer's weight, turned round to (from × to), and its bias.
-fn matrix_and_bias(w: &Weights, name: &str, from: usize, to: usize) -> Result<(Matrix, Vec<f32>), LoadError> {
-    let weight = w.get(&format!("{name}.weight"), &[to, from])?.transposed();
-    let bias = w.get(&format!("{name}.bias"), &[to])?;
-    Ok((weight, bias.data))
-}
-
-fn weight_and_bias(
-    b: &mut Builder,
-    w: &Weights,
-    edge: &str,
-    name: &str,
-    from: usize,
-    to: usize,
-) -> Result<(Edge, Edge), LoadError> {
-    let (weight, bias) = matrix_and_bias(w, name, from, to)?;
-    Ok((b.weight(format!("{edge}_weight"), &[from, to], weight.data), b.weight(format!("{edge}_bias"), &[to], bias)))
-}
-
-/// `x·Wᵀ + b`.
-pub(crate) fn linear(
-    b: &mut Builder,
-    w: &Weights,
-    edge: &str,
-    name: &str,
-    from: usize,
-    to: usize,
-    x: &str,
-) -> Result<Edge, LoadError> {
-    let (weight, bias) = weight_and_bias(b, w, edge, name, from, to)?;
-    Ok(b.node(ONNX, "Gemm", edge, &[x, &weight, &bias], &[]))
-}
-
-/// `act(x + bias)`.
-fn biased(b: &mut Builder, edge: &str, act: Pointwise, x: &str, bias: &str) -> Edge {
-    match act {
-        // The fused operator is not known to have a bf16 kernel on CUDA; Gelu has one.
-        Pointwise::Gelu if b.elem() != Elem::BF16 => b.node(MICROSOFT, "BiasGelu", edge, &[x, bias], &[]),
-        Pointwise::GeluTanh => b.node(MICROSOFT, "FastGelu", edge, &[x, bias], &[]),
-        _ => {
-            let sum = b.node(ONNX, "Add", &format!("{edge}_sum"), &[x, bias], &[]);
-            pointwise(b, edge, act, &sum)
+    fn write(&self, b: &mut Builder, stream: Stream, wanted: Wanted) -> Result<Stream, LoadError> {
+        let Self { e, w, layer, .. } = self;
+        let mut attended = self_attention(b, e, w, self.i, &stream.read)?;
+        let mut sum = stream.sum;
+        let rows = match wanted {
+            Wanted::All => None,
+            Wanted::First => Some(input::FIRST),
+            Wanted::Last => Some(input::FINAL),
+        };
+        if let Some(rows) = rows {
+            let rows = b.input(rows, Elem::I32, &[Size::Named("sequences")]);
+            attended = b.node(ONNX, "Gather", &self.at("attended_first"), &[&attended, &rows], &[]);
+            sum = b.node(ONNX, "Gather", &self.at("first"), &[&sum, &rows], &[]);
+        }
+        let out = &layer.attention.out;
+        let weight = matrix(w, out)?;
+        let mut bias = vector(w, out)?;
+        put_back(b, e, w, &layer.attention, &weight.data, &mut bias)?;
+        let given = self.product(b, "attended_out", &attended, (out, weight.data), bias)?;
+        let stream = match &layer.norms {
+            Norms::Post { attention, .. } => self.norm_sum(b, "attended_normed", given, sum, attention)?,
+            Norms::Pre { feed_forward, given: norms, .. } => {
+                let norm = norms.as_ref().map(|n| &n.attention);
+                self.add(b, "attended", given, sum, norm, Some(feed_forward))?
+            }
+        };
+        let (given, sum) = (self.feed_forward(b, &stream.read)?, stream.sum);
+        match &layer.norms {
+            Norms::Post { feed_forward, .. } => self.norm_sum(b, "normed", given, sum, feed_forward),
+            Norms::Pre { given: norms, .. } => {
+                let norm = norms.as_ref().map(|n| &n.feed_forward);
+                self.add(b, "down", given, sum, norm, self.after)
+            }
         }
     }
+
+    /// `x·W`, and the bias that is to be added to it, where there is any.
+    fn product(
+        &self,
+        b: &mut Builder,
+        part: &str,
+        x: &str,
+        (product, weight): (&Linear, Vec<f32>),
+        bias: Vec<f32>,
+    ) -> Result<Given, LoadError> {
+        let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);
+        let bias = match bias.is_empty() {
+            true => None,
+            false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
+        };
+        Ok(Given { x: b.node(ONNX, "MatMul", &self.at(part), &[x, &weight], &[]), bias })
+    }
+
+    /// The norm of the sum, which is the stream from there on.
+    fn norm_sum(&self, b: &mut Builder, part: &str, given: Given, sum: Edge, norm: &Norm) -> Result<Stream, LoadError> {
+        let (gamma, beta) = norm_weights(b, self.w, norm, self.e.hidden)?;
+        let eps = [Attr::Float("epsilon", norm.eps)];
+        let beta = beta.unwrap_or_default();
+        let bias = given.bias.unwrap_or_default();
+        let mut inputs = vec![given.x.as_str(), &sum, &gamma, &beta, &bias];
+        while inputs.last().is_some_and(|name| name.is_empty()) {
+            inputs.pop();
+        }
+        let x = b.node(MICROSOFT, "SkipLayerNormalization", &self.at(part), &inputs, &eps);
+        Ok(Stream { sum: x.clone(), read: x })
+    }
+
+    /// The sum, and what `next` makes of it for the part behind. `norm` is over what is given.
+    fn add(
+        &self,
+        b: &mut Builder,
+        part: &str,
+        given: Given,
+        sum: Edge,
+        norm: Option<&Norm>,
+        next: Option<&Norm>,
+    ) -> Result<Stream, LoadError> {
+        let Given { mut x, mut bias } = given;
+        if let Some(norm) = norm {
+            if let Some(bias) = bias.take() {
+                x = b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&x, &bias], &[]);
+            }
+            x = normed(b, self.w, &self.at(&format!("{part}_given")), norm, self.e.hidden, &x)?;
+        }
+        let (added, read) = (self.at(&format!("{part}_added")), self.at(&format!("{part}_read")));
+        let Some(next) = next else {
+            if let Some(bias) = bias {
+                x = b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&x, &bias], &[]);
+            }
+            let sum = b.node(ONNX, "Add", &added, &[&x, &sum], &[]);
+            return Ok(Stream { read: sum.clone(), sum });
+        };
+        let (gamma, beta) = norm_weights(b, self.w, next, self.e.hidden)?;
+        let eps = [Attr::Float("epsilon", next.eps)];
+        let (beta, bias) = (beta.unwrap_or_default(), bias.unwrap_or_default());
+        let (operator, mut inputs) = match next.kind {
+            NormKind::Layer => ("SkipLayerNormalization", vec![x.as_str(), &sum, &gamma, &beta, &bias]),
+            NormKind::Rms | NormKind::RmsOnePlus => {
+                ("SkipSimplifiedLayerNormalization", vec![x.as_str(), &sum, &gamma, &bias])
+            }
+        };
+        while inputs.last().is_some_and(|name| name.is_empty()) {
+            inputs.pop();
+        }
+        b.nodes(MICROSOFT, operator, &[&read, "", "", &added], &inputs, &eps);
+        Ok(Stream { sum: added, read })
+    }
+
+    fn feed_forward(&self, b: &mut Builder, x: &str) -> Result<Given, LoadError> {
+        let w = self.w;
+        let (inner, down, fused) = match &self.layer.feed_forward {
+            FeedForward::Plain { up, act, down } => {
+                let (inner, fused) = self.plain(b, x, up, *act)?;
+                (inner, down, fused)
+            }
+            FeedForward::Gated { gate, up, act, down } => {
+                let gate = self.halves(b, "gate", x, gate)?;
+                let gate = activated(b, &self.at("gate_activated"), *act, &gate);
+                let up = self.halves(b, "up", x, up)?;
+                (b.node(ONNX, "Mul", &self.at("gated"), &[&gate, &up], &[]), down, false)
+            }
+        };
+        let weight = matrix(w, down)?;
+        let mut bias = vector(w, down)?;
+        if let Some(facts) = self.facts.filter(|_| fused) {
+            facts.put_back(&weight.data, &mut bias);
+        }
+        self.product(b, "down", &inner, (down, weight.data), bias)
+    }
+
+    /// The activated first product, and whether one kernel did both.
+    fn plain(&self, b: &mut Builder, x: &str, up: &Linear, act: Pointwise) -> Result<(Edge, bool), LoadError> {
+        let mut weight = matrix(self.w, up)?;
+        let bias = vector(self.w, up)?;
+        if let Some(facts) = self.facts {
+            facts.up.round(&mut weight.data, up.to());
+        }
+        let weight = b.weight(self.at("up_weight"), &weight.shape, weight.data);
+        if bias.is_empty() {
+            let up = b.node(ONNX, "MatMul", &self.at("up"), &[x, &weight], &[]);
+            return Ok((activated(b, &self.at("up_activated"), act, &up), false));
+        }
+        let bias = b.weight(self.at("up_bias"), &[up.to()], bias);
+        let has = matches!(act, Pointwise::Gelu | Pointwise::GeluTanh) && takes_product(up.from, up.to());
+        if b.own().gelu && has {
+            return Ok((b.node(SORTIE, BIAS_GELU, &self.at("up_activated"), &[x, &weight, &bias], &[]), true));
+        }
+        let up = b.node(ONNX, "MatMul", &self.at("up"), &[x, &weight], &[]);
+        Ok((biased(b, &self.at("up_activated"), act, &up, &bias), false))
+    }
+
+    /// One of the two products of a gated part.
+    fn halves(&self, b: &mut Builder, part: &str, x: &str, product: &Linear) -> Result<Edge, LoadError> {
+        let (weight, bias) = (matrix(self.w, product)?, vector(self.w, product)?);
+        let given = self.product(b, part, x, (product, weight.data), bias)?;
+        Ok(match given.bias {
+            Some(bias) => b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&given.x, &bias], &[]),
+            None => given.x,
+        })
+    }
 }
 
-/// `act(x)`.
-pub(crate) fn pointwise(b: &mut Builder, edge: &str, act: Pointwise, x: &str) -> Edge {
-    match act {
-        Pointwise::Gelu => b.node(MICROSOFT, "Gelu", edge, &[x], &[]),
-        Pointwise::GeluTanh => b.node(MICROSOFT, "FastGelu", edge, &[x], &[]),
-        Pointwise::Relu => b.node(ONNX, "Relu", edge, &[x], &[]),
-        Pointwise::Tanh => b.node(ONNX, "Tanh", edge, &[x], &[]),
-        Pointwise::Silu => {
-            let s = b.node(ONNX, "Sigmoid", &format!("{edge}_sigmoid"), &[x], &[]);
-            b.node(ONNX, "Mul", edge, &[x, &s], &[])
-        }
-    }
+/// What a part gives, before its bias.
+struct Given {
+    x: Edge,
+    bias: Option<Edge>,
 }

@@ -15,17 +15,18 @@
 
 use super::{
     super::{
-        family::{Encoder, Family, Pointwise},
-        kernel::{SEGMENT_MAX, SEGMENT_SUM, TWICE},
+        family::{Classifier, Encoder, HeadStep, Reads, VocabularyHead},
+        kernel::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
     },
-    encoder::{WORDS, Wanted, linear, norm, pointwise},
+    encoder::{WORDS, Wanted},
     names::{OUTPUT, PICKED, POOLED, input},
+    parts::{activated, linear, normed},
     pooling,
 };
 use crate::{
     error::LoadError,
     folder::weights::Weights,
-    onnx::{Attr, Builder, Elem, ONNX, SORTIE, Size},
+    onnx::{Attr, Builder, Edge, Elem, ONNX, SORTIE, Size},
     post::SparseTransform,
     task::Pooling,
 };
@@ -54,9 +55,10 @@ impl Head {
 }
 
 /// Which rows of the last hidden states a head reads.
-pub(crate) fn wanted(head: Head) -> Wanted {
-    match head {
-        Head::Sequence(_) => Wanted::First,
+pub(crate) fn wanted(e: &Encoder, head: Head) -> Wanted {
+    match (head, e.heads.sequence.as_ref().map(|head| head.reads)) {
+        (Head::Sequence(_), Some(Reads::First)) => Wanted::First,
+        (Head::Sequence(_), Some(Reads::Last)) => Wanted::Last,
         _ => Wanted::All,
     }
 }
@@ -71,18 +73,23 @@ pub(crate) fn head(
     pooling: Option<Pooling>,
     x: &str,
 ) -> Result<usize, LoadError> {
+    let none = |what: &str| LoadError::Runtime(format!("{what} is not served for this family"));
     let width = match head {
         Head::Sequence(labels) => sequence(b, e, w, labels, x)?,
         Head::Tokens(labels) => {
+            let head = e.heads.tokens.as_ref().ok_or_else(|| none("a classifier of tokens"))?;
             let x = b.go_on_in(Elem::F32, "head/states", x);
-            linear(b, w, OUTPUT, "classifier", e.hidden, labels, &x)?;
+            classifier(b, w, head, (e.hidden, labels), OUTPUT, x)?;
             labels
         }
         Head::States => {
             embedding(b, e, pooling, x);
             e.hidden
         }
-        Head::Vocabulary { sum } => sparse(b, e, w, sum, x)?,
+        Head::Vocabulary { sum } => {
+            let head = e.heads.vocabulary.as_ref().ok_or_else(|| none("a masked-LM head"))?;
+            sparse(b, e, w, head, sum, x)?
+        }
     };
     let rows = if head.is_per_token() { "tokens" } else { "sequences" };
     b.output(OUTPUT, Elem::F32, &[Size::Named(rows), Size::Of(width)]);
@@ -107,7 +114,7 @@ fn embedding(b: &mut Builder, e: &Encoder, pooling: Option<Pooling>, x: &str) {
             pooling::mean(b, POOLED, OUTPUT);
         }
         Some(Pooling::Max) => {
-            pooling::largest(b, POOLED, OUTPUT, e.longest());
+            pooling::largest(b, POOLED, OUTPUT, e.longest);
         }
         _ => {
             b.output(PICKED, Elem::F32, &rows);
@@ -119,19 +126,52 @@ fn embedding(b: &mut Builder, e: &Encoder, pooling: Option<Pooling>, x: &str) {
 }
 
 fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -> Result<usize, LoadError> {
-    let cls = b.go_on_in(Elem::F32, "head/first_f32", x);
-    let h = e.hidden;
-    let pooler = e.tensor("pooler.dense");
-    let (dense, act, out) = match e.family {
-        Family::Bert => (pooler.as_str(), Pointwise::Tanh, "classifier"),
-        Family::Roberta => ("classifier.dense", Pointwise::Tanh, "classifier.out_proj"),
-        Family::DistilBert => ("pre_classifier", Pointwise::Relu, "classifier"),
-        Family::Electra => ("classifier.dense", Pointwise::Gelu, "classifier.out_proj"),
+    let none = || LoadError::Runtime("a classifier of sequences is not served for this family".into());
+    let head = e.heads.sequence.as_ref().ok_or_else(none)?;
+    let x = b.go_on_in(Elem::F32, "head/first_f32", x);
+    let widths = (e.hidden, labels);
+    match head.reads {
+        Reads::First | Reads::Last => classifier(b, w, &head.classifier, widths, OUTPUT, x)?,
+        Reads::Mean => {
+            let mean = mean(b, "head/mean", &x);
+            classifier(b, w, &head.classifier, widths, OUTPUT, mean)?
+        }
+        Reads::EachLogit => {
+            let logits = classifier(b, w, &head.classifier, widths, "head/logits", x)?;
+            mean(b, OUTPUT, &logits)
+        }
     };
-    let d = linear(b, w, "head/dense", dense, h, h, &cls)?;
-    let d = pointwise(b, "head/activated", act, &d);
-    linear(b, w, OUTPUT, out, h, labels, &d)?;
     Ok(labels)
+}
+
+/// Mean of each sequence's rows.
+fn mean(b: &mut Builder, edge: &str, x: &str) -> Edge {
+    if b.target().is_cpu() {
+        return b.node(SORTIE, SEGMENT_MEAN, edge, &[x, input::CUMULATIVE], &[]);
+    }
+    pooling::mean(b, edge, x)
+}
+
+/// The steps of a classifier, then its logits.
+fn classifier(
+    b: &mut Builder,
+    w: &Weights,
+    head: &Classifier,
+    (mut width, labels): (usize, usize),
+    edge: &str,
+    mut x: Edge,
+) -> Result<Edge, LoadError> {
+    for step in &head.steps {
+        x = match step {
+            HeadStep::Linear(product) => {
+                width = product.to();
+                linear(b, w, "head/dense", product, &x)?
+            }
+            HeadStep::Act(act) => activated(b, "head/activated", *act, &x),
+            HeadStep::Norm(norm) => normed(b, w, "head/normed", norm, width, &x)?,
+        };
+    }
+    linear(b, w, edge, &head.last(width, labels), &x)
 }
 
 /// A masked-LM head: transform, then the word embeddings turned round.
@@ -139,42 +179,24 @@ fn sparse(
     b: &mut Builder,
     e: &Encoder,
     w: &Weights,
+    head: &VocabularyHead,
     sum: Option<SparseTransform>,
     x: &str,
 ) -> Result<usize, LoadError> {
-    let (dense, norm_name, decoder, bias) = match e.family {
-        Family::Bert => (
-            "cls.predictions.transform.dense",
-            "cls.predictions.transform.LayerNorm",
-            "cls.predictions.decoder.weight",
-            "cls.predictions.bias",
-        ),
-        Family::Roberta => ("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder.weight", "lm_head.bias"),
-        Family::DistilBert => ("vocab_transform", "vocab_layer_norm", "vocab_projector.weight", "vocab_projector.bias"),
-        Family::Electra => (
-            "generator_predictions.dense",
-            "generator_predictions.LayerNorm",
-            "generator_lm_head.weight",
-            "generator_lm_head.bias",
-        ),
-    };
-    // RoBERTa's and ELECTRA's transforms are GELU whatever the layers use.
-    let act = match e.family {
-        Family::Roberta | Family::Electra => Pointwise::Gelu,
-        Family::Bert | Family::DistilBert => e.act,
-    };
-    let t = linear(b, w, "head/transform", dense, e.hidden, e.narrow, x)?;
-    let t = pointwise(b, "head/activated", act, &t);
-    let (gamma, beta) = norm(b, w, norm_name, e.narrow)?;
-    let t = b.node(ONNX, "LayerNormalization", "head/normed", &[&t, &gamma, &beta], &[Attr::Float("epsilon", e.eps)]);
+    let width = head.dense.to();
+    let t = linear(b, w, "head/transform", &head.dense, x)?;
+    let t = activated(b, "head/activated", head.act, &t);
+    let t = normed(b, w, "head/normed", &head.norm, width, &t)?;
     // An untied decoder is stored; a tied one is the word table.
+    let decoder = &head.decoder;
     let table = if w.has(decoder) {
-        let m = w.get(decoder, &[e.vocab, e.narrow])?;
-        b.weight(decoder, &[e.vocab, e.narrow], m.data)
+        let m = w.get(decoder, &[e.vocab, width])?;
+        b.weight(decoder, &[e.vocab, width], m.data)
     } else {
         WORDS.to_owned()
     };
-    let bias_name = if w.has(bias) { bias.to_owned() } else { decoder.replace(".weight", ".bias") };
+    let stored = head.biases.iter().find(|name| w.has(name)).or(head.biases.last());
+    let bias_name = stored.cloned().unwrap_or_default();
     let bias = w.get(&bias_name, &[e.vocab])?;
     if b.target().is_cpu() {
         let bias = b.weight(bias_name, &[e.vocab], bias.data);
@@ -191,7 +213,7 @@ fn sparse(
     let t = pooling::chunked(b, "head/chunked", &t);
     let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table], &[Attr::Int("transB", 1)]);
     let most = pooling::largest_of_chunks(b, "head/chunk", &logits);
-    let most = pooling::largest(b, "head/largest", &most, pooling::chunks(e.longest()));
+    let most = pooling::largest(b, "head/largest", &most, pooling::chunks(e.longest));
     // The bias is one for all tokens of a column: it may as well come after the maximum, in f32.
     let most = b.go_on_in(Elem::F32, "head/largest_f32", &most);
     let bias = b.weight(bias_name, &[e.vocab], bias.data);

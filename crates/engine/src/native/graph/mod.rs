@@ -3,8 +3,10 @@
 mod encoder;
 mod head;
 pub(super) mod names;
+mod parts;
 pub(super) mod pooling;
 pub(super) mod self_attention;
 
 pub(super) use encoder::{Wanted, encoder};
 pub(super) use head::{Head, head, wanted};
+pub(super) use parts::{stored, vector};

@@ -2,25 +2,31 @@
 //!
 //! | | projection | attention |
 //! | --- | --- | --- |
-//! | CPU | one product, columns (head, q·k·v, size) | ours, bias in the same order |
+//! | CPU | one product, columns by group: its queries, key, value | ours, bias in the same order |
 //! | CUDA, f16 with cublasLt | our operator: three matrices, the first with its bias | ONNX Runtime's PackedMultiHeadAttention |
 //! | CUDA else | one product, columns (head, q·k·v, size) | the same, bias in the order (q·k·v, head, size) |
 //!
 //! CUDA's wants `token_offset[B, longest]` besides: see [`names`](super::names).
 //!
-//! Keys need no bias: `q·(k + b)` is `q·k` and a number that is the same for every key, which softmax
+//! On the processor ours does whatever a layer's [`Attention`] says. CUDA's takes BERT's attention alone:
+//! [`Attention::beyond_plain`] is refused there.
+//!
+//! Keys need no bias in BERT's attention: `q·(k + b)` is `q·k` and a number that is the same for every key, which softmax
 //! does not see. Nor do values: their weights sum to one, so the bias comes out as it went in, and through
 //! the next product into that one's bias ([`put_back`]).
 
 use super::{
     super::{
         calibration::add_through,
-        family::{Encoder, LayerNames},
+        distances,
+        family::{Attention, Distances, Encoder, NormKind, Seen, plain_scale},
         kernel::{
-            ATTENTION, GAPS, HAS_KEYS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, takes_query_key_value,
+            ATTENTION, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, attribute, place,
+            takes_query_key_value,
         },
     },
     names::input,
+    parts::{stored, vector},
 };
 use crate::{
     cuda::TOGETHER,
@@ -29,13 +35,13 @@ use crate::{
     onnx::{Attr, Builder, Edge, Elem, ONNX, SORTIE, Size},
 };
 
-/// Writes it for layer `i` over the states `x` (T × H), and returns what it gives (T × H).
+/// Writes it for layer `i` over the states `x` (T × H), and returns what it gives (T × heads·size).
 pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize, x: &str) -> Result<Edge, LoadError> {
-    let names = e.layer(i);
+    let attention = &e.layers[i].attention;
     let at = |part: &str| format!("layer{i}/{part}");
-    let heads = [Attr::Int(NUM_HEADS, e.heads as i64)];
     if are_apart(b, e) {
-        let (weight, bias) = apart(e, w, &names)?;
+        let heads = [Attr::Int(NUM_HEADS, attention.heads as i64)];
+        let (weight, bias) = apart(e, w, attention)?;
         let weight = b.weight(at("qkv_weight"), &[TOGETHER, e.hidden, e.hidden], weight);
         let bias = b.weight(at("qkv_bias"), &[TOGETHER, e.hidden], bias);
         let parts = ["query", "key", "value"].map(at);
@@ -48,10 +54,13 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
         let inputs = [query, key, value, "", &token_offset(b), input::CUMULATIVE];
         return Ok(b.node(b.target().attention_domain(), PACKED_ATTENTION, &at("attended"), &inputs, &heads));
     }
-    let (weight, bias) = projection(e, w, &names, b.target().is_cpu())?;
+    let (weight, bias) = projection(w, attention, b.target().is_cpu())?;
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
-    Ok(attention(b, e, &at("attended"), &at("qkv"), &qkv, bias))
+    if b.target().is_cpu() {
+        return on_processor(b, e, w, i, &qkv, bias);
+    }
+    Ok(on_cuda(b, e, attention.heads, &at("attended"), &at("qkv"), &qkv, bias))
 }
 
 fn are_apart(b: &Builder, e: &Encoder) -> bool {
@@ -64,14 +73,87 @@ pub(crate) fn put_back(
     b: &Builder,
     e: &Encoder,
     w: &Weights,
-    names: &LayerNames,
+    attention: &Attention,
     weight: &[f32],
-    bias: &mut [f32],
+    bias: &mut Vec<f32>,
 ) -> Result<(), LoadError> {
     if are_apart(b, e) {
-        add_through(&w.get(&format!("{}.bias", names.value), &[e.hidden])?.data, weight, bias);
+        let values = vector(w, &attention.value)?;
+        bias.resize(e.hidden, 0.0);
+        add_through(&values, weight, bias);
     }
     Ok(())
+}
+
+/// Our operator over a projection `qkv`.
+fn on_processor(
+    b: &mut Builder,
+    e: &Encoder,
+    w: &Weights,
+    i: usize,
+    qkv: &str,
+    bias: Vec<f32>,
+) -> Result<Edge, LoadError> {
+    let a = &e.layers[i].attention;
+    let at = |part: &str| format!("layer{i}/{part}");
+    let mut attributes = vec![Attr::Int(NUM_HEADS, a.heads as i64)];
+    let mut inputs: [Edge; place::ALL] = Default::default();
+    qkv.clone_into(&mut inputs[place::QKV]);
+    inputs[place::BIAS] = b.weight(at("qkv_bias"), &[a.projected()], bias);
+    input::CUMULATIVE.clone_into(&mut inputs[place::CUMULATIVE]);
+    if a.kv_heads != a.heads {
+        attributes.push(Attr::Int(attribute::KV_HEADS, a.kv_heads as i64));
+    }
+    if a.scale != plain_scale(a.size) {
+        attributes.push(Attr::Float(attribute::SCALE, a.scale));
+    }
+    match a.seen {
+        Seen::All => {}
+        Seen::Causal => attributes.push(Attr::Int(attribute::CAUSAL, 1)),
+        Seen::Window(radius) => attributes.push(Attr::Int(attribute::WINDOW, radius as i64)),
+    }
+    if e.unseen {
+        inputs[place::KEYS] = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);
+    }
+    if let Some(rope) = &a.rope {
+        let earlier = e.layers.iter().position(|layer| layer.attention.rope.as_ref() == Some(rope)).unwrap_or(i);
+        inputs[place::ROTATION] =
+            b.weight_once(&format!("attention/rotation{earlier}"), &[2, e.longest, rope.frequencies.len()], || {
+                rope.table(e.longest)
+            });
+    }
+    if let Some(norms) = &a.query_key_norm {
+        let mut weights = Vec::with_capacity(2 * a.size);
+        for norm in [&norms.query, &norms.key] {
+            let one = if norm.kind == NormKind::RmsOnePlus { 1.0 } else { 0.0 };
+            weights.extend(w.get(&norm.weight, &[a.size])?.data.into_iter().map(|x| x + one));
+        }
+        inputs[place::NORMS] = b.weight(at("head_norms"), &[2, a.size], weights);
+        attributes.push(Attr::Float(attribute::NORM_EPS, norms.query.eps));
+    }
+    match &a.distances {
+        None => {}
+        Some(Distances::Vectors(vectors)) => {
+            let tables = distances::vectors(w, a, vectors, e.hidden)?;
+            for (place, part, table) in [
+                (place::MET_BY_QUERIES, "met_by_queries", tables.met_by_queries),
+                (place::MET_BY_KEYS, "met_by_keys", tables.met_by_keys),
+            ] {
+                if let Some(table) = table {
+                    inputs[place] = b.weight(at(part), &[a.heads * a.size, tables.width], table);
+                }
+            }
+            inputs[place::COLUMNS] = b.small_i32s("attention/distance_columns", &tables.columns);
+        }
+        Some(numbers) => {
+            let (name, table) = distances::numbers(w, a, numbers, e.longest)?;
+            let columns = table.len() / a.heads;
+            inputs[place::BY_DISTANCE] = b.weight_once(&name, &[a.heads, columns], || table);
+        }
+    }
+    let given = inputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+    let inputs: Vec<&str> = inputs[..given].iter().map(String::as_str).collect();
+    Ok(b.node(SORTIE, ATTENTION, &at("attended"), &inputs, &attributes))
 }
 
 /// Declares the input that CUDA's attention takes besides.
@@ -79,73 +161,62 @@ fn token_offset(b: &mut Builder) -> Edge {
     b.input(input::TOKEN_OFFSET, Elem::I32, &[Size::Named("sequences"), Size::Named("longest")])
 }
 
-/// The attention node over a projection `qkv` (T × 3H) of this name.
-fn attention(b: &mut Builder, e: &Encoder, edge: &str, name: &str, qkv: &str, bias: Vec<f32>) -> Edge {
+/// CUDA's attention node over a projection `qkv` (T × 3H) of this name.
+fn on_cuda(b: &mut Builder, e: &Encoder, heads: usize, edge: &str, name: &str, qkv: &str, bias: Vec<f32>) -> Edge {
     let domain = b.target().attention_domain();
-    let heads = [Attr::Int(NUM_HEADS, e.heads as i64)];
+    let size = e.hidden / heads.max(1);
+    let attributes = [Attr::Int(NUM_HEADS, heads as i64)];
     let bias_name = format!("{name}_bias");
-    if b.target().is_cpu() {
-        let bias = b.weight(bias_name, &[3 * e.hidden], bias);
-        if !e.unseen {
-            return b.node(domain, ATTENTION, edge, &[qkv, &bias, input::CUMULATIVE], &heads);
-        }
-        let keys = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);
-        let [heads] = heads;
-        return b.node(
-            domain,
-            ATTENTION,
-            edge,
-            &[qkv, &bias, input::CUMULATIVE, &keys],
-            &[heads, Attr::Int(HAS_KEYS, 1)],
-        );
-    }
     let offset = token_offset(b);
     // The operator has no bf16 kernel; what goes in has been through a norm and a product, and fits f16.
     let elem = if b.elem() == Elem::BF16 { Elem::F16 } else { b.elem() };
     let qkv = b.cast(elem, &format!("{name}_{elem:?}"), qkv);
     let bias = b.weight_in(elem, bias_name, &[3 * e.hidden], bias);
-    let shape = b.integers("attention/shape", &[-1, e.heads as i64, 3, (e.hidden / e.heads) as i64]);
+    let shape = b.integers("attention/shape", &[-1, heads as i64, 3, size as i64]);
     let packed = b.node(ONNX, "Reshape", &format!("{name}_packed"), &[&qkv, &shape], &[]);
     let inputs = [packed.as_str(), "", "", bias.as_str(), offset.as_str(), input::CUMULATIVE];
     if elem == b.elem() {
-        return b.node(domain, PACKED_ATTENTION, edge, &inputs, &heads);
+        return b.node(domain, PACKED_ATTENTION, edge, &inputs, &attributes);
     }
-    let narrow = b.node(domain, PACKED_ATTENTION, &format!("{edge}_{elem:?}"), &inputs, &heads);
+    let narrow = b.node(domain, PACKED_ATTENTION, &format!("{edge}_{elem:?}"), &inputs, &attributes);
     let back = Attr::Int("to", b.elem() as i64);
     b.node(ONNX, "Cast", edge, &[&narrow], &[back])
 }
 
 /// Weights of queries, keys and values end to end, each turned round to (H × H), and the queries' bias before zeros.
-fn apart(e: &Encoder, w: &Weights, names: &LayerNames) -> Result<(Vec<f32>, Vec<f32>), LoadError> {
+fn apart(e: &Encoder, w: &Weights, a: &Attention) -> Result<(Vec<f32>, Vec<f32>), LoadError> {
     let h = e.hidden;
     let mut weights = Vec::with_capacity(TOGETHER * h * h);
-    for name in [&names.query, &names.key, &names.value] {
-        weights.extend(w.get(&format!("{name}.weight"), &[h, h])?.transposed().data);
+    for part in [&a.query, &a.key, &a.value] {
+        weights.extend(stored(w, part)?.transposed().data);
     }
-    let mut biases = w.get(&format!("{}.bias", names.query), &[h])?.data;
+    let mut biases = vector(w, &a.query)?;
     biases.resize(TOGETHER * h, 0.0);
     Ok((weights, biases))
 }
 
-/// Query, key and value weights as one (H × 3H) matrix, columns ordered (head, q·k·v,
-/// size), and their biases: in the same order where `bias_by_head`, else (q·k·v, head, size).
-fn projection(
-    e: &Encoder,
-    w: &Weights,
-    names: &LayerNames,
-    bias_by_head: bool,
-) -> Result<(Matrix, Vec<f32>), LoadError> {
-    let (h, size) = (e.hidden, e.hidden / e.heads);
-    let mut weight = Matrix { shape: vec![3 * h, h], data: vec![0.0; 3 * h * h] };
-    let mut bias = vec![0.0; 3 * h];
-    for (part, name) in [&names.query, &names.key, &names.value].into_iter().enumerate() {
-        let m = w.get(&format!("{name}.weight"), &[h, h])?;
-        let v = w.get(&format!("{name}.bias"), &[h])?;
-        for row in 0..h {
-            let to = (row / size) * 3 * size + part * size + row % size;
-            weight.data[to * h..][..h].copy_from_slice(&m.data[row * h..][..h]);
-            bias[if bias_by_head { to } else { part * h + row }] = v.data[row];
+/// Query, key and value weights as one matrix (H × columns), columns ordered by group: the queries of the heads that share
+/// a key, that key, that value. Their biases are in the same order where `bias_by_head`, else (q·k·v, head, size); zeros where
+/// a product has none.
+fn projection(w: &Weights, a: &Attention, bias_by_head: bool) -> Result<(Matrix, Vec<f32>), LoadError> {
+    let (size, each) = (a.size, a.heads / a.kv_heads);
+    let (width, from) = (a.projected(), a.query.from);
+    let mut weight = Matrix { shape: vec![width, from], data: vec![0.0; width * from] };
+    let mut bias = vec![0.0; width];
+    let mut before = 0;
+    for (part, (product, shared)) in [(&a.query, each), (&a.key, 1), (&a.value, 1)].into_iter().enumerate() {
+        let (m, v) = (stored(w, product)?, vector(w, product)?);
+        // Where this part begins in a group: behind the queries, then behind the key.
+        let begins = [0, each * size, (each + 1) * size][part];
+        for row in 0..product.to() {
+            let (group, within) = (row / (shared * size), row % (shared * size));
+            let to = group * (each + 2) * size + begins + within;
+            weight.data[to * from..][..from].copy_from_slice(&m.data[row * from..][..from]);
+            if let Some(&number) = v.get(row) {
+                bias[if bias_by_head { to } else { before + row }] = number;
+            }
         }
+        before += product.to();
     }
     Ok((weight.transposed(), bias))
 }

@@ -19,13 +19,14 @@ use std::sync::Arc;
 use ort::{Result, operator::OperatorDomain};
 
 pub(super) use self::{
+    attention::WIDEST_PASS,
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
     operator::NUM_HEADS,
-    packed_attention::{ATTENTION, HAS_KEYS},
+    packed_attention::{ATTENTION, attribute, place},
     query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},
     reserve::{GAPS, RESERVE},
-    segments::{SEGMENT_MAX, SEGMENT_SUM, TWICE},
+    segments::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
 };
 use self::{
     bias_gelu::BiasGelu,
@@ -33,7 +34,7 @@ use self::{
     packed_attention::PackedAttention,
     query_key_value::QueryKeyValue,
     reserve::Reserve,
-    segments::{SegmentMax, SegmentSum},
+    segments::{SegmentMax, SegmentMean, SegmentSum},
 };
 use crate::{cuda::Products, onnx::SORTIE};
 
@@ -42,7 +43,8 @@ pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
 /// The operators of a session on the processor.
 pub(super) fn cpu_domain() -> Result<OperatorDomain> {
-    let domain = OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?.add(SegmentSum)?;
+    let domain =
+        OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?.add(SegmentSum)?.add(SegmentMean)?;
     #[cfg(test)]
     let domain = stand_in::add(domain)?;
     Ok(domain)

@@ -38,7 +38,7 @@ const HEAD_STEP: usize = 8;
 
 /// Whether the layers of an encoder can have it.
 pub(crate) fn takes(e: &Encoder) -> bool {
-    takes_heads(e.hidden, e.heads)
+    e.plain_heads().is_some_and(|heads| takes_heads(e.hidden, heads))
 }
 
 fn takes_heads(hidden: usize, heads: usize) -> bool {

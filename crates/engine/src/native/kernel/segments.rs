@@ -1,5 +1,5 @@
-//! Operators that reduce the tokens of each sequence, column by column: to the largest value, or to the sum of what
-//! SPLADE makes of each.
+//! Operators that reduce the tokens of each sequence, column by column: to the largest value, to the mean, or to the sum of
+//! what SPLADE makes of each.
 
 use ort::{
     Error, Result,
@@ -13,6 +13,8 @@ use crate::post::SparseTransform;
 /// Name of the operator.
 pub(crate) const SEGMENT_MAX: &str = "SegmentMax";
 
+/// Name of the one that takes the mean.
+pub(crate) const SEGMENT_MEAN: &str = "SegmentMean";
 /// Name of the one that sums `ln(1 + max(0, x))`.
 pub(crate) const SEGMENT_SUM: &str = "SegmentLogSum";
 /// Its attribute: 1 takes `ln(1 + ·)` twice.
@@ -49,7 +51,38 @@ pub(super) struct SegmentMaxKernel;
 
 impl Kernel for SegmentMaxKernel {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
-        reduce(context, f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m })
+        reduce(context, f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m }, |m, _| m)
+    }
+}
+
+/// (tokens × columns) f32, cumulative (sequences + 1) i32 → (sequences × columns) f32: the mean over a sequence's tokens.
+pub(super) struct SegmentMean;
+
+impl Operator for SegmentMean {
+    type Kernel<'attr> = SegmentMeanKernel;
+
+    fn name(&self) -> &str {
+        SEGMENT_MEAN
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(Float32), OperatorInput::required(Int32)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
+        Ok(SegmentMeanKernel)
+    }
+}
+
+pub(super) struct SegmentMeanKernel;
+
+impl Kernel for SegmentMeanKernel {
+    fn compute(&mut self, context: &ComputeContext) -> Result<()> {
+        reduce(context, 0.0, |sum, x| sum + x, |sum, tokens| sum / tokens as f32)
     }
 }
 
@@ -83,12 +116,17 @@ pub(super) struct SegmentSumKernel(SparseTransform);
 impl Kernel for SegmentSumKernel {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
         let transform = self.0;
-        reduce(context, 0.0, |sum, x| sum + transform.of(x))
+        reduce(context, 0.0, |sum, x| sum + transform.of(x), |sum, _| sum)
     }
 }
 
-/// Folds each column of each sequence from `start` by `step`.
-fn reduce(context: &ComputeContext, start: f32, step: impl Fn(f32, f32) -> f32 + Send + Sync) -> Result<()> {
+/// Folds each column of each sequence from `start` by `step`, and makes its answer of that and of the number of tokens.
+fn reduce(
+    context: &ComputeContext,
+    start: f32,
+    step: impl Fn(f32, f32) -> f32 + Send + Sync,
+    end: impl Fn(f32, usize) -> f32 + Send + Sync,
+) -> Result<()> {
     let (rows, cumulative) = (input(context, 0)?, input(context, 1)?);
     let (shape, rows) = rows.try_extract_tensor::<f32>()?;
     let (_, cumulative) = cumulative.try_extract_tensor::<i32>()?;
@@ -109,6 +147,8 @@ fn reduce(context: &ComputeContext, start: f32, step: impl Fn(f32, f32) -> f32 +
                 *r = step(*r, x);
             }
         }
+        let tokens = bounds[sequence + 1] - bounds[sequence];
+        reduced.iter_mut().for_each(|r| *r = end(*r, tokens));
         // SAFETY: each task writes the columns of its own block of its own sequence, and no other's.
         #[expect(unsafe_code, reason = "tasks write disjoint parts of one tensor")]
         unsafe {

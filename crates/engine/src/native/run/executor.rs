@@ -86,7 +86,8 @@ impl NativeExecutor {
         let (elem, e) = (target.elem().bytes(), &model.encoder);
         // Widest in attention (states, projection twice, result; or states, gaps, three projections) or between the
         // feed-forward products; then the f32 output.
-        let token_bytes = elem * (8 * e.hidden).max(2 * e.hidden + 2 * e.inner) + size_of::<f32>() * e.hidden;
+        let attention = 2 * e.hidden + 2 * e.projected();
+        let token_bytes = elem * attention.max(2 * e.hidden + 2 * e.inner()) + size_of::<f32>() * e.hidden;
         Ok(Self {
             session,
             host: Arc::new(host),

@@ -55,11 +55,12 @@ impl HostTensor {
 }
 
 /// Every name that a graph of ours may take.
-pub(crate) const INPUTS: [&str; 14] = [
+pub(crate) const INPUTS: [&str; 15] = [
     input::IDS,
     input::PLACES,
     input::CUMULATIVE,
     input::FIRST,
+    input::FINAL,
     input::KEYS,
     input::TOKEN_OFFSET,
     input::PICKED_ROW,
@@ -112,6 +113,10 @@ pub(crate) fn tensors(
         };
         let rows = flat.first.iter().enumerate().map(row).collect();
         put(input::PICKED_ROW, vec![sequences], Values::I32(rows));
+    }
+    if wants(input::FINAL) {
+        let rows = flat.cumulative.iter().skip(1).map(|end| end - 1).collect();
+        put(input::FINAL, vec![sequences], Values::I32(rows));
     }
     if wants(input::OWNER) {
         let owner = lengths.iter().zip(0..).flat_map(|(&n, i)| std::iter::repeat_n(i, n)).collect();
@@ -254,7 +259,7 @@ mod tests {
         #[test]
         fn shapes_fit_their_values(lengths in lengths(), picked in prop::collection::vec(any::<bool>(), 12)) {
             let sequences: Vec<_> = lengths.iter().map(|&n| crate::item::Sequence { ids: vec![1; n], ..Default::default() }).collect();
-            let flat = PackedInputs::pack(&sequences, PositionSegments { first: 2, segments: 2, pad: None });
+            let flat = PackedInputs::pack(&sequences, PositionSegments { first: 2, segments: 2, pad: None, counts: true });
             let longest = *lengths.iter().max().unwrap();
             let made = tensors(flat.clone(), &INPUTS, longest, &picked, Rows::Tokens);
             prop_assert_eq!(made.len(), INPUTS.len());

@@ -27,12 +27,15 @@ pub(crate) struct PositionSegments {
     pub(crate) segments: usize,
     /// In RoBERTa's families: an id that is not counted, and has the position before the first.
     pub(crate) pad: Option<u32>,
+    /// Positions have rows of their own; without, a place is the segment alone.
+    pub(crate) counts: bool,
 }
 
 impl PositionSegments {
     /// Positions of a sequence's first tokens in the first segment.
     fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
-        let (first, step) = ((self.first * self.segments) as i32, self.segments as i32);
+        let step = if self.counts { self.segments as i32 } else { 0 };
+        let first = self.first as i32 * step;
         (0..tokens as i32).map(move |i| first + i * step)
     }
 
@@ -167,7 +170,7 @@ mod tests {
             for s in sequences.iter_mut().step_by(2) {
                 s.type_ids = (0..s.len()).map(|k| (k % segments) as u32).collect();
             }
-            let mut f = PackedInputs::pack(&sequences, PositionSegments { first, segments, pad: None });
+            let mut f = PackedInputs::pack(&sequences, PositionSegments { first, segments, pad: None, counts: true });
             prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
             for (i, s) in sequences.iter().enumerate() {
                 let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
@@ -180,15 +183,22 @@ mod tests {
                 }
             }
             let before = f.places.len();
-            f.fill(3, PositionSegments { first, segments, pad: None });
+            f.fill(3, PositionSegments { first, segments, pad: None, counts: true });
             let filled: Vec<usize> = f.places[before..].iter().map(|&p| p as usize).collect();
             prop_assert_eq!(filled, (first..first + 3).map(|p| p * segments).collect::<Vec<_>>());
         }
     }
 
     #[test]
+    fn without_rows_for_positions_a_place_is_the_segment() {
+        let places = PositionSegments { first: 0, segments: 2, pad: None, counts: false };
+        let two = Sequence { ids: vec![4, 5, 6], type_ids: vec![0, 1, 1], ..Sequence::default() };
+        assert_eq!(PackedInputs::pack(&[two, sequence(vec![4, 5])], places).places, [0, 1, 1, 0, 0]);
+    }
+
+    #[test]
     fn a_pad_that_a_text_spells_out_is_not_counted() {
-        let places = PositionSegments { first: 2, segments: 1, pad: Some(1) };
+        let places = PositionSegments { first: 2, segments: 1, pad: Some(1), counts: true };
         let f = PackedInputs::pack(&[sequence(vec![0, 20, 1, 22, 2]), sequence(vec![0, 5])], places);
         assert_eq!(f.places, [2, 3, 1, 4, 5, 2, 3]);
     }
@@ -199,7 +209,7 @@ mod tests {
         let all = Sequence { expansion: 9, ..sequence(vec![1; 2]) };
         let f = PackedInputs::pack(
             &[query, all, sequence(vec![1; 4])],
-            PositionSegments { first: 0, segments: 1, pad: None },
+            PositionSegments { first: 0, segments: 1, pad: None, counts: true },
         );
         assert_eq!(f.keys, [2, 1, 4], "one token at least is seen");
     }

@@ -58,7 +58,7 @@ pub(crate) fn write(
     form: &SessionShape,
 ) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
     let mut b = Builder::new(target).with(form.own);
-    let wanted = graph::wanted(model.head);
+    let wanted = graph::wanted(&model.encoder, model.head);
     let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
     let width = graph::head(&mut b, &model.encoder, &model.weights, model.head, model.pooling, &hidden)?;
     let (proto, weights) = b.finish();
@@ -101,7 +101,7 @@ fn shared(model: &NativeModel, target: Target, form: SessionShape) -> Result<Arc
 
 /// What is known of the activations, where the target rounds by it.
 fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<Arc<Calibration>> {
-    if target.elem() != Elem::F16 || !options.cuda.calibrate {
+    if target.elem() != Elem::F16 || !options.cuda.calibrate || model.encoder.plain_feed_forward().is_none() {
         return None;
     }
     let warn = |error: &LoadError| {
@@ -122,10 +122,12 @@ fn own(
     if target.elem() != Elem::F16 {
         return (none, None);
     }
-    let (hidden, inner) = (model.encoder.hidden, model.encoder.inner);
-    let fused = match model.encoder.act {
-        Pointwise::GeluTanh => true,
-        Pointwise::Gelu => options.cuda.gelu == Gelu::Fused && known,
+    let hidden = model.encoder.hidden;
+    let plain = model.encoder.plain_feed_forward();
+    let inner = plain.map_or(0, |(inner, _)| inner);
+    let fused = match plain {
+        Some((_, Pointwise::GeluTanh)) => true,
+        Some((_, Pointwise::Gelu)) => options.cuda.gelu == Gelu::Fused && known,
         _ => false,
     };
     let wanted =
@@ -214,8 +216,8 @@ pub(crate) fn load(
     let host = NativeHost {
         bounds: Bounds {
             vocab: model.encoder.vocab,
-            segments: model.encoder.segments,
-            longest: model.encoder.longest(),
+            segments: model.encoder.segments(),
+            longest: model.encoder.longest,
         },
         numbering: model.encoder.numbering(),
         task: model.task.clone(),
@@ -226,7 +228,7 @@ pub(crate) fn load(
         has: Outputs { whole: true, picked: gives(PICKED), pooled: gives(POOLED) },
         pooling: model.pooling,
         // Numbers of chunks differ within a bucket: such a graph has no fixed shape.
-        grid: (ready.graphs && !takes(&input::CHUNKED)).then(|| Grid::new(model.encoder.longest())),
+        grid: (ready.graphs && !takes(&input::CHUNKED)).then(|| Grid::new(model.encoder.longest)),
     };
     Ok(LoadedSession { session, host, memory, graph })
 }

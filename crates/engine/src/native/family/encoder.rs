@@ -1,0 +1,436 @@
+//! What an encoder computes, and which tensors hold its numbers: what a family's file returns, and all that the graph is
+//! written from.
+
+use super::{super::run::PositionSegments, Rope};
+
+/// An encoder.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder {
+    /// Width of a token's state.
+    pub(crate) hidden: usize,
+    /// Rows of the word table.
+    pub(crate) vocab: usize,
+    /// Tokens in the longest sequence.
+    pub(crate) longest: usize,
+    pub(crate) embedding: Embedding,
+    pub(crate) layers: Vec<Layer>,
+    /// Over the stream behind the last layer, where layers norm what they read.
+    pub(crate) last_norm: Option<Norm>,
+    pub(crate) heads: Heads,
+    /// Sequences may end in tokens that are not attended to.
+    pub(crate) unseen: bool,
+}
+
+/// What a token is before the first layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Embedding {
+    /// Tensor of the word table (vocabulary × width).
+    pub(crate) words: String,
+    pub(crate) width: usize,
+    /// Each word vector is multiplied by it.
+    pub(crate) scale: Option<f32>,
+    pub(crate) positions: Option<Positions>,
+    pub(crate) segments: Option<Segments>,
+    pub(crate) norm: Option<Norm>,
+    /// From `width` to the encoder's.
+    pub(crate) projection: Option<Linear>,
+}
+
+/// A table of positions that is added to the words.
+#[derive(Clone, Debug)]
+pub(crate) struct Positions {
+    pub(crate) name: String,
+    pub(crate) rows: usize,
+    /// Row of a sequence's first token.
+    pub(crate) first: usize,
+    /// Id of the pad token, where a text may spell it out: it then has the pad's own position.
+    pub(crate) pad: Option<u32>,
+}
+
+/// A table of segments that is added to the words.
+#[derive(Clone, Debug)]
+pub(crate) struct Segments {
+    pub(crate) name: String,
+    pub(crate) rows: usize,
+}
+
+/// A norm over the width of what it is given.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Norm {
+    pub(crate) kind: NormKind,
+    /// Tensors of its weights.
+    pub(crate) weight: String,
+    pub(crate) bias: Option<String>,
+    pub(crate) eps: f32,
+}
+
+/// What a norm does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// `(x − mean)/√(variance + eps)·weight + bias`
+    Layer,
+    /// `x/√(mean(x²) + eps)·weight`
+    Rms,
+    /// `x/√(mean(x²) + eps)·(1 + weight)`
+    RmsOnePlus,
+}
+
+/// `x·Wᵀ + b`.
+#[derive(Clone, Debug)]
+pub(crate) struct Linear {
+    pub(crate) weight: Rows,
+    pub(crate) bias: Option<Rows>,
+    /// Width of what it takes.
+    pub(crate) from: usize,
+}
+
+/// Rows of a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) name: String,
+    /// Rows that the tensor has.
+    pub(crate) stored: usize,
+    /// Which of them, in this order.
+    pub(crate) taken: Taken,
+}
+
+/// Which rows of a stored tensor are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    All,
+    From { first: usize, rows: usize },
+    Each(Vec<usize>),
+}
+
+/// A layer: attention, then a feed-forward part, each added to the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) attention: Attention,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) norms: Norms,
+}
+
+/// Where a layer's norms stand.
+#[derive(Clone, Debug)]
+pub(crate) enum Norms {
+    /// Each sum of stream and part is normed.
+    Post { attention: Norm, feed_forward: Norm },
+    /// What a part reads of the stream is normed.
+    Pre {
+        /// `None`: the attention reads the stream itself.
+        attention: Option<Norm>,
+        feed_forward: Norm,
+        /// What each part gives is normed too.
+        given: Option<Box<GivenNorms>>,
+    },
+}
+
+/// Norms over what the parts of a layer give, before it is added.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenNorms {
+    pub(crate) attention: Norm,
+    pub(crate) feed_forward: Norm,
+}
+
+/// Self-attention.
+#[derive(Clone, Debug)]
+pub(crate) struct Attention {
+    pub(crate) heads: usize,
+    /// Heads of keys and values: `heads`, or a part of them that each serves several.
+    pub(crate) kv_heads: usize,
+    /// Numbers in a head.
+    pub(crate) size: usize,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    pub(crate) query: Linear,
+    pub(crate) key: Linear,
+    pub(crate) value: Linear,
+    pub(crate) out: Linear,
+    /// Over each head of queries and of keys, before they are rotated.
+    pub(crate) query_key_norm: Option<QueryKeyNorm>,
+    pub(crate) rope: Option<Rope>,
+    pub(crate) seen: Seen,
+    pub(crate) distances: Option<Distances>,
+}
+
+/// RMS norms of heads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueryKeyNorm {
+    pub(crate) query: Norm,
+    pub(crate) key: Norm,
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    All,
+    /// Those of tokens before it, and its own.
+    Causal,
+    /// Those that are no further away.
+    Window(usize),
+}
+
+/// What the distance of a key to its query adds to a score.
+#[derive(Clone, Debug)]
+pub(crate) enum Distances {
+    /// A number by distance and head, added to the scaled score: a column of this table (buckets × heads).
+    Buckets { name: String, buckets: DistanceBuckets },
+    /// Minus a slope of each head times the distance.
+    Slopes(Vec<f32>),
+    /// DeBERTa's: keys against vectors of distances, and queries against others.
+    Vectors(Box<DistanceVectors>),
+}
+
+/// T5's buckets of distances: near ones have one each, farther ones share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DistanceBuckets {
+    /// Rows of the table; half of them are for keys before the query.
+    pub(crate) count: usize,
+    /// From this distance on all share the last.
+    pub(crate) furthest: usize,
+}
+
+/// DeBERTa's vectors of distances.
+#[derive(Clone, Debug)]
+pub(crate) struct DistanceVectors {
+    /// The table (2·span × hidden), and the norm over it.
+    pub(crate) table: String,
+    pub(crate) norm: Option<Norm>,
+    pub(crate) span: usize,
+    /// Buckets on each side, and the distance that the last begins at; `None`: each distance has its own.
+    pub(crate) buckets: Option<(usize, usize)>,
+    /// Makes what queries meet; `None` where they meet nothing.
+    pub(crate) key: Option<Linear>,
+    /// Makes what keys meet.
+    pub(crate) query: Option<Linear>,
+}
+
+/// The feed-forward part of a layer.
+#[derive(Clone, Debug)]
+pub(crate) enum FeedForward {
+    /// `down(act(up x))`
+    Plain { up: Linear, act: Pointwise, down: Linear },
+    /// `down(act(gate x)·up x)`
+    Gated { gate: Linear, up: Linear, act: Pointwise, down: Linear },
+}
+
+/// Pointwise activation of a feed-forward part or head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pointwise {
+    /// `x·Φ(x)`, by the error function.
+    Gelu,
+    /// The tanh form of GELU.
+    GeluTanh,
+    Relu,
+    /// `x·σ(x)`
+    Silu,
+    Tanh,
+}
+
+/// What a family's heads are made of. A head that it has none of is `None`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) sequence: Option<SequenceHead>,
+    pub(crate) tokens: Option<Classifier>,
+    pub(crate) vocabulary: Option<VocabularyHead>,
+}
+
+/// Logits of a sequence.
+#[derive(Clone, Debug)]
+pub(crate) struct SequenceHead {
+    pub(crate) reads: Reads,
+    pub(crate) classifier: Classifier,
+}
+
+/// What of a sequence its classifier reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    First,
+    Last,
+    /// The mean of its states.
+    Mean,
+    /// Every token; the mean is of the logits.
+    EachLogit,
+}
+
+/// Steps, and the product that gives the logits: one a label.
+#[derive(Clone, Debug)]
+pub(crate) struct Classifier {
+    pub(crate) steps: Vec<HeadStep>,
+    /// Name of the last product's tensors, without `.weight` and `.bias`.
+    pub(crate) out: String,
+    pub(crate) has_bias: bool,
+}
+
+/// A step of a head.
+#[derive(Clone, Debug)]
+pub(crate) enum HeadStep {
+    Linear(Linear),
+    Act(Pointwise),
+    Norm(Norm),
+}
+
+/// Logits over the vocabulary.
+#[derive(Clone, Debug)]
+pub(crate) struct VocabularyHead {
+    pub(crate) dense: Linear,
+    pub(crate) act: Pointwise,
+    pub(crate) norm: Norm,
+    /// Tensor of the last product; the word table where it is not stored.
+    pub(crate) decoder: String,
+    /// Its bias, under the first of these names that is stored.
+    pub(crate) biases: Vec<String>,
+}
+
+impl Encoder {
+    /// How the places of its tokens are counted.
+    pub(crate) fn numbering(&self) -> PositionSegments {
+        let positions = self.embedding.positions.as_ref();
+        PositionSegments {
+            first: positions.map_or(0, |p| p.first),
+            segments: self.segments().max(1),
+            pad: positions.and_then(|p| p.pad),
+            counts: positions.is_some(),
+        }
+    }
+
+    /// Rows of the segment table; 0 where there is none.
+    pub(crate) fn segments(&self) -> usize {
+        self.embedding.segments.as_ref().map_or(0, |s| s.rows)
+    }
+
+    /// Weights of its layers' products. Biases and norms are left out, a thousandth of them.
+    pub(crate) fn layer_parameters(&self) -> u64 {
+        self.layers.iter().flat_map(Layer::products).map(|product| (product.from * product.to()) as u64).sum()
+    }
+
+    /// Widest state between the products of a feed-forward part, both halves of a gated one counted.
+    pub(crate) fn inner(&self) -> usize {
+        self.layers.iter().map(|layer| layer.feed_forward.inner()).max().unwrap_or(0)
+    }
+
+    /// Numbers of a token that go into attention.
+    pub(crate) fn projected(&self) -> usize {
+        self.layers.iter().map(|layer| layer.attention.projected()).max().unwrap_or(0)
+    }
+
+    /// Heads of its layers where all are BERT's: every token seen, nothing of places in the scores, as many heads of keys
+    /// as of queries.
+    pub(crate) fn plain_heads(&self) -> Option<usize> {
+        let all_plain = self.layers.iter().all(|layer| layer.attention.beyond_plain(self.hidden).is_none());
+        self.layers.first().filter(|_| all_plain).map(|layer| layer.attention.heads)
+    }
+
+    /// Inner width and activation where layers norm their sums and none is gated.
+    pub(crate) fn plain_feed_forward(&self) -> Option<(usize, Pointwise)> {
+        let plain = |layer: &Layer| match (&layer.norms, &layer.feed_forward) {
+            (Norms::Post { .. }, FeedForward::Plain { up, act, .. }) => Some((up.to(), *act)),
+            _ => None,
+        };
+        let first = plain(self.layers.first()?)?;
+        self.layers.iter().all(|layer| plain(layer) == Some(first)).then_some(first)
+    }
+}
+
+impl Layer {
+    /// All its products.
+    fn products(&self) -> Vec<&Linear> {
+        let a = &self.attention;
+        let mut all = vec![&a.query, &a.key, &a.value, &a.out];
+        match &self.feed_forward {
+            FeedForward::Plain { up, down, .. } => all.extend([up, down]),
+            FeedForward::Gated { gate, up, down, .. } => all.extend([gate, up, down]),
+        }
+        all
+    }
+}
+
+impl Attention {
+    /// Queries, keys and values of a token.
+    pub(crate) fn projected(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.size
+    }
+
+    /// What it does that BERT's attention does not, in words; `None` where it is the same.
+    pub(crate) fn beyond_plain(&self, hidden: usize) -> Option<&'static str> {
+        if self.rope.is_some() {
+            return Some("rotary positions");
+        }
+        match self.seen {
+            Seen::All => {}
+            Seen::Causal => return Some("causal attention"),
+            Seen::Window(_) => return Some("attention within a window"),
+        }
+        if self.distances.is_some() {
+            return Some("attention by distance");
+        }
+        if self.query_key_norm.is_some() {
+            return Some("norms of queries and keys");
+        }
+        if self.kv_heads != self.heads || self.heads * self.size != hidden {
+            return Some("heads that share keys or are not as wide together as the states");
+        }
+        (self.scale != plain_scale(self.size)).then_some("attention with a scale of its own")
+    }
+}
+
+/// What scores of heads of this size are multiplied by nearly everywhere.
+pub(crate) fn plain_scale(size: usize) -> f32 {
+    1.0 / (size as f32).sqrt()
+}
+
+impl FeedForward {
+    fn inner(&self) -> usize {
+        match self {
+            FeedForward::Plain { up, .. } => up.to(),
+            FeedForward::Gated { gate, up, .. } => gate.to() + up.to(),
+        }
+    }
+}
+
+impl Linear {
+    /// Width of what it gives.
+    pub(crate) fn to(&self) -> usize {
+        self.weight.len()
+    }
+}
+
+impl Classifier {
+    /// The product that gives logits of states of `width`.
+    pub(crate) fn last(&self, width: usize, labels: usize) -> Linear {
+        let rows = |end: &str| Rows { name: format!("{}.{end}", self.out), stored: labels, taken: Taken::All };
+        Linear { weight: rows("weight"), bias: self.has_bias.then(|| rows("bias")), from: width }
+    }
+}
+
+impl Rows {
+    /// How many are taken.
+    pub(crate) fn len(&self) -> usize {
+        match &self.taken {
+            Taken::All => self.stored,
+            Taken::From { rows, .. } => *rows,
+            Taken::Each(rows) => rows.len(),
+        }
+    }
+}
+
+impl Pointwise {
+    /// By its name in `config.json`.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" => Pointwise::Gelu,
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Pointwise::GeluTanh,
+            "relu" => Pointwise::Relu,
+            "silu" | "swish" => Pointwise::Silu,
+            "tanh" => Pointwise::Tanh,
+            _ => return None,
+        })
+    }
+}
+
+/// Kinds of layers in `layer_types`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerKind {
+    Full,
+    Sliding,
+}

@@ -1,0 +1,206 @@
+//! Nomic-BERT: BERT with rotary positions and a gated feed-forward part, under the names of its own code or of transformers 5.
+//! Layers of experts (v2) are refused. Sources: transformers' modeling file, the configuration files of the published models.
+
+use serde_json::{Value, json};
+
+use super::{
+    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Linear, Norm, Norms, Pointwise,
+    Reads, Rope, Seen, SequenceHead, Source, VocabularyHead, always,
+    encoder::{Heads, Segments},
+    plain_scale,
+    source::{layer_norm, product},
+};
+use crate::error::LoadError;
+
+pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], is: always, describe, experimental: false };
+
+/// θ where a file says nothing.
+const THETA: f64 = 10_000.0;
+
+fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+    source.set_prefix(&["nomic_bert.", "bert."], "embeddings.word_embeddings.weight");
+    refuse(source)?;
+    let hidden = source.size(&["n_embd", "hidden_size"])?;
+    let heads = source.size(&["n_head", "num_attention_heads"])?;
+    let size = source.head_size(hidden, heads)?;
+    source.only(&[("head_dim", &[json!(size)])])?;
+    let count = source.size(&["n_layer", "num_hidden_layers"])?;
+    let inner = source.size(&["n_inner", "intermediate_size"])?;
+    let eps = source.eps(&["layer_norm_epsilon", "layer_norm_eps"], 1e-12)?;
+    let positions = source.size(&["n_positions", "max_position_embeddings"])?;
+    // The family's code stretches θ by the padded length of a batch beyond what it was trained on: up to there nothing is.
+    let trained = source.size_if_there(&["max_trained_positions"])?;
+    source.without_effect(&["rotary_scaling_factor"]);
+    let rope = Rope::read(source, None, "rotary_emb_base", THETA, size)?;
+    source.without_effect(&["rotary_emb_base"]);
+    let (act, gated) = activation(source)?;
+    let rows = source.size_if_there(&["type_vocab_size"])?;
+    let segments = rows.map(|rows| Segments { name: source.tensor("embeddings.token_type_embeddings.weight"), rows });
+    let names = Names { new: source.has("layers.0.self_attn.q_proj.weight") };
+    let layer = |i: usize| {
+        let [query, key, value] = names.projections(source, i, hidden);
+        let [attention_norm, feed_forward_norm] = names.norms(source, i, eps);
+        let at = |old: &str, new: &str| names.of(i, old, new);
+        let down = source.linear(&at("mlp.fc2", "mlp.down_proj"), inner, hidden);
+        let feed_forward = if gated {
+            FeedForward::Gated {
+                gate: source.linear(&at("mlp.fc12", "mlp.gate_proj"), hidden, inner),
+                up: source.linear(&at("mlp.fc11", "mlp.up_proj"), hidden, inner),
+                act,
+                down,
+            }
+        } else {
+            FeedForward::Plain { up: source.linear(&at("mlp.fc1", "mlp.up_proj"), hidden, inner), act, down }
+        };
+        Layer {
+            attention: Attention {
+                heads,
+                kv_heads: heads,
+                size,
+                scale: plain_scale(size),
+                query,
+                key,
+                value,
+                out: source.linear(&at("attn.out_proj", "self_attn.o_proj"), hidden, hidden),
+                query_key_norm: None,
+                rope: Some(rope.clone()),
+                seen: Seen::All,
+                distances: None,
+            },
+            feed_forward,
+            norms: Norms::Post { attention: attention_norm, feed_forward: feed_forward_norm },
+        }
+    };
+    let layers = (0..count).map(layer).collect();
+    Ok(Encoder {
+        hidden,
+        vocab: vocab(source)?,
+        longest: trained.map_or(positions, |trained| trained.min(positions)),
+        embedding: Embedding {
+            words: source.tensor("embeddings.word_embeddings.weight"),
+            width: hidden,
+            scale: None,
+            positions: None,
+            segments,
+            norm: Some(source.layer_norm(if names.new { "embeddings.LayerNorm" } else { "emb_ln" }, eps)),
+            projection: None,
+        },
+        layers,
+        last_norm: None,
+        heads: self::heads(source, hidden, act, eps),
+        unseen: false,
+    })
+}
+
+/// Refuses what the family's code can do and none of its published models does.
+fn refuse(source: &mut Source<'_>) -> Result<(), LoadError> {
+    source.unset(&[
+        "prenorm",
+        "causal",
+        "use_rms_norm",
+        "parallel_block",
+        "parallel_block_tied_norm",
+        "rotary_emb_interleaved",
+    ])?;
+    source.only(&[
+        ("rotary_emb_fraction", &[json!(1), json!(1.0)]),
+        ("rotary_emb_scale_base", &[]),
+        ("moe_every_n_layers", &[json!(0)]),
+        ("num_experts", &[json!(0)]),
+        ("scale_attn_weights", &[Value::Bool(true)]),
+        ("scale_attn_by_inverse_layer_idx", &[Value::Bool(false)]),
+        ("position_embedding_type", &[json!("rope"), json!("rotary")]),
+    ])?;
+    source.without_effect(&[
+        "use_flash_attn",
+        "fused_bias_fc",
+        "fused_dropout_add_ln",
+        "qkv_proj_bias",
+        "mlp_fc1_bias",
+        "mlp_fc2_bias",
+        "pad_vocab_size_multiple",
+        "use_xentropy",
+        "reorder_and_upcast_attn",
+        "last_layer_subset",
+        "dense_seq_output",
+        "attn_pdrop",
+        "embd_pdrop",
+        "add_pooling_layer",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "rotary_emb_dim",
+    ]);
+    Ok(())
+}
+
+/// The activation, and whether it is a gate.
+fn activation(source: &mut Source<'_>) -> Result<(Pointwise, bool), LoadError> {
+    match source.take::<String>("activation_function")?.as_deref() {
+        Some("swiglu") => Ok((Pointwise::Silu, true)),
+        Some("geglu") => Ok((Pointwise::Gelu, true)),
+        Some("gelu") => Ok((Pointwise::Gelu, false)),
+        Some(other) => Err(source.not_native("activation_function", other)),
+        None => Ok((source.act("hidden_act", Pointwise::Silu)?, true)),
+    }
+}
+
+/// The word table may have more rows than the vocabulary, to a multiple.
+fn vocab(source: &mut Source<'_>) -> Result<usize, LoadError> {
+    let said = source.size(&["vocab_size"])?;
+    let stored = source.weights.rows(&source.tensor("embeddings.word_embeddings.weight")).unwrap_or(said);
+    Ok(stored.max(said))
+}
+
+/// Names of either generation.
+struct Names {
+    new: bool,
+}
+
+impl Names {
+    fn of(&self, i: usize, old: &str, new: &str) -> String {
+        if self.new { format!("layers.{i}.{new}") } else { format!("encoder.layers.{i}.{old}") }
+    }
+
+    fn projections(&self, source: &Source<'_>, i: usize, hidden: usize) -> [Linear; 3] {
+        if self.new {
+            return ["q_proj", "k_proj", "v_proj"]
+                .map(|part| source.linear(&format!("layers.{i}.self_attn.{part}"), hidden, hidden));
+        }
+        source.thirds(&self.of(i, "attn.Wqkv", ""), hidden, hidden)
+    }
+
+    fn norms(&self, source: &Source<'_>, i: usize, eps: f32) -> [Norm; 2] {
+        [("norm1", "post_attention_layernorm"), ("norm2", "post_mlp_layernorm")]
+            .map(|(old, new)| source.layer_norm(&self.of(i, old, new), eps))
+    }
+}
+
+fn heads(source: &Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads {
+    let norms = ["cls.predictions.transform.LayerNorm", "cls.predictions.transform.layer_norm"];
+    let norm = norms.iter().find(|name| source.weights.has(&format!("{name}.weight"))).unwrap_or(&norms[0]);
+    let dense = "cls.predictions.transform.dense";
+    Heads {
+        sequence: Some(SequenceHead {
+            reads: Reads::First,
+            classifier: Classifier {
+                steps: vec![
+                    HeadStep::Linear(source.linear("pooler.dense", hidden, hidden)),
+                    HeadStep::Act(Pointwise::Tanh),
+                ],
+                out: "classifier".to_owned(),
+                has_bias: true,
+            },
+        }),
+        tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+        vocabulary: Some(VocabularyHead {
+            dense: product(dense, hidden, hidden, source.weights.has(&format!("{dense}.bias"))),
+            act,
+            norm: layer_norm(source.weights, norm, eps),
+            decoder: "cls.predictions.decoder.weight".to_owned(),
+            biases: vec!["cls.predictions.bias".to_owned(), "cls.predictions.decoder.bias".to_owned()],
+        }),
+    }
+}

@@ -1,0 +1,284 @@
+//! What a family's file reads: the configuration, key by key, and the names of the tensors that are there.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::encoder::{LayerKind, Linear, Norm, NormKind, Pointwise, Rows, Taken};
+use crate::{
+    error::LoadError,
+    folder::{
+        config::Config,
+        keys::{FileKeys, Notes},
+        weights::Weights,
+    },
+};
+
+/// Keys of rotary positions, which are read once for each kind of layer.
+const ROPE_KEYS: [&str; 4] = ["rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq"];
+
+/// Keys of a configuration that change no answer of an encoder, whatever its family.
+const WITHOUT_EFFECT: [&str; 44] = [
+    "_name_or_path",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_implementation",
+    "auto_map",
+    "bos_token_id",
+    "classifier_dropout",
+    "cls_token_id",
+    "directionality",
+    "dtype",
+    "embedding_dropout",
+    "eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "id2label",
+    "initializer_cutoff_factor",
+    "initializer_factor",
+    "initializer_range",
+    "label2id",
+    "mask_token_id",
+    "mlp_dropout",
+    "model_type",
+    "num_labels",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "pad_token_id",
+    "pooler_dropout",
+    "pretraining_tp",
+    "problem_type",
+    "reference_compile",
+    "resid_pdrop",
+    "return_dict",
+    "sbert_ce_default_activation_function",
+    "sentence_transformers",
+    "sep_token_id",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "torch_dtype",
+    "transformers_version",
+    "use_bfloat16",
+    "use_cache",
+    "use_return_dict",
+];
+
+/// A folder as a family's file reads it.
+pub(crate) struct Source<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) config: &'a Config,
+    /// Keys of `config.json` that nobody has read yet.
+    pub(super) keys: FileKeys,
+    pub(super) weights: &'a Weights,
+    /// Before the names of the encoder's tensors, for example `bert.`.
+    prefix: String,
+}
+
+impl<'a> Source<'a> {
+    /// The folder's `config.json` and its tensors.
+    pub(super) fn open(folder: &'a Path, config: &'a Config, weights: &'a Weights) -> Result<Self, LoadError> {
+        let path = folder.join("config.json");
+        let keys = FileKeys::read(&path)?.ok_or_else(|| LoadError::invalid(&path, "it is missing"))?;
+        Ok(Self { folder, config, keys, weights, prefix: String::new() })
+    }
+
+    /// Takes the first of these prefixes before which a tensor of this name is stored, else none.
+    pub(super) fn set_prefix(&mut self, prefixes: &[&str], tensor: &str) {
+        let stored = prefixes.iter().find(|prefix| self.weights.has(&format!("{prefix}{tensor}")));
+        self.prefix = stored.map_or_else(String::new, |prefix| (*prefix).to_owned());
+    }
+
+    /// Name of an encoder's tensor.
+    pub(super) fn tensor(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Whether the encoder has a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.weights.has(&self.tensor(name))
+    }
+
+    /// Takes a key.
+    pub(super) fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, LoadError> {
+        self.keys.take(key)
+    }
+
+    /// Reads a key that is read again.
+    pub(super) fn peek<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LoadError> {
+        self.keys.peek(key)
+    }
+
+    /// The keys of an object that stands at `key`.
+    pub(super) fn object(&self, key: &str, value: Value) -> Result<FileKeys, LoadError> {
+        self.keys.object(key, value)
+    }
+
+    /// A number above 0 under the first of these names that is there.
+    pub(super) fn size(&mut self, names: &[&str]) -> Result<usize, LoadError> {
+        let found = self.size_if_there(names)?;
+        found.ok_or_else(|| LoadError::invalid(self.keys.path(), format!("{} is missing", names.join(" or "))))
+    }
+
+    /// A number above 0 under the first of these names that is there, if one is. All of them must agree.
+    pub(super) fn size_if_there(&mut self, names: &[&str]) -> Result<Option<usize>, LoadError> {
+        let mut found = None;
+        for name in names {
+            let Some(size) = self.take::<usize>(name)? else { continue };
+            if size == 0 {
+                return Err(LoadError::invalid(self.keys.path(), format!("{name} is 0")));
+            }
+            match found {
+                Some((other, there)) if there != size => {
+                    return Err(LoadError::invalid(
+                        self.keys.path(),
+                        format!("{name} is {size}, but {other} is {there}"),
+                    ));
+                }
+                _ => found = Some((name, size)),
+            }
+        }
+        Ok(found.map(|(_, size)| size))
+    }
+
+    /// An epsilon under the first of these names that is there, else `default`.
+    pub(super) fn eps(&mut self, names: &[&str], default: f32) -> Result<f32, LoadError> {
+        let mut found = None;
+        for name in names {
+            found = self.take::<f32>(name)?.or(found);
+        }
+        Ok(found.unwrap_or(default))
+    }
+
+    /// An activation under `key`, else `default`.
+    pub(super) fn act(&mut self, key: &str, default: Pointwise) -> Result<Pointwise, LoadError> {
+        match self.take::<String>(key)? {
+            None => Ok(default),
+            Some(name) => Pointwise::named(&name).ok_or_else(|| self.not_native(key, &name)),
+        }
+    }
+
+    /// Refuses keys whose values are not these, nor empty, nor missing.
+    pub(super) fn only(&mut self, keys: &[(&str, &[Value])]) -> Result<(), LoadError> {
+        keys.iter().try_for_each(|(key, harmless)| self.keys.only(key, harmless))
+    }
+
+    /// Refuses a flag that is set.
+    pub(super) fn unset(&mut self, keys: &[&str]) -> Result<(), LoadError> {
+        keys.iter().try_for_each(|key| self.keys.only(key, &[Value::Bool(false)]))
+    }
+
+    /// Forgets keys that change nothing.
+    pub(super) fn without_effect(&mut self, keys: &[&str]) {
+        keys.iter().for_each(|key| self.keys.forget(key));
+    }
+
+    /// The error about a value that only an export can serve.
+    pub(super) fn not_native(&self, key: &str, value: &str) -> LoadError {
+        LoadError::unsupported(
+            self.keys.path(),
+            format!("{key} {value} is not served natively; an ONNX export of the model will be"),
+        )
+    }
+
+    /// Width of a head: `hidden / heads`, which must be whole.
+    pub(super) fn head_size(&self, hidden: usize, heads: usize) -> Result<usize, LoadError> {
+        if hidden % heads == 0 {
+            return Ok(hidden / heads);
+        }
+        Err(LoadError::invalid(
+            self.keys.path(),
+            format!("hidden_size {hidden} is no multiple of num_attention_heads {heads}"),
+        ))
+    }
+
+    /// A product with a bias.
+    pub(super) fn biased(&self, name: &str, from: usize, to: usize) -> Linear {
+        product(&self.tensor(name), from, to, true)
+    }
+
+    /// A product whose bias is added where one is stored.
+    pub(super) fn linear(&self, name: &str, from: usize, to: usize) -> Linear {
+        product(&self.tensor(name), from, to, self.has(&format!("{name}.bias")))
+    }
+
+    /// A product by some rows of a stored one of `stored` rows, with theirs of its bias where one is stored.
+    pub(super) fn part(&self, name: &str, from: usize, stored: usize, taken: Taken) -> Linear {
+        let rows = |end: &str| Rows { name: self.tensor(&format!("{name}.{end}")), stored, taken: taken.clone() };
+        let bias = self.has(&format!("{name}.bias")).then(|| rows("bias"));
+        Linear { weight: rows("weight"), bias, from }
+    }
+
+    /// Queries, keys and values that are stored as one, one after the other.
+    pub(super) fn thirds(&self, name: &str, from: usize, each: usize) -> [Linear; 3] {
+        [0, 1, 2].map(|i| self.part(name, from, 3 * each, Taken::From { first: i * each, rows: each }))
+    }
+
+    /// A layer norm with weight and bias, which checkpoints that were converted from TensorFlow call gamma and beta.
+    pub(super) fn layer_norm(&self, name: &str, eps: f32) -> Norm {
+        layer_norm(self.weights, &self.tensor(name), eps)
+    }
+
+    /// A layer norm whose bias is added where one is stored.
+    pub(super) fn bare_layer_norm(&self, name: &str, eps: f32) -> Norm {
+        let name = self.tensor(name);
+        let bias = format!("{name}.bias");
+        Norm {
+            kind: NormKind::Layer,
+            weight: format!("{name}.weight"),
+            bias: self.weights.has(&bias).then_some(bias),
+            eps,
+        }
+    }
+
+    /// An RMS norm.
+    pub(super) fn rms(&self, kind: NormKind, name: &str, eps: f32) -> Norm {
+        Norm { kind, weight: self.tensor(&format!("{name}.weight")), bias: None, eps }
+    }
+
+    /// Refuses keys that no family serves, and keeps those that nobody has read as notes.
+    pub(super) fn finish(mut self, notes: &mut Notes) -> Result<(), LoadError> {
+        self.config.refuse_unserved(self.folder)?;
+        if self.config.is_decoder {
+            return Err(LoadError::unsupported(self.keys.path(), "is_decoder is set; only encoders are served"));
+        }
+        ROPE_KEYS.iter().chain(&WITHOUT_EFFECT).for_each(|key| self.keys.forget(key));
+        for key in ["is_decoder", "add_cross_attention", "pruned_heads", "quantization_config", "compression_config"] {
+            self.keys.forget(key);
+        }
+        self.keys.note_rest(notes);
+        Ok(())
+    }
+}
+
+impl LayerKind {
+    /// The kinds that `layer_types` names, one a layer.
+    pub(super) fn named(source: &Source<'_>, names: &[String], layers: usize) -> Result<Vec<Self>, LoadError> {
+        if names.len() != layers {
+            let why = format!("layer_types names {} layers, num_hidden_layers is {layers}", names.len());
+            return Err(LoadError::invalid(source.keys.path(), why));
+        }
+        let kind = |name: &String| match name.as_str() {
+            "full_attention" => Ok(Self::Full),
+            "sliding_attention" => Ok(Self::Sliding),
+            other => {
+                Err(source.keys.refused("layer_types", &Value::from(other), "full_attention and sliding_attention are"))
+            }
+        };
+        names.iter().map(kind).collect()
+    }
+}
+
+/// A product by a whole tensor.
+pub(super) fn product(name: &str, from: usize, to: usize, has_bias: bool) -> Linear {
+    let rows = |end: &str| Rows { name: format!("{name}.{end}"), stored: to, taken: Taken::All };
+    Linear { weight: rows("weight"), bias: has_bias.then(|| rows("bias")), from }
+}
+
+/// [`Source::layer_norm`] outside the encoder.
+pub(super) fn layer_norm(weights: &Weights, name: &str, eps: f32) -> Norm {
+    let [weight, bias] = if weights.has(&format!("{name}.gamma")) { ["gamma", "beta"] } else { ["weight", "bias"] };
+    Norm { kind: NormKind::Layer, weight: format!("{name}.{weight}"), bias: Some(format!("{name}.{bias}")), eps }
+}

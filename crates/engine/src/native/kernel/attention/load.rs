@@ -1,0 +1,101 @@
+//! Keys, values and queries of a task out of the projection: biased, normed, rotated, and turned on their side.
+
+use std::ops::Range;
+
+use super::{HeadNorms, QUERIES, Rotation, Rules, Task};
+
+/// What a task multiplies.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// (size × wide) keys, turned and scaled.
+    pub(super) keys: Vec<f32>,
+    /// (keys × deep) values.
+    pub(super) values: Vec<f32>,
+    /// (size × queries) queries, turned.
+    pub(super) queries: Vec<[f32; QUERIES]>,
+    /// One token's numbers.
+    one: Vec<f32>,
+}
+
+impl Loaded {
+    /// Copies the keys and values of places `seen` in.
+    #[inline(always)]
+    pub(super) fn load(
+        &mut self,
+        task: &Task,
+        rules: &Rules<'_>,
+        qkv: &[f32],
+        bias: &[f32],
+        seen: Range<usize>,
+        (wide, deep): (usize, usize),
+    ) {
+        let size = rules.columns.size;
+        for (buffer, length) in
+            [(&mut self.keys, size * wide), (&mut self.values, seen.len() * deep), (&mut self.one, size)]
+        {
+            buffer.clear();
+            buffer.resize(length, 0.0);
+        }
+        self.queries.clear();
+        self.queries.resize(size, [0.0; QUERIES]);
+        let [_, key_at, value_at] = rules.columns.of(task.head);
+        let width = rules.columns.width();
+        for (j, place) in seen.enumerate() {
+            let token = &qkv[(task.start + place) * width..][..width];
+            biased(&mut self.one, &token[key_at..][..size], &bias[key_at..][..size]);
+            finish(&mut self.one, rules.norms.map(|n| (n, n.key)), rules.rotation, place);
+            for (d, x) in self.one.iter().enumerate() {
+                self.keys[d * wide + j] = x * rules.scale;
+            }
+            biased(&mut self.values[j * deep..][..size], &token[value_at..][..size], &bias[value_at..][..size]);
+        }
+    }
+
+    /// Copies the queries of places `rows` in, at most [`QUERIES`] of them.
+    #[inline(always)]
+    pub(super) fn load_queries(
+        &mut self,
+        task: &Task,
+        rules: &Rules<'_>,
+        qkv: &[f32],
+        bias: &[f32],
+        rows: Range<usize>,
+    ) {
+        let size = rules.columns.size;
+        let [at, _, _] = rules.columns.of(task.head);
+        let width = rules.columns.width();
+        for (r, place) in rows.enumerate() {
+            let token = &qkv[(task.start + place) * width + at..][..size];
+            biased(&mut self.one, token, &bias[at..][..size]);
+            finish(&mut self.one, rules.norms.map(|n| (n, n.query)), rules.rotation, place);
+            for (q, x) in self.queries.iter_mut().zip(&self.one) {
+                q[r] = *x;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn biased(to: &mut [f32], numbers: &[f32], bias: &[f32]) {
+    for (to, (x, b)) in to.iter_mut().zip(numbers.iter().zip(bias)) {
+        *to = x + b;
+    }
+}
+
+/// Norms a head's numbers, then rotates them by their place.
+#[inline(always)]
+fn finish(x: &mut [f32], norm: Option<(HeadNorms<'_>, &[f32])>, rotation: Option<Rotation<'_>>, place: usize) {
+    if let Some((norms, weight)) = norm {
+        let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let share = 1.0 / (mean + norms.eps).sqrt();
+        x.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * share * w);
+    }
+    if let Some(Rotation { cos, sin }) = rotation {
+        let half = x.len() / 2;
+        let (cos, sin) = (&cos[place * half..][..half], &sin[place * half..][..half]);
+        let (low, high) = x.split_at_mut(half);
+        for ((a, b), (c, s)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
+            (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Packed self-attention on the CPU, one sequence and head at a time.
+//!
+//! For the tokens of one sequence and one head of size `d`: `out = softmax(Q·Kᵀ·scale + extras) · V` over the keys that each
+//! query sees. Rows of the flat projection hold, group by group, the queries of the heads that share a key, that key and that
+//! value; the bias is added here, on the way in, then heads are normed and rotated where the model does so ([`load`]).
+//! Keys and values may be fewer than queries: tokens at the end that ask and are not seen.
+//!
+//! Keys are turned on their side once, so that both products run along rows with the sums of [`QUERIES`] queries in registers
+//! ([`tile`]). A query that sees a window pays for the window alone, and none pays for another sequence's length.
+//! What distances add is in [`distance`].
+//!
+//! Vectors are written out (`pulp` picks the widest the CPU has). Loops left to
+//! the compiler ran ten times slower at one optimisation level than at another.
+
+mod distance;
+mod load;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use std::{cell::RefCell, ops::Range};
+
+use pulp::{Arch, Simd, WithSimd};
+
+pub(super) use self::distance::{ByDistance, RelativeVectors};
+use self::{
+    load::Loaded,
+    tile::{exponentiate, products, store},
+};
+
+/// Queries handled together: with [`VECTORS`] each, their sums take 8 of 16 or 32 registers.
+const QUERIES: usize = 4;
+/// Vectors side by side in one pass over keys or values.
+const VECTORS: usize = 2;
+
+/// Most numbers in a pass, on processors with the widest vectors: tables that are read in passes are filled up to a multiple.
+pub(crate) const WIDEST_PASS: usize = 32;
+
+/// Where heads lie in a row of the projection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    /// Heads of queries.
+    pub(crate) heads: usize,
+    /// Heads of keys and values, each serving as many heads of queries.
+    pub(crate) kv_heads: usize,
+    /// Numbers in a head.
+    pub(crate) size: usize,
+}
+
+impl Columns {
+    /// Numbers in a row.
+    pub(crate) fn width(self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.size
+    }
+
+    /// Where a head's query, key and value begin.
+    fn of(self, head: usize) -> [usize; 3] {
+        let each = self.heads / self.kv_heads;
+        let group = (head / each) * (each + 2) * self.size;
+        let key = group + each * self.size;
+        [group + (head % each) * self.size, key, key + self.size]
+    }
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    All,
+    /// Its own and those before.
+    Causal,
+    /// Those no further away.
+    Window(usize),
+}
+
+impl Sight {
+    /// Keys that queries of these places see together, of `keys`.
+    fn of(self, queries: &Range<usize>, keys: usize) -> Range<usize> {
+        match self {
+            Sight::All => 0..keys,
+            Sight::Causal => 0..keys.min(queries.end),
+            Sight::Window(radius) => {
+                let end = keys.min(queries.end + radius);
+                queries.start.saturating_sub(radius).min(end)..end
+            }
+        }
+    }
+}
+
+/// RMS norms of heads, before they are rotated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadNorms<'a> {
+    /// (size) each.
+    pub(crate) query: &'a [f32],
+    pub(crate) key: &'a [f32],
+    pub(crate) eps: f32,
+}
+
+/// Cosines and sines of positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation<'a> {
+    /// (positions × size/2) each.
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+}
+
+/// What a layer's attention does, for all its tasks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) columns: Columns,
+    /// What products of queries and keys are multiplied by.
+    pub(crate) scale: f32,
+    pub(crate) sight: Sight,
+    pub(crate) norms: Option<HeadNorms<'a>>,
+    pub(crate) rotation: Option<Rotation<'a>>,
+    pub(crate) by_distance: Option<ByDistance<'a>>,
+    pub(crate) vectors: Option<RelativeVectors<'a>>,
+}
+
+/// Some queries of one sequence and head.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// First token of the sequence.
+    pub(crate) start: usize,
+    /// Places of the queries in it.
+    pub(crate) queries: Range<usize>,
+    /// Tokens of it, the first, that are attended to; the rest ask and are not seen.
+    pub(crate) keys: usize,
+    /// Which head of queries.
+    pub(crate) head: usize,
+}
+
+#[derive(Default)]
+struct Scratch {
+    loaded: Loaded,
+    /// (queries × wide) scores, then weights.
+    weights: Vec<f32>,
+    /// (queries × deep) results.
+    results: Vec<f32>,
+    distance: distance::Scratch,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Carries a task out.
+///
+/// `qkv`: (tokens × width) of the whole batch; `bias`: (width); `write(token, numbers)` receives each query's `size` numbers.
+pub(crate) fn attend(task: &Task, rules: &Rules<'_>, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
+    SCRATCH.with_borrow_mut(|scratch| Arch::new().dispatch(Attend { task, rules, qkv, bias, scratch, write }));
+}
+
+/// [`attend`] for a vector width that is chosen at run time.
+struct Attend<'a> {
+    task: &'a Task,
+    rules: &'a Rules<'a>,
+    qkv: &'a [f32],
+    bias: &'a [f32],
+    scratch: &'a mut Scratch,
+    write: &'a mut dyn FnMut(usize, &[f32]),
+}
+
+impl WithSimd for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { task, rules, qkv, bias, scratch, write } = self;
+        let Scratch { loaded, weights, results, distance } = scratch;
+        let size = rules.columns.size;
+        let seen = rules.sight.of(&task.queries, task.keys);
+        // Rounded up to whole passes; nothing read there changes a sum.
+        let pass = VECTORS * S::F32_LANES;
+        let (wide, deep) = (seen.len().next_multiple_of(pass), size.next_multiple_of(pass));
+        loaded.load(task, rules, qkv, bias, seen.clone(), (wide, deep));
+        for (buffer, length) in [(&mut *weights, QUERIES * wide), (&mut *results, QUERIES * deep)] {
+            buffer.clear();
+            buffer.resize(length, 0.0);
+        }
+        distance.begin(simd, task, rules, loaded, &seen, wide);
+
+        for first in task.queries.clone().step_by(QUERIES) {
+            let rows = first..task.queries.end.min(first + QUERIES);
+            loaded.load_queries(task, rules, qkv, bias, rows.clone());
+            let Loaded { keys, queries, .. } = &*loaded;
+            let together = rules.sight.of(&rows, task.keys);
+            let from = (together.start - seen.start) / pass * pass;
+            let to = together.end - seen.start;
+            let rounded = to.next_multiple_of(pass);
+            for j in (from..rounded).step_by(pass) {
+                // Q·Kᵀ: each query number times a stretch of keys.
+                let sums =
+                    products(simd, queries.iter().copied().zip(keys.chunks_exact(wide).map(|k| &k[j..j + pass])));
+                store::<S>(sums, weights, wide, j);
+            }
+            distance.add(simd, task, rules, loaded, &rows, (from..to, seen.start), weights, wide);
+            let mut scales = [0.0; QUERIES];
+            for ((r, scale), w) in scales.iter_mut().enumerate().zip(weights.chunks_exact_mut(wide)) {
+                let own = first + r.min(rows.len() - 1);
+                let own = rules.sight.of(&(own..own + 1), task.keys);
+                w[from..own.start - seen.start].fill(f32::NEG_INFINITY);
+                w[own.end - seen.start..rounded].fill(f32::NEG_INFINITY);
+                *scale = 1.0 / exponentiate(simd, &mut w[from..rounded]);
+            }
+            let Loaded { values, .. } = &*loaded;
+            for d in (0..deep).step_by(pass) {
+                // Weights·V: each weight times a stretch of its token's value.
+                let each = (from..to).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
+                let stretches = values[from * deep..].chunks_exact(deep).map(|v| &v[d..d + pass]);
+                store::<S>(products(simd, each.zip(stretches)), results, deep, d);
+            }
+            for (r, scale) in scales.into_iter().enumerate().take(rows.len()) {
+                let out = &mut results[r * deep..][..size];
+                out.iter_mut().for_each(|x| *x *= scale);
+                write(task.start + first + r, out);
+            }
+        }
+    }
+}
