@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod archive;
 mod assemble;
 mod device;
+mod families;
 mod faults;
 mod folders;
 mod generic;
@@ -11,5 +13,6 @@ mod invariance;
 mod layouts;
 mod minilm;
 mod oracle;
+mod reference;
 mod splade;
 mod support;

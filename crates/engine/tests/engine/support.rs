@@ -7,9 +7,24 @@ use sortie_engine::{LoadOptions, Precision};
 /// Names the device of the tests that hold answers against the libraries'.
 const DEVICE: &str = "SORTIE_TEST_DEVICE";
 
+/// What is held against the libraries' own answers.
+fn tree() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle")
+}
+
+/// The folder of the tiny models.
+pub(crate) fn tiny() -> PathBuf {
+    tree().join("tiny")
+}
+
 /// A tiny model folder with its expected outputs.
 pub(crate) fn oracle(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny").join(name)
+    tiny().join(name)
+}
+
+/// What one of the oracle's archives holds, `families` or another: a folder of folders, which are not to be written to.
+pub(crate) fn archived(archive: &str) -> PathBuf {
+    crate::archive::unpacked(&tree()).join(archive)
 }
 
 /// Two threads, f32, on the processor or the device that the environment names.
@@ -43,9 +58,13 @@ pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// A folder of `tests/oracle/folders`, put together: what several share lies elsewhere, as its `from.json` says.
+/// A folder of `tests/oracle/folders` or of the archive of that name, put together: what several share lies elsewhere, as
+/// its `from.json` says. Or a copy of a tiny model.
 pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
-    crate::assemble::assemble(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle"), name)
+    let tree = tree();
+    let there = ["folders", "tiny"].iter().any(|kind| tree.join(kind).join(name).is_dir());
+    let root = if there { tree.as_path() } else { crate::archive::unpacked(&tree) };
+    crate::assemble::assemble(root, name)
 }
 
 /// Replaces what stands once in a file.
