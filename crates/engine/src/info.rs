@@ -44,6 +44,8 @@ pub struct ModelInfo {
     pub prompts: Vec<(String, String)>,
     /// The prompt used when a caller names none.
     pub default_prompt: Option<String>,
+    /// No judge but its published code has confirmed the numbers of its family.
+    pub experimental: bool,
     /// Weights of its layers, embedding tables not counted; `None` for an export, whose graph does not say.
     pub layer_parameters: Option<u64>,
     /// Digest of the files it is served from (hex).

@@ -1,8 +1,6 @@
-//! `config.json`: dimensions, labels and the task of a model.
+//! `config.json`: labels and the task of a model, and what its whole folder depends on.
 //!
-//! Field names differ by family (`hidden_size` or `dim`, `hidden_act` or
-//! `activation`); they are folded into one struct. Absent numbers stay `None`
-//! here: who needs one asks with [`Config::need`] and gets an error that names it.
+//! What only an encoder's arithmetic needs is read by its family, key by key. Absent numbers stay `None` here.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -25,17 +23,10 @@ pub(crate) struct Config {
     pub(crate) model_type: String,
     pub(crate) architectures: Option<Vec<String>>,
     pub(crate) hidden_size: Option<usize>,
-    pub(crate) num_hidden_layers: Option<usize>,
-    pub(crate) num_attention_heads: Option<usize>,
-    pub(crate) intermediate_size: Option<usize>,
-    pub(crate) hidden_act: Option<String>,
-    pub(crate) embedding_size: Option<usize>,
     pub(crate) vocab_size: Option<usize>,
     pub(crate) max_position_embeddings: Option<usize>,
     pub(crate) type_vocab_size: Option<usize>,
-    pub(crate) layer_norm_eps: Option<f64>,
     pub(crate) pad_token_id: Option<i64>,
-    pub(crate) position_embedding_type: Option<String>,
     pub(crate) problem_type: Option<String>,
     pub(crate) id2label: Option<BTreeMap<String, String>>,
     pub(crate) num_labels: Option<usize>,
@@ -62,21 +53,10 @@ struct Written {
     architectures: Option<Vec<String>>,
     hidden_size: Option<usize>,
     dim: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    n_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    n_heads: Option<usize>,
-    intermediate_size: Option<usize>,
-    hidden_dim: Option<usize>,
-    hidden_act: Option<String>,
-    activation: Option<String>,
-    embedding_size: Option<usize>,
     vocab_size: Option<usize>,
     max_position_embeddings: Option<usize>,
     type_vocab_size: Option<usize>,
-    layer_norm_eps: Option<f64>,
     pad_token_id: Option<i64>,
-    position_embedding_type: Option<String>,
     problem_type: Option<String>,
     id2label: Option<BTreeMap<String, Value>>,
     num_labels: Option<usize>,
@@ -132,17 +112,10 @@ impl From<Written> for Config {
             model_type: w.model_type.unwrap_or_default(),
             architectures: w.architectures,
             hidden_size: w.hidden_size.or(w.dim),
-            num_hidden_layers: w.num_hidden_layers.or(w.n_layers),
-            num_attention_heads: w.num_attention_heads.or(w.n_heads),
-            intermediate_size: w.intermediate_size.or(w.hidden_dim),
-            hidden_act: w.hidden_act.or(w.activation),
-            embedding_size: w.embedding_size,
             vocab_size: w.vocab_size,
             max_position_embeddings: w.max_position_embeddings,
             type_vocab_size: w.type_vocab_size,
-            layer_norm_eps: w.layer_norm_eps,
             pad_token_id: w.pad_token_id,
-            position_embedding_type: w.position_embedding_type,
             problem_type: w.problem_type,
             id2label: w.id2label.map(|m| m.into_iter().map(|(k, v)| (k, label(v))).collect()),
             num_labels: w.num_labels,
@@ -166,15 +139,6 @@ impl Config {
     /// First of `architectures`, or "".
     pub(crate) fn architecture(&self) -> &str {
         self.architectures.as_ref().and_then(|a| a.first()).map_or("", String::as_str)
-    }
-
-    /// A number that must be there and above zero.
-    pub(crate) fn need(&self, folder: &Path, name: &str, value: Option<usize>) -> Result<usize, LoadError> {
-        match value {
-            Some(n) if n > 0 => Ok(n),
-            Some(_) => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is 0"))),
-            None => Err(LoadError::invalid(&folder.join("config.json"), format!("{name} is missing"))),
-        }
     }
 
     /// model2vec's rules: whether vectors have length 1, and most tokens of a text, `None` for any number.
@@ -303,11 +267,5 @@ mod tests {
         );
         assert_eq!((c.hidden_size, c.is_decoder, c.model_type.as_str()), (Some(8), false, ""));
         assert_eq!(c.labels(Path::new("x")).unwrap(), ["1", "b"]);
-    }
-
-    #[test]
-    fn field_names_of_distilbert_are_read() {
-        let c = config(r#"{"dim": 8, "n_layers": 2, "n_heads": 1, "hidden_dim": 16, "activation": "relu"}"#);
-        assert_eq!((c.hidden_size, c.num_hidden_layers, c.hidden_act.as_deref()), (Some(8), Some(2), Some("relu")));
     }
 }

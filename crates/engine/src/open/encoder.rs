@@ -20,7 +20,7 @@ use crate::{
 
 /// Opens the encoder of a folder.
 pub(super) fn open(
-    folder: Folder,
+    mut folder: Folder,
     routes: Arc<Routes>,
     lookup: Option<Arc<Lookup>>,
     options: &LoadOptions,
@@ -46,6 +46,7 @@ pub(super) fn open(
         if has_weights && !(wants_onnx && onnx.is_some()) && (native || onnx.is_none()) {
             let task = folder.task.clone().ok_or_else(|| unknown_architecture(&folder))?;
             let m = NativeModel::open(&folder, Arc::clone(&routes), task.clone())?;
+            folder.notes.extend_from_slice(m.notes());
             let width = routes.encoder().map_or(Ok(m.hidden()), |route| route.chain.width(m.hidden()));
             let width = width.map_err(|why| LoadError::invalid(&folder.root.join("modules.json"), why))?;
             let (positions, vocab, segments) = (m.longest(), m.vocab(), m.segments());

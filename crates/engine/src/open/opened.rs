@@ -72,6 +72,7 @@ impl Opened {
             late_similarity: folder.late.as_ref().map(|late| late.similarity),
             prompts: folder.prompts.clone(),
             default_prompt: folder.default_prompt.clone(),
+            experimental: matches!(&self.served_by, ServedBy::Native(m) if m.is_experimental()),
             layer_parameters: match &self.served_by {
                 ServedBy::Native(m) => Some(m.layer_parameters()),
                 _ => None,

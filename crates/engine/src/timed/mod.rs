@@ -63,6 +63,7 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
         role_lengths: [None; 2],
         reads_roles: false,
         gives_tokens: false,
+        experimental: false,
         prompts: Vec::new(),
         default_prompt: None,
         layer_parameters: None,

@@ -248,7 +248,7 @@ mod tests {
         let both = ["model.safetensors", "onnx/model.onnx", "onnx/model_int8.onnx"];
         assert_eq!(choose(&both, Some("bert"), &[]).unwrap(), ["model.safetensors"]);
         assert_eq!(choose(&both, None, &[]).unwrap(), ["model.safetensors"]);
-        assert_eq!(choose(&both, Some("modernbert"), &[]).unwrap(), ["onnx/model.onnx"]);
+        assert_eq!(choose(&both, Some("xlnet"), &[]).unwrap(), ["onnx/model.onnx"]);
         let wanted = FormatChoice { model_type: Some("bert"), shards: &[], export: &Export::Preferred };
         assert_eq!(weights("org/name", &listing(&both), wanted).unwrap(), ["onnx/model.onnx"]);
     }
@@ -278,7 +278,7 @@ mod tests {
             "model.onnx_data",
         ];
         let expect = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1"];
-        assert_eq!(choose(&paths, Some("deberta-v2"), &[]).unwrap(), expect);
+        assert_eq!(choose(&paths, Some("xlnet"), &[]).unwrap(), expect);
     }
 
     #[test]
@@ -303,8 +303,8 @@ mod tests {
 
     #[test]
     fn an_unknown_type_without_an_export_is_refused_before_its_weights_are_fetched() {
-        let error = choose(&["model.safetensors"], Some("modernbert"), &[]).unwrap_err();
-        assert!(error.to_string().contains("modernbert"), "{error}");
+        let error = choose(&["model.safetensors"], Some("xlnet"), &[]).unwrap_err();
+        assert!(error.to_string().contains("xlnet"), "{error}");
         assert!(matches!(choose(&["pytorch_model.bin"], Some("bert"), &[]), Err(HubError::NoWeights { .. })));
     }
 }

@@ -148,6 +148,7 @@ impl Served {
                 .and_then(|named| named.activation)
                 .map_or(v1::Activation::Unspecified, proto_activation)
                 .into(),
+            experimental: info.experimental,
             model_activation_source: info.activation.as_ref().map_or_else(String::new, |named| named.source.clone()),
             roles: roles(info, self.model.tokenizer()).into_iter().map(Into::into).collect(),
             query_length: info.role_lengths[0].map_or(0, number),

@@ -1,7 +1,7 @@
 //! What an encoder computes, and which tensors hold its numbers: what a family's file returns, and all that the graph is
 //! written from.
 
-use super::{super::run::PositionSegments, Rope};
+use super::{PositionSegments, Rope};
 
 /// An encoder.
 #[derive(Clone, Debug)]
@@ -246,7 +246,10 @@ pub(crate) struct SequenceHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
     First,
-    Last,
+    /// The last token that is not the pad: transformers looks for it by its id, also where a text ends in it.
+    Last {
+        pad: Option<u32>,
+    },
     /// The mean of its states.
     Mean,
     /// Every token; the mean is of the logits.
@@ -291,6 +294,10 @@ impl Encoder {
             segments: self.segments().max(1),
             pad: positions.and_then(|p| p.pad),
             counts: positions.is_some(),
+            passed_over: match self.heads.sequence.as_ref().map(|head| head.reads) {
+                Some(Reads::Last { pad }) => pad,
+                _ => None,
+            },
         }
     }
 

@@ -108,7 +108,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         layers,
         last_norm,
         heads: Heads {
-            sequence: Some(SequenceHead { reads: Reads::Last, classifier: classifier.clone() }),
+            sequence: Some(SequenceHead { reads: Reads::Last { pad: source.pad() }, classifier: classifier.clone() }),
             tokens: Some(classifier),
             vocabulary: None,
         },

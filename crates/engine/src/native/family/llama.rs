@@ -27,7 +27,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
     ]);
     let seen = direction(source)?;
     let reads = match source.take::<String>("pooling")?.as_deref() {
-        None | Some("last") => Reads::Last,
+        None | Some("last") => Reads::Last { pad: source.pad() },
         Some("avg" | "mean") => Reads::Mean,
         Some(other) => return Err(source.keys.refused("pooling", &Value::from(other), "last and avg are")),
     };

@@ -14,6 +14,7 @@ mod modernbert;
 mod mpnet;
 mod neobert;
 mod nomic;
+mod places;
 mod rope;
 mod source;
 mod t5;
@@ -26,6 +27,7 @@ pub(crate) use self::{
         Layer, Linear, Norm, NormKind, Norms, Pointwise, QueryKeyNorm, Reads, Rows, Seen, SequenceHead, Taken,
         VocabularyHead, plain_scale,
     },
+    places::PositionSegments,
     rope::Rope,
     source::Source,
 };

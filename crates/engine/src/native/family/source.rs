@@ -165,6 +165,11 @@ impl<'a> Source<'a> {
         keys.iter().try_for_each(|(key, harmless)| self.keys.only(key, harmless))
     }
 
+    /// Id of the pad token, where one is named.
+    pub(super) fn pad(&self) -> Option<u32> {
+        self.config.pad_token_id.and_then(|id| u32::try_from(id).ok())
+    }
+
     /// Refuses a flag that is set.
     pub(super) fn unset(&mut self, keys: &[&str]) -> Result<(), LoadError> {
         keys.iter().try_for_each(|key| self.keys.only(key, &[Value::Bool(false)]))

@@ -58,7 +58,7 @@ impl Head {
 pub(crate) fn wanted(e: &Encoder, head: Head) -> Wanted {
     match (head, e.heads.sequence.as_ref().map(|head| head.reads)) {
         (Head::Sequence(_), Some(Reads::First)) => Wanted::First,
-        (Head::Sequence(_), Some(Reads::Last)) => Wanted::Last,
+        (Head::Sequence(_), Some(Reads::Last { .. })) => Wanted::Last,
         _ => Wanted::All,
     }
 }
@@ -131,7 +131,7 @@ fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -
     let x = b.go_on_in(Elem::F32, "head/first_f32", x);
     let widths = (e.hidden, labels);
     match head.reads {
-        Reads::First | Reads::Last => classifier(b, w, &head.classifier, widths, OUTPUT, x)?,
+        Reads::First | Reads::Last { .. } => classifier(b, w, &head.classifier, widths, OUTPUT, x)?,
         Reads::Mean => {
             let mean = mean(b, "head/mean", &x);
             classifier(b, w, &head.classifier, widths, OUTPUT, mean)?

@@ -17,7 +17,7 @@ pub(crate) mod input {
     pub(crate) const CUMULATIVE: &str = "cumulative";
     /// (sequences) i32: row of each sequence's first token.
     pub(crate) const FIRST: &str = "first";
-    /// (sequences) i32: row of each sequence's last token.
+    /// (sequences) i32: row of each sequence's last token, the pad passed over.
     pub(crate) const FINAL: &str = "final";
     /// (sequences) i32: how many tokens of each, the first, are attended to. Only where some are not.
     pub(crate) const KEYS: &str = "keys";

@@ -7,13 +7,16 @@
 use std::sync::Arc;
 
 use super::{
-    super::graph::{
-        Head,
-        names::{OUTPUT, PICKED, POOLED},
+    super::{
+        family::PositionSegments,
+        graph::{
+            Head,
+            names::{OUTPUT, PICKED, POOLED},
+        },
     },
     buckets::{Bucket, Grid},
     inputs::{self, HostTensor, Rows},
-    packing::{Bounds, PackedInputs, PositionSegments},
+    packing::{Bounds, PackedInputs},
 };
 use crate::{
     folder::{Route, Routes},

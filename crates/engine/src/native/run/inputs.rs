@@ -114,10 +114,6 @@ pub(crate) fn tensors(
         let rows = flat.first.iter().enumerate().map(row).collect();
         put(input::PICKED_ROW, vec![sequences], Values::I32(rows));
     }
-    if wants(input::FINAL) {
-        let rows = flat.cumulative.iter().skip(1).map(|end| end - 1).collect();
-        put(input::FINAL, vec![sequences], Values::I32(rows));
-    }
     if wants(input::OWNER) {
         let owner = lengths.iter().zip(0..).flat_map(|(&n, i)| std::iter::repeat_n(i, n)).collect();
         put(input::OWNER, vec![1, tokens], Values::I32(owner));
@@ -146,6 +142,7 @@ pub(crate) fn tensors(
         (input::CUMULATIVE, flat.cumulative),
         (input::FIRST, flat.first),
         (input::KEYS, flat.keys),
+        (input::FINAL, flat.last),
     ] {
         if names.contains(&name) {
             made.push(HostTensor { name, shape: vec![values.len()], values: Values::I32(values) });
@@ -210,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::native::run::packing::PositionSegments;
+    use crate::native::family::PositionSegments;
 
     fn lengths() -> impl Strategy<Value = Vec<usize>> {
         prop::collection::vec(1usize..80, 1..12)
@@ -259,7 +256,7 @@ mod tests {
         #[test]
         fn shapes_fit_their_values(lengths in lengths(), picked in prop::collection::vec(any::<bool>(), 12)) {
             let sequences: Vec<_> = lengths.iter().map(|&n| crate::item::Sequence { ids: vec![1; n], ..Default::default() }).collect();
-            let flat = PackedInputs::pack(&sequences, PositionSegments { first: 2, segments: 2, pad: None, counts: true });
+            let flat = PackedInputs::pack(&sequences, PositionSegments { first: 2, segments: 2, pad: None, counts: true, passed_over: None });
             let longest = *lengths.iter().max().unwrap();
             let made = tensors(flat.clone(), &INPUTS, longest, &picked, Rows::Tokens);
             prop_assert_eq!(made.len(), INPUTS.len());

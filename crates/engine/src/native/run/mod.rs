@@ -25,6 +25,6 @@ pub(crate) use self::{
 };
 pub(super) use self::{
     inputs::{HostTensor, INPUTS, Rows, tensors},
-    packing::{PackedInputs, PositionSegments},
+    packing::PackedInputs,
     session::SharedGraph,
 };

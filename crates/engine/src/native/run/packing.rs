@@ -5,6 +5,7 @@
 //! holds what position and segment (its type id) add together. Positions start anew in
 //! each sequence, at the family's first position.
 
+use super::super::family::PositionSegments;
 use crate::item::Sequence;
 
 /// The packed inputs of one run.
@@ -16,35 +17,8 @@ pub(crate) struct PackedInputs {
     pub(crate) first: Vec<i32>,
     /// Tokens of each sequence that are not query expansion.
     pub(crate) keys: Vec<i32>,
-}
-
-/// How places are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PositionSegments {
-    /// Position of a sequence's first token.
-    pub(crate) first: usize,
-    /// Segments of the model, at least one.
-    pub(crate) segments: usize,
-    /// In RoBERTa's families: an id that is not counted, and has the position before the first.
-    pub(crate) pad: Option<u32>,
-    /// Positions have rows of their own; without, a place is the segment alone.
-    pub(crate) counts: bool,
-}
-
-impl PositionSegments {
-    /// Positions of a sequence's first tokens in the first segment.
-    fn run(self, tokens: usize) -> impl Iterator<Item = i32> {
-        let step = if self.counts { self.segments as i32 } else { 0 };
-        let first = self.first as i32 * step;
-        (0..tokens as i32).map(move |i| first + i * step)
-    }
-
-    /// Positions of ids among which `pad` stands.
-    fn around(self, pad: u32, ids: &[u32]) -> impl Iterator<Item = i32> {
-        let mut counted = self.run(ids.len());
-        let apart = (self.first.saturating_sub(1) * self.segments) as i32;
-        ids.iter().map(move |&id| if id == pad { apart } else { counted.next().unwrap_or(apart) })
-    }
+    /// Row of each sequence's last token.
+    pub(crate) last: Vec<i32>,
 }
 
 /// What a sequence may hold. Checked before packing, so that an id can never
@@ -107,6 +81,7 @@ impl PackedInputs {
         self.ids.resize(start + tokens, 0);
         self.places.extend(places.run(tokens));
         self.keys.push(tokens as i32);
+        self.last.push((start + tokens).saturating_sub(1) as i32);
         self.cumulative.push(self.ids.len() as i32);
     }
 
@@ -124,11 +99,14 @@ impl PackedInputs {
             cumulative: room(count + 1),
             first: room(count),
             keys: room(count),
+            last: room(count),
         };
         f.cumulative.push(0);
         // A whole sequence at a time: these are copies, where a token at a time is three checked pushes.
         for s in sequences {
             f.first.push(f.ids.len() as i32);
+            let last = s.ids.iter().rposition(|&id| Some(id) != places.passed_over).unwrap_or(0);
+            f.last.push((f.ids.len() + last) as i32);
             f.ids.extend(s.ids.iter().map(|&id| id as i32));
             if let Some(pad) = places.pad.filter(|pad| s.ids.contains(pad)) {
                 f.places.extend(
@@ -170,7 +148,7 @@ mod tests {
             for s in sequences.iter_mut().step_by(2) {
                 s.type_ids = (0..s.len()).map(|k| (k % segments) as u32).collect();
             }
-            let mut f = PackedInputs::pack(&sequences, PositionSegments { first, segments, pad: None, counts: true });
+            let mut f = PackedInputs::pack(&sequences, PositionSegments { first, segments, pad: None, counts: true, passed_over: None });
             prop_assert_eq!(f.ids.len(), lengths.iter().sum::<usize>());
             for (i, s) in sequences.iter().enumerate() {
                 let rows = f.cumulative[i] as usize..f.cumulative[i + 1] as usize;
@@ -183,7 +161,7 @@ mod tests {
                 }
             }
             let before = f.places.len();
-            f.fill(3, PositionSegments { first, segments, pad: None, counts: true });
+            f.fill(3, PositionSegments { first, segments, pad: None, counts: true, passed_over: None });
             let filled: Vec<usize> = f.places[before..].iter().map(|&p| p as usize).collect();
             prop_assert_eq!(filled, (first..first + 3).map(|p| p * segments).collect::<Vec<_>>());
         }
@@ -191,14 +169,21 @@ mod tests {
 
     #[test]
     fn without_rows_for_positions_a_place_is_the_segment() {
-        let places = PositionSegments { first: 0, segments: 2, pad: None, counts: false };
+        let places = PositionSegments { first: 0, segments: 2, pad: None, counts: false, passed_over: None };
         let two = Sequence { ids: vec![4, 5, 6], type_ids: vec![0, 1, 1], ..Sequence::default() };
         assert_eq!(PackedInputs::pack(&[two, sequence(vec![4, 5])], places).places, [0, 1, 1, 0, 0]);
     }
 
     #[test]
+    fn a_pad_is_not_taken_for_the_last_token() {
+        let places = PositionSegments { first: 0, segments: 1, pad: None, counts: false, passed_over: Some(9) };
+        let all = [sequence(vec![4, 5, 9]), sequence(vec![9, 4]), sequence(vec![9, 9])];
+        assert_eq!(PackedInputs::pack(&all, places).last, [1, 4, 5]);
+    }
+
+    #[test]
     fn a_pad_that_a_text_spells_out_is_not_counted() {
-        let places = PositionSegments { first: 2, segments: 1, pad: Some(1), counts: true };
+        let places = PositionSegments { first: 2, segments: 1, pad: Some(1), counts: true, passed_over: None };
         let f = PackedInputs::pack(&[sequence(vec![0, 20, 1, 22, 2]), sequence(vec![0, 5])], places);
         assert_eq!(f.places, [2, 3, 1, 4, 5, 2, 3]);
     }
@@ -209,7 +194,7 @@ mod tests {
         let all = Sequence { expansion: 9, ..sequence(vec![1; 2]) };
         let f = PackedInputs::pack(
             &[query, all, sequence(vec![1; 4])],
-            PositionSegments { first: 0, segments: 1, pad: None, counts: true },
+            PositionSegments { first: 0, segments: 1, pad: None, counts: true, passed_over: None },
         );
         assert_eq!(f.keys, [2, 1, 4], "one token at least is seen");
     }

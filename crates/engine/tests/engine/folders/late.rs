@@ -19,7 +19,7 @@ fn rows(vectors: &TokenVectors) -> Vec<Vec<f32>> {
     vectors.rows().map(<[f32]>::to_vec).collect()
 }
 
-fn late(name: &str) {
+pub(super) fn late(name: &str) {
     late_as(name, "expected.json");
 }
 

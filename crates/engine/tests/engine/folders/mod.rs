@@ -3,6 +3,7 @@
 //! stay right.
 
 mod adapter;
+mod families;
 mod kinds;
 mod late;
 mod mutate;

@@ -83,9 +83,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         "type without a native path and without an export",
-        "tiny/modernbert-tokens5",
-        &[],
-        Refused(&["modernbert", "ONNX export"]),
+        "tiny/bert-base",
+        &[("config.json", "+\"model_type\": \"xlnet\"")],
+        Refused(&["xlnet", "ONNX export"]),
     ),
     row(
         "relative positions in BERT",

@@ -160,10 +160,10 @@ async fn shards_and_exports_are_found() {
     holds(&folder, &hub, &["model-00001-of-00001.safetensors"]);
 
     let cache = tempfile::tempdir().unwrap();
-    hub.put("config.json", br#"{"model_type":"modernbert"}"#);
+    hub.put("config.json", br#"{"model_type":"xlnet"}"#);
     let elsewhere = HubOptions { cache: Some(cache.path().to_owned()), ..options };
     let error = fetch(NAME, None, &elsewhere).await.unwrap_err();
-    assert!(matches!(&error, HubError::NeedsOnnx { model_type, .. } if model_type == "modernbert"), "{error:?}");
+    assert!(matches!(&error, HubError::NeedsOnnx { model_type, .. } if model_type == "xlnet"), "{error:?}");
     hub.put("onnx/model.onnx", b"graph");
     hub.put("onnx/model.onnx_data", b"numbers");
     hub.put("onnx/model_int8.onnx", b"other graph");

@@ -200,7 +200,12 @@ impl WithSimd for Attend<'_> {
                 let own = rules.sight.of(&(own..own + 1), task.keys);
                 w[from..own.start - seen.start].fill(f32::NEG_INFINITY);
                 w[own.end - seen.start..rounded].fill(f32::NEG_INFINITY);
-                *scale = 1.0 / exponentiate(simd, &mut w[from..rounded]);
+                let sum = exponentiate(simd, &mut w[from..rounded]);
+                // A query that sees no key gets nothing, as PyTorch's softmax has it.
+                *scale = if own.is_empty() { 0.0 } else { 1.0 / sum };
+                if own.is_empty() {
+                    w[from..rounded].fill(0.0);
+                }
             }
             let Loaded { values, .. } = &*loaded;
             for d in (0..deep).step_by(pass) {
