@@ -99,7 +99,11 @@ impl Case {
             let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
             let sum: f64 = weights.iter().sum();
             let values: Vec<Vec<f64>> = allowed.iter().map(|&j| self.part(j, 2)).collect();
-            out.extend((0..size).map(|d| weights.iter().zip(&values).map(|(w, v)| w * v[d]).sum::<f64>() / sum));
+            out.extend(
+                (0..size).map(|d| {
+                    weights.iter().zip(&values).map(|(w, v)| w * v[d]).sum::<f64>() / sum.max(f64::MIN_POSITIVE)
+                }),
+            );
         }
         out
     }
