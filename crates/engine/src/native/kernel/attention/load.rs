@@ -40,12 +40,20 @@ impl Loaded {
         self.queries.resize(size, [0.0; QUERIES]);
         let [_, key_at, value_at] = rules.columns.of(task.head);
         let width = rules.columns.width();
+        let plain = rules.norms.is_none() && rules.rotation.is_none();
         for (j, place) in seen.enumerate() {
             let token = &qkv[(task.start + place) * width..][..width];
-            biased(&mut self.one, &token[key_at..][..size], &bias[key_at..][..size]);
-            finish(&mut self.one, rules.norms.map(|n| (n, n.key)), rules.rotation, place);
-            for (d, x) in self.one.iter().enumerate() {
-                self.keys[d * wide + j] = x * rules.scale;
+            let (key, key_bias) = (&token[key_at..][..size], &bias[key_at..][..size]);
+            if plain {
+                for (d, (x, b)) in key.iter().zip(key_bias).enumerate() {
+                    self.keys[d * wide + j] = (x + b) * rules.scale;
+                }
+            } else {
+                biased(&mut self.one, key, key_bias);
+                finish(&mut self.one, rules.norms.map(|n| (n, n.key)), rules.rotation, place);
+                for (d, x) in self.one.iter().enumerate() {
+                    self.keys[d * wide + j] = x * rules.scale;
+                }
             }
             biased(&mut self.values[j * deep..][..size], &token[value_at..][..size], &bias[value_at..][..size]);
         }
@@ -66,6 +74,12 @@ impl Loaded {
         let width = rules.columns.width();
         for (r, place) in rows.enumerate() {
             let token = &qkv[(task.start + place) * width + at..][..size];
+            if rules.norms.is_none() && rules.rotation.is_none() {
+                for (q, (x, b)) in self.queries.iter_mut().zip(token.iter().zip(&bias[at..])) {
+                    q[r] = x + b;
+                }
+                continue;
+            }
             biased(&mut self.one, token, &bias[at..][..size]);
             finish(&mut self.one, rules.norms.map(|n| (n, n.query)), rules.rotation, place);
             for (q, x) in self.queries.iter_mut().zip(&self.one) {
