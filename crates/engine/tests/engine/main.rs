@@ -11,6 +11,7 @@ mod folders;
 mod generic;
 mod invariance;
 mod layouts;
+mod long;
 mod minilm;
 mod oracle;
 mod reference;
