@@ -3,7 +3,7 @@
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Seen,
-    SequenceHead, Source, VocabularyHead, always,
+    SequenceHead, Source, Transform, VocabularyHead, always,
     encoder::{Heads, Positions, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -178,10 +178,12 @@ fn heads(source: &Source<'_>, kind: Kind, hidden: usize, narrow: usize, act: Poi
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
         vocabulary: Some(VocabularyHead {
-            dense: product(transform, hidden, narrow, true),
-            // RoBERTa's and ELECTRA's transforms are GELU whatever the layers use.
-            act: if kind == Kind::Bert { act } else { Pointwise::Gelu },
-            norm: layer_norm(source.weights, norm, eps),
+            transform: Some(Transform {
+                dense: product(transform, hidden, narrow, true),
+                // RoBERTa's and ELECTRA's transforms are GELU whatever the layers use.
+                act: if kind == Kind::Bert { act } else { Pointwise::Gelu },
+                norm: layer_norm(source.weights, norm, eps),
+            }),
             decoder: decoder.to_owned(),
             biases: biases.map(str::to_owned).to_vec(),
         }),

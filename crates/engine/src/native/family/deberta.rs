@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Attention, Classifier, DistanceVectors, Distances, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norm,
-    Norms, Pointwise, Reads, Seen, SequenceHead, Source, VocabularyHead, always,
+    Norms, Pointwise, Reads, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
     encoder::{Heads, Positions, Segments},
     source::{layer_norm, product},
 };
@@ -187,9 +187,11 @@ fn heads(source: &mut Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Re
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
         vocabulary: Some(VocabularyHead {
-            dense: product(dense, hidden, hidden, true),
-            act,
-            norm: layer_norm(source.weights, norm, eps),
+            transform: Some(Transform {
+                dense: product(dense, hidden, hidden, true),
+                act,
+                norm: layer_norm(source.weights, norm, eps),
+            }),
             decoder: format!("{rest}.decoder.weight"),
             biases: vec![format!("{rest}.bias"), format!("{rest}.decoder.bias")],
         }),

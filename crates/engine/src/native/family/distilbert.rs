@@ -2,7 +2,7 @@
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Seen,
-    SequenceHead, Source, VocabularyHead, always,
+    SequenceHead, Source, Transform, VocabularyHead, always,
     encoder::{Heads, Positions},
     plain_scale,
     source::{layer_norm, product},
@@ -91,9 +91,11 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
             vocabulary: Some(VocabularyHead {
-                dense: product("vocab_transform", hidden, hidden, true),
-                act,
-                norm: layer_norm(source.weights, "vocab_layer_norm", EPS),
+                transform: Some(Transform {
+                    dense: product("vocab_transform", hidden, hidden, true),
+                    act,
+                    norm: layer_norm(source.weights, "vocab_layer_norm", EPS),
+                }),
                 decoder: "vocab_projector.weight".to_owned(),
                 biases: vec!["vocab_projector.bias".to_owned()],
             }),

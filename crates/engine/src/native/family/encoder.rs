@@ -276,13 +276,20 @@ pub(crate) enum HeadStep {
 /// Logits over the vocabulary.
 #[derive(Clone, Debug)]
 pub(crate) struct VocabularyHead {
+    /// What states go through first.
+    pub(crate) transform: Option<Transform>,
+    /// Tensor of the last product; the word table where it is not stored.
+    pub(crate) decoder: String,
+    /// Its bias, under the first of these names that is stored; none where no name is given.
+    pub(crate) biases: Vec<String>,
+}
+
+/// The step of a masked-LM head before its last product.
+#[derive(Clone, Debug)]
+pub(crate) struct Transform {
     pub(crate) dense: Linear,
     pub(crate) act: Pointwise,
     pub(crate) norm: Norm,
-    /// Tensor of the last product; the word table where it is not stored.
-    pub(crate) decoder: String,
-    /// Its bias, under the first of these names that is stored.
-    pub(crate) biases: Vec<String>,
 }
 
 impl Encoder {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Classifier, Encoder, Family, HeadStep, Pointwise, Reads, Seen, SequenceHead, Source, always, encoder::Heads,
-    llama::decoder, source::product,
+    Classifier, Encoder, Family, HeadStep, Pointwise, Reads, Seen, SequenceHead, Source, VocabularyHead, always,
+    encoder::Heads, llama::decoder, source::product,
 };
 use crate::error::LoadError;
 
@@ -26,7 +26,8 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
             return Err(source.keys.refused("classifier_pooling", &Value::from(other), "late, mean and bos are"));
         }
     };
-    decoder(source, Seen::All, (THETA, EPS), |_, hidden| {
+    decoder(source, Seen::All, (THETA, EPS), |source, hidden| {
+        let has_bias = source.weights.has("lm_head.bias");
         Ok(Heads {
             sequence: Some(SequenceHead {
                 reads,
@@ -40,7 +41,11 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
-            vocabulary: None,
+            vocabulary: Some(VocabularyHead {
+                transform: None,
+                decoder: "lm_head.weight".to_owned(),
+                biases: has_bias.then(|| "lm_head.bias".to_owned()).into_iter().collect(),
+            }),
         })
     })
 }

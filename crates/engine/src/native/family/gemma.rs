@@ -24,7 +24,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         ));
     }
     source.only(&[("attn_logit_softcapping", &[]), ("final_logit_softcapping", &[])])?;
-    source.without_effect(&["attention_bias"]);
+    source.without_effect(&["attention_bias", "_sliding_window_pattern"]);
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
     let kv_heads = source.size_if_there(&["num_key_value_heads"])?.unwrap_or(heads);
@@ -118,7 +118,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 
 /// Which layers see all.
 fn kinds(source: &mut Source<'_>, count: usize) -> Result<Vec<LayerKind>, LoadError> {
-    let every = source.size_if_there(&["sliding_window_pattern", "_sliding_window_pattern"])?.unwrap_or(EVERY);
+    let every = source.size_if_there(&["sliding_window_pattern"])?.unwrap_or(EVERY);
     match source.take::<Vec<String>>("layer_types")? {
         Some(named) => LayerKind::named(source, &named, count),
         None => Ok((1..=count).map(|i| if i % every == 0 { LayerKind::Full } else { LayerKind::Sliding }).collect()),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Rope,
-    Seen, SequenceHead, Source, Taken, VocabularyHead, always,
+    Seen, SequenceHead, Source, Taken, Transform, VocabularyHead, always,
     encoder::{Heads, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -115,9 +115,11 @@ fn heads(source: &Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads 
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
         vocabulary: Some(VocabularyHead {
-            dense: product("lm_head.dense", hidden, hidden, true),
-            act,
-            norm: layer_norm(source.weights, "lm_head.norm", eps),
+            transform: Some(Transform {
+                dense: product("lm_head.dense", hidden, hidden, true),
+                act,
+                norm: layer_norm(source.weights, "lm_head.norm", eps),
+            }),
             decoder: "lm_head.decoder.weight".to_owned(),
             biases: vec!["lm_head.decoder.bias".to_owned(), "lm_head.bias".to_owned()],
         }),

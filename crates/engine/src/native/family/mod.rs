@@ -25,7 +25,7 @@ pub(crate) use self::{
     encoder::{
         Attention, Classifier, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, FeedForward, HeadStep,
         Layer, Linear, Norm, NormKind, Norms, Pointwise, QueryKeyNorm, Reads, Rows, Seen, SequenceHead, Taken,
-        VocabularyHead, plain_scale,
+        Transform, VocabularyHead, plain_scale,
     },
     places::PositionSegments,
     rope::Rope,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norm, NormKind, Norms, Pointwise,
-    Reads, Rope, Seen, SequenceHead, Source, Taken, VocabularyHead, always,
+    Reads, Rope, Seen, SequenceHead, Source, Taken, Transform, VocabularyHead, always,
     encoder::{Heads, LayerKind},
     plain_scale,
     source::product,
@@ -142,9 +142,7 @@ fn heads(source: &mut Source<'_>, hidden: usize, eps: f32) -> Result<Heads, Load
         has_bias: true,
     };
     let vocabulary = VocabularyHead {
-        dense,
-        act,
-        norm,
+        transform: Some(Transform { dense, act, norm }),
         decoder: "decoder.weight".to_owned(),
         biases: vec!["decoder.bias".to_owned()],
     };

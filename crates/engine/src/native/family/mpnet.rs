@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Attention, Classifier, DistanceBuckets, Distances, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms,
-    Pointwise, Reads, Seen, SequenceHead, Source, VocabularyHead, always,
+    Pointwise, Reads, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
     encoder::{Heads, Positions},
     plain_scale,
     source::{layer_norm, product},
@@ -100,9 +100,11 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
             vocabulary: Some(VocabularyHead {
-                dense: product("lm_head.dense", hidden, hidden, true),
-                act: Pointwise::Gelu,
-                norm: layer_norm(source.weights, "lm_head.layer_norm", eps),
+                transform: Some(Transform {
+                    dense: product("lm_head.dense", hidden, hidden, true),
+                    act: Pointwise::Gelu,
+                    norm: layer_norm(source.weights, "lm_head.layer_norm", eps),
+                }),
                 decoder: "lm_head.decoder.weight".to_owned(),
                 biases: vec!["lm_head.bias".to_owned(), "lm_head.decoder.bias".to_owned()],
             }),

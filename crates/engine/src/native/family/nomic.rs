@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Linear, Norm, Norms, Pointwise,
-    Reads, Rope, Seen, SequenceHead, Source, VocabularyHead, always,
+    Reads, Rope, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
     encoder::{Heads, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -196,9 +196,11 @@ fn heads(source: &Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads 
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
         vocabulary: Some(VocabularyHead {
-            dense: product(dense, hidden, hidden, source.weights.has(&format!("{dense}.bias"))),
-            act,
-            norm: layer_norm(source.weights, norm, eps),
+            transform: Some(Transform {
+                dense: product(dense, hidden, hidden, source.weights.has(&format!("{dense}.bias"))),
+                act,
+                norm: layer_norm(source.weights, norm, eps),
+            }),
             decoder: "cls.predictions.decoder.weight".to_owned(),
             biases: vec!["cls.predictions.bias".to_owned(), "cls.predictions.decoder.bias".to_owned()],
         }),

@@ -15,7 +15,7 @@
 
 use super::{
     super::{
-        family::{Classifier, Encoder, HeadStep, Reads, VocabularyHead},
+        family::{Classifier, Encoder, HeadStep, Reads, Transform, VocabularyHead},
         kernel::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
     },
     encoder::{WORDS, Wanted},
@@ -183,10 +183,15 @@ fn sparse(
     sum: Option<SparseTransform>,
     x: &str,
 ) -> Result<usize, LoadError> {
-    let width = head.dense.to();
-    let t = linear(b, w, "head/transform", &head.dense, x)?;
-    let t = activated(b, "head/activated", head.act, &t);
-    let t = normed(b, w, "head/normed", &head.norm, width, &t)?;
+    let (width, t) = match &head.transform {
+        None => (e.hidden, x.to_owned()),
+        Some(Transform { dense, act, norm }) => {
+            let width = dense.to();
+            let t = linear(b, w, "head/transform", dense, x)?;
+            let t = activated(b, "head/activated", *act, &t);
+            (width, normed(b, w, "head/normed", norm, width, &t)?)
+        }
+    };
     // An untied decoder is stored; a tied one is the word table.
     let decoder = &head.decoder;
     let table = if w.has(decoder) {
@@ -196,10 +201,12 @@ fn sparse(
         WORDS.to_owned()
     };
     let stored = head.biases.iter().find(|name| w.has(name)).or(head.biases.last());
-    let bias_name = stored.cloned().unwrap_or_default();
-    let bias = w.get(&bias_name, &[e.vocab])?;
+    let (bias_name, bias) = match stored {
+        Some(name) => (name.clone(), w.get(name, &[e.vocab])?.data),
+        None => ("head/no_bias".to_owned(), vec![0.0; e.vocab]),
+    };
     if b.target().is_cpu() {
-        let bias = b.weight(bias_name, &[e.vocab], bias.data);
+        let bias = b.weight(bias_name, &[e.vocab], bias);
         let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
         match sum {
             None => b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]),
@@ -216,7 +223,7 @@ fn sparse(
     let most = pooling::largest(b, "head/largest", &most, pooling::chunks(e.longest));
     // The bias is one for all tokens of a column: it may as well come after the maximum, in f32.
     let most = b.go_on_in(Elem::F32, "head/largest_f32", &most);
-    let bias = b.weight(bias_name, &[e.vocab], bias.data);
+    let bias = b.weight(bias_name, &[e.vocab], bias);
     b.node(ONNX, "Add", OUTPUT, &[&most, &bias], &[]);
     Ok(e.vocab)
 }
