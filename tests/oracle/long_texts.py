@@ -51,10 +51,10 @@ def frame(parts):
         yield kind
 
 
-def tokenizer_files(kind, longest):
+def tokenizer_files(kind, longest, vocabulary=VOCABULARY):
     """The tokenizer of whole words, and its settings."""
     words = SPECIALS[kind] + [f"<{i}>" for i in range(len(SPECIALS[kind]), FIRST_WORD)]
-    words += [f"w{i}" for i in range(FIRST_WORD, VOCABULARY)]
+    words += [f"w{i}" for i in range(FIRST_WORD, vocabulary)]
     ids = {word: i for i, word in enumerate(words)}
     single, pair = (list(frame(parts)) for parts in FRAMES[kind])
     used = {part["SpecialToken"]["id"] for part in single if "SpecialToken" in part}
