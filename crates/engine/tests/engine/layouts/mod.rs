@@ -9,7 +9,7 @@ use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, Inspection, LoadOptions, Model, Output, Role, Task, Want, WorkItem, inspect,
 };
 
-use crate::support::{assemble, options, oracle};
+use crate::support::{archived, assemble, options, oracle};
 
 use rows::{
     Outcome::{Refused, Served},
@@ -18,15 +18,9 @@ use rows::{
 
 /// The folder of a row.
 fn folder(row: &Row) -> tempfile::TempDir {
-    let to = match row.from.strip_prefix("tiny/") {
-        Some(name) => {
-            let to = tempfile::tempdir().unwrap();
-            for entry in std::fs::read_dir(oracle(name)).unwrap() {
-                let path = entry.unwrap().path();
-                std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
-            }
-            to
-        }
+    let to = match row.from.split_once('/') {
+        Some(("tiny", name)) => copy(&oracle(name)),
+        Some((archive, name)) => copy(&archived(archive).join(name)),
         None if row.from == "onnx" => export(),
         None => assemble(row.from),
     };
@@ -48,6 +42,16 @@ fn folder(row: &Row) -> tempfile::TempDir {
                 std::fs::write(&path, text).unwrap();
             }
         }
+    }
+    to
+}
+
+/// A folder to write to with the files of another.
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
     }
     to
 }
