@@ -1,8 +1,12 @@
 //! CUDA's graph without a GPU: its text against what is committed ([`golden`]), its
-//! numbers against PyTorch's with an operator of ours in attention's place ([`numbers`]).
+//! numbers against PyTorch's with an operator of ours in attention's place ([`numbers`]). And mistakes that families invite, made
+//! on purpose ([`traps`]).
 
+#[path = "../../../tests/engine/archive.rs"]
+mod archive;
 mod golden;
 mod numbers;
+mod traps;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +27,19 @@ use crate::{
 /// A tiny model folder with its expected outputs.
 fn oracle(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny").join(name)
+}
+
+/// A folder of one of the oracle's archives.
+fn archived(folder: &str) -> PathBuf {
+    archive::unpacked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle")).join(folder)
+}
+
+/// The folder as the native path has it.
+fn native_of(folder: &Path) -> NativeModel {
+    let mut described = Folder::read(folder, &LoadOptions::default()).unwrap();
+    let routes = std::mem::replace(&mut described.routes, Routes::empty());
+    let task = described.task.clone().unwrap();
+    NativeModel::open(&described, Arc::new(routes), task).unwrap()
 }
 
 fn open(name: &str, options: &LoadOptions) -> Model {
