@@ -142,11 +142,21 @@ def measure(folder, items, options):
     if options.no_export:
         return
     with tempfile.TemporaryDirectory() as place:
-        # An exporter fails in as many ways as there are models; each is an answer.
-        try:
-            exported = session(states, options.threads, place)
-        except Exception as error:  # noqa: BLE001
-            line("onnxruntime", "sorted", error=f"{type(error).__name__}: {error}"[:300])
+        exported = None
+        for attention in dict.fromkeys((attention, "eager")):
+            if attention != states.model.config._attn_implementation:
+                states.model.set_attn_implementation(attention)
+            # An exporter fails in as many ways as there are models; each is an answer.
+            try:
+                exported = session(states, options.threads, place)
+                break
+            except Exception as error:  # noqa: BLE001
+                cause = error
+                while cause.__cause__:
+                    cause = cause.__cause__
+                failure = f"{type(cause).__name__}: {cause}"[:300]
+        if exported is None:
+            line("onnxruntime", "sorted", error=failure)
             return
         fed = [i.name for i in exported.get_inputs()]
 
