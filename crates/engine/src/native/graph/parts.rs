@@ -47,8 +47,8 @@ pub(crate) fn norm_weights(
         gamma.iter_mut().for_each(|x| *x += 1.0);
     }
     let beta = norm.bias.as_ref().map(|name| w.get(name, &[width])).transpose()?;
-    let gamma = b.weight(norm.weight.clone(), &[width], gamma);
-    let beta = norm.bias.clone().zip(beta).map(|(name, beta)| b.weight(name, &[width], beta.data));
+    let gamma = b.weight_once(&norm.weight, &[width], || gamma);
+    let beta = norm.bias.as_ref().zip(beta).map(|(name, beta)| b.weight_once(name, &[width], || beta.data));
     Ok((gamma, beta))
 }
 
