@@ -35,14 +35,15 @@ pub use config::{
     SchedulerConfigError, StartError,
 };
 pub use core::{
-    At, BatchItem, BatchOutcome, ChunkId, Core, Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST,
+    At, BatchItem, BatchOutcome, ChunkId, Core, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST,
     DeviceAction, PollResult, Removed,
 };
 pub use counters::Counts;
 pub use handle::{Admission, ItemSink};
 pub use load::LoadSnapshot;
 pub use outcome::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult};
-pub use request::{Lane, Priority, QueuedItem, Refusal, Request, Tenant};
+pub use request::{Priority, QueuedItem, Refusal, Request, Tenant};
 pub use response::PendingResponse;
 pub use scheduler::Scheduler;
 pub use shared::DevicesHealth;
+pub use sortie_work::{Cost, Lane};

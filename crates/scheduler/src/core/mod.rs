@@ -30,7 +30,7 @@ mod units;
 
 use std::{collections::VecDeque, time::Duration};
 
-pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
+pub use cost::{DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::DeviceState;
 use margins::Margins;
 use queue::Queue;
@@ -38,6 +38,8 @@ pub use queue::Removed;
 pub(crate) use units::STALE;
 use units::{AdmissionEstimate, Formed, secs};
 pub use units::{At, BatchItem, BatchOutcome, ChunkId};
+
+use sortie_work::Cost;
 
 use crate::{
     config::SchedulerConfig,
@@ -220,7 +222,7 @@ impl<K, I> Core<K, I> {
                 Some(starts).filter(|at| *at > now)
             } else {
                 let since = *dev.held_since.get_or_insert(now);
-                Some(since + secs(cost.a).min(MAX_HOLD))
+                Some(since + secs(cost.a_us / 1e6).min(MAX_HOLD))
             };
             match until {
                 Some(at) if at <= now => {}

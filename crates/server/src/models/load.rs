@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use parking_lot::Mutex;
 use sortie_engine::{
     CudaOptions, Device, DeviceSet, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime,
 };
@@ -23,7 +24,7 @@ use crate::{
     config::{ModelSpec, PoolingName, ServerConfig, Source},
     hub::{self, HubOptions},
     metrics::BatchMetrics,
-    tokenizing::{TokenRatio, TokenizeStats, TokenizerPool},
+    tokenizing::{TokenizeStats, TokenizerPool},
 };
 
 /// What all models of the process share.
@@ -152,7 +153,7 @@ pub(super) async fn load(
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
         tokenizing: TokenizeStats::default(),
-        ratio: TokenRatio::default(),
+        ratio: Mutex::default(),
         reserved: Reserved::default(),
         draining: Arc::clone(&shared.draining),
     })

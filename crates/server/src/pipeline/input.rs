@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDetail, Tokenizer, WindowPlan, Windows};
 use sortie_proto::v1::{Input, input::Kind};
+use sortie_work::{SPECIAL_TOKENS, TextSize};
 
 use super::validate::PromptText;
 use crate::errors::ItemRefusal;
@@ -40,8 +41,16 @@ pub(crate) enum InputKind {
 }
 
 impl InputKind {
+    /// Special tokens of a sequence, about.
+    fn specials(&self) -> usize {
+        match self {
+            InputKind::Detailed { specials: false } => 0,
+            _ => SPECIAL_TOKENS as usize,
+        }
+    }
+
     /// Tokens that every sequence has from elsewhere: the query's.
-    pub(super) fn shared_tokens(&self) -> usize {
+    fn shared_tokens(&self) -> usize {
         match self {
             InputKind::Documents(query) => query.tokens(),
             InputKind::Alone | InputKind::Pieces { .. } | InputKind::Detailed { .. } => 0,
@@ -90,10 +99,10 @@ impl Tokens {
         self.windows.as_ref().map_or(1, |windows| windows.tokens.len())
     }
 
-    /// Tokens of the input itself, specials included where it is one sequence, which has `shared` tokens from elsewhere.
-    pub(super) fn own_tokens(&self, shared: usize) -> usize {
+    /// Tokens of the input's own text and of its prompt, without specials.
+    pub(super) fn text_tokens(&self, kind: &InputKind) -> usize {
         match &self.windows {
-            None => self.sequence.len().saturating_sub(shared),
+            None => self.sequence.len().saturating_sub(kind.shared_tokens() + kind.specials()),
             Some(LaterWindows { later, tokens, stride }) => {
                 tokens.iter().sum::<usize>().saturating_sub(later.len() * stride)
             }
@@ -117,24 +126,24 @@ impl From<InputError> for TokenizeFailure {
 }
 
 impl ParsedInput {
-    /// Bytes of text, the prompt's among them, and number of ready ids.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        let (bytes, ids) = self.own_size();
-        (if ids == 0 { bytes + self.prompt_bytes() } else { bytes }, ids)
+    /// Its text and what goes before it. Nothing goes before ready ids.
+    pub(crate) fn size(&self) -> TextSize {
+        let own = self.own_size();
+        if own.ids == 0 { own.and(self.prompt_size()) } else { own }
     }
 
-    /// Bytes of the prompt.
-    pub(super) fn prompt_bytes(&self) -> usize {
-        self.prompt.as_ref().map_or(0, |p| p.text.len())
+    /// The prompt.
+    pub(super) fn prompt_size(&self) -> TextSize {
+        TextSize { bytes: self.prompt.as_ref().map_or(0, |p| p.text.len() as u64), ids: 0 }
     }
 
-    /// Bytes of its own text and number of ready ids.
-    pub(super) fn own_size(&self) -> (usize, usize) {
+    /// Its own text or ready ids.
+    pub(super) fn own_size(&self) -> TextSize {
         match &self.input.kind {
-            Some(Kind::Text(text)) => (text.len(), 0),
-            Some(Kind::Pair(pair)) => (pair.first.len() + pair.second.len(), 0),
-            Some(Kind::Tokens(tokens)) => (0, tokens.ids.len()),
-            Some(Kind::Vectors(_)) | None => (0, 0),
+            Some(Kind::Text(text)) => TextSize { bytes: text.len() as u64, ids: 0 },
+            Some(Kind::Pair(pair)) => TextSize { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
+            Some(Kind::Tokens(tokens)) => TextSize { bytes: 0, ids: tokens.ids.len() as u64 },
+            Some(Kind::Vectors(_)) | None => TextSize::default(),
         }
     }
 

@@ -85,7 +85,7 @@ pub(crate) fn admit(
     inputs: &[ParsedInput],
     shared: Option<&ParsedInput>,
 ) -> Result<Admission<EngineBackend>, ServeError> {
-    let estimate = TokenEstimate { ratio: &served.ratio, info: served.info() }.tokens(inputs, shared);
+    let estimate = TokenEstimate { ratio: *served.ratio.lock(), info: served.info() }.tokens(inputs, shared);
     context.note_size(inputs.len(), estimate);
     served.scheduler.admit(request(context, estimate)).map_err(refused)
 }

@@ -9,6 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use sortie_engine::{InputError, Query};
 use sortie_proto::v1::input::Kind;
+use sortie_work::TextSize;
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,7 +26,7 @@ use crate::{
 
 /// A query of at most so many bytes is read where its request is: the slowest tokenizer takes some 50 µs for it, and
 /// handing it to a thread of the pool and back takes longer than that on an idle machine.
-const SHORT_QUERY_BYTES: usize = 192;
+const SHORT_QUERY_BYTES: u64 = 192;
 
 /// Makes tokens of every input, in order.
 ///
@@ -48,8 +49,8 @@ pub(crate) async fn make_query(
     input: ParsedInput,
 ) -> Result<Query, ServeError> {
     let begun = Instant::now();
-    let (bytes, ids) = input.size();
-    if bytes + ids * size_of::<u32>() <= SHORT_QUERY_BYTES {
+    let TextSize { bytes, ids } = input.size();
+    if bytes + ids * size_of::<u32>() as u64 <= SHORT_QUERY_BYTES {
         let made = catch_unwind(AssertUnwindSafe(|| query(served, &input)))
             .map_err(|_| ServeError::Internal("tokenizing the query panicked".to_owned()))?;
         context.note_query(begun.elapsed());

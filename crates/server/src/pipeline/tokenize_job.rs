@@ -236,10 +236,10 @@ impl TokenizeJob {
             slots.push(match self.read(input) {
                 Ok(made) if !self.has_room(made.window_count()) => Err(too_many_windows()),
                 Ok(made) => {
-                    let (bytes, ids) = if made.windows.is_some() { input.own_size() } else { input.size() };
-                    if !made.sequence.truncated && ids == 0 {
-                        seen_bytes += bytes;
-                        seen_tokens += made.own_tokens(self.input_kind.shared_tokens());
+                    let size = if made.windows.is_some() { input.own_size() } else { input.size() };
+                    if !made.sequence.truncated && size.ids == 0 {
+                        seen_bytes += size.bytes;
+                        seen_tokens += made.text_tokens(&self.input_kind) as u64;
                     }
                     let Tokens { sequence, windows, details } = made;
                     let truncated = sequence.truncated;
@@ -272,7 +272,7 @@ impl TokenizeJob {
                 Err(TokenizeFailure::Input(error)) => Err(error.into()),
             });
         }
-        self.served.ratio.observe(seen_bytes, seen_tokens);
+        self.served.ratio.lock().observe(seen_bytes, seen_tokens);
         self.served.tokenizing.note(items.len(), tokens, begun.elapsed());
         self.queue_sequences(sequences, &mut slots);
         slots
@@ -370,7 +370,7 @@ fn pieces(inputs: &[ParsedInput], bytes: usize) -> Vec<Range<usize>> {
 fn weight(input: &ParsedInput) -> usize {
     /// Bytes that take as long as an item's fixed work.
     const FIXED: usize = 64;
-    input.size().0 + FIXED
+    usize::try_from(input.size().bytes).unwrap_or(usize::MAX).saturating_add(FIXED)
 }
 
 #[cfg(test)]

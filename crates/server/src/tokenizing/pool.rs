@@ -23,7 +23,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sortie_scheduler::Lane;
+use sortie_work::Lane;
 
 /// Turns in a row that interactive work may have while bulk work waits: bulk work gets 3% of the threads at the least.
 const BULK_TURN: u32 = 32;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::mpsc};
 
 use proptest::prelude::*;
-use sortie_scheduler::Lane;
+use sortie_work::Lane;
 
 use super::*;
 use crate::{
