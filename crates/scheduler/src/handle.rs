@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    backend::{Backend, Item},
+    backend::{Backend, ItemOf},
     chunk::ChunkProgress,
     core::ChunkId,
     outcome::{ChunkError, ChunkOutcome},
@@ -45,7 +45,7 @@ impl<B: Backend> Admission<B> {
     /// Queues the whole chunk; its true tokens replace the reserved ones. The
     /// response of a chunk without items is ready at once.
     #[must_use = "a dropped response cancels its chunk"]
-    pub fn submit(self, items: Vec<QueuedItem<Item<B>>>) -> PendingResponse<B> {
+    pub fn submit(self, items: Vec<QueuedItem<ItemOf<B>>>) -> PendingResponse<B> {
         let (mut sink, response) = self.stream();
         sink.closed = true;
         sink.handle.shared.push(sink.id, &sink.chunk, 0, items, true);
@@ -80,7 +80,7 @@ pub struct ItemSink<B: Backend> {
 impl<B: Backend> ItemSink<B> {
     /// Queues items whose indices in the chunk are `at`, `at + 1`, …; pieces may
     /// come in any order, each index once. Items of a chunk that is over are dropped.
-    pub fn push(&self, at: usize, items: Vec<QueuedItem<Item<B>>>) {
+    pub fn push(&self, at: usize, items: Vec<QueuedItem<ItemOf<B>>>) {
         if !items.is_empty() {
             self.handle.shared.push(self.id, &self.chunk, at, items, false);
         }

@@ -29,7 +29,7 @@ mod scheduler;
 mod shared;
 mod stage;
 
-pub use backend::{Backend, Host, Item, ItemFault, Output, Outputs, Prepared, Raw, RunError};
+pub use backend::{Backend, BatchOutputs, HostSide, ItemFaultOf, ItemOf, OutputOf, PreparedOf, RawOf, RunError};
 pub use config::{
     DEFAULT_MAX_BATCH_TOKENS, DEFAULT_MAX_CHUNKS, DEFAULT_MAX_QUEUE_TOKENS, DEFAULT_MAX_QUEUE_WAIT, SchedulerConfig,
     SchedulerConfigError, StartError,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Common, Shape};
+use crate::{Common, ModelShape};
 
 #[derive(Deserialize)]
 struct Timed {
@@ -71,7 +71,7 @@ pub(crate) fn sentence(
 }
 
 /// A folder with a padded f16 graph of this shape, fused as ONNX Runtime's own tools would.
-pub(crate) fn padded_graph(common: &Common, shape: Shape) -> anyhow::Result<Option<tempfile::TempDir>> {
+pub(crate) fn padded_graph(common: &Common, shape: ModelShape) -> anyhow::Result<Option<tempfile::TempDir>> {
     let folder = tempfile::tempdir()?;
     // Tokenizer and config come from the sample; its weights must not be preferred, and are not there.
     sortie_engine::write_sample(folder.path(), shape.sample(), true)?;

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
 
-use crate::{Common, Shape, median, rivals, server::Server, texts, texts::Job};
+use crate::{Common, ModelShape, median, rivals, server::WatchedServer, texts, texts::RerankJob};
 
 /// Jobs side by side at full load of one device: enough that the queue is never empty.
 pub(crate) const SIDE_BY_SIDE: usize = 12;
@@ -24,16 +24,16 @@ const UNCOUNTED: usize = 5;
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
+    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
         runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
     }
     Ok(())
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
+async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
     let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(Job::of_200(&words)?);
-    let server = Server::start(common, folder.path(), &common.device.to_string(), &[])?;
+    let job = Arc::new(RerankJob::of_200(&words)?);
+    let server = WatchedServer::start(common, folder.path(), &common.device.to_string(), &[])?;
     let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
     let (mut times, chunks) = idle(&client, &job, common.rounds).await?;
     let idle = median(&mut times);
@@ -52,7 +52,11 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
 }
 
 /// One job after the other: seconds of each, and what their chunks say.
-pub(crate) async fn idle(client: &Client, job: &Job, rounds: usize) -> anyhow::Result<(Vec<f64>, Vec<ChunkReport>)> {
+pub(crate) async fn idle(
+    client: &Client,
+    job: &RerankJob,
+    rounds: usize,
+) -> anyhow::Result<(Vec<f64>, Vec<ChunkReport>)> {
     let mut times = Vec::new();
     let mut chunks = Vec::new();
     for i in 0..rounds + UNCOUNTED {
@@ -69,7 +73,7 @@ pub(crate) async fn idle(client: &Client, job: &Job, rounds: usize) -> anyhow::R
 /// So many jobs side by side: tokens a second.
 pub(crate) async fn full(
     client: &Arc<Client>,
-    job: &Arc<Job>,
+    job: &Arc<RerankJob>,
     side_by_side: usize,
     lasting: Duration,
 ) -> anyhow::Result<f64> {

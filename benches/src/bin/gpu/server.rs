@@ -28,7 +28,7 @@ pub(crate) const MODEL: &str = "r";
 const TICKS: f64 = 100.0;
 
 /// A server that ends with this value.
-pub(crate) struct Server {
+pub(crate) struct WatchedServer {
     child: Child,
     pub(crate) address: String,
     admin: String,
@@ -37,7 +37,7 @@ pub(crate) struct Server {
     folder: tempfile::TempDir,
 }
 
-impl Server {
+impl WatchedServer {
     /// Starts one with `model` on `devices`, with these variables too.
     pub(crate) fn start(
         common: &Common,
@@ -102,14 +102,14 @@ impl Server {
     }
 
     /// Its metrics: name with labels, value.
-    pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
+    pub(crate) fn metrics(&self) -> anyhow::Result<Scrape> {
         let (status, body) = self.page("/metrics")?;
         ensure!(status.contains(" 200 "), "{status}");
         let rows = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         });
-        Ok(Metrics(rows.collect()))
+        Ok(Scrape(rows.collect()))
     }
 
     /// MiB that are resident.
@@ -143,9 +143,9 @@ pub(crate) fn threads(process: u32) -> anyhow::Result<BTreeMap<String, f64>> {
 }
 
 /// A scrape.
-pub(crate) struct Metrics(BTreeMap<String, f64>);
+pub(crate) struct Scrape(BTreeMap<String, f64>);
 
-impl Metrics {
+impl Scrape {
     /// The sum over all series of a metric.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         let is = |full: &str| full == name || full.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
@@ -158,7 +158,7 @@ impl Metrics {
     }
 }
 
-impl Drop for Server {
+impl Drop for WatchedServer {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();

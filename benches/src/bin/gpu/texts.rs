@@ -7,7 +7,7 @@ use sortie_benches::rerank_items;
 use sortie_client::{Client, Report};
 use sortie_engine::write_sample;
 
-use crate::{Common, Shape};
+use crate::{Common, ModelShape};
 
 /// Tokens of the query: a sentence of a search box.
 const QUERY_WORDS: usize = 9;
@@ -23,7 +23,7 @@ const TOKENIZER: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "vocab.
 
 /// A model folder of made-up weights with the reranker's tokenizer, and that tokenizer's words. `None` where `--models` has no
 /// such tokenizer.
-pub(crate) fn folder(common: &Common, shape: Shape) -> anyhow::Result<Option<(tempfile::TempDir, Vec<String>)>> {
+pub(crate) fn folder(common: &Common, shape: ModelShape) -> anyhow::Result<Option<(tempfile::TempDir, Vec<String>)>> {
     let real = common.models.as_ref().map(|m| m.join("reranker"));
     let Some(real) = real.filter(|f| f.join("tokenizer.json").is_file()) else {
         println!("\nServing is left out: --models names no folder with reranker/tokenizer.json");
@@ -51,14 +51,14 @@ fn words(tokenizer: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// A rerank job.
-pub(crate) struct Job {
+pub(crate) struct RerankJob {
     pub(crate) query: String,
     pub(crate) documents: Vec<String>,
     /// Tokens of all pairs.
     pub(crate) tokens: usize,
 }
 
-impl Job {
+impl RerankJob {
     /// 200 documents whose pairs have the committed lengths.
     pub(crate) fn of_200(words: &[String]) -> anyhow::Result<Self> {
         let lengths: Vec<usize> = rerank_items()?.iter().map(Vec::len).collect();

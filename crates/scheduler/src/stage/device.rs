@@ -23,7 +23,7 @@ use super::{
     prepare::prepare,
 };
 use crate::{
-    backend::{Backend, Host as _, RunError},
+    backend::{Backend, HostSide as _, RunError},
     config::StartError,
     core::BatchOutcome,
     outcome::{BatchRecord, ChunkError},
@@ -38,7 +38,7 @@ const REBUILD_TERM: Duration = Duration::from_secs(60);
 const STILL_PREPARING: Duration = Duration::from_millis(1);
 
 /// Tells where a started device's host side is, or why there is none.
-pub(crate) type Ready<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
+pub(crate) type StartedSender<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
 
 /// What a device's thread works with.
 pub(crate) struct DeviceThread<B: Backend, F> {
@@ -61,7 +61,7 @@ enum DeviceStatus<B: Backend> {
 
 impl<B: Backend, F> DeviceThread<B, F> {
     /// The thread's whole life.
-    pub(crate) fn run<E: std::fmt::Display>(mut self, ready: Ready<B, E>)
+    pub(crate) fn run<E: std::fmt::Display>(mut self, ready: StartedSender<B, E>)
     where
         F: FnMut() -> Result<B, E>,
     {
@@ -164,8 +164,8 @@ impl<B: Backend, F> DeviceThread<B, F> {
     fn attempt(
         &self,
         backend: &mut B,
-        prepared: crate::backend::Prepared<B>,
-    ) -> Result<crate::backend::Raw<B>, RunError> {
+        prepared: crate::backend::PreparedOf<B>,
+    ) -> Result<crate::backend::RawOf<B>, RunError> {
         guard(&self.shared.counters.panics_run, "device", || backend.run(prepared))
             .unwrap_or_else(|why| Err(RunError::Failed(why)))
     }

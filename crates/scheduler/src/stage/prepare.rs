@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{HostSlot, PreparedJob, guard};
 use crate::{
-    backend::{Backend, Host as _, Item},
+    backend::{Backend, HostSide as _, ItemOf},
     core::BatchOutcome,
     outcome::ChunkError,
     shared::{FormedBatch, Shared},
@@ -46,8 +46,8 @@ pub(super) fn prepare<B: Backend>(
     shared: &Shared<B>,
     host: &Arc<B::Host>,
     batch: &FormedBatch<B>,
-) -> Result<crate::backend::Prepared<B>, String> {
-    let items: Vec<&Item<B>> = batch.iter().map(|item| &item.item.input).collect();
+) -> Result<crate::backend::PreparedOf<B>, String> {
+    let items: Vec<&ItemOf<B>> = batch.iter().map(|item| &item.item.input).collect();
     guard(&shared.counters.panics_prepare, "prepare", || host.prepare(&items))
 }
 
@@ -57,7 +57,7 @@ fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batc
         return batch;
     }
     let now = Instant::now();
-    let held = |item: &Item<B>| {
+    let held = |item: &ItemOf<B>| {
         let print = guard(&shared.counters.panics_prepare, "prepare", || host.fingerprint(item)).ok().flatten();
         print.is_some_and(|print| shared.quarantine.lock().holds(print, now))
     };

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::{ConnectionLimits, Peer, serve::serve};
-use crate::{metrics::WireMetrics, tls::Tls};
+use crate::{metrics::WireMetrics, tls::ServerTls};
 
 /// When the system has no file or memory left for a connection, asking at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept<S>(
     listener: TcpListener,
     service: S,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     limits: ConnectionLimits,
     metrics: WireMetrics,
     drain: CancellationToken,
@@ -96,7 +96,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    async fn run(self, socket: TcpStream, peer: Peer, tls: Option<Arc<Tls>>) {
+    async fn run(self, socket: TcpStream, peer: Peer, tls: Option<Arc<ServerTls>>) {
         let Some(tls) = tls else {
             return self.serve(socket, peer).await;
         };

@@ -15,11 +15,11 @@ use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
 
 use crate::{
-    Common, Shape, median,
+    Common, ModelShape, median,
     serve::{SIDE_BY_SIDE, breakdown, full, idle},
-    server::{Server, threads},
+    server::{WatchedServer, threads},
     texts,
-    texts::Job,
+    texts::RerankJob,
 };
 
 pub(crate) use self::{lost::run as lost, soak::run as soak};
@@ -36,7 +36,7 @@ struct Setup {
 }
 
 /// What one setup came to.
-struct Row {
+struct SetupRow {
     name: String,
     start_up: Duration,
     /// Seconds of a job on an idle server.
@@ -59,7 +59,7 @@ struct Row {
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
+    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
         runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
     }
     Ok(())
@@ -88,9 +88,9 @@ fn setups(common: &Common) -> Vec<Setup> {
     setups
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
+async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
     let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(Job::of_200(&words)?);
+    let job = Arc::new(RerankJob::of_200(&words)?);
     let mut rows = Vec::new();
     for setup in setups(common) {
         rows.push(measure(common, folder.path(), &setup, &job).await.with_context(|| setup.name.clone())?);
@@ -99,10 +99,10 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -> anyhow::Result<Row> {
+async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<RerankJob>) -> anyhow::Result<SetupRow> {
     let mut servers = Vec::new();
     for devices in &setup.servers {
-        servers.push(Server::start(common, model, devices, &[])?);
+        servers.push(WatchedServer::start(common, model, devices, &[])?);
     }
     let start_up = servers.iter().map(|server| server.start_up).max().unwrap_or_default();
     let client = Client::builder().endpoints(servers.iter().map(|server| server.address.clone())).connect().await?;
@@ -110,16 +110,16 @@ async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -
     let (times, chunks) = idle(&client, job, common.rounds).await?;
     let (scores, _) = job.run(&client).await?;
 
-    let before = Seen::now(&servers)?;
+    let before = Totals::now(&servers)?;
     let lasting = Duration::from_secs(common.seconds);
     let rate = full(&client, job, SIDE_BY_SIDE * setup.devices, lasting).await?;
-    let after = Seen::now(&servers)?;
+    let after = Totals::now(&servers)?;
     let seconds = after.at.duration_since(before.at).as_secs_f64();
     let cores = after
         .threads
         .iter()
         .map(|(name, used)| (name.clone(), (used - before.threads.get(name).copied().unwrap_or(0.0)) / seconds));
-    Ok(Row {
+    Ok(SetupRow {
         name: setup.name.clone(),
         start_up,
         idle: times,
@@ -131,13 +131,13 @@ async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -
         cores: cores.collect(),
         client_cores: (after.client - before.client) / seconds,
         batch: (after.tokens - before.tokens) / (after.batches - before.batches).max(1.0),
-        resident: servers.iter().map(Server::resident).sum::<anyhow::Result<u64>>()?,
+        resident: servers.iter().map(WatchedServer::resident).sum::<anyhow::Result<u64>>()?,
         scores,
     })
 }
 
 /// What all servers and this process did so far.
-struct Seen {
+struct Totals {
     at: std::time::Instant,
     /// Seconds that the devices were at work.
     busy: f64,
@@ -147,8 +147,8 @@ struct Seen {
     client: f64,
 }
 
-impl Seen {
-    fn now(servers: &[Server]) -> anyhow::Result<Self> {
+impl Totals {
+    fn now(servers: &[WatchedServer]) -> anyhow::Result<Self> {
         let client = threads(std::process::id())?.values().sum();
         let (at, threads) = (std::time::Instant::now(), BTreeMap::new());
         let mut seen = Self { at, busy: 0.0, batches: 0.0, tokens: 0.0, threads, client };
@@ -165,7 +165,7 @@ impl Seen {
     }
 }
 
-fn table(shape: Shape, rows: &mut [Row], tokens: usize) {
+fn table(shape: ModelShape, rows: &mut [SetupRow], tokens: usize) {
     println!("\n## {} on several GPUs, jobs of 200 pairs and {tokens} tokens over gRPC\n", shape.name());
     println!(
         "| servers | start-up, s | one job, idle: p50 ms (p10 to p90) | full load, tokens/s | times the first | devices busy | tokens a batch | cores: servers, client | resident, MiB |"

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use sortie_client::Client;
 
-use crate::{Common, Shape, server::Server, texts, texts::Job};
+use crate::{Common, ModelShape, server::WatchedServer, texts, texts::RerankJob};
 
 /// Jobs side by side for each device: their tokens are far from what a queue may hold.
 const SIDE_BY_SIDE: usize = 6;
@@ -29,7 +29,7 @@ const WORDS: usize = 490;
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
+    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
         runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
     }
     Ok(())
@@ -44,10 +44,10 @@ fn random(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
+async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
     let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
     let words = Arc::new(words);
-    let server = Server::start(common, folder.path(), &common.devices, &[])?;
+    let server = WatchedServer::start(common, folder.path(), &common.devices, &[])?;
     let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
     let [answered, failed, tokens] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
     let lasting = Duration::from_secs(common.soak);
@@ -62,7 +62,7 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
                 let documents = 1 + next(DOCUMENTS);
                 let longest = 1 + next(WORDS);
                 let lengths: Vec<usize> = (0..documents).map(|_| 1 + next(longest)).collect();
-                let job = Job::of(&words, lengths.into_iter(), &mut || next(usize::MAX));
+                let job = RerankJob::of(&words, lengths.into_iter(), &mut || next(usize::MAX));
                 match job.run(&client).await {
                     Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
                     Err(_) => failed.fetch_add(1, Ordering::Relaxed),

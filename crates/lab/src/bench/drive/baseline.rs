@@ -21,7 +21,7 @@ use crate::{
     baseline::{Baseline, BaselineRules, BaselineSetup, ChunkItem, ExpectedTime},
     bench::{
         jobs::BenchJob,
-        target::{BenchError, Target},
+        target::{BenchError, BenchTarget},
         texts::TextPool,
     },
     stats::Spent,
@@ -55,7 +55,7 @@ impl BaselineDriver {
     /// Sets it up; connections are made when first needed.
     pub(super) fn start(
         rules: BaselineRules,
-        target: &Target,
+        target: &BenchTarget,
         pool: &Arc<TextPool>,
         seed: u64,
     ) -> Result<Self, BenchError> {

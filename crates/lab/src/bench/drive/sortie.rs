@@ -15,7 +15,7 @@ use crate::{
     bench::{
         jobs::BenchJob,
         record::{AnsweredJob, BenchJobEnd, code_word},
-        target::{BenchError, Target},
+        target::{BenchError, BenchTarget},
         texts::TextPool,
     },
     stats::Spent,
@@ -34,7 +34,11 @@ pub(crate) struct SortieDriver {
 
 impl SortieDriver {
     /// Connects and meets the servers.
-    pub(super) async fn start(strategy: Strategy, target: &Target, pool: &Arc<TextPool>) -> Result<Self, BenchError> {
+    pub(super) async fn start(
+        strategy: Strategy,
+        target: &BenchTarget,
+        pool: &Arc<TextPool>,
+    ) -> Result<Self, BenchError> {
         let mut builder = target.client.clone();
         if strategy != Strategy::Sortie {
             let mut dispatch = DispatchConfig::default();
