@@ -18,7 +18,6 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use sortie_dispatch::Cost;
-use sortie_lab::study::full_batch_rate;
 use xtask::{cache::Cache, interrupt, ort, process, workspace};
 
 use crate::respawner::Respawner;
@@ -97,7 +96,7 @@ pub struct TimedDevice {
 impl TimedDevice {
     /// Tokens a second in full batches.
     pub fn capacity(&self) -> f64 {
-        full_batch_rate(Cost { a_us: self.a_ms * 1e3, b_us: self.b_us }, self.max_batch.into())
+        Cost { a_us: self.a_ms * 1e3, b_us: self.b_us }.rate(self.max_batch as usize)
     }
 }
 

@@ -6,7 +6,7 @@
 //! refusal.
 //!
 //! ```text
-//! connection → layer (key, context, deadline, places, trailers) → service/* → pipeline → scheduler → engine
+//! connection → layer (key, context, deadline, permits, trailers) → service/* → pipeline → scheduler → engine
 //! ```
 
 #![forbid(unsafe_code)]

@@ -227,9 +227,3 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
-
-/// The middle of several times.
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
-}

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{Common, ModelShape};
 
 #[derive(Deserialize)]
-struct Timed {
+struct RivalTime {
     how: String,
     seconds: f64,
 }
@@ -33,7 +33,7 @@ fn python(common: &Common, arguments: &[&str]) -> anyhow::Result<Option<String>>
 }
 
 fn times(line: &str) -> anyhow::Result<Vec<(String, f64)>> {
-    let all: Vec<Timed> = serde_json::from_str(line).with_context(|| format!("the rivals printed {line:?}"))?;
+    let all: Vec<RivalTime> = serde_json::from_str(line).with_context(|| format!("the rivals printed {line:?}"))?;
     Ok(all.into_iter().map(|t| (t.how, t.seconds)).collect())
 }
 

@@ -10,10 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
+use sortie_lab::stats::quantile;
 
-use crate::{Common, ModelShape, median, rivals, server::WatchedServer, texts, texts::RerankJob};
+use crate::{
+    Common, rivals,
+    server::WatchedServer,
+    texts::{self, RerankJob, ServableModel},
+};
 
 /// Jobs side by side at full load of one device: enough that the queue is never empty.
 pub(crate) const SIDE_BY_SIDE: usize = 12;
@@ -23,27 +27,22 @@ const UNCOUNTED: usize = 5;
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
-async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(RerankJob::of_200(&words)?);
-    let server = WatchedServer::start(common, folder.path(), &common.device.to_string(), &[])?;
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
+    let server = WatchedServer::start(common, model.folder.path(), &common.device.to_string(), &[])?;
     let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
-    let (mut times, chunks) = idle(&client, &job, common.rounds).await?;
-    let idle = median(&mut times);
+    let (times, chunks) = idle(&client, &job, common.rounds).await?;
+    let idle = quantile(&times, 0.5);
     let rate = full(&client, &job, SIDE_BY_SIDE, Duration::from_secs(common.seconds)).await?;
     drop(server);
 
-    println!("\n## {} behind gRPC on loopback, {} tokens a job\n", shape.name(), job.tokens);
+    println!("\n## {} behind gRPC on loopback, {} tokens a job\n", model.shape.name(), job.tokens);
     println!("| 200 pairs, text in, scores out | ms |\n| --- | ---: |");
     println!("| Sortie, idle server, p50 | {:.2} |", idle * 1e3);
-    for (how, seconds) in rivals::sentence(common, folder.path(), &job.query, &job.documents)? {
+    for (how, seconds) in rivals::sentence(common, model.folder.path(), &job.query, &job.documents)? {
         println!("| {how} | {:.2} |", seconds * 1e3);
     }
     breakdown(&chunks);
@@ -99,8 +98,8 @@ pub(crate) async fn full(
 /// Where the time of a job on an idle server went: medians of what its one chunk says.
 pub(crate) fn breakdown(chunks: &[ChunkReport]) {
     let ms = |of: fn(&ChunkReport) -> Duration| {
-        let mut all: Vec<f64> = chunks.iter().map(|chunk| of(chunk).as_secs_f64() * 1e3).collect();
-        median(&mut all)
+        let all: Vec<f64> = chunks.iter().map(|chunk| of(chunk).as_secs_f64() * 1e3).collect();
+        quantile(&all, 0.5)
     };
     println!(
         "\nOf an idle server's: attempt {:.2} ms, in the server {:.2}, tokenizing {:.2}, first item queued {:.2}, on the device {:.2}.",

@@ -11,8 +11,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use sortie_benches::{batches_in_order, rerank_items};
 use sortie_engine::{Executor, LoadOptions, Model, Sequence, Want, WorkItem, write_sample};
+use sortie_lab::stats::quantile;
 
-use crate::{Common, ModelShape, median, rivals};
+use crate::{Common, ModelShape, rivals};
 
 /// Token budgets of a batch that are tried; the last takes all in one.
 const BUDGETS: [usize; 4] = [4_096, 8_192, 16_384, usize::MAX];
@@ -152,7 +153,7 @@ pub(crate) fn timed(rounds: usize, mut run: impl FnMut() -> anyhow::Result<()>) 
         run()?;
         times.push(start.elapsed().as_secs_f64());
     }
-    Ok(median(&mut times))
+    Ok(quantile(&times, 0.5))
 }
 
 /// What a device did with its time over some batches.

@@ -12,7 +12,7 @@ use super::{
 pub(super) struct OpenJob {
     pub(super) began: Duration,
     pub(super) chunks: Vec<OpenChunk>,
-    pub(super) attempts: Vec<SentAttempt>,
+    pub(super) attempts: Vec<OpenAttempt>,
     /// Chunks without an answer.
     pub(super) left: usize,
 }
@@ -28,7 +28,7 @@ pub(super) struct OpenChunk {
 }
 
 #[derive(Debug)]
-pub(super) struct SentAttempt {
+pub(super) struct OpenAttempt {
     pub(super) chunk: usize,
     pub(super) server: usize,
     pub(super) sent: Duration,

@@ -34,7 +34,7 @@ pub(crate) async fn accept<S>(
     S::Future: Send,
 {
     let most = usize::try_from(limits.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(most));
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -51,7 +51,7 @@ pub(crate) async fn accept<S>(
             },
         };
         // Closed at once rather than left waiting: the caller goes to another server.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             metrics.opened("over_limit");
             continue;
         };
@@ -61,7 +61,7 @@ pub(crate) async fn accept<S>(
             Connection { service: service.clone(), limits, metrics: metrics.clone(), drain: drain.clone() };
         let (tls, cut) = (tls.clone(), cut.clone());
         tasks.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = connection.run(socket, Peer(address), tls) => {}

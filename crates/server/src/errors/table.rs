@@ -123,7 +123,7 @@ impl ServeError {
     }
 }
 
-/// Requests end in tens of milliseconds; a place is free soon.
+/// Requests end in tens of milliseconds; a permit is free soon.
 const TOO_MANY_REQUESTS_WAIT: Duration = Duration::from_millis(50);
 
 impl RefusalRow {

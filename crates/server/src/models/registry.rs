@@ -10,7 +10,7 @@ use sortie_engine::{Device, DeviceSet, ORT_VERSION, Runtime};
 
 use super::{
     error::StartupError,
-    load::{LoadContext, load},
+    loading::{LoadContext, load},
     served::Served,
 };
 use crate::{config::ServerConfig, errors::ServeError, metrics::BatchMetrics, tokenizing::TokenizerPool};

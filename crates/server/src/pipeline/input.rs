@@ -26,12 +26,12 @@ pub(crate) struct ParsedInput {
 pub(crate) enum InputKind {
     /// Sequences of their own.
     Alone,
-    /// Sequences of their own too, but ids are pieces: without special tokens, which the template adds.
-    Pieces {
+    /// Sequences of their own too, but ids come without special tokens, which the template adds.
+    WithoutSpecials {
         /// Whether pairs are taken.
         pairs: bool,
     },
-    /// As `Alone`, with the place of each token in its text.
+    /// As `Alone`, with the offsets of each token in its text.
     Detailed {
         /// With the template's special tokens.
         specials: bool,
@@ -53,7 +53,7 @@ impl InputKind {
     fn shared_tokens(&self) -> usize {
         match self {
             InputKind::Documents(query) => query.tokens(),
-            InputKind::Alone | InputKind::Pieces { .. } | InputKind::Detailed { .. } => 0,
+            InputKind::Alone | InputKind::WithoutSpecials { .. } | InputKind::Detailed { .. } => 0,
         }
     }
 }
@@ -169,7 +169,7 @@ impl ParsedInput {
         }
         Ok(match (kind, input_kind) {
             (Kind::Vectors(_), _) => return Err(unsupported(VECTORS)),
-            (Kind::Text(text), InputKind::Alone | InputKind::Pieces { .. }) => {
+            (Kind::Text(text), InputKind::Alone | InputKind::WithoutSpecials { .. }) => {
                 whole(text)?;
                 // A folder may leave the prompt's tokens out of the vector, so it is told which they are.
                 plain(match &self.prompt {
@@ -185,7 +185,7 @@ impl ParsedInput {
                 whole(text)?;
                 plain(tokenizer.encode_with(query, text)?)
             }
-            (Kind::Pair(pair), InputKind::Alone | InputKind::Pieces { pairs: true }) => {
+            (Kind::Pair(pair), InputKind::Alone | InputKind::WithoutSpecials { pairs: true }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
                 plain(tokenizer.encode_pair(&self.prompted(&pair.first), &pair.second, &self.fit)?)
@@ -195,19 +195,23 @@ impl ParsedInput {
                 whole(&pair.second)?;
                 self.detail(tokenizer, &pair.first, Some(&pair.second), *specials)?
             }
-            (Kind::Pair(_), InputKind::Documents(_) | InputKind::Pieces { pairs: false }) => {
+            (Kind::Pair(_), InputKind::Documents(_) | InputKind::WithoutSpecials { pairs: false }) => {
                 return Err(unsupported("a document is a text or ids, not a pair; Classify takes pairs"));
             }
             (Kind::Tokens(_), _) if self.prompt.as_ref().is_some_and(|p| p.asked) => {
                 return Err(unsupported("a prompt goes before texts, not before ids"));
             }
-            (Kind::Tokens(tokens), InputKind::Documents(_) | InputKind::Pieces { .. })
+            (Kind::Tokens(tokens), InputKind::Documents(_) | InputKind::WithoutSpecials { .. })
                 if !tokens.type_ids.is_empty() =>
             {
-                return Err(unsupported("these ids take no type_ids: they are pieces, and the template sets them"));
+                return Err(unsupported(
+                    "these ids take no type_ids: the template sets them, as it adds the special tokens",
+                ));
             }
             (Kind::Tokens(tokens), InputKind::Documents(query)) => plain(tokenizer.ids_with(query, &tokens.ids)?),
-            (Kind::Tokens(tokens), InputKind::Pieces { .. }) => plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?),
+            (Kind::Tokens(tokens), InputKind::WithoutSpecials { .. }) => {
+                plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?)
+            }
             (Kind::Tokens(tokens), InputKind::Alone | InputKind::Detailed { .. }) => {
                 plain(tokenizer.from_ids(tokens.ids.clone(), tokens.type_ids.clone(), &self.fit)?)
             }
@@ -279,7 +283,7 @@ impl ParsedInput {
 const VECTORS: &str =
     "token vectors are compared, not encoded: they are documents of Rerank by a late-interaction model";
 
-/// Shifts a token's place by the prompt; a token of the prompt alone becomes special: it has no place in the text.
+/// Shifts a token's offsets by the prompt; a token of the prompt alone becomes special: it has none in the text.
 fn without_prompt(mut detail: TokenDetail, shift: usize) -> TokenDetail {
     if shift == 0 || detail.special || detail.second {
         return detail;

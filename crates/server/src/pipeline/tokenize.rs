@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     input::{InputKind, ParsedInput, Tokens},
     refusals::whole_request,
-    tokenize_job::{TokenSink, TokenizeJob, TokenizedItem},
+    tokenize_task::{TokenSink, TokenizeTask, TokenizedItem},
 };
 use crate::{
     context::RequestContext,
@@ -37,9 +37,9 @@ pub(crate) async fn tokenize(
     inputs: Vec<ParsedInput>,
     input_kind: InputKind,
 ) -> Result<Vec<Result<Tokens, ItemRefusal>>, ServeError> {
-    let (slots, _) = TokenizeJob::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
+    let (results, _) = TokenizeTask::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
     let kept = |made: TokenizedItem| Tokens { sequence: made.kept, windows: None, details: made.details };
-    Ok(slots.into_iter().map(|slot| slot.map(kept)).collect())
+    Ok(results.into_iter().map(|result| result.map(kept)).collect())
 }
 
 /// Makes the query that all documents of a request share.
@@ -57,8 +57,8 @@ pub(crate) async fn make_query(
         return made.map_err(|error| whole_request("query", &error));
     }
     let (tell, told) = oneshot::channel();
-    let work = Arc::new(QueryWork { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
-    served.tokenizers.queue(context.caller.priority.lane, &work, 1);
+    let task = Arc::new(QueryTask { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
+    served.tokenizers.queue(context.caller.priority.lane, &task, 1);
     // Dropped unanswered by a panic, or when the pool is gone.
     let made = told.await.map_err(|_| ServeError::Internal("tokenizing the query ended early".to_owned()))?;
     context.note_query(begun.elapsed());
@@ -78,13 +78,13 @@ fn query(served: &Served, ParsedInput { input, prompt, fit, .. }: &ParsedInput) 
 }
 
 /// A query that a thread of the pool makes.
-struct QueryWork {
+struct QueryTask {
     served: Arc<Served>,
     input: ParsedInput,
     tell: Mutex<Option<oneshot::Sender<Result<Query, InputError>>>>,
 }
 
-impl ParallelTask for QueryWork {
+impl ParallelTask for QueryTask {
     fn run(&self, _piece: usize) -> bool {
         // Taken first: a panic drops it, and whoever waits is told.
         let Some(tell) = self.tell.lock().take().filter(|tell| !tell.is_closed()) else { return false };

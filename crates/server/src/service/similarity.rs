@@ -88,7 +88,7 @@ pub(super) async fn compare(
         None => (Vec::new(), many.inputs),
     };
     let inputs = std::iter::once(first).chain(encoded).collect();
-    let input_kind = InputKind::Pieces { pairs: many.pairs };
+    let input_kind = InputKind::WithoutSpecials { pairs: many.pairs };
     let want = if late.is_some() { Want::TokenEmbeddings } else { Want::Embedding(info.embed) };
     let (mut items, chunk) = run(served, context, InferenceRequest { inputs, input_kind, want }).await?;
     let first = items.remove(0);

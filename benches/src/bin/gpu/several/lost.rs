@@ -16,7 +16,12 @@ use parking_lot::Mutex;
 use sortie_client::Client;
 
 use super::compare;
-use crate::{Common, ModelShape, serve::SIDE_BY_SIDE, server::WatchedServer, texts, texts::RerankJob};
+use crate::{
+    Common,
+    serve::SIDE_BY_SIDE,
+    server::WatchedServer,
+    texts::{self, RerankJob, ServableModel},
+};
 
 /// Rows of the table.
 const ROWS: u32 = 10;
@@ -43,21 +48,16 @@ struct Ends {
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
-async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(RerankJob::of_200(&words)?);
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
     let each: Vec<String> = common.devices.split(',').map(|device| device.trim().to_owned()).collect();
     for servers in [std::slice::from_ref(&common.devices), &each] {
-        lose(common, folder.path(), servers, &job)
+        lose(common, model.folder.path(), servers, &job)
             .await
-            .with_context(|| format!("{} on {}", shape.name(), servers.join(" and ")))?;
+            .with_context(|| format!("{} on {}", model.shape.name(), servers.join(" and ")))?;
     }
     Ok(())
 }

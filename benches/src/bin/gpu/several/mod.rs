@@ -13,13 +13,13 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
+use sortie_lab::stats::quantile;
 
 use crate::{
-    Common, ModelShape, median,
+    Common, ModelShape,
     serve::{SIDE_BY_SIDE, breakdown, full, idle},
     server::{WatchedServer, threads},
-    texts,
-    texts::RerankJob,
+    texts::{self, RerankJob, ServableModel},
 };
 
 pub(crate) use self::{lost::run as lost, soak::run as soak};
@@ -58,11 +58,7 @@ struct SetupRow {
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
 /// Each device alone, all behind one queue, a server each, and the first one twice.
@@ -88,14 +84,13 @@ fn setups(common: &Common) -> Vec<Setup> {
     setups
 }
 
-async fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(RerankJob::of_200(&words)?);
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
     let mut rows = Vec::new();
     for setup in setups(common) {
-        rows.push(measure(common, folder.path(), &setup, &job).await.with_context(|| setup.name.clone())?);
+        rows.push(measure(common, model.folder.path(), &setup, &job).await.with_context(|| setup.name.clone())?);
     }
-    table(shape, &mut rows, job.tokens);
+    table(model.shape, &rows, job.tokens);
     Ok(())
 }
 
@@ -165,22 +160,22 @@ impl Totals {
     }
 }
 
-fn table(shape: ModelShape, rows: &mut [SetupRow], tokens: usize) {
+fn table(shape: ModelShape, rows: &[SetupRow], tokens: usize) {
     println!("\n## {} on several GPUs, jobs of 200 pairs and {tokens} tokens over gRPC\n", shape.name());
     println!(
         "| servers | start-up, s | one job, idle: p50 ms (p10 to p90) | full load, tokens/s | times the first | devices busy | tokens a batch | cores: servers, client | resident, MiB |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let first = rows.first().map_or(f64::NAN, |row| row.rate);
-    for row in &mut *rows {
-        let p50 = median(&mut row.idle) * 1e3;
-        let at = |share: usize| row.idle.get(row.idle.len() * share / 10).copied().unwrap_or(f64::NAN) * 1e3;
+    for row in rows {
+        let idle = |q| quantile(&row.idle, q) * 1e3;
         println!(
-            "| {} | {:.1} | {p50:.2} ({:.2} to {:.2}) | {:.0} | {:.2} | {:.0}% | {:.0} | {:.1}, {:.1} | {} |",
+            "| {} | {:.1} | {:.2} ({:.2} to {:.2}) | {:.0} | {:.2} | {:.0}% | {:.0} | {:.1}, {:.1} | {} |",
             row.name,
             row.start_up.as_secs_f64(),
-            at(1),
-            at(9),
+            idle(0.5),
+            idle(0.1),
+            idle(0.9),
             row.rate,
             row.rate / first,
             row.busy * 1e2,
@@ -190,7 +185,7 @@ fn table(shape: ModelShape, rows: &mut [SetupRow], tokens: usize) {
             row.resident,
         );
     }
-    for row in &*rows {
+    for row in rows {
         println!("\n{}:", row.name);
         breakdown(&row.chunks);
         let mut cores: Vec<_> = row.cores.iter().filter(|(_, cores)| **cores >= LEAST_CORES).collect();

@@ -14,7 +14,7 @@ use crate::{
     Strategy,
     bench::{
         jobs::BenchJob,
-        record::{AnsweredJob, BenchJobEnd, code_word},
+        record::{AnsweredJob, BenchJobEnd},
         target::{BenchError, BenchTarget},
         texts::TextPool,
     },
@@ -68,7 +68,7 @@ impl SortieDriver {
             Ok(answer) => answer,
             Err(error) => {
                 let word = error.reason().map(str::to_owned);
-                return BenchJobEnd::Failed(word.unwrap_or_else(|| code_word(error.kind())));
+                return BenchJobEnd::Failed(word.unwrap_or_else(|| error.kind().reason()));
             }
         };
         self.count(&answer.report);
