@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn write_vectors(
     vectors: &TokenVectors,
     format: VectorFormat,
-    with_indices: bool,
+    with_places: bool,
 ) -> Option<v1::TokenMatrix> {
     let count = vectors.rows().len();
     let (bytes, scale) = if format == VectorFormat::Int8 {
@@ -26,7 +26,7 @@ pub(crate) fn write_vectors(
         }
         (rows.into_bytes(), 0.0)
     };
-    let tokens = if with_indices { vectors.tokens.clone() } else { Vec::new() };
+    let tokens = if with_places { vectors.tokens.clone() } else { Vec::new() };
     Some(v1::TokenMatrix { rows: u32::try_from(count).unwrap_or(u32::MAX), vectors: bytes, tokens, scale })
 }
 
