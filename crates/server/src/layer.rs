@@ -200,7 +200,7 @@ impl RequestLayer {
     where
         F: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        let _place = if UNTHROTTLED_RPCS.contains(&rpc) {
+        let _permit = if UNTHROTTLED_RPCS.contains(&rpc) {
             None
         } else {
             let refusal = |_| ServeError::TooManyRequests { limit: self.max_concurrent_requests };

@@ -47,6 +47,7 @@ mod token_vectors;
 mod tokenizing;
 mod traces;
 mod trailers;
+mod vector_memory;
 mod vectors;
 
 pub use config::ServerConfig;

@@ -196,6 +196,16 @@ pub enum ServeError {
         /// The limit.
         limit: u64,
     },
+    /// Token vectors that requests brought along take as many bytes as they may.
+    #[error(
+        "the token vectors take {bytes} bytes as f32, and other requests' hold the rest of {limit}; max_vector_bytes"
+    )]
+    VectorsFull {
+        /// What they take.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// As many requests wait for the model as may.
     #[error("{limit} requests wait for the model, which is all that may")]
     TooManyChunks {

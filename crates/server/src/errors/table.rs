@@ -93,6 +93,11 @@ impl ServeError {
             E::ConnectionFull { limit } => row(Code::ResourceExhausted, "CONNECTION_FULL")
                 .fact("max_connection_bytes", limit)
                 .after(TOO_MANY_REQUESTS_WAIT),
+            E::VectorsFull { bytes, limit } => row(Code::ResourceExhausted, "VECTORS_FULL")
+                .field("documents")
+                .fact("bytes", bytes)
+                .fact("max_vector_bytes", limit)
+                .after(TOO_MANY_REQUESTS_WAIT),
             E::TooManyChunks { limit, retry_after } => {
                 row(Code::ResourceExhausted, "TOO_MANY_CHUNKS").fact("limit", limit).after(*retry_after)
             }

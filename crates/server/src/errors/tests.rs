@@ -93,6 +93,7 @@ fn table() -> Vec<RefusalCase> {
             None,
             Some("1500"),
         ),
+        (E::VectorsFull { bytes: 9, limit: 8 }, C::ResourceExhausted, "VECTORS_FULL", Some("documents"), Some("50")),
         (E::ConnectionFull { limit: 8 }, C::ResourceExhausted, "CONNECTION_FULL", None, Some("50")),
         (E::TooManyChunks { limit: 8, retry_after: S }, C::ResourceExhausted, "TOO_MANY_CHUNKS", None, Some("1500")),
         (E::TooManyRequests { limit: 8 }, C::ResourceExhausted, "TOO_MANY_REQUESTS", None, Some("50")),

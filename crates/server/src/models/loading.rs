@@ -25,6 +25,7 @@ use crate::{
     hub::{self, HubOptions},
     metrics::BatchMetrics,
     tokenizing::{TokenizeStats, TokenizerPool},
+    vector_memory::VectorMemory,
 };
 
 /// What all models of the process share.
@@ -33,6 +34,7 @@ pub(super) struct LoadContext {
     pub(super) runtime: Runtime,
     pub(super) replica: Arc<str>,
     pub(super) tokenizers: Arc<TokenizerPool>,
+    pub(super) vector_memory: Arc<VectorMemory>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) batches: Arc<BatchMetrics>,
     /// Devices of every model, at least one.
@@ -152,6 +154,7 @@ pub(super) async fn load(
         },
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
+        vector_memory: Arc::clone(&shared.vector_memory),
         tokenizing: TokenizeStats::default(),
         ratio: Mutex::default(),
         reserved: Reserved::default(),

@@ -25,6 +25,7 @@ use crate::{
     backend::EngineBackend,
     errors::ServeError,
     tokenizing::{TokenizeStats, TokenizerPool},
+    vector_memory::VectorMemory,
 };
 
 /// One model as it is served.
@@ -43,6 +44,8 @@ pub(crate) struct Served {
     pub(crate) tokenizing: TokenizeStats,
     /// Tokens a byte of text makes, learned from requests.
     pub(crate) ratio: Mutex<TokenRatio>,
+    /// Room for token vectors that requests bring along, shared by all models too.
+    pub(crate) vector_memory: Arc<VectorMemory>,
     /// What probes asked about.
     pub(super) reserved: Reserved,
     pub(super) draining: Arc<AtomicBool>,

@@ -27,6 +27,12 @@ impl Item {
     pub(crate) fn of(output: Output) -> Self {
         Self { output, windows: None, tokens: 0, truncated: false, details: Vec::new(), ids: Vec::new() }
     }
+
+    /// The same without the numbers that came of it, once they have been used.
+    pub(crate) fn without_output(self) -> Self {
+        let windows = self.windows.map(|windows| ItemWindows { later: Vec::new(), ..windows });
+        Self { output: Output::Logits(Vec::new()), windows, ..self }
+    }
 }
 
 /// An item that was read in windows.
