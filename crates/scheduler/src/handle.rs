@@ -52,7 +52,7 @@ impl<B: Backend> Admission<B> {
         response
     }
 
-    /// Queues the chunk piece by piece, as its items become ready.
+    /// Queues the chunk bit by bit, as its items become ready.
     #[must_use = "a dropped sink fails its chunk, a dropped response cancels it"]
     pub fn stream(self) -> (ItemSink<B>, PendingResponse<B>) {
         let Self { request: _, sink, answer } = self;
@@ -78,7 +78,7 @@ pub struct ItemSink<B: Backend> {
 }
 
 impl<B: Backend> ItemSink<B> {
-    /// Queues items whose indices in the chunk are `at`, `at + 1`, …; pieces may
+    /// Queues items whose indices in the chunk are `at`, `at + 1`, …; they may
     /// come in any order, each index once. Items of a chunk that is over are dropped.
     pub fn push(&self, at: usize, items: Vec<QueuedItem<ItemOf<B>>>) {
         if !items.is_empty() {

@@ -1,7 +1,7 @@
 //! Token-budget queue and batch former over any [`Backend`].
 //!
 //! The unit of work is the *token*. A caller first [admits](Scheduler::admit) an
-//! estimate, then submits a *chunk* (a list of items) whole or piece by piece, and
+//! estimate, then submits a *chunk* (a list of items) whole or bit by bit, and
 //! awaits its [`PendingResponse`]. One queue feeds one or more devices; each batch is sealed
 //! as late as can be, from what waits at that moment, and prepared while the device
 //! still runs the one before.

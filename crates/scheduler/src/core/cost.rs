@@ -117,7 +117,7 @@ impl CostFit {
 
     /// Least tokens that are worth a batch where another device is to have the rest. The knee that was seen is a size that
     /// ran, up to twice what it could be: two halves of a batch would often stay one for it.
-    pub(crate) fn least_piece(&self, budget: usize) -> u32 {
+    pub(crate) fn least_batch(&self, budget: usize) -> u32 {
         let knee = self.knee(budget);
         if self.seen == 0 { knee } else { (self.fitted_knee().max(1.0) as u32).min(knee) }
     }

@@ -206,13 +206,13 @@ impl<K, I> Core<K, I> {
             return PollResult { expired, action: wake(Some(seal_at)) };
         }
         let reserved = self.queue.reserved();
-        // Several devices share what waits, in pieces worth a batch; one takes what is ready.
+        // Several devices share what waits, in parts worth a batch; one takes what is ready.
         let share = if alive > 1 { split::share(now, device, ready + reserved, &self.devices) } else { ready };
         let Some(dev) = self.devices.get_mut(device) else {
             return PollResult { expired, action: wake(None) };
         };
         let knee = dev.fit.knee(dev.budget);
-        let least = if alive > 1 { dev.fit.least_piece(dev.budget) } else { knee };
+        let least = if alive > 1 { dev.fit.least_batch(dev.budget) } else { knee };
         let share = usize::try_from(share).unwrap_or(usize::MAX).max(least as usize);
         let enough = share.min(knee as usize) as u64;
         if ready < enough && reserved > 0 {

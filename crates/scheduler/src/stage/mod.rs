@@ -58,7 +58,7 @@ impl<B: Backend> HostSlot<B> {
 }
 
 /// A batch on its way to the device.
-pub(crate) struct PreparedJob<B: Backend> {
+pub(crate) struct DeviceBatch<B: Backend> {
     batch: FormedBatch<B>,
     prepared: Result<PreparedOf<B>, String>,
     /// The backend it was prepared for.

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc::SyncSender};
 
 use tokio::time::Instant;
 
-use super::{HostSlot, PreparedJob, guard};
+use super::{DeviceBatch, HostSlot, guard};
 use crate::{
     backend::{Backend, HostSide as _, ItemOf},
     core::BatchOutcome,
@@ -20,7 +20,7 @@ pub(crate) fn run<B: Backend>(
     shared: &Shared<B>,
     device: usize,
     host: &HostSlot<B>,
-    jobs: &SyncSender<PreparedJob<B>>,
+    batches: &SyncSender<DeviceBatch<B>>,
 ) {
     while let Some(batch) = shared.next_batch(device) {
         let begun = Instant::now();
@@ -31,8 +31,8 @@ pub(crate) fn run<B: Backend>(
             continue;
         }
         let prepared = prepare(shared, &host, &batch);
-        let job = PreparedJob { batch, prepared, backend, took: begun.elapsed() };
-        if let Err(unsent) = jobs.send(job) {
+        let next = DeviceBatch { batch, prepared, backend, took: begun.elapsed() };
+        if let Err(unsent) = batches.send(next) {
             // The device's thread is gone, and with it the device.
             shared.finished(device, BatchOutcome::Otherwise);
             shared.hand_on(unsent.0.batch);

@@ -152,7 +152,7 @@ pub enum ServeError {
     },
     /// More tokens than the queue could ever hold.
     #[error("the request has about {tokens} tokens; max_queue_tokens is {limit}; send fewer items at once")]
-    JobTooLarge {
+    ChunkTooLarge {
         /// Its tokens.
         tokens: u64,
         /// The limit.

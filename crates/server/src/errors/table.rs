@@ -69,8 +69,8 @@ impl ServeError {
             E::NoModelActivation { model, .. } => {
                 row(Code::FailedPrecondition, "NO_MODEL_ACTIVATION").field("activation").fact("model", model)
             }
-            E::JobTooLarge { tokens, limit } => {
-                row(Code::InvalidArgument, "JOB_TOO_LARGE").fact("tokens", tokens).fact("max_queue_tokens", limit)
+            E::ChunkTooLarge { tokens, limit } => {
+                row(Code::InvalidArgument, "CHUNK_TOO_LARGE").fact("tokens", tokens).fact("max_queue_tokens", limit)
             }
             E::QueueFull { queued, limit, retry_after } => row(Code::ResourceExhausted, "QUEUE_FULL")
                 .fact("queued_tokens", queued)
