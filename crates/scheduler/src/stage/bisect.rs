@@ -36,7 +36,7 @@ fn max_failures(n: usize) -> u32 {
     2 * (usize::BITS - n.leading_zeros()) + 4
 }
 
-/// Cuts `items`, which failed as a whole with `error`, and runs the result.
+/// Cuts `items`, which failed as a whole with `error`, and runs the groups.
 pub(super) fn bisect<T, R>(
     items: Vec<BatchItem<T>>,
     error: RunError,
