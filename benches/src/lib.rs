@@ -9,14 +9,21 @@
 //! | `report` | runs `sortie bench` and reads what it prints |
 //! | `samples` | memory, threads and files of a process |
 //!
+//! All but `work` and `samples` need clients and processes, and come with the feature `servers`, which is on unless
+//! left out: `packed_cpu` and `static_texts` need an engine alone.
+//!
 //! Clients, faults, sizes and quantiles are those of [`sortie_lab`].
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "servers")]
 pub mod jobs;
+#[cfg(feature = "servers")]
 pub mod report;
+#[cfg(feature = "servers")]
 mod respawner;
 pub mod samples;
+#[cfg(feature = "servers")]
 pub mod timed;
 mod work;
 

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use sortie_lab::bench::{BenchReport, StrategyRow};
-use xtask::process::{self, Keep};
+use xtask::{
+    process::{self, Keep},
+    server_process::unset_settings,
+};
 
 /// Runs `sortie bench` with these arguments; its progress goes to standard error.
 ///
@@ -38,14 +41,6 @@ pub fn run(command: &mut Command) -> anyhow::Result<BenchReport> {
 /// If it is something else.
 pub fn read(text: &str) -> anyhow::Result<BenchReport> {
     serde_json::from_str(text).context("cannot read what sortie bench printed")
-}
-
-/// Settings of the user's own servers and clients must not reach these.
-pub fn unset_settings(command: &mut Command) -> &mut Command {
-    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
-        command.env_remove(key);
-    }
-    command
 }
 
 /// Failures of a strategy by reason, in words.

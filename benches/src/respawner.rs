@@ -16,9 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use xtask::process::Owned;
-
-use crate::report::unset_settings;
+use xtask::{process::Owned, server_process::unset_settings};
 
 /// Between a server's end and its next start: a container's usual restart.
 const RESTART_AFTER: Duration = Duration::from_millis(500);

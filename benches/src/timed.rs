@@ -18,7 +18,6 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use sortie_dispatch::Cost;
-use sortie_lab::study::full_batch_rate;
 use xtask::{cache::Cache, interrupt, ort, process, workspace};
 
 use crate::respawner::Respawner;
@@ -83,7 +82,7 @@ pub fn build(build: &Build) -> anyhow::Result<Programs> {
 
 /// What a timed server is like.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct TimedDevice {
     /// Milliseconds of a batch.
     pub a_ms: f64,
     /// Microseconds of a token.
@@ -94,10 +93,10 @@ pub struct Shape {
     pub max_batch: u32,
 }
 
-impl Shape {
+impl TimedDevice {
     /// Tokens a second in full batches.
     pub fn capacity(&self) -> f64 {
-        full_batch_rate(Cost { a_us: self.a_ms * 1e3, b_us: self.b_us }, self.max_batch.into())
+        Cost { a_us: self.a_ms * 1e3, b_us: self.b_us }.rate(self.max_batch as usize)
     }
 }
 
@@ -122,13 +121,13 @@ impl TimedServer {
     /// Starts one on `ip` and waits until it accepts connections. With `port` 0 it gets a free one.
     pub fn start(
         programs: &Programs,
-        shape: &Shape,
+        shape: &TimedDevice,
         name: &str,
         (ip, port): (Ipv4Addr, u16),
         scratch: &Path,
     ) -> anyhow::Result<Self> {
         let slow_file = scratch.join(format!("{name}.slow"));
-        let Shape { a_ms, b_us, noise, max_batch } = shape;
+        let TimedDevice { a_ms, b_us, noise, max_batch } = shape;
         let model = format!("timed=timed:a_ms={a_ms},b_us={b_us},noise={noise},slow={}", slow_file.display());
         Self::start_model(programs, (&model, *max_batch), &[], name, (ip, port), scratch)
     }
@@ -230,7 +229,7 @@ mod tests {
 
     #[test]
     fn capacity_is_that_of_full_batches() {
-        let shape = Shape { a_ms: 1.0, b_us: 1.0, noise: 0.0, max_batch: 1000 };
+        let shape = TimedDevice { a_ms: 1.0, b_us: 1.0, noise: 0.0, max_batch: 1000 };
         assert!((shape.capacity() - 500_000.0).abs() < 1.0);
     }
 }

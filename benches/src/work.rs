@@ -1,7 +1,4 @@
-//! Benchmarks. What several of them share lives here; each is a program in `bin/`
-//! and is run by `cargo xtask bench`, which prints its table.
-
-#![forbid(unsafe_code)]
+//! The items that engines are given, and batches of them in arrival order.
 
 use anyhow::Context as _;
 

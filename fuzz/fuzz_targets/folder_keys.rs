@@ -50,15 +50,15 @@ impl Layout {
         let mut names = Vec::new();
         json_files(folder.path(), Path::new(""), &mut names);
         names.sort();
-        let file = |name: PathBuf| {
-            let text = fs::read_to_string(folder.path().join(&name)).expect("it was listed");
+        let read = |file: PathBuf| {
+            let text = fs::read_to_string(folder.path().join(&file)).expect("it was listed");
             let whole: Value = serde_json::from_str(&text).ok()?;
             let mut all = Vec::new();
             paths(&whole, "", DEPTH, &mut all);
-            all.retain(|at| !has_no_effect(at));
-            (!all.is_empty()).then_some((name, text, whole, all))
+            all.retain(|at| !has_no_effect(name, at));
+            (!all.is_empty()).then_some((file, text, whole, all))
         };
-        let files = names.into_iter().filter_map(file).collect();
+        let files = names.into_iter().filter_map(read).collect();
         let answers = answers(folder.path()).expect("the layout is served");
         Self { folder, files, answers }
     }

@@ -19,8 +19,10 @@ use tonic::{
     transport::Channel,
 };
 
-const RPCS: [&str; 10] = [
+/// Every RPC; a seed's first byte is its position here, so new ones go to the end.
+const RPCS: [&str; 11] = [
     "Rerank", "Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity", "Tokenize", "GetModel", "ListModels", "Probe",
+    "EmbedTokens",
 ];
 
 /// Longer than any answer takes; past it something hangs.
@@ -37,6 +39,7 @@ static SERVER: LazyLock<(Runtime, Channel)> = LazyLock::new(|| {
             max_length: None,
             pooling: None,
             prefer_onnx: false,
+            onnx_file: None,
         };
         let config = ServerConfig { models: vec![model], tokenize_threads: 1, ..ServerConfig::default() };
         tokio::spawn(sortie_server::serve(listener, config, std::future::pending()));

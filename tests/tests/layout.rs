@@ -73,3 +73,14 @@ fn no_lint_is_silenced_for_good() {
         .collect();
     assert!(silenced.is_empty(), "#[expect(…, reason)] notices when it is no longer needed: {silenced:#?}");
 }
+
+/// The fuzzer is a workspace of its own, so nothing else would tell that it never calls a new RPC.
+#[test]
+fn the_fuzzer_calls_every_rpc() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("the file is there");
+    let (contract, target) = (read("proto/sortie/v1/encoder_service.proto"), read("fuzz/fuzz_targets/request.rs"));
+    let rpcs: Vec<&str> =
+        contract.lines().filter_map(|line| line.trim().strip_prefix("rpc ")?.split('(').next()).collect();
+    let missing: Vec<_> = rpcs.iter().filter(|rpc| !target.contains(&format!("\"{rpc}\""))).collect();
+    assert!(rpcs.len() > 5 && missing.is_empty(), "request.rs does not call {missing:?} of {rpcs:?}");
+}

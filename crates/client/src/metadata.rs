@@ -23,14 +23,6 @@ use crate::{
 /// Longest job id, tenant or trace context: servers copy them into answers and log lines.
 pub const MAX_VALUE_BYTES: usize = 128;
 
-/// The lane as it is sent.
-fn lane(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Bulk => "bulk",
-        _ => "interactive",
-    }
-}
-
 /// Least time kept of an attempt's for the way of its answer: a round trip within a data centre.
 pub const MIN_DEADLINE_MARGIN: Duration = Duration::from_millis(1);
 
@@ -115,7 +107,7 @@ impl JobMetadata {
             map.insert(keys::JOB_ID, id.clone());
         }
         map.insert(keys::ATTEMPT, attempt.into());
-        map.insert(keys::LANE, MetadataValue::from_static(lane(self.lane)));
+        map.insert(keys::LANE, MetadataValue::from_static(self.lane.name()));
         if let Some(tenant) = &self.tenant {
             map.insert(keys::TENANT, tenant.clone());
         }

@@ -195,9 +195,14 @@ impl ClientState {
 
     /// A server leaves: it gets nothing new, what it has runs on.
     pub(crate) fn remove(&self, id: EndpointId) {
+        let now = self.now();
+        // All under one lock, as when it joined: no job is given the number of a server that is gone.
+        let mut fleet = self.fleet();
         let Some(server) = self.servers.write().remove(&id) else { return };
+        let actions = fleet.handle(now, FleetEvent::Removed(id));
+        drop(fleet);
+        self.fleet_actions.extend(actions);
         server.retire();
-        self.tell(FleetEvent::Removed(id));
     }
 
     /// The fleet. The lock is never held over an await.
@@ -280,9 +285,9 @@ mod tests {
     use super::Address;
     use crate::Client;
 
-    /// Servers that join and never get a connection, here for want of a runtime.
+    /// Servers that join, leave, and never get a connection, here for want of a runtime.
     #[test]
-    fn a_server_that_joins_is_never_ready_before_it_has_a_connection() {
+    fn whoever_sees_a_server_in_the_fleet_finds_it_and_none_is_ready_before_it_has_a_connection() {
         let client = Client::builder().endpoint("http://127.0.0.1:1").build().unwrap();
         let state = client.state();
         let done = AtomicBool::new(false);
@@ -290,7 +295,11 @@ mod tests {
             scope.spawn(|| {
                 for port in 2..1_000 {
                     let address = Address::parse(&format!("http://127.0.0.1:{port}"), false).unwrap();
-                    state.add(address).unwrap();
+                    let id = state.add(address).unwrap();
+                    if port % 2 == 0 {
+                        state.remove(id);
+                        assert!(state.server(id).is_err(), "it is gone");
+                    }
                 }
                 done.store(true, Ordering::Release);
             });
@@ -302,5 +311,7 @@ mod tests {
                 }
             }
         });
+        assert_eq!(state.servers().len(), 1 + 998 / 2);
+        assert_eq!(state.fleet().stats(state.now()).count(), 1 + 998 / 2);
     }
 }

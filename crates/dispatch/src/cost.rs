@@ -10,12 +10,9 @@
 //!
 //! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.
 
-use crate::{
-    config::DispatchConfig,
-    prior::Prior,
-    time::Time,
-    units::{BatchSample, Cost},
-};
+use sortie_work::Cost;
+
+use crate::{batch::BatchSample, config::DispatchConfig, prior::Prior, time::Time};
 
 /// Tokens of the batch by which two costs are compared.
 const REFERENCE_TOKENS: f64 = 8_192.0;

@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
+use sortie_work::Lane;
+
 use crate::{
     cost::ServerCost,
     eject::{Ejection, EjectionState},
     ids::ModelId,
-    options::Lane,
     readiness::Readiness,
     report::Limits,
     suspect::Suspicion,

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use crate::{
+    batch::BatchSample,
     ids::{AttemptId, EndpointId, ProbeId},
     report::LoadReport,
-    units::BatchSample,
 };
 
 /// Why an attempt or a probe failed, as far as it matters what to do next.

@@ -76,7 +76,6 @@
 //! | module | question |
 //! |---|---|
 //! | `cost`, `prior` | how long do so many tokens take on this server? |
-//! | `estimate` | how many tokens has this text? |
 //! | `utilization` | how loaded is the fleet? |
 //! | `plan` | into how many chunks, and which items in each? |
 //! | `place` | which server? |
@@ -93,11 +92,11 @@
 
 mod action;
 mod backoff;
+mod batch;
 pub mod config;
 mod cost;
 mod eject;
 mod endpoint;
-mod estimate;
 mod event;
 mod fleet;
 mod ids;
@@ -113,7 +112,6 @@ mod retry_budget;
 pub mod subset;
 mod suspect;
 mod time;
-mod units;
 mod utilization;
 
 pub use action::{
@@ -121,16 +119,16 @@ pub use action::{
     ProbePurpose, SendAttempt,
 };
 pub use backoff::Backoff;
+pub use batch::BatchSample;
 pub use config::{DispatchConfig, DispatchConfigError};
-pub use estimate::WindowedText;
 pub use event::{AnswerReport, Event, Failure, FleetEvent, Pushback, Texts};
 pub use fleet::{DispatchCounters, EndpointSnapshot, Fleet, Resource};
 pub use ids::{AttemptId, ProbeId};
 pub use ids::{EndpointId, ModelId};
 pub use job::Job;
-pub use options::{JobOptions, Join, Lane};
+pub use options::{JobOptions, Join};
 pub use place::Candidate;
 pub use plan::{Chunk, DeferredPlan, FleetView, ItemSize, Plan, PlanReason, SharedSize, plan};
 pub use report::{Limits, LoadReport};
+pub use sortie_work::{Cost, Lane, TextSize};
 pub use time::Time;
-pub use units::{BatchSample, Cost};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sortie_work::Lane;
+
 use crate::time::Time;
 
 /// When a job is done.
@@ -21,17 +23,6 @@ pub enum Join {
     },
     /// With the last answer or at the deadline, with what is there; fails only with nothing.
     Deadline,
-}
-
-/// Which queue a job waits in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Lane {
-    /// Somebody is waiting: cut, probed and hedged for the last answer to come early.
-    #[default]
-    Interactive,
-    /// Nobody is: sent in few large chunks, never hedged for speed.
-    Bulk,
 }
 
 /// What a caller wants of one job.

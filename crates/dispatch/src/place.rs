@@ -8,8 +8,9 @@
 //! property test.)
 
 use rand::{Rng, RngExt as _};
+use sortie_work::Cost;
 
-use crate::{ids::EndpointId, report::Limits, units::Cost};
+use crate::{ids::EndpointId, report::Limits};
 
 /// A server that may get work, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq)]

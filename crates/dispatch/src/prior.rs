@@ -4,10 +4,9 @@
 //!
 //! Invariant: the cost is finite, with `a ≥ 0` and `b > 0`, whatever is seen.
 
-use crate::{
-    config::DispatchConfig,
-    units::{BatchSample, Cost},
-};
+use sortie_work::Cost;
+
+use crate::{batch::BatchSample, config::DispatchConfig};
 
 /// Samples after which a sample counts for half: a few jobs.
 const HALF_LIFE: f64 = 32.0;

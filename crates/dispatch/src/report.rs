@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::Cost;
+use sortie_work::Cost;
 
 /// What a request may hold. Zero means that a server did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

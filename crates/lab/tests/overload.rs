@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sortie_lab::{
     Strategy,
-    sim::{JobEnd, Scenario, Surge, run},
+    sim::{Scenario, Surge, run},
+    stats::JobEnd,
     study::{Callers, OverloadRow, RunBudget, Shape, Sweep, fair, overload, overload_missed},
 };
 

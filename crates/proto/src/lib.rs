@@ -1,11 +1,12 @@
 //! Generated types of the `sortie.v1` contract, its gRPC client and server
-//! traits, the descriptors that reflection serves, and the little that both ends must do alike: names of metadata, the
-//! load report's ORCA form, the order of scores.
+//! traits, the descriptors that reflection serves, and the little that both ends must do alike: names of metadata and of
+//! status codes, the load report's ORCA form, the order of scores.
 
 #![forbid(unsafe_code)]
 // Generated code documents what the .proto files document, and no more.
 #![allow(missing_docs, clippy::all)]
 
+pub mod code;
 pub mod load;
 pub mod ranking;
 

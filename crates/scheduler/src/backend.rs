@@ -3,19 +3,19 @@
 //! A batch passes three stages, each on a thread of its own:
 //!
 //! ```text
-//! Host::prepare (host thread) → Backend::run (device thread) → Host::finish (answer thread)
+//! HostSide::prepare (host thread) → Backend::run (device thread) → HostSide::finish (answer thread)
 //! ```
 //!
 //! While the device runs batch *n*, the host prepares *n + 1* and finishes *n − 1*.
 //!
 //! Invariant: a [`Backend`] is made, used and dropped on one thread, so it need be
-//! neither `Send` nor `Sync`; its [`Host`] is shared by threads and holds no device
+//! neither `Send` nor `Sync`; its [`HostSide`] is shared by threads and holds no device
 //! state. What passes between stages is `Send`.
 
 use std::sync::Arc;
 
 /// Host-side work of a model: filling a batch's tensors, reading its answers.
-pub trait Host: Send + Sync + 'static {
+pub trait HostSide: Send + Sync + 'static {
     /// One item.
     type Item: Send + Sync + 'static;
     /// A batch in the form the device takes, for example filled tensors.
@@ -49,7 +49,7 @@ pub trait Host: Send + Sync + 'static {
 /// Runs batches, one at a time, on the thread that made it.
 pub trait Backend: 'static {
     /// Its host side.
-    type Host: Host;
+    type Host: HostSide;
 
     /// The host side; asked for once, when the backend was made.
     fn host(&self) -> Arc<Self::Host>;
@@ -58,7 +58,7 @@ pub trait Backend: 'static {
     ///
     /// # Errors
     /// See [`RunError`] for what each outcome leads to.
-    fn run(&mut self, prepared: Prepared<Self>) -> Result<Raw<Self>, RunError>;
+    fn run(&mut self, prepared: PreparedOf<Self>) -> Result<RawOf<Self>, RunError>;
 }
 
 /// Why a batch as a whole gave nothing.
@@ -77,14 +77,14 @@ pub enum RunError {
 }
 
 /// One item of a backend.
-pub type Item<B> = <<B as Backend>::Host as Host>::Item;
+pub type ItemOf<B> = <<B as Backend>::Host as HostSide>::Item;
 /// A prepared batch of a backend.
-pub type Prepared<B> = <<B as Backend>::Host as Host>::Prepared;
+pub type PreparedOf<B> = <<B as Backend>::Host as HostSide>::Prepared;
 /// What a backend's device gives for a batch.
-pub type Raw<B> = <<B as Backend>::Host as Host>::Raw;
+pub type RawOf<B> = <<B as Backend>::Host as HostSide>::Raw;
 /// What one item gives.
-pub type Output<B> = <<B as Backend>::Host as Host>::Output;
+pub type OutputOf<B> = <<B as Backend>::Host as HostSide>::Output;
 /// One answer an item of a batch.
-pub type Outputs<B> = Vec<Result<Output<B>, ItemFault<B>>>;
+pub type BatchOutputs<B> = Vec<Result<OutputOf<B>, ItemFaultOf<B>>>;
 /// Why one item has no output.
-pub type ItemFault<B> = <<B as Backend>::Host as Host>::ItemFault;
+pub type ItemFaultOf<B> = <<B as Backend>::Host as HostSide>::ItemFault;

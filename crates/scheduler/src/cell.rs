@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
+use sortie_work::Cost;
+
 use crate::{
-    core::{At, Cost},
+    core::At,
     load::{DeviceGauge, LoadSnapshot, RunningBatch, Utilization, snapshot},
 };
 
@@ -107,8 +109,8 @@ fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
         u64::from(gauge.alive) | u64::from(gauge.measured) << 1,
         gauge.budget as u64,
         u64::from(gauge.knee),
-        gauge.cost.a.to_bits(),
-        gauge.cost.b.to_bits(),
+        gauge.cost.a_us.to_bits(),
+        gauge.cost.b_us.to_bits(),
         tokens,
         started,
         predicted,
@@ -121,15 +123,28 @@ fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
 }
 
 fn unpack(words: [u64; WORDS]) -> DeviceGauge {
-    let [flags, budget, knee, a, b, tokens, started, predicted, share, tokens_per_second, at, best_recent_ratio, ended] =
-        words;
+    let [
+        flags,
+        budget,
+        knee,
+        a_us,
+        b_us,
+        tokens,
+        started,
+        predicted,
+        share,
+        tokens_per_second,
+        at,
+        best_recent_ratio,
+        ended,
+    ] = words;
     let time = Duration::from_nanos;
     DeviceGauge {
         alive: flags & 1 != 0,
         measured: flags & 2 != 0,
         budget: usize::try_from(budget).unwrap_or(usize::MAX),
         knee: u32::try_from(knee).unwrap_or(u32::MAX),
-        cost: Cost { a: f64::from_bits(a), b: f64::from_bits(b) },
+        cost: Cost { a_us: f64::from_bits(a_us), b_us: f64::from_bits(b_us) },
         best_recent_ratio: f64::from_bits(best_recent_ratio),
         ended: time(ended),
         running: (started != IDLE).then_some(RunningBatch {
@@ -158,7 +173,7 @@ mod tests {
             measured: false,
             budget: i as usize,
             knee: i as u32,
-            cost: Cost { a: i as f64, b: i as f64 },
+            cost: Cost { a_us: i as f64, b_us: i as f64 },
             best_recent_ratio: i as f64,
             ended: Duration::from_nanos(i),
             running: Some(RunningBatch {

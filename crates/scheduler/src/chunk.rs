@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    backend::{Backend, ItemFault, Output},
+    backend::{Backend, ItemFaultOf, OutputOf},
     outcome::{BatchRecord, ChunkError, ChunkOutcome, ChunkResult},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct ChunkProgress<B: Backend> {
 
 struct AnswerState<B: Backend> {
     answer: Option<oneshot::Sender<ChunkOutcome<B>>>,
-    outputs: Vec<Option<Result<Output<B>, ItemFault<B>>>>,
+    outputs: Vec<Option<Result<OutputOf<B>, ItemFaultOf<B>>>>,
     /// Items pushed and items answered.
     pushed: usize,
     filled: usize,
@@ -79,7 +79,7 @@ impl<B: Backend> ChunkProgress<B> {
     }
 
     /// The answer of one item. A second answer for an item is thrown away.
-    pub(crate) fn put(&self, index: usize, output: Result<Output<B>, ItemFault<B>>) {
+    pub(crate) fn put(&self, index: usize, output: Result<OutputOf<B>, ItemFaultOf<B>>) {
         let mut state = self.state.lock();
         let unwanted = match state.outputs.get_mut(index) {
             Some(slot @ None) => {

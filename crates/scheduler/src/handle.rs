@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    backend::{Backend, Item},
+    backend::{Backend, ItemOf},
     chunk::ChunkProgress,
     core::ChunkId,
     outcome::{ChunkError, ChunkOutcome},
@@ -45,14 +45,14 @@ impl<B: Backend> Admission<B> {
     /// Queues the whole chunk; its true tokens replace the reserved ones. The
     /// response of a chunk without items is ready at once.
     #[must_use = "a dropped response cancels its chunk"]
-    pub fn submit(self, items: Vec<QueuedItem<Item<B>>>) -> PendingResponse<B> {
+    pub fn submit(self, items: Vec<QueuedItem<ItemOf<B>>>) -> PendingResponse<B> {
         let (mut sink, response) = self.stream();
         sink.closed = true;
         sink.handle.shared.push(sink.id, &sink.chunk, 0, items, true);
         response
     }
 
-    /// Queues the chunk piece by piece, as its items become ready.
+    /// Queues the chunk bit by bit, as its items become ready.
     #[must_use = "a dropped sink fails its chunk, a dropped response cancels it"]
     pub fn stream(self) -> (ItemSink<B>, PendingResponse<B>) {
         let Self { request: _, sink, answer } = self;
@@ -78,9 +78,9 @@ pub struct ItemSink<B: Backend> {
 }
 
 impl<B: Backend> ItemSink<B> {
-    /// Queues items whose indices in the chunk are `at`, `at + 1`, …; pieces may
+    /// Queues items whose indices in the chunk are `at`, `at + 1`, …; they may
     /// come in any order, each index once. Items of a chunk that is over are dropped.
-    pub fn push(&self, at: usize, items: Vec<QueuedItem<Item<B>>>) {
+    pub fn push(&self, at: usize, items: Vec<QueuedItem<ItemOf<B>>>) {
         if !items.is_empty() {
             self.handle.shared.push(self.id, &self.chunk, at, items, false);
         }

@@ -15,7 +15,9 @@
 
 use std::time::Duration;
 
-use crate::core::{At, Cost, STALE};
+use sortie_work::Cost;
+
+use crate::core::{At, STALE};
 
 /// Time constant of the busy share.
 const BUSY_SECONDS: f64 = 1.0;
@@ -126,7 +128,7 @@ impl DeviceGauge {
         }
         let rest = now.saturating_sub(self.ended).as_secs_f64() / STALE.as_secs_f64();
         let share = self.best_recent_ratio.powf(1.0 - (-rest).exp());
-        Cost { a: self.cost.a * share, b: self.cost.b * share }
+        self.cost.times(share)
     }
 
     /// What it has been doing until `now`.
@@ -177,8 +179,8 @@ pub(crate) fn snapshot(
         running_tokens: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
         max_batch_tokens: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
         devices: u32::try_from(alive.len()).unwrap_or(u32::MAX),
-        a_ms: (mean(&|gauge| gauge.cost(now).a) * 1e3) as f32,
-        b_us: (mean(&|gauge| gauge.cost(now).b) * 1e6) as f32,
+        a_ms: (mean(&|gauge| gauge.cost(now).a_us) / 1e3) as f32,
+        b_us: mean(&|gauge| gauge.cost(now).b_us) as f32,
         knee_tokens: mean(&|gauge| f64::from(gauge.knee)) as u32,
         rate_tokens_per_second: alive.iter().map(|gauge| gauge.cost(now).rate(gauge.budget)).sum::<f64>() as f32,
         queue_wait_ms: (wait_seconds(now, queued, gauges) * 1e3) as f32,
@@ -196,7 +198,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn gauge(running: Option<RunningBatch>) -> DeviceGauge {
-        let cost = Cost { a: 0.010, b: 0.001 };
+        let cost = Cost { a_us: 10_000.0, b_us: 1_000.0 };
         let (best_recent_ratio, ended, busy) = (1.0, Duration::ZERO, Utilization::default());
         DeviceGauge {
             alive: true,

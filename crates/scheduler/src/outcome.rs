@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backend::{ItemFault, Output};
+use crate::backend::{ItemFaultOf, OutputOf};
 
 /// One batch that items of a chunk were in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,4 +40,4 @@ pub enum ChunkError {
 }
 
 /// What a [`PendingResponse`](crate::PendingResponse) resolves to.
-pub type ChunkOutcome<B> = Result<ChunkResult<Output<B>, ItemFault<B>>, ChunkError>;
+pub type ChunkOutcome<B> = Result<ChunkResult<OutputOf<B>, ItemFaultOf<B>>, ChunkError>;

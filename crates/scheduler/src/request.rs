@@ -5,15 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// Whom a chunk serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Someone waits for it.
-    #[default]
-    Interactive,
-    /// Background work, served after interactive chunks.
-    Bulk,
-}
+use sortie_work::Lane;
 
 /// Where a chunk stands in the queue, its deadline aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,18 +74,18 @@ impl<B: Backend> Scheduler<B> {
         )?;
         let mut starting = Vec::new();
         for (index, make) in makers.into_iter().enumerate() {
-            let (jobs, received) = mpsc::sync_channel(1);
+            let (batches, received) = mpsc::sync_channel(1);
             let (ready, made) = oneshot::channel();
             let device =
-                DeviceThread { shared: Arc::clone(&shared), index, make, jobs: received, answers: answers.clone() };
+                DeviceThread { shared: Arc::clone(&shared), index, make, batches: received, answers: answers.clone() };
             spawn(format!("device-{index}"), Box::new(move || device.run(ready)))?;
-            starting.push((index, jobs, made));
+            starting.push((index, batches, made));
         }
         drop(answers);
-        for (index, jobs, made) in starting {
+        for (index, batches, made) in starting {
             let host = made.await.unwrap_or_else(|_| Err(StartError::Panicked("the thread ended".to_owned())))?;
             let shared = Arc::clone(&shared);
-            spawn(format!("prepare-{index}"), Box::new(move || prepare::run(&shared, index, &host, &jobs)))?;
+            spawn(format!("prepare-{index}"), Box::new(move || prepare::run(&shared, index, &host, &batches)))?;
         }
         Ok(Self { name: name.into(), handle })
     }

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    backend::{Backend, Item},
+    backend::{Backend, ItemOf},
     cell::LoadCells,
     chunk::ChunkProgress,
     config::SchedulerConfig,
@@ -35,7 +35,7 @@ const MIN_WAIT: Duration = Duration::from_micros(20);
 
 /// An item as it travels through the stages.
 pub(crate) struct ItemInFlight<B: Backend> {
-    pub(crate) input: Item<B>,
+    pub(crate) input: ItemOf<B>,
     pub(crate) chunk: Arc<ChunkProgress<B>>,
     /// A device was lost while it ran.
     pub(crate) lost: bool,
@@ -188,11 +188,11 @@ impl<B: Backend> Shared<B> {
         id: ChunkId,
         chunk: &Arc<ChunkProgress<B>>,
         at: usize,
-        items: Vec<QueuedItem<Item<B>>>,
+        items: Vec<QueuedItem<ItemOf<B>>>,
         last: bool,
     ) {
         chunk.expect(at, items.len());
-        let wrap = |item: QueuedItem<Item<B>>| QueuedItem {
+        let wrap = |item: QueuedItem<ItemOf<B>>| QueuedItem {
             item: ItemInFlight { input: item.item, chunk: Arc::clone(chunk), lost: false },
             tokens: item.tokens,
         };

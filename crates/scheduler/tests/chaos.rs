@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 use sortie_scheduler::{
-    Backend, ChunkError, Host, Lane, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig, Tenant,
+    Backend, ChunkError, HostSide, Lane, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig, Tenant,
 };
 
 /// Items of this residue break every batch they are in.
@@ -61,7 +61,7 @@ impl Chaos {
     }
 }
 
-impl Host for Chaos {
+impl HostSide for Chaos {
     type Item = u32;
     type Prepared = Vec<u32>;
     type Raw = Vec<u32>;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sortie_engine::{Device, Executor, ItemFault, Output, PreparedBatch, RawOutput, RunFault, WorkItem};
-use sortie_scheduler::{Backend, Host, RunError};
+use sortie_scheduler::{Backend, HostSide, RunError};
 
 use crate::metrics::BatchMetrics;
 
@@ -66,7 +66,7 @@ impl Drop for EngineBackend {
 #[derive(Debug)]
 pub(crate) struct EngineHost(Arc<sortie_engine::Host>);
 
-impl Host for EngineHost {
+impl HostSide for EngineHost {
     type Item = Arc<WorkItem>;
     type Prepared = PreparedBatch;
     type Raw = RawOutput;

@@ -1,5 +1,5 @@
 //! How long a request's message may take to come. A caller that sends a byte now
-//! and then would hold its place for ever.
+//! and then would hold its permit for ever.
 
 use std::{
     future::Future as _,

@@ -2,7 +2,7 @@
 //!
 //! 1. asks for a key, where keys are set, and reads metadata and deadline
 //!    ([`RequestContext`]);
-//! 2. takes one of the `max_concurrent_requests` places (not for RPCs that only
+//! 2. takes one of the `max_concurrent_requests` permits (not for RPCs that only
 //!    look: Probe, GetModel, ListModels);
 //! 3. refuses what the model named has no time or room for, before its message is read;
 //! 4. runs the rest, message decoding included, under the deadline;
@@ -76,7 +76,7 @@ const QUEUED: [&str; 7] = ["Rerank", "Embed", "EmbedSparse", "EmbedTokens", "Cla
 /// Limits that hold before a handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestLayer {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     max_concurrent_requests: u32,
     max_message_bytes: u64,
     /// The models. Where there is only one, its load is reported even if a request did not get as far as naming it.
@@ -89,7 +89,7 @@ pub(crate) struct RequestLayer {
 }
 
 impl RequestLayer {
-    /// A layer with its own places.
+    /// A layer with permits of its own.
     pub(crate) fn new(
         config: &ServerConfig,
         registry: Registry,
@@ -98,10 +98,10 @@ impl RequestLayer {
         traces: Option<Arc<Traces>>,
     ) -> Self {
         let ServerConfig { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
-        let places = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let places = Arc::new(Semaphore::new(places));
+        let permits = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Semaphore::new(permits));
         let read_timeout = request_read_timeout.some();
-        Self { places, max_concurrent_requests, max_message_bytes, registry, metrics, keys, traces, read_timeout }
+        Self { permits, max_concurrent_requests, max_message_bytes, registry, metrics, keys, traces, read_timeout }
     }
 
     /// Who calls: the name of the key that was shown, none where no key is asked for.
@@ -195,16 +195,16 @@ where
 }
 
 impl RequestLayer {
-    /// Runs the handler in its place and within its deadline. Dropping its future cancels what it queued.
+    /// Runs the handler with its permit and within its deadline. Dropping its future cancels what it queued.
     async fn guarded<F>(&self, rpc: &str, context: &RequestContext, call: F) -> Result<Response<Body>, ServeError>
     where
         F: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        let _place = if UNTHROTTLED_RPCS.contains(&rpc) {
+        let _permit = if UNTHROTTLED_RPCS.contains(&rpc) {
             None
         } else {
             let refusal = |_| ServeError::TooManyRequests { limit: self.max_concurrent_requests };
-            Some(self.places.try_acquire().map_err(refusal)?)
+            Some(self.permits.try_acquire().map_err(refusal)?)
         };
         if QUEUED.contains(&rpc)
             && let Ok(served) = self.registry.get(&context.caller.model)

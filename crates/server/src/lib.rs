@@ -6,7 +6,7 @@
 //! refusal.
 //!
 //! ```text
-//! connection → layer (key, context, deadline, places, trailers) → service/* → pipeline → scheduler → engine
+//! connection → layer (key, context, deadline, permits, trailers) → service/* → pipeline → scheduler → engine
 //! ```
 
 #![forbid(unsafe_code)]
@@ -47,6 +47,7 @@ mod token_vectors;
 mod tokenizing;
 mod traces;
 mod trailers;
+mod vector_memory;
 mod vectors;
 
 pub use config::ServerConfig;

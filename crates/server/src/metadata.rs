@@ -4,7 +4,8 @@
 
 use http::HeaderMap;
 use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, MODEL, RESCUE, TENANT, TOKENS};
-use sortie_scheduler::{Lane, Priority};
+use sortie_scheduler::Priority;
+use sortie_work::Lane;
 
 use crate::errors::ServeError;
 
@@ -43,9 +44,10 @@ impl CallerInfo {
             Some(other) => return Err(bad(RESCUE, format!("{other:?} is neither true nor false"))),
         };
         let lane = match text(headers, LANE)? {
-            None | Some("interactive") => Lane::Interactive,
-            Some("bulk") => Lane::Bulk,
-            Some(other) => return Err(bad(LANE, format!("{other:?} is neither interactive nor bulk"))),
+            None => Lane::default(),
+            Some(name) => {
+                Lane::from_name(name).ok_or_else(|| bad(LANE, format!("{name:?} is neither interactive nor bulk")))?
+            }
         };
         let tokens = match text(headers, TOKENS)? {
             None => 0,

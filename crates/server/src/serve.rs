@@ -37,7 +37,7 @@ use crate::{
     reflection,
     reload::FileError,
     service::Service,
-    tls::Tls,
+    tls::ServerTls,
     traces::Traces,
 };
 
@@ -138,7 +138,7 @@ struct Process {
     phase: Arc<Phase>,
     /// Keys that callers must show, if they must.
     callers: Option<Arc<Keys>>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     traces: Option<Arc<Traces>>,
     admin: Arc<Admin>,
     /// The admin port's task; ends with this.
@@ -161,7 +161,7 @@ impl Process {
         };
         let callers = keys("api_keys", config.api_keys.as_deref()).await?;
         let operators = keys("admin_keys", config.admin_keys.as_deref()).await?;
-        let tls = Tls::start(&config, &metrics.wire).await?.map(Arc::new);
+        let tls = ServerTls::start(&config, &metrics.wire).await?.map(Arc::new);
         let traces = Traces::start(&config)?.map(Arc::new);
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&metrics),

@@ -26,9 +26,9 @@ const CLIENT_CA: &str = "tls_client_ca";
 
 /// The server's side of TLS.
 #[derive(Debug)]
-pub(crate) struct Tls(Reloaded<TlsAcceptor>);
+pub(crate) struct ServerTls(Reloaded<TlsAcceptor>);
 
-impl Tls {
+impl ServerTls {
     /// Reads the files of `config`; none where it names none.
     ///
     /// # Errors

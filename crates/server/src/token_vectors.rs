@@ -39,46 +39,77 @@ fn scaled(values: &[f32]) -> (Bytes, f32) {
     (values.iter().map(byte).collect(), scale)
 }
 
-/// Vectors that a caller sent, for a model whose vectors have `dimensions` numbers.
-///
-/// # Errors
-/// Names what does not fit: the width, the format, the number of bytes, the scale, a number that is not finite.
-pub(crate) fn read_vectors(sent: &v1::TokenVectors, dimensions: usize) -> Result<TokenVectors, ItemRefusal> {
-    let bad = |message: String| Err(ItemRefusal { reason: "BAD_VECTORS", message });
-    if sent.dimensions as usize != dimensions {
-        return bad(format!("rows of {} numbers; this model's have {dimensions}", sent.dimensions));
+/// Vectors that a caller sent, whose sizes fit; their numbers are not read yet.
+#[derive(Clone, Debug)]
+pub(crate) struct SentVectors {
+    matrix: v1::TokenMatrix,
+    dimensions: usize,
+    /// Bytes of a number.
+    width: usize,
+}
+
+impl SentVectors {
+    /// Checks all but the numbers, for a model whose vectors have `dimensions` of them.
+    ///
+    /// # Errors
+    /// Names what does not fit: the width, the format, the number of bytes, the scale.
+    pub(crate) fn check(sent: v1::TokenVectors, dimensions: usize) -> Result<Self, ItemRefusal> {
+        if sent.dimensions as usize != dimensions {
+            return bad(format!("rows of {} numbers; this model's have {dimensions}", sent.dimensions));
+        }
+        let width = match VectorFormat::try_from(sent.format) {
+            Ok(VectorFormat::Unspecified | VectorFormat::F32) => size_of::<f32>(),
+            Ok(VectorFormat::F16) => size_of::<f16>(),
+            Ok(VectorFormat::Int8) => size_of::<i8>(),
+            _ => return bad("token vectors to compare with come as F32, F16 or INT8".to_owned()),
+        };
+        let matrix = sent.matrix.unwrap_or_default();
+        let (bytes, rows) = (matrix.vectors.len(), matrix.rows as usize);
+        if rows.checked_mul(dimensions).and_then(|n| n.checked_mul(width)) != Some(bytes) {
+            return bad(format!("{bytes} bytes for {rows} rows of {dimensions} numbers of {width} bytes"));
+        }
+        if width == 1 && rows > 0 && !(matrix.scale.is_finite() && matrix.scale > 0.0) {
+            return bad(format!("the scale of INT8 is {}; it must be above 0", matrix.scale));
+        }
+        Ok(Self { matrix, dimensions, width })
     }
-    let none = v1::TokenMatrix::default();
-    let matrix = sent.matrix.as_ref().unwrap_or(&none);
-    let (bytes, rows) = (&matrix.vectors, matrix.rows as usize);
-    let width = match VectorFormat::try_from(sent.format) {
-        Ok(VectorFormat::Unspecified | VectorFormat::F32) => size_of::<f32>(),
-        Ok(VectorFormat::F16) => size_of::<f16>(),
-        Ok(VectorFormat::Int8) => size_of::<i8>(),
-        _ => return bad("token vectors to compare with come as F32, F16 or INT8".to_owned()),
-    };
-    if rows.checked_mul(dimensions).and_then(|n| n.checked_mul(width)) != Some(bytes.len()) {
-        return bad(format!("{} bytes for {rows} rows of {dimensions} numbers of {width} bytes", bytes.len()));
+
+    /// Bytes that they take once they are read.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.matrix.vectors.len() / self.width * size_of::<f32>()) as u64
     }
-    if width == 1 && rows > 0 && !(matrix.scale.is_finite() && matrix.scale > 0.0) {
-        return bad(format!("the scale of INT8 is {}; it must be above 0", matrix.scale));
+
+    /// Reads the numbers.
+    ///
+    /// # Errors
+    /// A number is not finite.
+    pub(crate) fn read(self) -> Result<TokenVectors, ItemRefusal> {
+        let Self { matrix, dimensions, width } = self;
+        let number = |cell: &[u8]| match *cell {
+            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+            [a, b] => f16::from_le_bytes([a, b]).to_f32(),
+            [a] => f32::from(i8::from_le_bytes([a])) * matrix.scale,
+            _ => f32::NAN,
+        };
+        let values: Vec<f32> = matrix.vectors.chunks_exact(width).map(number).collect();
+        if values.iter().any(|x| !x.is_finite()) {
+            return bad("a number is not finite".to_owned());
+        }
+        Ok(TokenVectors { dimensions, values, tokens: (0..matrix.rows).collect() })
     }
-    let number = |cell: &[u8]| match *cell {
-        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-        [a, b] => f16::from_le_bytes([a, b]).to_f32(),
-        [a] => f32::from(i8::from_le_bytes([a])) * matrix.scale,
-        _ => f32::NAN,
-    };
-    let values: Vec<f32> = bytes.chunks_exact(width).map(number).collect();
-    if values.iter().any(|x| !x.is_finite()) {
-        return bad("a number is not finite".to_owned());
-    }
-    Ok(TokenVectors { dimensions, values, tokens: (0..matrix.rows).collect() })
+}
+
+fn bad<T>(message: String) -> Result<T, ItemRefusal> {
+    Err(ItemRefusal { reason: "BAD_VECTORS", message })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_vectors(sent: &v1::TokenVectors, dimensions: usize) -> Result<TokenVectors, ItemRefusal> {
+        SentVectors::check(sent.clone(), dimensions)?.read()
+    }
 
     #[test]
     fn bytes_times_their_scale_are_the_numbers_again() {

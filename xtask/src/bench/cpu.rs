@@ -57,8 +57,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     drop(cache);
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
 
-    let mut cargo = workspace::cargo();
-    process::run(cargo.args(["build", "--release", "-p", "sortie-benches", "--bin", "packed_cpu"]), "cargo build")?;
+    // Without clients and servers, which this program has no use for.
+    let build = ["build", "--release", "-p", "sortie-benches", "--no-default-features", "--bin", "packed_cpu"];
+    process::run(workspace::cargo().args(build), "cargo build")?;
     let program = workspace::target()?.join("release/packed_cpu");
     let items = scratch.path().join("items.json");
     process::run(Command::new(&program).arg("--items-out").arg(&items), "packed_cpu")?;

@@ -14,11 +14,11 @@ use crate::{process, workspace};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    which: Which,
+    which: BenchCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Which {
+enum BenchCommand {
     /// 200 pairs of mixed lengths on the CPU, against padded ONNX Runtime from Python
     Cpu(cpu::Args),
     /// The engine and a server on a GPU: parity, speed, serving, memory; `--help` after `--` lists what it takes
@@ -46,10 +46,10 @@ struct Passed {
 /// Runs one.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.which {
-        Which::Cpu(args) => cpu::run(args),
-        Which::Gpu { args } => crate::gpu::run(args),
-        Which::Overload(passed) => program("overload", &passed.args),
-        Which::Fleet(passed) => program("fleet", &passed.args),
+        BenchCommand::Cpu(args) => cpu::run(args),
+        BenchCommand::Gpu { args } => crate::gpu::run(args),
+        BenchCommand::Overload(passed) => program("overload", &passed.args),
+        BenchCommand::Fleet(passed) => program("fleet", &passed.args),
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     fn flags_of_programs_are_passed_on() {
         for flags in [&["--help"][..], &["--devices", "fast", "--soak"], &[]] {
             let cli = Cli::try_parse_from(["x", "overload"].iter().chain(flags)).unwrap();
-            assert!(matches!(&cli.args.which, Which::Overload(passed) if passed.args == flags), "{cli:?}");
+            assert!(matches!(&cli.args.which, BenchCommand::Overload(passed) if passed.args == flags), "{cli:?}");
         }
     }
 }

@@ -1,22 +1,17 @@
 //! Server processes on free loopback ports. Dropping the fleet stops them.
 
 use std::{
-    env, fs,
-    fs::File,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use crate::{interrupt, process::Owned};
+use crate::server_process::{ServerProcess, unset_settings};
 
 /// How long servers may take to load the model: seconds on a slow disk.
 const START_LIMIT: Duration = Duration::from_secs(120);
-
-/// Lines of a dead server's log that are shown.
-const LOG_TAIL: usize = 20;
 
 /// What every server runs.
 #[derive(Debug)]
@@ -43,61 +38,35 @@ pub(crate) struct FleetPlan<'a> {
 #[derive(Debug)]
 pub(crate) struct LocalFleet(Vec<ServerProcess>);
 
-#[derive(Debug)]
-struct ServerProcess {
-    name: String,
-    process: Owned,
-    log: PathBuf,
-    addr_file: PathBuf,
-    admin_file: PathBuf,
-    address: String,
-    /// Empty where there is no admin port.
-    admin: String,
-}
-
 impl LocalFleet {
     /// Starts `count` servers and waits until each takes requests.
     pub(crate) fn start(plan: &FleetPlan<'_>, count: usize) -> anyhow::Result<Self> {
-        let servers = (1..=count).map(|n| ServerProcess::spawn(plan, n)).collect::<anyhow::Result<_>>()?;
-        let mut fleet = Self(servers);
-        let ready = interrupt::poll(Some(START_LIMIT), || {
-            fleet.check()?;
-            for server in &mut fleet.0 {
-                if server.address.is_empty() && !server.look_for_address() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
-        })?;
-        if ready.is_none() {
-            let late: Vec<_> = fleet.0.iter().filter(|s| s.address.is_empty()).map(|s| s.name.as_str()).collect();
-            let log = fleet.0.iter().find(|s| s.address.is_empty()).map(ServerProcess::tail).unwrap_or_default();
-            bail!("{} not ready after {} s; the log ends with\n{log}", late.join(", "), START_LIMIT.as_secs());
-        }
-        Ok(fleet)
+        let mut servers = (1..=count).map(|n| plan.spawn(n)).collect::<anyhow::Result<Vec<_>>>()?;
+        ServerProcess::wait_ready(&mut servers, START_LIMIT)?;
+        Ok(Self(servers))
     }
 
     /// (name, address) of each server.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|s| (s.name.as_str(), s.address.as_str()))
+        self.0.iter().map(|s| (s.name(), s.address()))
     }
 
     /// (name, address, process id) of the first server.
     pub(crate) fn first(&self) -> Option<(&str, &str, u32)> {
-        self.0.first().map(|s| (s.name.as_str(), s.address.as_str(), s.process.id()))
+        self.0.first().map(|s| (s.name(), s.address(), s.id()))
     }
 
     /// Address of each server's admin port.
     pub(crate) fn admin_addresses(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|s| s.admin.as_str()).filter(|admin| !admin.is_empty())
+        self.0.iter().map(ServerProcess::admin).filter(|admin| !admin.is_empty())
     }
 
     /// Takes out a server that has died and tells its name, its status and the end of its log.
     pub(crate) fn reap_exited(&mut self) -> anyhow::Result<Option<(String, ExitStatus, String)>> {
         for (n, server) in self.0.iter_mut().enumerate() {
-            if let Some(status) = server.process.ended()? {
+            if let Some(status) = server.ended()? {
                 let server = self.0.remove(n);
-                return Ok(Some((server.name.clone(), status, server.tail())));
+                return Ok(Some((server.name().to_owned(), status, server.tail())));
             }
         }
         Ok(None)
@@ -110,84 +79,37 @@ impl LocalFleet {
 
     /// An error with the end of its log if a server has died.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        for server in &mut self.0 {
-            if let Some(status) = server.process.ended()? {
-                // The terminal's Ctrl-C reaches the servers too.
-                interrupt::check()?;
-                bail!("{} ended by itself ({status}); its log ends with\n{}", server.name, server.tail());
-            }
-        }
-        Ok(())
+        self.0.iter_mut().try_for_each(ServerProcess::check)
     }
 }
 
 impl Drop for LocalFleet {
     fn drop(&mut self) {
         // All at once, so that their graces run side by side.
-        self.0.iter().for_each(|s| s.process.ask_to_leave());
+        self.0.iter().for_each(ServerProcess::ask_to_leave);
     }
 }
 
-impl ServerProcess {
-    fn spawn(plan: &FleetPlan<'_>, n: usize) -> anyhow::Result<Self> {
-        let name = format!("{}-{n}", plan.name);
-        let log = plan.scratch.join(format!("{name}.log"));
-        let addr_file = plan.scratch.join(format!("{name}.addr"));
-        let admin_file = plan.scratch.join(format!("{name}.admin"));
-        let port = match plan.first_port {
+impl FleetPlan<'_> {
+    /// Starts server number `n`.
+    fn spawn(&self, n: usize) -> anyhow::Result<ServerProcess> {
+        let name = format!("{}-{n}", self.name);
+        let port = match self.first_port {
             None => 0,
             Some(first) => {
                 let port = usize::from(first) + n - 1;
                 u16::try_from(port).with_context(|| format!("server {n} would have port {port}, above 65535"))?
             }
         };
-        let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let err = out.try_clone().context("cannot share the log file")?;
-        let mut command = Command::new(plan.server);
-        // Settings of the user's own servers must not reach these.
-        for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SORTIE_")) {
-            command.env_remove(key);
-        }
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--replica", &name, "--log-format", "text"]).args([
-            "--threads",
-            &plan.threads.to_string(),
-            "--tokenize-threads",
-            &plan.threads.to_string(),
-        ]);
-        for (model, folder) in plan.models {
+        let mut command = Command::new(self.server);
+        unset_settings(&mut command);
+        let threads = self.threads.to_string();
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--replica", &name, "--log-format", "text"]);
+        command.args(["--threads", &threads, "--tokenize-threads", &threads]).arg("--ort-library").arg(self.ort);
+        for (model, folder) in self.models {
             command.arg("--model").arg(format!("{model}={}", folder.display()));
         }
-        if plan.admin {
-            command.args(["--admin", "127.0.0.1:0"]).arg("--admin-addr-file").arg(&admin_file);
-        }
-        command
-            .arg("--addr-file")
-            .arg(&addr_file)
-            .arg("--ort-library")
-            .arg(plan.ort)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err);
-        let process = Owned::spawn(&mut command, "a server")?;
-        Ok(Self { name, process, log, addr_file, admin_file, address: String::new(), admin: String::new() })
-    }
-
-    /// The server writes its address once it takes requests.
-    fn look_for_address(&mut self) -> bool {
-        if let Ok(text) = fs::read_to_string(&self.addr_file) {
-            text.trim().clone_into(&mut self.address);
-        }
-        if let Ok(text) = fs::read_to_string(&self.admin_file) {
-            // Written before the model loads, so there by now where it will ever be.
-            text.trim().clone_into(&mut self.admin);
-        }
-        !self.address.is_empty()
-    }
-
-    fn tail(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n")
+        ServerProcess::spawn(command, &name, self.scratch, self.admin)
     }
 }
 

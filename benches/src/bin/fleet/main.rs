@@ -21,7 +21,7 @@ use clap::Parser as _;
 use sortie_benches::{
     jobs::Jobs,
     report,
-    timed::{self, Programs, Shape, TimedServer},
+    timed::{self, Programs, TimedDevice, TimedServer},
 };
 use sortie_lab::bench::StrategyRow;
 
@@ -31,7 +31,7 @@ use scenario::FaultScenario;
 use verdict::{find, line, verdict};
 
 /// A mid-sized encoder on a data-centre GPU, as the design's figures have it; a job is one batch.
-const DEVICE: Shape = Shape { a_ms: 1.0, b_us: 0.46, noise: 0.0, max_batch: 32_768 };
+const DEVICE: TimedDevice = TimedDevice { a_ms: 1.0, b_us: 0.46, noise: 0.0, max_batch: 32_768 };
 
 /// How much slower the straggler is.
 const STRAGGLER: f64 = 4.0;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 /// Runs it and prints a Markdown table, then whether the rows of the design hold.
 fn run(args: &Args) -> anyhow::Result<()> {
     let programs = timed::build(&args.build)?;
-    let shape = Shape { a_ms: DEVICE.a_ms * args.slower, b_us: DEVICE.b_us * args.slower, ..DEVICE };
+    let shape = TimedDevice { a_ms: DEVICE.a_ms * args.slower, b_us: DEVICE.b_us * args.slower, ..DEVICE };
     let rate = args.load * f64::from(SERVERS) * shape.capacity() / Jobs::LARGE.tokens();
     println!(
         "\n{SERVERS} servers over timed devices (a {} ms, b {} µs), {rate:.1} jobs/s of 200 documents and {:.0} tokens, load \
@@ -90,7 +90,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
 fn one(
     scenario: FaultScenario,
     args: &Args,
-    shape: &Shape,
+    shape: &TimedDevice,
     rate: f64,
     programs: &Programs,
     scratch: &Path,

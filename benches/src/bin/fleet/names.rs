@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use sortie_benches::{
     report,
-    timed::{self, Programs, Shape, TimedServer},
+    timed::{self, Programs, TimedDevice, TimedServer},
 };
 use sortie_lab::bench::StrategyRow;
 
@@ -24,7 +24,7 @@ const NAME: &str = "fleet.test";
 /// two leave a second later. The change is made in a hosts file that only the measured process sees.
 pub(super) fn names(
     args: &Args,
-    shape: &Shape,
+    shape: &TimedDevice,
     programs: &Programs,
     scratch: &Path,
     mut arguments: Vec<String>,

@@ -36,13 +36,13 @@ use sortie_engine::{CudaOptions, DEFAULT_ATTENTION, Device, Gelu, LoadOptions, P
 #[command(about = "Parity, speed and memory of the engine and a server on one device")]
 struct Cli {
     #[command(subcommand)]
-    which: Which,
+    which: Part,
     #[command(flatten)]
     common: Common,
 }
 
 #[derive(Subcommand, Clone, Copy)]
-enum Which {
+enum Part {
     /// Numbers against PyTorch's
     Parity,
     /// 200 pairs and one pair, engine only
@@ -106,7 +106,7 @@ struct Common {
     models: Option<PathBuf>,
     /// Shapes to time: minilm, base, large
     #[arg(long, global = true, value_delimiter = ',', default_value = "minilm,base,large")]
-    shapes: Vec<Shape>,
+    shapes: Vec<ModelShape>,
     /// Times each way runs; the median counts
     #[arg(long, global = true, default_value_t = 20)]
     rounds: usize,
@@ -137,30 +137,30 @@ struct Common {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Shape {
+enum ModelShape {
     Tiny,
     Minilm,
     Base,
     Large,
 }
 
-impl Shape {
+impl ModelShape {
     fn name(self) -> &'static str {
         match self {
-            Shape::Tiny => "tiny",
-            Shape::Minilm => "minilm",
-            Shape::Base => "base",
-            Shape::Large => "large",
+            ModelShape::Tiny => "tiny",
+            ModelShape::Minilm => "minilm",
+            ModelShape::Base => "base",
+            ModelShape::Large => "large",
         }
     }
 
     fn sample(self) -> SampleShape {
         match self {
             // The vocabulary of the others: the work's ids are the same.
-            Shape::Tiny => SampleShape { vocab: SampleShape::MINILM.vocab, ..SampleShape::TINY },
-            Shape::Minilm => SampleShape::MINILM,
-            Shape::Base => SampleShape::BASE,
-            Shape::Large => SampleShape::LARGE,
+            ModelShape::Tiny => SampleShape { vocab: SampleShape::MINILM.vocab, ..SampleShape::TINY },
+            ModelShape::Minilm => SampleShape::MINILM,
+            ModelShape::Base => SampleShape::BASE,
+            ModelShape::Large => SampleShape::LARGE,
         }
     }
 }
@@ -206,30 +206,24 @@ fn main() -> anyhow::Result<ExitCode> {
         Err(why) => println!("no GPU: {why}"),
     }
     let mut held = true;
-    if matches!(which, Which::Parity | Which::All) {
+    if matches!(which, Part::Parity | Part::All) {
         held &= parity::run(&common)?;
     }
-    if matches!(which, Which::Speed | Which::All) {
+    if matches!(which, Part::Speed | Part::All) {
         speed::run(&common)?;
         export::run(&common)?;
     }
-    if matches!(which, Which::Serve | Which::All) {
+    if matches!(which, Part::Serve | Part::All) {
         serve::run(&common)?;
     }
-    if matches!(which, Which::Memory | Which::All) {
+    if matches!(which, Part::Memory | Part::All) {
         memory::run(&common)?;
     }
     match which {
-        Which::Several => several::run(&common)?,
-        Which::Lost => several::lost(&common)?,
-        Which::Soak => several::soak(&common)?,
+        Part::Several => several::run(&common)?,
+        Part::Lost => several::lost(&common)?,
+        Part::Soak => several::soak(&common)?,
         _ => {}
     }
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The middle of several times.
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 use sortie_engine::{Device, Executor, Model, WorkItem, write_sample};
 
-use crate::{Common, Shape, speed::items};
+use crate::{Common, ModelShape, speed::items};
 
 /// Largest batch in tokens; the host's memory for it is a few megabytes.
 const MOST_TOKENS: usize = 16_384;
@@ -18,7 +18,7 @@ const ROWS: usize = 10;
 /// Prints the table.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    write_sample(folder.path(), Shape::Minilm.sample(), true)?;
+    write_sample(folder.path(), ModelShape::Minilm.sample(), true)?;
     let model = Model::open(folder.path(), &common.options()?)?;
     let mut executor = Executor::new(&model)?;
     let graphs = executor.capture();

@@ -42,25 +42,25 @@ enum Logits {
 
 #[derive(Deserialize)]
 struct Real {
-    embed: Vec<Embedded>,
-    rerank: Vec<Scored>,
+    embed: Vec<EmbedCase>,
+    rerank: Vec<RerankCase>,
 }
 
 #[derive(Deserialize)]
-struct Embedded {
+struct EmbedCase {
     text: String,
     embedding: Vec<f32>,
 }
 
 #[derive(Deserialize)]
-struct Scored {
+struct RerankCase {
     query: String,
     document: String,
     logit: f32,
 }
 
 /// What one model's cases came to.
-struct Row {
+struct ParityRow {
     name: String,
     /// Number format that it ran in.
     precision: &'static str,
@@ -73,7 +73,7 @@ struct Row {
     mates: f32,
 }
 
-impl Row {
+impl ParityRow {
     fn holds(&self) -> bool {
         self.logit <= LOGIT && self.cosine >= COSINE && self.mates <= LOGIT
     }
@@ -115,7 +115,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
         println!("| {} | {} | {:.1e} | {:.6} | {:.1e} | {verdict} |", r.name, r.cases, r.logit, r.cosine, r.mates);
     }
     println!("\nBounds: {LOGIT:.0e}·max(1, |logit|), cosine {COSINE}.");
-    Ok(rows.iter().all(Row::holds) && !rows.is_empty())
+    Ok(rows.iter().all(ParityRow::holds) && !rows.is_empty())
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
@@ -141,7 +141,7 @@ fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
 }
 
 /// The real models, where their folders are.
-fn real(common: &Common, models: &Path, options: &LoadOptions) -> anyhow::Result<Vec<Row>> {
+fn real(common: &Common, models: &Path, options: &LoadOptions) -> anyhow::Result<Vec<ParityRow>> {
     let expected: Real = read(&common.oracle.join("minilm.json"))?;
     // The oracle cuts at 512 tokens; the folders intend fewer.
     let options = LoadOptions { max_length: Some(512), ..options.clone() };
@@ -190,12 +190,12 @@ fn real(common: &Common, models: &Path, options: &LoadOptions) -> anyhow::Result
     Ok(rows)
 }
 
-fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyhow::Result<Row> {
+fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyhow::Result<ParityRow> {
     let mut executor = Executor::new(model)?;
     executor.capture();
     let items: Vec<&WorkItem> = cases.iter().map(|(item, _)| item).collect();
     let together = executor.run(&items);
-    let mut row = Row {
+    let mut row = ParityRow {
         name: name.to_owned(),
         precision: model.info().precision,
         cases: cases.len(),

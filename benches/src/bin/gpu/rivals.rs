@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Common, Shape};
+use crate::{Common, ModelShape};
 
 #[derive(Deserialize)]
-struct Timed {
+struct RivalTime {
     how: String,
     seconds: f64,
 }
@@ -33,7 +33,7 @@ fn python(common: &Common, arguments: &[&str]) -> anyhow::Result<Option<String>>
 }
 
 fn times(line: &str) -> anyhow::Result<Vec<(String, f64)>> {
-    let all: Vec<Timed> = serde_json::from_str(line).with_context(|| format!("the rivals printed {line:?}"))?;
+    let all: Vec<RivalTime> = serde_json::from_str(line).with_context(|| format!("the rivals printed {line:?}"))?;
     Ok(all.into_iter().map(|t| (t.how, t.seconds)).collect())
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn sentence(
 }
 
 /// A folder with a padded f16 graph of this shape, fused as ONNX Runtime's own tools would.
-pub(crate) fn padded_graph(common: &Common, shape: Shape) -> anyhow::Result<Option<tempfile::TempDir>> {
+pub(crate) fn padded_graph(common: &Common, shape: ModelShape) -> anyhow::Result<Option<tempfile::TempDir>> {
     let folder = tempfile::tempdir()?;
     // Tokenizer and config come from the sample; its weights must not be preferred, and are not there.
     sortie_engine::write_sample(folder.path(), shape.sample(), true)?;

@@ -10,10 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
+use sortie_lab::stats::quantile;
 
-use crate::{Common, Shape, median, rivals, server::Server, texts, texts::Job};
+use crate::{
+    Common, rivals,
+    server::WatchedServer,
+    texts::{self, RerankJob, ServableModel},
+};
 
 /// Jobs side by side at full load of one device: enough that the queue is never empty.
 pub(crate) const SIDE_BY_SIDE: usize = 12;
@@ -23,27 +27,22 @@ const UNCOUNTED: usize = 5;
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(Job::of_200(&words)?);
-    let server = Server::start(common, folder.path(), &common.device.to_string(), &[])?;
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
+    let server = WatchedServer::start(common, model.folder.path(), &common.device.to_string(), &[])?;
     let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
-    let (mut times, chunks) = idle(&client, &job, common.rounds).await?;
-    let idle = median(&mut times);
+    let (times, chunks) = idle(&client, &job, common.rounds).await?;
+    let idle = quantile(&times, 0.5);
     let rate = full(&client, &job, SIDE_BY_SIDE, Duration::from_secs(common.seconds)).await?;
     drop(server);
 
-    println!("\n## {} behind gRPC on loopback, {} tokens a job\n", shape.name(), job.tokens);
+    println!("\n## {} behind gRPC on loopback, {} tokens a job\n", model.shape.name(), job.tokens);
     println!("| 200 pairs, text in, scores out | ms |\n| --- | ---: |");
     println!("| Sortie, idle server, p50 | {:.2} |", idle * 1e3);
-    for (how, seconds) in rivals::sentence(common, folder.path(), &job.query, &job.documents)? {
+    for (how, seconds) in rivals::sentence(common, model.folder.path(), &job.query, &job.documents)? {
         println!("| {how} | {:.2} |", seconds * 1e3);
     }
     breakdown(&chunks);
@@ -52,7 +51,11 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
 }
 
 /// One job after the other: seconds of each, and what their chunks say.
-pub(crate) async fn idle(client: &Client, job: &Job, rounds: usize) -> anyhow::Result<(Vec<f64>, Vec<ChunkReport>)> {
+pub(crate) async fn idle(
+    client: &Client,
+    job: &RerankJob,
+    rounds: usize,
+) -> anyhow::Result<(Vec<f64>, Vec<ChunkReport>)> {
     let mut times = Vec::new();
     let mut chunks = Vec::new();
     for i in 0..rounds + UNCOUNTED {
@@ -69,7 +72,7 @@ pub(crate) async fn idle(client: &Client, job: &Job, rounds: usize) -> anyhow::R
 /// So many jobs side by side: tokens a second.
 pub(crate) async fn full(
     client: &Arc<Client>,
-    job: &Arc<Job>,
+    job: &Arc<RerankJob>,
     side_by_side: usize,
     lasting: Duration,
 ) -> anyhow::Result<f64> {
@@ -95,8 +98,8 @@ pub(crate) async fn full(
 /// Where the time of a job on an idle server went: medians of what its one chunk says.
 pub(crate) fn breakdown(chunks: &[ChunkReport]) {
     let ms = |of: fn(&ChunkReport) -> Duration| {
-        let mut all: Vec<f64> = chunks.iter().map(|chunk| of(chunk).as_secs_f64() * 1e3).collect();
-        median(&mut all)
+        let all: Vec<f64> = chunks.iter().map(|chunk| of(chunk).as_secs_f64() * 1e3).collect();
+        quantile(&all, 0.5)
     };
     println!(
         "\nOf an idle server's: attempt {:.2} ms, in the server {:.2}, tokenizing {:.2}, first item queued {:.2}, on the device {:.2}.",

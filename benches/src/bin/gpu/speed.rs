@@ -11,8 +11,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use sortie_benches::{batches_in_order, rerank_items};
 use sortie_engine::{Executor, LoadOptions, Model, Sequence, Want, WorkItem, write_sample};
+use sortie_lab::stats::quantile;
 
-use crate::{Common, Shape, median, rivals};
+use crate::{Common, ModelShape, rivals};
 
 /// Token budgets of a batch that are tried; the last takes all in one.
 const BUDGETS: [usize; 4] = [4_096, 8_192, 16_384, usize::MAX];
@@ -34,7 +35,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
+fn one(common: &Common, shape: ModelShape) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     write_sample(folder.path(), shape.sample(), true)?;
     let model = Model::open(folder.path(), &common.options()?)?;
@@ -152,7 +153,7 @@ pub(crate) fn timed(rounds: usize, mut run: impl FnMut() -> anyhow::Result<()>) 
         run()?;
         times.push(start.elapsed().as_secs_f64());
     }
-    Ok(median(&mut times))
+    Ok(quantile(&times, 0.5))
 }
 
 /// What a device did with its time over some batches.
@@ -204,7 +205,7 @@ fn pipelined(executor: &mut Executor, work: &[WorkItem], lengths: &[usize]) -> a
 }
 
 /// The same shape as a padded ONNX graph on the generic path, batches padded here.
-fn padded(common: &Common, shape: Shape, lengths: &[usize]) -> anyhow::Result<Vec<(String, f64)>> {
+fn padded(common: &Common, shape: ModelShape, lengths: &[usize]) -> anyhow::Result<Vec<(String, f64)>> {
     let Some(folder) = rivals::padded_graph(common, shape)? else { return Ok(Vec::new()) };
     let options = LoadOptions { prefer_onnx: true, ..common.options()? };
     let model = Model::open(folder.path(), &options)?;

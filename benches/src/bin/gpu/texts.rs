@@ -7,7 +7,7 @@ use sortie_benches::rerank_items;
 use sortie_client::{Client, Report};
 use sortie_engine::write_sample;
 
-use crate::{Common, Shape};
+use crate::{Common, ModelShape};
 
 /// Tokens of the query: a sentence of a search box.
 const QUERY_WORDS: usize = 9;
@@ -21,20 +21,38 @@ const LEAST_WORDS: usize = 1_000;
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
 
-/// A model folder of made-up weights with the reranker's tokenizer, and that tokenizer's words. `None` where `--models` has no
-/// such tokenizer.
-pub(crate) fn folder(common: &Common, shape: Shape) -> anyhow::Result<Option<(tempfile::TempDir, Vec<String>)>> {
+/// A model of made-up weights with the reranker's tokenizer.
+pub(crate) struct ServableModel {
+    pub(crate) shape: ModelShape,
+    /// Its folder.
+    pub(crate) folder: tempfile::TempDir,
+    /// Its tokenizer's whole words.
+    pub(crate) words: Vec<String>,
+}
+
+/// Runs a part that serves models for each shape that was asked for, but not the large one: made-up weights of its size
+/// show nothing more.
+pub(crate) fn for_each_model(
+    common: &Common,
+    part: impl AsyncFn(&Common, &ServableModel) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let real = common.models.as_ref().map(|m| m.join("reranker"));
     let Some(real) = real.filter(|f| f.join("tokenizer.json").is_file()) else {
         println!("\nServing is left out: --models names no folder with reranker/tokenizer.json");
-        return Ok(None);
+        return Ok(());
     };
-    let folder = tempfile::tempdir()?;
-    write_sample(folder.path(), shape.sample(), true)?;
-    for name in TOKENIZER.into_iter().filter(|name| real.join(name).is_file()) {
-        std::fs::copy(real.join(name), folder.path().join(name))?;
+    let words = words(&real.join("tokenizer.json"))?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
+    for &shape in common.shapes.iter().filter(|s| !matches!(s, ModelShape::Large)) {
+        let folder = tempfile::tempdir()?;
+        write_sample(folder.path(), shape.sample(), true)?;
+        for name in TOKENIZER.into_iter().filter(|name| real.join(name).is_file()) {
+            std::fs::copy(real.join(name), folder.path().join(name))?;
+        }
+        let model = ServableModel { shape, folder, words: words.clone() };
+        runtime.block_on(part(common, &model)).with_context(|| format!("shape {}", shape.name()))?;
     }
-    Ok(Some((folder, words(&real.join("tokenizer.json"))?)))
+    Ok(())
 }
 
 /// Whole words of a WordPiece vocabulary: each is one token.
@@ -51,14 +69,14 @@ fn words(tokenizer: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// A rerank job.
-pub(crate) struct Job {
+pub(crate) struct RerankJob {
     pub(crate) query: String,
     pub(crate) documents: Vec<String>,
     /// Tokens of all pairs.
     pub(crate) tokens: usize,
 }
 
-impl Job {
+impl RerankJob {
     /// 200 documents whose pairs have the committed lengths.
     pub(crate) fn of_200(words: &[String]) -> anyhow::Result<Self> {
         let lengths: Vec<usize> = rerank_items()?.iter().map(Vec::len).collect();

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use sortie_benches::timed::{Programs, Shape, TimedServer};
+use sortie_benches::timed::{Programs, TimedDevice, TimedServer};
 use xtask::{cache::Cache, models};
 
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// A mid-sized device, slow enough that two cores can offer several times its load.
-pub(super) const FAST: Shape = Shape { a_ms: 1.0, b_us: 4.6, noise: NOISE, max_batch: 4_096 };
+pub(super) const FAST: TimedDevice = TimedDevice { a_ms: 1.0, b_us: 4.6, noise: NOISE, max_batch: 4_096 };
 
 /// As slow as the real model on one core.
-const SLOW: Shape = Shape { a_ms: 0.0, b_us: 160.0, noise: NOISE, max_batch: 1_024 };
+const SLOW: TimedDevice = TimedDevice { a_ms: 0.0, b_us: 160.0, noise: NOISE, max_batch: 1_024 };
 
 /// Deviation of batch times: a processor that others use too.
 const NOISE: f64 = 0.15;

@@ -11,8 +11,11 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use sortie_benches::report::{self, unset_settings};
-use xtask::process::{self, Keep};
+use sortie_benches::report;
+use xtask::{
+    process::{self, Keep},
+    server_process::unset_settings,
+};
 
 use crate::{
     ghz, grpcio,

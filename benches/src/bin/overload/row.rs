@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use sortie_benches::report::cell;
-use sortie_lab::stats::quantile;
+use sortie_lab::stats::{JobEnd, Outcomes, quantile};
 
 use crate::{
     load::{JobResult, JobSample, LoadGenerator, LoadResult},
@@ -71,19 +71,17 @@ pub(super) struct LoadRow {
 impl LoadRow {
     pub(super) fn new(asked: &LoadAsked, result: LoadResult, counters: ServerCounters, memory: f64) -> Self {
         let (warm, seconds) = asked.window;
-        let deadline = asked.deadline.as_secs_f64();
         let jobs: Vec<&JobSample> = result.jobs.iter().filter(|job| (warm..warm + seconds).contains(&job.at)).collect();
-        let in_time = |job: &JobSample| job.outcome == JobResult::Answered && job.took <= deadline;
-        let is_late = |job: &JobSample| {
-            job.outcome == JobResult::Deadline || (job.outcome == JobResult::Answered && !in_time(job))
-        };
-        let of = |which: &dyn Fn(&JobSample) -> bool| jobs.iter().filter(|job| which(job)).count() as f64;
-        let (good, late) = (of(&in_time), of(&is_late));
-        let refused: Vec<f64> =
-            jobs.iter().filter(|job| job.outcome == JobResult::Refused).map(|job| job.took).collect();
-        let took = |job: &JobSample| if in_time(job) { job.took } else { job.took.max(deadline) };
-        let admitted: Vec<f64> =
-            jobs.iter().filter(|job| job.outcome != JobResult::Refused).map(|job| took(job)).collect();
+        let mut outcomes = Outcomes::new(asked.deadline);
+        for job in &jobs {
+            let took = Duration::try_from_secs_f64(job.took).unwrap_or_default();
+            let end = match job.outcome {
+                JobResult::Answered if took <= asked.deadline => JobEnd::InTime,
+                JobResult::Answered | JobResult::Deadline => JobEnd::Late,
+                JobResult::Refused => JobEnd::Refused,
+            };
+            outcomes.push(end, took);
+        }
         let left: Vec<f64> = jobs.iter().map(|job| job.late).collect();
         let all = result.jobs.len() as f64;
         let answered: Vec<&JobSample> = result.jobs.iter().filter(|job| job.outcome == JobResult::Answered).collect();
@@ -99,13 +97,13 @@ impl LoadRow {
             jobs: jobs.len(),
             result: jobs.len() as f64 / seconds / asked.capacity,
             left_late_ms: if asked.by == LoadGenerator::Ghz { f64::NAN } else { quantile(&left, 0.99) * 1e3 },
-            goodput: good / seconds / asked.capacity,
-            late: late / (good + late).max(1.0),
+            goodput: outcomes.in_time() as f64 / seconds / asked.capacity,
+            late: outcomes.late_share(),
             late_at_servers: counters.late(),
-            refused: refused.len() as f64 / (jobs.len() as f64).max(1.0),
-            p50: quantile(&admitted, 0.5) / deadline,
-            p99: quantile(&admitted, 0.99) / deadline,
-            refusal_p99_ms: quantile(&refused, 0.99) * 1e3,
+            refused: outcomes.refused_share(),
+            p50: outcomes.admitted_over_deadline(0.5).unwrap_or(f64::NAN),
+            p99: outcomes.admitted_over_deadline(0.99).unwrap_or(f64::NAN),
+            refusal_p99_ms: outcomes.refused_after(0.99).map_or(f64::NAN, |after| after.as_secs_f64() * 1e3),
             calls,
             calls_a_chunk: calls / chunks.max(1.0),
             cpu: result.cpu,

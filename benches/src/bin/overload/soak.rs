@@ -11,7 +11,7 @@ use sortie_benches::{
     jobs::Jobs,
     report::{self, cell},
     samples::{Sample, Sampler},
-    timed::{Programs, Shape, TimedServer},
+    timed::{Programs, TimedDevice, TimedServer},
 };
 use sortie_lab::bench::StrategyRow;
 
@@ -28,7 +28,7 @@ const DEADLINE_MS: u64 = 300;
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Runs it before this device and prints a Markdown table.
-pub(super) fn run(programs: &Programs, device: &Shape, seconds: u64, scratch: &Path) -> anyhow::Result<()> {
+pub(super) fn run(programs: &Programs, device: &TimedDevice, seconds: u64, scratch: &Path) -> anyhow::Result<()> {
     let seconds = seconds.max(SECONDS);
     let capacity = device.capacity();
     println!(

@@ -1,6 +1,6 @@
 //! `sortie bench`: the load generator of [`sortie_lab`] on the fleet that every other command asks.
 
-use sortie_lab::bench::{BenchArgs, BenchError, LoadTest, Target};
+use sortie_lab::bench::{BenchArgs, BenchError, BenchTarget, LoadTest};
 
 use super::print;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn bench(args: &BenchArgs, context: &CommandContext) -> Result<Exit, CommandFailure> {
     let test = LoadTest::new(args)?;
     let connection = &context.connection;
-    let target = Target {
+    let target = BenchTarget {
         client: context.builder(),
         endpoints: context.endpoints().map(str::to_owned).collect(),
         model: connection.model.clone(),

@@ -56,7 +56,7 @@ fn split<T>(answers: Vec<PerEndpoint<T>>) -> Result<(Vec<EndpointAnswer<T>>, Vec
         match result {
             Ok(answer) => answered.push((endpoint, us(elapsed), answer)),
             Err(error) => {
-                let reason = error.reason().map_or_else(|| failure::code_name(&error), str::to_owned);
+                let reason = error.reason().map_or_else(|| error.kind().reason(), str::to_owned);
                 let message = format!("{endpoint}: {}", failure::message(&error));
                 errors.push(ItemFailure { index, id: Some(endpoint.into()), reason, message });
                 first.get_or_insert(error);

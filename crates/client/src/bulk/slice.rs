@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sortie_dispatch::Backoff;
+use sortie_dispatch::{Backoff, TextSize};
 use tokio::time::{Instant, sleep};
 
 use super::{BulkSettings, MAX_SLICE_BYTES, SLICES_PER_SERVER, window::Window};
@@ -96,7 +96,7 @@ impl SliceBuilder {
         let tokens = {
             let mut fleet = state.fleet();
             let number = fleet.model(model, R::RESOURCE);
-            fleet.estimate(number, bytes as u64, ids as u64)
+            fleet.estimate(number, TextSize { bytes: bytes as u64, ids: ids as u64 }, u64::MAX)
         };
         // Tokenizing has no batch to fill.
         let tokens = if R::RESOURCE == Resource::Tokenizer { 0 } else { tokens };

@@ -61,8 +61,9 @@ impl ErrorKind {
         }
     }
 
-    /// The same as reasons are written: `DEADLINE_EXCEEDED`.
-    pub(crate) fn reason(self) -> String {
+    /// The same as reasons and gRPC's codes are written: `DEADLINE_EXCEEDED`.
+    #[must_use]
+    pub fn reason(self) -> String {
         self.as_str().to_uppercase()
     }
 }

@@ -1,7 +1,7 @@
 //! How large a call's items are, how it is cut by that, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, Texts, WindowedText};
+use sortie_dispatch::{Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, TextSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::chunked::{ChunkAnswer, ChunkedRpc, SharedInput};
@@ -12,25 +12,13 @@ use crate::{
 };
 
 /// Bytes of text and ready ids of an input.
-#[derive(Clone, Copy, Debug, Default)]
-struct InputSize {
-    bytes: u64,
-    ids: u64,
-}
-
-impl InputSize {
-    fn of(input: &v1::Input) -> Self {
-        match &input.kind {
-            Some(Kind::Text(text)) => Self { bytes: text.len() as u64, ids: 0 },
-            Some(Kind::Pair(pair)) => Self { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
-            Some(Kind::Tokens(tokens)) => Self { bytes: 0, ids: tokens.ids.len() as u64 },
-            // Vectors are compared, not encoded.
-            Some(Kind::Vectors(_)) | None => Self::default(),
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self { bytes: self.bytes + other.bytes, ids: self.ids + other.ids }
+fn size_of(input: &v1::Input) -> TextSize {
+    match &input.kind {
+        Some(Kind::Text(text)) => TextSize { bytes: text.len() as u64, ids: 0 },
+        Some(Kind::Pair(pair)) => TextSize { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
+        Some(Kind::Tokens(tokens)) => TextSize { bytes: 0, ids: tokens.ids.len() as u64 },
+        // Vectors are compared, not encoded.
+        Some(Kind::Vectors(_)) | None => TextSize::default(),
     }
 }
 
@@ -38,7 +26,7 @@ impl InputSize {
 #[derive(Debug)]
 pub(crate) struct ItemSizes {
     /// Text and ids of the sequence each item becomes.
-    inputs: Vec<InputSize>,
+    inputs: Vec<TextSize>,
     items: Vec<ItemSize>,
     shared: SharedSize,
 }
@@ -47,26 +35,22 @@ impl ItemSizes {
     /// Measures a call by what is known of its model.
     fn measure<R: ChunkedRpc>(rpc: &R, max_length: Option<u32>, fleet: &Fleet, model: ModelId) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
-        let tokens = |size: InputSize| fleet.estimate(model, size.bytes, size.ids).min(most);
+        let tokens = |size: TextSize| fleet.estimate(model, size, most);
         let (with_each, shared) = match rpc.shared() {
-            SharedInput::Nothing => (InputSize::default(), SharedSize::default()),
+            SharedInput::Nothing => (TextSize::default(), SharedSize::default()),
             SharedInput::PerChunk(input) => {
-                let shared = SharedSize { tokens: tokens(InputSize::of(input)), bytes: input.encoded_len() as u64 };
-                (InputSize::default(), shared)
+                let shared = SharedSize { tokens: tokens(size_of(input)), bytes: input.encoded_len() as u64 };
+                (TextSize::default(), shared)
             }
             SharedInput::PerItem(input) => {
-                (InputSize::of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 })
+                (size_of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 })
             }
         };
-        let inputs: Vec<_> = rpc.items().iter().map(|input| InputSize::of(input).and(with_each)).collect();
-        let item = |(input, size): (&v1::Input, &InputSize)| {
+        let inputs: Vec<_> = rpc.items().iter().map(|input| size_of(input).and(with_each)).collect();
+        let item = |(input, size): (&v1::Input, &TextSize)| {
             let tokens = match rpc.stride() {
                 None => tokens(*size),
-                Some(stride) => {
-                    let (text, beside) = (InputSize::of(input), with_each);
-                    let windows = WindowedText { bytes: text.bytes, ids: text.ids, stride: stride.into(), most };
-                    fleet.estimate_windows(model, windows, beside.bytes, beside.ids)
-                }
+                Some(stride) => fleet.estimate_windows(model, size_of(input), with_each, stride.into(), most),
             };
             ItemSize { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
         };

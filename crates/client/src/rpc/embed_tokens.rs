@@ -111,14 +111,14 @@ impl Call<EmbedTokens> {
 
 /// One matrix of an answer, whose bytes and places fit.
 #[derive(Clone, Debug)]
-pub struct Matrix {
+pub struct TokenMatrix {
     wire: v1::TokenMatrix,
     dimensions: u32,
     format: v1::VectorFormat,
     row_bytes: usize,
 }
 
-impl Matrix {
+impl TokenMatrix {
     fn new(wire: v1::TokenMatrix, dimensions: u32, format: v1::VectorFormat) -> Result<Self, Malformed> {
         let count = wire.rows as usize;
         let row_bytes = row_bytes(dimensions as usize, format).filter(|&bytes| count == 0 || bytes > 0);
@@ -147,7 +147,7 @@ impl ChunkedRpc for EmbedTokens {
     type Request = v1::EmbedTokensRequest;
     type Response = v1::EmbedTokensResponse;
     type Head = ();
-    type Value = Matrix;
+    type Value = TokenMatrix;
     type Output = TokensEmbedded;
 
     const NAME: &'static str = "EmbedTokens";
@@ -180,25 +180,27 @@ impl ChunkedRpc for EmbedTokens {
         stub.embed_tokens(request).await
     }
 
-    fn open(response: v1::EmbedTokensResponse, count: usize) -> Result<ChunkAnswer<(), Matrix>, Malformed> {
+    fn open(response: v1::EmbedTokensResponse, count: usize) -> Result<ChunkAnswer<(), TokenMatrix>, Malformed> {
         let (dimensions, format) = (response.dimensions, response.format());
         expect_len("matrices", response.matrices.len(), count)?;
         let matrices = response.matrices.into_iter();
         Ok(ChunkAnswer {
             head: (),
-            values: matrices.map(|wire| Matrix::new(wire, dimensions, format).map(Some)).collect::<Result<_, _>>()?,
+            values: matrices
+                .map(|wire| TokenMatrix::new(wire, dimensions, format).map(Some))
+                .collect::<Result<_, _>>()?,
             items: response.items.unwrap_or_default(),
             chunk: response.chunk.unwrap_or_default(),
         })
     }
 
-    fn finish(&self, merged: MergedAnswer<(), Matrix>) -> TokensEmbedded {
+    fn finish(&self, merged: MergedAnswer<(), TokenMatrix>) -> TokensEmbedded {
         let (mut matrices, mut kept) = (Vec::new(), Vec::new());
         let values = merged.values.into_iter();
         if self.keep {
-            kept = values.map(|matrix| matrix.map(Matrix::kept)).collect();
+            kept = values.map(|matrix| matrix.map(TokenMatrix::kept)).collect();
         } else {
-            matrices = values.map(|matrix| matrix.map(Matrix::numbers)).collect();
+            matrices = values.map(|matrix| matrix.map(TokenMatrix::numbers)).collect();
         }
         TokensEmbedded { matrices, kept, report: merged.report }
     }
@@ -219,12 +221,12 @@ mod tests {
         let narrow: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
         for (bytes, format) in [(wide, v1::VectorFormat::F32), (narrow, v1::VectorFormat::F16)] {
             let wire = v1::TokenMatrix { rows: 2, vectors: bytes.into(), tokens: vec![0, 3], ..Default::default() };
-            let got = Matrix::new(wire.clone(), 2, format).unwrap().numbers();
+            let got = TokenMatrix::new(wire.clone(), 2, format).unwrap().numbers();
             assert_eq!((got.rows, got.tokens), (vec![vec![1.0, -0.5], vec![0.25, 2.0]], vec![0, 3]));
-            assert!(Matrix::new(wire.clone(), 3, format).is_err());
-            assert!(Matrix::new(v1::TokenMatrix { tokens: vec![0], ..wire }, 2, format).is_err());
+            assert!(TokenMatrix::new(wire.clone(), 3, format).is_err());
+            assert!(TokenMatrix::new(v1::TokenMatrix { tokens: vec![0], ..wire }, 2, format).is_err());
         }
-        let none = Matrix::new(v1::TokenMatrix::default(), 0, v1::VectorFormat::F32).unwrap();
+        let none = TokenMatrix::new(v1::TokenMatrix::default(), 0, v1::VectorFormat::F32).unwrap();
         assert_eq!(none.numbers(), TokenVectors::default());
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sortie_work::Cost;
+
 use super::settings::{above_one, lasting, positive};
-use crate::units::Cost;
 
 settings! {
     /// See [the module](self).
@@ -30,9 +31,9 @@ settings! {
         COLD_SAMPLES cold_samples: u64 = 8, |_| true, "";
 
         /// Tokens in a byte of text before anything is known: English in a BERT vocabulary.
-        TOKENS_PER_BYTE tokens_per_byte: f64 = 0.25, positive, "must be above zero";
+        TOKENS_PER_BYTE tokens_per_byte: f64 = sortie_work::TOKENS_PER_BYTE, positive, "must be above zero";
 
         /// Special tokens of a sequence: at most four in the pair templates of known encoders.
-        SPECIAL_TOKENS special_tokens: u64 = 3, |_| true, "";
+        SPECIAL_TOKENS special_tokens: u64 = sortie_work::SPECIAL_TOKENS, |_| true, "";
     }
 }

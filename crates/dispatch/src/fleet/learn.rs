@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
+use sortie_work::Lane;
+
 use super::{EndpointId, Fleet, ModelId, PickRequest, Resource};
 use crate::{
+    batch::BatchSample,
     cost::ServerCost,
     endpoint::LastReport,
     event::{AnswerReport, Failure, Pushback, Texts},
-    options::Lane,
     report::{Limits, LoadReport},
     time::Time,
-    units::BatchSample,
 };
 
 /// Tokens of the batch by which servers are compared.
@@ -39,7 +40,9 @@ impl Fleet {
     pub fn set_limits(&mut self, endpoint: EndpointId, model: ModelId, limits: Limits, max_length: u64) {
         if let Some((_, served, state)) = self.served(endpoint, model) {
             served.limits = limits.or(served.limits);
-            state.ratio.set_max_length(max_length);
+            if max_length > 0 {
+                state.sequences.longest = max_length;
+            }
         }
     }
 
@@ -190,7 +193,8 @@ impl Fleet {
 
     fn record_texts(&mut self, model: ModelId, texts: Texts) {
         if let Some(state) = self.models.get_mut(model.0 as usize) {
-            state.ratio.observe(texts.bytes, texts.tokens, texts.items);
+            let specials = texts.items.saturating_mul(state.sequences.specials);
+            state.ratio.observe(texts.bytes, texts.tokens.saturating_sub(specials));
         }
     }
 

@@ -25,12 +25,12 @@ mod watch;
 use std::{collections::HashMap, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng};
+use sortie_work::{SequenceRule, TextSize, TokenRatio};
 
 use crate::{
     backoff::Backoff,
     config::{DispatchConfig, HealthConfig},
     endpoint::{Endpoint, EndpointModel, InFlightGuard},
-    estimate::{TokenRatio, WindowedText},
     ids::{EndpointId, ModelId, ProbeId},
     latency::Latencies,
     plan::Contention,
@@ -60,8 +60,16 @@ struct ModelFacts {
     resource: Resource,
     prior: Prior,
     ratio: TokenRatio,
+    sequences: SequenceRule,
     latencies: Latencies,
     contention: Contention,
+}
+
+impl ModelFacts {
+    /// What the model makes of texts whose caller wants sequences of at most `most` tokens.
+    fn sequences_of(&self, most: u64) -> SequenceRule {
+        SequenceRule { longest: self.sequences.longest.min(most), ..self.sequences }
+    }
 }
 
 /// The servers of a client.
@@ -149,7 +157,8 @@ impl Fleet {
             name: name.to_owned(),
             resource,
             prior: Prior::new(belief),
-            ratio: TokenRatio::new(&self.config),
+            ratio: TokenRatio::new(self.config.cost.tokens_per_byte),
+            sequences: SequenceRule { specials: self.config.cost.special_tokens, longest: u64::MAX },
             latencies: Latencies::default(),
             contention: Contention::default(),
         });
@@ -163,17 +172,17 @@ impl Fleet {
         self.state(model).map(|state| state.name.as_str())
     }
 
-    /// Tokens of a sequence made of `bytes` of text and of `ids` ready ones.
+    /// Tokens of the sequence that a text becomes, which the caller wants cut after `most`.
     #[must_use]
-    pub fn estimate(&self, model: ModelId, bytes: u64, ids: u64) -> u64 {
-        self.state(model).map_or(1, |state| state.ratio.estimate(bytes, ids))
+    pub fn estimate(&self, model: ModelId, text: TextSize, most: u64) -> u64 {
+        self.state(model).map_or(1, |state| state.ratio.sequence(text, state.sequences_of(most)))
     }
 
-    /// Tokens of all windows of a text that is read in windows, each beside a query of `bytes` of text and `ids` ready
-    /// ones.
+    /// Tokens of all windows of at most `most` tokens that a text is read in, each with `beside` in it and `stride`
+    /// tokens of the one before.
     #[must_use]
-    pub fn estimate_windows(&self, model: ModelId, text: WindowedText, bytes: u64, ids: u64) -> u64 {
-        self.state(model).map_or(1, |state| state.ratio.estimate_windows(text, bytes, ids))
+    pub fn estimate_windows(&self, model: ModelId, text: TextSize, beside: TextSize, stride: u64, most: u64) -> u64 {
+        self.state(model).map_or(1, |state| state.ratio.windows(text, beside, stride, state.sequences_of(most)))
     }
 
     fn state(&self, model: ModelId) -> Option<&ModelFacts> {

@@ -1,10 +1,11 @@
 //! What is known and what was decided, for logs, metrics and curious people.
 
+use sortie_work::Cost;
+
 use super::{EndpointId, Fleet, Resource};
 use crate::{
     action::{AttemptKind, HedgeSkipped},
     time::Time,
-    units::Cost,
 };
 
 /// What is known of one server.

@@ -17,11 +17,12 @@
 
 use std::time::Duration;
 
+use sortie_work::Lane;
+
 use super::{Action, AttemptId, ChunkPhase, EndpointId, Fleet, Job, Time, place::ask, state::AttemptState};
 use crate::{
     action::{AttemptKind, HedgeSkipped, PlaceReason, ProbePurpose},
     fleet::PickRequest,
-    options::Lane,
     place::Candidate,
 };
 

@@ -16,6 +16,8 @@
 //!   split once, and each half tried once.
 //! * What every server would say ends the job.
 
+use sortie_work::Lane;
+
 use super::{
     Action, AttemptId, ChunkPhase, FailReason, Failure, Fleet, Job, Join, LoadReport, Time, state::ChunkState,
 };
@@ -23,7 +25,6 @@ use crate::{
     action::{AttemptKind, Missing, PlaceReason},
     event::Pushback,
     fleet::PickRequest,
-    options::Lane,
     plan::Chunk,
 };
 

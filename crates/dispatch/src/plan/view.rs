@@ -11,7 +11,9 @@
 //! Contention follows by no more than 25% in 100 ms: all clients see the same load and must not all turn
 //! at once.
 
-use crate::{config::DispatchConfig, options::Lane, time::Time};
+use sortie_work::Lane;
+
+use crate::{config::DispatchConfig, time::Time};
 
 /// Contention does not follow changes smaller than this share.
 const DEAD_BAND: f64 = 0.1;

@@ -11,14 +11,14 @@ use super::{
 #[derive(Debug)]
 pub(super) struct OpenJob {
     pub(super) began: Duration,
-    pub(super) chunks: Vec<Chunk>,
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) chunks: Vec<OpenChunk>,
+    pub(super) attempts: Vec<OpenAttempt>,
     /// Chunks without an answer.
     pub(super) left: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct OpenChunk {
     pub(super) items: Box<[ChunkItem]>,
     pub(super) tokens: u64,
     pub(super) done: bool,
@@ -28,7 +28,7 @@ pub(super) struct Chunk {
 }
 
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct OpenAttempt {
     pub(super) chunk: usize,
     pub(super) server: usize,
     pub(super) sent: Duration,
@@ -51,7 +51,7 @@ impl OpenJob {
 }
 
 /// The chunks of a job whose items have so many tokens each.
-pub(super) fn cut(tokens: impl Iterator<Item = u64>, cut: Cut) -> Vec<Chunk> {
+pub(super) fn cut(tokens: impl Iterator<Item = u64>, cut: Cut) -> Vec<OpenChunk> {
     let mut items: Vec<ChunkItem> = tokens
         .enumerate()
         .map(|(place, tokens)| ChunkItem { place, tokens: u32::try_from(tokens).unwrap_or(u32::MAX) })
@@ -79,9 +79,9 @@ fn even(items: &[ChunkItem], chunks: usize) -> Vec<Vec<ChunkItem>> {
     bins.into_iter().map(|(_, items)| items).collect()
 }
 
-fn chunk(items: Vec<ChunkItem>) -> Chunk {
+fn chunk(items: Vec<ChunkItem>) -> OpenChunk {
     let tokens = items.iter().map(|item| u64::from(item.tokens)).sum();
-    Chunk { items: items.into(), tokens, done: false, tries: 0, hedged: false }
+    OpenChunk { items: items.into(), tokens, done: false, tries: 0, hedged: false }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use std::{collections::BTreeMap, time::Duration};
 use sortie_dispatch::{FailReason, Failure};
 
 use crate::stats::Spent;
-use chunk::{Attempt, OpenJob, cut};
+use chunk::{OpenAttempt, OpenJob, cut};
 use hedging::{HedgeBudget, LatencyHistogram};
 use servers::Servers;
 
@@ -208,7 +208,7 @@ impl Baseline {
             Duration::MAX
         };
         let items = chunk.items.clone();
-        open.attempts.push(Attempt { chunk: number, server, sent: now, live: true, kind, late_at });
+        open.attempts.push(OpenAttempt { chunk: number, server, sent: now, live: true, kind, late_at });
         self.servers.take(server, tokens);
         let number = if retry.numbered { tried.len() as u32 + 1 } else { 1 };
         let deadline = open.began + self.setup.deadline;

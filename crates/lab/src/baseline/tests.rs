@@ -30,7 +30,7 @@ fn baseline(strategy: Strategy) -> Baseline {
     })
 }
 
-/// (Attempt, server, number, why) of what is sent.
+/// (OpenAttempt, server, number, why) of what is sent.
 fn sent(out: &[ClientAction]) -> Vec<(u32, usize, u32, SendKind)> {
     let sent = out.iter().filter_map(|action| match action {
         ClientAction::Send { attempt, server, number, kind, .. } => Some((*attempt, *server, *number, *kind)),

@@ -23,5 +23,5 @@ pub use self::{
     args::BenchArgs,
     report::{BenchReport, Failures, Latency, Setting, StrategyRow},
     run::LoadTest,
-    target::{BenchError, Target},
+    target::{BenchError, BenchTarget},
 };

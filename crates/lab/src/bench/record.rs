@@ -3,7 +3,7 @@
 //! Latencies are in microseconds in HDR histograms of three digits. A job that failed or lacks a score counts as
 //! failed; one that was given up on purpose counts as neither.
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
@@ -143,18 +143,6 @@ impl Record {
     pub(crate) fn jobs(&self) -> u64 {
         self.all.len()
     }
-}
-
-/// `DeadlineExceeded` as `DEADLINE_EXCEEDED`: codes and kinds of errors as gRPC writes them.
-pub(super) fn code_word(code: impl Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }
 
 /// Microseconds, as the histograms count.

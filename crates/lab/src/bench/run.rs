@@ -18,7 +18,7 @@ use super::{
     log::Log,
     record::Record,
     report::{BenchReport, Setting, StrategyRow},
-    target::{BenchError, Target},
+    target::{BenchError, BenchTarget},
     texts::TextPool,
 };
 use crate::{fault, stats::Spent};
@@ -60,7 +60,7 @@ impl<'a> LoadTest<'a> {
     /// # Errors
     ///
     /// If no server answers, the rate is not known or something of this machine fails.
-    pub async fn run(mut self, target: &Target, say: &dyn Fn(&str)) -> Result<BenchReport, BenchError> {
+    pub async fn run(mut self, target: &BenchTarget, say: &dyn Fn(&str)) -> Result<BenchReport, BenchError> {
         let (args, pool) = (self.args, &self.pool);
         let client = target.client.clone().connect().await?;
         let tokens = taste(&client, args, pool).await?;

@@ -6,7 +6,7 @@ use sortie_client::{ClientBuilder, Lane};
 
 /// The fleet, and how it is spoken to.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct BenchTarget {
     /// The client library, set up.
     pub client: ClientBuilder,
     /// Addresses of the servers, for those who do without the client library.

@@ -8,17 +8,7 @@ use std::{collections::HashMap, time::Duration};
 use sortie_dispatch::AttemptId;
 
 use super::{chunk::Key, client::JobId};
-
-/// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEnd {
-    /// It was answered by its deadline.
-    InTime,
-    /// A server had admitted work of it, and its deadline came first.
-    Late,
-    /// Anything else: servers refused it, or its client gave it up for that reason.
-    Refused,
-}
+use crate::stats::JobEnd;
 
 /// A job that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

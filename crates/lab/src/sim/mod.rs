@@ -28,7 +28,7 @@ mod server;
 mod world;
 
 pub use clock::Clock;
-pub use job_log::{FinishedJob, JobEnd};
+pub use job_log::FinishedJob;
 pub use outcome::{Interval, RunOutcome, SLICE, ServerStats};
 pub use scenario::{
     DEFAULT_BUDGET, DEFAULT_DEADLINE, DEFAULT_FIXED_CHUNKS, DEFAULT_ITEMS, DEFAULT_JOB_TOKENS, DEFAULT_NETWORK_TAIL,

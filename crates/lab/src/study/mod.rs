@@ -25,8 +25,7 @@ pub use faults::faults;
 pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
 pub use measure::{Cell, Measured, RunBudget, StudyError, measure};
 pub use overload::{
-    Callers, FLEETS, LOADS, OverloadRow, Shape, Sweep, aims, fair, full_batch_rate, overload, overload_missed,
-    overload_table,
+    Callers, FLEETS, LOADS, OverloadRow, Shape, Sweep, aims, fair, overload, overload_missed, overload_table,
 };
 pub use plot::{plot_loads, plot_tails};
 pub use small::{small, small_fleet};

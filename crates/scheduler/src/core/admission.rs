@@ -23,10 +23,12 @@
 
 use std::time::Duration;
 
+use sortie_work::Lane;
+
 use super::{At, Core, form::AGING_SHARE, queue::class_of, secs};
 use crate::{
     load::wait_seconds,
-    request::{Lane, Refusal, Request},
+    request::{Refusal, Request},
 };
 
 /// Share of a chunk's slack that it may wait behind a standing queue at last. Less leaves the device idle between
@@ -135,7 +137,7 @@ impl<K, I> Core<K, I> {
         if stood <= slack || slack <= 0.0 {
             return 1.0;
         }
-        let refused = refused as f64 * self.cost().map_or(0.0, |cost| cost.b) / self.alive() as f64;
+        let refused = refused as f64 * self.cost().map_or(0.0, |cost| cost.b_us / 1e6) / self.alive() as f64;
         1.0 - (1.0 - STANDING_SHARE) * (refused / (FALL * slack)).min(1.0)
     }
 

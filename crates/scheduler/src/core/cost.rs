@@ -21,6 +21,8 @@
 
 use std::time::Duration;
 
+use sortie_work::Cost;
+
 use super::rates::{KNEE_SHARE, Rates};
 
 /// Fixed cost of a batch before any was measured; a launch and its copies.
@@ -65,44 +67,12 @@ const LEAST_RATIO: f64 = 0.125;
 /// Least cost of a token: a rate of 10⁹ tokens a second is beyond any device.
 const MIN_TOKEN_SECONDS: f64 = 1e-9;
 
-/// The cost as it is believed now.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cost {
-    /// Seconds of a batch whatever its size.
-    pub a: f64,
-    /// Seconds of one token.
-    pub b: f64,
-}
-
-impl Default for Cost {
-    fn default() -> Self {
-        Self { a: DEFAULT_BATCH_COST.as_secs_f64(), b: DEFAULT_TOKEN_COST.as_secs_f64() }
-    }
-}
-
-impl Cost {
-    /// Predicted seconds of one batch.
-    #[must_use]
-    pub fn batch_seconds(&self, tokens: u64) -> f64 {
-        self.a + self.b * tokens as f64
-    }
-
-    /// Predicted seconds of `tokens` cut into batches of at most `budget`.
-    #[must_use]
-    pub fn queue_seconds(&self, tokens: u64, budget: usize) -> f64 {
-        let batches = tokens.div_ceil(budget.max(1) as u64);
-        self.a * batches as f64 + self.b * tokens as f64
-    }
-
-    /// Tokens a second in full batches.
-    #[must_use]
-    pub fn rate(&self, budget: usize) -> f64 {
-        budget as f64 / self.batch_seconds(budget as u64)
-    }
-}
+/// The cost before any batch.
+const UNMEASURED: Cost =
+    Cost { a_us: DEFAULT_BATCH_COST.as_micros() as f64, b_us: DEFAULT_TOKEN_COST.as_micros() as f64 };
 
 /// Learns a [`Cost`] from batches.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CostFit {
     cost: Cost,
     rates: Rates,
@@ -116,6 +86,13 @@ pub(crate) struct CostFit {
     y: f64,
     xx: f64,
     xy: f64,
+}
+
+impl Default for CostFit {
+    fn default() -> Self {
+        let (weight, x, y, xx, xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        Self { cost: UNMEASURED, rates: Rates::default(), seen: 0, streak: 0, last: 0.0, weight, x, y, xx, xy }
+    }
 }
 
 impl CostFit {
@@ -140,13 +117,13 @@ impl CostFit {
 
     /// Least tokens that are worth a batch where another device is to have the rest. The knee that was seen is a size that
     /// ran, up to twice what it could be: two halves of a batch would often stay one for it.
-    pub(crate) fn least_piece(&self, budget: usize) -> u32 {
+    pub(crate) fn least_batch(&self, budget: usize) -> u32 {
         let knee = self.knee(budget);
         if self.seen == 0 { knee } else { (self.fitted_knee().max(1.0) as u32).min(knee) }
     }
 
     fn fitted_knee(&self) -> f64 {
-        self.cost.a / self.cost.b * KNEE_SHARE / (1.0 - KNEE_SHARE)
+        self.cost.break_even_tokens() * KNEE_SHARE / (1.0 - KNEE_SHARE)
     }
 
     /// The cost it has been known to do with, as a share of the present one: 1 at most.
@@ -182,10 +159,9 @@ impl CostFit {
             return;
         }
         let share = (seconds / predicted).max(self.best_recent_ratio());
-        let Cost { a, b } = &mut self.cost;
-        for seconds in [a, b, &mut self.y, &mut self.xy] {
-            *seconds *= share;
-        }
+        self.cost = self.cost.times(share);
+        self.y *= share;
+        self.xy *= share;
         self.rates.times(share);
         self.streak = 0;
     }
@@ -216,7 +192,7 @@ impl CostFit {
             let b = (self.xy / self.weight - x * y) / spread;
             (y - b * x, b)
         } else {
-            let a = self.cost.a.min(y / 2.0);
+            let a = (self.cost.a_us / 1e6).min(y / 2.0);
             (a, (y - a) / x)
         };
         if a < 0.0 {
@@ -227,7 +203,7 @@ impl CostFit {
             a = (y - b * x).max(0.0);
         }
         if a.is_finite() && b.is_finite() {
-            self.cost = Cost { a, b };
+            self.cost = Cost { a_us: a * 1e6, b_us: b * 1e6 };
         }
     }
 }
@@ -250,8 +226,8 @@ mod tests {
             fit.observe(tokens, took(0.003, 5e-6, tokens), false);
         }
         let cost = fit.cost();
-        assert!((cost.a - 0.003).abs() < 1e-4, "{cost:?}");
-        assert!((cost.b - 5e-6).abs() < 1e-7, "{cost:?}");
+        assert!((cost.a_us - 3_000.0).abs() < 100.0, "{cost:?}");
+        assert!((cost.b_us - 5.0).abs() < 0.1, "{cost:?}");
         let knee = fit.knee(16_384);
         assert!((1_200..4_096).contains(&knee), "{knee}");
         assert!(cost.rate(16_384) > 150_000.0);
@@ -265,7 +241,7 @@ mod tests {
         }
         let cost = fit.cost();
         assert!((cost.batch_seconds(1_000) - 0.007).abs() < 1e-6, "{cost:?}");
-        assert!(cost.a <= 0.0035);
+        assert!(cost.a_us <= 3_500.0);
     }
 
     #[test]
@@ -381,8 +357,7 @@ mod tests {
             for (tokens, nanos) in seen {
                 fit.observe(tokens, Duration::from_nanos(nanos), false);
                 let cost = fit.cost();
-                prop_assert!(cost.a >= 0.0 && cost.a.is_finite());
-                prop_assert!(cost.b > 0.0 && cost.b.is_finite());
+                prop_assert!(cost.is_usable());
                 prop_assert!(cost.rate(1_000) > 0.0 && cost.rate(1_000).is_finite());
                 prop_assert!((1..=1_000).contains(&fit.knee(1_000)));
                 prop_assert!(cost.queue_seconds(2_500, 1_000) >= cost.batch_seconds(2_500));

@@ -8,13 +8,16 @@
 //! Invariants: at most one batch sealed and one running; the budget is never zero
 //! and never above the configured one.
 
+use std::time::Duration;
+
+use sortie_work::Cost;
+
 use super::{
-    cost::{Cost, CostFit},
+    cost::CostFit,
     margins::Margins,
     units::{AdmissionEstimate, At, BatchItem, BatchOutcome, STALE, secs},
 };
 use crate::load::{DeviceGauge, RunningBatch, Utilization};
-use std::time::Duration;
 
 /// What waking two threads takes on a busy machine: a timer's slack and a switch each.
 const WAKE_UP: Duration = Duration::from_micros(200);
@@ -116,7 +119,7 @@ impl DeviceState {
     pub(super) fn cost_with_margin(&self, now: At) -> Option<Cost> {
         let cost = self.fit.measured()?;
         let margin = self.margins.of(cost.batch_seconds(self.budget as u64), now);
-        Some(Cost { a: cost.a * margin, b: cost.b * margin })
+        Some(cost.times(margin))
     }
 
     pub(super) fn is_free(&self) -> bool {
@@ -140,7 +143,7 @@ impl DeviceState {
 
     /// What it does in a long batch.
     pub(super) fn tokens_per_second(&self) -> f64 {
-        self.fit.cost().b.recip()
+        1e6 / self.fit.cost().b_us
     }
 
     /// When the next batch is to be sealed.

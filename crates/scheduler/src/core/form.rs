@@ -26,8 +26,9 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
+use sortie_work::Cost;
+
 use super::{
-    cost::Cost,
     queue::{CLASSES, Queue},
     units::{At, BatchItem, ChunkId, Formed},
 };
@@ -98,10 +99,10 @@ impl<I> BatchBuilder<I> {
     /// its time.
     fn due(&mut self, admitted: At, deadline: Option<At>) {
         let (Some(at), Some(cost)) = (deadline, self.sealing.cost) else { return };
-        let tokens = |seconds: f64| ((seconds - cost.a) / cost.b).max(0.0) as usize;
+        let tokens = |seconds: f64| ((seconds * 1e6 - cost.a_us) / cost.b_us).max(0.0) as usize;
         let in_time = tokens(at.saturating_sub(self.sealing.starts).as_secs_f64());
         let brief = tokens(at.saturating_sub(admitted).as_secs_f64() / DEADLINE_SHARE);
-        let efficient = (cost.a / cost.b * (1.0 - MOST_FIXED) / MOST_FIXED) as usize;
+        let efficient = (cost.break_even_tokens() * (1.0 - MOST_FIXED) / MOST_FIXED) as usize;
         let cap = in_time.min(brief.max(efficient)).max(self.sealing.knee);
         self.cap = self.cap.min(cap);
     }

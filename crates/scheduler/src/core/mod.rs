@@ -30,7 +30,7 @@ mod units;
 
 use std::{collections::VecDeque, time::Duration};
 
-pub use cost::{Cost, DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
+pub use cost::{DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::DeviceState;
 use margins::Margins;
 use queue::Queue;
@@ -38,6 +38,8 @@ pub use queue::Removed;
 pub(crate) use units::STALE;
 use units::{AdmissionEstimate, Formed, secs};
 pub use units::{At, BatchItem, BatchOutcome, ChunkId};
+
+use sortie_work::Cost;
 
 use crate::{
     config::SchedulerConfig,
@@ -204,13 +206,13 @@ impl<K, I> Core<K, I> {
             return PollResult { expired, action: wake(Some(seal_at)) };
         }
         let reserved = self.queue.reserved();
-        // Several devices share what waits, in pieces worth a batch; one takes what is ready.
+        // Several devices share what waits, in parts worth a batch; one takes what is ready.
         let share = if alive > 1 { split::share(now, device, ready + reserved, &self.devices) } else { ready };
         let Some(dev) = self.devices.get_mut(device) else {
             return PollResult { expired, action: wake(None) };
         };
         let knee = dev.fit.knee(dev.budget);
-        let least = if alive > 1 { dev.fit.least_piece(dev.budget) } else { knee };
+        let least = if alive > 1 { dev.fit.least_batch(dev.budget) } else { knee };
         let share = usize::try_from(share).unwrap_or(usize::MAX).max(least as usize);
         let enough = share.min(knee as usize) as u64;
         if ready < enough && reserved > 0 {
@@ -220,7 +222,7 @@ impl<K, I> Core<K, I> {
                 Some(starts).filter(|at| *at > now)
             } else {
                 let since = *dev.held_since.get_or_insert(now);
-                Some(since + secs(cost.a).min(MAX_HOLD))
+                Some(since + secs(cost.a_us / 1e6).min(MAX_HOLD))
             };
             match until {
                 Some(at) if at <= now => {}

@@ -16,12 +16,13 @@ use std::{
     time::Duration,
 };
 
+use sortie_work::{Cost, Lane};
+
 use super::{
-    cost::Cost,
     tenants::{PriorityClass, QueueOrder},
     units::{AdmissionEstimate, At, BatchItem, ChunkId, Formed, secs},
 };
-use crate::request::{Lane, Priority, QueuedItem, Request, Tenant};
+use crate::request::{Priority, QueuedItem, Request, Tenant};
 
 /// Latest start of a chunk whose deadline is later or absent, counted from its
 /// arrival. Within a class and tenant it makes the order first come, first served

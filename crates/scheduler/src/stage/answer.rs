@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc::Receiver};
 
 use super::{AnsweredBatch, ItemGroup, guard};
 use crate::{
-    backend::{Backend, Host as _, Item, Outputs},
+    backend::{Backend, BatchOutputs, HostSide as _, ItemOf},
     outcome::ChunkError,
     shared::Shared,
 };
@@ -23,7 +23,7 @@ fn answer<B: Backend>(shared: &Shared<B>, batch: AnsweredBatch<B>) {
     let AnsweredBatch { groups, host, started, record } = batch;
     let mut chunks = Vec::new();
     for ItemGroup { items, raw } in groups {
-        let inputs: Vec<&Item<B>> = items.iter().map(|item| &item.item.input).collect();
+        let inputs: Vec<&ItemOf<B>> = items.iter().map(|item| &item.item.input).collect();
         let outputs = raw.and_then(|raw| finish(shared, &host, &inputs, raw));
         match outputs {
             Ok(outputs) => {
@@ -57,9 +57,9 @@ fn answer<B: Backend>(shared: &Shared<B>, batch: AnsweredBatch<B>) {
 fn finish<B: Backend>(
     shared: &Shared<B>,
     host: &Arc<B::Host>,
-    items: &[&Item<B>],
-    raw: crate::backend::Raw<B>,
-) -> Result<Outputs<B>, String> {
+    items: &[&ItemOf<B>],
+    raw: crate::backend::RawOf<B>,
+) -> Result<BatchOutputs<B>, String> {
     let outputs = guard(&shared.counters.panics_finish, "answer", || host.finish(items, raw))?;
     if outputs.len() == items.len() {
         return Ok(outputs);

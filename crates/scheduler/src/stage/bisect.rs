@@ -12,7 +12,7 @@ use crate::{
     shared::{FormedBatch, tokens},
 };
 
-/// What came of the pieces.
+/// What came of the groups that a batch was cut into.
 pub(super) struct BisectResult<U, R> {
     /// Items with what the device gave, or why it gave nothing.
     pub(super) groups: Vec<(U, Result<R, BisectFailure>)>,
@@ -36,7 +36,7 @@ fn max_failures(n: usize) -> u32 {
     2 * (usize::BITS - n.leading_zeros()) + 4
 }
 
-/// Cuts `items`, which failed as a whole with `error`, and runs the pieces.
+/// Cuts `items`, which failed as a whole with `error`, and runs the groups.
 pub(super) fn bisect<T, R>(
     items: Vec<BatchItem<T>>,
     error: RunError,
@@ -44,46 +44,46 @@ pub(super) fn bisect<T, R>(
     mut out_of_memory: impl FnMut(u64),
 ) -> BisectResult<Vec<BatchItem<T>>, R> {
     let max_failures = max_failures(items.len());
-    let mut pieces = BisectResult { groups: Vec::new(), lost: None };
-    // Pieces that failed, with why; the last one is cut next.
+    let mut result = BisectResult { groups: Vec::new(), lost: None };
+    // Groups that failed, with why; the last one is cut next.
     let mut failed = vec![(items, error)];
     let (mut failures, mut successes) = (1, 0);
-    while let Some((mut piece, error)) = failed.pop() {
+    while let Some((mut group, error)) = failed.pop() {
         let (why, memory) = match error {
             RunError::DeviceLost(why) => {
                 for (rest, _) in failed {
-                    piece.extend(rest);
+                    group.extend(rest);
                 }
-                pieces.lost = Some((piece, why));
-                return pieces;
+                result.lost = Some((group, why));
+                return result;
             }
             RunError::OutOfMemory(why) => (why, true),
             RunError::Failed(why) => (why, false),
         };
         if memory {
-            out_of_memory(tokens(&piece));
+            out_of_memory(tokens(&group));
         }
-        if piece.len() <= 1 {
+        if group.len() <= 1 {
             let failure = if memory { BisectFailure::TooLarge(why) } else { BisectFailure::Alone(why) };
-            pieces.groups.push((piece, Err(failure)));
+            result.groups.push((group, Err(failure)));
             continue;
         }
         if failures >= max_failures && successes == 0 {
-            pieces.groups.push((piece, Err(BisectFailure::All(why))));
+            result.groups.push((group, Err(BisectFailure::All(why))));
             continue;
         }
-        let second = piece.split_off(half(&piece));
-        let mut halves = vec![second, piece];
-        while let Some(chunk) = halves.pop() {
-            match run(&chunk) {
+        let second = group.split_off(half(&group));
+        let mut halves = vec![second, group];
+        while let Some(group) = halves.pop() {
+            match run(&group) {
                 Ok(raw) => {
                     successes += 1;
-                    pieces.groups.push((chunk, Ok(raw)));
+                    result.groups.push((group, Ok(raw)));
                 }
                 Err(error) => {
                     failures += 1;
                     let lost = matches!(error, RunError::DeviceLost(_));
-                    failed.push((chunk, error));
+                    failed.push((group, error));
                     if lost {
                         // Those that did not run are lost with it.
                         let unrun = halves.drain(..).map(|rest| (rest, RunError::Failed(String::new())));
@@ -93,18 +93,18 @@ pub(super) fn bisect<T, R>(
             }
         }
     }
-    pieces
+    result
 }
 
-/// Where a piece of at least two items is cut: as near to half of its tokens as can be.
-fn half<T>(piece: &[BatchItem<T>]) -> usize {
-    let all = tokens(piece);
+/// Where a group of at least two items is cut: as near to half of its tokens as can be.
+fn half<T>(group: &[BatchItem<T>]) -> usize {
+    let all = tokens(group);
     let mut sum = 0;
-    let at = piece.iter().position(|item| {
+    let at = group.iter().position(|item| {
         sum += item.tokens as u64;
         2 * sum >= all
     });
-    at.map_or(1, |at| at + 1).clamp(1, piece.len().saturating_sub(1).max(1))
+    at.map_or(1, |at| at + 1).clamp(1, group.len().saturating_sub(1).max(1))
 }
 
 /// How many items of a batch somebody still waits for: those whose chunk is not over.
@@ -133,14 +133,14 @@ mod tests {
         ) {
             let poison = poison.index(sizes.len());
             let mut runs = 0;
-            let run = |piece: &Vec<BatchItem<usize>>| {
+            let run = |group: &Vec<BatchItem<usize>>| {
                 runs += 1;
-                if piece.iter().any(|item| item.item == poison) { Err(failed()) } else { Ok(()) }
+                if group.iter().any(|item| item.item == poison) { Err(failed()) } else { Ok(()) }
             };
-            let pieces = bisect(items(&sizes), failed(), run, |_| {});
-            prop_assert!(pieces.lost.is_none());
+            let result = bisect(items(&sizes), failed(), run, |_| {});
+            prop_assert!(result.lost.is_none());
             let mut seen: Vec<usize> = Vec::new();
-            for (group, failure) in &pieces.groups {
+            for (group, failure) in &result.groups {
                 seen.extend(group.iter().map(|item| item.item));
                 if let Err(failure) = failure {
                     prop_assert_eq!(failure, &BisectFailure::Alone("bad".to_owned()));
@@ -156,9 +156,9 @@ mod tests {
         #[test]
         fn a_device_that_fails_everything_is_not_tried_for_ever(n in 32usize..500) {
             let mut runs = 0;
-            let pieces = bisect::<usize, ()>(items(&vec![1; n]), failed(), |_| { runs += 1; Err(failed()) }, |_| {});
+            let result = bisect::<usize, ()>(items(&vec![1; n]), failed(), |_| { runs += 1; Err(failed()) }, |_| {});
             prop_assert!(runs <= max_failures(n) + 2, "{runs} runs");
-            prop_assert_eq!(pieces.groups.iter().map(|(group, _)| group.len()).sum::<usize>(), n);
+            prop_assert_eq!(result.groups.iter().map(|(group, _)| group.len()).sum::<usize>(), n);
         }
 
         #[test]
@@ -168,22 +168,22 @@ mod tests {
                 runs += 1;
                 if runs > at { Err(RunError::DeviceLost("gone".to_owned())) } else if runs % 2 == 0 { Ok(()) } else { Err(failed()) }
             };
-            let pieces = bisect(items(&vec![1; n]), failed(), run, |_| {});
-            let answered: usize = pieces.groups.iter().map(|(group, _)| group.len()).sum();
-            let lost = pieces.lost.map_or(0, |(items, _)| items.len());
+            let result = bisect(items(&vec![1; n]), failed(), run, |_| {});
+            let answered: usize = result.groups.iter().map(|(group, _)| group.len()).sum();
+            let lost = result.lost.map_or(0, |(items, _)| items.len());
             prop_assert_eq!(answered + lost, n);
         }
 
         #[test]
-        fn memory_is_told_of_every_piece_that_did_not_fit(sizes in prop::collection::vec(1usize..50, 2..40)) {
+        fn memory_is_told_of_every_group_that_did_not_fit(sizes in prop::collection::vec(1usize..50, 2..40)) {
             const FITS: u64 = 60;
             let mut told = Vec::new();
-            let run = |piece: &Vec<BatchItem<usize>>| {
-                if tokens(piece) > FITS { Err(RunError::OutOfMemory("full".to_owned())) } else { Ok(()) }
+            let run = |group: &Vec<BatchItem<usize>>| {
+                if tokens(group) > FITS { Err(RunError::OutOfMemory("full".to_owned())) } else { Ok(()) }
             };
             let first = RunError::OutOfMemory("full".to_owned());
-            let pieces = bisect(items(&sizes), first, run, |tokens| told.push(tokens));
-            prop_assert!(pieces.groups.iter().all(|(_, failure)| failure.is_ok()));
+            let result = bisect(items(&sizes), first, run, |tokens| told.push(tokens));
+            prop_assert!(result.groups.iter().all(|(_, failure)| failure.is_ok()));
             prop_assert!(told.iter().skip(1).all(|tokens| *tokens > FITS));
         }
     }

@@ -17,13 +17,13 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AnsweredBatch, HostSlot, ItemGroup, PreparedJob,
+    AnsweredBatch, DeviceBatch, HostSlot, ItemGroup,
     bisect::{BisectFailure, bisect, live_items},
     guard, message,
     prepare::prepare,
 };
 use crate::{
-    backend::{Backend, Host as _, RunError},
+    backend::{Backend, HostSide as _, RunError},
     config::StartError,
     core::BatchOutcome,
     outcome::{BatchRecord, ChunkError},
@@ -38,14 +38,14 @@ const REBUILD_TERM: Duration = Duration::from_secs(60);
 const STILL_PREPARING: Duration = Duration::from_millis(1);
 
 /// Tells where a started device's host side is, or why there is none.
-pub(crate) type Ready<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
+pub(crate) type StartedSender<B, E> = oneshot::Sender<Result<Arc<HostSlot<B>>, StartError<E>>>;
 
 /// What a device's thread works with.
 pub(crate) struct DeviceThread<B: Backend, F> {
     pub(crate) shared: Arc<Shared<B>>,
     pub(crate) index: usize,
     pub(crate) make: F,
-    pub(crate) jobs: Receiver<PreparedJob<B>>,
+    pub(crate) batches: Receiver<DeviceBatch<B>>,
     pub(crate) answers: SyncSender<AnsweredBatch<B>>,
 }
 
@@ -61,14 +61,14 @@ enum DeviceStatus<B: Backend> {
 
 impl<B: Backend, F> DeviceThread<B, F> {
     /// The thread's whole life.
-    pub(crate) fn run<E: std::fmt::Display>(mut self, ready: Ready<B, E>)
+    pub(crate) fn run<E: std::fmt::Display>(mut self, ready: StartedSender<B, E>)
     where
         F: FnMut() -> Result<B, E>,
     {
         let (mut backend, slot) = match self.make() {
             Ok((backend, host)) => {
                 let slot = Arc::new(HostSlot::new(host));
-                // If nobody waits, the last handle is gone too and no job will come.
+                // If nobody waits, the last handle is gone too and no batch will come.
                 drop(ready.send(Ok(Arc::clone(&slot))));
                 (backend, slot)
             }
@@ -79,8 +79,8 @@ impl<B: Backend, F> DeviceThread<B, F> {
             }
         };
         let mut rebuilt: Option<Instant> = None;
-        while let Ok(job) = self.jobs.recv() {
-            let DeviceStatus::Lost(items) = self.serve(&mut backend, &slot, job) else { continue };
+        while let Ok(next) = self.batches.recv() {
+            let DeviceStatus::Lost(items) = self.serve(&mut backend, &slot, next) else { continue };
             self.shared.device_lost(self.index);
             self.shared.hand_on_lost(items);
             self.hand_on_prepared();
@@ -118,9 +118,9 @@ impl<B: Backend, F> DeviceThread<B, F> {
         made.map_err(|panic| StartError::Panicked(message(&*panic)))?.map_err(StartError::Make)
     }
 
-    /// Runs one job and sends its answers on.
-    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, job: PreparedJob<B>) -> DeviceStatus<B> {
-        let PreparedJob { batch, prepared, backend: prepared_for, took } = job;
+    /// Runs one batch and sends its answers on.
+    fn serve(&self, backend: &mut B, slot: &HostSlot<B>, next: DeviceBatch<B>) -> DeviceStatus<B> {
+        let DeviceBatch { batch, prepared, backend: prepared_for, took } = next;
         let unwanted = batch.len() - live_items::<B>(&batch);
         if unwanted == batch.len() {
             self.shared.counters.items_dropped_formed.add(unwanted as u64);
@@ -136,7 +136,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
         let (groups, lost) = match ran {
             Ok(raw) => (vec![ItemGroup { items: batch, raw: Ok(raw) }], None),
             Err(RunError::DeviceLost(why)) => (Vec::new(), Some((batch, why))),
-            Err(error) => self.pieces(backend, &host, batch, error),
+            Err(error) => self.run_in_groups(backend, &host, batch, error),
         };
         let took = started.elapsed();
         let ran = if whole { BatchOutcome::Whole(took) } else { BatchOutcome::Otherwise };
@@ -164,23 +164,29 @@ impl<B: Backend, F> DeviceThread<B, F> {
     fn attempt(
         &self,
         backend: &mut B,
-        prepared: crate::backend::Prepared<B>,
-    ) -> Result<crate::backend::Raw<B>, RunError> {
+        prepared: crate::backend::PreparedOf<B>,
+    ) -> Result<crate::backend::RawOf<B>, RunError> {
         guard(&self.shared.counters.panics_run, "device", || backend.run(prepared))
             .unwrap_or_else(|why| Err(RunError::Failed(why)))
     }
 
-    /// Runs a failed batch in pieces.
-    fn pieces(&self, backend: &mut B, host: &Arc<B::Host>, batch: FormedBatch<B>, error: RunError) -> BisectedBatch<B> {
+    /// Runs a failed batch in groups.
+    fn run_in_groups(
+        &self,
+        backend: &mut B,
+        host: &Arc<B::Host>,
+        batch: FormedBatch<B>,
+        error: RunError,
+    ) -> BisectedBatch<B> {
         let counters = &self.shared.counters;
         counters.batches_failed.one();
-        tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in pieces");
-        let run = |piece: &FormedBatch<B>| {
-            let prepared = prepare(&self.shared, host, piece).map_err(RunError::Failed)?;
+        tracing::warn!(items = batch.len(), tokens = tokens(&batch), %error, "a batch failed; it is run in groups");
+        let run = |group: &FormedBatch<B>| {
+            let prepared = prepare(&self.shared, host, group).map_err(RunError::Failed)?;
             self.attempt(backend, prepared)
         };
-        let pieces = bisect(batch, error, run, |tokens| self.shared.out_of_memory(self.index, tokens));
-        let groups = pieces.groups.into_iter().map(|(items, raw)| {
+        let result = bisect(batch, error, run, |tokens| self.shared.out_of_memory(self.index, tokens));
+        let groups = result.groups.into_iter().map(|(items, raw)| {
             let raw = raw.map_err(|failure| {
                 counters.poisoned.add(items.len() as u64);
                 match failure {
@@ -193,7 +199,7 @@ impl<B: Backend, F> DeviceThread<B, F> {
             });
             ItemGroup { items, raw }
         });
-        (groups.collect(), pieces.lost)
+        (groups.collect(), result.lost)
     }
 
     /// Remembers items that failed alone.
@@ -209,10 +215,10 @@ impl<B: Backend, F> DeviceThread<B, F> {
     /// Making a device anew takes seconds: other devices take what was prepared for it meanwhile.
     fn hand_on_prepared(&self) {
         while self.shared.keeps_from_others(self.index) {
-            match self.jobs.recv_timeout(STILL_PREPARING) {
-                Ok(job) => {
+            match self.batches.recv_timeout(STILL_PREPARING) {
+                Ok(next) => {
                     self.shared.finished(self.index, BatchOutcome::Otherwise);
-                    self.shared.hand_on(job.batch);
+                    self.shared.hand_on(next.batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -224,8 +230,8 @@ impl<B: Backend, F> DeviceThread<B, F> {
     fn retire(self) {
         self.shared.retire(self.index);
         // What was prepared for it.
-        while let Ok(job) = self.jobs.recv() {
-            self.shared.hand_on(job.batch);
+        while let Ok(next) = self.batches.recv() {
+            self.shared.hand_on(next.batch);
         }
     }
 }

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Backend, Prepared, Raw},
+    backend::{Backend, PreparedOf, RawOf},
     counters::Counter,
     outcome::BatchRecord,
     shared::FormedBatch,
@@ -58,9 +58,9 @@ impl<B: Backend> HostSlot<B> {
 }
 
 /// A batch on its way to the device.
-pub(crate) struct PreparedJob<B: Backend> {
+pub(crate) struct DeviceBatch<B: Backend> {
     batch: FormedBatch<B>,
-    prepared: Result<Prepared<B>, String>,
+    prepared: Result<PreparedOf<B>, String>,
     /// The backend it was prepared for.
     backend: u64,
     took: Duration,
@@ -77,7 +77,7 @@ pub(crate) struct AnsweredBatch<B: Backend> {
 /// Items that were run together, and what the device gave, or why it gave nothing.
 struct ItemGroup<B: Backend> {
     items: FormedBatch<B>,
-    raw: Result<Raw<B>, String>,
+    raw: Result<RawOf<B>, String>,
 }
 
 /// Runs a caller's code; a panic is counted and becomes its message.

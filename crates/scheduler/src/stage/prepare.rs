@@ -7,9 +7,9 @@ use std::sync::{Arc, mpsc::SyncSender};
 
 use tokio::time::Instant;
 
-use super::{HostSlot, PreparedJob, guard};
+use super::{DeviceBatch, HostSlot, guard};
 use crate::{
-    backend::{Backend, Host as _, Item},
+    backend::{Backend, HostSide as _, ItemOf},
     core::BatchOutcome,
     outcome::ChunkError,
     shared::{FormedBatch, Shared},
@@ -20,7 +20,7 @@ pub(crate) fn run<B: Backend>(
     shared: &Shared<B>,
     device: usize,
     host: &HostSlot<B>,
-    jobs: &SyncSender<PreparedJob<B>>,
+    batches: &SyncSender<DeviceBatch<B>>,
 ) {
     while let Some(batch) = shared.next_batch(device) {
         let begun = Instant::now();
@@ -31,8 +31,8 @@ pub(crate) fn run<B: Backend>(
             continue;
         }
         let prepared = prepare(shared, &host, &batch);
-        let job = PreparedJob { batch, prepared, backend, took: begun.elapsed() };
-        if let Err(unsent) = jobs.send(job) {
+        let next = DeviceBatch { batch, prepared, backend, took: begun.elapsed() };
+        if let Err(unsent) = batches.send(next) {
             // The device's thread is gone, and with it the device.
             shared.finished(device, BatchOutcome::Otherwise);
             shared.hand_on(unsent.0.batch);
@@ -46,8 +46,8 @@ pub(super) fn prepare<B: Backend>(
     shared: &Shared<B>,
     host: &Arc<B::Host>,
     batch: &FormedBatch<B>,
-) -> Result<crate::backend::Prepared<B>, String> {
-    let items: Vec<&Item<B>> = batch.iter().map(|item| &item.item.input).collect();
+) -> Result<crate::backend::PreparedOf<B>, String> {
+    let items: Vec<&ItemOf<B>> = batch.iter().map(|item| &item.item.input).collect();
     guard(&shared.counters.panics_prepare, "prepare", || host.prepare(&items))
 }
 
@@ -57,7 +57,7 @@ fn without_quarantined<B: Backend>(shared: &Shared<B>, host: &Arc<B::Host>, batc
         return batch;
     }
     let now = Instant::now();
-    let held = |item: &Item<B>| {
+    let held = |item: &ItemOf<B>| {
         let print = guard(&shared.counters.panics_prepare, "prepare", || host.fingerprint(item)).ok().flatten();
         print.is_some_and(|print| shared.quarantine.lock().holds(print, now))
     };

@@ -23,7 +23,7 @@ struct Setting {
 
 /// A small model on a GPU: a full batch takes 8.5 ms; rerank jobs.
 const FAST: Setting = Setting {
-    cost: Cost { a: 0.001, b: 0.000_000_46 },
+    cost: Cost { a_us: 1_000.0, b_us: 0.46 },
     budget: 16_384,
     noise: 0.15,
     items: (1, 400),
@@ -33,7 +33,7 @@ const FAST: Setting = Setting {
 
 /// A small model on one core: a full batch takes 164 ms; jobs of four documents take 72 ms.
 const SLOW: Setting = Setting {
-    cost: Cost { a: 0.000_5, b: 0.000_160 },
+    cost: Cost { a_us: 500.0, b_us: 160.0 },
     budget: 1_024,
     noise: 0.15,
     items: (3, 3),
@@ -178,7 +178,7 @@ fn goodput_holds_at_any_load_and_what_is_admitted_is_in_time() {
             let refused = outcome.refused as f64 / (outcome.refused + outcome.admitted) as f64;
             assert!(if load > 1.5 { refused > 0.2 } else { load > 0.9 || refused < 0.05 }, "{load}: {outcome:?}");
             // Flat: no more waits than the deadline lets through.
-            let most = setting.deadline.as_secs_f64() / setting.cost.b;
+            let most = setting.deadline.as_secs_f64() / setting.cost.b_us * 1e6;
             assert!((outcome.deepest as f64) < most, "{load}: {outcome:?}");
         }
     }
@@ -232,12 +232,12 @@ fn a_tenant_that_floods_takes_no_more_than_its_share() {
         {
             admitted.insert(key, flood);
         }
-        next += dice.gap(440.0 * cost.b / 4.6);
+        next += dice.gap(440.0 * cost.b_us / 4.6e6);
     }
     world.idle();
     let late = world.expired.iter().filter(|(key, _)| admitted.contains_key(key)).count();
     assert!(late * 100 <= admitted.len(), "{late} of {} were late", admitted.len());
-    let served = |flood: bool| admitted.values().filter(|of| **of == flood).count() as f64 * 440.0 * cost.b / 40.0;
+    let served = |flood: bool| admitted.values().filter(|of| **of == flood).count() as f64 * 440.0 * cost.b_us / 40.0e6;
     assert!(served(false) >= 0.44, "{}", served(false));
     assert!(served(true) + served(false) >= 0.95, "{} and {}", served(true), served(false));
 }

@@ -8,7 +8,7 @@ use sortie_scheduler::{At, ChunkId, Cost, Lane};
 use crate::drive::{Formed, World, ask, ms};
 
 /// 64 tokens take 1.28 ms.
-const COST: Cost = Cost { a: 0.000_64, b: 0.000_01 };
+const COST: Cost = Cost { a_us: 640.0, b_us: 10.0 };
 const BUDGET: usize = 64;
 
 /// One thing that happens.

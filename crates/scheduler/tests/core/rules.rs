@@ -5,7 +5,7 @@ use sortie_scheduler::{At, Cost, Lane, Refusal, Request};
 use crate::drive::{World, ask, ms};
 
 /// A batch of 100 tokens takes 2 ms.
-const COST: Cost = Cost { a: 0.001, b: 0.000_01 };
+const COST: Cost = Cost { a_us: 1_000.0, b_us: 10.0 };
 
 fn first(tokens: u64) -> Request<At> {
     Request::of(tokens)
@@ -173,9 +173,9 @@ fn a_batch_takes_a_small_share_of_its_chunks_time_where_that_costs_nothing() {
         world.batches.iter().map(|batch| batch.tokens()).max().unwrap()
     };
     // 0.3 ms a token, next to nothing a batch: 100 ms are 333 tokens.
-    assert!((200..=333).contains(&longest(Cost { a: 0.000_1, b: 0.000_3 })));
+    assert!((200..=333).contains(&longest(Cost { a_us: 100.0, b_us: 300.0 })));
     // 20 ms a batch: less than a full one would cost the device more than that is worth.
-    assert_eq!(longest(Cost { a: 0.02, b: 0.000_2 }), 1_000);
+    assert_eq!(longest(Cost { a_us: 20_000.0, b_us: 200.0 }), 1_000);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn devices_end_what_waits_at_one_moment() {
     assert_eq!((of(0).count(), of(1).count()), (2, 1));
     let [one, other] = [0, 1].map(|device| of(device).filter_map(|batch| batch.ends).max().unwrap());
     // The second batch has its fixed cost too, and items are of ten tokens.
-    assert!(one.abs_diff(other) <= At::from_secs_f64(COST.a + 20.0 * COST.b), "{one:?} {other:?}");
+    assert!(one.abs_diff(other) <= At::from_secs_f64(COST.batch_seconds(20)), "{one:?} {other:?}");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn admission_counts_what_goes_first_and_no_more() {
 fn a_device_that_was_slow_gets_another_chance_once_it_has_been_idle() {
     let mut world = World::warm(100, COST);
     // Twenty times slower for a while.
-    world.cost = Cost { a: COST.a * 20.0, b: COST.b * 20.0 };
+    world.cost = COST.times(20.0);
     for _ in 0..6 {
         world.whole(first(100), &[100]).unwrap();
         world.idle();

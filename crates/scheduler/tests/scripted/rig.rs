@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sortie_scheduler::{
-    Backend, Host, Lane, PendingResponse, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig,
+    Backend, HostSide, Lane, PendingResponse, Priority, QueuedItem, Request, RunError, Scheduler, SchedulerConfig,
 };
 use tokio::{sync::mpsc as async_mpsc, time::Instant};
 
@@ -29,7 +29,7 @@ pub(crate) struct Scripted {
 /// Answers are made on the host; `None` is an answer too few.
 pub(crate) struct ScriptedHost;
 
-impl Host for ScriptedHost {
+impl HostSide for ScriptedHost {
     type Item = u32;
     type Prepared = Vec<u32>;
     type Raw = Vec<u32>;

@@ -50,11 +50,11 @@ impl KeyRing {
         let shown: [u8; DIGEST_BYTES] = Sha256::digest(key).into();
         // 0 is no name; the last match counts.
         let mut found = 0u64;
-        for (place, (digest, _)) in (1u64..).zip(&self.0) {
-            found.conditional_assign(&place, digest.ct_eq(&shown));
+        for (position, (digest, _)) in (1u64..).zip(&self.0) {
+            found.conditional_assign(&position, digest.ct_eq(&shown));
         }
-        let place = usize::try_from(found.checked_sub(1)?).ok()?;
-        self.0.get(place).map(|(_, name)| Arc::clone(name))
+        let position = usize::try_from(found.checked_sub(1)?).ok()?;
+        self.0.get(position).map(|(_, name)| Arc::clone(name))
     }
 }
 

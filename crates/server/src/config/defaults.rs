@@ -72,6 +72,13 @@ pub const MAX_MESSAGE_BYTES: u64 = 64 << 20;
 /// connect can make the server hold as many for each connection.
 pub const MAX_CONNECTION_BYTES: u64 = 128 << 20;
 
+/// Token vectors that all requests bring along, as f32: four of the largest messages, whose eight-bit numbers grow to four
+/// times their bytes.
+pub const MAX_VECTOR_BYTES: u64 = 1 << 30;
+
+/// Bytes that a byte of a message may become: a number of token vectors, once it is read as f32.
+pub const VECTOR_GROWTH: u64 = 4;
+
 /// Bytes of one text: about 250,000 tokens, more than any encoder reads.
 pub const MAX_TEXT_BYTES: u64 = 1 << 20;
 

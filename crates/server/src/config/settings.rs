@@ -130,6 +130,9 @@ pub struct ServerConfig {
     /// Bytes of the messages of one connection's requests, from their first byte to their answer
     #[arg(long, env = "SORTIE_MAX_CONNECTION_BYTES", value_name = "N")]
     pub max_connection_bytes: u64,
+    /// Bytes of the token vectors that all requests bring along, once they are read as f32
+    #[arg(long, env = "SORTIE_MAX_VECTOR_BYTES", value_name = "N")]
+    pub max_vector_bytes: u64,
     /// Bytes of one text
     #[arg(long, env = "SORTIE_MAX_TEXT_BYTES", value_name = "N")]
     pub max_text_bytes: u64,
@@ -210,6 +213,7 @@ impl Default for ServerConfig {
             max_items: defaults::MAX_ITEMS,
             max_message_bytes: defaults::MAX_MESSAGE_BYTES,
             max_connection_bytes: defaults::MAX_CONNECTION_BYTES,
+            max_vector_bytes: defaults::MAX_VECTOR_BYTES,
             max_text_bytes: defaults::MAX_TEXT_BYTES,
             max_concurrent_requests: defaults::MAX_CONCURRENT_REQUESTS,
             replica: String::new(),

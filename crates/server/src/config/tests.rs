@@ -105,6 +105,7 @@ fn the_field_that_is_wrong_is_named() {
         (vec!["--gelu", "tanh"], "gelu"),
         (vec!["--max-message-bytes", "99999999999"], "max_message_bytes"),
         (vec!["--max-message-bytes", "10"], "max_text_bytes"),
+        (vec!["--max-vector-bytes", "1000000"], "max_vector_bytes"),
         (vec!["--max-queue-tokens", "10"], "max_queue_tokens"),
         (vec!["--model", "a=/x", "--model", "a=/y"], "model[1]"),
         (vec!["--listen", "nowhere"], "--listen"),

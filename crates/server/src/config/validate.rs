@@ -19,6 +19,7 @@ impl ServerConfig {
             ("max_message_bytes", self.max_message_bytes),
             ("max_text_bytes", self.max_text_bytes),
             ("max_connection_bytes", self.max_connection_bytes),
+            ("max_vector_bytes", self.max_vector_bytes),
             ("max_concurrent_requests", u64::from(self.max_concurrent_requests)),
             ("max_connections", u64::from(self.max_connections)),
             ("max_concurrent_streams", u64::from(self.max_concurrent_streams)),
@@ -38,6 +39,13 @@ impl ServerConfig {
         }
         if self.max_connection_bytes < self.max_message_bytes {
             return Err(ServerConfigError::invalid("max_connection_bytes", "must be at least max_message_bytes"));
+        }
+        // A request that fits a message must fit a server that has nothing else to do.
+        if self.max_vector_bytes < self.max_message_bytes.saturating_mul(defaults::VECTOR_GROWTH) {
+            return Err(ServerConfigError::invalid(
+                "max_vector_bytes",
+                format!("must be at least {} times max_message_bytes", defaults::VECTOR_GROWTH),
+            ));
         }
         if self.max_queue_tokens < u64::from(self.batch_tokens(&devices, None)) {
             return Err(ServerConfigError::invalid("max_queue_tokens", "must be at least max_batch_tokens"));

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::{ConnectionLimits, Peer, serve::serve};
-use crate::{metrics::WireMetrics, tls::Tls};
+use crate::{metrics::WireMetrics, tls::ServerTls};
 
 /// When the system has no file or memory left for a connection, asking at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept<S>(
     listener: TcpListener,
     service: S,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     limits: ConnectionLimits,
     metrics: WireMetrics,
     drain: CancellationToken,
@@ -34,7 +34,7 @@ pub(crate) async fn accept<S>(
     S::Future: Send,
 {
     let most = usize::try_from(limits.max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(most));
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -51,7 +51,7 @@ pub(crate) async fn accept<S>(
             },
         };
         // Closed at once rather than left waiting: the caller goes to another server.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             metrics.opened("over_limit");
             continue;
         };
@@ -61,7 +61,7 @@ pub(crate) async fn accept<S>(
             Connection { service: service.clone(), limits, metrics: metrics.clone(), drain: drain.clone() };
         let (tls, cut) = (tls.clone(), cut.clone());
         tasks.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             tokio::select! {
                 () = cut.cancelled() => {}
                 () = connection.run(socket, Peer(address), tls) => {}
@@ -96,7 +96,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    async fn run(self, socket: TcpStream, peer: Peer, tls: Option<Arc<Tls>>) {
+    async fn run(self, socket: TcpStream, peer: Peer, tls: Option<Arc<ServerTls>>) {
         let Some(tls) = tls else {
             return self.serve(socket, peer).await;
         };

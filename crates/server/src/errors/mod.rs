@@ -152,7 +152,7 @@ pub enum ServeError {
     },
     /// More tokens than the queue could ever hold.
     #[error("the request has about {tokens} tokens; max_queue_tokens is {limit}; send fewer items at once")]
-    JobTooLarge {
+    ChunkTooLarge {
         /// Its tokens.
         tokens: u64,
         /// The limit.
@@ -193,6 +193,16 @@ pub enum ServeError {
     /// Messages of one connection's requests hold as many bytes as they may.
     #[error("requests of this connection hold {limit} bytes, which is all that may; max_connection_bytes")]
     ConnectionFull {
+        /// The limit.
+        limit: u64,
+    },
+    /// Token vectors that requests brought along take as many bytes as they may.
+    #[error(
+        "the token vectors take {bytes} bytes as f32, and other requests' hold the rest of {limit}; max_vector_bytes"
+    )]
+    VectorsFull {
+        /// What they take.
+        bytes: u64,
         /// The limit.
         limit: u64,
     },

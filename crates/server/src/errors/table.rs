@@ -69,8 +69,8 @@ impl ServeError {
             E::NoModelActivation { model, .. } => {
                 row(Code::FailedPrecondition, "NO_MODEL_ACTIVATION").field("activation").fact("model", model)
             }
-            E::JobTooLarge { tokens, limit } => {
-                row(Code::InvalidArgument, "JOB_TOO_LARGE").fact("tokens", tokens).fact("max_queue_tokens", limit)
+            E::ChunkTooLarge { tokens, limit } => {
+                row(Code::InvalidArgument, "CHUNK_TOO_LARGE").fact("tokens", tokens).fact("max_queue_tokens", limit)
             }
             E::QueueFull { queued, limit, retry_after } => row(Code::ResourceExhausted, "QUEUE_FULL")
                 .fact("queued_tokens", queued)
@@ -92,6 +92,11 @@ impl ServeError {
                 .after(*retry_after),
             E::ConnectionFull { limit } => row(Code::ResourceExhausted, "CONNECTION_FULL")
                 .fact("max_connection_bytes", limit)
+                .after(TOO_MANY_REQUESTS_WAIT),
+            E::VectorsFull { bytes, limit } => row(Code::ResourceExhausted, "VECTORS_FULL")
+                .field("documents")
+                .fact("bytes", bytes)
+                .fact("max_vector_bytes", limit)
                 .after(TOO_MANY_REQUESTS_WAIT),
             E::TooManyChunks { limit, retry_after } => {
                 row(Code::ResourceExhausted, "TOO_MANY_CHUNKS").fact("limit", limit).after(*retry_after)
@@ -123,7 +128,7 @@ impl ServeError {
     }
 }
 
-/// Requests end in tens of milliseconds; a place is free soon.
+/// Requests end in tens of milliseconds; a permit is free soon.
 const TOO_MANY_REQUESTS_WAIT: Duration = Duration::from_millis(50);
 
 impl RefusalRow {

@@ -70,7 +70,7 @@ fn table() -> Vec<RefusalCase> {
             Some("activation"),
             None,
         ),
-        (E::JobTooLarge { tokens: 9, limit: 8 }, C::InvalidArgument, "JOB_TOO_LARGE", None, None),
+        (E::ChunkTooLarge { tokens: 9, limit: 8 }, C::InvalidArgument, "CHUNK_TOO_LARGE", None, None),
         (E::QueueFull { queued: 9, limit: 8, retry_after: S }, C::ResourceExhausted, "QUEUE_FULL", None, Some("1500")),
         (
             E::DeadlineTooShort { wait: S * 2, queue: S, remaining: S, retry_after: Some(S) },
@@ -93,6 +93,7 @@ fn table() -> Vec<RefusalCase> {
             None,
             Some("1500"),
         ),
+        (E::VectorsFull { bytes: 9, limit: 8 }, C::ResourceExhausted, "VECTORS_FULL", Some("documents"), Some("50")),
         (E::ConnectionFull { limit: 8 }, C::ResourceExhausted, "CONNECTION_FULL", None, Some("50")),
         (E::TooManyChunks { limit: 8, retry_after: S }, C::ResourceExhausted, "TOO_MANY_CHUNKS", None, Some("1500")),
         (E::TooManyRequests { limit: 8 }, C::ResourceExhausted, "TOO_MANY_REQUESTS", None, Some("50")),

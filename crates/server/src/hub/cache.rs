@@ -86,15 +86,15 @@ fn is_whole(cache: &Path, name: &str, commit: &str, folder: &Path, listing: &BTr
         return true;
     }
     if let Ok(Some(modules)) = json(folder, name, MODULES) {
-        let places: Vec<&str> =
+        let folders: Vec<&str> =
             modules.as_array().into_iter().flatten().filter_map(|module| module.get("path")?.as_str()).collect();
         // Modules without a configuration are found out when the folder is read.
-        let has_modules = places.iter().filter(|place| !place.is_empty()).all(|place| {
-            listing.iter().any(|file| file.strip_prefix(place).is_some_and(|rest| rest.starts_with('/')))
-                || place.ends_with("_Normalize")
-                || place.ends_with("_Dropout")
+        let has_modules = folders.iter().filter(|folder| !folder.is_empty()).all(|folder| {
+            listing.iter().any(|file| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+                || folder.ends_with("_Normalize")
+                || folder.ends_with("_Dropout")
         });
-        return has_modules && settings_are_known(cache, name, commit, listing, places.first().copied());
+        return has_modules && settings_are_known(cache, name, commit, listing, folders.first().copied());
     }
     if repo_folder(cache, name).join(".no_exist").join(commit).join(MODULES).is_file() {
         return true;

@@ -13,7 +13,7 @@
 mod batches;
 mod buckets;
 mod counts;
-mod load;
+mod load_report;
 mod registrar;
 pub(crate) mod requests;
 mod tokenizing;
@@ -25,12 +25,8 @@ use parking_lot::Mutex;
 use prometheus::{IntGauge, Registry, TextEncoder};
 use sortie_engine::ORT_VERSION;
 
-pub(crate) use self::{
-    batches::BatchMetrics,
-    requests::{RequestMetrics, code_name},
-    wire::WireMetrics,
-};
-use self::{load::LoadMetrics, registrar::MetricRegistrar};
+pub(crate) use self::{batches::BatchMetrics, requests::RequestMetrics, wire::WireMetrics};
+use self::{load_report::LoadReportMetrics, registrar::MetricRegistrar};
 use crate::{models::Served, panics};
 
 /// `Content-Type` of a scrape: the text format and its version.
@@ -41,7 +37,7 @@ pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub(crate) struct Metrics {
     registry: Registry,
     /// Scrapes that copy figures come one after another.
-    load: Mutex<LoadMetrics>,
+    load: Mutex<LoadReportMetrics>,
     ready: IntGauge,
     panics: prometheus::IntCounter,
     pub(crate) requests: RequestMetrics,
@@ -58,7 +54,7 @@ impl Metrics {
         let registry = Registry::new();
         let make = MetricRegistrar(&registry);
         let metrics = Self {
-            load: Mutex::new(LoadMetrics::new(&make)?),
+            load: Mutex::new(LoadReportMetrics::new(&make)?),
             ready: make.gauge("sortie_ready", "1 while work is taken, 0 before and while draining")?,
             panics: make.counter("sortie_panics_total", "Panics caught in any thread; each fails its items only")?,
             requests: RequestMetrics::new(&make)?,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge};
-use sortie_proto::v1::ChunkInfo;
+use sortie_proto::{code::code_name, v1::ChunkInfo};
 use tonic::Code;
 
 use super::{buckets, registrar::MetricRegistrar};
@@ -110,28 +110,5 @@ impl RequestMetrics {
         }
         self.truncated.with_label_values(&[model]).inc_by(truncated as u64);
         self.tokens.with_label_values(&[model]).inc_by(chunk.tokens);
-    }
-}
-
-/// The code as gRPC's documents spell it.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

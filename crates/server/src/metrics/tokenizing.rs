@@ -68,7 +68,7 @@ impl TokenizeMetrics {
         }
         let fast = tokenizer.path() == TokenizerPath::Fast;
         self.fast.with_label_values(&[model]).set(f64::from(u8::from(fast)));
-        let (waiting, running) = served.tokenizers.load();
+        let (waiting, running) = served.tokenizers.occupancy();
         self.waiting.with_label_values(&["waiting"]).set(waiting as f64);
         self.waiting.with_label_values(&["running"]).set(running as f64);
     }

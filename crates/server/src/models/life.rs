@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     error::StartupError,
-    load::load,
+    loading::load,
     registry::{ModelMap, Registry},
     served::Served,
 };

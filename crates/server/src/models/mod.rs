@@ -5,7 +5,7 @@
 mod error;
 mod facts;
 mod life;
-mod load;
+mod loading;
 mod registry;
 mod reserved;
 mod served;
@@ -15,7 +15,7 @@ pub use self::error::StartupError;
 pub(crate) use self::{
     facts::proto_activation,
     life::{ChangeError, ModelChange},
-    load::{folder_options, locate},
+    loading::{folder_options, locate},
     registry::Registry,
     served::Served,
 };

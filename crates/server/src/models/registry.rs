@@ -10,10 +10,13 @@ use sortie_engine::{Device, DeviceSet, ORT_VERSION, Runtime};
 
 use super::{
     error::StartupError,
-    load::{LoadContext, load},
+    loading::{LoadContext, load},
     served::Served,
 };
-use crate::{config::ServerConfig, errors::ServeError, metrics::BatchMetrics, tokenizing::TokenizerPool};
+use crate::{
+    config::ServerConfig, errors::ServeError, metrics::BatchMetrics, tokenizing::TokenizerPool,
+    vector_memory::VectorMemory,
+};
 
 /// Every model of the process. Clones share them.
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ impl Registry {
             runtime,
             replica: replica.into(),
             tokenizers: Arc::new(tokenizers),
+            vector_memory: Arc::new(VectorMemory::new(config.max_vector_bytes)),
             draining: Arc::default(),
             batches: Arc::clone(batches),
             devices,

@@ -8,9 +8,11 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::Mutex;
 use sortie_engine::{Model, ModelInfo, Problem, Task};
 use sortie_proto::v1;
 use sortie_scheduler::{DevicesHealth, Scheduler};
+use sortie_work::TokenRatio;
 
 use super::{
     facts::{
@@ -22,7 +24,8 @@ use super::{
 use crate::{
     backend::EngineBackend,
     errors::ServeError,
-    tokenizing::{TokenRatio, TokenizeStats, TokenizerPool},
+    tokenizing::{TokenizeStats, TokenizerPool},
+    vector_memory::VectorMemory,
 };
 
 /// One model as it is served.
@@ -40,7 +43,9 @@ pub(crate) struct Served {
     /// What they did for this model.
     pub(crate) tokenizing: TokenizeStats,
     /// Tokens a byte of text makes, learned from requests.
-    pub(crate) ratio: TokenRatio,
+    pub(crate) ratio: Mutex<TokenRatio>,
+    /// Room for token vectors that requests bring along, shared by all models too.
+    pub(crate) vector_memory: Arc<VectorMemory>,
     /// What probes asked about.
     pub(super) reserved: Reserved,
     pub(super) draining: Arc<AtomicBool>,

@@ -1,16 +1,15 @@
-//! How many tokens a request will have, before it is tokenized:
-//! `Σ min(max_length, bytes × ratio + specials)`, exact for ids; of a text that is read in windows, the tokens of all
-//! windows.
+//! How many tokens a request will have, before it is tokenized: of each input what [`TokenRatio`] says, bounded by what
+//! its model reads and by what the caller asked for.
 //!
 //! Only admission uses the estimate; the true count takes its place once it is known.
 
 use sortie_engine::{MAX_WINDOWS, ModelInfo};
+use sortie_work::{SPECIAL_TOKENS, SequenceRule, TextSize, TokenRatio};
 
 use super::input::ParsedInput;
-use crate::tokenizing::TokenRatio;
 
-/// Special tokens of a sequence; templates add two to four.
-const SPECIALS: f64 = 3.0;
+// One limit of two crates that do not see each other.
+const _: () = assert!(MAX_WINDOWS as u64 == sortie_work::MAX_WINDOWS);
 
 /// How many times what was admitted the windows of a request may have in tokens. No language's texts have so much more
 /// than another's; what has is made to break the estimate, and admission with it.
@@ -19,47 +18,31 @@ const WINDOWS_OVER_ESTIMATE: u64 = 4;
 /// Estimates tokens by what is known of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenEstimate<'a> {
-    pub(crate) ratio: &'a TokenRatio,
+    pub(crate) ratio: TokenRatio,
     pub(crate) info: &'a ModelInfo,
 }
 
 impl TokenEstimate<'_> {
     /// Tokens of all inputs, each of which has `shared` beside it.
     pub(crate) fn tokens(self, inputs: &[ParsedInput], shared: Option<&ParsedInput>) -> u64 {
-        let ratio = self.ratio.get();
-        let beside = shared.map_or(0.0, |input| of(input.size(), ratio));
-        inputs.iter().map(|input| self.one(input, beside, ratio)).sum::<f64>().ceil() as u64
+        let beside = shared.map_or(TextSize::default(), ParsedInput::size);
+        inputs.iter().map(|input| self.one(input, beside)).fold(0, u64::saturating_add)
     }
 
-    fn one(self, input: &ParsedInput, beside: f64, ratio: f64) -> f64 {
-        let longest = self.longest(input);
+    fn one(self, input: &ParsedInput, beside: TextSize) -> u64 {
+        let rule = SequenceRule { specials: SPECIAL_TOKENS, longest: self.longest(input) };
         match input.stride {
-            None => (of(input.size(), ratio) + beside + SPECIALS).min(longest),
-            Some(stride) => {
-                let prompt = input.prompt_bytes() as f64 * ratio;
-                in_windows(of(input.own_size(), ratio), beside + prompt + SPECIALS, longest, stride as f64)
-            }
+            None => self.ratio.sequence(input.size().and(beside), rule),
+            Some(stride) => self.ratio.windows(input.own_size(), beside.and(input.prompt_size()), stride as u64, rule),
         }
     }
 
     /// Longest sequence of an input: the model's, that of its role, or what the caller asked for.
-    fn longest(self, input: &ParsedInput) -> f64 {
+    fn longest(self, input: &ParsedInput) -> u64 {
         let of_role = input.fit.role.and_then(|role| self.info.role_lengths[role as usize]);
         let own = of_role.map_or(self.info.max_length, |n| n.min(self.info.max_length));
-        input.fit.max_length.map_or(own, |n| n.min(own)) as f64
+        input.fit.max_length.map_or(own, |n| n.min(own)) as u64
     }
-}
-
-fn of((bytes, ids): (usize, usize), ratio: f64) -> f64 {
-    bytes as f64 * ratio + ids as f64
-}
-
-/// Tokens of all windows of a text of `own` tokens: each shares `stride` with the one before and has `beside` of its own.
-fn in_windows(own: f64, beside: f64, longest: f64, stride: f64) -> f64 {
-    let room = (longest - beside).max(1.0);
-    let step = (room - stride).max(1.0);
-    let windows = (((own - room) / step).ceil().max(0.0) + 1.0).min(MAX_WINDOWS as f64);
-    (own + (windows - 1.0) * stride.min(room) + windows * beside).min(windows * longest)
 }
 
 /// Most tokens of all windows of a request of so many inputs that was admitted for `admitted` tokens.
@@ -84,7 +67,7 @@ mod tests {
         let text = |n: usize| ParsedInput::text("x".repeat(n));
         let all = [text(1_000_000), text(0), text(100)];
         let (ratio, info) = (TokenRatio::default(), info(128));
-        let estimate = TokenEstimate { ratio: &ratio, info: &info };
+        let estimate = TokenEstimate { ratio, info: &info };
         assert_eq!(estimate.tokens(&all[1..2], Some(&text(40))), 10 + 3);
         assert_eq!(estimate.tokens(&all, None), 128 + 3 + 28);
     }
@@ -93,7 +76,7 @@ mod tests {
     fn windows_count_with_what_stands_in_each() {
         let text = |n: usize| ParsedInput { stride: Some(25), ..ParsedInput::text("x".repeat(n)) };
         let (ratio, mut info) = (TokenRatio::default(), info(128));
-        let estimate = TokenEstimate { ratio: &ratio, info: &info };
+        let estimate = TokenEstimate { ratio, info: &info };
         // 400 tokens in windows of 125 that share 25: the first and three more.
         assert_eq!(estimate.tokens(&[text(1_600)], None), 400 + 3 * 25 + 4 * 3);
         // A prompt of 20 tokens stands in each.
@@ -107,7 +90,7 @@ mod tests {
         info.role_lengths = [None, Some(53)];
         let role = sortie_engine::EncodeOptions { role: Some(sortie_engine::Role::Document), ..text(0).fit };
         let document = ParsedInput { fit: role, ..text(400) };
-        let estimate = TokenEstimate { ratio: &ratio, info: &info };
+        let estimate = TokenEstimate { ratio, info: &info };
         assert_eq!(estimate.tokens(&[document], None), 100 + 2 * 25 + 3 * 3);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDetail, Tokenizer, WindowPlan, Windows};
 use sortie_proto::v1::{Input, input::Kind};
+use sortie_work::{SPECIAL_TOKENS, TextSize};
 
 use super::validate::PromptText;
 use crate::errors::ItemRefusal;
@@ -25,12 +26,12 @@ pub(crate) struct ParsedInput {
 pub(crate) enum InputKind {
     /// Sequences of their own.
     Alone,
-    /// Sequences of their own too, but ids are pieces: without special tokens, which the template adds.
-    Pieces {
+    /// Sequences of their own too, but ids come without special tokens, which the template adds.
+    WithoutSpecials {
         /// Whether pairs are taken.
         pairs: bool,
     },
-    /// As `Alone`, with the place of each token in its text.
+    /// As `Alone`, with the offsets of each token in its text.
     Detailed {
         /// With the template's special tokens.
         specials: bool,
@@ -40,11 +41,19 @@ pub(crate) enum InputKind {
 }
 
 impl InputKind {
+    /// Special tokens of a sequence, about.
+    fn specials(&self) -> usize {
+        match self {
+            InputKind::Detailed { specials: false } => 0,
+            _ => SPECIAL_TOKENS as usize,
+        }
+    }
+
     /// Tokens that every sequence has from elsewhere: the query's.
-    pub(super) fn shared_tokens(&self) -> usize {
+    fn shared_tokens(&self) -> usize {
         match self {
             InputKind::Documents(query) => query.tokens(),
-            InputKind::Alone | InputKind::Pieces { .. } | InputKind::Detailed { .. } => 0,
+            InputKind::Alone | InputKind::WithoutSpecials { .. } | InputKind::Detailed { .. } => 0,
         }
     }
 }
@@ -90,10 +99,10 @@ impl Tokens {
         self.windows.as_ref().map_or(1, |windows| windows.tokens.len())
     }
 
-    /// Tokens of the input itself, specials included where it is one sequence, which has `shared` tokens from elsewhere.
-    pub(super) fn own_tokens(&self, shared: usize) -> usize {
+    /// Tokens of the input's own text and of its prompt, without specials.
+    pub(super) fn text_tokens(&self, kind: &InputKind) -> usize {
         match &self.windows {
-            None => self.sequence.len().saturating_sub(shared),
+            None => self.sequence.len().saturating_sub(kind.shared_tokens() + kind.specials()),
             Some(LaterWindows { later, tokens, stride }) => {
                 tokens.iter().sum::<usize>().saturating_sub(later.len() * stride)
             }
@@ -117,24 +126,24 @@ impl From<InputError> for TokenizeFailure {
 }
 
 impl ParsedInput {
-    /// Bytes of text, the prompt's among them, and number of ready ids.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        let (bytes, ids) = self.own_size();
-        (if ids == 0 { bytes + self.prompt_bytes() } else { bytes }, ids)
+    /// Its text and what goes before it. Nothing goes before ready ids.
+    pub(crate) fn size(&self) -> TextSize {
+        let own = self.own_size();
+        if own.ids == 0 { own.and(self.prompt_size()) } else { own }
     }
 
-    /// Bytes of the prompt.
-    pub(super) fn prompt_bytes(&self) -> usize {
-        self.prompt.as_ref().map_or(0, |p| p.text.len())
+    /// The prompt.
+    pub(super) fn prompt_size(&self) -> TextSize {
+        TextSize { bytes: self.prompt.as_ref().map_or(0, |p| p.text.len() as u64), ids: 0 }
     }
 
-    /// Bytes of its own text and number of ready ids.
-    pub(super) fn own_size(&self) -> (usize, usize) {
+    /// Its own text or ready ids.
+    pub(super) fn own_size(&self) -> TextSize {
         match &self.input.kind {
-            Some(Kind::Text(text)) => (text.len(), 0),
-            Some(Kind::Pair(pair)) => (pair.first.len() + pair.second.len(), 0),
-            Some(Kind::Tokens(tokens)) => (0, tokens.ids.len()),
-            Some(Kind::Vectors(_)) | None => (0, 0),
+            Some(Kind::Text(text)) => TextSize { bytes: text.len() as u64, ids: 0 },
+            Some(Kind::Pair(pair)) => TextSize { bytes: (pair.first.len() + pair.second.len()) as u64, ids: 0 },
+            Some(Kind::Tokens(tokens)) => TextSize { bytes: 0, ids: tokens.ids.len() as u64 },
+            Some(Kind::Vectors(_)) | None => TextSize::default(),
         }
     }
 
@@ -160,7 +169,7 @@ impl ParsedInput {
         }
         Ok(match (kind, input_kind) {
             (Kind::Vectors(_), _) => return Err(unsupported(VECTORS)),
-            (Kind::Text(text), InputKind::Alone | InputKind::Pieces { .. }) => {
+            (Kind::Text(text), InputKind::Alone | InputKind::WithoutSpecials { .. }) => {
                 whole(text)?;
                 // A folder may leave the prompt's tokens out of the vector, so it is told which they are.
                 plain(match &self.prompt {
@@ -176,7 +185,7 @@ impl ParsedInput {
                 whole(text)?;
                 plain(tokenizer.encode_with(query, text)?)
             }
-            (Kind::Pair(pair), InputKind::Alone | InputKind::Pieces { pairs: true }) => {
+            (Kind::Pair(pair), InputKind::Alone | InputKind::WithoutSpecials { pairs: true }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
                 plain(tokenizer.encode_pair(&self.prompted(&pair.first), &pair.second, &self.fit)?)
@@ -186,19 +195,23 @@ impl ParsedInput {
                 whole(&pair.second)?;
                 self.detail(tokenizer, &pair.first, Some(&pair.second), *specials)?
             }
-            (Kind::Pair(_), InputKind::Documents(_) | InputKind::Pieces { pairs: false }) => {
+            (Kind::Pair(_), InputKind::Documents(_) | InputKind::WithoutSpecials { pairs: false }) => {
                 return Err(unsupported("a document is a text or ids, not a pair; Classify takes pairs"));
             }
             (Kind::Tokens(_), _) if self.prompt.as_ref().is_some_and(|p| p.asked) => {
                 return Err(unsupported("a prompt goes before texts, not before ids"));
             }
-            (Kind::Tokens(tokens), InputKind::Documents(_) | InputKind::Pieces { .. })
+            (Kind::Tokens(tokens), InputKind::Documents(_) | InputKind::WithoutSpecials { .. })
                 if !tokens.type_ids.is_empty() =>
             {
-                return Err(unsupported("these ids take no type_ids: they are pieces, and the template sets them"));
+                return Err(unsupported(
+                    "these ids take no type_ids: the template sets them, as it adds the special tokens",
+                ));
             }
             (Kind::Tokens(tokens), InputKind::Documents(query)) => plain(tokenizer.ids_with(query, &tokens.ids)?),
-            (Kind::Tokens(tokens), InputKind::Pieces { .. }) => plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?),
+            (Kind::Tokens(tokens), InputKind::WithoutSpecials { .. }) => {
+                plain(tokenizer.encode_ids(&tokens.ids, &self.fit)?)
+            }
             (Kind::Tokens(tokens), InputKind::Alone | InputKind::Detailed { .. }) => {
                 plain(tokenizer.from_ids(tokens.ids.clone(), tokens.type_ids.clone(), &self.fit)?)
             }
@@ -270,7 +283,7 @@ impl ParsedInput {
 const VECTORS: &str =
     "token vectors are compared, not encoded: they are documents of Rerank by a late-interaction model";
 
-/// Shifts a token's place by the prompt; a token of the prompt alone becomes special: it has no place in the text.
+/// Shifts a token's offsets by the prompt; a token of the prompt alone becomes special: it has none in the text.
 fn without_prompt(mut detail: TokenDetail, shift: usize) -> TokenDetail {
     if shift == 0 || detail.special || detail.second {
         return detail;

@@ -3,7 +3,7 @@
 use sortie_engine::{ItemFault, Output, TokenDetail, WindowScore, mean_of_windows};
 use sortie_proto::v1;
 
-use super::tokenize_job::{TokenizeResult, TokenizedItem};
+use super::tokenize_task::{TokenizeResult, TokenizedItem};
 use crate::errors::{ItemRefusal, ServeError};
 
 /// One item's answer.
@@ -26,6 +26,12 @@ impl Item {
     /// An item of which nothing is known but its answer.
     pub(crate) fn of(output: Output) -> Self {
         Self { output, windows: None, tokens: 0, truncated: false, details: Vec::new(), ids: Vec::new() }
+    }
+
+    /// The same without the numbers that came of it, once they have been used.
+    pub(crate) fn without_output(self) -> Self {
+        let windows = self.windows.map(|windows| ItemWindows { later: Vec::new(), ..windows });
+        Self { output: Output::Logits(Vec::new()), windows, ..self }
     }
 }
 
@@ -79,7 +85,10 @@ impl Item {
 pub(crate) type Items = Vec<Result<Item, ItemRefusal>>;
 
 /// Puts outputs, one a queued sequence, back among the items that were refused before the device.
-pub(super) fn merge(slots: Vec<TokenizeResult>, outputs: Vec<Result<Output, ItemFault>>) -> Result<Items, ServeError> {
+pub(super) fn merge(
+    results: Vec<TokenizeResult>,
+    outputs: Vec<Result<Output, ItemFault>>,
+) -> Result<Items, ServeError> {
     // A run that failed for everything is the server's fault, not the items'.
     if let Some(Err(ItemFault::Run(message))) = outputs.first()
         && outputs.iter().all(|o| matches!(o, Err(ItemFault::Run(_))))
@@ -87,9 +96,9 @@ pub(super) fn merge(slots: Vec<TokenizeResult>, outputs: Vec<Result<Output, Item
         return Err(ServeError::RunFailed(message.clone()));
     }
     let mut outputs: Vec<_> = outputs.into_iter().map(Some).collect();
-    let mut items = Vec::with_capacity(slots.len());
-    for slot in slots {
-        items.push(match slot {
+    let mut items = Vec::with_capacity(results.len());
+    for result in results {
+        items.push(match result {
             Err(refusal) => Err(refusal),
             Ok(made) => {
                 let given = made.queued.clone().map(|at| outputs.get_mut(at).and_then(Option::take));
@@ -149,9 +158,9 @@ mod tests {
 
     #[test]
     fn outputs_go_back_to_their_places() {
-        let slots = vec![made(1, 3, false), Err(ItemRefusal::unsupported("x")), made(0, 4, true)];
+        let results = vec![made(1, 3, false), Err(ItemRefusal::unsupported("x")), made(0, 4, true)];
         let outputs = vec![Err(ItemFault::NonFinite), Ok(Output::Logits(vec![1.0]))];
-        let items = merge(slots, outputs).unwrap();
+        let items = merge(results, outputs).unwrap();
         let info = item_info(&items);
         assert_eq!((info.tokens, info.truncated), (vec![3, 0, 0], vec![false, false, false]));
         let errors: Vec<_> = info.errors.iter().map(|e| (e.index, e.reason.as_str())).collect();
@@ -160,16 +169,16 @@ mod tests {
 
     #[test]
     fn windows_go_back_to_their_item_and_one_that_failed_fails_it() {
-        let windows = |slot: TokenizeResult| {
-            slot.map(|made| {
+        let windows = |result: TokenizeResult| {
+            result.map(|made| {
                 let queued = made.queued.start..made.queued.start + 2;
                 TokenizedItem { queued, window_tokens: Some(vec![5, 2]), ..made }
             })
         };
-        let slots = vec![windows(made(1, 3, false)), made(0, 4, false), windows(made(3, 9, false))];
+        let results = vec![windows(made(1, 3, false)), made(0, 4, false), windows(made(3, 9, false))];
         let logits = |x: f32| Ok(Output::Logits(vec![x]));
         let outputs = vec![logits(0.0), logits(1.0), logits(2.0), logits(3.0), Err(ItemFault::NonFinite)];
-        let items = merge(slots, outputs).unwrap();
+        let items = merge(results, outputs).unwrap();
         let first = items[0].as_ref().unwrap();
         assert_eq!(first.output, Output::Logits(vec![1.0]));
         let windows = ItemWindows { tokens: vec![5, 2], later: vec![Output::Logits(vec![2.0])] };
@@ -180,9 +189,9 @@ mod tests {
 
     #[test]
     fn a_run_that_failed_for_everything_is_the_jobs_error() {
-        let slots = vec![made(0, 3, false), made(1, 4, true)];
+        let results = vec![made(0, 3, false), made(1, 4, true)];
         let outputs = vec![Err(ItemFault::Run("a".into())), Err(ItemFault::Run("b".into()))];
-        assert_eq!(merge(slots, outputs).unwrap_err(), ServeError::RunFailed("a".into()));
+        assert_eq!(merge(results, outputs).unwrap_err(), ServeError::RunFailed("a".into()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod input;
 mod item;
 mod refusals;
 mod tokenize;
-mod tokenize_job;
+mod tokenize_task;
 mod validate;
 mod windows;
 
@@ -32,7 +32,7 @@ use self::{
     estimate::TokenEstimate,
     item::merge,
     refusals::{chunk_failed, refused},
-    tokenize_job::{TokenSink, TokenizeJob},
+    tokenize_task::{TokenSink, TokenizeTask},
 };
 pub(crate) use self::{
     input::{InputKind, ParsedInput, Tokens},
@@ -85,7 +85,7 @@ pub(crate) fn admit(
     inputs: &[ParsedInput],
     shared: Option<&ParsedInput>,
 ) -> Result<Admission<EngineBackend>, ServeError> {
-    let estimate = TokenEstimate { ratio: &served.ratio, info: served.info() }.tokens(inputs, shared);
+    let estimate = TokenEstimate { ratio: *served.ratio.lock(), info: served.info() }.tokens(inputs, shared);
     context.note_size(inputs.len(), estimate);
     served.scheduler.admit(request(context, estimate)).map_err(refused)
 }
@@ -98,23 +98,23 @@ pub(crate) async fn run(
     work: InferenceRequest,
 ) -> Result<(Items, v1::ChunkInfo), ServeError> {
     let InferenceRequest { inputs, input_kind, want } = work;
-    let (sink, response) = admission.stream();
+    let (sink, pending) = admission.stream();
     let to = TokenSink::Queue { sink: RwLock::new(Some(sink)), want };
-    let reads = TokenizeJob::start(served, context, inputs, input_kind, to);
+    let tokenizing = TokenizeTask::start(served, context, inputs, input_kind, to);
     // All pieces ended before the chunk could be answered, unless the request failed.
-    let result = match response.await {
-        Ok(result) => result,
-        Err(error) => return Err(reads.failure().unwrap_or_else(|| chunk_failed(error))),
+    let response = match pending.await {
+        Ok(response) => response,
+        Err(error) => return Err(tokenizing.failure().unwrap_or_else(|| chunk_failed(error))),
     };
-    let (slots, took) = reads.ended().await?;
-    let total = slots.iter().flatten().map(|made| made.tokens as u64).sum();
-    context.note_size(slots.len(), total);
+    let (results, took) = tokenizing.ended().await?;
+    let total = results.iter().flatten().map(|made| made.tokens as u64).sum();
+    context.note_size(results.len(), total);
     let mut chunk = chunk_info(served, context, took + context.query_took(), total);
-    chunk.queue_us = micros(result.queued);
-    chunk.compute_us = result.batches.iter().map(|b| micros(b.duration)).sum();
-    chunk.batch_ms = result.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
-    chunk.batch_tokens = result.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
-    let items = merge(slots, result.outputs)?;
+    chunk.queue_us = micros(response.queued);
+    chunk.compute_us = response.batches.iter().map(|b| micros(b.duration)).sum();
+    chunk.batch_ms = response.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
+    chunk.batch_tokens = response.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
+    let items = merge(results, response.outputs)?;
     chunk.total_us = micros(context.arrived.elapsed());
     Ok((items, chunk))
 }

@@ -25,7 +25,7 @@ pub(super) fn refused(refusal: Refusal) -> ServeError {
         }
         Refusal::WaitTooLong { wait, limit, retry_after } => ServeError::WaitTooLong { wait, limit, retry_after },
         Refusal::NoDevice => ServeError::BackendGone,
-        Refusal::TooLarge { tokens, limit } => ServeError::JobTooLarge { tokens, limit },
+        Refusal::TooLarge { tokens, limit } => ServeError::ChunkTooLarge { tokens, limit },
         Refusal::Draining => ServeError::Draining,
         other => ServeError::Internal(other.to_string()),
     }

@@ -9,12 +9,13 @@ use std::{
 use parking_lot::Mutex;
 use sortie_engine::{InputError, Query};
 use sortie_proto::v1::input::Kind;
+use sortie_work::TextSize;
 use tokio::sync::oneshot;
 
 use super::{
     input::{InputKind, ParsedInput, Tokens},
     refusals::whole_request,
-    tokenize_job::{TokenSink, TokenizeJob, TokenizedItem},
+    tokenize_task::{TokenSink, TokenizeTask, TokenizedItem},
 };
 use crate::{
     context::RequestContext,
@@ -25,7 +26,7 @@ use crate::{
 
 /// A query of at most so many bytes is read where its request is: the slowest tokenizer takes some 50 µs for it, and
 /// handing it to a thread of the pool and back takes longer than that on an idle machine.
-const SHORT_QUERY_BYTES: usize = 192;
+const SHORT_QUERY_BYTES: u64 = 192;
 
 /// Makes tokens of every input, in order.
 ///
@@ -36,9 +37,9 @@ pub(crate) async fn tokenize(
     inputs: Vec<ParsedInput>,
     input_kind: InputKind,
 ) -> Result<Vec<Result<Tokens, ItemRefusal>>, ServeError> {
-    let (slots, _) = TokenizeJob::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
+    let (results, _) = TokenizeTask::start(served, context, inputs, input_kind, TokenSink::Keep).ended().await?;
     let kept = |made: TokenizedItem| Tokens { sequence: made.kept, windows: None, details: made.details };
-    Ok(slots.into_iter().map(|slot| slot.map(kept)).collect())
+    Ok(results.into_iter().map(|result| result.map(kept)).collect())
 }
 
 /// Makes the query that all documents of a request share.
@@ -48,16 +49,16 @@ pub(crate) async fn make_query(
     input: ParsedInput,
 ) -> Result<Query, ServeError> {
     let begun = Instant::now();
-    let (bytes, ids) = input.size();
-    if bytes + ids * size_of::<u32>() <= SHORT_QUERY_BYTES {
+    let TextSize { bytes, ids } = input.size();
+    if bytes + ids * size_of::<u32>() as u64 <= SHORT_QUERY_BYTES {
         let made = catch_unwind(AssertUnwindSafe(|| query(served, &input)))
             .map_err(|_| ServeError::Internal("tokenizing the query panicked".to_owned()))?;
         context.note_query(begun.elapsed());
         return made.map_err(|error| whole_request("query", &error));
     }
     let (tell, told) = oneshot::channel();
-    let work = Arc::new(QueryWork { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
-    served.tokenizers.queue(context.caller.priority.lane, &work, 1);
+    let task = Arc::new(QueryTask { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
+    served.tokenizers.queue(context.caller.priority.lane, &task, 1);
     // Dropped unanswered by a panic, or when the pool is gone.
     let made = told.await.map_err(|_| ServeError::Internal("tokenizing the query ended early".to_owned()))?;
     context.note_query(begun.elapsed());
@@ -77,13 +78,13 @@ fn query(served: &Served, ParsedInput { input, prompt, fit, .. }: &ParsedInput) 
 }
 
 /// A query that a thread of the pool makes.
-struct QueryWork {
+struct QueryTask {
     served: Arc<Served>,
     input: ParsedInput,
     tell: Mutex<Option<oneshot::Sender<Result<Query, InputError>>>>,
 }
 
-impl ParallelTask for QueryWork {
+impl ParallelTask for QueryTask {
     fn run(&self, _piece: usize) -> bool {
         // Taken first: a panic drops it, and whoever waits is told.
         let Some(tell) = self.tell.lock().take().filter(|tell| !tell.is_closed()) else { return false };

@@ -6,6 +6,7 @@ mod convert;
 mod embed;
 mod embed_tokens;
 mod introspection;
+mod late_interaction;
 mod rerank;
 mod similarity;
 mod sparse;

@@ -72,6 +72,6 @@ fn first_text(input: &v1::Input) -> String {
 }
 
 fn span(Entity { label, start, end, score }: Entity) -> v1::Span {
-    let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    v1::Span { label, start: place(start), end: place(end), score }
+    let offset = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    v1::Span { label, start: offset(start), end: offset(end), score }
 }

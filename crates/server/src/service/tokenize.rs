@@ -10,7 +10,7 @@ use crate::{
     pipeline::{self, InputKind, check_list, text_rules},
 };
 
-/// Shows tokens with their places.
+/// Shows tokens with their offsets.
 pub(super) async fn tokenize(
     registry: &Registry,
     context: &RequestContext,
@@ -48,14 +48,14 @@ pub(super) async fn tokenize(
 }
 
 fn shown(tokens: &pipeline::Tokens) -> v1::TokenizedInput {
-    let place = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let offset = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (sequence, details) = (&tokens.sequence, &tokens.details);
     v1::TokenizedInput {
         ids: sequence.ids.clone(),
         type_ids: (0..sequence.len()).map(|i| sequence.type_id(i)).collect(),
         tokens: details.iter().map(|d| d.token.clone()).collect(),
-        starts: details.iter().map(|d| place(d.start)).collect(),
-        ends: details.iter().map(|d| place(d.end)).collect(),
+        starts: details.iter().map(|d| offset(d.start)).collect(),
+        ends: details.iter().map(|d| offset(d.end)).collect(),
         special: details.iter().map(|d| d.special).collect(),
     }
 }

@@ -2,11 +2,9 @@
 //! of its texts.
 
 mod pool;
-mod ratio;
 mod stats;
 
 pub(crate) use self::{
     pool::{ParallelTask, TokenizerPool},
-    ratio::TokenRatio,
     stats::TokenizeStats,
 };

@@ -2,8 +2,8 @@
 //!
 //! Work comes in *pieces*. To wake a thread takes longer than a piece of plain text, so no more of them are woken than
 //! pay: for `w` of work and [`WAKE_UP`] a thread, what is done first is done by `√(w ÷ WAKE_UP)` threads, since
-//! `w/k + k · WAKE_UP` is least there. Each turn takes one piece of the work that is next and
-//! puts that work behind the others of its lane, so that a short request never
+//! `w/k + k · WAKE_UP` is least there. Each turn takes one piece of the task that is next and
+//! puts that task behind the others of its lane, so that a short request never
 //! waits for the whole of a long one. Interactive work goes before bulk work, but
 //! for one turn in [`BULK_TURN`], so that bulk work is never starved.
 //!
@@ -23,16 +23,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sortie_scheduler::Lane;
+use sortie_work::Lane;
 
 /// Turns in a row that interactive work may have while bulk work waits: bulk work gets 3% of the threads at the least.
 const BULK_TURN: u32 = 32;
 
 /// What waking one more thread adds to the time until all are at work. Measured on a virtual machine of 16 cores: all
-/// the pieces of a job, 3 ms of work, took 1.6, 1.0, 0.6 and 0.65 ms with 2, 4, 8 and 16 threads.
+/// the pieces of a request, 3 ms of work, took 1.6, 1.0, 0.6 and 0.65 ms with 2, 4, 8 and 16 threads.
 const WAKE_UP: Duration = Duration::from_micros(30);
 
-/// A turn this long is worth a thread to each: what was foreseen for the work was too little.
+/// A turn this long is worth a thread to each: what was foreseen for the task was too little.
 const LONG_TURN: Duration = Duration::from_micros(300);
 
 /// Weight of a new turn in the mean time of one.
@@ -59,7 +59,7 @@ struct PoolState {
     turn_ns: AtomicU64,
 }
 
-/// Work that waits, by lane.
+/// Tasks that wait, by lane.
 #[derive(Default)]
 struct TaskQueues {
     interactive: VecDeque<QueuedTask>,
@@ -69,7 +69,7 @@ struct TaskQueues {
 }
 
 struct QueuedTask {
-    work: Arc<dyn ParallelTask>,
+    task: Arc<dyn ParallelTask>,
     next: usize,
     pieces: usize,
 }
@@ -93,17 +93,17 @@ impl TokenizerPool {
     }
 
     /// Pieces that wait and threads that are at work.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    pub(crate) fn occupancy(&self) -> (usize, usize) {
         (self.state.lanes.lock().pieces(), self.state.running.load(Ordering::Relaxed))
     }
 
-    /// Has `pieces` pieces of `work` done.
-    pub(crate) fn queue(&self, lane: Lane, work: &Arc<impl ParallelTask + 'static>, pieces: usize) {
+    /// Has the `pieces` pieces of `task` done.
+    pub(crate) fn queue(&self, lane: Lane, task: &Arc<impl ParallelTask + 'static>, pieces: usize) {
         if pieces == 0 {
             return;
         }
-        let work = Arc::clone(work) as Arc<dyn ParallelTask>;
-        self.state.lanes.lock().of(lane).push_back(QueuedTask { work, next: 0, pieces });
+        let task = Arc::clone(task) as Arc<dyn ParallelTask>;
+        self.state.lanes.lock().of(lane).push_back(QueuedTask { task, next: 0, pieces });
         let workers = workers(pieces, self.state.turn_ns(), self.threads());
         for worker in 0..workers {
             // The first take one more where it does not come out even.
@@ -143,11 +143,11 @@ impl PoolState {
     fn turn(&self) {
         // In a statement of its own: the lock is not held while the piece runs.
         let turn = self.lanes.lock().take();
-        let Some((work, piece)) = turn else { return };
+        let Some((task, piece)) = turn else { return };
         let _running = WorkerGuard::begin(&self.running);
         let begun = Instant::now();
-        // Whoever waits for the work may be told when it is dropped: that may panic too.
-        match catch_unwind(AssertUnwindSafe(move || work.run(piece))) {
+        // Whoever waits for the task may be told when it is dropped: that may panic too.
+        match catch_unwind(AssertUnwindSafe(move || task.run(piece))) {
             Ok(true) => self.took(begun.elapsed()),
             Ok(false) => {}
             Err(_) => tracing::error!("a tokenizing thread panicked outside of any item"),
@@ -168,7 +168,7 @@ impl PoolState {
 
 impl fmt::Debug for TokenizerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (waiting, running) = self.load();
+        let (waiting, running) = self.occupancy();
         f.debug_struct("TokenizerPool")
             .field("threads", &self.threads())
             .field("waiting", &waiting)
@@ -197,11 +197,11 @@ impl TaskQueues {
         let mut first = lane.pop_front()?;
         let piece = first.next;
         first.next += 1;
-        let work = Arc::clone(&first.work);
+        let task = Arc::clone(&first.task);
         if first.next < first.pieces {
             lane.push_back(first);
         }
-        Some((work, piece))
+        Some((task, piece))
     }
 }
 
@@ -247,14 +247,14 @@ mod tests {
     }
 
     fn order(lanes: &mut TaskQueues, recorded: &mpsc::Receiver<(char, usize)>) -> String {
-        while let Some((work, piece)) = lanes.take() {
-            assert!(work.run(piece));
+        while let Some((task, piece)) = lanes.take() {
+            assert!(task.run(piece));
         }
         recorded.try_iter().map(|(name, piece)| format!("{name}{piece} ")).collect()
     }
 
-    fn waiting(work: Arc<RecordingTask>, pieces: usize) -> QueuedTask {
-        QueuedTask { work, next: 0, pieces }
+    fn waiting(task: Arc<RecordingTask>, pieces: usize) -> QueuedTask {
+        QueuedTask { task, next: 0, pieces }
     }
 
     #[test]

@@ -6,12 +6,12 @@ use opentelemetry::{
     KeyValue,
     trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _},
 };
-use sortie_proto::v1::encoder_service_server;
+use sortie_proto::{code::code_name, v1::encoder_service_server};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::{Stages, Traces};
-use crate::{context::RequestContext, metrics::code_name};
+use crate::context::RequestContext;
 
 impl Traces {
     /// Writes the spans of a request that ended just now.

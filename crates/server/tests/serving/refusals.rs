@@ -253,12 +253,12 @@ async fn wrong_task() {
 }
 
 #[tokio::test]
-async fn job_too_large() {
+async fn chunk_too_large() {
     let mut config = config(&["bert-rerank"]);
     (config.max_batch_tokens, config.max_queue_tokens) = (256, 256);
     let (_server, mut client) = serve_with(config).await;
     let request = rerank(text("w5"), vec![text("w6 ".repeat(100)); 20]);
-    let want = plain(Code::InvalidArgument, "JOB_TOO_LARGE");
+    let want = plain(Code::InvalidArgument, "CHUNK_TOO_LARGE");
     refused(client.rerank(request).await, want, &["max_queue_tokens is 256"]);
     client.rerank(rerank(text("w5"), vec![text("w6")])).await.unwrap();
 }

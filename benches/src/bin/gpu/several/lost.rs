@@ -16,7 +16,12 @@ use parking_lot::Mutex;
 use sortie_client::Client;
 
 use super::compare;
-use crate::{Common, Shape, serve::SIDE_BY_SIDE, server::Server, texts, texts::Job};
+use crate::{
+    Common,
+    serve::SIDE_BY_SIDE,
+    server::WatchedServer,
+    texts::{self, RerankJob, ServableModel},
+};
 
 /// Rows of the table.
 const ROWS: u32 = 10;
@@ -43,27 +48,22 @@ struct Ends {
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(Job::of_200(&words)?);
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
     let each: Vec<String> = common.devices.split(',').map(|device| device.trim().to_owned()).collect();
     for servers in [std::slice::from_ref(&common.devices), &each] {
-        lose(common, folder.path(), servers, &job)
+        lose(common, model.folder.path(), servers, &job)
             .await
-            .with_context(|| format!("{} on {}", shape.name(), servers.join(" and ")))?;
+            .with_context(|| format!("{} on {}", model.shape.name(), servers.join(" and ")))?;
     }
     Ok(())
 }
 
 /// A server for each of `servers`, of which the last one loses its last device.
-async fn lose(common: &Common, model: &Path, servers: &[String], job: &Arc<Job>) -> anyhow::Result<()> {
+async fn lose(common: &Common, model: &Path, servers: &[String], job: &Arc<RerankJob>) -> anyhow::Result<()> {
     let devices: Vec<&str> = servers.iter().flat_map(|devices| devices.split(',')).map(str::trim).collect();
     let last = devices.last().and_then(|device| device.strip_prefix("cuda:")).unwrap_or("0");
     let signal = tempfile::tempdir()?;
@@ -74,7 +74,7 @@ async fn lose(common: &Common, model: &Path, servers: &[String], job: &Arc<Job>)
     let mut all = Vec::new();
     for (i, devices) in servers.iter().enumerate() {
         let variables = if i + 1 == servers.len() { &variables[..] } else { &[] };
-        all.push(Server::start(common, model, devices, variables)?);
+        all.push(WatchedServer::start(common, model, devices, variables)?);
     }
     let client = Client::builder().endpoints(all.iter().map(|server| server.address.clone())).connect().await?;
     let client = Arc::new(client);
@@ -154,7 +154,8 @@ async fn lose(common: &Common, model: &Path, servers: &[String], job: &Arc<Job>)
         println!("A job failed: {error}");
     }
     println!("\nWhat the servers said above INFO:\n");
-    for line in all.iter().map(Server::log).collect::<String>().lines().filter(|line| !line.contains(" INFO ")).take(20)
+    for line in
+        all.iter().map(WatchedServer::log).collect::<String>().lines().filter(|line| !line.contains(" INFO ")).take(20)
     {
         println!("    {}", line.chars().take(300).collect::<String>());
     }

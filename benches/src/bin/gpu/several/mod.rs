@@ -13,13 +13,13 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sortie_client::{ChunkReport, Client};
+use sortie_lab::stats::quantile;
 
 use crate::{
-    Common, Shape, median,
+    Common, ModelShape,
     serve::{SIDE_BY_SIDE, breakdown, full, idle},
-    server::{Server, threads},
-    texts,
-    texts::Job,
+    server::{WatchedServer, threads},
+    texts::{self, RerankJob, ServableModel},
 };
 
 pub(crate) use self::{lost::run as lost, soak::run as soak};
@@ -36,7 +36,7 @@ struct Setup {
 }
 
 /// What one setup came to.
-struct Row {
+struct SetupRow {
     name: String,
     start_up: Duration,
     /// Seconds of a job on an idle server.
@@ -58,11 +58,7 @@ struct Row {
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
 /// Each device alone, all behind one queue, a server each, and the first one twice.
@@ -88,21 +84,20 @@ fn setups(common: &Common) -> Vec<Setup> {
     setups
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let job = Arc::new(Job::of_200(&words)?);
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let job = Arc::new(RerankJob::of_200(&model.words)?);
     let mut rows = Vec::new();
     for setup in setups(common) {
-        rows.push(measure(common, folder.path(), &setup, &job).await.with_context(|| setup.name.clone())?);
+        rows.push(measure(common, model.folder.path(), &setup, &job).await.with_context(|| setup.name.clone())?);
     }
-    table(shape, &mut rows, job.tokens);
+    table(model.shape, &rows, job.tokens);
     Ok(())
 }
 
-async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -> anyhow::Result<Row> {
+async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<RerankJob>) -> anyhow::Result<SetupRow> {
     let mut servers = Vec::new();
     for devices in &setup.servers {
-        servers.push(Server::start(common, model, devices, &[])?);
+        servers.push(WatchedServer::start(common, model, devices, &[])?);
     }
     let start_up = servers.iter().map(|server| server.start_up).max().unwrap_or_default();
     let client = Client::builder().endpoints(servers.iter().map(|server| server.address.clone())).connect().await?;
@@ -110,16 +105,16 @@ async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -
     let (times, chunks) = idle(&client, job, common.rounds).await?;
     let (scores, _) = job.run(&client).await?;
 
-    let before = Seen::now(&servers)?;
+    let before = Totals::now(&servers)?;
     let lasting = Duration::from_secs(common.seconds);
     let rate = full(&client, job, SIDE_BY_SIDE * setup.devices, lasting).await?;
-    let after = Seen::now(&servers)?;
+    let after = Totals::now(&servers)?;
     let seconds = after.at.duration_since(before.at).as_secs_f64();
     let cores = after
         .threads
         .iter()
         .map(|(name, used)| (name.clone(), (used - before.threads.get(name).copied().unwrap_or(0.0)) / seconds));
-    Ok(Row {
+    Ok(SetupRow {
         name: setup.name.clone(),
         start_up,
         idle: times,
@@ -131,13 +126,13 @@ async fn measure(common: &Common, model: &Path, setup: &Setup, job: &Arc<Job>) -
         cores: cores.collect(),
         client_cores: (after.client - before.client) / seconds,
         batch: (after.tokens - before.tokens) / (after.batches - before.batches).max(1.0),
-        resident: servers.iter().map(Server::resident).sum::<anyhow::Result<u64>>()?,
+        resident: servers.iter().map(WatchedServer::resident).sum::<anyhow::Result<u64>>()?,
         scores,
     })
 }
 
 /// What all servers and this process did so far.
-struct Seen {
+struct Totals {
     at: std::time::Instant,
     /// Seconds that the devices were at work.
     busy: f64,
@@ -147,8 +142,8 @@ struct Seen {
     client: f64,
 }
 
-impl Seen {
-    fn now(servers: &[Server]) -> anyhow::Result<Self> {
+impl Totals {
+    fn now(servers: &[WatchedServer]) -> anyhow::Result<Self> {
         let client = threads(std::process::id())?.values().sum();
         let (at, threads) = (std::time::Instant::now(), BTreeMap::new());
         let mut seen = Self { at, busy: 0.0, batches: 0.0, tokens: 0.0, threads, client };
@@ -165,22 +160,22 @@ impl Seen {
     }
 }
 
-fn table(shape: Shape, rows: &mut [Row], tokens: usize) {
+fn table(shape: ModelShape, rows: &[SetupRow], tokens: usize) {
     println!("\n## {} on several GPUs, jobs of 200 pairs and {tokens} tokens over gRPC\n", shape.name());
     println!(
         "| servers | start-up, s | one job, idle: p50 ms (p10 to p90) | full load, tokens/s | times the first | devices busy | tokens a batch | cores: servers, client | resident, MiB |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let first = rows.first().map_or(f64::NAN, |row| row.rate);
-    for row in &mut *rows {
-        let p50 = median(&mut row.idle) * 1e3;
-        let at = |share: usize| row.idle.get(row.idle.len() * share / 10).copied().unwrap_or(f64::NAN) * 1e3;
+    for row in rows {
+        let idle = |q| quantile(&row.idle, q) * 1e3;
         println!(
-            "| {} | {:.1} | {p50:.2} ({:.2} to {:.2}) | {:.0} | {:.2} | {:.0}% | {:.0} | {:.1}, {:.1} | {} |",
+            "| {} | {:.1} | {:.2} ({:.2} to {:.2}) | {:.0} | {:.2} | {:.0}% | {:.0} | {:.1}, {:.1} | {} |",
             row.name,
             row.start_up.as_secs_f64(),
-            at(1),
-            at(9),
+            idle(0.5),
+            idle(0.1),
+            idle(0.9),
             row.rate,
             row.rate / first,
             row.busy * 1e2,
@@ -190,7 +185,7 @@ fn table(shape: Shape, rows: &mut [Row], tokens: usize) {
             row.resident,
         );
     }
-    for row in &*rows {
+    for row in rows {
         println!("\n{}:", row.name);
         breakdown(&row.chunks);
         let mut cores: Vec<_> = row.cores.iter().filter(|(_, cores)| **cores >= LEAST_CORES).collect();

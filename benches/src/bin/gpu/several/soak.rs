@@ -9,10 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use sortie_client::Client;
 
-use crate::{Common, Shape, server::Server, texts, texts::Job};
+use crate::{
+    Common,
+    server::WatchedServer,
+    texts::{self, RerankJob, ServableModel},
+};
 
 /// Jobs side by side for each device: their tokens are far from what a queue may hold.
 const SIDE_BY_SIDE: usize = 6;
@@ -28,11 +31,7 @@ const WORDS: usize = 490;
 
 /// Prints the tables.
 pub(crate) fn run(common: &Common) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start tokio")?;
-    for &shape in common.shapes.iter().filter(|s| !matches!(s, Shape::Large)) {
-        runtime.block_on(one(common, shape)).with_context(|| format!("shape {}", shape.name()))?;
-    }
-    Ok(())
+    texts::for_each_model(common, one)
 }
 
 /// A cheap generator of numbers below a bound.
@@ -44,10 +43,9 @@ fn random(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
-    let Some((folder, words)) = texts::folder(common, shape)? else { return Ok(()) };
-    let words = Arc::new(words);
-    let server = Server::start(common, folder.path(), &common.devices, &[])?;
+async fn one(common: &Common, model: &ServableModel) -> anyhow::Result<()> {
+    let words = Arc::new(model.words.clone());
+    let server = WatchedServer::start(common, model.folder.path(), &common.devices, &[])?;
     let client = Arc::new(Client::builder().endpoint(&server.address).connect().await?);
     let [answered, failed, tokens] = [(); 3].map(|()| Arc::new(AtomicU64::new(0)));
     let lasting = Duration::from_secs(common.soak);
@@ -62,7 +60,7 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
                 let documents = 1 + next(DOCUMENTS);
                 let longest = 1 + next(WORDS);
                 let lengths: Vec<usize> = (0..documents).map(|_| 1 + next(longest)).collect();
-                let job = Job::of(&words, lengths.into_iter(), &mut || next(usize::MAX));
+                let job = RerankJob::of(&words, lengths.into_iter(), &mut || next(usize::MAX));
                 match job.run(&client).await {
                     Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
                     Err(_) => failed.fetch_add(1, Ordering::Relaxed),
@@ -71,7 +69,7 @@ async fn one(common: &Common, shape: Shape) -> anyhow::Result<()> {
             }
         });
     }
-    println!("\n## {}: random jobs on {} for {lasting:?}\n", shape.name(), common.devices);
+    println!("\n## {}: random jobs on {} for {lasting:?}\n", model.shape.name(), common.devices);
     println!(
         "| second | jobs answered | failed | tokens, millions | batches | device MiB used, each | arenas' MiB held | arenas' MiB in use at most | server, MiB resident |"
     );

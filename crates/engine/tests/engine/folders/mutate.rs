@@ -8,32 +8,52 @@ use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, LoadOptions, Model, Output, Role, Task, Want, WorkItem, inspect,
 };
 
-/// Keys that change no number that is served, and why. `tokenizer.json` is left out: the library that defines it reads it.
-const WITHOUT_EFFECT: &[(&[&str], &str)] = &[
-    (&["dropout", "attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob"], "training alone"),
-    (&["classifier_dropout", "qa_dropout", "seq_classif_dropout", "summary_last_dropout"], "training alone"),
-    (&["initializer_range", "frozen", "sinusoidal_pos_embds"], "how weights begin, and whether they are trained"),
-    (&["use_cache", "tie_word_embeddings"], "generation, and how weights are stored"),
-    (&["dtype", "transformers_version"], "how it was saved"),
-    (&["bos_token_id", "cls_token_id", "eos_token_id", "pad_token_id", "sep_token_id"], "the tokenizer's are used"),
-    (&["summary_activation", "summary_type", "summary_use_proj"], "heads that ELECTRA's classifier is not"),
-    (&["label2id"], "id2label names the labels"),
-    (&["embedding_dimension", "word_embedding_dimension"], "the width is that of what comes in"),
-    (&["idx", "name"], "modules go by their order and path"),
-    (&["clean_up_tokenization_spaces"], "decoding alone"),
-    (
-        &["mask_token", "pad_token", "unk_token", "cls_token", "sep_token"],
-        "those of tokenizer.json are used beside them",
-    ),
-    (&["model_input_names"], "names of inputs; `token_type_ids` among them is obeyed"),
-    (&["max_seq_length", "model_max_length"], "a late-interaction model has lengths of its own"),
-    (&["pooling_mode_mean_tokens"], "no pooling at all is the mean, too"),
+/// Layouts whose positions count from zero.
+const COUNT_FROM_ZERO: &[&str] = &[
+    "compact-lasttoken",
+    "residual",
+    "lower",
+    "pylate",
+    "bert-mve-expand",
+    "splade-sum",
+    "router",
+    "bert-ce-modular",
+    "ce-dense",
+    "regression",
+    "distilbert-tokens5",
+    "electra-rerank",
 ];
 
-/// Whether a change of the value at this path is known to change nothing.
-pub(crate) fn has_no_effect(path: &str) -> bool {
+/// Keys that change no number that is served, of which layouts (none: of all), and why. `tokenizer.json` is left out: the
+/// library that defines it reads it.
+const WITHOUT_EFFECT: &[(&[&str], &[&str], &str)] = &[
+    (&["dropout", "attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob"], &[], "training alone"),
+    (&["classifier_dropout", "qa_dropout", "seq_classif_dropout", "summary_last_dropout"], &[], "training alone"),
+    (&["initializer_range", "frozen", "sinusoidal_pos_embds"], &[], "how weights begin, and whether they are trained"),
+    (&["use_cache", "tie_word_embeddings"], &[], "generation, and how weights are stored"),
+    (&["dtype", "transformers_version"], &[], "how it was saved"),
+    (&["bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"], &[], "the tokenizer's are used"),
+    (&["summary_activation", "summary_type", "summary_use_proj"], &[], "heads that ELECTRA's classifier is not"),
+    (&["label2id"], &[], "id2label names the labels"),
+    (&["embedding_dimension", "word_embedding_dimension"], &[], "the width is that of what comes in"),
+    (&["idx", "name"], &[], "modules go by their order and path"),
+    (&["clean_up_tokenization_spaces"], &[], "decoding alone"),
+    (
+        &["mask_token", "pad_token", "unk_token", "cls_token", "sep_token"],
+        &[],
+        "those of tokenizer.json are used beside them",
+    ),
+    (&["model_input_names"], &[], "names of inputs; `token_type_ids` among them is obeyed"),
+    (&["pad_token_id"], COUNT_FROM_ZERO, "the tokenizer's is used; RoBERTa's positions alone count from it"),
+    (&["max_seq_length", "model_max_length"], &["pylate"], "a late-interaction model has lengths of its own"),
+    (&["pooling_mode_mean_tokens"], &["residual", "lower"], "no pooling at all is the mean, too"),
+];
+
+/// Whether a change of the value at this path of a layout's file is known to change nothing.
+pub(crate) fn has_no_effect(layout: &str, path: &str) -> bool {
+    let of = |layouts: &[&str]| layouts.is_empty() || layouts.contains(&layout);
     let mut keys = path.split('/').filter(|key| key.parse::<usize>().is_err());
-    keys.any(|key| WITHOUT_EFFECT.iter().any(|(known, _)| known.contains(&key)))
+    keys.any(|key| WITHOUT_EFFECT.iter().any(|(known, layouts, _)| of(layouts) && known.contains(&key)))
 }
 
 /// Levels of a file that are changed: below there are lists of words.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sortie_client::Lane;
 use sortie_dispatch::config::{BudgetConfig, HedgeConfig};
 use sortie_proto::v1::{Input, RerankRequest, RerankResponse, input::Kind};
 use tonic::{
@@ -22,7 +21,7 @@ use crate::{
     baseline::{Baseline, BaselineRules, BaselineSetup, ChunkItem, ExpectedTime},
     bench::{
         jobs::BenchJob,
-        target::{BenchError, Target},
+        target::{BenchError, BenchTarget},
         texts::TextPool,
     },
     stats::Spent,
@@ -56,7 +55,7 @@ impl BaselineDriver {
     /// Sets it up; connections are made when first needed.
     pub(super) fn start(
         rules: BaselineRules,
-        target: &Target,
+        target: &BenchTarget,
         pool: &Arc<TextPool>,
         seed: u64,
     ) -> Result<Self, BenchError> {
@@ -86,7 +85,7 @@ impl BaselineDriver {
             began: Instant::now(),
             model: target.model.clone(),
             headers: RequestHeaders {
-                lane: if target.lane == Lane::Bulk { "bulk" } else { "interactive" },
+                lane: target.lane.name(),
                 tenant: target.tenant.as_deref().map(|name| value("--tenant", name)).transpose()?,
                 authorization: token.as_deref().map(|token| value("--token", token)).transpose()?,
             },

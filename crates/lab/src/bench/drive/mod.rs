@@ -15,7 +15,7 @@ use super::{
     args::BenchArgs,
     jobs::BenchJob,
     record::BenchJobEnd,
-    target::{BenchError, Target},
+    target::{BenchError, BenchTarget},
     texts::TextPool,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl StrategyDriver {
     pub(crate) async fn start(
         strategy: Strategy,
         args: &BenchArgs,
-        target: &Target,
+        target: &BenchTarget,
         pool: &Arc<TextPool>,
     ) -> Result<Self, BenchError> {
         let parts = Cut::Items(args.chunk as usize);

@@ -10,7 +10,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use sortie_dispatch::{FailReason, Failure, Pushback};
-use sortie_proto::v1::RerankResponse;
+use sortie_proto::{code::code_name, v1::RerankResponse};
 use tokio::time::sleep_until;
 use tonic::{Code, Status};
 
@@ -19,7 +19,7 @@ use crate::{
     baseline::{ChunkItem, ClientAction, SendKind},
     bench::{
         jobs::BenchJob,
-        record::{AnsweredJob, BenchJobEnd, code_word},
+        record::{AnsweredJob, BenchJobEnd},
     },
 };
 
@@ -115,7 +115,7 @@ impl<'a> JobRun<'a> {
             }
             ClientAction::End { failed: Some(reason), .. } => {
                 let word = self.status.as_ref().filter(|_| reason != FailReason::Deadline);
-                return Some(BenchJobEnd::Failed(word.map_or(DEADLINE.to_owned(), |status| code_word(status.code()))));
+                return Some(BenchJobEnd::Failed(word.map_or(DEADLINE, |status| code_name(status.code())).to_owned()));
             }
         }
         None

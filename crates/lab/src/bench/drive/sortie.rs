@@ -14,8 +14,8 @@ use crate::{
     Strategy,
     bench::{
         jobs::BenchJob,
-        record::{AnsweredJob, BenchJobEnd, code_word},
-        target::{BenchError, Target},
+        record::{AnsweredJob, BenchJobEnd},
+        target::{BenchError, BenchTarget},
         texts::TextPool,
     },
     stats::Spent,
@@ -34,7 +34,11 @@ pub(crate) struct SortieDriver {
 
 impl SortieDriver {
     /// Connects and meets the servers.
-    pub(super) async fn start(strategy: Strategy, target: &Target, pool: &Arc<TextPool>) -> Result<Self, BenchError> {
+    pub(super) async fn start(
+        strategy: Strategy,
+        target: &BenchTarget,
+        pool: &Arc<TextPool>,
+    ) -> Result<Self, BenchError> {
         let mut builder = target.client.clone();
         if strategy != Strategy::Sortie {
             let mut dispatch = DispatchConfig::default();
@@ -64,7 +68,7 @@ impl SortieDriver {
             Ok(answer) => answer,
             Err(error) => {
                 let word = error.reason().map(str::to_owned);
-                return BenchJobEnd::Failed(word.unwrap_or_else(|| code_word(error.kind())));
+                return BenchJobEnd::Failed(word.unwrap_or_else(|| error.kind().reason()));
             }
         };
         self.count(&answer.report);

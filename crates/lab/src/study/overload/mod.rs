@@ -12,7 +12,7 @@ mod shape;
 mod shown;
 
 pub use row::OverloadRow;
-pub use shape::{Callers, Shape, full_batch_rate};
+pub use shape::{Callers, Shape};
 pub use shown::{aims, fair, overload_missed, overload_table};
 
 use std::time::Duration;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::shape::Callers;
 use crate::{
     Strategy,
-    sim::{FinishedJob, JobEnd},
-    stats::LatencySamples,
+    sim::FinishedJob,
+    stats::{JobEnd, Outcomes},
     study::Measured,
 };
 
@@ -73,18 +73,9 @@ impl CellKey {
     }
 
     fn row(&self, of: Option<Strategy>, share: f64, jobs: &[&FinishedJob], runs: usize) -> OverloadRow {
-        let count = |fate| jobs.iter().filter(|ended| ended.end == fate).count() as f64;
-        let (in_time, late, refused) = (count(JobEnd::InTime), count(JobEnd::Late), count(JobEnd::Refused));
         let tokens: u64 = jobs.iter().filter(|ended| ended.end == JobEnd::InTime).map(|ended| ended.tokens).sum();
-        let (mut took, mut after) = (LatencySamples::default(), LatencySamples::default());
-        for ended in jobs {
-            match ended.end {
-                JobEnd::InTime => took.push(ended.took),
-                JobEnd::Late => took.push(ended.took.max(self.deadline)),
-                JobEnd::Refused => after.push(ended.took),
-            }
-        }
-        let over = |latencies: &LatencySamples, q| latencies.quantile(q).as_secs_f64() / self.deadline.as_secs_f64();
+        let mut outcomes = Outcomes::new(self.deadline);
+        jobs.iter().for_each(|ended| outcomes.push(ended.end, ended.took));
         let sum = |of: fn(&FinishedJob) -> u32| jobs.iter().map(|ended| f64::from(of(ended))).sum::<f64>();
         let calls = sum(|ended| ended.calls);
         let seconds = self.counted.as_secs_f64() * runs.max(1) as f64;
@@ -95,10 +86,10 @@ impl CellKey {
             load: self.load,
             share,
             goodput: tokens as f64 / (self.capacity * seconds),
-            late: late / (in_time + late).max(1.0),
-            refused: refused / (jobs.len() as f64).max(1.0),
-            took: [over(&took, 0.5), over(&took, 0.99)],
-            refused_after: over(&after, 0.99),
+            late: outcomes.late_share(),
+            refused: outcomes.refused_share(),
+            took: [0.5, 0.99].map(|q| outcomes.admitted_over_deadline(q).unwrap_or_default()),
+            refused_after: outcomes.refused_after(0.99).map_or(0.0, |after| outcomes.over_deadline(after)),
             calls: calls / (jobs.len() as f64).max(1.0),
             again: calls / sum(|ended| ended.chunks).max(1.0),
         }

@@ -52,14 +52,8 @@ impl Shape {
     /// Tokens a second of one server in full batches.
     #[must_use]
     pub fn capacity(&self) -> f64 {
-        full_batch_rate(self.cost, self.budget)
+        self.cost.rate(usize::try_from(self.budget).unwrap_or(usize::MAX))
     }
-}
-
-/// Tokens a second of a server that runs batches of `budget` tokens, one after the other.
-#[must_use]
-pub fn full_batch_rate(cost: Cost, budget: u64) -> f64 {
-    budget as f64 * 1e6 / cost.batch_us(budget as f64)
 }
 
 /// Who asks.

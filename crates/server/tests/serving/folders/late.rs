@@ -1,13 +1,16 @@
 //! Late interaction: token vectors in every format, Rerank by their similarity, vectors that a caller kept.
 
+use futures::{StreamExt as _, stream};
 use sortie_proto::v1::{self, Role, Scoring};
 use tonic::Code;
 
 use super::{describe, published, role, texts};
 use crate::support::{
-    bad,
+    Refusal, bad,
     cases::{TOLERANCE, cases, f32s, numbers},
-    close, failed, plain, refused, serve, text,
+    close, config, failed,
+    folder::assemble,
+    plain, pushback, refused, serve, serve_with, spec, text,
 };
 
 #[tokio::test]
@@ -204,4 +207,36 @@ async fn vectors_that_do_not_fit_are_their_items_error() {
     assert_eq!(failed(&client.embed(request).await.unwrap().into_inner().items), [(0, "UNSUPPORTED_INPUT")]);
     let request = v1::RerankRequest { query: Some(text("w5")), documents: vec![sent(narrow)], ..Default::default() };
     assert_eq!(failed(&client.rerank(request).await.unwrap().into_inner().items), [(0, "UNSUPPORTED_INPUT")]);
+}
+
+/// Keeps requests under way that bring more vectors together than may be held, until one is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_full() {
+    let folder = assemble("pylate");
+    let mut config = config(&[]);
+    config.models = vec![spec("pylate", folder.path())];
+    let message = 1 << 20;
+    (config.max_message_bytes, config.max_text_bytes, config.max_vector_bytes) = (message, message, 4 * message);
+    let (_server, client) = serve_with(config).await;
+    let rows: u32 = 60_000;
+    let numbers = vec![1; rows as usize * 16];
+    let matrix = v1::TokenMatrix { rows, vectors: numbers.into(), scale: 0.5, ..Default::default() };
+    let format = v1::VectorFormat::Int8.into();
+    let documents = vec![sent(v1::TokenVectors { dimensions: 16, format, matrix: Some(matrix) })];
+    let request = v1::RerankRequest { query: Some(text("w5")), documents, ..Default::default() };
+    let calls = stream::repeat_with(|| {
+        let (mut client, request) = (client.clone(), request.clone());
+        async move { client.rerank(request).await }
+    });
+    let mut answers = calls.buffer_unordered(8);
+    let status = loop {
+        match answers.next().await.expect("the calls do not end") {
+            Ok(answer) => assert!(answer.into_inner().scores[0].is_finite()),
+            Err(status) => break status,
+        }
+    };
+    drop(answers);
+    let want = Refusal { code: Code::ResourceExhausted, reason: "VECTORS_FULL", field: Some("documents") };
+    let status = refused::<()>(Err(status), want, &["3840000 bytes as f32", "4194304; max_vector_bytes"]);
+    assert_eq!(pushback(&status), Some(50));
 }

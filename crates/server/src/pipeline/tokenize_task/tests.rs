@@ -3,7 +3,7 @@
 use std::{path::Path, sync::mpsc};
 
 use proptest::prelude::*;
-use sortie_scheduler::Lane;
+use sortie_work::Lane;
 
 use super::*;
 use crate::{
@@ -51,7 +51,7 @@ async fn what_is_cancelled_or_late_is_not_read() {
     let held = |context: RequestContext| {
         let (go, gone) = mpsc::channel();
         served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(gone))), 1);
-        (go, TokenizeJob::start(&served, &context, inputs(), InputKind::Alone, TokenSink::Keep))
+        (go, TokenizeTask::start(&served, &context, inputs(), InputKind::Alone, TokenSink::Keep))
     };
     let (go, reads) = held(context(&metrics, None));
     drop(reads);
@@ -62,8 +62,8 @@ async fn what_is_cancelled_or_late_is_not_read() {
     assert_eq!(served.tokenizing.sums().0, 0);
     let (go, reads) = held(context(&metrics, None));
     go.send(()).unwrap();
-    let (slots, _) = reads.ended().await.unwrap();
-    assert!(slots.len() == 8 && slots.iter().all(|s| s.as_ref().is_ok_and(|m| m.kept.len() == m.tokens)));
+    let (results, _) = reads.ended().await.unwrap();
+    assert!(results.len() == 8 && results.iter().all(|s| s.as_ref().is_ok_and(|m| m.kept.len() == m.tokens)));
     assert_eq!(served.tokenizing.sums().0, 8);
 }
 
@@ -76,24 +76,24 @@ async fn items_are_queued_before_the_last_is_read() {
     let (begin, begun) = mpsc::channel();
     served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(begun))), 1);
     let sink = TokenSink::Queue { sink: RwLock::new(Some(sink)), want: Want::Logits };
-    let reads = TokenizeJob::start(&served, &context(&metrics, None), inputs(), InputKind::Alone, sink);
+    let reads = TokenizeTask::start(&served, &context(&metrics, None), inputs(), InputKind::Alone, sink);
     let (go, gone) = mpsc::channel();
     served.tokenizers.queue(Lane::Interactive, &Arc::new(Holds(Mutex::new(gone))), 1);
     begin.send(()).unwrap();
     while served.tokenizing.sums().0 == 0 {
         tokio::task::yield_now().await;
     }
-    let first = reads.reader.made.first().unwrap();
+    let first = reads.task.results.first().unwrap();
     while first.lock().is_empty() {
         tokio::task::yield_now().await;
     }
-    let fed = reads.reader.queued_items.load(Ordering::Relaxed);
+    let fed = reads.task.queued_items.load(Ordering::Relaxed);
     assert!(fed > 0 && fed < 8, "{fed} of 8");
     go.send(()).unwrap();
     let result = response.await.unwrap();
     assert_eq!(result.outputs.len(), 8);
-    let (slots, _) = reads.ended().await.unwrap();
-    let mut numbers: Vec<usize> = slots.iter().flat_map(|s| s.as_ref().unwrap().queued.clone()).collect();
+    let (results, _) = reads.ended().await.unwrap();
+    let mut numbers: Vec<usize> = results.iter().flat_map(|s| s.as_ref().unwrap().queued.clone()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..8).collect::<Vec<_>>());
 }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use parking_lot::Mutex;
 use sortie_engine::{
     CudaOptions, Device, DeviceSet, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime,
 };
@@ -23,7 +24,8 @@ use crate::{
     config::{ModelSpec, PoolingName, ServerConfig, Source},
     hub::{self, HubOptions},
     metrics::BatchMetrics,
-    tokenizing::{TokenRatio, TokenizeStats, TokenizerPool},
+    tokenizing::{TokenizeStats, TokenizerPool},
+    vector_memory::VectorMemory,
 };
 
 /// What all models of the process share.
@@ -32,6 +34,7 @@ pub(super) struct LoadContext {
     pub(super) runtime: Runtime,
     pub(super) replica: Arc<str>,
     pub(super) tokenizers: Arc<TokenizerPool>,
+    pub(super) vector_memory: Arc<VectorMemory>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) batches: Arc<BatchMetrics>,
     /// Devices of every model, at least one.
@@ -151,8 +154,9 @@ pub(super) async fn load(
         },
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
+        vector_memory: Arc::clone(&shared.vector_memory),
         tokenizing: TokenizeStats::default(),
-        ratio: TokenRatio::default(),
+        ratio: Mutex::default(),
         reserved: Reserved::default(),
         draining: Arc::clone(&shared.draining),
     })

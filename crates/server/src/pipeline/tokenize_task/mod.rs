@@ -1,7 +1,7 @@
 //! One request's inputs on their way to tokens.
 //!
 //! The inputs are cut into pieces of about equal bytes, which the pool's threads
-//! read in any order. What a piece makes goes into the scheduler's queue the
+//! read in any order ([`piece`]). What a piece makes goes into the scheduler's queue the
 //! moment it is ready ([`TokenSink::Queue`]), so that the device starts while later
 //! pieces are still being read; [`TokenSink::Keep`] holds it for an answer without a
 //! device.
@@ -11,9 +11,10 @@
 //! failed as a whole; nothing is read for a request that is over; a panic is its
 //! item's refusal.
 
+mod piece;
+
 use std::{
     ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,14 +23,14 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use sortie_engine::{Sequence, TokenDetail, Want, WorkItem};
-use sortie_scheduler::{ItemSink, QueuedItem};
+use sortie_engine::{Sequence, TokenDetail, Want};
+use sortie_scheduler::ItemSink;
 use tokio::{sync::oneshot, time::Instant};
 
+use self::piece::Piece;
 use super::{
     estimate::window_limit,
-    input::{InputKind, ParsedInput, ReadLimits, TokenizeFailure, Tokens},
-    refusals::{is_of_the_request, whole_request},
+    input::{InputKind, ParsedInput},
 };
 use crate::{
     backend::EngineBackend,
@@ -42,10 +43,6 @@ use crate::{
 /// Bytes of one piece: short enough to feed the device early and to stop soon, long enough that handing it over
 /// costs nothing beside it.
 const PIECE_BYTES: usize = 8 << 10;
-
-/// Most windows of one request, in items that have several: what comes of each is held until the answer, and so many
-/// vectors of 768 numbers are 50 MB. Two hundred documents of 80 windows fit.
-const MAX_REQUEST_WINDOWS: usize = 16_384;
 
 /// Where tokens go.
 pub(super) enum TokenSink {
@@ -78,9 +75,9 @@ pub(super) struct TokenizedItem {
 /// What came of one input.
 pub(super) type TokenizeResult = Result<TokenizedItem, ItemRefusal>;
 
-/// What a request holds of its [`TokenizeJob`]. Dropping it stops the reading.
+/// What a request holds of its [`TokenizeTask`]. Dropping it stops the reading.
 pub(super) struct TokenizeHandle {
-    reader: Arc<TokenizeJob>,
+    task: Arc<TokenizeTask>,
     all_done: oneshot::Receiver<()>,
 }
 
@@ -96,37 +93,38 @@ impl TokenizeHandle {
             return Err(error);
         }
         ended.map_err(|_| ServeError::Internal("tokenizing ended early".to_owned()))?;
-        let reader = &self.reader;
-        let mut slots = Vec::with_capacity(reader.inputs.len());
-        for (piece, made) in reader.pieces.iter().zip(&reader.made) {
-            slots.append(&mut made.lock());
-            slots.resize_with(piece.end, || Err(internal("it was not read")));
+        let task = &self.task;
+        let mut results = Vec::with_capacity(task.inputs.len());
+        for (piece, made) in task.pieces.iter().zip(&task.results) {
+            results.append(&mut made.lock());
+            results.resize_with(piece.end, || Err(internal("it was not read")));
         }
-        let took = reader.ended.get().map_or(Duration::ZERO, |at| at.saturating_duration_since(reader.begun));
-        Ok((slots, took))
+        let took = task.ended.get().map_or(Duration::ZERO, |at| at.saturating_duration_since(task.begun));
+        Ok((results, took))
     }
 
     /// Why the request as a whole failed here, if it did.
     pub(super) fn failure(&self) -> Option<ServeError> {
-        self.reader.failure.get().cloned()
+        self.task.failure.get().cloned()
     }
 }
 
 impl Drop for TokenizeHandle {
     fn drop(&mut self) {
-        self.reader.over.store(true, Ordering::Relaxed);
+        self.task.over.store(true, Ordering::Relaxed);
     }
 }
 
 /// The inputs of one request and what was made of them.
-pub(super) struct TokenizeJob {
+pub(super) struct TokenizeTask {
     served: Arc<Served>,
     inputs: Vec<ParsedInput>,
     pieces: Vec<Range<usize>>,
     input_kind: InputKind,
     deadline: Option<Instant>,
     sink: TokenSink,
-    made: Vec<Mutex<Vec<TokenizeResult>>>,
+    /// What came of each piece.
+    results: Vec<Mutex<Vec<TokenizeResult>>>,
     queued_items: AtomicUsize,
     /// Windows made so far of items that have several.
     windows: AtomicUsize,
@@ -141,7 +139,7 @@ pub(super) struct TokenizeJob {
     done: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-impl TokenizeJob {
+impl TokenizeTask {
     /// Has the model's pool read `inputs`.
     pub(super) fn start(
         served: &Arc<Served>,
@@ -155,13 +153,13 @@ impl TokenizeJob {
         let (_, admitted) = context.size();
         let window_tokens = window_limit(admitted, inputs.len(), served.info().max_length);
         let (done, all_done) = oneshot::channel();
-        let reader = Self {
+        let task = Self {
             served: Arc::clone(served),
             inputs,
             input_kind,
             deadline: context.deadline,
             sink,
-            made: pieces.iter().map(|_| Mutex::default()).collect(),
+            results: pieces.iter().map(|_| Mutex::default()).collect(),
             pieces,
             queued_items: AtomicUsize::new(0),
             windows: AtomicUsize::new(0),
@@ -174,11 +172,11 @@ impl TokenizeJob {
             done: Mutex::new(Some(done)),
         };
         if count == 0 {
-            reader.end();
+            task.end();
         }
-        let reader = Arc::new(reader);
-        served.tokenizers.queue(context.caller.priority.lane, &reader, count);
-        TokenizeHandle { reader, all_done }
+        let task = Arc::new(task);
+        served.tokenizers.queue(context.caller.priority.lane, &task, count);
+        TokenizeHandle { task, all_done }
     }
 
     fn is_over(&self) -> bool {
@@ -199,99 +197,6 @@ impl TokenizeJob {
         // The first failure stays.
         let _ = self.failure.set(error);
         self.over.store(true, Ordering::Relaxed);
-    }
-
-    /// Reads one item; a panic is its refusal.
-    fn read(&self, input: &ParsedInput) -> Result<Tokens, TokenizeFailure> {
-        let limits = ReadLimits {
-            max_text_bytes: self.served.limits.max_text_bytes,
-            window_tokens: self.window_tokens_left.load(Ordering::Relaxed),
-        };
-        let read = || input.read(self.served.model.tokenizer(), &self.input_kind, limits);
-        catch_unwind(AssertUnwindSafe(read))
-            .unwrap_or_else(|_| Err(TokenizeFailure::Refused(internal("tokenizing it panicked"))))
-    }
-
-    /// Takes room for the windows of one more item.
-    fn has_room(&self, windows: usize) -> bool {
-        windows <= 1 || self.windows.fetch_add(windows, Ordering::Relaxed) + windows <= MAX_REQUEST_WINDOWS
-    }
-
-    fn take_window_tokens(&self, tokens: usize) {
-        let take = |left: usize| Some(left.saturating_sub(tokens));
-        // It never refuses.
-        let _ = self.window_tokens_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-    }
-
-    /// Reads the items of a piece and passes them on.
-    fn read_piece(&self, items: &[ParsedInput]) -> Vec<TokenizeResult> {
-        let begun = std::time::Instant::now();
-        let mut slots = Vec::with_capacity(items.len());
-        let mut sequences = Vec::with_capacity(items.len());
-        let (mut seen_bytes, mut seen_tokens, mut tokens) = (0, 0, 0);
-        for input in items {
-            if self.is_over() {
-                return slots;
-            }
-            slots.push(match self.read(input) {
-                Ok(made) if !self.has_room(made.window_count()) => Err(too_many_windows()),
-                Ok(made) => {
-                    let (bytes, ids) = if made.windows.is_some() { input.own_size() } else { input.size() };
-                    if !made.sequence.truncated && ids == 0 {
-                        seen_bytes += bytes;
-                        seen_tokens += made.own_tokens(self.input_kind.shared_tokens());
-                    }
-                    let Tokens { sequence, windows, details } = made;
-                    let truncated = sequence.truncated;
-                    let first = sequences.len();
-                    let mut n = sequence.len();
-                    let kept = match self.sink {
-                        TokenSink::Queue { .. } => {
-                            let detailed = matches!(self.input_kind, InputKind::Detailed { .. });
-                            let kept = if detailed { sequence.clone() } else { Sequence::default() };
-                            sequences.push(sequence);
-                            kept
-                        }
-                        TokenSink::Keep => sequence,
-                    };
-                    let window_tokens = windows.map(|windows| {
-                        n += windows.later.iter().map(Sequence::len).sum::<usize>();
-                        self.take_window_tokens(n);
-                        sequences.extend(windows.later);
-                        windows.tokens
-                    });
-                    tokens += n;
-                    let queued = first..sequences.len();
-                    Ok(TokenizedItem { tokens: n, truncated, details, queued, window_tokens, kept })
-                }
-                Err(TokenizeFailure::Refused(refusal)) => Err(refusal),
-                Err(TokenizeFailure::Input(error)) if is_of_the_request(&error) => {
-                    self.fail(whole_request("options", &error));
-                    return slots;
-                }
-                Err(TokenizeFailure::Input(error)) => Err(error.into()),
-            });
-        }
-        self.served.ratio.observe(seen_bytes, seen_tokens);
-        self.served.tokenizing.note(items.len(), tokens, begun.elapsed());
-        self.queue_sequences(sequences, &mut slots);
-        slots
-    }
-
-    /// Queues a piece's sequences and gives their slots their numbers.
-    fn queue_sequences(&self, sequences: Vec<Sequence>, slots: &mut [TokenizeResult]) {
-        let TokenSink::Queue { sink, want } = &self.sink else { return };
-        let first = self.queued_items.fetch_add(sequences.len(), Ordering::Relaxed);
-        for made in slots.iter_mut().flatten() {
-            made.queued = first + made.queued.start..first + made.queued.end;
-        }
-        let item = |sequence: Sequence| QueuedItem {
-            tokens: sequence.len(),
-            item: Arc::new(WorkItem { sequence, want: *want }),
-        };
-        if let Some(sink) = sink.read().as_ref() {
-            sink.push(first, sequences.into_iter().map(item).collect());
-        }
     }
 
     /// Ends one piece, and with the last one the chunk.
@@ -317,32 +222,25 @@ impl TokenizeJob {
     }
 }
 
-impl ParallelTask for TokenizeJob {
+impl ParallelTask for TokenizeTask {
     fn run(&self, piece: usize) -> bool {
         let _end = PieceGuard(self);
         let items = self.pieces.get(piece).and_then(|range| self.inputs.get(range.clone()));
-        if let (Some(items), Some(slot)) = (items, self.made.get(piece)) {
-            let made = self.read_piece(items);
-            let read = !made.is_empty();
-            *slot.lock() = made;
-            return read;
-        }
-        false
+        let (Some(items), Some(results)) = (items, self.results.get(piece)) else { return false };
+        let made = Piece::of(self, items.len()).read(items);
+        let read = !made.is_empty();
+        *results.lock() = made;
+        read
     }
 }
 
 /// Ends a piece, whatever happened in it.
-struct PieceGuard<'a>(&'a TokenizeJob);
+struct PieceGuard<'a>(&'a TokenizeTask);
 
 impl Drop for PieceGuard<'_> {
     fn drop(&mut self) {
         self.0.end_piece();
     }
-}
-
-fn too_many_windows() -> ItemRefusal {
-    let message = format!("the request has more than {MAX_REQUEST_WINDOWS} windows; send fewer documents at once");
-    ItemRefusal { reason: "TOO_MANY_WINDOWS", message }
 }
 
 fn internal(what: &str) -> ItemRefusal {
@@ -370,7 +268,7 @@ fn pieces(inputs: &[ParsedInput], bytes: usize) -> Vec<Range<usize>> {
 fn weight(input: &ParsedInput) -> usize {
     /// Bytes that take as long as an item's fixed work.
     const FIXED: usize = 64;
-    input.size().0 + FIXED
+    usize::try_from(input.size().bytes).unwrap_or(usize::MAX).saturating_add(FIXED)
 }
 
 #[cfg(test)]

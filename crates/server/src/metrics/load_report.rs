@@ -10,7 +10,7 @@ use crate::models::Served;
 
 /// Figures copied at a scrape.
 #[derive(Debug)]
-pub(super) struct LoadMetrics {
+pub(super) struct LoadReportMetrics {
     queue_tokens: GaugeVec,
     queue_limit: GaugeVec,
     running_tokens: GaugeVec,
@@ -33,7 +33,7 @@ pub(super) struct LoadMetrics {
 /// What tells a served model apart from one that was there before.
 type ModelLabels = [String; 6];
 
-impl LoadMetrics {
+impl LoadReportMetrics {
     pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let of_model = |name, help| make.gauges(name, help, &["model"]);
         Ok(Self {
