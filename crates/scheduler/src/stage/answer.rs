@@ -21,7 +21,14 @@ pub(crate) fn run<B: Backend>(shared: &Shared<B>, answered: &Receiver<AnsweredBa
 
 fn answer<B: Backend>(shared: &Shared<B>, batch: AnsweredBatch<B>) {
     let AnsweredBatch { groups, host, started, record } = batch;
-    let mut chunks = Vec::new();
+    let of_items = groups.iter().flat_map(|group| &group.items);
+    let mut chunks: Vec<_> = of_items.map(|item| (item.chunk, Arc::clone(&item.item.chunk))).collect();
+    chunks.sort_by_key(|(id, _)| *id);
+    chunks.dedup_by_key(|(id, _)| *id);
+    // Before any answer: with its last one a chunk may be closed, and so answered, from another thread.
+    for (_, chunk) in &chunks {
+        chunk.record_batch(started, record);
+    }
     for ItemGroup { items, raw } in groups {
         let inputs: Vec<&ItemOf<B>> = items.iter().map(|item| &item.item.input).collect();
         let outputs = raw.and_then(|raw| finish(shared, &host, &inputs, raw));
@@ -41,12 +48,8 @@ fn answer<B: Backend>(shared: &Shared<B>, batch: AnsweredBatch<B>) {
                 }
             }
         }
-        chunks.extend(items.into_iter().map(|item| (item.chunk, item.item.chunk)));
     }
-    chunks.sort_by_key(|(id, _)| *id);
-    chunks.dedup_by_key(|(id, _)| *id);
     for (_, chunk) in chunks {
-        chunk.record_batch(started, record);
         if chunk.settle() {
             shared.counters.answered.one();
         }

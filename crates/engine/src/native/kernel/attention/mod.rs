@@ -152,6 +152,12 @@ impl WithSimd for Attend<'_> {
         let Scratch { loaded, weights, results, distance } = scratch;
         let size = rules.columns.size;
         let seen = rules.sight.of(&task.queries, task.keys);
+        if seen.is_empty() {
+            // As PyTorch's softmax has it: who sees no key gets nothing.
+            let nothing = vec![0.0; size];
+            task.queries.clone().for_each(|query| write(task.start + query, &nothing));
+            return;
+        }
         // Rounded up to whole passes; nothing read there changes a sum.
         let pass = VECTORS * S::F32_LANES;
         let (wide, deep) = (seen.len().next_multiple_of(pass), size.next_multiple_of(pass));
@@ -184,7 +190,7 @@ impl WithSimd for Attend<'_> {
                 w[from..own.start - seen.start].fill(f32::NEG_INFINITY);
                 w[own.end - seen.start..rounded].fill(f32::NEG_INFINITY);
                 let sum = exponentiate(simd, &mut w[from..rounded]);
-                // A query that sees no key gets nothing, as PyTorch's softmax has it.
+                // The same for one query among others.
                 *scale = if own.is_empty() { 0.0 } else { 1.0 / sum };
                 if own.is_empty() {
                     w[from..rounded].fill(0.0);
