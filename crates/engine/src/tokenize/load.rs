@@ -132,6 +132,7 @@ impl Tokenizer {
             static_rules: None,
             words,
             one_segment: false,
+            chat: None,
             #[cfg(feature = "timed")]
             counting: false,
         };
@@ -178,6 +179,7 @@ impl Tokenizer {
             static_rules: None,
             words: WordRules::default(),
             one_segment: false,
+            chat: None,
             counting: true,
         })
     }

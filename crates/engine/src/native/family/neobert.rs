@@ -100,6 +100,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: None,
+            causal: None,
             vocabulary: None,
         },
         unseen: false,
