@@ -27,8 +27,7 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 const DEFAULT: &str = "default";
 
 /// Special tokens that transformers gives to a template, by name.
-const TOKENS: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const TOKENS: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Types of models whose content is plain text whatever their template looks like.
 const FLAT_TYPES: [&str; 4] = ["apertus", "deepseek_v3", "gpt_oss", "seed_oss"];
@@ -98,7 +97,9 @@ impl ChatTemplate {
                 None => None,
             };
             let missing = || {
-                let why = format!("a chat template is missing ({TEMPLATE}, or chat_template in {SETTINGS}): LogitScore needs one");
+                let why = format!(
+                    "a chat template is missing ({TEMPLATE}, or chat_template in {SETTINGS}): LogitScore needs one"
+                );
                 LoadError::unsupported(home, why)
             };
             (settings, found.ok_or_else(missing)?)
@@ -125,7 +126,10 @@ fn among(value: &Value, path: &Path) -> Result<Option<String>, LoadError> {
         Value::String(source) => Ok(Some(source.clone())),
         several => {
             let named: Vec<Named> = serde_json::from_value(several.clone()).map_err(|e| {
-                LoadError::invalid(path, format!("chat_template is neither a text nor a list of names and templates: {e}"))
+                LoadError::invalid(
+                    path,
+                    format!("chat_template is neither a text nor a list of names and templates: {e}"),
+                )
             })?;
             let names: Vec<&str> = named.iter().map(|n| n.name.as_str()).collect();
             let why = format!("chat_template has {}, and none is called {DEFAULT}", names.join(", "));

@@ -294,7 +294,9 @@ fn chat_template(
         if generates {
             return refuse(
                 "modules.json",
-                format!("transformer_task {GENERATION} is served with a LogitScore module, which makes a score of its logits"),
+                format!(
+                    "transformer_task {GENERATION} is served with a LogitScore module, which makes a score of its logits"
+                ),
             );
         }
         return Ok(None);

@@ -294,7 +294,9 @@ impl Reader<'_> {
                 let (transform, sum) = layers::splade(folder)?;
                 route.sparse = Some(SparseRule { transform, sum, most: None });
             }
-            Class::LogitScore if !route.chain.steps.is_empty() || !matches!(route.input, RouteInput::Encoder { .. }) => {
+            Class::LogitScore
+                if !route.chain.steps.is_empty() || !matches!(route.input, RouteInput::Encoder { .. }) =>
+            {
                 return refuse("LogitScore reads the logits of the Transformer, and so must come right behind it");
             }
             Class::LogitScore => route.logit_score = Some(LogitScore::read(folder)?),

@@ -207,7 +207,11 @@ impl TransformerRules {
         }
         keys.only(&at("truncation"), &[json!(true), json!("longest_first")])?;
         if keys.take::<bool>(&at("restore_suffix"))? == Some(false) {
-            return Err(keys.refused(&at("restore_suffix"), &json!(false), "what stands behind a document is never cut"));
+            return Err(keys.refused(
+                &at("restore_suffix"),
+                &json!(false),
+                "what stands behind a document is never cut",
+            ));
         }
         keys.ignore(&[&at("padding"), &at("return_tensors")], "nothing is padded here", notes);
         keys.ignore(&[&at("sanitize_control_tokens")], "a text never holds the template's special tokens", notes);
@@ -215,7 +219,11 @@ impl TransformerRules {
             keys.only(&at(name), &[json!(false)])?;
         }
         let prefix = at("");
-        self.chat = keys.rest().into_iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value))).collect();
+        self.chat = keys
+            .rest()
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value)))
+            .collect();
         Ok(())
     }
 }

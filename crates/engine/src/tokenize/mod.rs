@@ -45,6 +45,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+use self::{chat::Chat, fast::Fast, reading::Readings, template::Template};
 pub(crate) use self::{
     class::special_text,
     load::{Baked, TokenizerSpec},
@@ -58,7 +59,6 @@ pub use self::{
     query::Query,
     windows::{MAX_WINDOWS, Passage, WindowPlan, WindowScore, Windows, mean_of_windows},
 };
-use self::{chat::Chat, fast::Fast, reading::Readings, template::Template};
 use crate::entities::WordRules;
 
 /// Segments a model is taken to have until [`Tokenizer::with_type_vocab`] says otherwise: BERT's two.

@@ -39,7 +39,8 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         let has_bias = source.weights.has("score.bias");
         let tied = source.peek::<bool>("tie_word_embeddings")?.unwrap_or(false);
         let words = source.tensor("embed_tokens.weight");
-        let causal = if source.weights.has(LANGUAGE_HEAD) { Some(LANGUAGE_HEAD.to_owned()) } else { tied.then_some(words) };
+        let causal =
+            if source.weights.has(LANGUAGE_HEAD) { Some(LANGUAGE_HEAD.to_owned()) } else { tied.then_some(words) };
         Ok(Heads {
             sequence: Some(SequenceHead { reads, classifier: classifier(has_bias) }),
             tokens: Some(classifier(has_bias)),

@@ -111,7 +111,9 @@ impl Frame {
             let split = added.extract_and_normalize(tokenizer.get_normalizer(), fixed);
             let mut done = 0;
             for (_, (from, to), tokens) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
-                let Some(id) = tokens.as_ref().and_then(|tokens| tokens.first()).map(|token| token.id) else { continue };
+                let Some(id) = tokens.as_ref().and_then(|tokens| tokens.first()).map(|token| token.id) else {
+                    continue;
+                };
                 let Some(token) = added.get_added_tokens_decoder().get(&id) else { continue };
                 if token.lstrip || token.rstrip || token.single_word {
                     return Err(format!(

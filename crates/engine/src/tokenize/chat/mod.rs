@@ -228,7 +228,10 @@ impl Tokenizer {
         let chat = self.chat.as_ref().ok_or_else(|| InputError::NoChat("the model has no chat template".to_owned()))?;
         let refuse = |option, why: &str| Err(InputError::BadOption { option, why: why.to_owned() });
         if options.truncation == Truncation::LongestFirst {
-            return refuse("options.truncation", "the query is never cut of a pair in a chat template, nor is the template");
+            return refuse(
+                "options.truncation",
+                "the query is never cut of a pair in a chat template, nor is the template",
+            );
         }
         if options.side == Some(TruncationSide::Left) {
             return refuse("options.truncation_side", "in a chat template only the end of a document is cut");

@@ -3,7 +3,7 @@
 //! What would print otherwise than in Python is an error in place of another text: a name that is not there, a number with a
 //! fraction, `none`, `true`. So is a template that asks for the time: its answers would change from day to day.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior,
@@ -93,14 +93,14 @@ impl Renderer {
         let pair = [message("query", contents.query), message("document", contents.document)];
         let messages: Vec<Value> = system.into_iter().chain(pair).collect();
         let all = self.variables.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let all: Value = all.chain([("messages", Value::from(messages))]).collect();
+        let all = object(all.chain([("messages", Value::from(messages))]));
         let template = self.environment.get_template(NAME);
         template.and_then(|template| template.render(all)).map_err(|e| told(&e))
     }
 }
 
-fn object<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    entries.into_iter().collect()
+fn object<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    Value::from(entries.into_iter().collect::<BTreeMap<_, _>>())
 }
 
 /// A value of a folder's settings.
@@ -112,7 +112,7 @@ fn of_json(value: &serde_json::Value) -> Value {
         Json::Number(n) => n.as_i64().map(Value::from).or_else(|| n.as_f64().map(Value::from)).unwrap_or_default(),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(list) => Value::from(list.iter().map(of_json).collect::<Vec<_>>()),
-        Json::Object(map) => map.iter().map(|(key, value)| (key.as_str(), of_json(value))).collect(),
+        Json::Object(map) => object(map.iter().map(|(key, value)| (key.as_str(), of_json(value)))),
     }
 }
 
