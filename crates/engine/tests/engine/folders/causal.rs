@@ -153,7 +153,7 @@ fn folders_that_do_not_fit_are_refused() {
         ("sentence_bert_config.json", "\"causal_logits\"", "\"token_embeddings\"", "module_output_name"),
         ("sentence_bert_config.json", "\"flat\"", "\"other\"", "modality_config.message"),
         ("config.json", "Qwen3ForCausalLM", "Qwen3Model", "ForCausalLM"),
-        ("tokenizer_config.json", "\"model_max_length\": 512", "\"model_max_length\": 12", "longest sequence is 12"),
+        ("tokenizer_config.json", "\"model_max_length\": 512", "\"model_max_length\": 8", "longest sequence is 8"),
         (
             "tokenizer_config.json",
             "\"model_max_length\"",

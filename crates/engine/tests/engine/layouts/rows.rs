@@ -305,7 +305,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "causal language model without LogitScore",
         "ce-logit-yes-no",
-        &[("modules.json", "-")],
+        &[("modules.json", "-"), (SENTENCE, "-"), (LIBRARY, "-")],
         Refused(&["LogitScore", "modules.json", "chat template"]),
     ),
     row(
