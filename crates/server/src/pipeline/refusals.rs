@@ -38,7 +38,7 @@ pub(crate) fn whole_request(field: &'static str, error: &InputError) -> ServeErr
         InputError::BadRole(message) => ServeError::bad_field("options.role", message),
         InputError::BadStride { .. } => ServeError::bad_field("windows.stride", error.to_string()),
         InputError::NoWindows(why) => ServeError::bad_field("windows", *why),
-        InputError::BadOption { option, why } => ServeError::bad_field(option, why),
+        InputError::BadOption { option, why } => ServeError::bad_field(*option, why),
         InputError::QueryTooLong { .. } | InputError::TooLong { .. } => {
             ServeError::QueryTooLong { field, message: error.to_string() }
         }
