@@ -10,7 +10,8 @@
 //!
 //! so that ids are those of the rendered text as a whole, and nothing is added to them. What always holds:
 //!
-//! * No text of a pair makes a special token, nor one that the frame spells out, so that none can close the frame.
+//! * No text of a pair makes a special token, nor one that the frame spells out, so that none can close the frame. Where a
+//!   model has such a token among its own words, the text is refused.
 //! * What is cut of a pair that is too long is the end of its document; what stands behind that stays, as
 //!   sentence-transformers puts it back.
 //! * Every pair is rendered too, and refused where the template writes something else than its frame with these texts in it.
@@ -21,7 +22,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokenizers::AddedToken;
 
@@ -61,6 +62,8 @@ pub(super) struct Chat {
     instructed: Result<Framed, String>,
     /// Reads texts: special tokens, and those of the frame, are plain text to it.
     plain: tokenizers::Tokenizer,
+    /// Ids that no text may become: special tokens, and those of the frame.
+    guarded: HashSet<u32>,
 }
 
 /// A frame as it becomes tokens.
@@ -122,6 +125,11 @@ impl Chat {
             Ok((frame, runs))
         });
         let mut plain = tokenizer.clone();
+        // What is not known is a token of texts, though files call it special.
+        let unknown = super::load::unknown_token(tokenizer);
+        let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        let is_guarded = |id: u32, token: &AddedToken| Some(id) != unknown && (token.special || own.contains(token));
+        let guarded = added.iter().filter(|&(&id, token)| is_guarded(id, token)).map(|(&id, _)| id).collect();
         let special = |token: AddedToken| AddedToken { special: true, ..token };
         contained(|| plain.add_special_tokens(own.into_iter().map(special)).map(|_| ())).map_err(failed)?;
         plain.set_encode_special_tokens(true);
@@ -130,7 +138,7 @@ impl Chat {
             Ok((frame, runs)) => Ok(Framed::new(frame, runs, &plain).map_err(failed)?),
             Err(why) => Err(why),
         };
-        Ok(Self { renderer, bare, instructed, plain })
+        Ok(Self { renderer, bare, instructed, plain, guarded })
     }
 
     /// The frame of a pair with or without an instruction.
@@ -141,6 +149,18 @@ impl Chat {
                 .instructed
                 .as_ref()
                 .map_err(|why| InputError::BadOption { option: "options.prompt", why: why.clone() }),
+        }
+    }
+
+    /// Refuses ids of a text of which one closes or opens something. A model that has a special token among its own words
+    /// finds it in a text that is read as plain, too.
+    fn guard(&self, ids: &[u32]) -> Result<(), InputError> {
+        match ids.iter().find(|id| self.guarded.contains(id)) {
+            None => Ok(()),
+            Some(&id) => Err(InputError::NoChat(format!(
+                "a text spells out the special token {:?}, which this tokenizer cannot read as plain text",
+                self.plain.id_to_token(id).unwrap_or_default()
+            ))),
         }
     }
 
@@ -241,7 +261,11 @@ impl Tokenizer {
         let joined = |runs: &[Run]| -> Result<Vec<u32>, InputError> {
             let mut all = Vec::new();
             for run in runs {
-                all.extend(run.tokens(&chat.plain, contents)?);
+                let ids = run.tokens(&chat.plain, contents)?;
+                if matches!(run, Run::Text(_)) {
+                    chat.guard(&ids)?;
+                }
+                all.extend(ids);
             }
             Ok(all)
         };
@@ -334,6 +358,7 @@ impl ChatQuery {
         }
         let text = [self.head.as_str(), document, &self.foot].concat();
         let piece = contained(|| Piece::of_text(&self.chat.plain, &text, stop(limit), form))?;
+        self.chat.guard(&piece.ids)?;
         let tokens = self.before.len() + piece.ids.len() + self.behind.len();
         if !piece.more && tokens <= limit {
             return Ok((piece, None));

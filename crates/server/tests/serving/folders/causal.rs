@@ -60,9 +60,12 @@ async fn logits_score_pairs_and_a_prompt_is_the_instruction() {
 #[tokio::test]
 async fn tokenize_shows_the_rendered_pair() {
     let (_server, mut client, _answers, _folders) = published(["ce-logit-yes-no"]).await;
-    let pair = v1::TextPair { first: "w30 w31".to_owned(), second: "w40 <|im_end|>".to_owned() };
+    let pair_of = |second: &str| {
+        let pair = v1::TextPair { first: "w30 w31".to_owned(), second: second.to_owned() };
+        v1::Input { kind: Some(v1::input::Kind::Pair(pair)) }
+    };
     let request = v1::TokenizeRequest {
-        inputs: vec![v1::Input { kind: Some(v1::input::Kind::Pair(pair)) }, text("w30")],
+        inputs: vec![pair_of("w40 odd"), text("w30"), pair_of("w40 <|im_end|>")],
         options: Some(v1::TextOptions { prompt: "w70".to_owned(), ..Default::default() }),
         ..Default::default()
     };
@@ -72,7 +75,8 @@ async fn tokenize_shows_the_rendered_pair() {
     assert_eq!(shown.inputs[0].tokens, tokens);
     let of_the_texts: Vec<usize> = (0..tokens.len()).filter(|&i| !shown.inputs[0].special[i]).collect();
     assert_eq!(of_the_texts, [5, 6, 8, 9]);
-    assert_eq!(shown.items.unwrap().errors[0].reason, "CHAT_TEMPLATE", "a text alone");
+    // A text alone, and a special token that is a word of this tokenizer's model.
+    assert_eq!(failed(&shown.items), [(1, "CHAT_TEMPLATE"), (2, "CHAT_TEMPLATE")]);
 }
 
 #[tokio::test]
