@@ -20,7 +20,7 @@ pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, Written
 
 use self::{
     calibration::{Calibration, calibrate},
-    family::{Described, Encoder, describe},
+    family::{Encoder, FamilyEncoder, describe},
     graph::Head,
 };
 use crate::{
@@ -67,7 +67,7 @@ impl NativeModel {
             adapter.merge(&mut weights)?;
         }
         let mut notes = Notes::new(&described.root);
-        let Described { mut encoder, experimental } = describe(folder, &described.config, &weights, &mut notes)?;
+        let FamilyEncoder { mut encoder, experimental } = describe(folder, &described.config, &weights, &mut notes)?;
         encoder.unseen = described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend);
         for route in routes.all().iter().filter(|route| matches!(route.input, RouteInput::Encoder { .. })) {
             route

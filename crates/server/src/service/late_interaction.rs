@@ -45,7 +45,7 @@ pub(super) fn bytes_of(sent: &SentDocuments) -> u64 {
 }
 
 /// What a query is compared with.
-pub(super) enum Document {
+pub(super) enum DocumentVectors {
     /// Computed here, or refused.
     Encoded(Result<Item, ItemRefusal>),
     /// Sent along, and still to be read.
@@ -53,12 +53,12 @@ pub(super) enum Document {
 }
 
 /// All documents of a request, in its order.
-pub(super) fn in_order(encoded: Items, sent: SentDocuments) -> Vec<Document> {
+pub(super) fn in_order(encoded: Items, sent: SentDocuments) -> Vec<DocumentVectors> {
     let mut all = Vec::with_capacity(encoded.len() + sent.len());
-    let mut encoded = encoded.into_iter().map(Document::Encoded);
+    let mut encoded = encoded.into_iter().map(DocumentVectors::Encoded);
     for (at, vectors) in sent {
         all.extend(encoded.by_ref().take(at - all.len()));
-        all.push(Document::Sent(vectors));
+        all.push(DocumentVectors::Sent(vectors));
     }
     all.extend(encoded);
     all
@@ -83,7 +83,7 @@ impl Drop for AnswerWanted {
 pub(super) async fn compare_documents(
     context: &RequestContext,
     query: Result<Item, ItemRefusal>,
-    documents: Vec<Document>,
+    documents: Vec<DocumentVectors>,
     (by, windows): (LateSimilarity, WindowScore),
     memory: VectorPermit,
 ) -> Result<(Vec<f32>, Items), ServeError> {
@@ -105,7 +105,7 @@ pub(super) async fn compare_documents(
 /// `None` once it is over, which is asked before each document.
 fn scores(
     query: &Result<Item, ItemRefusal>,
-    documents: Vec<Document>,
+    documents: Vec<DocumentVectors>,
     (by, windows): (LateSimilarity, WindowScore),
     is_over: impl Fn() -> bool,
 ) -> Option<(Vec<f32>, Items)> {
@@ -123,8 +123,8 @@ fn scores(
             return None;
         }
         let item = match document {
-            Document::Encoded(item) => item,
-            Document::Sent(vectors) => vectors
+            DocumentVectors::Encoded(item) => item,
+            DocumentVectors::Sent(vectors) => vectors
                 .and_then(|vectors| vectors.read())
                 .map(|read: TokenVectors| Item::of(Output::TokenEmbeddings(read))),
         };
@@ -154,7 +154,7 @@ mod tests {
     fn nothing_is_compared_once_nobody_waits() {
         let compared = |over: bool| {
             let refused = Err(ItemRefusal::unsupported("x"));
-            let documents = vec![Document::Encoded(encoded(3.0)), Document::Encoded(refused)];
+            let documents = vec![DocumentVectors::Encoded(encoded(3.0)), DocumentVectors::Encoded(refused)];
             scores(&encoded(2.0), documents, BEST, move || over)
         };
         assert_eq!(compared(false).map(|(scores, _)| (scores[0], scores[1].is_nan())), Some((6.0, true)));

@@ -2,8 +2,8 @@
 //! Tensors as transformers stores them, with the family's prefix inside a head. Source: transformers' modeling files.
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Seen,
-    SequenceHead, Source, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
+    Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
     encoder::{Heads, Positions, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -39,7 +39,7 @@ const MOST_PLACES: usize = 131_072;
 /// Where a file says nothing.
 const EPS: f32 = 1e-12;
 
-fn describe(source: &mut Source<'_>, kind: Kind) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>, kind: Kind) -> Result<Encoder, LoadError> {
     let prefix = match kind {
         Kind::Bert => "bert.",
         Kind::Roberta => "roberta.",
@@ -76,7 +76,7 @@ fn describe(source: &mut Source<'_>, kind: Kind) -> Result<Encoder, LoadError> {
                 out: source.biased(&name("attention.output.dense"), hidden, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: None,
             },
             feed_forward: FeedForward::Plain {
@@ -111,7 +111,7 @@ fn describe(source: &mut Source<'_>, kind: Kind) -> Result<Encoder, LoadError> {
     })
 }
 
-fn positions(source: &mut Source<'_>, kind: Kind) -> Result<Positions, LoadError> {
+fn positions(source: &mut FamilySource<'_>, kind: Kind) -> Result<Positions, LoadError> {
     let rows = source.size(&["max_position_embeddings"])?;
     let (mut first, mut pad) = (0, None);
     if kind == Kind::Roberta {
@@ -129,7 +129,7 @@ fn positions(source: &mut Source<'_>, kind: Kind) -> Result<Positions, LoadError
     Ok(Positions { name: source.tensor("embeddings.position_embeddings.weight"), rows, first, pad })
 }
 
-fn segments(source: &mut Source<'_>, positions: usize) -> Result<Segments, LoadError> {
+fn segments(source: &mut FamilySource<'_>, positions: usize) -> Result<Segments, LoadError> {
     let rows = source.size_if_there(&["type_vocab_size"])?.unwrap_or(2);
     if rows > 1 && positions.saturating_mul(rows) > MOST_PLACES {
         return Err(LoadError::unsupported(
@@ -143,7 +143,7 @@ fn segments(source: &mut Source<'_>, positions: usize) -> Result<Segments, LoadE
     Ok(Segments { name: source.tensor("embeddings.token_type_embeddings.weight"), rows })
 }
 
-fn heads(source: &Source<'_>, kind: Kind, hidden: usize, narrow: usize, act: Pointwise, eps: f32) -> Heads {
+fn heads(source: &FamilySource<'_>, kind: Kind, hidden: usize, narrow: usize, act: Pointwise, eps: f32) -> Heads {
     let pooler = source.tensor("pooler.dense");
     let (dense, act_of_pooled, out) = match kind {
         Kind::Bert => (pooler.as_str(), Pointwise::Tanh, "classifier"),

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Attention, Classifier, DistanceVectors, Distances, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norm,
-    Norms, Pointwise, Reads, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
+    Attention, Classifier, DistanceVectors, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep,
+    Layer, Norm, Norms, Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
     encoder::{Heads, Positions, Segments},
     source::{layer_norm, product},
 };
@@ -25,7 +25,7 @@ struct Relative {
     shared: bool,
 }
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["deberta."], "embeddings.word_embeddings.weight");
     source.only(&[("conv_kernel_size", &[json!(0)])])?;
     source.without_effect(&["legacy", "conv_act", "conv_groups", "relative_attention"]);
@@ -75,7 +75,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.biased(&name("attention.output.dense"), all, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances,
             },
             feed_forward: FeedForward::Plain {
@@ -112,7 +112,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// Tables of positions and of segments, which most of its models have none of.
-fn places(source: &mut Source<'_>, rows: usize) -> Result<(Option<Positions>, Option<Segments>), LoadError> {
+fn places(source: &mut FamilySource<'_>, rows: usize) -> Result<(Option<Positions>, Option<Segments>), LoadError> {
     let biased = source.take::<bool>("position_biased_input")?.unwrap_or(true);
     let name = |part: &str| source.tensor(&format!("embeddings.{part}_embeddings.weight"));
     let positions = biased.then(|| Positions { name: name("position"), rows, first: 0, pad: None });
@@ -121,7 +121,7 @@ fn places(source: &mut Source<'_>, rows: usize) -> Result<(Option<Positions>, Op
     Ok((positions, segment_rows.map(|rows| Segments { name: segments, rows })))
 }
 
-fn relative(source: &mut Source<'_>, longest: usize, eps: f32) -> Result<Option<Relative>, LoadError> {
+fn relative(source: &mut FamilySource<'_>, longest: usize, eps: f32) -> Result<Option<Relative>, LoadError> {
     let buckets = source.take::<i64>("position_buckets")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
     let furthest = source.take::<i64>("max_relative_positions")?;
     let furthest = furthest.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0).unwrap_or(longest);
@@ -166,7 +166,7 @@ fn relative(source: &mut Source<'_>, longest: usize, eps: f32) -> Result<Option<
     Ok((terms != [false, false]).then_some(relative))
 }
 
-fn heads(source: &mut Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Result<Heads, LoadError> {
+fn heads(source: &mut FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32) -> Result<Heads, LoadError> {
     let width = source.size_if_there(&["pooler_hidden_size"])?.unwrap_or(hidden);
     let pooled = source.act("pooler_hidden_act", Pointwise::Gelu)?;
     let legacy = source.weights.has("cls.predictions.transform.dense.weight");

@@ -1,8 +1,8 @@
 //! DistilBERT: BERT without segments and pooler, under names of its own. Source: transformers' modeling file.
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Seen,
-    SequenceHead, Source, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
+    Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
     encoder::{Heads, Positions},
     plain_scale,
     source::{layer_norm, product},
@@ -14,7 +14,7 @@ pub(super) const FAMILY: Family = Family { model_types: &["distilbert"], is: alw
 /// Fixed in the family's code.
 const EPS: f32 = 1e-12;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["distilbert."], "embeddings.word_embeddings.weight");
     let hidden = source.size(&["dim", "hidden_size"])?;
     let heads = source.size(&["n_heads", "num_attention_heads"])?;
@@ -42,7 +42,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.biased(&name("attention.out_lin"), hidden, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: None,
             },
             feed_forward: FeedForward::Plain {

@@ -1,6 +1,8 @@
 //! What an encoder computes, and which tensors hold its numbers: what a family's file returns, and all that the graph is
 //! written from.
 
+use std::ops::Range;
+
 use super::{PositionSegments, Rope};
 
 /// An encoder.
@@ -8,7 +10,7 @@ use super::{PositionSegments, Rope};
 pub(crate) struct Encoder {
     /// Width of a token's state.
     pub(crate) hidden: usize,
-    /// Rows of the word table.
+    /// TensorRows of the word table.
     pub(crate) vocab: usize,
     /// Tokens in the longest sequence.
     pub(crate) longest: usize,
@@ -78,17 +80,17 @@ pub(crate) enum NormKind {
 /// `x·Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
-    pub(crate) weight: Rows,
-    pub(crate) bias: Option<Rows>,
+    pub(crate) weight: TensorRows,
+    pub(crate) bias: Option<TensorRows>,
     /// Width of what it takes.
     pub(crate) from: usize,
 }
 
-/// Rows of a stored tensor.
+/// TensorRows of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct TensorRows {
     pub(crate) name: String,
-    /// Rows that the tensor has.
+    /// TensorRows that the tensor has.
     pub(crate) stored: usize,
     /// Which of them, in this order.
     pub(crate) taken: Taken,
@@ -149,7 +151,7 @@ pub(crate) struct Attention {
     /// Over each head of queries and of keys, before they are rotated.
     pub(crate) query_key_norm: Option<QueryKeyNorm>,
     pub(crate) rope: Option<Rope>,
-    pub(crate) seen: Seen,
+    pub(crate) sight: Sight,
     pub(crate) distances: Option<Distances>,
 }
 
@@ -162,12 +164,26 @@ pub(crate) struct QueryKeyNorm {
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Sight {
     All,
     /// Those of tokens before it, and its own.
     Causal,
     /// Those that are no further away.
     Window(usize),
+}
+
+impl Sight {
+    /// Keys that queries of these places see together, of `keys`.
+    pub(crate) fn of(self, queries: &Range<usize>, keys: usize) -> Range<usize> {
+        match self {
+            Sight::All => 0..keys,
+            Sight::Causal => 0..keys.min(queries.end),
+            Sight::Window(radius) => {
+                let end = keys.min(queries.end.saturating_add(radius));
+                queries.start.saturating_sub(radius).min(end)..end
+            }
+        }
+    }
 }
 
 /// What the distance of a key to its query adds to a score.
@@ -184,7 +200,7 @@ pub(crate) enum Distances {
 /// T5's buckets of distances: near ones have one each, farther ones share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DistanceBuckets {
-    /// Rows of the table; half of them are for keys before the query.
+    /// TensorRows of the table; half of them are for keys before the query.
     pub(crate) count: usize,
     /// From this distance on all share the last.
     pub(crate) furthest: usize,
@@ -310,7 +326,7 @@ impl Encoder {
         }
     }
 
-    /// Rows of the segment table; 0 where there is none.
+    /// TensorRows of the segment table; 0 where there is none.
     pub(crate) fn segments(&self) -> usize {
         self.embedding.segments.as_ref().map_or(0, |s| s.rows)
     }
@@ -372,10 +388,10 @@ impl Attention {
         if self.rope.is_some() {
             return Some("rotary positions");
         }
-        match self.seen {
-            Seen::All => {}
-            Seen::Causal => return Some("causal attention"),
-            Seen::Window(_) => return Some("attention within a window"),
+        match self.sight {
+            Sight::All => {}
+            Sight::Causal => return Some("causal attention"),
+            Sight::Window(_) => return Some("attention within a window"),
         }
         if self.distances.is_some() {
             return Some("attention by distance");
@@ -414,12 +430,12 @@ impl Linear {
 impl Classifier {
     /// The product that gives logits of states of `width`.
     pub(crate) fn last(&self, width: usize, labels: usize) -> Linear {
-        let rows = |end: &str| Rows { name: format!("{}.{end}", self.out), stored: labels, taken: Taken::All };
+        let rows = |end: &str| TensorRows { name: format!("{}.{end}", self.out), stored: labels, taken: Taken::All };
         Linear { weight: rows("weight"), bias: self.has_bias.then(|| rows("bias")), from: width }
     }
 }
 
-impl Rows {
+impl TensorRows {
     /// How many are taken.
     pub(crate) fn len(&self) -> usize {
         match &self.taken {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Classifier, Encoder, Family, HeadStep, Pointwise, Reads, Seen, SequenceHead, Source, VocabularyHead, always,
+    Classifier, Encoder, Family, FamilySource, HeadStep, Pointwise, Reads, SequenceHead, Sight, VocabularyHead, always,
     encoder::Heads, llama::decoder, source::product,
 };
 use crate::error::LoadError;
@@ -14,7 +14,7 @@ pub(super) const FAMILY: Family = Family { model_types: &["eurobert"], is: alway
 const THETA: f64 = 250_000.0;
 const EPS: f32 = 1e-5;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.without_effect(&["attention_bias", "mlp_bias"]);
     source.only(&[("use_bidirectional_attention", &[Value::Bool(true)]), ("is_causal", &[Value::Bool(false)])])?;
     let older = source.take::<String>("clf_pooling")?;
@@ -26,7 +26,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
             return Err(source.keys.refused("classifier_pooling", &Value::from(other), "late, mean and bos are"));
         }
     };
-    decoder(source, Seen::All, (THETA, EPS), |source, hidden| {
+    decoder(source, Sight::All, (THETA, EPS), |source, hidden| {
         let has_bias = source.weights.has("lm_head.bias");
         Ok(Heads {
             sequence: Some(SequenceHead {

@@ -2,8 +2,8 @@
 //! that see a window between layers that see all. Source: transformers' modeling file.
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, Layer, NormKind, Norms, Pointwise, QueryKeyNorm,
-    Reads, Rope, Seen, SequenceHead, Source, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind, Norms, Pointwise,
+    QueryKeyNorm, Reads, Rope, SequenceHead, Sight, always,
     encoder::{GivenNorms, Heads, LayerKind},
 };
 use crate::error::LoadError;
@@ -15,7 +15,7 @@ const THETAS: [f64; 2] = [1_000_000.0, 10_000.0];
 /// Every so many layers one sees all, where a file says nothing.
 const EVERY: usize = 6;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["model."], "embed_tokens.weight");
     if source.take::<bool>("use_bidirectional_attention")? != Some(true) {
         return Err(LoadError::unsupported(
@@ -50,9 +50,9 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         let name = |part: &str| format!("layers.{i}.{part}");
         let project =
             |part: &str, heads: usize| source.linear(&name(&format!("self_attn.{part}")), hidden, heads * size);
-        let (rope, seen) = match kind {
-            LayerKind::Full => (&ropes[0], Seen::All),
-            LayerKind::Sliding => (&ropes[1], Seen::Window(window)),
+        let (rope, sight) = match kind {
+            LayerKind::Full => (&ropes[0], Sight::All),
+            LayerKind::Sliding => (&ropes[1], Sight::Window(window)),
         };
         Layer {
             attention: Attention {
@@ -69,7 +69,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                     key: norm(&name("self_attn.k_norm")),
                 }),
                 rope: Some(rope.clone()),
-                seen,
+                sight,
                 distances: None,
             },
             feed_forward: FeedForward::Gated {
@@ -118,7 +118,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// Which layers see all.
-fn kinds(source: &mut Source<'_>, count: usize) -> Result<Vec<LayerKind>, LoadError> {
+fn kinds(source: &mut FamilySource<'_>, count: usize) -> Result<Vec<LayerKind>, LoadError> {
     let every = source.size_if_there(&["sliding_window_pattern"])?.unwrap_or(EVERY);
     match source.take::<Vec<String>>("layer_types")? {
         Some(named) => LayerKind::named(source, &named, count),

@@ -5,8 +5,8 @@
 use serde_json::json;
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise, Reads, Rope,
-    Seen, SequenceHead, Source, Taken, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
+    Reads, Rope, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
     encoder::{Heads, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -18,7 +18,7 @@ pub(super) const FAMILY: Family = Family { model_types: &["new", "gte"], is: alw
 /// θ where a file says nothing.
 const THETA: f64 = 10_000.0;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["new.", "gte."], "embeddings.word_embeddings.weight");
     source.unset(&["logn_attention_scale", "logn_attention_clip1"])?;
     source.only(&[("layer_norm_type", &[json!("layer_norm")]), ("position_embedding_type", &[json!("rope")])])?;
@@ -67,7 +67,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.linear(&at(i, "attention.o_proj", "self_attn.o_proj"), hidden, hidden),
                 query_key_norm: None,
                 rope: Some(rope.clone()),
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: None,
             },
             feed_forward: FeedForward::Gated {
@@ -103,7 +103,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
     })
 }
 
-fn heads(source: &Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads {
+fn heads(source: &FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads {
     let mut steps = Vec::new();
     if source.has("pooler.dense.weight") {
         steps = vec![HeadStep::Linear(source.linear("pooler.dense", hidden, hidden)), HeadStep::Act(Pointwise::Tanh)];

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::{
-    Attention, Classifier, Distances, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms, Pointwise,
-    Reads, Seen, SequenceHead, Source, Taken,
+    Attention, Classifier, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms,
+    Pointwise, Reads, SequenceHead, Sight, Taken,
     encoder::{Heads, Segments},
     plain_scale,
 };
@@ -13,11 +13,11 @@ use crate::error::LoadError;
 
 pub(super) const FAMILY: Family = Family { model_types: &["bert"], is, describe, experimental: true };
 
-fn is(source: &Source<'_>) -> bool {
+fn is(source: &FamilySource<'_>) -> bool {
     matches!(source.peek::<String>("position_embedding_type"), Ok(Some(kind)) if kind == "alibi")
 }
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["bert."], "embeddings.word_embeddings.weight");
     source.only(&[("position_embedding_type", &[json!("alibi")]), ("feed_forward_type", &[json!("geglu")])])?;
     source.without_effect(&["attn_implementation", "emb_pooler", "model_max_length"]);
@@ -53,7 +53,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.biased(&name("attention.output.dense"), hidden, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: Some(Distances::Slopes(slopes(heads))),
             },
             feed_forward: FeedForward::Gated {

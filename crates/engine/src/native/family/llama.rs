@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, Layer, NormKind, Norms, Pointwise, QueryKeyNorm,
-    Reads, Rope, Seen, SequenceHead, Source, always, encoder::Heads, plain_scale,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind, Norms, Pointwise,
+    QueryKeyNorm, Reads, Rope, SequenceHead, Sight, always, encoder::Heads, plain_scale,
 };
 use crate::error::LoadError;
 
@@ -19,7 +19,7 @@ const EPS: f32 = 1e-6;
 /// Tensor of the logits of the token to come, where they are not made by the word table.
 const LANGUAGE_HEAD: &str = "lm_head.weight";
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.unset(&["use_sliding_window"])?;
     source.without_effect(&[
         "sliding_window",
@@ -28,13 +28,13 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         "mlp_bias",
         "_attn_implementation",
     ]);
-    let seen = direction(source)?;
+    let sight = direction(source)?;
     let reads = match source.take::<String>("pooling")?.as_deref() {
         None | Some("last") => Reads::Last { pad: source.pad() },
         Some("avg" | "mean") => Reads::Mean,
         Some(other) => return Err(source.keys.refused("pooling", &Value::from(other), "last and avg are")),
     };
-    decoder(source, seen, (THETA, EPS), |source, _| {
+    decoder(source, sight, (THETA, EPS), |source, _| {
         let classifier = |has_bias| Classifier { steps: Vec::new(), out: "score".to_owned(), has_bias };
         let has_bias = source.weights.has("score.bias");
         let tied = source.peek::<bool>("tie_word_embeddings")?.unwrap_or(false);
@@ -51,20 +51,20 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// Causal, unless the configuration or the name of its class says that every token sees all.
-fn direction(source: &mut Source<'_>) -> Result<Seen, LoadError> {
+fn direction(source: &mut FamilySource<'_>) -> Result<Sight, LoadError> {
     let both = source.take::<bool>("use_bidirectional_attention")?;
     let causal = source.take::<bool>("is_causal")?;
     let class = source.config.architecture();
     let named = class.contains("Bidirectional") || class.contains("BiQwen");
-    Ok(if both == Some(true) || causal == Some(false) || named { Seen::All } else { Seen::Causal })
+    Ok(if both == Some(true) || causal == Some(false) || named { Sight::All } else { Sight::Causal })
 }
 
 /// An encoder of Llama's shape: EuroBERT's too.
 pub(super) fn decoder(
-    source: &mut Source<'_>,
-    seen: Seen,
+    source: &mut FamilySource<'_>,
+    sight: Sight,
     (theta, eps): (f64, f32),
-    heads_of: impl FnOnce(&mut Source<'_>, usize) -> Result<Heads, LoadError>,
+    heads_of: impl FnOnce(&mut FamilySource<'_>, usize) -> Result<Heads, LoadError>,
 ) -> Result<Encoder, LoadError> {
     source.set_prefix(&["model."], "embed_tokens.weight");
     let hidden = source.size(&["hidden_size"])?;
@@ -107,7 +107,7 @@ pub(super) fn decoder(
                     key: norm(&name("self_attn.k_norm")),
                 }),
                 rope: Some(rope.clone()),
-                seen,
+                sight,
                 distances: None,
             },
             feed_forward: FeedForward::Gated {

@@ -24,12 +24,12 @@ use std::path::Path;
 pub(crate) use self::{
     encoder::{
         Attention, Classifier, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, FeedForward, HeadStep,
-        Layer, Linear, Norm, NormKind, Norms, Pointwise, QueryKeyNorm, Reads, Rows, Seen, SequenceHead, Taken,
+        Layer, Linear, Norm, NormKind, Norms, Pointwise, QueryKeyNorm, Reads, SequenceHead, Sight, Taken, TensorRows,
         Transform, VocabularyHead, plain_scale,
     },
     places::PositionSegments,
     rope::Rope,
-    source::Source,
+    source::FamilySource,
 };
 use crate::{
     error::LoadError,
@@ -41,9 +41,9 @@ struct Family {
     /// Values of `model_type` that name it.
     model_types: &'static [&'static str],
     /// Whether a configuration of such a type is the family's, where several share it.
-    is: fn(&Source<'_>) -> bool,
+    is: fn(&FamilySource<'_>) -> bool,
     /// Reads a folder.
-    describe: fn(&mut Source<'_>) -> Result<Encoder, LoadError>,
+    describe: fn(&mut FamilySource<'_>) -> Result<Encoder, LoadError>,
     /// No judge but its published code has confirmed its numbers.
     experimental: bool,
 }
@@ -84,7 +84,7 @@ pub(crate) fn serves(model_type: &str) -> bool {
 
 /// What a folder's encoder is.
 #[derive(Debug)]
-pub(crate) struct Described {
+pub(crate) struct FamilyEncoder {
     pub(crate) encoder: Encoder,
     pub(crate) experimental: bool,
 }
@@ -95,8 +95,8 @@ pub(crate) fn describe(
     config: &Config,
     weights: &Weights,
     notes: &mut Notes,
-) -> Result<Described, LoadError> {
-    let mut source = Source::open(folder, config, weights)?;
+) -> Result<FamilyEncoder, LoadError> {
+    let mut source = FamilySource::open(folder, config, weights)?;
     let model_type = config.model_type.as_str();
     let of_type = |family: &&Family| family.model_types.contains(&model_type);
     let Some(family) = FAMILIES.iter().filter(of_type).find(|family| (family.is)(&source)) else {
@@ -114,10 +114,10 @@ pub(crate) fn describe(
     };
     let encoder = (family.describe)(&mut source)?;
     source.finish(notes)?;
-    Ok(Described { encoder, experimental: family.experimental })
+    Ok(FamilyEncoder { encoder, experimental: family.experimental })
 }
 
 /// For families whose type nobody else has.
-fn always(_: &Source<'_>) -> bool {
+fn always(_: &FamilySource<'_>) -> bool {
     true
 }

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norm, NormKind, Norms, Pointwise,
-    Reads, Rope, Seen, SequenceHead, Source, Taken, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norm, NormKind,
+    Norms, Pointwise, Reads, Rope, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
     encoder::{Heads, LayerKind},
     plain_scale,
     source::product,
@@ -19,7 +19,7 @@ const THETAS: [f64; 2] = [160_000.0, 10_000.0];
 /// Every so many layers one sees all, where a file says nothing.
 const EVERY: usize = 3;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["model."], "embeddings.tok_embeddings.weight");
     source.without_effect(&[
         "layer_norm_eps",
@@ -52,9 +52,9 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
         let name = |part: &str| format!("layers.{i}.{part}");
         let [query, key, value] = source.thirds(&name("attn.Wqkv"), hidden, hidden);
         let half = |first| source.part(&name("mlp.Wi"), hidden, 2 * inner, Taken::From { first, rows: inner });
-        let (rope, seen) = match kind {
-            LayerKind::Full => (&ropes[0], Seen::All),
-            LayerKind::Sliding => (&ropes[1], Seen::Window(window)),
+        let (rope, sight) = match kind {
+            LayerKind::Full => (&ropes[0], Sight::All),
+            LayerKind::Sliding => (&ropes[1], Sight::Window(window)),
         };
         Layer {
             attention: Attention {
@@ -68,7 +68,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.linear(&name("attn.Wo"), hidden, hidden),
                 query_key_norm: None,
                 rope: Some(rope.clone()),
-                seen,
+                sight,
                 distances: None,
             },
             feed_forward: FeedForward::Gated {
@@ -109,7 +109,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// Which layers see all.
-fn kinds(source: &mut Source<'_>, count: usize) -> Result<Vec<LayerKind>, LoadError> {
+fn kinds(source: &mut FamilySource<'_>, count: usize) -> Result<Vec<LayerKind>, LoadError> {
     let every = source.size_if_there(&["global_attn_every_n_layers"])?;
     let named = source.take::<Vec<String>>("layer_types")?;
     let by_rule = |every: usize| {
@@ -119,7 +119,7 @@ fn kinds(source: &mut Source<'_>, count: usize) -> Result<Vec<LayerKind>, LoadEr
     LayerKind::named(source, &named, count)
 }
 
-fn heads(source: &mut Source<'_>, hidden: usize, eps: f32) -> Result<Heads, LoadError> {
+fn heads(source: &mut FamilySource<'_>, hidden: usize, eps: f32) -> Result<Heads, LoadError> {
     let reads = match source.take::<String>("classifier_pooling")?.as_deref() {
         None | Some("cls") => Reads::First,
         Some("mean") => Reads::Mean,

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Attention, Classifier, DistanceBuckets, Distances, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Norms,
-    Pointwise, Reads, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
+    Attention, Classifier, DistanceBuckets, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep,
+    Layer, Norms, Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
     encoder::{Heads, Positions},
     plain_scale,
     source::{layer_norm, product},
@@ -18,7 +18,7 @@ const PAD: u32 = 1;
 /// Buckets of distances, of which the family's code takes no other number.
 const BUCKETS: DistanceBuckets = DistanceBuckets { count: 32, furthest: 128 };
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["mpnet."], "embeddings.word_embeddings.weight");
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
@@ -48,7 +48,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.biased(&name("attention.attn.o"), hidden, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: Some(Distances::Buckets {
                     name: source.tensor("encoder.relative_attention_bias.weight"),
                     buckets: BUCKETS,

@@ -2,8 +2,8 @@
 //! Source: its published configuration and the names in its weights.
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, NormKind, Norms, Pointwise, Reads,
-    Rope, Seen, SequenceHead, Source, Taken, always, encoder::Heads, plain_scale, source::product,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, NormKind, Norms,
+    Pointwise, Reads, Rope, SequenceHead, Sight, Taken, always, encoder::Heads, plain_scale, source::product,
 };
 use crate::error::LoadError;
 
@@ -12,7 +12,7 @@ pub(super) const FAMILY: Family = Family { model_types: &["neobert"], is: always
 /// Fixed in the family's code.
 const THETA: f64 = 10_000.0;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["model."], "encoder.weight");
     source.without_effect(&[
         "decoder_init_range",
@@ -54,7 +54,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.linear(&name("wo"), hidden, hidden),
                 query_key_norm: None,
                 rope: Some(rope.clone()),
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: None,
             },
             feed_forward: FeedForward::Gated {

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FeedForward, HeadStep, Layer, Linear, Norm, Norms, Pointwise,
-    Reads, Rope, Seen, SequenceHead, Source, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Linear, Norm, Norms,
+    Pointwise, Reads, Rope, SequenceHead, Sight, Transform, VocabularyHead, always,
     encoder::{Heads, Segments},
     plain_scale,
     source::{layer_norm, product},
@@ -17,7 +17,7 @@ pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], is: alw
 /// θ where a file says nothing.
 const THETA: f64 = 10_000.0;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["nomic_bert.", "bert."], "embeddings.word_embeddings.weight");
     refuse(source)?;
     let hidden = source.size(&["n_embd", "hidden_size"])?;
@@ -64,7 +64,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.linear(&at("attn.out_proj", "self_attn.o_proj"), hidden, hidden),
                 query_key_norm: None,
                 rope: Some(rope.clone()),
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: None,
             },
             feed_forward,
@@ -93,7 +93,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// Refuses what the family's code can do and none of its published models does.
-fn refuse(source: &mut Source<'_>) -> Result<(), LoadError> {
+fn refuse(source: &mut FamilySource<'_>) -> Result<(), LoadError> {
     source.unset(&[
         "prenorm",
         "causal",
@@ -137,7 +137,7 @@ fn refuse(source: &mut Source<'_>) -> Result<(), LoadError> {
 }
 
 /// The activation, and whether it is a gate.
-fn activation(source: &mut Source<'_>) -> Result<(Pointwise, bool), LoadError> {
+fn activation(source: &mut FamilySource<'_>) -> Result<(Pointwise, bool), LoadError> {
     match source.take::<String>("activation_function")?.as_deref() {
         Some("swiglu") => Ok((Pointwise::Silu, true)),
         Some("geglu") => Ok((Pointwise::Gelu, true)),
@@ -148,7 +148,7 @@ fn activation(source: &mut Source<'_>) -> Result<(Pointwise, bool), LoadError> {
 }
 
 /// The word table may have more rows than the vocabulary, to a multiple.
-fn vocab(source: &mut Source<'_>) -> Result<usize, LoadError> {
+fn vocab(source: &mut FamilySource<'_>) -> Result<usize, LoadError> {
     let said = source.size(&["vocab_size"])?;
     let stored = source.weights.rows(&source.tensor("embeddings.word_embeddings.weight")).unwrap_or(said);
     Ok(stored.max(said))
@@ -164,7 +164,7 @@ impl Names {
         if self.new { format!("layers.{i}.{new}") } else { format!("encoder.layers.{i}.{old}") }
     }
 
-    fn projections(&self, source: &Source<'_>, i: usize, hidden: usize) -> [Linear; 3] {
+    fn projections(&self, source: &FamilySource<'_>, i: usize, hidden: usize) -> [Linear; 3] {
         if self.new {
             return ["q_proj", "k_proj", "v_proj"]
                 .map(|part| source.linear(&format!("layers.{i}.self_attn.{part}"), hidden, hidden));
@@ -172,13 +172,13 @@ impl Names {
         source.thirds(&self.of(i, "attn.Wqkv", ""), hidden, hidden)
     }
 
-    fn norms(&self, source: &Source<'_>, i: usize, eps: f32) -> [Norm; 2] {
+    fn norms(&self, source: &FamilySource<'_>, i: usize, eps: f32) -> [Norm; 2] {
         [("norm1", "post_attention_layernorm"), ("norm2", "post_mlp_layernorm")]
             .map(|(old, new)| source.layer_norm(&self.of(i, old, new), eps))
     }
 }
 
-fn heads(source: &Source<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads {
+fn heads(source: &FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32) -> Heads {
     let norms = ["cls.predictions.transform.LayerNorm", "cls.predictions.transform.layer_norm"];
     let norm = norms.iter().find(|name| source.weights.has(&format!("{name}.weight"))).unwrap_or(&norms[0]);
     let dense = "cls.predictions.transform.dense";

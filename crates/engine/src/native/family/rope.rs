@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Source;
+use super::FamilySource;
 use crate::{error::LoadError, folder::keys::FileKeys};
 
 /// Rotary positions: numbers `m` and `m + width/2` of a head are turned by the position times frequency `m`.
@@ -73,7 +73,7 @@ impl Rope {
     /// Reads them for heads of `width` numbers. `layers` is the kind of layer they are for, where a configuration tells kinds
     /// apart; `key` is the older name of θ and `default` what it is where nothing is said.
     pub(super) fn read(
-        source: &mut Source<'_>,
+        source: &mut FamilySource<'_>,
         layers: Option<&str>,
         key: &str,
         default: f64,
@@ -104,7 +104,7 @@ impl Rope {
 }
 
 /// `rope_theta` and `rope_scaling`.
-fn older(source: &mut Source<'_>, key: &str, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
+fn older(source: &mut FamilySource<'_>, key: &str, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
     let theta = source.peek::<f64>(key)?;
     let scaling = source.peek::<Value>("rope_scaling")?.filter(|scaling| !scaling.is_null());
     let Some(theta) = theta else { return Ok(None) };
@@ -119,7 +119,7 @@ fn older(source: &mut Source<'_>, key: &str, layers: Option<&str>) -> Result<Opt
 }
 
 /// `rope_parameters` of transformers 5, one object or one by kind of layer.
-fn newer(source: &mut Source<'_>, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
+fn newer(source: &mut FamilySource<'_>, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
     let Some(all) = source.peek::<Value>("rope_parameters")?.filter(|all| !all.is_null()) else { return Ok(None) };
     let own = layers.and_then(|kind| all.get(kind)).cloned();
     let said = match own {

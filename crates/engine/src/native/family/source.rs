@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::encoder::{LayerKind, Linear, Norm, NormKind, Pointwise, Rows, Taken};
+use super::encoder::{LayerKind, Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
 use crate::{
     error::LoadError,
     folder::{
@@ -67,7 +67,7 @@ const WITHOUT_EFFECT: [&str; 44] = [
 ];
 
 /// A folder as a family's file reads it.
-pub(crate) struct Source<'a> {
+pub(crate) struct FamilySource<'a> {
     pub(super) folder: &'a Path,
     pub(super) config: &'a Config,
     /// Keys of `config.json` that nobody has read yet.
@@ -77,7 +77,7 @@ pub(crate) struct Source<'a> {
     prefix: String,
 }
 
-impl<'a> Source<'a> {
+impl<'a> FamilySource<'a> {
     /// The folder's `config.json` and its tensors.
     pub(super) fn open(folder: &'a Path, config: &'a Config, weights: &'a Weights) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
@@ -211,7 +211,7 @@ impl<'a> Source<'a> {
 
     /// A product by some rows of a stored one of `stored` rows, with theirs of its bias where one is stored.
     pub(super) fn part(&self, name: &str, from: usize, stored: usize, taken: Taken) -> Linear {
-        let rows = |end: &str| Rows { name: self.tensor(&format!("{name}.{end}")), stored, taken: taken.clone() };
+        let rows = |end: &str| TensorRows { name: self.tensor(&format!("{name}.{end}")), stored, taken: taken.clone() };
         let bias = self.has(&format!("{name}.bias")).then(|| rows("bias"));
         Linear { weight: rows("weight"), bias, from }
     }
@@ -260,7 +260,7 @@ impl<'a> Source<'a> {
 
 impl LayerKind {
     /// The kinds that `layer_types` names, one a layer.
-    pub(super) fn named(source: &Source<'_>, names: &[String], layers: usize) -> Result<Vec<Self>, LoadError> {
+    pub(super) fn named(source: &FamilySource<'_>, names: &[String], layers: usize) -> Result<Vec<Self>, LoadError> {
         if names.len() != layers {
             let why = format!("layer_types names {} layers, num_hidden_layers is {layers}", names.len());
             return Err(LoadError::invalid(source.keys.path(), why));
@@ -278,7 +278,7 @@ impl LayerKind {
 
 /// A product by a whole tensor.
 pub(super) fn product(name: &str, from: usize, to: usize, has_bias: bool) -> Linear {
-    let rows = |end: &str| Rows { name: format!("{name}.{end}"), stored: to, taken: Taken::All };
+    let rows = |end: &str| TensorRows { name: format!("{name}.{end}"), stored: to, taken: Taken::All };
     Linear { weight: rows("weight"), bias: has_bias.then(|| rows("bias")), from }
 }
 

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::{
-    Attention, DistanceBuckets, Distances, Embedding, Encoder, Family, FeedForward, Layer, NormKind, Norms, Pointwise,
-    Seen, Source, always, encoder::Heads,
+    Attention, DistanceBuckets, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind,
+    Norms, Pointwise, Sight, always, encoder::Heads,
 };
 use crate::error::LoadError;
 
@@ -15,7 +15,7 @@ pub(super) const FAMILY: Family =
 /// Longest text: no table ends its positions, memory must.
 const LONGEST: usize = 8192;
 
-fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
+fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.without_effect(&[
         "decoder_start_token_id",
         "dropout_rate",
@@ -68,7 +68,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
                 out: source.linear(&name("0.SelfAttention.o"), heads * size, hidden),
                 query_key_norm: None,
                 rope: None,
-                seen: Seen::All,
+                sight: Sight::All,
                 distances: Some(Distances::Buckets {
                     name: source.tensor(if source.has(&own) { &own } else { &first }),
                     buckets,
@@ -110,7 +110,7 @@ fn describe(source: &mut Source<'_>) -> Result<Encoder, LoadError> {
 }
 
 /// The activation, and whether it is a gate. `gated-gelu` is the tanh form.
-fn activation(source: &mut Source<'_>) -> Result<(Pointwise, bool), LoadError> {
+fn activation(source: &mut FamilySource<'_>) -> Result<(Pointwise, bool), LoadError> {
     let said = source.take::<String>("feed_forward_proj")?.unwrap_or_else(|| "relu".to_owned());
     let (gated, name) = match said.strip_prefix("gated-") {
         Some("gelu") => (true, "gelu_new"),

@@ -51,9 +51,9 @@ pub(crate) fn encoder(
     let mut stream = match e.layers.first().map(|layer| &layer.norms) {
         Some(Norms::Pre { attention: Some(norm), .. }) => {
             let read = normed(b, w, "layer0/attention_read", norm, e.hidden, &x)?;
-            Stream { sum: x, read }
+            ResidualStream { sum: x, read }
         }
-        _ => Stream { read: x.clone(), sum: x },
+        _ => ResidualStream { read: x.clone(), sum: x },
     };
     for (i, layer) in e.layers.iter().enumerate() {
         let next = e.layers.get(i + 1);
@@ -70,7 +70,7 @@ pub(crate) fn encoder(
 }
 
 /// What runs through the layers.
-struct Stream {
+struct ResidualStream {
     /// The sum of all that was given so far; where sums are normed, what became of it.
     sum: Edge,
     /// What the next part reads: the sum, normed where layers norm what they read.
@@ -153,7 +153,7 @@ impl LayerWriter<'_> {
         format!("layer{}/{part}", self.i)
     }
 
-    fn write(&self, b: &mut Builder, stream: Stream, wanted: Wanted) -> Result<Stream, LoadError> {
+    fn write(&self, b: &mut Builder, stream: ResidualStream, wanted: Wanted) -> Result<ResidualStream, LoadError> {
         let Self { e, w, layer, .. } = self;
         let mut attended = self_attention(b, e, w, self.i, &stream.read)?;
         let mut sum = stream.sum;
@@ -197,17 +197,24 @@ impl LayerWriter<'_> {
         x: &str,
         (product, weight): (&Linear, Vec<f32>),
         bias: Vec<f32>,
-    ) -> Result<Given, LoadError> {
+    ) -> Result<PartOutput, LoadError> {
         let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);
         let bias = match bias.is_empty() {
             true => None,
             false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
         };
-        Ok(Given { x: b.node(ONNX, "MatMul", &self.at(part), &[x, &weight], &[]), bias })
+        Ok(PartOutput { x: b.node(ONNX, "MatMul", &self.at(part), &[x, &weight], &[]), bias })
     }
 
     /// The norm of the sum, which is the stream from there on.
-    fn norm_sum(&self, b: &mut Builder, part: &str, given: Given, sum: Edge, norm: &Norm) -> Result<Stream, LoadError> {
+    fn norm_sum(
+        &self,
+        b: &mut Builder,
+        part: &str,
+        given: PartOutput,
+        sum: Edge,
+        norm: &Norm,
+    ) -> Result<ResidualStream, LoadError> {
         let (gamma, beta) = norm_weights(b, self.w, norm, self.e.hidden)?;
         let eps = [Attr::Float("epsilon", norm.eps)];
         let beta = beta.unwrap_or_default();
@@ -217,7 +224,7 @@ impl LayerWriter<'_> {
             inputs.pop();
         }
         let x = b.node(MICROSOFT, "SkipLayerNormalization", &self.at(part), &inputs, &eps);
-        Ok(Stream { sum: x.clone(), read: x })
+        Ok(ResidualStream { sum: x.clone(), read: x })
     }
 
     /// The sum, and what `next` makes of it for the part behind. `norm` is over what is given.
@@ -225,12 +232,12 @@ impl LayerWriter<'_> {
         &self,
         b: &mut Builder,
         part: &str,
-        given: Given,
+        given: PartOutput,
         sum: Edge,
         norm: Option<&Norm>,
         next: Option<&Norm>,
-    ) -> Result<Stream, LoadError> {
-        let Given { mut x, mut bias } = given;
+    ) -> Result<ResidualStream, LoadError> {
+        let PartOutput { mut x, mut bias } = given;
         if let Some(norm) = norm {
             if let Some(bias) = bias.take() {
                 x = b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&x, &bias], &[]);
@@ -243,7 +250,7 @@ impl LayerWriter<'_> {
                 x = b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&x, &bias], &[]);
             }
             let sum = b.node(ONNX, "Add", &added, &[&x, &sum], &[]);
-            return Ok(Stream { read: sum.clone(), sum });
+            return Ok(ResidualStream { read: sum.clone(), sum });
         };
         let (gamma, beta) = norm_weights(b, self.w, next, self.e.hidden)?;
         let eps = [Attr::Float("epsilon", next.eps)];
@@ -258,10 +265,10 @@ impl LayerWriter<'_> {
             inputs.pop();
         }
         b.nodes(MICROSOFT, operator, &[&read, "", "", &added], &inputs, &eps);
-        Ok(Stream { sum: added, read })
+        Ok(ResidualStream { sum: added, read })
     }
 
-    fn feed_forward(&self, b: &mut Builder, x: &str) -> Result<Given, LoadError> {
+    fn feed_forward(&self, b: &mut Builder, x: &str) -> Result<PartOutput, LoadError> {
         let w = self.w;
         let (inner, down, fused) = match &self.layer.feed_forward {
             FeedForward::Plain { up, act, down } => {
@@ -316,7 +323,7 @@ impl LayerWriter<'_> {
 }
 
 /// What a part gives, before its bias.
-struct Given {
+struct PartOutput {
     x: Edge,
     bias: Option<Edge>,
 }

@@ -1,6 +1,6 @@
 //! Parts that encoders and heads are written of: products, norms, activations, and the tensors behind them.
 
-use super::super::family::{Linear, Norm, NormKind, Pointwise, Rows, Taken};
+use super::super::family::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
 use crate::{
     error::LoadError,
     folder::weights::{Matrix, Weights},
@@ -14,7 +14,7 @@ pub(crate) fn matrix(w: &Weights, product: &Linear) -> Result<Matrix, LoadError>
 
 /// A product's weight as it is stored: (to × from).
 pub(crate) fn stored(w: &Weights, product: &Linear) -> Result<Matrix, LoadError> {
-    let Rows { name, stored, .. } = &product.weight;
+    let TensorRows { name, stored, .. } = &product.weight;
     let whole = w.get(name, &[*stored, product.from])?;
     let data = taken(&product.weight, whole.data, product.from);
     Ok(Matrix { shape: vec![product.to(), product.from], data })
@@ -27,7 +27,7 @@ pub(crate) fn vector(w: &Weights, product: &Linear) -> Result<Vec<f32>, LoadErro
 }
 
 /// The rows that are taken of a tensor whose rows are `width` wide.
-fn taken(rows: &Rows, data: Vec<f32>, width: usize) -> Vec<f32> {
+fn taken(rows: &TensorRows, data: Vec<f32>, width: usize) -> Vec<f32> {
     match &rows.taken {
         Taken::All => data,
         Taken::From { first, rows } => data[first * width..][..rows * width].to_vec(),

@@ -19,7 +19,7 @@ use super::{
     super::{
         calibration::add_through,
         distances,
-        family::{Attention, Distances, Encoder, NormKind, Seen, plain_scale},
+        family::{Attention, Distances, Encoder, NormKind, Sight, plain_scale},
         kernel::{
             ATTENTION, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, attribute, place,
             takes_query_key_value,
@@ -107,10 +107,10 @@ fn on_processor(
     if a.scale != plain_scale(a.size) {
         attributes.push(Attr::Float(attribute::SCALE, a.scale));
     }
-    match a.seen {
-        Seen::All => {}
-        Seen::Causal => attributes.push(Attr::Int(attribute::CAUSAL, 1)),
-        Seen::Window(radius) => attributes.push(Attr::Int(attribute::WINDOW, radius as i64)),
+    match a.sight {
+        Sight::All => {}
+        Sight::Causal => attributes.push(Attr::Int(attribute::CAUSAL, 1)),
+        Sight::Window(radius) => attributes.push(Attr::Int(attribute::WINDOW, radius as i64)),
     }
     if e.unseen {
         inputs[place::KEYS] = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);

@@ -10,7 +10,8 @@ use ort::{
 };
 
 use super::{
-    attention::{ByDistance, Columns, HeadNorms, RelativeVectors, Rotation, Rules, Sight, Task, attend},
+    super::family::Sight,
+    attention::{AttentionRules, ByDistance, Columns, HeadNorms, HeadQueries, RelativeVectors, Rotation, attend},
     operator::{NUM_HEADS, OutputRows, boundaries, guarded, input, two},
 };
 
@@ -136,7 +137,7 @@ impl Kernel for AttentionKernel {
         let table = |i: usize| -> Result<Option<&[f32]>> {
             values[i].as_ref().map(|value| Ok(value.try_extract_tensor::<f32>()?.1)).transpose()
         };
-        let rules = Rules {
+        let rules = AttentionRules {
             columns,
             scale: self.scale.unwrap_or_else(|| 1.0 / (size as f32).sqrt()),
             sight: self.sight,
@@ -211,14 +212,14 @@ fn vectors<'a>(
 }
 
 /// One task a sequence and head; of long sequences one for some of its queries.
-fn tasks(bounds: &[usize], keys: Option<&[usize]>, heads: usize) -> Vec<Task> {
+fn tasks(bounds: &[usize], keys: Option<&[usize]>, heads: usize) -> Vec<HeadQueries> {
     let mut tasks = Vec::with_capacity((bounds.len() - 1) * heads);
     for (sequence, bound) in bounds.windows(2).enumerate() {
         let (start, len) = (bound[0], bound[1] - bound[0]);
         let keys = keys.map_or(len, |keys| keys[sequence]);
         for head in 0..heads {
             for first in (0..len).step_by(TASK_QUERIES) {
-                tasks.push(Task { start, queries: first..len.min(first + TASK_QUERIES), keys, head });
+                tasks.push(HeadQueries { start, queries: first..len.min(first + TASK_QUERIES), keys, head });
             }
         }
     }

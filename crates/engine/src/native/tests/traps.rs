@@ -10,7 +10,7 @@ use crate::{
     native::{
         NativeExecutor, NativeModel,
         family::{
-            Attention, Distances, Encoder, FeedForward, Layer, Norm, NormKind, Norms, Pointwise, Reads, Seen, Taken,
+            Attention, Distances, Encoder, FeedForward, Layer, Norm, NormKind, Norms, Pointwise, Reads, Sight, Taken,
             plain_scale,
         },
     },
@@ -108,22 +108,22 @@ fn no_rotation(e: &mut Encoder) {
 
 fn rotations_swapped(e: &mut Encoder) {
     let of = |e: &Encoder, all: bool| {
-        e.layers.iter().map(|l| &l.attention).find(|a| (a.seen == Seen::All) == all).and_then(|a| a.rope.clone())
+        e.layers.iter().map(|l| &l.attention).find(|a| (a.sight == Sight::All) == all).and_then(|a| a.rope.clone())
     };
     let (full, window) = (of(e, true), of(e, false));
-    attentions(e).for_each(|a| a.rope = if a.seen == Seen::All { window.clone() } else { full.clone() });
+    attentions(e).for_each(|a| a.rope = if a.sight == Sight::All { window.clone() } else { full.clone() });
 }
 
 fn windows(e: &mut Encoder, change: impl Fn(usize) -> usize) {
     for a in attentions(e) {
-        if let Seen::Window(radius) = &mut a.seen {
+        if let Sight::Window(radius) = &mut a.sight {
             *radius = change(*radius);
         }
     }
 }
 
 fn sees_all(e: &mut Encoder) {
-    attentions(e).for_each(|a| a.seen = Seen::All);
+    attentions(e).for_each(|a| a.sight = Sight::All);
 }
 
 fn no_distances(e: &mut Encoder) {

@@ -27,7 +27,7 @@ use sortie_engine::{Sequence, TokenDetail, Want};
 use sortie_scheduler::ItemSink;
 use tokio::{sync::oneshot, time::Instant};
 
-use self::piece::Piece;
+use self::piece::PieceReader;
 use super::{
     estimate::window_limit,
     input::{InputKind, ParsedInput},
@@ -227,7 +227,7 @@ impl ParallelTask for TokenizeTask {
         let _end = PieceGuard(self);
         let items = self.pieces.get(piece).and_then(|range| self.inputs.get(range.clone()));
         let (Some(items), Some(results)) = (items, self.results.get(piece)) else { return false };
-        let made = Piece::of(self, items.len()).read(items);
+        let made = PieceReader::of(self, items.len()).read(items);
         let read = !made.is_empty();
         *results.lock() = made;
         read

@@ -23,7 +23,7 @@ use crate::errors::ItemRefusal;
 const MAX_REQUEST_WINDOWS: usize = 16_384;
 
 /// What was made of a piece so far.
-pub(super) struct Piece<'a> {
+pub(super) struct PieceReader<'a> {
     task: &'a TokenizeTask,
     results: Vec<TokenizeResult>,
     /// Sequences to be queued; an item's have consecutive numbers, which count from the piece's first.
@@ -34,7 +34,7 @@ pub(super) struct Piece<'a> {
     begun: Instant,
 }
 
-impl<'a> Piece<'a> {
+impl<'a> PieceReader<'a> {
     /// An empty piece of `task`, of so many inputs.
     pub(super) fn of(task: &'a TokenizeTask, inputs: usize) -> Self {
         let (results, sequences) = (Vec::with_capacity(inputs), Vec::with_capacity(inputs));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{
-    QUERIES, Rules, Task, VECTORS,
+    AttentionRules, HeadQueries, QUERIES, VECTORS,
     load::Loaded,
     tile::{products, store},
 };
@@ -50,7 +50,7 @@ impl RelativeVectors<'_> {
 
 /// Numbers that are made once a task, and once a tile.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct DistanceScratch {
     /// What each distance adds, from the last query's to the first key on.
     added: Vec<f32>,
     /// (keys × width) of keys against the vectors they meet.
@@ -59,14 +59,14 @@ pub(super) struct Scratch {
     of_queries: Vec<f32>,
 }
 
-impl Scratch {
+impl DistanceScratch {
     /// Makes what all tiles of a task share.
     #[inline(always)]
     pub(super) fn begin<S: Simd>(
         &mut self,
         simd: S,
-        task: &Task,
-        rules: &Rules<'_>,
+        task: &HeadQueries,
+        rules: &AttentionRules<'_>,
         loaded: &Loaded,
         seen: &Range<usize>,
         wide: usize,
@@ -108,8 +108,8 @@ impl Scratch {
     pub(super) fn add<S: Simd>(
         &mut self,
         simd: S,
-        task: &Task,
-        rules: &Rules<'_>,
+        task: &HeadQueries,
+        rules: &AttentionRules<'_>,
         loaded: &Loaded,
         rows: &Range<usize>,
         (keys, loaded_from): (Range<usize>, usize),

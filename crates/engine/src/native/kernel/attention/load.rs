@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{HeadNorms, QUERIES, Rotation, Rules, Task};
+use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, Rotation};
 
 /// What a task multiplies.
 #[derive(Default)]
@@ -22,8 +22,8 @@ impl Loaded {
     #[inline(always)]
     pub(super) fn load(
         &mut self,
-        task: &Task,
-        rules: &Rules<'_>,
+        task: &HeadQueries,
+        rules: &AttentionRules<'_>,
         qkv: &[f32],
         bias: &[f32],
         seen: Range<usize>,
@@ -63,8 +63,8 @@ impl Loaded {
     #[inline(always)]
     pub(super) fn load_queries(
         &mut self,
-        task: &Task,
-        rules: &Rules<'_>,
+        task: &HeadQueries,
+        rules: &AttentionRules<'_>,
         qkv: &[f32],
         bias: &[f32],
         rows: Range<usize>,

@@ -27,6 +27,7 @@ use self::{
     load::Loaded,
     tile::{exponentiate, products, store},
 };
+use super::super::family::Sight;
 
 /// Queries handled together: with [`VECTORS`] each, their sums take 8 of 16 or 32 registers.
 const QUERIES: usize = 4;
@@ -62,30 +63,6 @@ impl Columns {
     }
 }
 
-/// Which keys a query sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
-    All,
-    /// Its own and those before.
-    Causal,
-    /// Those no further away.
-    Window(usize),
-}
-
-impl Sight {
-    /// Keys that queries of these places see together, of `keys`.
-    fn of(self, queries: &Range<usize>, keys: usize) -> Range<usize> {
-        match self {
-            Sight::All => 0..keys,
-            Sight::Causal => 0..keys.min(queries.end),
-            Sight::Window(radius) => {
-                let end = keys.min(queries.end + radius);
-                queries.start.saturating_sub(radius).min(end)..end
-            }
-        }
-    }
-}
-
 /// RMS norms of heads, before they are rotated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadNorms<'a> {
@@ -105,7 +82,7 @@ pub(crate) struct Rotation<'a> {
 
 /// What a layer's attention does, for all its tasks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct AttentionRules<'a> {
     pub(crate) columns: Columns,
     /// What products of queries and keys are multiplied by.
     pub(crate) scale: f32,
@@ -118,7 +95,7 @@ pub(crate) struct Rules<'a> {
 
 /// Some queries of one sequence and head.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
+pub(crate) struct HeadQueries {
     /// First token of the sequence.
     pub(crate) start: usize,
     /// Places of the queries in it.
@@ -136,7 +113,7 @@ struct Scratch {
     weights: Vec<f32>,
     /// (queries × deep) results.
     results: Vec<f32>,
-    distance: distance::Scratch,
+    distance: distance::DistanceScratch,
 }
 
 thread_local! {
@@ -146,14 +123,20 @@ thread_local! {
 /// Carries a task out.
 ///
 /// `qkv`: (tokens × width) of the whole batch; `bias`: (width); `write(token, numbers)` receives each query's `size` numbers.
-pub(crate) fn attend(task: &Task, rules: &Rules<'_>, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
+pub(crate) fn attend(
+    task: &HeadQueries,
+    rules: &AttentionRules<'_>,
+    qkv: &[f32],
+    bias: &[f32],
+    write: &mut dyn FnMut(usize, &[f32]),
+) {
     SCRATCH.with_borrow_mut(|scratch| Arch::new().dispatch(Attend { task, rules, qkv, bias, scratch, write }));
 }
 
 /// [`attend`] for a vector width that is chosen at run time.
 struct Attend<'a> {
-    task: &'a Task,
-    rules: &'a Rules<'a>,
+    task: &'a HeadQueries,
+    rules: &'a AttentionRules<'a>,
     qkv: &'a [f32],
     bias: &'a [f32],
     scratch: &'a mut Scratch,

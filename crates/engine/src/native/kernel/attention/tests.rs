@@ -14,7 +14,7 @@ struct Case {
     rotation: Option<Vec<f32>>,
     by_distance: Option<(Vec<f32>, usize)>,
     vectors: Option<(Vec<f32>, Vec<f32>, Vec<i32>, usize)>,
-    task: Task,
+    task: HeadQueries,
     qkv: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -22,9 +22,9 @@ struct Case {
 const EPS: f32 = 1e-6;
 
 impl Case {
-    fn rules(&self) -> Rules<'_> {
+    fn rules(&self) -> AttentionRules<'_> {
         let size = self.columns.size;
-        Rules {
+        AttentionRules {
             columns: self.columns,
             scale: self.scale,
             sight: self.sight,
@@ -108,7 +108,7 @@ impl Case {
         out
     }
 
-    fn check(&self, run: impl Fn(&Task, &Rules<'_>, &[f32], &[f32], &mut dyn FnMut(usize, &[f32]))) {
+    fn check(&self, run: impl Fn(&HeadQueries, &AttentionRules<'_>, &[f32], &[f32], &mut dyn FnMut(usize, &[f32]))) {
         let (size, first) = (self.columns.size, self.task.start + self.task.queries.start);
         let mut got = vec![f32::NAN; self.task.queries.len() * size];
         run(&self.task, &self.rules(), &self.qkv, &self.bias, &mut |t, x| {
@@ -121,7 +121,13 @@ impl Case {
 }
 
 /// Without any vector instructions, as on a CPU that pulp does not know.
-fn scalar(task: &Task, rules: &Rules<'_>, qkv: &[f32], bias: &[f32], write: &mut dyn FnMut(usize, &[f32])) {
+fn scalar(
+    task: &HeadQueries,
+    rules: &AttentionRules<'_>,
+    qkv: &[f32],
+    bias: &[f32],
+    write: &mut dyn FnMut(usize, &[f32]),
+) {
     let scratch = &mut Scratch::default();
     Attend { task, rules, qkv, bias, scratch, write }.with_simd(pulp::Scalar);
 }
@@ -201,7 +207,7 @@ fn case(d: &Drawn) -> Case {
                 _ => (keys, queries, columns, width),
             }
         }),
-        task: Task { start: d.before, queries: from..d.len, keys: d.len - unseen, head: d.head % columns.heads },
+        task: HeadQueries { start: d.before, queries: from..d.len, keys: d.len - unseen, head: d.head % columns.heads },
         qkv: numbers(tokens * columns.width(), d.spread),
         bias: numbers(columns.width(), d.spread),
     }
