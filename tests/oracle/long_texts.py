@@ -19,6 +19,7 @@ SPECIALS = {
     "gemma": ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"],
     "qwen": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"],
     "llama": ["<|begin_of_text|>", "<|end_of_text|>", "<unk>", "<|mask|>"],
+    "xlm-roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
 }
 # How one text is framed, and two: the number after a colon is the token type where it is not 0.
 FRAMES = {
@@ -29,6 +30,7 @@ FRAMES = {
     "gemma": ("<bos> $A <eos>", "<bos> $A <eos> <bos> $B <eos>"),
     "qwen": ("$A <|endoftext|>", "$A $B <|endoftext|>"),
     "llama": ("<|begin_of_text|> $A <|end_of_text|>", "<|begin_of_text|> $A $B <|end_of_text|>"),
+    "xlm-roberta": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
 }
 ROLES = {
     "bert": {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4, "bos": 2, "eos": 3},
@@ -38,6 +40,7 @@ ROLES = {
     "gemma": {"pad": 0, "eos": 1, "bos": 2, "unk": 3, "mask": 4},
     "qwen": {"pad": 0, "eos": 0, "unk": 3},
     "llama": {"bos": 0, "eos": 1, "pad": 1, "unk": 2, "mask": 3},
+    "xlm-roberta": {"bos": 0, "pad": 1, "eos": 2, "unk": 3, "mask": 4, "cls": 0, "sep": 2},
 }
 
 

@@ -22,14 +22,10 @@ import torch
 import transformers as tf
 from safetensors.torch import save_file
 
+from answers import far, figures
 from long_families import FAMILIES, VERY_LONG
 from long_texts import tokenizer_files
 from long_weights import draw
-
-
-def figures(row):
-    """Seven digits, a little fewer than an f32 has."""
-    return [float(f"{float(v):.7g}") for v in row]
 
 
 def states(model, case):
@@ -49,12 +45,6 @@ def answers(head, rows, tokens):
     if head == "mlm":
         return {"vocab_max": figures(rows.max(0).values)}
     return {"logits": [figures(r) for r in rows] if rows.dim() == 2 else figures(rows)}
-
-
-def far(some, others):
-    """Largest difference of any case, of the largest number of all: a lone logit may be near zero by chance."""
-    pairs = [(a.double(), b.double()) for a, b in zip(some, others)]
-    return float(max((a - b).abs().max() for a, b in pairs) / max(b.abs().max() for _, b in pairs))
 
 
 class Maker:

@@ -154,9 +154,20 @@ pub enum InputError {
         /// The limit.
         limit: usize,
     },
-    /// A static model reads texts of any length token by token.
-    #[error("a static model has no windows: each token has its own vector whatever stands beside it")]
-    NoWindows,
+    /// The model's texts have no windows; why.
+    #[error("{0}")]
+    NoWindows(&'static str),
+    /// An option that the model's texts cannot be read with.
+    #[error("{option}: {why}")]
+    BadOption {
+        /// The option, as the wire calls it.
+        option: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// What does not go into the model's chat template.
+    #[error("{0}")]
+    NoChat(String),
     /// The model has no way for texts of this role.
     #[error("{0}")]
     BadRole(String),
@@ -180,7 +191,9 @@ impl InputError {
             InputError::BadStride { .. } => "BAD_STRIDE",
             InputError::TooManyWindows { .. } => "TOO_MANY_WINDOWS",
             InputError::TooLongInWindows { .. } => "TOO_LONG_IN_WINDOWS",
-            InputError::NoWindows => "NO_WINDOWS",
+            InputError::NoWindows(_) => "NO_WINDOWS",
+            InputError::BadOption { .. } => "BAD_OPTION",
+            InputError::NoChat(_) => "CHAT_TEMPLATE",
             InputError::BadRole(_) => "BAD_ROLE",
             InputError::BadIds(_) => "BAD_TOKEN_IDS",
             InputError::Tokenizer(_) => "TOKENIZER_FAILED",

@@ -18,6 +18,8 @@ pub struct ModelInfo {
     pub task: Task,
     /// Longest sequence in tokens, specials included.
     pub max_length: usize,
+    /// Tokens that the chat template puts around the texts of a pair, where the model reads pairs so; else 0.
+    pub chat_tokens: usize,
     /// Entries in its vocabulary.
     pub vocab_size: usize,
     /// Numbers in its vectors; 0 where it makes none.

@@ -23,6 +23,7 @@ pub(crate) enum Class {
     Router,
     MultiVectorMask,
     HierarchicalTokenPooling,
+    LogitScore,
 }
 
 /// Packages that hold modules of the library; the class is the last part of the path.
@@ -67,6 +68,7 @@ impl Class {
             "Router" | "Asym" => Class::Router,
             "MultiVectorMask" => Class::MultiVectorMask,
             "HierarchicalTokenPooling" => Class::HierarchicalTokenPooling,
+            "LogitScore" => Class::LogitScore,
             _ => return None,
         })
     }
@@ -85,6 +87,7 @@ mod tests {
             ("sentence_transformers.sentence_transformer.modules.pooling.Pooling", Some(Class::Pooling)),
             ("sentence_transformers.sparse_encoder.models.SpladePooling", Some(Class::SpladePooling)),
             ("sentence_transformers.models.Asym", Some(Class::Router)),
+            ("sentence_transformers.cross_encoder.modules.logit_score.LogitScore", Some(Class::LogitScore)),
             ("pylate.models.Dense.Dense", Some(Class::PylateDense)),
             ("Transformer", None),
             ("custom_st.Transformer", None),

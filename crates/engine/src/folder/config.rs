@@ -228,9 +228,9 @@ impl Config {
             Some(Task::SequenceClassification { labels: self.labels(folder)?, problem: self.problem(folder)? })
         } else if a.ends_with("ForTokenClassification") {
             Some(Task::TokenClassification { labels: self.labels(folder)? })
-        } else if a.ends_with("ForMaskedLM") {
+        } else if a.ends_with("ForMaskedLM") || a.ends_with("LMHead") {
             Some(Task::SparseEmbedding)
-        } else if a.ends_with("Model") {
+        } else if a.ends_with("Model") || a.eq_ignore_ascii_case(&self.model_type) && !a.is_empty() {
             Some(Task::Embedding)
         } else {
             None

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 pub(crate) use super::modules::{Route, RouteInput, Routes};
 use super::{
     adapter::Adapter,
+    causal::ChatTemplate,
     config::Config,
     keys::{Note, Notes},
     layers,
     library::{self, Library, Pylate, ScoreActivation},
     modules, stanford,
     tokenizer_config::{ClassHints, TokenizerRules},
-    transformer::{Expansion, TransformerRules},
+    transformer::{Expansion, GENERATION, TransformerRules},
     weights::Weights,
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(crate) struct Folder {
     pub(crate) library_class: Option<String>,
     pub(crate) similarity: Option<String>,
     pub(crate) late: Option<LateInteraction>,
+    /// What a pair is put into, where the model reads pairs as a chat.
+    pub(crate) chat: Option<ChatTemplate>,
     /// Set where its scores have an activation of their own.
     pub(crate) activation: Option<ScoreActivation>,
     /// A table whose texts are read by model2vec's rules.
@@ -130,6 +133,7 @@ impl Folder {
                 ),
             ));
         }
+        let chat = chat_template(root, &tokenizer_home, &config, &rules, &tokenizer, &routes)?;
         let task = task(root, &encoder, &config, &library, &rules, &mut routes, late.is_some(), is_listed, options)?;
         if let Some(keep) = library.truncate_dim {
             if keep == 0 || late.is_some() {
@@ -172,11 +176,20 @@ impl Folder {
             library_class: library.model_type,
             similarity: library.similarity,
             late,
+            chat,
             activation,
             config,
             routes,
             notes: notes.into_vec(),
         })
+    }
+}
+
+impl Folder {
+    /// The text of the prompt that texts of no role get.
+    pub(crate) fn default_prompt(&self) -> Option<&str> {
+        let name = self.default_prompt.as_deref()?;
+        self.prompts.iter().find(|(n, _)| n == name).map(|(_, text)| text.as_str())
     }
 }
 
@@ -204,7 +217,7 @@ fn pool_by(root: &Path, routes: &mut Routes, pooling: Pooling) -> Result<(), Loa
         if !matches!(route.input, RouteInput::Encoder { .. }) {
             return refuse("there are no token states to pool");
         }
-        if route.sparse.is_some() || route.masks || route.scores {
+        if route.sparse.is_some() || route.masks || route.scores || route.logit_score.is_some() {
             return refuse("the model does not end in one vector a text");
         }
         match route.chain.steps.iter_mut().find(|step| matches!(step, Step::Pool(_))) {
@@ -257,11 +270,64 @@ fn unlisted(root: &Path, config: &Config) -> Result<Route, LoadError> {
         chain: Chain { steps, attend_expansion: false },
         sparse: None,
         scores: false,
+        logit_score: None,
         masks: false,
         skiplist: Vec::new(),
         modules: Vec::new(),
         folders: Vec::new(),
     })
+}
+
+/// The chat template of a model whose scores are logits of a causal language model.
+fn chat_template(
+    root: &Path,
+    home: &Path,
+    config: &Config,
+    rules: &TransformerRules,
+    tokenizer: &TokenizerRules,
+    routes: &Routes,
+) -> Result<Option<ChatTemplate>, LoadError> {
+    let refuse = |file: &str, why: String| Err(LoadError::unsupported(&root.join(file), why));
+    let generates = rules.task.as_deref() == Some(GENERATION);
+    let scores = routes.all().iter().any(|route| route.logit_score.is_some());
+    if !scores {
+        if generates {
+            return refuse(
+                "modules.json",
+                format!(
+                    "transformer_task {GENERATION} is served with a LogitScore module, which makes a score of its logits"
+                ),
+            );
+        }
+        return Ok(None);
+    }
+    if routes.all().len() > 1 {
+        return refuse("modules.json", "LogitScore behind a Router is not served".to_owned());
+    }
+    if !generates || !config.architecture().ends_with("ForCausalLM") {
+        return refuse(
+            "modules.json",
+            format!(
+                "LogitScore reads the logits of a causal language model: transformer_task {GENERATION} and an architecture \
+                 …ForCausalLM are wanted, {} and {:?} are there",
+                rules.task.as_deref().unwrap_or("none"),
+                config.architecture()
+            ),
+        );
+    }
+    if tokenizer.cut_left {
+        return refuse(
+            "tokenizer_config.json",
+            "truncation_side left would cut the beginning of the chat template, which is never cut".to_owned(),
+        );
+    }
+    let Some(format) = &rules.message else {
+        return refuse(
+            "sentence_bert_config.json",
+            "modality_config has no message: pairs would go into the model without its chat template".to_owned(),
+        );
+    };
+    ChatTemplate::read(home, format, &config.model_type, rules.chat.clone(), tokenizer).map(Some)
 }
 
 /// Late interaction in any of its layouts, and the steps that its files leave unsaid.
@@ -378,6 +444,11 @@ fn task(
             ));
         }
         return Ok(Some(Task::SparseEmbedding));
+    }
+    if route.logit_score.is_some() {
+        let labels = config.labels(encoder).ok().filter(|labels| labels.len() == 1);
+        let labels = labels.unwrap_or_else(|| vec!["LABEL_0".to_owned()]);
+        return Ok(Some(Task::SequenceClassification { labels, problem: config.problem(encoder)? }));
     }
     if route.scores {
         let outputs = route.chain.steps.iter().rev().find_map(|step| match step {

@@ -18,7 +18,7 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (&["processor_class", "auto_map", "use_fast"], "which class a library loads"),
     (&["do_basic_tokenize", "never_split"], "for a class in Python alone, which transformers 5 no longer has"),
-    (&["chat_template"], "for conversations"),
+    (&["chat_template"], "for conversations, and for the pairs of a model with LogitScore"),
 ];
 
 /// Why the key is not obeyed.

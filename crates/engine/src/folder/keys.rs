@@ -137,6 +137,11 @@ impl FileKeys {
         }
     }
 
+    /// What nobody has read.
+    pub(crate) fn rest(self) -> BTreeMap<String, Value> {
+        self.left
+    }
+
     /// Keeps what nobody has read as notes. A null says nothing.
     pub(crate) fn note_rest(self, notes: &mut Notes) {
         for (key, value) in self.left.iter().filter(|(_, value)| !value.is_null()) {

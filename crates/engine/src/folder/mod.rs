@@ -5,6 +5,7 @@
 //! none are kept as notes.
 
 mod adapter;
+mod causal;
 mod class;
 pub(crate) mod config;
 mod describe;
@@ -28,6 +29,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::{
+    causal::{ChatTemplate, LogitScore},
     describe::{Folder, LateInteraction, Route, RouteInput, Routes},
     tokenizer_class::{BertRules, TokenizerFamily},
     tokenizer_config::{TokenizerRules, content as token_content},

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
+    causal::LogitScore,
     class::Class,
     keys::{FileKeys, Notes, shown},
     layers::{self, DenseOutput},
@@ -67,6 +68,8 @@ pub(crate) struct Route {
     pub(crate) sparse: Option<SparseRule>,
     /// It ends in the scores of a cross-encoder.
     pub(crate) scores: bool,
+    /// Set where its scores are logits of a causal language model.
+    pub(crate) logit_score: Option<LogitScore>,
     /// It says which tokens have a vector: late interaction.
     pub(crate) masks: bool,
     /// Words of the skip list, whose ids the tokenizer knows.
@@ -205,7 +208,7 @@ impl Reader<'_> {
             let Some(class) = Class::of(class_path) else {
                 return refuse(format!(
                     "module type {class_path} is not served; Transformer, Pooling, Dense, Normalize, LayerNorm, WordWeights, SpladePooling, \
-                     StaticEmbedding, SparseStaticEmbedding, Router and MultiVectorMask of sentence-transformers are"
+                     StaticEmbedding, SparseStaticEmbedding, Router, MultiVectorMask and LogitScore of sentence-transformers are"
                 ));
             };
             let name = format!(
@@ -229,6 +232,7 @@ impl Reader<'_> {
                     input,
                     chain: Chain::default(),
                     scores: false,
+                    logit_score: None,
                     masks: false,
                     skiplist: Vec::new(),
                     modules: vec![name],
@@ -239,7 +243,8 @@ impl Reader<'_> {
             if input.is_some() {
                 return refuse(format!("{class_path} comes after another module, where no text is"));
             }
-            if route.scores || (route.sparse.is_some() && class != Class::Dropout) {
+            let has_scores = route.scores || route.logit_score.is_some();
+            if has_scores || (route.sparse.is_some() && class != Class::Dropout) {
                 return refuse(format!(
                     "{class_path} comes after the scores or the sparse weights, and is not served there"
                 ));
@@ -289,6 +294,12 @@ impl Reader<'_> {
                 let (transform, sum) = layers::splade(folder)?;
                 route.sparse = Some(SparseRule { transform, sum, most: None });
             }
+            Class::LogitScore
+                if !route.chain.steps.is_empty() || !matches!(route.input, RouteInput::Encoder { .. }) =>
+            {
+                return refuse("LogitScore reads the logits of the Transformer, and so must come right behind it");
+            }
+            Class::LogitScore => route.logit_score = Some(LogitScore::read(folder)?),
             Class::MultiVectorMask => {
                 let Some(mut keys) = FileKeys::read(&folder.join("config.json"))? else {
                     return refuse("its config.json is missing");

@@ -1,6 +1,6 @@
 //! How sentence-transformers' Transformer module reads texts: `sentence_bert_config.json`, which has had other names.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,22 @@ pub const FILES: [&str; 7] = [
     "sentence_albert_config.json",
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
+];
+
+/// `transformer_task` of a causal language model with its head, and the name of what that gives.
+pub(super) const GENERATION: &str = "text-generation";
+const CAUSAL_LOGITS: &str = "causal_logits";
+
+/// What transformers' `apply_chat_template` takes that is no variable of the template.
+const OTHER_ARGUMENTS: [&str; 8] = [
+    "chat_template",
+    "continue_final_message",
+    "documents",
+    "return_assistant_tokens_mask",
+    "return_dict",
+    "tokenize",
+    "tokenizer_kwargs",
+    "tools",
 ];
 
 /// What a Transformer module is told.
@@ -34,6 +50,10 @@ pub(crate) struct TransformerRules {
     pub(crate) document_length: Option<usize>,
     /// How queries are filled up.
     pub(crate) expansion: Option<Expansion>,
+    /// How texts become messages of a chat, where they do: `flat`, `structured` or `auto`.
+    pub(crate) message: Option<String>,
+    /// What a chat template is given besides the messages.
+    pub(crate) chat: BTreeMap<String, Value>,
 }
 
 /// How a query is filled up with tokens that ask but were not in the text.
@@ -68,7 +88,8 @@ impl TransformerRules {
             return Err(keys.refused("max_seq_length", &json!(0), "no sequence would fit"));
         }
         self.lowercase = keys.take("do_lower_case")?.unwrap_or(false);
-        self.task = keys.one_of("transformer_task", &["feature-extraction", "sequence-classification", "fill-mask"])?;
+        let tasks = ["feature-extraction", "sequence-classification", "fill-mask", GENERATION];
+        self.task = keys.one_of("transformer_task", &tasks)?;
         self.modality(keys)?;
         self.query_length = keys.take("query_length")?;
         self.document_length = keys.take("document_length")?;
@@ -87,7 +108,12 @@ impl TransformerRules {
                 "nothing is padded here",
                 notes,
             );
+            inner.ignore(&[&at("logits_to_keep")], "the last token's logits are all that is read", notes);
             inner.none_left()?;
+        }
+        if inner.has("processing_kwargs.chat_template") {
+            self.chat_template(inner.inner("processing_kwargs.chat_template")?, notes)?;
+            inner.forget("processing_kwargs.chat_template");
         }
         inner.none_left()?;
         for name in ["tokenizer_args", "processor_kwargs"] {
@@ -132,23 +158,72 @@ impl TransformerRules {
     }
 
     /// Which output of the encoder flows on: only the usual one of each head is served.
-    fn modality(&self, keys: &mut FileKeys) -> Result<(), LoadError> {
-        let output = keys.one_of("module_output_name", &["token_embeddings", "scores"])?;
-        if output.as_deref() == Some("scores") && self.task.as_deref() != Some("sequence-classification") {
-            return Err(keys.refused("module_output_name", &json!("scores"), "only with sequence-classification"));
+    fn modality(&mut self, keys: &mut FileKeys) -> Result<(), LoadError> {
+        let output = keys.one_of("module_output_name", &["token_embeddings", "scores", CAUSAL_LOGITS])?;
+        for (name, task) in [("scores", "sequence-classification"), (CAUSAL_LOGITS, GENERATION)] {
+            if output.as_deref() == Some(name) && self.task.as_deref() != Some(task) {
+                return Err(keys.refused("module_output_name", &json!(name), &format!("only with {task}")));
+            }
+        }
+        if let Some(output) = &output
+            && self.task.as_deref() == Some(GENERATION)
+            && output != CAUSAL_LOGITS
+        {
+            let why = format!("with {GENERATION} only {CAUSAL_LOGITS} is");
+            return Err(keys.refused("module_output_name", &json!(output), &why));
         }
         let Some(config) = keys.take::<Value>("modality_config")? else { return Ok(()) };
         let usual = match self.task.as_deref() {
-            Some("sequence-classification" | "fill-mask") => "logits",
+            Some("sequence-classification" | "fill-mask" | GENERATION) => "logits",
             _ => "last_hidden_state",
         };
-        let text = config.get("text");
-        let method = text.and_then(|t| t.get("method")).and_then(Value::as_str);
-        let output = text.and_then(|t| t.get("method_output_name")).and_then(Value::as_str);
-        if method != Some("forward") || output != Some(usual) {
-            let why = format!("only text by the method forward, with its {usual}, is");
+        let is_usual = |entry: &Value| {
+            let said = |key: &str| entry.get(key).and_then(Value::as_str);
+            said("method") == Some("forward") && said("method_output_name") == Some(usual)
+        };
+        let message = config.get("message");
+        if !config.get("text").is_some_and(is_usual) || !message.is_none_or(is_usual) {
+            let why = format!("only text and message by the method forward, with its {usual}, are");
             return Err(keys.refused("modality_config", &config, &why));
         }
+        let Some(message) = message else { return Ok(()) };
+        if self.task.as_deref() != Some(GENERATION) {
+            // The library puts every text through the chat template then.
+            let why = format!("texts become messages of a chat only with {GENERATION}");
+            return Err(keys.refused("modality_config.message", message, &why));
+        }
+        match message.get("format").map_or(Some("auto"), Value::as_str) {
+            Some(format @ ("flat" | "structured" | "auto")) => self.message = Some(format.to_owned()),
+            _ => return Err(keys.refused("modality_config.message", message, "format flat, structured and auto are")),
+        }
+        Ok(())
+    }
+
+    /// `processing_kwargs.chat_template`: how rendered texts are cut, and variables of the template.
+    fn chat_template(&mut self, mut keys: FileKeys, notes: &mut Notes) -> Result<(), LoadError> {
+        let at = |key: &str| format!("processing_kwargs.chat_template.{key}");
+        if let Some(longest) = keys.take(&at("max_length"))? {
+            self.max_length = Some(longest);
+        }
+        keys.only(&at("truncation"), &[json!(true), json!("longest_first")])?;
+        if keys.take::<bool>(&at("restore_suffix"))? == Some(false) {
+            return Err(keys.refused(
+                &at("restore_suffix"),
+                &json!(false),
+                "what stands behind a document is never cut",
+            ));
+        }
+        keys.ignore(&[&at("padding"), &at("return_tensors")], "nothing is padded here", notes);
+        keys.ignore(&[&at("sanitize_control_tokens")], "a text never holds the template's special tokens", notes);
+        for name in OTHER_ARGUMENTS {
+            keys.only(&at(name), &[json!(false)])?;
+        }
+        let prefix = at("");
+        self.chat = keys
+            .rest()
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value)))
+            .collect();
         Ok(())
     }
 }

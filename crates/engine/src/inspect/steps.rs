@@ -1,7 +1,7 @@
 //! What is done to a text's numbers, in words.
 
 use crate::{
-    folder::{Route, RouteInput},
+    folder::{LogitScore, Route, RouteInput},
     open::{Opened, ServedBy},
     post::{Dense, DenseActivation, Residual, SparseRule, SparseTransform, Step},
     task::{Pooling, Role, Task},
@@ -30,7 +30,17 @@ pub(super) fn of(opened: &Opened, route: &Route) -> Vec<String> {
         RouteInput::Encoder { .. } => {
             let of_head = || if graph { "in the graph".to_owned() } else { folder.config.architecture().to_owned() };
             let logits = |n: usize| if n == 1 { "1 logit".to_owned() } else { format!("{n} logits") };
+            if let Some(chat) = &folder.chat {
+                let file = chat.path.file_name().unwrap_or_default().display();
+                let tokens = opened.tokenizer.frame_tokens();
+                steps.push(format!("a pair in the chat template of {file}, {tokens} tokens beside its texts; a prompt is its system message"));
+            }
+            if let Some(LogitScore { true_token, false_token }) = route.logit_score {
+                let less = false_token.map_or(String::new(), |id| format!(" less that of token {id}"));
+                steps.push(format!("LogitScore: the logit of token {true_token}{less}, from the last token"));
+            }
             match &opened.task {
+                Task::SequenceClassification { .. } if route.logit_score.is_some() => {}
                 Task::SequenceClassification { labels, .. } if !route.scores => {
                     let from = if graph { "" } else { ", from its first token" };
                     steps.push(format!("head: {}, {} a text{from}", of_head(), logits(labels.len())));

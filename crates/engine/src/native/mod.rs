@@ -26,7 +26,7 @@ use self::{
 use crate::{
     device::Device,
     error::LoadError,
-    folder::{Folder, Note, Route, RouteInput, Routes, config::Config, keys::Notes, weights::Weights},
+    folder::{Folder, LogitScore, Note, Route, RouteInput, Routes, config::Config, keys::Notes, weights::Weights},
     item::{EmbedSpec, Sequence},
     options::LoadOptions,
     task::{Pooling, Task},
@@ -76,9 +76,17 @@ impl NativeModel {
                 .map_err(|why| LoadError::invalid(&described.root.join("modules.json"), why))?;
         }
         let main = routes.encoder();
+        let logit_score = main.and_then(|route| route.logit_score);
+        if let Some(score) = logit_score {
+            check_logit_score(described, &encoder, score)?;
+            // It reads the last token whichever it is; a head of sequences would have the pad passed over.
+            encoder.heads.sequence = None;
+        }
         let head = match &task {
             Task::SequenceClassification { .. } if main.is_some_and(|route| route.scores) => Head::States,
-            Task::SequenceClassification { labels, .. } => Head::Sequence(labels.len()),
+            Task::SequenceClassification { labels, .. } => {
+                logit_score.map_or(Head::Sequence(labels.len()), Head::Logit)
+            }
             Task::TokenClassification { labels } => Head::Tokens(labels.len()),
             Task::Embedding | Task::LateInteraction => Head::States,
             Task::SparseEmbedding => {
@@ -172,4 +180,27 @@ impl NativeModel {
     pub(crate) fn hidden(&self) -> usize {
         self.encoder.hidden
     }
+}
+
+/// Refuses a LogitScore of an encoder without logits, or of tokens that its vocabulary does not have.
+fn check_logit_score(folder: &Folder, encoder: &Encoder, score: LogitScore) -> Result<(), LoadError> {
+    if encoder.heads.causal.is_none() {
+        return Err(LoadError::unsupported(
+            &folder.encoder,
+            format!(
+                "LogitScore needs the logits of a causal language model: qwen3, qwen2 and llama are served, with lm_head.weight \
+                 or tie_word_embeddings; this is {}",
+                folder.config.model_type
+            ),
+        ));
+    }
+    for (key, id) in [("true_token_id", Some(score.true_token)), ("false_token_id", score.false_token)] {
+        if let Some(id) = id.filter(|&id| id as usize >= encoder.vocab) {
+            return Err(LoadError::invalid(
+                &folder.root.join("modules.json"),
+                format!("LogitScore: {key} is {id}, the vocabulary has {} entries", encoder.vocab),
+            ));
+        }
+    }
+    Ok(())
 }

@@ -52,6 +52,9 @@ pub(super) fn open(
             let (positions, vocab, segments) = (m.longest(), m.vocab(), m.segments());
             (ServedBy::Native(m), task, positions, vocab, width, segments)
         } else if let Some(path) = onnx {
+            if folder.chat.is_some() {
+                return Err(LoadError::unsupported(&path, "LogitScore is served from safetensors, not from an export"));
+            }
             let m = GenericModel::open(&path, &folder, Arc::clone(&routes), folder.task.clone(), options)?;
             let (task, positions, vocab, dimensions) = (m.task().clone(), m.longest(), m.vocab(), m.dimensions());
             // Two is what exports of BERT's kin have; ids beyond would be refused by the graph.
@@ -75,7 +78,13 @@ pub(super) fn open(
         special_tokens: true,
         baked: Baked::Side,
     };
-    let tokenizer = Tokenizer::load_with(&folder.tokenizer_home, &spec)?.with_type_vocab(segments);
+    let mut tokenizer = Tokenizer::load_with(&folder.tokenizer_home, &spec)?.with_type_vocab(segments);
+    if let Some(template) = &folder.chat {
+        tokenizer = tokenizer.with_chat(template)?;
+        if let Some(prompt) = folder.default_prompt() {
+            tokenizer.check_instruction(prompt).map_err(|why| LoadError::unsupported(&template.path, why))?;
+        }
+    }
     Ok(Opened { folder, routes, task, served_by, lookup, tokenizer, max_length, vocab, dimensions })
 }
 
@@ -130,6 +139,14 @@ fn longest_input(
 }
 
 fn unknown_architecture(folder: &Folder) -> LoadError {
+    if folder.config.architecture().ends_with("ForCausalLM") {
+        return LoadError::unsupported(
+            &folder.root,
+            "a causal language model scores pairs by the logits of a token or two, and nothing here says which: a LogitScore \
+             module of sentence-transformers is missing (modules.json, with true_token_id and false_token_id in its \
+             config.json), and with it a chat template that pairs are put into",
+        );
+    }
     LoadError::unsupported(
         &folder.encoder.join("config.json"),
         format!(

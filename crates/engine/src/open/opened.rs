@@ -64,6 +64,7 @@ impl Opened {
             dimensions: if has_vectors { self.dimensions } else { 0 },
             task: self.task.clone(),
             max_length: self.max_length,
+            chat_tokens: if self.tokenizer.reads_chat() { self.tokenizer.frame_tokens() } else { 0 },
             vocab_size: self.vocab,
             embed: EmbedSpec::default(),
             pooling: main.chain.own_pooling(),

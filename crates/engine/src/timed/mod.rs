@@ -52,6 +52,7 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
         architecture: "Timed".to_owned(),
         task: Task::SequenceClassification { labels: vec!["score".to_owned()], problem: Problem::SingleLabel },
         max_length,
+        chat_tokens: 0,
         vocab_size: tokenizer.vocab_size(),
         dimensions: 0,
         embed: EmbedSpec::default(),

@@ -54,10 +54,44 @@ impl Tokenizer {
         options: &EncodeOptions,
         specials: bool,
     ) -> Result<TokenizedText, InputError> {
-        if pair.is_none() {
-            return self.detail_single(text, options, specials);
+        self.detail_after("", text, pair, options, specials)
+    }
+
+    /// As [`detail`](Self::detail), with a prompt: it goes before the first text, or is the instruction of a chat template.
+    /// Its own tokens have no place in the text, and count as special.
+    ///
+    /// # Errors
+    /// As [`detail`](Self::detail), and [`InputError::BadOption`] where a chat template has no place for an instruction.
+    pub fn detail_after(
+        &self,
+        prompt: &str,
+        text: &str,
+        pair: Option<&str>,
+        options: &EncodeOptions,
+        specials: bool,
+    ) -> Result<TokenizedText, InputError> {
+        if self.reads_chat() && (pair.is_some() || specials) {
+            let Some(document) = pair else {
+                return Err(InputError::NoChat(
+                    "a text alone does not go into the model's chat template; send a pair, or ask for no special tokens"
+                        .to_owned(),
+                ));
+            };
+            let query = self.first_text(prompt, text, options)?;
+            if let Some(made) = self.detail_of_chat(&query, document, specials) {
+                return made;
+            }
         }
-        self.detail_of(text, pair, options, specials, self.limit(options, self.added(true, specials))?)
+        let prompted = format!("{prompt}{text}");
+        let mut made = match pair {
+            None => self.detail_single(&prompted, options, specials)?,
+            Some(_) => {
+                let limit = self.limit(options, self.added(true, specials))?;
+                self.detail_of(&prompted, pair, options, specials, limit)?
+            }
+        };
+        made.details.iter_mut().for_each(|detail| without_prompt(detail, prompt.len()));
+        Ok(made)
     }
 
     /// A single text, as its role has it read.
@@ -144,8 +178,40 @@ impl Tokenizer {
     }
 }
 
+/// Shifts a token's place by the prompt; a token of the prompt alone becomes special: it has no place in the text.
+fn without_prompt(detail: &mut TokenDetail, shift: usize) {
+    if shift == 0 || detail.special || detail.second {
+        return;
+    }
+    if detail.end <= shift {
+        detail.special = true;
+        (detail.start, detail.end) = (0, 0);
+    } else {
+        detail.start = detail.start.saturating_sub(shift);
+        detail.end -= shift;
+    }
+}
+
 /// Widens offsets to whole characters of `text`. Byte-level tokens may be parts of one.
 fn on_boundaries(text: &str, (start, end): (usize, usize)) -> (usize, usize) {
     let start = text.floor_char_boundary(start);
     (start, text.ceil_char_boundary(end).max(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_count_without_the_prompt() {
+        let at = |start, end, second| {
+            let mut d = TokenDetail { token: String::new(), start, end, special: false, second, continues: false };
+            without_prompt(&mut d, 7);
+            (d.start, d.end, d.special)
+        };
+        assert_eq!(at(0, 5, false), (0, 0, true));
+        assert_eq!(at(5, 9, false), (0, 2, false), "a token across the seam keeps its own part");
+        assert_eq!(at(9, 12, false), (2, 5, false));
+        assert_eq!(at(0, 5, true), (0, 5, false));
+    }
 }

@@ -14,6 +14,7 @@ impl Tokenizer {
     /// # Errors
     /// [`InputError::TooLong`] with [`Truncation::Error`], [`InputError::BadMaxLength`], [`InputError::Tokenizer`].
     pub fn encode(&self, text: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
+        self.without_chat("a text alone")?;
         let (reader, rule) = self.reading(options)?;
         if let Some(rules) = reader.static_rules {
             return reader.static_ids(text, options, rules);
@@ -33,7 +34,21 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`], and [`InputError::QueryTooLong`] where the first text must not be cut and alone leaves
     /// no room for the second.
     pub fn encode_pair(&self, a: &str, b: &str, options: &EncodeOptions) -> Result<Sequence, InputError> {
-        let query = self.first_text(a, options)?;
+        self.encode_pair_after("", a, b, options)
+    }
+
+    /// Two texts in one sequence with a prompt: it goes before the first, or is the instruction of a chat template.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_pair`], and [`InputError::BadOption`] where a chat template has no place for an instruction.
+    pub fn encode_pair_after(
+        &self,
+        prompt: &str,
+        a: &str,
+        b: &str,
+        options: &EncodeOptions,
+    ) -> Result<Sequence, InputError> {
+        let query = self.first_text(prompt, a, options)?;
         self.encode_with(&query, b)
     }
 
@@ -85,11 +100,12 @@ impl Tokenizer {
         Ok(limit)
     }
 
-    /// Special tokens the template adds.
+    /// Special tokens the template adds; to pairs in a chat template all that it writes.
     pub(super) fn specials(&self, pair: bool) -> usize {
-        match &self.template {
-            Some(template) => template.specials(pair),
-            None => template::added(&self.inner, pair),
+        match (&self.chat, &self.template) {
+            (Some(_), _) if pair => self.frame_tokens(),
+            (_, Some(template)) => template.specials(pair),
+            (_, None) => template::added(&self.inner, pair),
         }
     }
 

@@ -132,6 +132,7 @@ impl Tokenizer {
             static_rules: None,
             words,
             one_segment: false,
+            chat: None,
             #[cfg(feature = "timed")]
             counting: false,
         };
@@ -178,6 +179,7 @@ impl Tokenizer {
             static_rules: None,
             words: WordRules::default(),
             one_segment: false,
+            chat: None,
             counting: true,
         })
     }
@@ -214,4 +216,16 @@ fn highest_id(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Option<u3
     let vocab = tokenizer.get_vocab(true).into_values().max();
     let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder().keys().copied().max();
     Ok(vocab.max(added).max(template::highest_special(tokenizer)?))
+}
+
+/// Id of the token that stands for what the vocabulary does not have, where a model has one.
+pub(super) fn unknown_token(tokenizer: &tokenizers::Tokenizer) -> Option<u32> {
+    let token = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+        ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+        ModelWrapper::BPE(model) => model.unk_token.clone(),
+        // A field that is not open: of these files nearly all call it so.
+        ModelWrapper::Unigram(_) => Some("<unk>".to_owned()),
+    };
+    token.and_then(|token| tokenizer.token_to_id(&token))
 }

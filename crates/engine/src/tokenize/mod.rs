@@ -17,6 +17,7 @@
 //! the file are ignored. Nothing here depends on batch-mates or on
 //! `TOKENIZERS_PARALLELISM`, and no text makes it panic.
 
+mod chat;
 mod class;
 mod detail;
 mod encode;
@@ -44,6 +45,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+use self::{chat::Chat, fast::Fast, reading::Readings, template::Template};
 pub(crate) use self::{
     class::special_text,
     load::{Baked, TokenizerSpec},
@@ -57,7 +59,6 @@ pub use self::{
     query::Query,
     windows::{MAX_WINDOWS, Passage, WindowPlan, WindowScore, Windows, mean_of_windows},
 };
-use self::{fast::Fast, reading::Readings, template::Template};
 use crate::entities::WordRules;
 
 /// Segments a model is taken to have until [`Tokenizer::with_type_vocab`] says otherwise: BERT's two.
@@ -91,6 +92,8 @@ pub struct Tokenizer {
     words: WordRules,
     /// The model is not told segments.
     one_segment: bool,
+    /// Set where pairs are put into a chat template.
+    chat: Option<Arc<Chat>>,
     /// Counts bytes instead of tokenizing.
     #[cfg(feature = "timed")]
     counting: bool,

@@ -6,7 +6,7 @@ use super::{EncodeOptions, Tokenizer, TruncationSide, piece::contained};
 use crate::{error::InputError, item::Sequence};
 
 /// Texts the self-check compares: nothing, whitespace, plain words, accents, scripts, emoji, controls, a long word.
-const SAMPLES: [&str; 8] = [
+pub(super) const SAMPLES: [&str; 8] = [
     "",
     "  \t\n ",
     "how to split a string by a delimiter",

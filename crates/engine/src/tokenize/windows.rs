@@ -109,6 +109,9 @@ impl Tokenizer {
     /// [`InputError::TooManyWindows`] and [`InputError::TooLongInWindows`] before any is made; [`InputError::BadId`];
     /// [`InputError::Tokenizer`].
     pub fn windows(&self, query: &Query, document: Passage<'_>, plan: WindowPlan) -> Result<Windows, InputError> {
+        if self.reads_chat() {
+            return Err(InputError::NoWindows("a document in a chat template has no windows here: it is cut"));
+        }
         let ids = self.whole(document, &query.options)?;
         let beside = query.tokens() + self.specials(true);
         let room = query.limit.checked_sub(beside).filter(|&room| room > 0);
@@ -130,9 +133,11 @@ impl Tokenizer {
         plan: WindowPlan,
         options: &EncodeOptions,
     ) -> Result<Windows, InputError> {
+        self.without_chat("a text alone")?;
         let (reader, rule) = self.reading(options)?;
         if reader.static_rules.is_some() {
-            return Err(InputError::NoWindows);
+            let why = "a static model has no windows: each token has its own vector whatever stands beside it";
+            return Err(InputError::NoWindows(why));
         }
         // A prompt is the folder's or the operator's: its special tokens are special whatever the text's are.
         let frame = EncodeOptions { plain: false, ..*options };

@@ -11,9 +11,9 @@ use lzma_rust2::XzReader;
 use sha2::{Digest, Sha256};
 
 /// The archives of `tests/oracle`; what lies in each begins with its own name.
-const ARCHIVES: [&str; 3] = ["families", "folders", "long"];
+const ARCHIVES: [&str; 4] = ["experimental", "families", "folders", "long"];
 
-/// The folder below which `families/`, `folders/` and `long/` lie. Nobody may write there: tests of several processes
+/// The folder below which `families/`, `folders/` and the others lie. Nobody may write there: tests of several processes
 /// share it.
 pub(crate) fn unpacked(oracle: &Path) -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();

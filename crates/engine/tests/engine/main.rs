@@ -5,6 +5,7 @@
 mod archive;
 mod assemble;
 mod device;
+mod experimental;
 mod families;
 mod faults;
 mod folders;

@@ -195,7 +195,13 @@ fn item(model: &Model) -> Option<WorkItem> {
     let info = model.info();
     let read = |role: Option<Role>| {
         let options = EncodeOptions { role, ..EncodeOptions::default() };
-        Some((role, model.tokenizer().encode(TEXT, &options).ok()?))
+        let tokenizer = model.tokenizer();
+        let made = if tokenizer.reads_chat() {
+            tokenizer.encode_pair(TEXT, TEXT, &options)
+        } else {
+            tokenizer.encode(TEXT, &options)
+        };
+        Some((role, made.ok()?))
     };
     let (role, start) = [Some(Role::Document), Some(Role::Query), None]
         .into_iter()

@@ -30,7 +30,8 @@ impl TokenEstimate<'_> {
     }
 
     fn one(self, input: &ParsedInput, beside: TextSize) -> u64 {
-        let rule = SequenceRule { specials: SPECIAL_TOKENS, longest: self.longest(input) };
+        let specials = SPECIAL_TOKENS.max(self.info.chat_tokens as u64);
+        let rule = SequenceRule { specials, longest: self.longest(input) };
         match input.stride {
             None => self.ratio.sequence(input.size().and(beside), rule),
             Some(stride) => self.ratio.windows(input.own_size(), beside.and(input.prompt_size()), stride as u64, rule),
@@ -79,6 +80,10 @@ mod tests {
         let estimate = TokenEstimate { ratio, info: &info };
         // 400 tokens in windows of 125 that share 25: the first and three more.
         assert_eq!(estimate.tokens(&[text(1_600)], None), 400 + 3 * 25 + 4 * 3);
+        // A chat template of 60 tokens stands around each pair.
+        let chat = ModelInfo { chat_tokens: 60, ..info.clone() };
+        let estimate_of_chat = TokenEstimate { ratio, info: &chat };
+        assert_eq!(estimate_of_chat.tokens(&[ParsedInput::text("y".repeat(80))], None), 20 + 60);
         // A prompt of 20 tokens stands in each.
         let prompt = super::super::validate::PromptText { text: "y".repeat(80), asked: true };
         let prompted = ParsedInput { prompt: Some(std::sync::Arc::new(prompt)), ..text(1_600) };

@@ -188,7 +188,7 @@ impl ParsedInput {
             (Kind::Pair(pair), InputKind::Alone | InputKind::WithoutSpecials { pairs: true }) => {
                 whole(&pair.first)?;
                 whole(&pair.second)?;
-                plain(tokenizer.encode_pair(&self.prompted(&pair.first), &pair.second, &self.fit)?)
+                plain(tokenizer.encode_pair_after(self.prompt_text(), &pair.first, &pair.second, &self.fit)?)
             }
             (Kind::Pair(pair), InputKind::Detailed { specials }) => {
                 whole(&pair.first)?;
@@ -257,11 +257,8 @@ impl ParsedInput {
         Ok(Tokens { sequence, windows, details: Vec::new() })
     }
 
-    fn prompted<'a>(&self, text: &'a str) -> std::borrow::Cow<'a, str> {
-        match &self.prompt {
-            Some(prompt) => format!("{}{text}", prompt.text).into(),
-            None => text.into(),
-        }
+    fn prompt_text(&self) -> &str {
+        self.prompt.as_ref().map_or("", |prompt| &prompt.text)
     }
 
     /// Tokens with details whose offsets count in the text sent, without the prompt.
@@ -272,31 +269,14 @@ impl ParsedInput {
         pair: Option<&str>,
         specials: bool,
     ) -> Result<Tokens, TokenizeFailure> {
-        let made = tokenizer.detail(&self.prompted(text), pair, &self.fit, specials)?;
-        let shift = self.prompt.as_ref().map_or(0, |p| p.text.len());
-        let details = made.details.into_iter().map(|d| without_prompt(d, shift)).collect();
-        Ok(Tokens { details, ..Tokens::of(made.sequence) })
+        let made = tokenizer.detail_after(self.prompt_text(), text, pair, &self.fit, specials)?;
+        Ok(Tokens { details: made.details, ..Tokens::of(made.sequence) })
     }
 }
 
 /// Why token vectors are no tokens.
 const VECTORS: &str =
     "token vectors are compared, not encoded: they are documents of Rerank by a late-interaction model";
-
-/// Shifts a token's offsets by the prompt; a token of the prompt alone becomes special: it has none in the text.
-fn without_prompt(mut detail: TokenDetail, shift: usize) -> TokenDetail {
-    if shift == 0 || detail.special || detail.second {
-        return detail;
-    }
-    if detail.end <= shift {
-        detail.special = true;
-        (detail.start, detail.end) = (0, 0);
-    } else {
-        detail.start = detail.start.saturating_sub(shift);
-        detail.end -= shift;
-    }
-    detail
-}
 
 fn unsupported(message: &str) -> TokenizeFailure {
     TokenizeFailure::Refused(ItemRefusal::unsupported(message))
@@ -308,28 +288,5 @@ impl ParsedInput {
     pub(crate) fn text(text: impl Into<String>) -> Self {
         let input = Input { kind: Some(Kind::Text(text.into())) };
         Self { input, prompt: None, fit: EncodeOptions::default(), stride: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offsets_count_without_the_prompt() {
-        let detail = |start, end| TokenDetail {
-            token: String::new(),
-            start,
-            end,
-            special: false,
-            second: false,
-            continues: false,
-        };
-        let at = |d: TokenDetail| (d.start, d.end, d.special);
-        assert_eq!(at(without_prompt(detail(0, 5), 7)), (0, 0, true));
-        assert_eq!(at(without_prompt(detail(5, 9), 7)), (0, 2, false), "a token across the seam keeps its own part");
-        assert_eq!(at(without_prompt(detail(9, 12), 7)), (2, 5, false));
-        let second = TokenDetail { second: true, ..detail(0, 5) };
-        assert_eq!(at(without_prompt(second, 7)), (0, 5, false));
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn whole_request(field: &'static str, error: &InputError) -> ServeErr
         InputError::BadMaxLength { .. } => ServeError::BadMaxLength(error.to_string()),
         InputError::BadRole(message) => ServeError::bad_field("options.role", message),
         InputError::BadStride { .. } => ServeError::bad_field("windows.stride", error.to_string()),
-        InputError::NoWindows => ServeError::bad_field("windows", error.to_string()),
+        InputError::NoWindows(why) => ServeError::bad_field("windows", *why),
+        InputError::BadOption { option, why } => ServeError::bad_field(*option, why),
         InputError::QueryTooLong { .. } | InputError::TooLong { .. } => {
             ServeError::QueryTooLong { field, message: error.to_string() }
         }
@@ -49,6 +50,10 @@ pub(crate) fn whole_request(field: &'static str, error: &InputError) -> ServeErr
 pub(super) fn is_of_the_request(error: &InputError) -> bool {
     matches!(
         error,
-        InputError::BadMaxLength { .. } | InputError::BadRole(_) | InputError::BadStride { .. } | InputError::NoWindows
+        InputError::BadMaxLength { .. }
+            | InputError::BadRole(_)
+            | InputError::BadStride { .. }
+            | InputError::NoWindows(_)
+            | InputError::BadOption { .. }
     )
 }

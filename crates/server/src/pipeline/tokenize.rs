@@ -68,10 +68,7 @@ pub(crate) async fn make_query(
 fn query(served: &Served, ParsedInput { input, prompt, fit, .. }: &ParsedInput) -> Result<Query, InputError> {
     let tokenizer = served.model.tokenizer();
     match &input.kind {
-        Some(Kind::Text(text)) => match prompt {
-            Some(prompt) => tokenizer.query(&format!("{}{text}", prompt.text), fit),
-            None => tokenizer.query(text, fit),
-        },
+        Some(Kind::Text(text)) => tokenizer.query_after(prompt.as_ref().map_or("", |p| &p.text), text, fit),
         Some(Kind::Tokens(tokens)) => tokenizer.query_from_ids(&tokens.ids, fit),
         _ => Err(InputError::BadIds("a query is a text or ids".to_owned())),
     }

@@ -177,6 +177,7 @@ fn heads(source: &FamilySource<'_>, kind: Kind, hidden: usize, narrow: usize, ac
             },
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+        causal: None,
         vocabulary: Some(VocabularyHead {
             transform: Some(Transform {
                 dense: product(transform, hidden, narrow, true),

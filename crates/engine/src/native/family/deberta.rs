@@ -186,6 +186,7 @@ fn heads(source: &mut FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32)
             },
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+        causal: None,
         vocabulary: Some(VocabularyHead {
             transform: Some(Transform {
                 dense: product(dense, hidden, hidden, true),

@@ -90,6 +90,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+            causal: None,
             vocabulary: Some(VocabularyHead {
                 transform: Some(Transform {
                     dense: product("vocab_transform", hidden, hidden, true),

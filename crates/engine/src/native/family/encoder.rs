@@ -249,6 +249,8 @@ pub(crate) struct Heads {
     pub(crate) sequence: Option<SequenceHead>,
     pub(crate) tokens: Option<Classifier>,
     pub(crate) vocabulary: Option<VocabularyHead>,
+    /// Of a causal language model: tensor (vocabulary × hidden) that gives the logits of the token to come, without a bias.
+    pub(crate) causal: Option<String>,
 }
 
 /// Logits of a sequence.

@@ -41,6 +41,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+            causal: None,
             vocabulary: Some(VocabularyHead {
                 transform: None,
                 decoder: "lm_head.weight".to_owned(),

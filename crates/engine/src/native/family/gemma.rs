@@ -110,6 +110,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
         heads: Heads {
             sequence: Some(SequenceHead { reads: Reads::Last { pad: source.pad() }, classifier: classifier.clone() }),
             tokens: Some(classifier),
+            causal: None,
             vocabulary: None,
         },
         unseen: false,

@@ -114,6 +114,7 @@ fn heads(source: &FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32) -> 
             classifier: Classifier { steps, out: "classifier".to_owned(), has_bias: true },
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+        causal: None,
         vocabulary: Some(VocabularyHead {
             transform: Some(Transform {
                 dense: product("lm_head.dense", hidden, hidden, true),

@@ -94,6 +94,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
                 classifier: Classifier { steps, out: "classifier".to_owned(), has_bias: true },
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+            causal: None,
             vocabulary: None,
         },
         unseen: false,

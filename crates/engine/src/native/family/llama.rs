@@ -16,6 +16,9 @@ pub(super) const FAMILY: Family =
 const THETA: f64 = 10_000.0;
 const EPS: f32 = 1e-6;
 
+/// Tensor of the logits of the token to come, where they are not made by the word table.
+const LANGUAGE_HEAD: &str = "lm_head.weight";
+
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.unset(&["use_sliding_window"])?;
     source.without_effect(&[
@@ -34,10 +37,15 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     decoder(source, sight, (THETA, EPS), |source, _| {
         let classifier = |has_bias| Classifier { steps: Vec::new(), out: "score".to_owned(), has_bias };
         let has_bias = source.weights.has("score.bias");
+        let tied = source.peek::<bool>("tie_word_embeddings")?.unwrap_or(false);
+        let words = source.tensor("embed_tokens.weight");
+        let causal =
+            if source.weights.has(LANGUAGE_HEAD) { Some(LANGUAGE_HEAD.to_owned()) } else { tied.then_some(words) };
         Ok(Heads {
             sequence: Some(SequenceHead { reads, classifier: classifier(has_bias) }),
             tokens: Some(classifier(has_bias)),
             vocabulary: None,
+            causal,
         })
     })
 }

@@ -149,6 +149,7 @@ fn heads(source: &mut FamilySource<'_>, hidden: usize, eps: f32) -> Result<Heads
     Ok(Heads {
         sequence: Some(SequenceHead { reads, classifier: classifier.clone() }),
         tokens: Some(classifier),
+        causal: None,
         vocabulary: Some(vocabulary),
     })
 }

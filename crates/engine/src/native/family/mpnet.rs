@@ -99,6 +99,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+            causal: None,
             vocabulary: Some(VocabularyHead {
                 transform: Some(Transform {
                     dense: product("lm_head.dense", hidden, hidden, true),

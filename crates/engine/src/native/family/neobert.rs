@@ -1,9 +1,12 @@
 //! NeoBERT: a stream that layers norm as they read it, rotary positions over neighbouring numbers, gated feed-forward parts.
 //! Source: its published configuration and the names in its weights.
 
+use serde_json::json;
+
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, NormKind, Norms,
-    Pointwise, Reads, Rope, SequenceHead, Sight, Taken, always, encoder::Heads, plain_scale, source::product,
+    Pointwise, Reads, Rope, SequenceHead, Sight, Taken, VocabularyHead, always, encoder::Heads, plain_scale,
+    source::product,
 };
 use crate::error::LoadError;
 
@@ -14,6 +17,12 @@ const THETA: f64 = 10_000.0;
 
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["model."], "encoder.weight");
+    source.only(&[
+        ("hidden_act", &[json!("swiglu"), json!("SwiGLU")]),
+        ("rms_norm", &[json!(true)]),
+        ("rope", &[json!(true)]),
+        ("ngpt", &[json!(false)]),
+    ])?;
     source.without_effect(&[
         "decoder_init_range",
         "embedding_init_range",
@@ -100,7 +109,12 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
                 },
             }),
             tokens: None,
-            vocabulary: None,
+            causal: None,
+            vocabulary: Some(VocabularyHead {
+                transform: None,
+                decoder: "decoder.weight".to_owned(),
+                biases: vec!["decoder.bias".to_owned()],
+            }),
         },
         unseen: false,
     })

@@ -195,6 +195,7 @@ fn heads(source: &FamilySource<'_>, hidden: usize, act: Pointwise, eps: f32) -> 
             },
         }),
         tokens: Some(Classifier { steps: Vec::new(), out: "classifier".to_owned(), has_bias: true }),
+        causal: None,
         vocabulary: Some(VocabularyHead {
             transform: Some(Transform {
                 dense: product(dense, hidden, hidden, source.weights.has(&format!("{dense}.bias"))),

@@ -3,6 +3,7 @@
 //! | task | output | rows |
 //! | --- | --- | --- |
 //! | sequence classification | `output`: logits | one a sequence |
+//! | pairs by a causal language model | `output`: one logit, or the distance of two | one a sequence |
 //! | token classification | `output`: logits | one a token |
 //! | states, for vectors or a cross-encoder of modules | `output`: states | one a token; pooled on the host |
 //! | … on a GPU, besides | `picked`: one row of each sequence that the host names | one a sequence |
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     error::LoadError,
-    folder::weights::Weights,
+    folder::{LogitScore, weights::Weights},
     onnx::{Attr, Builder, Edge, Elem, ONNX, SORTIE, Size},
     post::SparseTransform,
     task::Pooling,
@@ -45,6 +46,8 @@ pub(crate) enum Head {
         /// What is summed; `None` takes the largest.
         sum: Option<SparseTransform>,
     },
+    /// One number a sequence, of the logits behind its last token.
+    Logit(LogitScore),
 }
 
 impl Head {
@@ -56,6 +59,9 @@ impl Head {
 
 /// Which rows of the last hidden states a head reads.
 pub(crate) fn wanted(e: &Encoder, head: Head) -> Wanted {
+    if matches!(head, Head::Logit(_)) {
+        return Wanted::Last;
+    }
     match (head, e.heads.sequence.as_ref().map(|head| head.reads)) {
         (Head::Sequence(_), Some(Reads::First)) => Wanted::First,
         (Head::Sequence(_), Some(Reads::Last { .. })) => Wanted::Last,
@@ -90,10 +96,32 @@ pub(crate) fn head(
             let head = e.heads.vocabulary.as_ref().ok_or_else(|| none("a masked-LM head"))?;
             sparse(b, e, w, head, sum, x)?
         }
+        Head::Logit(score) => {
+            logit(b, e, w, score, x)?;
+            1
+        }
     };
     let rows = if head.is_per_token() { "tokens" } else { "sequences" };
     b.output(OUTPUT, Elem::F32, &[Size::Named(rows), Size::Of(width)]);
     Ok(width)
+}
+
+/// The logit of one token, or its distance to another's: a product with one vector, the only rows of the head that count.
+fn logit(b: &mut Builder, e: &Encoder, w: &Weights, score: LogitScore, x: &str) -> Result<(), LoadError> {
+    let none = || LoadError::Runtime("the logits of a causal language model are not served for this family".into());
+    let table = w.get(e.heads.causal.as_ref().ok_or_else(none)?, &[e.vocab, e.hidden])?.data;
+    let row = |id: u32| {
+        let row = table.chunks_exact(e.hidden).nth(id as usize);
+        row.ok_or_else(|| LoadError::Runtime(format!("LogitScore names token {id} of a vocabulary of {}", e.vocab)))
+    };
+    let mut weight = row(score.true_token)?.to_vec();
+    if let Some(id) = score.false_token {
+        weight.iter_mut().zip(row(id)?).for_each(|(x, off)| *x -= off);
+    }
+    let x = b.go_on_in(Elem::F32, "head/last_f32", x);
+    let weight = b.weight("head/logit_weight", &[e.hidden, 1], weight);
+    b.node(ONNX, "MatMul", OUTPUT, &[&x, &weight], &[]);
+    Ok(())
 }
 
 /// The states, and on a GPU one row a sequence.

@@ -3,6 +3,7 @@
 //! stay right.
 
 mod adapter;
+mod causal;
 mod families;
 mod kinds;
 mod late;

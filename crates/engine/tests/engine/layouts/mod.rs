@@ -96,7 +96,13 @@ fn every_layout_is_served_or_refused_as_the_table_says() {
 fn first_answer(folder: &Path) -> Result<Output, String> {
     let model = Model::open(folder, &options()).map_err(|e| e.to_string())?;
     let fit = EncodeOptions { role: Some(Role::Document), ..EncodeOptions::default() };
-    let sequence = model.tokenizer().encode("w20 w21 w22", &fit).map_err(|e| e.to_string())?;
+    let tokenizer = model.tokenizer();
+    let sequence = if tokenizer.reads_chat() {
+        tokenizer.encode_pair("w20", "w21 w22", &fit)
+    } else {
+        tokenizer.encode("w20 w21 w22", &fit)
+    };
+    let sequence = sequence.map_err(|e| e.to_string())?;
     let want = match model.info().task {
         Task::SequenceClassification { .. } => Want::Logits,
         Task::TokenClassification { .. } => Want::TokenLogits,

@@ -218,10 +218,10 @@ pub(super) const ROWS: &[Row] = &[
         Refused(&[SENTENCE, "modality_config", "hidden_states"]),
     ),
     row(
-        "text generation",
+        "text generation without LogitScore",
         "lengths",
         &[(SENTENCE, r#"{"transformer_task": "text-generation"}"#)],
-        Refused(&[SENTENCE, "transformer_task", "text-generation"]),
+        Refused(&["transformer_task", "text-generation", "LogitScore"]),
     ),
     row(
         "query_expansion of an embedder",
@@ -300,6 +300,41 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row("cross-encoder of Transformer, Pooling and Dense", "ce-dense", &[], Served("native", "rerank")),
     row("cross-encoder with LayerNorm and two Dense", "bert-ce-modular", &[], Served("native", "rerank")),
+    row("causal language model with LogitScore", "ce-logit-yes-no", &[], Served("native", "rerank")),
+    row("LogitScore of one token", "ce-logit-yes", &[], Served("native", "rerank")),
+    row(
+        "causal language model without LogitScore",
+        "ce-logit-yes-no",
+        &[("modules.json", "-"), (SENTENCE, "-"), (LIBRARY, "-")],
+        Refused(&["LogitScore", "modules.json", "chat template"]),
+    ),
+    row(
+        "LogitScore without a chat template",
+        "ce-logit-yes-no",
+        &[("chat_template.jinja", "-")],
+        Refused(&["chat_template.jinja", "is missing"]),
+    ),
+    row(
+        "LogitScore of pairs without messages",
+        "ce-logit-yes-no",
+        &[(SENTENCE, r#"{"transformer_task": "text-generation"}"#)],
+        Refused(&[SENTENCE, "message"]),
+    ),
+    row(
+        "chat template that changes texts",
+        "ce-logit-yes-no",
+        &[("chat_template.jinja", "{{ messages[0].content | trim }} {{ messages[1].content }}")],
+        Refused(&["chat_template.jinja", "as they are"]),
+    ),
+    row(
+        "messages of a chat in an embedder",
+        "lengths",
+        &[(
+            SENTENCE,
+            r#"{"modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}, "message": {"method": "forward", "method_output_name": "last_hidden_state", "format": "flat"}}, "module_output_name": "token_embeddings"}"#,
+        )],
+        Refused(&[SENTENCE, "modality_config.message"]),
+    ),
     row("SpladePooling by sum", "splade-sum", &[], Served("native", "embed sparse")),
     row(
         "SpladePooling by max, log1p_relu",

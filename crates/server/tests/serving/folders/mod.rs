@@ -1,5 +1,6 @@
 //! Folders as people publish them, over the wire, judged by what their own libraries answer.
 
+mod causal;
 mod late;
 mod scores;
 mod texts;

@@ -7,6 +7,9 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+#[path = "../../../../engine/tests/engine/archive.rs"]
+mod archive;
+
 /// A copy of a tiny model in a temporary folder, to be spoilt.
 pub(crate) fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -90,9 +93,12 @@ pub(crate) fn sparse_model() -> (tempfile::TempDir, PathBuf) {
     (dir, folder)
 }
 
-/// A folder of `tests/oracle/folders`, put together: what several share lies elsewhere, as its `from.json` says.
+/// A folder of `tests/oracle/folders` or of the archive of that name, put together: what several share lies elsewhere, as
+/// its `from.json` says.
 pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
-    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
+    let tree = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle");
+    let there = tree.join("folders").join(name).is_dir();
+    let all = if there { tree.as_path() } else { archive::unpacked(&tree) };
     let to = tempfile::tempdir().unwrap();
     copy_all(&all.join("folders").join(name), to.path());
     let list = to.path().join("from.json");
