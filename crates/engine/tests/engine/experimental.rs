@@ -14,7 +14,8 @@ oracles! {
     jina_v2_rerank "jina-v2-rerank"
     neobert_base "neobert-base"
     neobert_mlm "neobert-mlm"
-    neobert_rerank "neobert-rerank"
+    neobert_rerank "neobert-rerank";
+    besides "nomic-moe-base" "nomic-moe-every-3"
 }
 
 /// Their answers are recorded; until layers of experts are served their folders are refused by the key that says so.

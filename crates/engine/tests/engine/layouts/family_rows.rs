@@ -1,0 +1,102 @@
+//! Rows of the families beyond BERT's.
+
+use super::rows::{
+    Outcome::{Refused, Served},
+    Row, row,
+};
+
+pub(super) const FAMILY_ROWS: &[Row] = &[
+    row("MPNet encoder", "families/mpnet-base", &[], Served("native", "embed")),
+    row("MPNet tagger", "families/mpnet-tokens5", &[], Served("native", "tag")),
+    row("Nomic-BERT", "families/nomic-base", &[], Served("native", "embed")),
+    row("Nomic-BERT with its own code's keys", "families/nomic-base-old-names", &[], Served("native", "embed")),
+    row(
+        "Nomic-BERT with layers of experts",
+        "families/nomic-base-old-names",
+        &[("config.json", r#"+"moe_every_n_layers": 2, "num_experts": 8"#)],
+        Refused(&["config.json", "moe_every_n_layers"]),
+    ),
+    row("GTE with its own code's keys", "families/gte-base-old-names", &[], Served("native", "embed")),
+    row("GTE reranker", "families/gte-rerank", &[], Served("native", "rerank")),
+    row(
+        "GTE with scores scaled by length",
+        "families/gte-base-old-names",
+        &[("config.json", r#"+"logn_attention_scale": true"#)],
+        Refused(&["config.json", "logn_attention_scale"]),
+    ),
+    row("ModernBERT encoder", "families/modernbert-base", &[], Served("native", "embed")),
+    row("ModernBERT reranker by the first token", "families/modernbert-rerank-cls", &[], Served("native", "rerank")),
+    row("ModernBERT reranker by the mean", "families/modernbert-rerank-mean", &[], Served("native", "rerank")),
+    row("ModernBERT tagger", "families/modernbert-tokens5", &[], Served("native", "tag")),
+    row(
+        "ModernBERT with another pooling",
+        "families/modernbert-rerank-mean",
+        &[("config.json", r#"+"classifier_pooling": "max""#)],
+        Refused(&["config.json", "classifier_pooling", "max"]),
+    ),
+    row(
+        "layers of a kind that is not known",
+        "families/modernbert-base",
+        &[(
+            "config.json",
+            r#"+"layer_types": ["full_attention", "chunked_attention", "full_attention", "full_attention"]"#,
+        )],
+        Refused(&["config.json", "layer_types", "chunked_attention"]),
+    ),
+    row("DeBERTa-v2 and v3 encoder", "families/deberta-v2-base", &[], Served("native", "embed")),
+    row("DeBERTa reranker", "families/deberta-v2-rerank", &[], Served("native", "rerank")),
+    row("DeBERTa tagger", "families/deberta-v2-tokens5", &[], Served("native", "tag")),
+    row(
+        "DeBERTa with keys of its own for distances",
+        "families/deberta-v2-base-own-keys",
+        &[],
+        Served("native", "embed"),
+    ),
+    row(
+        "DeBERTa with a convolution",
+        "families/deberta-v2-base",
+        &[("config.json", r#"+"conv_kernel_size": 3"#)],
+        Refused(&["config.json", "conv_kernel_size"]),
+    ),
+    row("Qwen3 embedder of the last token", "st-qwen-last", &[], Served("native", "embed")),
+    row("Qwen3 classifier", "families/qwen3-rerank-seqcls", &[], Served("native", "rerank")),
+    row(
+        "Qwen2 that sees all",
+        "families/qwen2-embed",
+        &[("config.json", r#"+"is_causal": false"#)],
+        Served("native", "embed"),
+    ),
+    row(
+        "Qwen2 with a sliding window",
+        "families/qwen2-embed",
+        &[("config.json", r#"+"use_sliding_window": true"#)],
+        Refused(&["config.json", "use_sliding_window"]),
+    ),
+    row("Llama encoder", "families/llama-embed", &[], Served("native", "embed")),
+    row(
+        "rotary positions of a kind that changes with the batch",
+        "families/llama-embed",
+        &[("config.json", r#"+"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}"#)],
+        Refused(&["config.json", "rope_type", "dynamic"]),
+    ),
+    row(
+        "rotary positions said twice and differently",
+        "families/llama-embed",
+        &[("config.json", r#"+"rope_theta": 10000.0"#)],
+        Refused(&["config.json", "rope_parameters", "rope_theta"]),
+    ),
+    row("Gemma 3 embedder", "st-gemma", &[], Served("native", "embed")),
+    row(
+        "Gemma 3 that is causal",
+        "families/gemma3-embed",
+        &[("config.json", r#"+"use_bidirectional_attention": false"#)],
+        Refused(&["config.json", "use_bidirectional_attention"]),
+    ),
+    row("EuroBERT encoder", "families/eurobert-base", &[], Served("native", "embed")),
+    row("EuroBERT reranker by the mean of logits", "families/eurobert-rerank-late", &[], Served("native", "rerank")),
+    row("T5 encoder", "st-t5", &[], Served("native", "embed")),
+    row("T5 encoder with gates", "families/t5-encoder-gated", &[], Served("native", "embed")),
+    row("cross-encoder of modules over ModernBERT", "ce-modular-modernbert", &[], Served("native", "rerank")),
+    row("cross-encoder of modules over Nomic-BERT", "ce-modular-nomic", &[], Served("native", "rerank")),
+    row("MultiVectorEncoder over MPNet", "mve-plain", &[], Served("native", "late interaction")),
+];
