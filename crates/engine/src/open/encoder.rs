@@ -50,7 +50,7 @@ pub(super) fn open(
             let width = routes.encoder().map_or(Ok(m.hidden()), |route| route.chain.width(m.hidden()));
             let width = width.map_err(|why| LoadError::invalid(&folder.root.join("modules.json"), why))?;
             let (positions, vocab, segments) = (m.longest(), m.vocab(), m.segments());
-            (ServedBy::Native(m), task, positions, vocab, width, segments)
+            (ServedBy::Native(Box::new(m)), task, positions, vocab, width, segments)
         } else if let Some(path) = onnx {
             if folder.chat.is_some() {
                 return Err(LoadError::unsupported(&path, "LogitScore is served from safetensors, not from an export"));
@@ -59,7 +59,7 @@ pub(super) fn open(
             let (task, positions, vocab, dimensions) = (m.task().clone(), m.longest(), m.vocab(), m.dimensions());
             // Two is what exports of BERT's kin have; ids beyond would be refused by the graph.
             let segments = folder.config.type_vocab_size.unwrap_or(2);
-            (ServedBy::Generic(m), task, positions, vocab, dimensions, segments)
+            (ServedBy::Generic(Box::new(m)), task, positions, vocab, dimensions, segments)
         } else {
             return Err(no_weights(&encoder));
         };

@@ -18,8 +18,8 @@ use crate::{
 /// What serves a folder.
 #[derive(Debug)]
 pub(crate) enum ServedBy {
-    Native(NativeModel),
-    Generic(GenericModel),
+    Native(Box<NativeModel>),
+    Generic(Box<GenericModel>),
     /// No encoder: tables alone.
     Lookup,
     #[cfg(feature = "timed")]

@@ -93,7 +93,7 @@ impl Rope {
             (Some(old), None) => old,
             (None, None) => Said { theta: default, stretch: Stretch::None },
         };
-        if width == 0 || width % 2 != 0 {
+        if width == 0 || !width.is_multiple_of(2) {
             return Err(LoadError::invalid(
                 source.keys.path(),
                 format!("heads of {width} numbers have no pairs to be rotated"),

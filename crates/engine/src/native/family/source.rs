@@ -190,7 +190,7 @@ impl<'a> FamilySource<'a> {
 
     /// Width of a head: `hidden / heads`, which must be whole.
     pub(super) fn head_size(&self, hidden: usize, heads: usize) -> Result<usize, LoadError> {
-        if hidden % heads == 0 {
+        if hidden.is_multiple_of(heads) {
             return Ok(hidden / heads);
         }
         Err(LoadError::invalid(

@@ -41,7 +41,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
         furthest: source.size_if_there(&["relative_attention_max_distance"])?.unwrap_or(128),
     };
     // Both sides have as many, and half of each are exact.
-    if buckets.count % 4 != 0 || buckets.furthest <= buckets.count / 4 {
+    if !buckets.count.is_multiple_of(4) || buckets.furthest <= buckets.count / 4 {
         return Err(source.keys.refused(
             "relative_attention_num_buckets",
             &json!(buckets.count),

@@ -181,7 +181,7 @@ impl AttentionKernel {
 
 fn rotation(numbers: &[f32], size: usize, longest: usize) -> Result<Rotation<'_>> {
     let (cos, sin) = numbers.split_at(numbers.len() / 2);
-    if size % 2 != 0 || cos.len() != sin.len() || cos.len() < longest * (size / 2) {
+    if !size.is_multiple_of(2) || cos.len() != sin.len() || cos.len() < longest * (size / 2) {
         return Err(Error::new(format!("PackedAttention: rotations do not reach {longest} tokens")));
     }
     Ok(Rotation { cos, sin })
@@ -189,7 +189,7 @@ fn rotation(numbers: &[f32], size: usize, longest: usize) -> Result<Rotation<'_>
 
 fn by_distance(table: &[f32], heads: usize) -> Result<ByDistance<'_>> {
     let each = table.len() / heads;
-    if each * heads != table.len() || each % 2 == 0 {
+    if each * heads != table.len() || each.is_multiple_of(2) {
         return Err(Error::new("PackedAttention: a table of distances is not one row a head"));
     }
     Ok(ByDistance { table, reach: each / 2 })
@@ -205,7 +205,7 @@ fn vectors<'a>(
     let whole = |table: &[f32]| table.is_empty() || table.len() == rows * width;
     let rising = columns.windows(2).all(|w| w[0] <= w[1]);
     let within = columns.iter().all(|&c| usize::try_from(c).is_ok_and(|c| c < width));
-    if !whole(keys) || !whole(queries) || columns.len() % 2 == 0 || !rising || !within {
+    if !whole(keys) || !whole(queries) || columns.len().is_multiple_of(2) || !rising || !within {
         return Err(Error::new("PackedAttention: vectors of distances do not fit their columns"));
     }
     Ok(RelativeVectors { keys, queries, width, columns })

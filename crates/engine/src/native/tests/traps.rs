@@ -67,8 +67,11 @@ fn off(model: &NativeModel, folder: &str) -> f32 {
     most
 }
 
+/// What is done wrong, and what makes it so.
+type Mistake = (&'static str, fn(&mut Encoder));
+
 /// The folder is right as it is, and wrong with each of these mistakes.
-fn shows(folder: &str, mistakes: &[(&str, fn(&mut Encoder))]) {
+fn shows(folder: &str, mistakes: &[Mistake]) {
     let right = off(&native_of(&archived(folder)), folder);
     assert!(right <= CLOSE, "{folder} is off by {right}");
     for (mistake, make) in mistakes {

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::{tile, *};
 
+/// What queries meet, what keys meet, columns of distances, and their number.
+type Vectors = (Vec<f32>, Vec<f32>, Vec<i32>, usize);
+
 /// All that a layer's attention may be asked, with the numbers that it borrows.
 #[derive(Debug)]
 struct Case {
@@ -13,7 +16,7 @@ struct Case {
     norms: Option<Vec<f32>>,
     rotation: Option<Vec<f32>>,
     by_distance: Option<(Vec<f32>, usize)>,
-    vectors: Option<(Vec<f32>, Vec<f32>, Vec<i32>, usize)>,
+    vectors: Option<Vectors>,
     task: HeadQueries,
     qkv: Vec<f32>,
     bias: Vec<f32>,
