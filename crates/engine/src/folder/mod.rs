@@ -11,6 +11,7 @@ pub(crate) mod config;
 mod describe;
 mod harmless;
 pub(crate) mod keys;
+mod late;
 pub(crate) mod layers;
 mod library;
 mod modules;

@@ -36,7 +36,7 @@ pub(crate) type Edge = String;
 
 /// The numbers of a weight, in the format of the graph.
 #[derive(Debug)]
-pub(crate) enum Numbers {
+pub(crate) enum WeightNumbers {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
@@ -47,7 +47,7 @@ pub(crate) enum Numbers {
 pub(crate) struct Initializer {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
-    pub(crate) data: Numbers,
+    pub(crate) data: WeightNumbers,
 }
 
 /// Collects nodes in order, and weights beside them.
@@ -142,9 +142,9 @@ impl Builder {
             ..TensorProto::default()
         });
         let data = match elem {
-            Elem::F16 => Numbers::F16(data.into_iter().map(f16::from_f32).collect()),
-            Elem::BF16 => Numbers::Bf16(data.into_iter().map(bf16::from_f32).collect()),
-            _ => Numbers::F32(data),
+            Elem::F16 => WeightNumbers::F16(data.into_iter().map(f16::from_f32).collect()),
+            Elem::BF16 => WeightNumbers::Bf16(data.into_iter().map(bf16::from_f32).collect()),
+            _ => WeightNumbers::F32(data),
         };
         self.weights.push(Initializer { name: name.clone(), shape: shape.to_vec(), data });
         name

@@ -5,7 +5,7 @@ mod builder;
 mod proto;
 mod target;
 
-pub(crate) use builder::{Attr, Builder, Edge, Initializer, Numbers, Size};
+pub(crate) use builder::{Attr, Builder, Edge, Initializer, Size, WeightNumbers};
 pub(crate) use proto::{EXTERNAL, Elem, GraphProto, ModelProto, NodeProto, ValueInfo};
 pub(crate) use target::{SortieOperators, Target};
 

@@ -22,7 +22,7 @@ use super::{
         run::{HostTensor, INPUTS, PackedInputs, Rows, WrittenGraph, commit, tensors},
     },
     Calibration, LayerFacts,
-    rounding::Plan,
+    rounding::RoundingPlan,
 };
 use crate::{
     device::Device,
@@ -75,7 +75,7 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
     // As many as the model's own runs may use.
     let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
     let layer = |i: usize| LayerFacts {
-        up: Plan::of(read(format!("layer{i}/{NORMED}")), e.hidden, threads),
+        up: RoundingPlan::of(read(format!("layer{i}/{NORMED}")), e.hidden, threads),
         drift: read(format!("layer{i}/{DRIFT}")).iter().map(|d| d / tokens.max(1) as f32).collect(),
     };
     // A plan takes a core a while, and layers do not depend on each other.
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_put_back_is_what_the_next_product_makes_of_the_drift() {
-        let facts = LayerFacts { up: Plan::of(&[], 3, 1), drift: vec![1.0, -2.0, 0.5] };
+        let facts = LayerFacts { up: RoundingPlan::of(&[], 3, 1), drift: vec![1.0, -2.0, 0.5] };
         let mut bias = vec![10.0, 20.0];
         facts.put_back(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut bias);
         assert_eq!(bias, [10.0 + 1.0 - 6.0 + 2.5, 20.0 + 2.0 - 8.0 + 3.0]);

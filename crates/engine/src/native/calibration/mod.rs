@@ -6,7 +6,7 @@ mod rounding;
 
 pub(super) use measure::calibrate;
 
-use self::rounding::Plan;
+use self::rounding::RoundingPlan;
 
 /// What is known of a model's activations.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Calibration {
 #[derive(Debug)]
 pub(crate) struct LayerFacts {
     /// How its first feed-forward weight is rounded.
-    pub(crate) up: Plan,
+    pub(crate) up: RoundingPlan,
     /// Mean of exact GELU less its tanh form, by column of that product; empty where the model's is the tanh form.
     drift: Vec<f32>,
 }

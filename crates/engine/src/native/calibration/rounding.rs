@@ -23,7 +23,7 @@ fn narrow(x: f32) -> f32 {
 }
 
 /// In which order rows are rounded, and what of earlier errors goes into each.
-pub(crate) struct Plan {
+pub(crate) struct RoundingPlan {
     order: Vec<usize>,
     /// For the `k`th in order: `Rⱼₖ/Rₖₖ` of all `j < k`.
     shares: Vec<Vec<f32>>,
@@ -31,13 +31,13 @@ pub(crate) struct Plan {
     threads: usize,
 }
 
-impl std::fmt::Debug for Plan {
+impl std::fmt::Debug for RoundingPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plan").field("inner", &self.order.len()).finish_non_exhaustive()
+        f.debug_struct("RoundingPlan").field("inner", &self.order.len()).finish_non_exhaustive()
     }
 }
 
-impl Plan {
+impl RoundingPlan {
     /// The plan for inputs like `samples` (any number × inner), to be carried out by `threads`. Where they say
     /// nothing, each number is rounded by itself.
     pub(crate) fn of(samples: &[f32], inner: usize, threads: usize) -> Self {
@@ -202,7 +202,7 @@ mod tests {
         let weight: Vec<f32> = (0..INNER * COLUMNS).map(|_| random.random_range(-0.1..0.1)).collect();
         let plain: Vec<f32> = weight.iter().map(|&x| narrow(x)).collect();
         let mut fed = weight.clone();
-        Plan::of(known, INNER, 2).round(&mut fed, COLUMNS);
+        RoundingPlan::of(known, INNER, 2).round(&mut fed, COLUMNS);
         assert!(fed.iter().all(|&x| narrow(x) == x), "not f16");
         let (plain, fed) = (harm(&weight, &plain, unseen), harm(&weight, &fed, unseen));
         assert!(fed < plain / 4.0, "{fed} against {plain}");
@@ -213,7 +213,7 @@ mod tests {
         let weight: Vec<f32> = (0..12).map(|i| i as f32 / 7.0).collect();
         for samples in [&[][..], &[0.0; 8], &[f32::NAN; 4]] {
             let mut rounded = weight.clone();
-            Plan::of(samples, 4, 1).round(&mut rounded, 3);
+            RoundingPlan::of(samples, 4, 1).round(&mut rounded, 3);
             assert!(rounded.iter().zip(&weight).all(|(r, w)| *r == narrow(*w)), "{samples:?}");
         }
     }
@@ -224,7 +224,7 @@ mod tests {
         let weight = [0.100_02_f32; 64];
         let samples = [1.0_f32; 640];
         let mut rounded = weight;
-        Plan::of(&samples, 64, 1).round(&mut rounded, 1);
+        RoundingPlan::of(&samples, 64, 1).round(&mut rounded, 1);
         let error: f32 = weight.iter().zip(&rounded).map(|(w, r)| w - r).sum();
         let plain: f32 = weight.iter().map(|&w| w - narrow(w)).sum();
         assert!(error.abs() < 1e-4 && plain.abs() > 2.0 * error.abs(), "{error} against {plain}");

@@ -4,7 +4,8 @@
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
     Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::{Heads, Positions, Segments},
+    encoder::{Positions, Segments},
+    heads::Heads,
     plain_scale,
     source::{layer_norm, product},
 };

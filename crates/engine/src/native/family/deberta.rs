@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{
     Attention, Classifier, DistanceVectors, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep,
     Layer, Norm, Norms, Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::{Heads, Positions, Segments},
+    encoder::{Positions, Segments},
+    heads::Heads,
     source::{layer_norm, product},
 };
 use crate::error::LoadError;

@@ -3,7 +3,8 @@
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
     Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::{Heads, Positions},
+    encoder::Positions,
+    heads::Heads,
     plain_scale,
     source::{layer_norm, product},
 };

@@ -3,7 +3,11 @@
 
 use std::ops::Range;
 
-use super::{PositionSegments, Rope};
+use super::{
+    PositionSegments, Rope,
+    heads::{Heads, Reads},
+    parts::{Linear, Norm, Pointwise},
+};
 
 /// An encoder.
 #[derive(Clone, Debug)]
@@ -54,54 +58,6 @@ pub(crate) struct Positions {
 pub(crate) struct Segments {
     pub(crate) name: String,
     pub(crate) rows: usize,
-}
-
-/// A norm over the width of what it is given.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Norm {
-    pub(crate) kind: NormKind,
-    /// Tensors of its weights.
-    pub(crate) weight: String,
-    pub(crate) bias: Option<String>,
-    pub(crate) eps: f32,
-}
-
-/// What a norm does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NormKind {
-    /// `(x − mean)/√(variance + eps)·weight + bias`
-    Layer,
-    /// `x/√(mean(x²) + eps)·weight`
-    Rms,
-    /// `x/√(mean(x²) + eps)·(1 + weight)`
-    RmsOnePlus,
-}
-
-/// `x·Wᵀ + b`.
-#[derive(Clone, Debug)]
-pub(crate) struct Linear {
-    pub(crate) weight: TensorRows,
-    pub(crate) bias: Option<TensorRows>,
-    /// Width of what it takes.
-    pub(crate) from: usize,
-}
-
-/// TensorRows of a stored tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TensorRows {
-    pub(crate) name: String,
-    /// TensorRows that the tensor has.
-    pub(crate) stored: usize,
-    /// Which of them, in this order.
-    pub(crate) taken: Taken,
-}
-
-/// Which rows of a stored tensor are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    All,
-    From { first: usize, rows: usize },
-    Each(Vec<usize>),
 }
 
 /// A layer: attention, then a feed-forward part, each added to the stream.
@@ -230,86 +186,6 @@ pub(crate) enum FeedForward {
     Gated { gate: Linear, up: Linear, act: Pointwise, down: Linear },
 }
 
-/// Pointwise activation of a feed-forward part or head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pointwise {
-    /// `x·Φ(x)`, by the error function.
-    Gelu,
-    /// The tanh form of GELU.
-    GeluTanh,
-    Relu,
-    /// `x·σ(x)`
-    Silu,
-    Tanh,
-}
-
-/// What a family's heads are made of. A head that it has none of is `None`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Heads {
-    pub(crate) sequence: Option<SequenceHead>,
-    pub(crate) tokens: Option<Classifier>,
-    pub(crate) vocabulary: Option<VocabularyHead>,
-    /// Of a causal language model: tensor (vocabulary × hidden) that gives the logits of the token to come, without a bias.
-    pub(crate) causal: Option<String>,
-}
-
-/// Logits of a sequence.
-#[derive(Clone, Debug)]
-pub(crate) struct SequenceHead {
-    pub(crate) reads: Reads,
-    pub(crate) classifier: Classifier,
-}
-
-/// What of a sequence its classifier reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    First,
-    /// The last token that is not the pad: transformers looks for it by its id, also where a text ends in it.
-    Last {
-        pad: Option<u32>,
-    },
-    /// The mean of its states.
-    Mean,
-    /// Every token; the mean is of the logits.
-    EachLogit,
-}
-
-/// Steps, and the product that gives the logits: one a label.
-#[derive(Clone, Debug)]
-pub(crate) struct Classifier {
-    pub(crate) steps: Vec<HeadStep>,
-    /// Name of the last product's tensors, without `.weight` and `.bias`.
-    pub(crate) out: String,
-    pub(crate) has_bias: bool,
-}
-
-/// A step of a head.
-#[derive(Clone, Debug)]
-pub(crate) enum HeadStep {
-    Linear(Linear),
-    Act(Pointwise),
-    Norm(Norm),
-}
-
-/// Logits over the vocabulary.
-#[derive(Clone, Debug)]
-pub(crate) struct VocabularyHead {
-    /// What states go through first.
-    pub(crate) transform: Option<Transform>,
-    /// Tensor of the last product; the word table where it is not stored.
-    pub(crate) decoder: String,
-    /// Its bias, under the first of these names that is stored; none where no name is given.
-    pub(crate) biases: Vec<String>,
-}
-
-/// The step of a masked-LM head before its last product.
-#[derive(Clone, Debug)]
-pub(crate) struct Transform {
-    pub(crate) dense: Linear,
-    pub(crate) act: Pointwise,
-    pub(crate) norm: Norm,
-}
-
 impl Encoder {
     /// How the places of its tokens are counted.
     pub(crate) fn numbering(&self) -> PositionSegments {
@@ -418,51 +294,4 @@ impl FeedForward {
             FeedForward::Gated { gate, up, .. } => gate.to() + up.to(),
         }
     }
-}
-
-impl Linear {
-    /// Width of what it gives.
-    pub(crate) fn to(&self) -> usize {
-        self.weight.len()
-    }
-}
-
-impl Classifier {
-    /// The product that gives logits of states of `width`.
-    pub(crate) fn last(&self, width: usize, labels: usize) -> Linear {
-        let rows = |end: &str| TensorRows { name: format!("{}.{end}", self.out), stored: labels, taken: Taken::All };
-        Linear { weight: rows("weight"), bias: self.has_bias.then(|| rows("bias")), from: width }
-    }
-}
-
-impl TensorRows {
-    /// How many are taken.
-    pub(crate) fn len(&self) -> usize {
-        match &self.taken {
-            Taken::All => self.stored,
-            Taken::From { rows, .. } => *rows,
-            Taken::Each(rows) => rows.len(),
-        }
-    }
-}
-
-impl Pointwise {
-    /// By its name in `config.json`.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "gelu" => Pointwise::Gelu,
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Pointwise::GeluTanh,
-            "relu" => Pointwise::Relu,
-            "silu" | "swish" => Pointwise::Silu,
-            "tanh" => Pointwise::Tanh,
-            _ => return None,
-        })
-    }
-}
-
-/// Kinds of layers in `layer_types`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LayerKind {
-    Full,
-    Sliding,
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Classifier, Encoder, Family, FamilySource, HeadStep, Pointwise, Reads, SequenceHead, Sight, VocabularyHead, always,
-    encoder::Heads, llama::decoder, source::product,
+    heads::Heads, llama::decoder, source::product,
 };
 use crate::error::LoadError;
 

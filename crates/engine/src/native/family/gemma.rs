@@ -3,8 +3,8 @@
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind, Norms, Pointwise,
-    QueryKeyNorm, Reads, Rope, SequenceHead, Sight, always,
-    encoder::{GivenNorms, Heads, LayerKind},
+    QueryKeyNorm, Reads, SequenceHead, Sight, always, encoder::GivenNorms, heads::Heads, layer_kind::LayerKind,
+    rope_keys,
 };
 use crate::error::LoadError;
 
@@ -42,8 +42,8 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let window = source.size_if_there(&["sliding_window"])?.unwrap_or(4096) / 2;
     let kinds = kinds(source, count)?;
     let ropes = [
-        Rope::read(source, Some("full_attention"), "rope_theta", THETAS[0], size)?,
-        Rope::read(source, Some("sliding_attention"), "rope_local_base_freq", THETAS[1], size)?,
+        rope_keys::rope(source, Some("full_attention"), "rope_theta", THETAS[0], size)?,
+        rope_keys::rope(source, Some("sliding_attention"), "rope_local_base_freq", THETAS[1], size)?,
     ];
     let norm = |name: &str| source.rms(NormKind::RmsOnePlus, name, eps);
     let layer = |(i, kind): (usize, &LayerKind)| {

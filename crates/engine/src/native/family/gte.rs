@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
-    Reads, Rope, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
-    encoder::{Heads, Segments},
-    plain_scale,
+    Reads, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
+    encoder::Segments,
+    heads::Heads,
+    plain_scale, rope_keys,
     source::{layer_norm, product},
 };
 use crate::error::LoadError;
@@ -30,7 +31,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["layer_norm_eps"], 1e-12)?;
     let act = source.act("hidden_act", Pointwise::Gelu)?;
-    let rope = Rope::read(source, None, "rope_theta", THETA, size)?;
+    let rope = rope_keys::rope(source, None, "rope_theta", THETA, size)?;
     let rows = source.take::<usize>("type_vocab_size")?.filter(|&rows| rows > 0);
     let segments = rows.map(|rows| Segments { name: source.tensor("embeddings.token_type_embeddings.weight"), rows });
     let new = source.has("layers.0.self_attn.q_proj.weight");

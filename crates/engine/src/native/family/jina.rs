@@ -5,9 +5,7 @@ use serde_json::json;
 
 use super::{
     Attention, Classifier, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms,
-    Pointwise, Reads, SequenceHead, Sight, Taken,
-    encoder::{Heads, Segments},
-    plain_scale,
+    Pointwise, Reads, SequenceHead, Sight, Taken, encoder::Segments, heads::Heads, plain_scale,
 };
 use crate::error::LoadError;
 

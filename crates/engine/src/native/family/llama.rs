@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind, Norms, Pointwise,
-    QueryKeyNorm, Reads, Rope, SequenceHead, Sight, always, encoder::Heads, plain_scale,
+    QueryKeyNorm, Reads, SequenceHead, Sight, always, heads::Heads, plain_scale, rope_keys,
 };
 use crate::error::LoadError;
 
@@ -85,7 +85,7 @@ pub(super) fn decoder(
     let act = source.act("hidden_act", Pointwise::Silu)?;
     let all_full = json!(vec!["full_attention"; count]);
     source.only(&[("layer_types", &[all_full])])?;
-    let rope = Rope::read(source, None, "rope_theta", theta, size)?;
+    let rope = rope_keys::rope(source, None, "rope_theta", theta, size)?;
     let norm = |name: &str| source.rms(NormKind::Rms, name, eps);
     let layer = |i: usize| {
         let name = |part: &str| format!("layers.{i}.{part}");

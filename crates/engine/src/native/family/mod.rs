@@ -8,14 +8,18 @@ mod encoder;
 mod eurobert;
 mod gemma;
 mod gte;
+mod heads;
 mod jina;
+mod layer_kind;
 mod llama;
 mod modernbert;
 mod mpnet;
 mod neobert;
 mod nomic;
+mod parts;
 mod places;
 mod rope;
+mod rope_keys;
 mod source;
 mod t5;
 
@@ -23,10 +27,11 @@ use std::path::Path;
 
 pub(crate) use self::{
     encoder::{
-        Attention, Classifier, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, FeedForward, HeadStep,
-        Layer, Linear, Norm, NormKind, Norms, Pointwise, QueryKeyNorm, Reads, SequenceHead, Sight, Taken, TensorRows,
-        Transform, VocabularyHead, plain_scale,
+        Attention, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, FeedForward, Layer, Norms,
+        QueryKeyNorm, Sight, plain_scale,
     },
+    heads::{Classifier, HeadStep, Reads, SequenceHead, Transform, VocabularyHead},
+    parts::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows},
     places::PositionSegments,
     rope::Rope,
     source::FamilySource,

@@ -5,10 +5,8 @@ use serde_json::Value;
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norm, NormKind,
-    Norms, Pointwise, Reads, Rope, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
-    encoder::{Heads, LayerKind},
-    plain_scale,
-    source::product,
+    Norms, Pointwise, Reads, SequenceHead, Sight, Taken, Transform, VocabularyHead, always, heads::Heads,
+    layer_kind::LayerKind, plain_scale, rope_keys, source::product,
 };
 use crate::error::LoadError;
 
@@ -43,8 +41,8 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let window = source.size_if_there(&["local_attention"])?.unwrap_or(128) / 2;
     let kinds = kinds(source, count)?;
     let ropes = [
-        Rope::read(source, Some("full_attention"), "global_rope_theta", THETAS[0], size)?,
-        Rope::read(source, Some("sliding_attention"), "local_rope_theta", THETAS[1], size)?,
+        rope_keys::rope(source, Some("full_attention"), "global_rope_theta", THETAS[0], size)?,
+        rope_keys::rope(source, Some("sliding_attention"), "local_rope_theta", THETAS[1], size)?,
     ];
     source.without_effect(&["global_rope_theta", "local_rope_theta"]);
     let norm = |name: &str| source.bare_layer_norm(name, eps);

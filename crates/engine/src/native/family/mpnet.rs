@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{
     Attention, Classifier, DistanceBuckets, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep,
     Layer, Norms, Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::{Heads, Positions},
+    encoder::Positions,
+    heads::Heads,
     plain_scale,
     source::{layer_norm, product},
 };

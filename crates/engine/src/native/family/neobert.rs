@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, NormKind, Norms,
-    Pointwise, Reads, Rope, SequenceHead, Sight, Taken, VocabularyHead, always, encoder::Heads, plain_scale,
+    Pointwise, Reads, SequenceHead, Sight, Taken, VocabularyHead, always, heads::Heads, plain_scale, rope_keys,
     source::product,
 };
 use crate::error::LoadError;
@@ -38,7 +38,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     // Two thirds, rounded up to a multiple of 8.
     let inner = (2 * source.size(&["intermediate_size"])? / 3).next_multiple_of(8);
     let eps = source.eps(&["norm_eps"], 1e-6)?;
-    let rope = Rope::read(source, None, "rope_theta", THETA, size)?;
+    let rope = rope_keys::rope(source, None, "rope_theta", THETA, size)?;
     let norm = |name: &str| source.rms(NormKind::Rms, name, eps);
     let layer = |i: usize| {
         let name = |part: &str| format!("transformer_encoder.{i}.{part}");

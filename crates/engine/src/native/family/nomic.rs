@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Linear, Norm, Norms,
-    Pointwise, Reads, Rope, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::{Heads, Segments},
-    plain_scale,
+    Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
+    encoder::Segments,
+    heads::Heads,
+    plain_scale, rope_keys,
     source::{layer_norm, product},
 };
 use crate::error::LoadError;
@@ -31,7 +32,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     // The family's code stretches θ by the padded length of a batch beyond what it was trained on: up to there nothing is.
     let trained = source.size_if_there(&["max_trained_positions"])?;
     source.without_effect(&["rotary_scaling_factor"]);
-    let rope = Rope::read(source, None, "rotary_emb_base", THETA, size)?;
+    let rope = rope_keys::rope(source, None, "rotary_emb_base", THETA, size)?;
     source.without_effect(&["rotary_emb_base"]);
     let (act, gated) = activation(source)?;
     let rows = source.size_if_there(&["type_vocab_size"])?;

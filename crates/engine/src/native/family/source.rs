@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::encoder::{LayerKind, Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
+use super::parts::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
 use crate::{
     error::LoadError,
     folder::{
@@ -255,24 +255,6 @@ impl<'a> FamilySource<'a> {
         }
         self.keys.note_rest(notes);
         Ok(())
-    }
-}
-
-impl LayerKind {
-    /// The kinds that `layer_types` names, one a layer.
-    pub(super) fn named(source: &FamilySource<'_>, names: &[String], layers: usize) -> Result<Vec<Self>, LoadError> {
-        if names.len() != layers {
-            let why = format!("layer_types names {} layers, num_hidden_layers is {layers}", names.len());
-            return Err(LoadError::invalid(source.keys.path(), why));
-        }
-        let kind = |name: &String| match name.as_str() {
-            "full_attention" => Ok(Self::Full),
-            "sliding_attention" => Ok(Self::Sliding),
-            other => {
-                Err(source.keys.refused("layer_types", &Value::from(other), "full_attention and sliding_attention are"))
-            }
-        };
-        names.iter().map(kind).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     Attention, DistanceBuckets, Distances, Embedding, Encoder, Family, FamilySource, FeedForward, Layer, NormKind,
-    Norms, Pointwise, Sight, always, encoder::Heads,
+    Norms, Pointwise, Sight, always, heads::Heads,
 };
 use crate::error::LoadError;
 

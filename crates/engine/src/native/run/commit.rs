@@ -16,7 +16,7 @@ use prost::Message;
 use super::super::kernel::cpu_domain;
 use crate::{
     error::LoadError,
-    onnx::{Initializer, ModelProto, Numbers, Target},
+    onnx::{Initializer, ModelProto, Target, WeightNumbers},
     runtime::session::refused,
 };
 
@@ -34,9 +34,9 @@ impl WrittenGraph {
     pub(crate) fn new(proto: &ModelProto, weights: Vec<Initializer>) -> ort::Result<Self> {
         let value = |weight: Initializer| {
             let value = match weight.data {
-                Numbers::F32(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
-                Numbers::F16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
-                Numbers::Bf16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+                WeightNumbers::F32(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+                WeightNumbers::F16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
+                WeightNumbers::Bf16(data) => Tensor::from_array((weight.shape, data)).map(Tensor::into_dyn),
             };
             value.map(|value| (weight.name, Arc::new(value)))
         };

@@ -27,7 +27,7 @@ use super::{
         names::{OUTPUT, PICKED, POOLED},
     },
     buckets::{Bucket, Grid},
-    host::{Group, NativeHost, Numbers, Outputs},
+    host::{DeviceNumbers, Group, NativeHost, Outputs},
     inputs::{self, HostTensor, Values},
     packing::PackedInputs,
 };
@@ -136,7 +136,7 @@ impl Graphs {
         session: &mut Session,
         host: &NativeHost,
         group: &Group,
-    ) -> Result<Option<Numbers>, RunFault> {
+    ) -> Result<Option<DeviceNumbers>, RunFault> {
         let captured = group.bucket.and_then(|(number, _)| self.captured.get_mut(&number));
         if let Some(captured) = captured.filter(|c| c.gives(group.outputs)) {
             return captured.run(session, &mut self.memory, &group.inputs).map(Some);
@@ -218,7 +218,12 @@ impl CapturedShape {
         wanted.names().all(|name| self.outputs.iter().any(|(there, _)| *there == name))
     }
 
-    fn run(&mut self, session: &mut Session, memory: &mut Memory, inputs: &[HostTensor]) -> Result<Numbers, RunFault> {
+    fn run(
+        &mut self,
+        session: &mut Session,
+        memory: &mut Memory,
+        inputs: &[HostTensor],
+    ) -> Result<DeviceNumbers, RunFault> {
         let failed = |e: &dyn std::fmt::Display| RunFault::of(e.to_string());
         let mut parts = Vec::with_capacity(inputs.len());
         for input in inputs {
@@ -237,7 +242,7 @@ impl CapturedShape {
         // SAFETY: as above; the run that wrote them went on this memory's stream.
         #[expect(unsafe_code, reason = "copies out of device memory")]
         let given = unsafe { memory.download(&pieces) }.map_err(|e| failed(&e))?;
-        let mut numbers = Numbers::default();
+        let mut numbers = DeviceNumbers::default();
         for ((name, _), given) in self.outputs.iter().zip(given) {
             match *name {
                 OUTPUT => numbers.whole = given,

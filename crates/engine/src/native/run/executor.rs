@@ -20,7 +20,7 @@ use super::{
         },
     },
     cuda_graphs::{CapturedGraphs, Graphs},
-    host::{Group, NativeBatch, NativeHost, NativeRaw, Numbers, Outputs},
+    host::{DeviceNumbers, Group, NativeBatch, NativeHost, NativeRaw, Outputs},
     inputs::HostTensor,
     session::{self, LoadedSession, NativeGraph},
 };
@@ -152,7 +152,7 @@ impl NativeExecutor {
         Ok(raw)
     }
 
-    fn run_group(&mut self, group: &mut Group) -> Result<Numbers, RunFault> {
+    fn run_group(&mut self, group: &mut Group) -> Result<DeviceNumbers, RunFault> {
         if let Some(graphs) = &mut self.graphs
             && let Some(numbers) = graphs.run(&mut self.session, &self.host, group)?
         {
@@ -162,7 +162,7 @@ impl NativeExecutor {
         self.forward(inputs, group.outputs).map_err(|e| RunFault::of(e.to_string()))
     }
 
-    fn forward(&mut self, inputs: Vec<HostTensor>, outputs: Outputs) -> ort::Result<Numbers> {
+    fn forward(&mut self, inputs: Vec<HostTensor>, outputs: Outputs) -> ort::Result<DeviceNumbers> {
         let options = match self.run_options.entry(outputs) {
             std::collections::hash_map::Entry::Occupied(there) => there.into_mut(),
             std::collections::hash_map::Entry::Vacant(empty) => empty.insert(options_for(outputs, &self.graphs)?),
@@ -175,7 +175,7 @@ impl NativeExecutor {
             }
             Ok(given[name].try_extract_tensor::<f32>()?.1.to_vec())
         };
-        Ok(Numbers {
+        Ok(DeviceNumbers {
             whole: read(outputs.whole, OUTPUT)?,
             picked: read(outputs.picked, PICKED)?,
             pooled: read(outputs.pooled, POOLED)?,

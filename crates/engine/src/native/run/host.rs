@@ -97,7 +97,7 @@ impl NativeBatch {
 
 /// What the device gave for one group, by output.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers {
+pub(crate) struct DeviceNumbers {
     pub(crate) whole: Vec<f32>,
     pub(crate) picked: Vec<f32>,
     pub(crate) pooled: Vec<f32>,
@@ -107,7 +107,7 @@ pub(crate) struct Numbers {
 #[derive(Debug)]
 pub(crate) struct NativeRaw {
     faults: Vec<Option<ItemFault>>,
-    groups: Vec<(Vec<usize>, Vec<i32>, Numbers)>,
+    groups: Vec<(Vec<usize>, Vec<i32>, DeviceNumbers)>,
 }
 
 impl NativeRaw {
@@ -117,7 +117,7 @@ impl NativeRaw {
     }
 
     /// Adds what one group gave.
-    pub(crate) fn put(&mut self, group: Group, numbers: Numbers) {
+    pub(crate) fn put(&mut self, group: Group, numbers: DeviceNumbers) {
         self.groups.push((group.places, group.cumulative, numbers));
     }
 }
@@ -257,7 +257,13 @@ impl NativeHost {
     }
 
     /// The answer of the `k`th item of a group.
-    fn answer(&self, item: &WorkItem, k: usize, cumulative: &[i32], numbers: &Numbers) -> Result<Output, ItemFault> {
+    fn answer(
+        &self,
+        item: &WorkItem,
+        k: usize,
+        cumulative: &[i32],
+        numbers: &DeviceNumbers,
+    ) -> Result<Output, ItemFault> {
         let bound = |at: usize| cumulative.get(at).and_then(|&c| usize::try_from(c).ok()).unwrap_or(0);
         let one = k..k + 1;
         let (from, rows) = match self.source(item) {

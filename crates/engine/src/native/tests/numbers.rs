@@ -2,7 +2,7 @@
 //! CUDA's attention: order of columns and biases, `token_offset`, casts, poolings on
 //! the device, heads, and batches brought to a bucket's shape, against PyTorch.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use serde::Deserialize;
 
@@ -55,9 +55,14 @@ fn item(case: &OracleCase, want: Want) -> WorkItem {
     WorkItem { sequence, want }
 }
 
-/// Every case of an oracle with each thing it expects.
+/// Every case of a tiny model with each thing it expects.
 fn cases(name: &str) -> Vec<(WorkItem, Vec<f32>)> {
-    let text = std::fs::read_to_string(oracle(name).join("expected.json")).unwrap();
+    cases_of(&oracle(name))
+}
+
+/// Every case of an oracle's folder with each thing it expects.
+pub(super) fn cases_of(folder: &Path) -> Vec<(WorkItem, Vec<f32>)> {
+    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
     let expected: OracleNumbers = serde_json::from_str(&text).unwrap();
     let mut all = Vec::new();
     for c in &expected.cases {
@@ -69,11 +74,11 @@ fn cases(name: &str) -> Vec<(WorkItem, Vec<f32>)> {
             None => {}
         }
     }
-    assert!(!all.is_empty(), "{name} expects nothing");
+    assert!(!all.is_empty(), "{} expects nothing", folder.display());
     all
 }
 
-fn numbers(output: &Result<Output, ItemFault>) -> Vec<f32> {
+pub(super) fn numbers(output: &Result<Output, ItemFault>) -> Vec<f32> {
     match output.as_ref().unwrap() {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v.clone(),
         Output::Sparse(v) => v.iter().map(|&(_, w)| w).collect(),
@@ -101,7 +106,7 @@ fn start_with(name: &str, target: Target, options: &LoadOptions) -> NativeExecut
     NativeExecutor::load(native(&model), options, Device::Cpu, target).unwrap()
 }
 
-fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
+pub(super) fn run(executor: &mut NativeExecutor, items: &[&WorkItem]) -> Vec<Result<Output, ItemFault>> {
     let host = executor.host();
     let raw = executor.run(host.prepare(items)).unwrap();
     host.finish(items, raw)

@@ -1,12 +1,13 @@
 //! Mistakes that families invite, made one by one in the description of an oracle's folder: its answers must then be others. So
 //! what the oracles hold is shown to depend on each piece.
 
-use serde::Deserialize;
-
-use super::{archived, native_of};
+use super::{
+    archived, native_of,
+    numbers::{cases_of, numbers, run},
+};
 use crate::{
     device::Device,
-    item::{EmbedSpec, Output, Sequence, Want, WorkItem},
+    item::Want,
     native::{
         NativeExecutor, NativeModel,
         family::{
@@ -16,53 +17,25 @@ use crate::{
     },
     onnx::Target,
     options::LoadOptions,
-    task::Pooling,
 };
 
 /// The bound of the oracle's tests: how far an answer may be off, of its row's largest number.
 const CLOSE: f32 = 1e-4;
 
-#[derive(Deserialize)]
-struct Expected {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    input_ids: Vec<u32>,
-    #[serde(default)]
-    token_type_ids: Vec<u32>,
-    mean: Option<Vec<f32>>,
-    logits: Option<Vec<f32>>,
-}
-
 /// How far the answers of a model are off at most, of a row's largest number.
 fn off(model: &NativeModel, folder: &str) -> f32 {
-    let text = std::fs::read_to_string(archived(folder).join("expected.json")).unwrap();
-    let expected: Expected = serde_json::from_str(&text).unwrap();
+    let all = cases_of(&archived(folder));
     let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
     let mut executor = NativeExecutor::load(model, &options, Device::Cpu, Target::Cpu).unwrap();
-    let mean = EmbedSpec { pooling: Some(Pooling::Mean), normalize: Some(false), dimensions: None };
     let largest = |row: &[f32]| row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
     // One logit alone may be next to nothing.
-    let of_all = expected.cases.iter().filter_map(|c| c.logits.as_deref()).map(largest).fold(0.0_f32, f32::max);
+    let logits = all.iter().filter(|(item, _)| item.want == Want::Logits);
+    let of_all = logits.map(|(_, row)| largest(row)).fold(0.0_f32, f32::max);
     let mut most = 0.0_f32;
-    for case in expected.cases {
-        let (want, row) = match (case.mean, case.logits) {
-            (Some(row), _) => (Want::Embedding(mean), row),
-            (None, Some(row)) => (Want::Logits, row),
-            (None, None) => panic!("{folder} expects nothing"),
-        };
-        let sequence = Sequence { ids: case.input_ids, type_ids: case.token_type_ids, ..Sequence::default() };
-        let item = WorkItem { sequence, want };
-        let host = executor.host();
-        let raw = executor.run(host.prepare(&[&item])).unwrap();
-        let got = match host.finish(&[&item], raw).remove(0) {
-            Ok(Output::Embedding(row) | Output::Logits(row)) => row,
-            other => panic!("{other:?}"),
-        };
-        let scale = largest(&row).max(of_all);
-        most = got.iter().zip(&row).map(|(g, w)| (g - w).abs() / scale).fold(most, f32::max);
+    for (item, row) in &all {
+        let got = numbers(&run(&mut executor, &[item]).remove(0));
+        let scale = largest(row).max(of_all);
+        most = got.iter().zip(row).map(|(g, w)| (g - w).abs() / scale).fold(most, f32::max);
     }
     most
 }

@@ -6,8 +6,8 @@ use super::{
         piece::{Piece, PieceForm, Stop, contained},
         script,
     },
-    ChatQuery, Contents, Run, Slot,
-    frame::Part,
+    ChatContents, ChatQuery, Run, Slot,
+    frame::FramePart,
 };
 use crate::{
     error::InputError,
@@ -31,7 +31,7 @@ impl Tokenizer {
         let (piece, keep) = query.document(document, limit, options, WITH_PLACES, |stop| {
             self.stop(document, options.truncation == Truncation::Error, stop, options)
         })?;
-        let contents = Contents { instruction: query.instruction.as_deref(), query: &query.query, document };
+        let contents = ChatContents { instruction: query.instruction.as_deref(), query: &query.query, document };
         let framed = query.chat.frame(contents.instruction)?;
         let mut details = Vec::with_capacity(sequence.len());
         for (at, run) in framed.runs.iter().enumerate() {
@@ -70,22 +70,22 @@ impl Tokenizer {
     }
 }
 
-fn text_of<'a>(part: &'a Part, contents: Contents<'a>) -> &'a str {
+fn text_of<'a>(part: &'a FramePart, contents: ChatContents<'a>) -> &'a str {
     match part {
-        Part::Fixed(text) => text,
-        Part::Slot(slot) => contents.of(*slot),
+        FramePart::Fixed(text) => text,
+        FramePart::Slot(slot) => contents.of(*slot),
     }
 }
 
 /// The tokens of a run: those that have a part of the query or of the document have their place there.
-fn placed(piece: &Piece, parts: &[Part], contents: Contents<'_>) -> Vec<TokenDetail> {
+fn placed(piece: &Piece, parts: &[FramePart], contents: ChatContents<'_>) -> Vec<TokenDetail> {
     let Some(encoding) = &piece.encoding else { return Vec::new() };
     // Where each text of the pair stands in the run.
     let mut texts = Vec::new();
     let mut from = 0;
     for part in parts {
         let to = from + text_of(part, contents).len();
-        if let Part::Slot(slot @ (Slot::Query | Slot::Document)) = part {
+        if let FramePart::Slot(slot @ (Slot::Query | Slot::Document)) = part {
             texts.push((*slot, from, to));
         }
         from = to;

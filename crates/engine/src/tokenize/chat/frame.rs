@@ -5,7 +5,7 @@ use tokenizers::{AddedToken, OffsetReferential, OffsetType};
 use super::{
     super::piece::{Piece, PieceForm, Stop, contained},
     Slot,
-    render::{Contents, Renderer},
+    render::{ChatContents, Renderer},
 };
 use crate::error::InputError;
 
@@ -26,7 +26,7 @@ const PROBES: [&str; 6] = [
 
 /// A part of a rendered text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum FramePart {
     /// The template's own.
     Fixed(String),
     /// A text of the pair.
@@ -35,18 +35,18 @@ pub(super) enum Part {
 
 /// What a template writes around a pair.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
-    parts: Vec<Part>,
+pub(super) struct ChatFrame {
+    parts: Vec<FramePart>,
 }
 
-impl Frame {
+impl ChatFrame {
     /// Reads a template's frame, or says why it has none.
     pub(super) fn read(renderer: &Renderer, source: &str, instructed: bool) -> Result<Self, String> {
         let mark = |slot| MARKS.into_iter().find(|(s, _)| *s == slot).map_or("", |(_, mark)| mark);
         if let Some((_, mark)) = MARKS.into_iter().find(|(_, mark)| source.contains(mark)) {
             return Err(format!("the chat template has the word {mark:?}, by which its parts are found"));
         }
-        let contents = |instruction, query, document| Contents { instruction, query, document };
+        let contents = |instruction, query, document| ChatContents { instruction, query, document };
         let instruction = instructed.then(|| mark(Slot::Instruction));
         let rendered = renderer.render(contents(instruction, mark(Slot::Query), mark(Slot::Document)));
         let rendered = rendered.map_err(|why| format!("the chat template cannot be rendered: {why}"))?;
@@ -70,8 +70,8 @@ impl Frame {
 
     /// Whether the texts stand where they may: one document, behind every query.
     fn fits(&self, instructed: bool) -> Result<(), String> {
-        let count = |slot| self.parts.iter().filter(|part| **part == Part::Slot(slot)).count();
-        let at = |slot| self.parts.iter().rposition(|part| *part == Part::Slot(slot));
+        let count = |slot| self.parts.iter().filter(|part| **part == FramePart::Slot(slot)).count();
+        let at = |slot| self.parts.iter().rposition(|part| *part == FramePart::Slot(slot));
         if instructed && count(Slot::Instruction) == 0 {
             return Err("the chat template does not show a system message, which an instruction is".to_owned());
         }
@@ -88,12 +88,12 @@ impl Frame {
     }
 
     /// The text of a pair.
-    pub(super) fn text(&self, contents: Contents<'_>) -> String {
+    pub(super) fn text(&self, contents: ChatContents<'_>) -> String {
         self.parts
             .iter()
             .map(|part| match part {
-                Part::Fixed(text) => text,
-                Part::Slot(slot) => contents.of(*slot),
+                FramePart::Fixed(text) => text,
+                FramePart::Slot(slot) => contents.of(*slot),
             })
             .collect()
     }
@@ -104,7 +104,7 @@ impl Frame {
         let (mut runs, mut own): (Vec<Run>, Vec<AddedToken>) = (Vec::new(), Vec::new());
         let mut text = Vec::new();
         for part in &self.parts {
-            let Part::Fixed(fixed) = part else {
+            let FramePart::Fixed(fixed) = part else {
                 text.push(part.clone());
                 continue;
             };
@@ -146,44 +146,48 @@ pub(super) enum Run {
     /// Tokens that are always the same.
     Tokens(Vec<u32>),
     /// A text that becomes tokens as a whole, from one token of the frame to the next.
-    Text(Vec<Part>),
+    Text(Vec<FramePart>),
 }
 
 impl Run {
     /// Whether a text of the pair goes into it.
     pub(super) fn has(&self, slot: Slot) -> bool {
-        matches!(self, Run::Text(parts) if parts.contains(&Part::Slot(slot)))
+        matches!(self, Run::Text(parts) if parts.contains(&FramePart::Slot(slot)))
     }
 
     /// Its tokens for a pair.
-    pub(super) fn tokens(&self, plain: &tokenizers::Tokenizer, contents: Contents<'_>) -> Result<Vec<u32>, InputError> {
+    pub(super) fn tokens(
+        &self,
+        plain: &tokenizers::Tokenizer,
+        contents: ChatContents<'_>,
+    ) -> Result<Vec<u32>, InputError> {
         match self {
             Run::Tokens(ids) => Ok(ids.clone()),
             Run::Text(parts) => {
-                let text = Frame { parts: parts.clone() }.text(contents);
+                let text = ChatFrame { parts: parts.clone() }.text(contents);
                 Ok(contained(|| Piece::of_text(plain, &text, Stop::NOWHERE, PieceForm::Ids))?.ids)
             }
         }
     }
 
     /// Its text before the document, and the text behind that.
-    pub(super) fn around(&self, contents: Contents<'_>) -> Option<(String, String)> {
+    pub(super) fn around(&self, contents: ChatContents<'_>) -> Option<(String, String)> {
         let Run::Text(parts) = self else { return None };
-        let at = parts.iter().position(|part| *part == Part::Slot(Slot::Document))?;
-        let text = |parts: &[Part]| Frame { parts: parts.to_vec() }.text(contents);
+        let at = parts.iter().position(|part| *part == FramePart::Slot(Slot::Document))?;
+        let text = |parts: &[FramePart]| ChatFrame { parts: parts.to_vec() }.text(contents);
         Some((text(&parts[..at]), text(&parts[at + 1..])))
     }
 }
 
 /// Adds a text where there is one.
-fn push(parts: &mut Vec<Part>, text: &str) {
+fn push(parts: &mut Vec<FramePart>, text: &str) {
     if !text.is_empty() {
-        parts.push(Part::Fixed(text.to_owned()));
+        parts.push(FramePart::Fixed(text.to_owned()));
     }
 }
 
 /// A rendered text cut at the marks.
-fn parts(rendered: &str) -> Vec<Part> {
+fn parts(rendered: &str) -> Vec<FramePart> {
     let mut parts = Vec::new();
     let mut rest = rendered;
     let next = |rest: &str| {
@@ -192,7 +196,7 @@ fn parts(rendered: &str) -> Vec<Part> {
     };
     while let Some((at, slot, mark)) = next(rest) {
         push(&mut parts, &rest[..at]);
-        parts.push(Part::Slot(slot));
+        parts.push(FramePart::Slot(slot));
         rest = &rest[at + mark.len()..];
     }
     push(&mut parts, rest);

@@ -27,8 +27,8 @@ use std::{collections::HashSet, sync::Arc};
 use tokenizers::AddedToken;
 
 use self::{
-    frame::{Frame, Run},
-    render::{Contents, Renderer},
+    frame::{ChatFrame, Run},
+    render::{ChatContents, Renderer},
 };
 use super::{
     EncodeOptions, Query, Tokenizer, Truncation, TruncationSide,
@@ -69,7 +69,7 @@ pub(super) struct Chat {
 /// A frame as it becomes tokens.
 #[derive(Debug)]
 struct Framed {
-    frame: Frame,
+    frame: ChatFrame,
     runs: Vec<Run>,
     /// Which run the document goes into.
     at: usize,
@@ -97,8 +97,8 @@ pub(super) struct ChatQuery {
 }
 
 impl Framed {
-    fn new(frame: Frame, runs: Vec<Run>, plain: &tokenizers::Tokenizer) -> Result<Self, InputError> {
-        let nothing = Contents { instruction: None, query: "", document: "" };
+    fn new(frame: ChatFrame, runs: Vec<Run>, plain: &tokenizers::Tokenizer) -> Result<Self, InputError> {
+        let nothing = ChatContents { instruction: None, query: "", document: "" };
         let (mut done, mut tokens) = (Vec::with_capacity(runs.len()), 0);
         for run in runs {
             let ids = run.tokens(plain, nothing)?;
@@ -116,8 +116,8 @@ impl Chat {
         let refuse = |why: String| LoadError::unsupported(&template.path, why);
         let failed = |e: InputError| LoadError::invalid(&template.path, e.to_string());
         let renderer = Renderer::new(template)?;
-        let bare = Frame::read(&renderer, &template.source, false).map_err(refuse)?;
-        let instructed = Frame::read(&renderer, &template.source, true);
+        let bare = ChatFrame::read(&renderer, &template.source, false).map_err(refuse)?;
+        let instructed = ChatFrame::read(&renderer, &template.source, true);
         let (bare_runs, mut own) = bare.runs(tokenizer).map_err(refuse)?;
         let instructed = instructed.and_then(|frame| {
             let (runs, more) = frame.runs(tokenizer)?;
@@ -170,7 +170,7 @@ impl Chat {
         for (i, document) in SAMPLES.into_iter().enumerate() {
             let [query, instruction] = [1, 2].map(|step| SAMPLES[(i + step) % SAMPLES.len()]);
             for instruction in [None, Some(instruction).filter(|text| !text.is_empty() && self.instructed.is_ok())] {
-                let contents = Contents { instruction, query, document };
+                let contents = ChatContents { instruction, query, document };
                 let text = self.frame(instruction)?.frame.text(contents);
                 let whole = contained(|| tokenizer.inner.encode(text.as_str(), false))?;
                 let made = tokenizer.chat_query(instruction, query, &options, usize::MAX)?;
@@ -257,7 +257,7 @@ impl Tokenizer {
             return refuse("options.truncation_side", "in a chat template only the end of a document is cut");
         }
         let framed = chat.frame(instruction)?;
-        let contents = Contents { instruction, query, document: "" };
+        let contents = ChatContents { instruction, query, document: "" };
         let joined = |runs: &[Run]| -> Result<Vec<u32>, InputError> {
             let mut all = Vec::new();
             for run in runs {
@@ -347,7 +347,7 @@ impl ChatQuery {
         form: PieceForm,
         stop: impl Fn(usize) -> Stop,
     ) -> Result<(Piece, Option<usize>), InputError> {
-        let contents = Contents { instruction: self.instruction.as_deref(), query: &self.query, document };
+        let contents = ChatContents { instruction: self.instruction.as_deref(), query: &self.query, document };
         let framed = self.chat.frame(contents.instruction)?;
         let rendered = self.chat.renderer.render(contents).map_err(|why| {
             InputError::NoChat(format!("the model's chat template cannot be rendered with these texts: {why}"))

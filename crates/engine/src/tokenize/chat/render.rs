@@ -24,14 +24,14 @@ const NAME: &str = "chat template";
 
 /// What a pair brings into a template.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Contents<'a> {
+pub(super) struct ChatContents<'a> {
     /// The system message, where there is one.
     pub(super) instruction: Option<&'a str>,
     pub(super) query: &'a str,
     pub(super) document: &'a str,
 }
 
-impl<'a> Contents<'a> {
+impl<'a> ChatContents<'a> {
     /// The text that goes into a slot.
     pub(super) fn of(self, slot: Slot) -> &'a str {
         match slot {
@@ -80,7 +80,7 @@ impl Renderer {
     }
 
     /// The text of a pair's messages.
-    pub(super) fn render(&self, contents: Contents<'_>) -> Result<String, String> {
+    pub(super) fn render(&self, contents: ChatContents<'_>) -> Result<String, String> {
         let message = |role: &str, text: &str| {
             let content = if self.structured {
                 Value::from(vec![object([("type", Value::from("text")), ("text", Value::from(text))])])

@@ -23,11 +23,11 @@ struct Made {
     name: String,
     source: String,
     structured: bool,
-    cases: Vec<Case>,
+    cases: Vec<ChatCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct ChatCase {
     instruction: Option<String>,
     query: String,
     document: String,

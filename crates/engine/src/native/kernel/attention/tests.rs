@@ -9,7 +9,7 @@ type Vectors = (Vec<f32>, Vec<f32>, Vec<i32>, usize);
 
 /// All that a layer's attention may be asked, with the numbers that it borrows.
 #[derive(Debug)]
-struct Case {
+struct AttentionCase {
     columns: Columns,
     scale: f32,
     sight: Sight,
@@ -24,7 +24,7 @@ struct Case {
 
 const EPS: f32 = 1e-6;
 
-impl Case {
+impl AttentionCase {
     fn rules(&self) -> AttentionRules<'_> {
         let size = self.columns.size;
         AttentionRules {
@@ -174,7 +174,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     )
 }
 
-fn case(d: &Drawn) -> Case {
+fn case(d: &Drawn) -> AttentionCase {
     let mut state = d.seed | 1;
     let mut next = |spread: f32| {
         state ^= state << 13;
@@ -191,7 +191,7 @@ fn case(d: &Drawn) -> Case {
     let each = columns.heads * size * width;
     let unseen = d.unseen.min(d.len - 1);
     let from = d.from.min(d.len - 1);
-    Case {
+    AttentionCase {
         columns,
         scale: 1.0 / (size as f32).sqrt(),
         sight,
