@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -174,6 +175,27 @@ impl Weights {
         ))
     }
 
+    /// Reads some rows of a matrix as f32 and checks the shape of the whole; the others are not looked at.
+    pub(crate) fn get_rows(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Vec<f32>, LoadError> {
+        let width = shape[1];
+        if self.deltas.contains_key(name) {
+            return Ok(self.get(name, &shape)?.data[rows.start * width..rows.end * width].to_vec());
+        }
+        let path = self.path_of(name);
+        let missing = || LoadError::invalid(path, format!("tensor {name} is missing"));
+        let shard = self.place.get(name).and_then(|&s| self.shards.get(s)).ok_or_else(missing)?;
+        let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| damaged(path, &e))?;
+        let view = tensors.tensor(name).map_err(|_| missing())?;
+        let bytes = view.data().len() / (shape[0] * width).max(1) * width;
+        if view.shape() != shape || rows.end > shape[0] {
+            return Err(LoadError::invalid(
+                path,
+                format!("tensor {name} has shape {:?}, config.json makes it {shape:?}", view.shape()),
+            ));
+        }
+        numbers(path, name, &view, &view.data()[rows.start * bytes..rows.end * bytes])
+    }
+
     /// Reads a tensor of whatever shape as f32.
     pub(crate) fn get_any(&self, name: &str) -> Result<Matrix, LoadError> {
         let path = self.path_of(name);
@@ -181,15 +203,7 @@ impl Weights {
         let shard = self.place.get(name).and_then(|&s| self.shards.get(s)).ok_or_else(missing)?;
         let tensors = SafeTensors::deserialize(&shard.map).map_err(|e| damaged(path, &e))?;
         let view = tensors.tensor(name).map_err(|_| missing())?;
-        let data = to_f32(&view).ok_or_else(|| {
-            LoadError::unsupported(
-                path,
-                format!("tensor {name} is stored as {:?}; f32, f16 and bf16 are read", view.dtype()),
-            )
-        })?;
-        if let Some(i) = data.iter().position(|x| !x.is_finite()) {
-            return Err(LoadError::invalid(path, format!("tensor {name} holds {} at place {i}", data[i])));
-        }
+        let data = numbers(path, name, &view, view.data())?;
         let mut matrix = Matrix { shape: view.shape().to_vec(), data };
         if let Some(delta) = self.deltas.get(name) {
             if matrix.shape != [delta.outputs, delta.inputs] {
@@ -260,14 +274,23 @@ fn damaged(path: &Path, error: &safetensors::SafeTensorError) -> LoadError {
     LoadError::invalid(path, format!("not a whole safetensors file; fetch it again ({error})"))
 }
 
-fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    Some(match view.dtype() {
+/// Numbers of a tensor, or of part of its bytes; finite ones.
+fn numbers(path: &Path, name: &str, view: &TensorView<'_>, bytes: &[u8]) -> Result<Vec<f32>, LoadError> {
+    let data: Vec<f32> = match view.dtype() {
         Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        _ => return None,
-    })
+        other => {
+            return Err(LoadError::unsupported(
+                path,
+                format!("tensor {name} is stored as {other:?}; f32, f16 and bf16 are read"),
+            ));
+        }
+    };
+    match data.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(LoadError::invalid(path, format!("tensor {name} holds {} at place {i}", data[i]))),
+        None => Ok(data),
+    }
 }
 
 impl Matrix {

@@ -188,8 +188,8 @@ fn check_logit_score(folder: &Folder, encoder: &Encoder, score: LogitScore) -> R
         return Err(LoadError::unsupported(
             &folder.encoder,
             format!(
-                "LogitScore needs the logits of a causal language model: qwen3, qwen2 and llama are served, with lm_head.weight \
-                 or tie_word_embeddings; this is {}",
+                "LogitScore needs the logits of a causal language model, by lm_head.weight or tie_word_embeddings; \
+                 {} has none here",
                 folder.config.model_type
             ),
         ));

@@ -67,6 +67,16 @@ pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
     crate::assemble::assemble(root, name)
 }
 
+/// A folder to write to with the files of another.
+pub(crate) fn copy_of(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    }
+    to
+}
+
 /// Replaces what stands once in a file.
 pub(crate) fn edit(path: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(path).unwrap();

@@ -62,7 +62,7 @@ fn describe(source: &mut FamilySource<'_>, kind: Kind) -> Result<Encoder, LoadEr
         _ => hidden,
     };
     let projects = narrow != hidden || source.has("embeddings_project.weight");
-    let (layers, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (layers, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let layer = |i: usize| {
         let name = |part: &str| format!("encoder.layer.{i}.{part}");
         Layer {

@@ -14,6 +14,9 @@ use crate::error::LoadError;
 
 pub(super) const FAMILY: Family = Family { model_types: &["deberta-v2"], is: always, describe, experimental: false };
 
+/// Furthest distance that may have a bucket of its own.
+const MOST_DISTANCE: usize = 1 << 16;
+
 /// What a layer's attention has beside queries, keys and values.
 struct Relative {
     table: String,
@@ -29,7 +32,7 @@ struct Relative {
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["deberta."], "embeddings.word_embeddings.weight");
     source.only(&[("conv_kernel_size", &[json!(0)])])?;
-    source.without_effect(&["legacy", "conv_act", "conv_groups", "relative_attention"]);
+    source.without_effect(&["legacy", "conv_act", "conv_groups"]);
     let hidden = source.size(&["hidden_size"])?;
     source.only(&[("embedding_size", &[json!(hidden)])])?;
     let heads = source.size(&["num_attention_heads"])?;
@@ -37,10 +40,10 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
         Some(size) => size,
         None => source.head_size(hidden, heads)?,
     };
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["layer_norm_eps"], 1e-7)?;
     let act = source.act("hidden_act", Pointwise::Gelu)?;
-    let longest = source.size(&["max_position_embeddings"])?;
+    let longest = source.longest(&["max_position_embeddings"])?;
     let relative = relative(source, longest, eps)?;
     let terms = relative.as_ref().map_or(0, |r| r.terms.iter().filter(|&&there| there).count());
     let all = heads * size;
@@ -117,9 +120,7 @@ fn places(source: &mut FamilySource<'_>, rows: usize) -> Result<(Option<Position
     let biased = source.take::<bool>("position_biased_input")?.unwrap_or(true);
     let name = |part: &str| source.tensor(&format!("embeddings.{part}_embeddings.weight"));
     let positions = biased.then(|| Positions { name: name("position"), rows, first: 0, pad: None });
-    let segments = name("token_type");
-    let segment_rows = source.take::<usize>("type_vocab_size")?.filter(|&rows| rows > 0);
-    Ok((positions, segment_rows.map(|rows| Segments { name: segments, rows })))
+    Ok((positions, source.segments()?))
 }
 
 fn relative(source: &mut FamilySource<'_>, longest: usize, eps: f32) -> Result<Option<Relative>, LoadError> {
@@ -147,6 +148,19 @@ fn relative(source: &mut FamilySource<'_>, longest: usize, eps: f32) -> Result<O
         other => return Err(source.keys.refused("norm_rel_ebd", &Value::from(other), "layer_norm is")),
     };
     let shared = source.take::<bool>("share_att_key")?.unwrap_or(false);
+    if source.take::<bool>("relative_attention")? != Some(true) && terms != [false, false] {
+        return Err(LoadError::unsupported(
+            source.keys.path(),
+            "pos_att_type is set without relative_attention true, which is not served",
+        ));
+    }
+    // The scale of far distances is the logarithm of the furthest over the middle.
+    let bounded = buckets.is_none_or(|count| count > 1 && furthest > count / 2 + 1) && furthest <= MOST_DISTANCE;
+    if !bounded {
+        let why =
+            format!("max_relative_positions {furthest} does not go with position_buckets {}", buckets.unwrap_or(0));
+        return Err(LoadError::invalid(source.keys.path(), why));
+    }
     if !source.has("encoder.rel_embeddings.weight") {
         if terms == [false, false] {
             return Ok(None);

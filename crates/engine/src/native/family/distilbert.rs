@@ -27,7 +27,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.without_effect(&["sinusoidal_pos_embds", "dropout", "qa_dropout", "seq_classif_dropout", "tie_weights_"]);
     let act_key = if source.keys.has("activation") { "activation" } else { "hidden_act" };
     let act = source.act(act_key, Pointwise::Gelu)?;
-    let layers = source.size(&["n_layers", "num_hidden_layers"])?;
+    let layers = source.layers(&["n_layers", "num_hidden_layers"])?;
     let inner = source.size(&["hidden_dim", "intermediate_size"])?;
     let layer = |i: usize| {
         let name = |part: &str| format!("transformer.layer.{i}.{part}");

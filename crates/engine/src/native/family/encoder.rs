@@ -14,7 +14,7 @@ use super::{
 pub(crate) struct Encoder {
     /// Width of a token's state.
     pub(crate) hidden: usize,
-    /// TensorRows of the word table.
+    /// Rows of the word table.
     pub(crate) vocab: usize,
     /// Tokens in the longest sequence.
     pub(crate) longest: usize,
@@ -156,7 +156,7 @@ pub(crate) enum Distances {
 /// T5's buckets of distances: near ones have one each, farther ones share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DistanceBuckets {
-    /// TensorRows of the table; half of them are for keys before the query.
+    /// Rows of the table; half of them are for keys before the query.
     pub(crate) count: usize,
     /// From this distance on all share the last.
     pub(crate) furthest: usize,
@@ -202,7 +202,7 @@ impl Encoder {
         }
     }
 
-    /// TensorRows of the segment table; 0 where there is none.
+    /// Rows of the segment table; 0 where there is none.
     pub(crate) fn segments(&self) -> usize {
         self.embedding.segments.as_ref().map_or(0, |s| s.rows)
     }

@@ -11,7 +11,7 @@ use crate::error::LoadError;
 pub(super) const FAMILY: Family = Family { model_types: &["eurobert"], is: always, describe, experimental: false };
 
 /// Where a file says nothing.
-const THETA: f64 = 250_000.0;
+const THETA: f64 = 10_000.0;
 const EPS: f32 = 1e-5;
 
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {

@@ -27,23 +27,20 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.without_effect(&["attention_bias", "_sliding_window_pattern"]);
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
-    let kv_heads = source.size_if_there(&["num_key_value_heads"])?.unwrap_or(heads);
-    if heads % kv_heads != 0 {
-        return Err(LoadError::invalid(
-            source.keys.path(),
-            format!("num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"),
-        ));
-    }
+    let kv_heads = source.kv_heads(heads)?;
     let size = source.size_if_there(&["head_dim"])?.unwrap_or(256);
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["rms_norm_eps"], 1e-6)?;
     let act = source.act("hidden_activation", Pointwise::GeluTanh)?;
     let scalar = source.take::<f32>("query_pre_attn_scalar")?.unwrap_or(256.0);
+    if !(scalar.is_finite() && scalar > 0.0) {
+        return Err(LoadError::invalid(source.keys.path(), format!("query_pre_attn_scalar is {scalar}, not above 0")));
+    }
     let window = source.size_if_there(&["sliding_window"])?.unwrap_or(4096) / 2;
     let kinds = kinds(source, count)?;
     let ropes = [
-        rope_keys::rope(source, Some("full_attention"), "rope_theta", THETAS[0], size)?,
-        rope_keys::rope(source, Some("sliding_attention"), "rope_local_base_freq", THETAS[1], size)?,
+        rope_keys::rope(source, Some("full_attention"), &["rope_theta"], THETAS[0], size)?,
+        rope_keys::rope(source, Some("sliding_attention"), &["rope_local_base_freq"], THETAS[1], size)?,
     ];
     let norm = |name: &str| source.rms(NormKind::RmsOnePlus, name, eps);
     let layer = |(i, kind): (usize, &LayerKind)| {
@@ -95,7 +92,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_position_embeddings"])?,
+        longest: source.longest(&["max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("embed_tokens.weight"),
             width: hidden,

@@ -7,7 +7,6 @@ use serde_json::json;
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Norms, Pointwise,
     Reads, SequenceHead, Sight, Taken, Transform, VocabularyHead, always,
-    encoder::Segments,
     heads::Heads,
     plain_scale, rope_keys,
     source::{layer_norm, product},
@@ -16,8 +15,8 @@ use crate::error::LoadError;
 
 pub(super) const FAMILY: Family = Family { model_types: &["new", "gte"], is: always, describe, experimental: false };
 
-/// θ where a file says nothing.
-const THETA: f64 = 10_000.0;
+/// θ where a file says nothing: of its own code, and of transformers 5.
+const THETA: [f64; 2] = [10_000.0, 160_000.0];
 
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["new.", "gte."], "embeddings.word_embeddings.weight");
@@ -28,12 +27,12 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let heads = source.size(&["num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
     source.only(&[("head_dim", &[json!(size)])])?;
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["layer_norm_eps"], 1e-12)?;
     let act = source.act("hidden_act", Pointwise::Gelu)?;
-    let rope = rope_keys::rope(source, None, "rope_theta", THETA, size)?;
-    let rows = source.take::<usize>("type_vocab_size")?.filter(|&rows| rows > 0);
-    let segments = rows.map(|rows| Segments { name: source.tensor("embeddings.token_type_embeddings.weight"), rows });
+    let theta = if source.config.model_type == "gte" { THETA[1] } else { THETA[0] };
+    let rope = rope_keys::rope(source, None, &["rope_theta"], theta, size)?;
+    let segments = source.segments()?;
     let new = source.has("layers.0.self_attn.q_proj.weight");
     let at = |i: usize, old: &str, name: &str| {
         if new { format!("layers.{i}.{name}") } else { format!("encoder.layer.{i}.{old}") }
@@ -87,7 +86,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_position_embeddings"])?,
+        longest: source.longest(&["max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("embeddings.word_embeddings.weight"),
             width: hidden,

@@ -22,7 +22,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["layer_norm_eps"], 1e-12)?;
     let act = source.act("hidden_act", Pointwise::Gelu)?;
     let rows = source.size_if_there(&["type_vocab_size"])?.unwrap_or(2);
@@ -74,7 +74,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_position_embeddings"])?,
+        longest: source.longest(&["max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("embeddings.word_embeddings.weight"),
             width: hidden,

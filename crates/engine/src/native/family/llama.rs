@@ -69,23 +69,17 @@ pub(super) fn decoder(
     source.set_prefix(&["model."], "embed_tokens.weight");
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
-    let kv_heads = source.size_if_there(&["num_key_value_heads"])?.unwrap_or(heads);
-    if heads % kv_heads != 0 {
-        return Err(LoadError::invalid(
-            source.keys.path(),
-            format!("num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"),
-        ));
-    }
+    let kv_heads = source.kv_heads(heads)?;
     let size = match source.size_if_there(&["head_dim"])? {
         Some(size) => size,
         None => source.head_size(hidden, heads)?,
     };
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["rms_norm_eps"], eps)?;
     let act = source.act("hidden_act", Pointwise::Silu)?;
     let all_full = json!(vec!["full_attention"; count]);
     source.only(&[("layer_types", &[all_full])])?;
-    let rope = rope_keys::rope(source, None, "rope_theta", theta, size)?;
+    let rope = rope_keys::rope(source, None, &["rope_theta"], theta, size)?;
     let norm = |name: &str| source.rms(NormKind::Rms, name, eps);
     let layer = |i: usize| {
         let name = |part: &str| format!("layers.{i}.{part}");
@@ -128,7 +122,7 @@ pub(super) fn decoder(
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_position_embeddings"])?,
+        longest: source.longest(&["max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("embed_tokens.weight"),
             width: hidden,

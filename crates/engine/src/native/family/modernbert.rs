@@ -35,14 +35,14 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
-    let (count, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (count, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["norm_eps"], 1e-5)?;
     let act = source.act("hidden_activation", Pointwise::Gelu)?;
     let window = source.size_if_there(&["local_attention"])?.unwrap_or(128) / 2;
     let kinds = kinds(source, count)?;
     let ropes = [
-        rope_keys::rope(source, Some("full_attention"), "global_rope_theta", THETAS[0], size)?,
-        rope_keys::rope(source, Some("sliding_attention"), "local_rope_theta", THETAS[1], size)?,
+        rope_keys::rope(source, Some("full_attention"), &["global_rope_theta"], THETAS[0], size)?,
+        rope_keys::rope(source, Some("sliding_attention"), &["local_rope_theta"], THETAS[1], size)?,
     ];
     source.without_effect(&["global_rope_theta", "local_rope_theta"]);
     let norm = |name: &str| source.bare_layer_norm(name, eps);
@@ -89,7 +89,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_position_embeddings"])?,
+        longest: source.longest(&["max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("embeddings.tok_embeddings.weight"),
             width: hidden,

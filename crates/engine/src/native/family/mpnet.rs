@@ -24,7 +24,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
-    let (layers, inner) = (source.size(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
+    let (layers, inner) = (source.layers(&["num_hidden_layers"])?, source.size(&["intermediate_size"])?);
     let eps = source.eps(&["layer_norm_eps"], 1e-12)?;
     let act = source.act("hidden_act", Pointwise::Gelu)?;
     source.only(&[("relative_attention_num_buckets", &[Value::from(BUCKETS.count)])])?;

@@ -34,11 +34,11 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let hidden = source.size(&["hidden_size"])?;
     let heads = source.size(&["num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
-    let count = source.size(&["num_hidden_layers"])?;
+    let count = source.layers(&["num_hidden_layers"])?;
     // Two thirds, rounded up to a multiple of 8.
     let inner = (2 * source.size(&["intermediate_size"])? / 3).next_multiple_of(8);
     let eps = source.eps(&["norm_eps"], 1e-6)?;
-    let rope = rope_keys::rope(source, None, "rope_theta", THETA, size)?;
+    let rope = rope_keys::rope(source, None, &["rope_theta"], THETA, size)?;
     let norm = |name: &str| source.rms(NormKind::Rms, name, eps);
     let layer = |i: usize| {
         let name = |part: &str| format!("transformer_encoder.{i}.{part}");
@@ -84,7 +84,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     Ok(Encoder {
         hidden,
         vocab: source.size(&["vocab_size"])?,
-        longest: source.size(&["max_length", "max_position_embeddings"])?,
+        longest: source.longest(&["max_length", "max_position_embeddings"])?,
         embedding: Embedding {
             words: source.tensor("encoder.weight"),
             width: hidden,

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::{
     Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Linear, Norm, Norms,
     Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
-    encoder::Segments,
     heads::Heads,
     plain_scale, rope_keys,
     source::{layer_norm, product},
@@ -15,29 +14,34 @@ use crate::error::LoadError;
 
 pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], is: always, describe, experimental: false };
 
-/// θ where a file says nothing.
-const THETA: f64 = 10_000.0;
+/// θ where a file says nothing: of its own code, and of transformers 5.
+const THETA: [f64; 2] = [10_000.0, 1_000.0];
 
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["nomic_bert.", "bert."], "embeddings.word_embeddings.weight");
     refuse(source)?;
+    let said_anew = !source.keys.has("n_embd");
     let hidden = source.size(&["n_embd", "hidden_size"])?;
     let heads = source.size(&["n_head", "num_attention_heads"])?;
     let size = source.head_size(hidden, heads)?;
     source.only(&[("head_dim", &[json!(size)])])?;
-    let count = source.size(&["n_layer", "num_hidden_layers"])?;
+    let count = source.layers(&["n_layer", "num_hidden_layers"])?;
     let inner = source.size(&["n_inner", "intermediate_size"])?;
     let eps = source.eps(&["layer_norm_epsilon", "layer_norm_eps"], 1e-12)?;
-    let positions = source.size(&["n_positions", "max_position_embeddings"])?;
+    let positions = source.longest(&["n_positions", "max_position_embeddings"])?;
     // The family's code stretches θ by the padded length of a batch beyond what it was trained on: up to there nothing is.
     let trained = source.size_if_there(&["max_trained_positions"])?;
-    source.without_effect(&["rotary_scaling_factor"]);
-    let rope = rope_keys::rope(source, None, "rotary_emb_base", THETA, size)?;
+    let factor = source.take::<f64>("rotary_scaling_factor")?;
+    if let Some(factor) = factor.filter(|_| trained.is_none()) {
+        let why =
+            format!("rotary_scaling_factor {factor} without max_trained_positions is not served: it changes numbers");
+        return Err(LoadError::unsupported(source.keys.path(), why));
+    }
+    let names = Names { new: source.has("layers.0.self_attn.q_proj.weight") };
+    let rope = rope_keys::rope(source, None, &["rotary_emb_base", "rope_theta"], THETA[usize::from(said_anew)], size)?;
     source.without_effect(&["rotary_emb_base"]);
     let (act, gated) = activation(source)?;
-    let rows = source.size_if_there(&["type_vocab_size"])?;
-    let segments = rows.map(|rows| Segments { name: source.tensor("embeddings.token_type_embeddings.weight"), rows });
-    let names = Names { new: source.has("layers.0.self_attn.q_proj.weight") };
+    let segments = source.segments()?;
     let layer = |i: usize| {
         let [query, key, value] = names.projections(source, i, hidden);
         let [attention_norm, feed_forward_norm] = names.norms(source, i, eps);

@@ -30,11 +30,11 @@ pub(crate) struct Linear {
     pub(crate) from: usize,
 }
 
-/// TensorRows of a stored tensor.
+/// Rows of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TensorRows {
     pub(crate) name: String,
-    /// TensorRows that the tensor has.
+    /// Rows that the tensor has.
     pub(crate) stored: usize,
     /// Which of them, in this order.
     pub(crate) taken: Taken,

@@ -9,69 +9,91 @@ use super::{
 use crate::{error::LoadError, folder::keys::FileKeys};
 
 /// Reads them for heads of `width` numbers. `layers` is the kind of layer they are for, where a configuration tells kinds
-/// apart; `key` is the older name of θ and `default` what it is where nothing is said.
+/// apart; `keys` are the older names of θ and `default` what it is where nothing is said.
 pub(super) fn rope(
     source: &mut FamilySource<'_>,
     layers: Option<&str>,
-    key: &str,
+    keys: &[&str],
     default: f64,
     width: usize,
 ) -> Result<Rope, LoadError> {
-    let old = older(source, key, layers)?;
-    let new = newer(source, layers)?;
-    let said = match (old, new) {
-        (Some(old), Some(new)) if old != new => {
-            return Err(source.keys.refused(
-                "rope_parameters",
-                &Value::from(new.theta),
-                &format!("{key} beside it says something else"),
-            ));
-        }
-        (_, Some(new)) => new,
-        (Some(old), None) => old,
-        (None, None) => Said { theta: default, stretch: Stretch::None },
-    };
-    if width == 0 || !width.is_multiple_of(2) {
-        return Err(LoadError::invalid(
-            source.keys.path(),
-            format!("heads of {width} numbers have no pairs to be rotated"),
-        ));
+    let (old_theta, old_stretch) = (older_theta(source, keys)?, older_stretch(source, layers)?);
+    let (new_theta, new_stretch) = newer(source, layers)?;
+    let theta = one_of(source, old_theta, new_theta)?.unwrap_or(default);
+    let stretch = one_of(source, old_stretch, new_stretch)?.unwrap_or(Stretch::None);
+    let path = source.keys.path();
+    if !(theta.is_finite() && theta > 0.0) {
+        return Err(LoadError::invalid(path, format!("θ of rotary positions is {theta}, not above 0")));
     }
-    Ok(Rope::of(said, width))
+    if width == 0 || !width.is_multiple_of(2) {
+        return Err(LoadError::invalid(path, format!("heads of {width} numbers have no pairs to be rotated")));
+    }
+    Ok(Rope::of(Said { theta, stretch }, width))
 }
 
-/// `rope_theta` and `rope_scaling`.
-fn older(source: &mut FamilySource<'_>, key: &str, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
-    let theta = source.peek::<f64>(key)?;
-    let scaling = source.peek::<Value>("rope_scaling")?.filter(|scaling| !scaling.is_null());
-    let Some(theta) = theta else { return Ok(None) };
-    let mut stretch = Stretch::None;
-    // Where kinds of layers differ the older files stretch none.
-    if let Some(scaling) = scaling.filter(|_| layers.is_none()) {
-        let mut keys = source.object("rope_scaling", scaling)?;
-        stretch = read_stretch(&mut keys, "rope_scaling")?;
-        keys.none_left()?;
+/// What is said once, or twice alike.
+fn one_of<T: PartialEq + std::fmt::Debug>(
+    source: &FamilySource<'_>,
+    old: Option<T>,
+    new: Option<T>,
+) -> Result<Option<T>, LoadError> {
+    match (old, new) {
+        (Some(old), Some(new)) if old != new => Err(LoadError::unsupported(
+            source.keys.path(),
+            format!("rope_parameters says {new:?} where rope_theta or rope_scaling, which are older, say {old:?}"),
+        )),
+        (old, new) => Ok(new.or(old)),
     }
-    Ok(Some(Said { theta, stretch }))
+}
+
+/// θ under any of its older names.
+fn older_theta(source: &FamilySource<'_>, keys: &[&str]) -> Result<Option<f64>, LoadError> {
+    let mut found: Option<(&str, f64)> = None;
+    for key in keys {
+        let Some(theta) = source.peek::<f64>(key)? else { continue };
+        match found {
+            Some((other, there)) if there != theta => {
+                let why = format!("{key} is {theta}, but {other} is {there}");
+                return Err(LoadError::invalid(source.keys.path(), why));
+            }
+            _ => found = Some((key, theta)),
+        }
+    }
+    Ok(found.map(|(_, theta)| theta))
+}
+
+/// `rope_scaling`. Families whose layers differ give it to one kind or to both: it is not served there.
+fn older_stretch(source: &FamilySource<'_>, layers: Option<&str>) -> Result<Option<Stretch>, LoadError> {
+    let Some(scaling) = source.peek::<Value>("rope_scaling")? else { return Ok(None) };
+    let mut keys = source.object("rope_scaling", scaling.clone())?;
+    let theta = keys.take::<f64>("rope_scaling.rope_theta")?;
+    let stretch = read_stretch(&mut keys, "rope_scaling")?;
+    keys.none_left()?;
+    if theta.is_some() || (layers.is_some() && stretch != Stretch::None) {
+        return Err(source.keys.refused("rope_scaling", &scaling, "rope_parameters says such things by kind of layer"));
+    }
+    Ok(Some(stretch))
 }
 
 /// `rope_parameters` of transformers 5, one object or one by kind of layer.
-fn newer(source: &mut FamilySource<'_>, layers: Option<&str>) -> Result<Option<Said>, LoadError> {
-    let Some(all) = source.peek::<Value>("rope_parameters")?.filter(|all| !all.is_null()) else { return Ok(None) };
-    let own = layers.and_then(|kind| all.get(kind)).cloned();
-    let said = match own {
-        Some(own) => own,
-        None if all.get("rope_theta").is_some() || all.get("rope_type").is_some() => all,
-        None => return Err(source.keys.refused("rope_parameters", &all, "it says nothing of these layers")),
+fn newer(source: &FamilySource<'_>, layers: Option<&str>) -> Result<(Option<f64>, Option<Stretch>), LoadError> {
+    let Some(all) = source.peek::<Value>("rope_parameters")? else { return Ok((None, None)) };
+    let said = match layers {
+        None => Some(all.clone()),
+        Some(kind) => all.get(kind).cloned(),
+    };
+    let Some(said) = said.filter(Value::is_object) else {
+        return Err(source.keys.refused("rope_parameters", &all, "it says nothing of one kind of layers"));
     };
     let mut keys = source.object("rope_parameters", said)?;
-    let theta = keys.need::<f64>("rope_parameters.rope_theta")?;
+    let theta = keys.take::<f64>("rope_parameters.rope_theta")?;
     keys.only("rope_parameters.partial_rotary_factor", &[Value::from(1.0), Value::from(1)])?;
     let stretch = read_stretch(&mut keys, "rope_parameters")?;
     keys.none_left()?;
-    Ok(Some(Said { theta, stretch }))
+    Ok((theta, Some(stretch)))
 }
 
+/// Whether and how frequencies are changed.
 fn read_stretch(keys: &mut FileKeys, of: &str) -> Result<Stretch, LoadError> {
     let key = |name: &str| format!("{of}.{name}");
     let old_kind = keys.take::<String>(&key("type"))?;
@@ -86,12 +108,23 @@ fn read_stretch(keys: &mut FileKeys, of: &str) -> Result<Stretch, LoadError> {
         None | Some("default") => Stretch::None,
         Some("linear") => Stretch::Linear(need(factor)?),
         Some("ntk") => Stretch::Ntk(need(factor)?),
-        Some("llama3") => Stretch::Llama3 {
-            factor: need(factor)?,
-            low: keys.need(&key("low_freq_factor"))?,
-            high: keys.need(&key("high_freq_factor"))?,
-            original: keys.need(&key("original_max_position_embeddings"))?,
-        },
+        Some("llama3") => {
+            let factor = need(factor)?;
+            let mut number = |name: &str| -> Result<f64, LoadError> {
+                let said = keys.need::<f64>(&key(name))?;
+                let above = said.is_finite() && said > 0.0;
+                above
+                    .then_some(said)
+                    .ok_or_else(|| LoadError::invalid(keys.path(), format!("{of}.{name} is {said}, not above 0")))
+            };
+            let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+            let original = number("original_max_position_embeddings")?;
+            if high <= low {
+                let why = format!("{of}.high_freq_factor {high} is not above low_freq_factor {low}");
+                return Err(LoadError::invalid(keys.path(), why));
+            }
+            Stretch::Llama3 { factor, low, high, original }
+        }
         Some(other) => {
             return Err(keys.refused(&key("rope_type"), &Value::from(other), "default, linear, ntk and llama3 are"));
         }

@@ -5,7 +5,10 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::parts::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
+use super::{
+    encoder::Segments,
+    parts::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows},
+};
 use crate::{
     error::LoadError,
     folder::{
@@ -65,6 +68,13 @@ const WITHOUT_EFFECT: [&str; 44] = [
     "use_cache",
     "use_return_dict",
 ];
+
+/// Largest size that a configuration may name: far above any known one, and products of two still fit.
+const MOST: usize = 1 << 24;
+/// Most layers, ten times what the deepest known encoder has.
+const MOST_LAYERS: usize = 1 << 10;
+/// Longest text: what the longest published ones have. Rotations are kept for so many places.
+const MOST_TOKENS: usize = 131_072;
 
 /// A folder as a family's file reads it.
 pub(crate) struct FamilySource<'a> {
@@ -127,8 +137,9 @@ impl<'a> FamilySource<'a> {
         let mut found = None;
         for name in names {
             let Some(size) = self.take::<usize>(name)? else { continue };
-            if size == 0 {
-                return Err(LoadError::invalid(self.keys.path(), format!("{name} is 0")));
+            if size == 0 || size > MOST {
+                let why = format!("{name} is {size}, not from 1 to {MOST}");
+                return Err(LoadError::invalid(self.keys.path(), why));
             }
             match found {
                 Some((other, there)) if there != size => {
@@ -143,13 +154,54 @@ impl<'a> FamilySource<'a> {
         Ok(found.map(|(_, size)| size))
     }
 
-    /// An epsilon under the first of these names that is there, else `default`.
-    pub(super) fn eps(&mut self, names: &[&str], default: f32) -> Result<f32, LoadError> {
-        let mut found = None;
-        for name in names {
-            found = self.take::<f32>(name)?.or(found);
+    /// How many layers there are.
+    pub(super) fn layers(&mut self, names: &[&str]) -> Result<usize, LoadError> {
+        let layers = self.size(names)?;
+        if layers > MOST_LAYERS {
+            let why = format!("{} layers, at most {MOST_LAYERS} are served", layers);
+            return Err(LoadError::unsupported(self.keys.path(), why));
         }
-        Ok(found.unwrap_or(default))
+        Ok(layers)
+    }
+
+    /// Tokens in the longest text, where no table ends it; of longer ones [`MOST_TOKENS`] are read.
+    pub(super) fn longest(&mut self, names: &[&str]) -> Result<usize, LoadError> {
+        Ok(self.size(names)?.min(MOST_TOKENS))
+    }
+
+    /// Heads of keys and values, as many as of queries where nothing is said.
+    pub(super) fn kv_heads(&mut self, heads: usize) -> Result<usize, LoadError> {
+        let kv_heads = self.size_if_there(&["num_key_value_heads"])?.unwrap_or(heads);
+        if heads.is_multiple_of(kv_heads) {
+            return Ok(kv_heads);
+        }
+        Err(LoadError::invalid(
+            self.keys.path(),
+            format!("num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}"),
+        ))
+    }
+
+    /// The table of segments, where one is stored; `type_vocab_size` says how many rows it has, or 0 that it is none.
+    pub(super) fn segments(&mut self) -> Result<Option<Segments>, LoadError> {
+        let name = self.tensor("embeddings.token_type_embeddings.weight");
+        let rows = self.take::<usize>("type_vocab_size")?.or_else(|| self.weights.rows(&name));
+        Ok(rows.filter(|&rows| rows > 0).map(|rows| Segments { name, rows }))
+    }
+
+    /// An epsilon under any of these names, else `default`. All that are there must agree.
+    pub(super) fn eps(&mut self, names: &[&str], default: f32) -> Result<f32, LoadError> {
+        let mut found: Option<(&str, f32)> = None;
+        for name in names {
+            let Some(eps) = self.take::<f32>(name)? else { continue };
+            match found {
+                Some((other, there)) if there != eps => {
+                    let why = format!("{name} is {eps:e}, but {other} is {there:e}");
+                    return Err(LoadError::invalid(self.keys.path(), why));
+                }
+                _ => found = Some((name, eps)),
+            }
+        }
+        Ok(found.map_or(default, |(_, eps)| eps))
     }
 
     /// An activation under `key`, else `default`.
@@ -264,7 +316,7 @@ pub(super) fn product(name: &str, from: usize, to: usize, has_bias: bool) -> Lin
     Linear { weight: rows("weight"), bias: has_bias.then(|| rows("bias")), from }
 }
 
-/// [`Source::layer_norm`] outside the encoder.
+/// [`FamilySource::layer_norm`] outside the encoder.
 pub(super) fn layer_norm(weights: &Weights, name: &str, eps: f32) -> Norm {
     let [weight, bias] = if weights.has(&format!("{name}.gamma")) { ["gamma", "beta"] } else { ["weight", "bias"] };
     Norm { kind: NormKind::Layer, weight: format!("{name}.{weight}"), bias: Some(format!("{name}.{bias}")), eps }

@@ -12,6 +12,9 @@ use crate::error::LoadError;
 pub(super) const FAMILY: Family =
     Family { model_types: &["t5", "mt5", "umt5"], is: always, describe, experimental: false };
 
+/// Furthest distance that may have a bucket of its own.
+const MOST_DISTANCE: usize = 1 << 16;
+
 /// Longest text: no table ends its positions, memory must.
 const LONGEST: usize = 8192;
 
@@ -25,15 +28,13 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
         "output_past",
         "scale_decoder_outputs",
         "task_specific_params",
-        "dense_act_fn",
-        "is_gated_act",
         "max_new_tokens",
         "tokenizer_class",
     ]);
     let hidden = source.size(&["d_model", "hidden_size"])?;
     let heads = source.size(&["num_heads", "num_attention_heads"])?;
     let size = source.size(&["d_kv"])?;
-    let (count, inner) = (source.size(&["num_layers", "num_hidden_layers"])?, source.size(&["d_ff"])?);
+    let (count, inner) = (source.layers(&["num_layers", "num_hidden_layers"])?, source.size(&["d_ff"])?);
     let eps = source.eps(&["layer_norm_epsilon"], 1e-6)?;
     let (act, gated) = activation(source)?;
     let buckets = DistanceBuckets {
@@ -41,7 +42,7 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
         furthest: source.size_if_there(&["relative_attention_max_distance"])?.unwrap_or(128),
     };
     // Both sides have as many, and half of each are exact.
-    if !buckets.count.is_multiple_of(4) || buckets.furthest <= buckets.count / 4 {
+    if !buckets.count.is_multiple_of(4) || buckets.furthest <= buckets.count / 4 || buckets.furthest > MOST_DISTANCE {
         return Err(source.keys.refused(
             "relative_attention_num_buckets",
             &json!(buckets.count),
@@ -111,12 +112,15 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
 
 /// The activation, and whether it is a gate. `gated-gelu` is the tanh form.
 fn activation(source: &mut FamilySource<'_>) -> Result<(Pointwise, bool), LoadError> {
-    let said = source.take::<String>("feed_forward_proj")?.unwrap_or_else(|| "relu".to_owned());
+    let default = if source.config.model_type == "t5" { "relu" } else { "gated-gelu" };
+    let said = source.take::<String>("feed_forward_proj")?.unwrap_or_else(|| default.to_owned());
     let (gated, name) = match said.strip_prefix("gated-") {
         Some("gelu") => (true, "gelu_new"),
         Some(name) => (true, name),
         None => (false, said.as_str()),
     };
     let act = Pointwise::named(name).ok_or_else(|| source.not_native("feed_forward_proj", &said))?;
+    // Stored beside it they would win in transformers: they must say the same.
+    source.only(&[("dense_act_fn", &[json!(name)]), ("is_gated_act", &[json!(gated)])])?;
     Ok((act, gated))
 }

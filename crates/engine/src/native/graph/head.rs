@@ -109,12 +109,9 @@ pub(crate) fn head(
 /// The logit of one token, or its distance to another's: a product with one vector, the only rows of the head that count.
 fn logit(b: &mut Builder, e: &Encoder, w: &Weights, score: LogitScore, x: &str) -> Result<(), LoadError> {
     let none = || LoadError::Runtime("the logits of a causal language model are not served for this family".into());
-    let table = w.get(e.heads.causal.as_ref().ok_or_else(none)?, &[e.vocab, e.hidden])?.data;
-    let row = |id: u32| {
-        let row = table.chunks_exact(e.hidden).nth(id as usize);
-        row.ok_or_else(|| LoadError::Runtime(format!("LogitScore names token {id} of a vocabulary of {}", e.vocab)))
-    };
-    let mut weight = row(score.true_token)?.to_vec();
+    let table = e.heads.causal.as_ref().ok_or_else(none)?;
+    let row = |id: u32| w.get_rows(table, [e.vocab, e.hidden], id as usize..id as usize + 1);
+    let mut weight = row(score.true_token)?;
     if let Some(id) = score.false_token {
         weight.iter_mut().zip(row(id)?).for_each(|(x, off)| *x -= off);
     }

@@ -14,9 +14,12 @@ pub(crate) fn matrix(w: &Weights, product: &Linear) -> Result<Matrix, LoadError>
 
 /// A product's weight as it is stored: (to × from).
 pub(crate) fn stored(w: &Weights, product: &Linear) -> Result<Matrix, LoadError> {
-    let TensorRows { name, stored, .. } = &product.weight;
-    let whole = w.get(name, &[*stored, product.from])?;
-    let data = taken(&product.weight, whole.data, product.from);
+    let TensorRows { name, stored, taken: rows } = &product.weight;
+    let shape = [*stored, product.from];
+    let data = match rows {
+        Taken::From { first, rows } => w.get_rows(name, shape, *first..first + rows)?,
+        Taken::All | Taken::Each(_) => taken(&product.weight, w.get(name, &shape)?.data, product.from),
+    };
     Ok(Matrix { shape: vec![product.to(), product.from], data })
 }
 

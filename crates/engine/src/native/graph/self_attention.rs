@@ -201,11 +201,16 @@ fn apart(e: &Encoder, w: &Weights, a: &Attention) -> Result<(Vec<f32>, Vec<f32>)
 fn projection(w: &Weights, a: &Attention, bias_by_head: bool) -> Result<(Matrix, Vec<f32>), LoadError> {
     let (size, each) = (a.size, a.heads / a.kv_heads);
     let (width, from) = (a.projected(), a.query.from);
-    let mut weight = Matrix { shape: vec![width, from], data: vec![0.0; width * from] };
+    // Read first: what a configuration says of their sizes is then known to be so.
+    let parts = [(&a.query, each), (&a.key, 1), (&a.value, 1)];
+    let read =
+        parts.map(|(product, shared)| Ok::<_, LoadError>((product, shared, stored(w, product)?, vector(w, product)?)));
+    let mut weight = Matrix { shape: vec![width, from], data: Vec::new() };
     let mut bias = vec![0.0; width];
     let mut before = 0;
-    for (part, (product, shared)) in [(&a.query, each), (&a.key, 1), (&a.value, 1)].into_iter().enumerate() {
-        let (m, v) = (stored(w, product)?, vector(w, product)?);
+    for (part, read) in read.into_iter().enumerate() {
+        let (product, shared, m, v) = read?;
+        weight.data.resize(width * from, 0.0);
         // Where this part begins in a group: behind the queries, then behind the key.
         let begins = [0, each * size, (each + 1) * size][part];
         for row in 0..product.to() {

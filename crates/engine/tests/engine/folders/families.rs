@@ -5,7 +5,7 @@ use serde_json::Value;
 use sortie_engine::{EmbedSpec, EncodeOptions, Role, Want};
 
 use super::{CLOSE, as_role, embeds, expected, late, numbers, open, run, scores_are};
-use crate::support::{assemble, close};
+use crate::support::{archived, assemble, close, copy_of, edit};
 
 /// Vectors of texts as queries and as documents.
 #[derive(Deserialize)]
@@ -82,5 +82,21 @@ fn batch_mates_are_not_seen() {
             let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
             assert_eq!(bits(numbers(&alone[0])), bits(numbers(together)), "{name}");
         }
+    }
+}
+
+/// Where a configuration does not say how many segments there are, the stored table does.
+#[test]
+fn a_table_of_segments_is_added_though_the_key_is_missing() {
+    for name in ["nomic-base", "gte-base"] {
+        let folder = archived("families").join(name);
+        let (with, without) = (copy_of(&folder), copy_of(&folder));
+        edit(&without.path().join("config.json"), "\"type_vocab_size\"", "\"once_type_vocab_size\"");
+        let of = |folder: &std::path::Path| {
+            let model = open(folder);
+            let text = model.tokenizer().encode("w20 w21 w22", &EncodeOptions::default()).unwrap();
+            numbers(&run(&model, vec![text], Want::Embedding(EmbedSpec::default()))[0])
+        };
+        assert_eq!(of(with.path()), of(without.path()), "{name}");
     }
 }

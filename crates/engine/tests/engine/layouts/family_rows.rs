@@ -99,4 +99,58 @@ pub(super) const FAMILY_ROWS: &[Row] = &[
     row("cross-encoder of modules over ModernBERT", "ce-modular-modernbert", &[], Served("native", "rerank")),
     row("cross-encoder of modules over Nomic-BERT", "ce-modular-nomic", &[], Served("native", "rerank")),
     row("MultiVectorEncoder over MPNet", "mve-plain", &[], Served("native", "late interaction")),
+    row(
+        "older rotary positions of a kind that is not served",
+        "families/llama-embed",
+        &[("config.json", r#"+"rope_parameters": null, "rope_scaling": {"type": "yarn", "factor": 4.0}"#)],
+        Refused(&["config.json", "rope_scaling", "yarn"]),
+    ),
+    row(
+        "older rotary positions stretched by kind of layer",
+        "families/gemma3-embed",
+        &[("config.json", r#"+"rope_scaling": {"rope_type": "linear", "factor": 8.0}"#)],
+        Refused(&["config.json", "rope_scaling", "kind of layer"]),
+    ),
+    row(
+        "one kind of rotary positions for two kinds of layers",
+        "families/gemma3-embed",
+        &[("config.json", r#"+"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}"#)],
+        Refused(&["config.json", "rope_parameters"]),
+    ),
+    row(
+        "DeBERTa with distances switched off",
+        "families/deberta-v2-base",
+        &[("config.json", r#"+"relative_attention": false"#)],
+        Refused(&["config.json", "relative_attention"]),
+    ),
+    row(
+        "DeBERTa with buckets beyond the furthest distance",
+        "families/deberta-v2-base",
+        &[("config.json", r#"+"max_relative_positions": 17"#)],
+        Refused(&["config.json", "max_relative_positions", "position_buckets"]),
+    ),
+    row(
+        "T5 with another activation beside its own",
+        "families/t5-encoder-gated",
+        &[("config.json", r#"+"dense_act_fn": "silu""#)],
+        Refused(&["config.json", "dense_act_fn"]),
+    ),
+    row(
+        "Nomic-BERT with two epsilons",
+        "families/nomic-base",
+        &[("config.json", r#"+"layer_norm_epsilon": 0.001"#)],
+        Refused(&["config.json", "layer_norm_eps", "layer_norm_epsilon"]),
+    ),
+    row(
+        "Nomic-BERT stretched beyond what is not said",
+        "families/nomic-base",
+        &[("config.json", r#"+"rotary_scaling_factor": 2.0"#)],
+        Refused(&["config.json", "rotary_scaling_factor", "max_trained_positions"]),
+    ),
+    row(
+        "a size beyond reason",
+        "families/qwen3-embed",
+        &[("config.json", r#"+"head_dim": 1000000000000"#)],
+        Refused(&["config.json", "head_dim"]),
+    ),
 ];

@@ -10,7 +10,7 @@ use sortie_engine::{
     EmbedSpec, EncodeOptions, Executor, Inspection, LoadOptions, Model, Output, Role, Task, Want, WorkItem, inspect,
 };
 
-use crate::support::{archived, assemble, options, oracle};
+use crate::support::{archived, assemble, copy_of, options, oracle};
 
 use family_rows::FAMILY_ROWS;
 use rows::{
@@ -26,8 +26,8 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 /// The folder of a row.
 fn folder(row: &Row) -> tempfile::TempDir {
     let to = match row.from.split_once('/') {
-        Some(("tiny", name)) => copy(&oracle(name)),
-        Some((archive, name)) => copy(&archived(archive).join(name)),
+        Some(("tiny", name)) => copy_of(&oracle(name)),
+        Some((archive, name)) => copy_of(&archived(archive).join(name)),
         None if row.from == "onnx" => export(),
         None => assemble(row.from),
     };
@@ -49,16 +49,6 @@ fn folder(row: &Row) -> tempfile::TempDir {
                 std::fs::write(&path, text).unwrap();
             }
         }
-    }
-    to
-}
-
-/// A folder to write to with the files of another.
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
     }
     to
 }
