@@ -158,7 +158,7 @@ impl<'a> FamilySource<'a> {
     pub(super) fn layers(&mut self, names: &[&str]) -> Result<usize, LoadError> {
         let layers = self.size(names)?;
         if layers > MOST_LAYERS {
-            let why = format!("{} layers, at most {MOST_LAYERS} are served", layers);
+            let why = format!("{layers} layers, at most {MOST_LAYERS} are served");
             return Err(LoadError::unsupported(self.keys.path(), why));
         }
         Ok(layers)
