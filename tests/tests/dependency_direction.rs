@@ -22,7 +22,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sortie-scheduler", &["sortie-work"]),
     ("sortie-client", &["sortie-dispatch", "sortie-proto"]),
     ("sortie", &["sortie-client", "sortie-lab", "sortie-proto"]),
-    ("sortie-server", &["sortie-engine", "sortie-proto", "sortie-scheduler", "sortie-work"]),
+    ("sortie-frontend", &["sortie-proto", "sortie-work"]),
+    ("sortie-server", &["sortie-engine", "sortie-frontend", "sortie-proto", "sortie-scheduler", "sortie-work"]),
     ("sortie-lab", &["sortie-client", "sortie-dispatch", "sortie-proto", "sortie-scheduler"]),
 ];
 

@@ -18,7 +18,7 @@ use sortie_engine::{
     Sequence, Want, WorkItem, library_candidates_for, write_sample,
 };
 
-use crate::config::unset_blank;
+use sortie_frontend::config::unset_blank;
 
 /// Where Linux's driver says its version.
 const DRIVER_VERSION: &str = "/proc/driver/nvidia/version";

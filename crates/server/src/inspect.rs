@@ -6,11 +6,9 @@ use std::{ffi::OsString, fmt::Write as _};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use sortie_engine::{Inspection, inspect};
+use sortie_frontend::config::unset_blank;
 
-use crate::{
-    config::{ModelSpec, unset_blank},
-    models,
-};
+use crate::{config::ModelSpec, models};
 
 /// The command line after `inspect`.
 #[derive(Debug, Parser)]

@@ -6,7 +6,7 @@
 //! refusal.
 //!
 //! ```text
-//! connection → layer (key, context, deadline, permits, trailers) → service/* → pipeline → scheduler → engine
+//! frontend (connection → key, context, deadline, permits, trailers) → service/* → pipeline → scheduler → engine
 //! ```
 
 #![forbid(unsafe_code)]
@@ -14,48 +14,24 @@
 pub mod config;
 
 mod admin;
-mod auth;
 mod backend;
-mod body_timeout;
-mod connection;
-mod context;
-mod deadline;
+mod backing;
 pub mod doctor;
-mod errors;
-mod health;
 mod hub;
 pub mod inspect;
-mod layer;
-mod logs;
-mod memory;
-mod metadata;
+mod item_refusal;
 mod metrics;
 mod model_manager;
 mod models;
-mod open_files;
-mod panics;
-mod phase;
 mod pipeline;
-mod reflection;
-mod reload;
-mod request_record;
 mod serve;
 mod service;
-mod signals;
-mod tls;
 mod token_vectors;
 mod tokenizing;
-mod traces;
-mod trailers;
 mod vector_memory;
 mod vectors;
 
 pub use config::ServerConfig;
-pub use errors::{DOMAIN, ServeError};
-pub use health::{LIVENESS, READINESS};
 pub use hub::HubError;
-pub use logs::{LogError, init as init_logs};
 pub use models::StartupError;
-pub use reload::FileError;
 pub use serve::{ServerExit, run, serve};
-pub use signals::Signals;

@@ -7,6 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
+use sortie_frontend::ServerHealth;
 use sortie_proto::v1::ModelState;
 use sortie_scheduler::DevicesHealth;
 use tokio::task::AbortHandle;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::ModelSpec,
-    health::ServerHealth,
     metrics::Metrics,
     models::{ChangeError, ModelChange, Registry, Served},
 };

@@ -6,7 +6,7 @@ use sortie_engine::TokenVectors;
 use sortie_proto::v1::{self, VectorFormat};
 
 use crate::{
-    errors::ItemRefusal,
+    item_refusal::ItemRefusal,
     vectors::{NumberFormat, VectorRows},
 };
 

@@ -5,11 +5,10 @@
 //!
 //! Invariant: the sum over the requests that are under way is never above the limit, rounded up to [`UNIT`].
 
+use sortie_frontend::ServeError;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::errors::ServeError;
 
 /// Bytes that are counted as one: a semaphore gives out 32 bits at once, and requests may have more bytes.
 const UNIT: u64 = 1 << 10;

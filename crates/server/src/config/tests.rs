@@ -1,5 +1,7 @@
 //! Precedence, validation and printing of the configuration.
 
+use sortie_frontend::config::{command, defaults as shared};
+
 use super::*;
 
 fn serve(args: &[&str]) -> ServerConfig {
@@ -24,14 +26,14 @@ fn file(text: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn clap_accepts_the_definition() {
-    command().unwrap().debug_assert();
+    command::<ServerConfig>().unwrap().debug_assert();
 }
 
 #[test]
 fn defaults_fill_what_is_not_given() {
     let c = serve(&["--model", "m=/x"]);
     assert_eq!(c, ServerConfig { models: c.models.clone(), ..ServerConfig::default() });
-    assert_eq!(c.listen, defaults::LISTEN);
+    assert_eq!(c.frontend.listen, shared::LISTEN);
 }
 
 #[test]
@@ -39,7 +41,7 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
     let (_dir, path) =
         file("threads = 3\nmax_items = 7\nhealth = false\n[[model]]\npath = \"/x/minilm\"\nmax_length = 64\n");
     let c = serve(&["--config", &path, "--threads", "5"]);
-    assert_eq!((c.threads, c.max_items, c.health, c.reflection), (5, 7, false, true));
+    assert_eq!((c.threads, c.max_items, c.frontend.health, c.frontend.reflection), (5, 7, false, true));
     assert_eq!((c.models[0].name.as_str(), c.models[0].max_length), ("minilm", Some(64)));
 }
 
@@ -52,7 +54,7 @@ fn models_of_flags_replace_those_of_the_file() {
 
 #[test]
 fn every_setting_has_an_environment_variable_of_its_name() {
-    for arg in command().unwrap().get_arguments() {
+    for arg in command::<ServerConfig>().unwrap().get_arguments() {
         let id = arg.get_id().as_str();
         if ["help", "version", "print_config"].contains(&id) {
             continue;
@@ -68,7 +70,7 @@ fn what_is_printed_reads_back_the_same() {
     let Invocation::Print(text) = read(args).unwrap() else { panic!("not printed") };
     let (_dir, path) = file(&text);
     let c = serve(&["--config", &path]);
-    assert_eq!((c.threads, c.reflection, c.models[0].pooling), (2, false, Some(PoolingName::Cls)));
+    assert_eq!((c.threads, c.frontend.reflection, c.models[0].pooling), (2, false, Some(PoolingName::Cls)));
 }
 
 #[test]
@@ -132,7 +134,7 @@ fn an_unknown_key_of_the_file_is_named_with_the_file() {
 fn the_document_has_a_row_for_every_setting_with_its_default() {
     let document = include_str!("../../../../docs/configuration.md");
     let defaults = toml::Table::try_from(ServerConfig::default()).unwrap();
-    for arg in command().unwrap().get_arguments() {
+    for arg in command::<ServerConfig>().unwrap().get_arguments() {
         let id = arg.get_id().as_str();
         if ["help", "version", "print_config", "config"].contains(&id) {
             continue;

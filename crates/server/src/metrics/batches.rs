@@ -5,7 +5,14 @@ use std::time::Duration;
 use prometheus::{GaugeVec, HistogramVec};
 use sortie_engine::{ArenaUse, Device};
 
-use super::{buckets, registrar::MetricRegistrar};
+use sortie_frontend::metrics::{MetricRegistrar, buckets};
+
+/// Tokens of a batch: powers of two from one short text to the largest GPU batch.
+const TOKEN_BUCKETS: &[f64] =
+    &[32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0, 16_384.0, 32_768.0, 65_536.0, 131_072.0];
+
+/// Tokens of a batch over the most it may have. Above 1 is one single long text.
+const FILL_BUCKETS: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
 /// Batches, counted on the device's own thread as they run.
 #[derive(Debug)]
@@ -33,12 +40,12 @@ impl BatchMetrics {
                 model,
                 buckets::STAGE_SECONDS,
             )?,
-            tokens: make.histograms("sortie_batch_tokens", "Tokens of one batch", model, buckets::BATCH_TOKENS)?,
+            tokens: make.histograms("sortie_batch_tokens", "Tokens of one batch", model, TOKEN_BUCKETS)?,
             fill: make.histograms(
                 "sortie_batch_fill_ratio",
                 "Tokens of one batch over the most it may have",
                 model,
-                buckets::FILL,
+                FILL_BUCKETS,
             )?,
         })
     }
@@ -85,16 +92,23 @@ fn label(device: Device, session: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::{Registry, TextEncoder};
+    use sortie_frontend::metrics::FrontendMetrics;
 
     use super::*;
 
     #[test]
+    fn bounds_rise() {
+        for bounds in [TOKEN_BUCKETS, FILL_BUCKETS] {
+            assert!(bounds.windows(2).all(|w| w[0] < w[1]), "{bounds:?}");
+        }
+    }
+
+    #[test]
     fn memory_is_shown_by_device_and_goes_with_its_session() {
-        let registry = Registry::new();
-        let metrics = BatchMetrics::new(&MetricRegistrar(&registry)).unwrap();
+        let all = FrontendMetrics::new().unwrap();
+        let metrics = BatchMetrics::new(&all.registrar()).unwrap();
         let shown = || {
-            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            let text = all.render(true).unwrap();
             text.lines().filter(|l| l.starts_with("sortie_device_memory")).map(str::to_owned).collect::<Vec<_>>()
         };
         assert!(shown().is_empty(), "nothing on processors");

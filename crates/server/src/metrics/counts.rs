@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use prometheus::{CounterVec, IntCounterVec};
 use sortie_scheduler::Counts;
 
-use super::registrar::MetricRegistrar;
+use sortie_frontend::metrics::MetricRegistrar;
 
 /// Reads one figure.
 type ReadCount = fn(&Counts) -> u64;
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn counts_only_grow_over_scrapes_and_swaps() {
-        let registry = prometheus::Registry::new();
-        let mut metrics = CountMetrics::new(&MetricRegistrar(&registry)).unwrap();
+        let all = sortie_frontend::metrics::FrontendMetrics::new().unwrap();
+        let mut metrics = CountMetrics::new(&all.registrar()).unwrap();
         let counts = |answered, wasted, hedge, us| {
             let mut counts = Counts::default();
             (counts.answered, counts.wasted_tokens, counts.wasted_hedge_tokens) = (answered, wasted, hedge);
@@ -131,7 +131,7 @@ mod tests {
             counts
         };
         let shows = |line: &str| {
-            let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            let text = all.render(true).unwrap();
             assert!(text.contains(line), "{line} is not in\n{text}");
         };
         metrics.copy("m", 1, counts(5, 30, 10, 500_000));

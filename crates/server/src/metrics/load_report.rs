@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use prometheus::GaugeVec;
 use sortie_proto::v1::ModelState;
 
-use super::{counts::CountMetrics, registrar::MetricRegistrar, tokenizing::TokenizeMetrics};
+use sortie_frontend::metrics::MetricRegistrar;
+
+use super::{counts::CountMetrics, tokenizing::TokenizeMetrics};
 use crate::models::Served;
 
 /// Figures copied at a scrape.

@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use prometheus::{CounterVec, GaugeVec, IntCounterVec};
 use sortie_engine::{TextCounts, TokenizerPath};
 
-use super::registrar::MetricRegistrar;
+use sortie_frontend::metrics::MetricRegistrar;
+
 use crate::models::Served;
 
 /// See the module.

@@ -3,7 +3,9 @@
 use sortie_engine::{CudaError, LoadError};
 use sortie_scheduler::StartError;
 
-use crate::{config::ServerConfigError, hub::HubError};
+use sortie_frontend::config::ConfigError;
+
+use crate::hub::HubError;
 
 /// Why the models did not load.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +16,7 @@ pub enum StartupError {
     Runtime(#[source] LoadError),
     /// The devices cannot be read.
     #[error(transparent)]
-    Config(#[from] ServerConfigError),
+    Config(#[from] ConfigError),
     /// No GPU can be used, and all were asked for.
     #[error("device: cuda:all cannot be used")]
     NoGpu(#[source] Option<CudaError>),

@@ -148,7 +148,7 @@ pub(super) async fn load(
         limits: v1::Limits {
             max_batch_tokens: batch_tokens,
             max_items: config.max_items,
-            max_message_bytes: config.max_message_bytes,
+            max_message_bytes: config.frontend.max_message_bytes,
             max_text_bytes: config.max_text_bytes,
             max_queue_tokens: config.max_queue_tokens,
         },

@@ -7,16 +7,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use sortie_engine::{Device, DeviceSet, ORT_VERSION, Runtime};
+use sortie_frontend::ServeError;
 
 use super::{
     error::StartupError,
     loading::{LoadContext, load},
     served::Served,
 };
-use crate::{
-    config::ServerConfig, errors::ServeError, metrics::BatchMetrics, tokenizing::TokenizerPool,
-    vector_memory::VectorMemory,
-};
+use crate::{config::ServerConfig, metrics::BatchMetrics, tokenizing::TokenizerPool, vector_memory::VectorMemory};
 
 /// Every model of the process. Clones share them.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sortie_engine::{Model, ModelInfo, Problem, Task};
+use sortie_frontend::ServeError;
 use sortie_proto::v1;
 use sortie_scheduler::{DevicesHealth, Scheduler};
 use sortie_work::TokenRatio;
@@ -23,7 +24,6 @@ use super::{
 };
 use crate::{
     backend::EngineBackend,
-    errors::ServeError,
     tokenizing::{TokenizeStats, TokenizerPool},
     vector_memory::VectorMemory,
 };

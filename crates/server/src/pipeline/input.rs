@@ -7,7 +7,7 @@ use sortie_proto::v1::{Input, input::Kind};
 use sortie_work::{SPECIAL_TOKENS, TextSize};
 
 use super::validate::PromptText;
-use crate::errors::ItemRefusal;
+use crate::item_refusal::ItemRefusal;
 
 /// One input and how it is to be read.
 #[derive(Clone, Debug)]

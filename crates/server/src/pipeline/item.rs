@@ -1,10 +1,11 @@
 //! One item's answer, made of what came of its sequences.
 
 use sortie_engine::{ItemFault, Output, TokenDetail, WindowScore, mean_of_windows};
+use sortie_frontend::ServeError;
 use sortie_proto::v1;
 
 use super::tokenize_task::{TokenizeResult, TokenizedItem};
-use crate::errors::{ItemRefusal, ServeError};
+use crate::item_refusal::ItemRefusal;
 
 /// One item's answer.
 #[derive(Debug)]

@@ -24,8 +24,9 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use sortie_engine::Want;
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
-use sortie_scheduler::{Admission, Refusal, Request, Tenant};
+use sortie_scheduler::{Admission, Priority, Refusal, Request, Tenant};
 use tokio::time::Instant;
 
 use self::{
@@ -41,7 +42,7 @@ pub(crate) use self::{
     validate::{TextRules, check_answer_size, check_list, enum_value, text_rules},
     windows::{WindowRule, window_rule},
 };
-use crate::{backend::EngineBackend, context::RequestContext, errors::ServeError, models::Served};
+use crate::{backend::EngineBackend, models::Served};
 
 /// A request's work.
 pub(crate) struct InferenceRequest {
@@ -58,7 +59,7 @@ fn request(context: &RequestContext, tokens: u64) -> Request<Instant> {
     Request {
         tokens,
         deadline: context.deadline,
-        priority: context.caller.priority,
+        priority: Priority { lane: context.caller.lane, attempt: context.caller.attempt },
         tenant: Tenant::named(&context.caller.tenant),
     }
 }

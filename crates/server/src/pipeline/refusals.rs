@@ -1,9 +1,8 @@
 //! What stops a request on its way, as its caller is told.
 
 use sortie_engine::InputError;
+use sortie_frontend::ServeError;
 use sortie_scheduler::{ChunkError, Refusal};
-
-use crate::errors::ServeError;
 
 /// A chunk that ended without answers.
 pub(super) fn chunk_failed(error: ChunkError) -> ServeError {

@@ -8,6 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sortie_engine::{InputError, Query};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::input::Kind;
 use sortie_work::TextSize;
 use tokio::sync::oneshot;
@@ -17,12 +18,7 @@ use super::{
     refusals::whole_request,
     tokenize_task::{TokenSink, TokenizeTask, TokenizedItem},
 };
-use crate::{
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
-    models::Served,
-    tokenizing::ParallelTask,
-};
+use crate::{item_refusal::ItemRefusal, models::Served, tokenizing::ParallelTask};
 
 /// A query of at most so many bytes is read where its request is: the slowest tokenizer takes some 50 µs for it, and
 /// handing it to a thread of the pool and back takes longer than that on an idle machine.
@@ -58,7 +54,7 @@ pub(crate) async fn make_query(
     }
     let (tell, told) = oneshot::channel();
     let task = Arc::new(QueryTask { served: Arc::clone(served), input, tell: Mutex::new(Some(tell)) });
-    served.tokenizers.queue(context.caller.priority.lane, &task, 1);
+    served.tokenizers.queue(context.caller.lane, &task, 1);
     // Dropped unanswered by a panic, or when the pool is gone.
     let made = told.await.map_err(|_| ServeError::Internal("tokenizing the query ended early".to_owned()))?;
     context.note_query(begun.elapsed());

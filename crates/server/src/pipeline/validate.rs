@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use sortie_engine::{EncodeOptions, ModelInfo, Role, Truncation, TruncationSide};
+use sortie_frontend::ServeError;
 use sortie_proto::v1::{self, Input, TextOptions};
 
-use crate::{errors::ServeError, models::Served};
+use crate::models::Served;
 
 /// Text that goes before an input.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! What a request asks for where its texts are read in windows.
 
 use sortie_engine::{Truncation, WindowScore};
+use sortie_frontend::ServeError;
 use sortie_proto::v1;
 
 use super::validate::{TextRules, enum_value};
-use crate::errors::ServeError;
 
 /// [`v1::Windows`], checked.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! Classify: label scores of a text or a pair, on heads of any number of labels.
 
 use sortie_engine::{Output, Task, Want, activate};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 
 use super::{
@@ -8,8 +9,6 @@ use super::{
     work::run,
 };
 use crate::{
-    context::RequestContext,
-    errors::ServeError,
     models::{Registry, proto_activation},
     pipeline::{InferenceRequest, InputKind, Item, check_answer_size, check_list, item_info, text_rules},
 };
@@ -21,7 +20,7 @@ pub(super) async fn classify(
     request: v1::ClassifyRequest,
 ) -> Result<v1::ClassifyResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let task = &served.info().task;
     let Task::SequenceClassification { labels, .. } = task else {
         return Err(served.wrong_task("Classify"));

@@ -1,10 +1,11 @@
 //! Small conversions shared by the RPCs.
 
 use sortie_engine::{Activation, EncodeOptions, Output, Role, Truncation};
+use sortie_frontend::ServeError;
 use sortie_proto::v1::{self, Input};
 
 use crate::{
-    errors::{ItemRefusal, ServeError},
+    item_refusal::ItemRefusal,
     models::Served,
     pipeline::{Item, ParsedInput, TextRules, WindowRule},
 };

@@ -1,6 +1,7 @@
 //! Embed: dense vectors as bytes.
 
 use sortie_engine::{EmbedSpec, Pooling, Ranges, Task, Want};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 
 use super::{
@@ -8,8 +9,7 @@ use super::{
     work::run,
 };
 use crate::{
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
+    item_refusal::ItemRefusal,
     models::Registry,
     pipeline::{
         InferenceRequest, InputKind, check_answer_size, check_list, enum_value, item_info, text_rules, window_rule,
@@ -24,7 +24,7 @@ pub(super) async fn embed(
     request: v1::EmbedRequest,
 ) -> Result<v1::EmbedResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let info = served.info();
     if info.task != Task::Embedding {
         return Err(served.wrong_task("Embed"));

@@ -1,12 +1,12 @@
 //! EmbedTokens: a matrix a text, one row a token.
 
 use sortie_engine::{Output, Task, Want};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, VectorFormat};
 
 use super::{convert::parse_inputs, work::run};
 use crate::{
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
+    item_refusal::ItemRefusal,
     models::Registry,
     pipeline::{InferenceRequest, InputKind, Item, check_list, enum_value, item_info, text_rules},
     token_vectors::write_vectors,
@@ -19,7 +19,7 @@ pub(super) async fn embed_tokens(
     request: v1::EmbedTokensRequest,
 ) -> Result<v1::EmbedTokensResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let info = served.info();
     if !matches!(info.task, Task::LateInteraction | Task::Embedding) || !info.gives_tokens {
         return Err(served.wrong_task("EmbedTokens"));

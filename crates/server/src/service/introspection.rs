@@ -1,9 +1,10 @@
 //! GetModel, ListModels and Probe: they look and touch no queue, so they answer
 //! in microseconds on a full server.
 
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 
-use crate::{context::RequestContext, errors::ServeError, models::Registry};
+use crate::models::Registry;
 
 /// Describes one model.
 pub(super) fn get_model(
@@ -12,7 +13,7 @@ pub(super) fn get_model(
     request: &v1::GetModelRequest,
 ) -> Result<v1::GetModelResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     Ok(v1::GetModelResponse { model: Some(served.describe()) })
 }
 
@@ -20,7 +21,7 @@ pub(super) fn get_model(
 pub(super) fn list_models(registry: &Registry, context: &RequestContext) -> v1::ListModelsResponse {
     // With one model its load says it all; with several there is no one load to send.
     if let Ok(only) = registry.get("") {
-        context.note_model(&only);
+        context.note_model(only);
     }
     v1::ListModelsResponse { models: registry.all().iter().map(|served| served.describe()).collect() }
 }
@@ -32,7 +33,7 @@ pub(super) fn probe(
     request: &v1::ProbeRequest,
 ) -> Result<v1::ProbeResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let report = served.load_report();
     // After the report: nobody waits for himself.
     served.reserve(request.tokens);

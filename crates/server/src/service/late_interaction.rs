@@ -13,12 +13,12 @@ use std::{
 };
 
 use sortie_engine::{LateSimilarity, Output, TokenVectors, WindowScore, late_similarity};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, input::Kind};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
+    item_refusal::ItemRefusal,
     pipeline::{Item, Items, ParsedInput},
     token_vectors::SentVectors,
     vector_memory::VectorPermit,

@@ -15,10 +15,11 @@ mod tokenize;
 mod work;
 
 use prost::Message;
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, encoder_service_server::EncoderService};
 use tonic::{Request, Response, Status};
 
-use crate::{context::RequestContext, errors::ServeError, models::Registry};
+use crate::models::Registry;
 
 /// The service over the models of this process.
 #[derive(Clone, Debug)]

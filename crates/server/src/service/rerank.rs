@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use sortie_engine::{Activation, LateSimilarity, Output, Problem, Role, Task, Want, activate};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::{
     ranking::best,
     v1::{self, input::Kind},
@@ -17,8 +18,6 @@ use super::{
     work::run_admitted,
 };
 use crate::{
-    context::RequestContext,
-    errors::ServeError,
     models::{Registry, Served},
     pipeline::{
         InferenceRequest, InputKind, ParsedInput, TextRules, WindowRule, admit, check_list, item_info, make_query,
@@ -33,7 +32,7 @@ pub(super) async fn rerank(
     request: v1::RerankRequest,
 ) -> Result<v1::RerankResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let info = served.info();
     let scoring = match &info.task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => v1::Scoring::CrossEncoder,

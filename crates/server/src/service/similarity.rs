@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use sortie_engine::{Output, Task, Want, WindowScore, cosine};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 
 use super::{
@@ -13,8 +14,6 @@ use super::{
     work::run,
 };
 use crate::{
-    context::RequestContext,
-    errors::ServeError,
     models::{Registry, Served},
     pipeline::{InferenceRequest, InputKind, Item, ParsedInput, check_list, item_info, text_rules},
 };
@@ -26,7 +25,7 @@ pub(super) async fn similarity(
     request: v1::SimilarityRequest,
 ) -> Result<v1::SimilarityResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     if served.info().task != Task::Embedding {
         return Err(served.wrong_task("Similarity"));
     }

@@ -1,12 +1,11 @@
 //! EmbedSparse: vectors over the vocabulary, in three flat lists.
 
 use sortie_engine::{Output, Task, Want, heaviest};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 
 use super::{convert::parse_inputs, work::run};
 use crate::{
-    context::RequestContext,
-    errors::ServeError,
     models::Registry,
     pipeline::{InferenceRequest, InputKind, Item, check_list, item_info, text_rules},
 };
@@ -18,7 +17,7 @@ pub(super) async fn embed_sparse(
     request: v1::EmbedSparseRequest,
 ) -> Result<v1::EmbedSparseResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     if served.info().task != Task::SparseEmbedding {
         return Err(served.wrong_task("EmbedSparse"));
     }

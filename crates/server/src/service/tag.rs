@@ -1,6 +1,7 @@
 //! TagTokens: labelled spans of texts, by byte offsets into what was sent.
 
 use sortie_engine::{Aggregation, Entity, Output, Task, Want, activate, entities};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::{
@@ -8,8 +9,6 @@ use super::{
     work::run,
 };
 use crate::{
-    context::RequestContext,
-    errors::ServeError,
     models::Registry,
     pipeline::{InferenceRequest, InputKind, Item, check_list, enum_value, item_info, text_rules},
 };
@@ -21,7 +20,7 @@ pub(super) async fn tag_tokens(
     request: v1::TagTokensRequest,
 ) -> Result<v1::TagTokensResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     let task = &served.info().task;
     let Task::TokenClassification { labels } = task else {
         return Err(served.wrong_task("TagTokens"));

@@ -1,11 +1,11 @@
 //! Tokenize: what the model's tokenizer makes of texts and pairs. Needs no device.
 
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::convert::parse_inputs;
 use crate::{
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
+    item_refusal::ItemRefusal,
     models::Registry,
     pipeline::{self, InputKind, check_list, text_rules},
 };
@@ -17,7 +17,7 @@ pub(super) async fn tokenize(
     request: v1::TokenizeRequest,
 ) -> Result<v1::TokenizeResponse, ServeError> {
     let served = &registry.get(&request.model)?;
-    context.note_model(served);
+    context.note_model(served.clone());
     check_list("inputs", &request.inputs, served.limits.max_items)?;
     let rules = text_rules(served, request.options)?;
     let input_kind = InputKind::Detailed { specials: !request.without_special_tokens };

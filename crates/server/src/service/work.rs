@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::ChunkInfo;
 use sortie_scheduler::Admission;
 use tokio::time::Instant;
 
 use crate::{
     backend::EngineBackend,
-    context::RequestContext,
-    errors::ServeError,
     models::Served,
     pipeline::{self, InferenceRequest, Items},
 };
@@ -38,6 +37,6 @@ pub(super) async fn run_admitted(
     }
     let failed = items.iter().filter(|item| item.is_err()).count();
     let truncated = items.iter().flatten().filter(|item| item.truncated).count();
-    context.metrics.requests.chunk(&chunk, items.len(), failed, truncated);
+    context.metrics.chunk(&chunk, items.len(), failed, truncated);
     Ok((items, chunk))
 }

@@ -1,13 +1,13 @@
 //! Probes of the admin port, before, while and after work is taken.
 
 use reqwest::StatusCode;
+use sortie_frontend::config::ConfigDuration;
 use sortie_proto::v1;
-use sortie_server::{ServerConfig, config::ConfigDuration};
 
 use crate::support::{
     Running,
     admin::{Admin, serve_with_admin, switch_on},
-    config, text,
+    config, text, with_frontend,
 };
 
 #[tokio::test]
@@ -24,14 +24,13 @@ async fn without_the_setting_there_is_no_admin_port() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("admin");
     let (_server, _client) =
-        crate::support::serve_with(ServerConfig { admin_addr_file: Some(file.clone()), ..config(&["bert-base"]) })
-            .await;
+        crate::support::serve_with(with_frontend(&["bert-base"], |f| f.admin_addr_file = Some(file.clone()))).await;
     assert!(!file.exists());
 }
 
 #[tokio::test]
 async fn a_draining_process_is_live_and_not_ready_and_can_be_scraped() {
-    let config = ServerConfig { drain_grace: ConfigDuration::secs(3_600), ..config(&["bert-base"]) };
+    let config = with_frontend(&["bert-base"], |f| f.drain_grace = ConfigDuration::secs(3_600));
     let (mut server, _client, admin) = serve_with_admin(config).await;
     assert_eq!(admin.metric("sortie_ready").await, Some(1.0));
     server.stop();

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
+use sortie_frontend::config::ConfigDuration;
 use sortie_proto::v1;
-use sortie_server::{ServerConfig, config::ConfigDuration};
+use sortie_server::ServerConfig;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -79,7 +80,7 @@ fn framed(message: &impl prost::Message) -> Bytes {
 
 #[tokio::test]
 async fn a_connection_over_the_cap_is_closed_at_once() {
-    let (server, mut client, admin) = serve(|c| c.max_connections = 1).await;
+    let (server, mut client, admin) = serve(|c| c.frontend.max_connections = 1).await;
     // The client's own connection has the place.
     while client.rerank(small()).await.is_err() {}
     let over_limit = "sortie_connections_opened_total{result=\"over_limit\"}";
@@ -96,7 +97,7 @@ async fn a_connection_over_the_cap_is_closed_at_once() {
 
 #[tokio::test]
 async fn an_aged_connection_finishes_its_requests_and_takes_no_new_ones() {
-    let (server, _client, admin) = serve(|c| c.max_connection_age = ConfigDuration::secs(1)).await;
+    let (server, _client, admin) = serve(|c| c.frontend.max_connection_age = ConfigDuration::secs(1)).await;
     let (sender, connection) = http2(&server, &mut h2::client::Builder::new()).await;
     let mut sender = sender.ready().await.unwrap();
     let (answer, mut body) = sender.send_request(headers(&server, "Rerank"), false).unwrap();
@@ -128,7 +129,8 @@ async fn an_aged_connection_finishes_its_requests_and_takes_no_new_ones() {
 #[tokio::test]
 async fn an_aged_connection_is_cut_after_the_grace() {
     let (server, _client, admin) = serve(|c| {
-        (c.max_connection_age, c.max_connection_age_grace) = (ConfigDuration::millis(200), ConfigDuration::millis(200));
+        (c.frontend.max_connection_age, c.frontend.max_connection_age_grace) =
+            (ConfigDuration::millis(200), ConfigDuration::millis(200));
     })
     .await;
     let channel = server.channel().await;
@@ -139,7 +141,7 @@ async fn an_aged_connection_is_cut_after_the_grace() {
 
 #[tokio::test]
 async fn a_peer_that_says_nothing_is_let_go() {
-    let (server, mut client, admin) = serve(|c| c.handshake_timeout = SHORT).await;
+    let (server, mut client, admin) = serve(|c| c.frontend.handshake_timeout = SHORT).await;
     let silent = TcpStream::connect(server.address).await.unwrap();
     let mut half = TcpStream::connect(server.address).await.unwrap();
     half.write_all(&OPENING[..10]).await.unwrap();
@@ -151,7 +153,8 @@ async fn a_peer_that_says_nothing_is_let_go() {
 
 #[tokio::test]
 async fn a_half_open_connection_is_found_by_pings() {
-    let (server, mut client, admin) = serve(|c| (c.keepalive_interval, c.keepalive_timeout) = (SHORT, SHORT)).await;
+    let (server, mut client, admin) =
+        serve(|c| (c.frontend.keepalive_interval, c.frontend.keepalive_timeout) = (SHORT, SHORT)).await;
     let mut dead = TcpStream::connect(server.address).await.unwrap();
     dead.write_all(OPENING).await.unwrap();
     // It answers neither SETTINGS nor pings.
@@ -179,7 +182,7 @@ async fn nonsense_ends_its_connection_only() {
 
 #[tokio::test]
 async fn a_message_that_trickles_is_given_up() {
-    let (server, mut client, _admin) = serve(|c| c.request_read_timeout = SHORT).await;
+    let (server, mut client, _admin) = serve(|c| c.frontend.request_read_timeout = SHORT).await;
     let error = raw::call(server.channel().await, "Rerank", stream::pending()).await;
     refused(error, plain(Code::DeadlineExceeded, "REQUEST_TOO_SLOW"), &["500 ms", "request_read_timeout"]);
     client.rerank(small()).await.unwrap();
@@ -187,7 +190,7 @@ async fn a_message_that_trickles_is_given_up() {
 
 #[tokio::test]
 async fn a_peer_that_takes_no_answer_is_cut() {
-    let (server, mut client, admin) = serve(|c| c.response_write_timeout = SHORT).await;
+    let (server, mut client, admin) = serve(|c| c.frontend.response_write_timeout = SHORT).await;
     let (sender, connection) = http2(&server, h2::client::Builder::new().initial_window_size(0)).await;
     let mut sender = sender.ready().await.unwrap();
     let (answer, mut body) = sender.send_request(headers(&server, "Rerank"), false).unwrap();
@@ -203,7 +206,7 @@ async fn a_peer_that_takes_no_answer_is_cut() {
 
 #[tokio::test]
 async fn headers_over_the_limit_are_refused_alone() {
-    let (server, _client, _admin) = serve(|c| c.max_header_bytes = 2_048).await;
+    let (server, _client, _admin) = serve(|c| c.frontend.max_header_bytes = 2_048).await;
     let (sender, _connection) = http2(&server, &mut h2::client::Builder::new()).await;
     let mut sender = sender.ready().await.unwrap();
     let mut large = headers(&server, "Probe");
@@ -218,7 +221,7 @@ async fn headers_over_the_limit_are_refused_alone() {
 
 #[tokio::test]
 async fn callers_are_told_how_many_streams_there_may_be() {
-    let (server, mut client, _admin) = serve(|c| c.max_concurrent_streams = 7).await;
+    let (server, mut client, _admin) = serve(|c| c.frontend.max_concurrent_streams = 7).await;
     let (mut sender, _connection) = http2(&server, &mut h2::client::Builder::new()).await;
     while sender.current_max_send_streams() != 7 {
         sender = sender.ready().await.unwrap();

@@ -4,8 +4,9 @@ use std::{path::Path, process::Stdio};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sortie_frontend::config::ConfigDuration;
 use sortie_proto::{metadata::TENANT, v1};
-use sortie_server::{ServerConfig, config::ConfigDuration};
+use sortie_server::ServerConfig;
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
@@ -13,7 +14,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client
 use crate::support::{
     Client, Running,
     admin::{Admin, serve_with_admin},
-    config, oracle, plain, refused, text,
+    config, oracle, plain, refused, text, with_frontend,
 };
 
 const KEY: &str = "the-first-key-of-team-a";
@@ -24,8 +25,10 @@ async fn serve(keys: &str) -> (Running, Client, Admin, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
     std::fs::write(&path, keys).unwrap();
-    let config =
-        ServerConfig { api_keys: Some(path), reload_interval: ConfigDuration::millis(1), ..config(&["bert-rerank"]) };
+    let config = with_frontend(&["bert-rerank"], |f| {
+        f.api_keys = Some(path);
+        f.reload_interval = ConfigDuration::millis(1);
+    });
     let (running, client, admin) = serve_with_admin(config).await;
     (running, client, admin, dir)
 }
@@ -93,7 +96,7 @@ async fn a_file_that_makes_no_sense_ends_the_start() {
     let path = dir.path().join("keys");
     std::fs::write(&path, format!("team-a:{KEY}\n{OTHER}\n")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = ServerConfig { api_keys: Some(path), ..config(&["bert-rerank"]) };
+    let config = with_frontend(&["bert-rerank"], |f| f.api_keys = Some(path));
     let error = sortie_server::serve(listener, config, std::future::pending()).await.unwrap_err().to_string();
     assert!(error.contains("api_keys") && error.contains("line 2") && !error.contains(OTHER), "{error}");
 }

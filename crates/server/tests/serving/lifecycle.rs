@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Running, config, folder, serve_with, spec, text};
+use crate::support::{Running, config, folder, serve_with, spec, text, with_frontend};
+use sortie_frontend::{LIVENESS, READINESS, config::ConfigDuration};
 use sortie_proto::v1;
-use sortie_server::{LIVENESS, READINESS, ServerConfig, config::ConfigDuration};
 use tokio::net::TcpListener;
 use tonic::{Code, Streaming};
 use tonic_health::pb::{
@@ -49,7 +49,7 @@ async fn health_names_the_process_and_each_model() {
 #[tokio::test]
 async fn health_and_reflection_can_be_off() {
     let (server, _client) =
-        serve_with(ServerConfig { health: false, reflection: false, ..config(&["bert-base"]) }).await;
+        serve_with(with_frontend(&["bert-base"], |f| (f.health, f.reflection) = (false, false))).await;
     assert_eq!(check(&server, "").await, Err(Code::Unimplemented));
     let request = ServerReflectionRequest::default();
     let mut reflection = ServerReflectionClient::new(server.channel().await);
@@ -114,7 +114,7 @@ async fn requests_in_flight_are_finished() {
 
 #[tokio::test]
 async fn health_says_not_serving_while_a_stop_is_announced() {
-    let config = ServerConfig { drain_grace: HOUR, ..config(&["bert-base", "bert-rerank"]) };
+    let config = with_frontend(&["bert-base", "bert-rerank"], |f| f.drain_grace = HOUR);
     let (mut server, _client) = serve_with(config).await;
     let mut watch = watch(&server, "").await;
     assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
@@ -130,7 +130,7 @@ async fn health_says_not_serving_while_a_stop_is_announced() {
 
 #[tokio::test]
 async fn watches_end_and_do_not_hold_the_stop() {
-    let (mut server, _client) = serve_with(ServerConfig { drain_timeout: HOUR, ..config(&["bert-base"]) }).await;
+    let (mut server, _client) = serve_with(with_frontend(&["bert-base"], |f| f.drain_timeout = HOUR)).await;
     let mut watches = vec![];
     for service in ["", READINESS, LIVENESS, "bert-base"] {
         let mut watch = watch(&server, service).await;
@@ -151,20 +151,20 @@ async fn watches_end_and_do_not_hold_the_stop() {
 #[tokio::test]
 async fn a_stop_before_the_models_are_loaded_is_obeyed_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = ServerConfig { addr_file: Some(dir.path().join("addr")), ..config(&[]) };
-    config.listen = "127.0.0.1:0".parse().unwrap();
+    let mut config = with_frontend(&[], |f| f.addr_file = Some(dir.path().join("addr")));
+    config.frontend.listen = "127.0.0.1:0".parse().unwrap();
     // Loading it would be an error.
     config.models.push(spec("missing", "/nowhere"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     sortie_server::serve(listener, config.clone(), std::future::ready(())).await.unwrap();
     sortie_server::run(config.clone(), std::future::ready(())).await.unwrap();
-    assert!(!config.addr_file.unwrap().exists(), "it has served");
+    assert!(!config.frontend.addr_file.unwrap().exists(), "it has served");
 }
 
 #[tokio::test]
 async fn a_request_that_never_ends_is_given_up_after_the_grace() {
     let (mut server, _client) =
-        serve_with(ServerConfig { drain_timeout: ConfigDuration::millis(50), ..config(&["bert-rerank"]) }).await;
+        serve_with(with_frontend(&["bert-rerank"], |f| f.drain_timeout = ConfigDuration::millis(50))).await;
     let channel = server.channel().await;
     let held = tokio::spawn(crate::support::raw::call(channel, "Rerank", futures::stream::pending()));
     server.stop();
@@ -205,7 +205,7 @@ async fn an_address_in_use_is_named_before_models_load() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let mut config = config(&[]);
-    config.listen = address;
+    config.frontend.listen = address;
     config.models.push(spec("missing", "/nowhere"));
     let error = sortie_server::run(config, std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");

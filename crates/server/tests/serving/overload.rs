@@ -105,7 +105,8 @@ async fn a_request_without_a_chance_is_refused_unread() {
 #[tokio::test]
 async fn connection_full() {
     let mut config = config(&["bert-rerank"]);
-    (config.max_message_bytes, config.max_connection_bytes, config.max_text_bytes) = (1 << 20, 1 << 20, 1 << 20);
+    (config.frontend.max_message_bytes, config.frontend.max_connection_bytes, config.max_text_bytes) =
+        (1 << 20, 1 << 20, 1 << 20);
     let (server, _client) = serve_with(config).await;
     let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let (sender, connection) = h2::client::handshake(socket).await.unwrap();
@@ -132,7 +133,7 @@ async fn connection_full() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_too_long() {
     let mut config = config(&["bert-rerank"]);
-    config.max_queue_wait = sortie_server::config::ConfigDuration(Duration::from_millis(5));
+    config.max_queue_wait = sortie_frontend::config::ConfigDuration(Duration::from_millis(5));
     let status = flood_until(config, 200, None, "WAIT_TOO_LONG").await;
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(pushback(&status).unwrap() > 0 && report(status.metadata()).is_some(), "{status:?}");
@@ -182,7 +183,7 @@ async fn deadline_exceeded_under_way() {
 #[tokio::test]
 async fn too_many_requests() {
     let mut config = config(&["bert-rerank"]);
-    config.max_concurrent_requests = 1;
+    config.frontend.max_concurrent_requests = 1;
     let (server, mut client) = serve_with(config).await;
     let (held, status) = crate::support::raw::hold(server.channel().await).await;
     let want = plain(Code::ResourceExhausted, "TOO_MANY_REQUESTS");

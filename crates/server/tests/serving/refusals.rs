@@ -65,7 +65,7 @@ async fn too_many_items() {
 #[tokio::test]
 async fn message_too_large() {
     let mut config = config(&["bert-rerank"]);
-    (config.max_message_bytes, config.max_text_bytes) = (100_000, 1_000);
+    (config.frontend.max_message_bytes, config.max_text_bytes) = (100_000, 1_000);
     let (_server, mut client) = serve_with(config).await;
     let request = rerank(text("q"), vec![text("d".repeat(200_000))]);
     let want = plain(Code::OutOfRange, "MESSAGE_TOO_LARGE");
@@ -81,7 +81,7 @@ async fn message_too_large() {
 #[tokio::test]
 async fn answer_too_large() {
     let mut config = config(&["bert-base"]);
-    (config.max_message_bytes, config.max_text_bytes) = (2_000, 1_000);
+    (config.frontend.max_message_bytes, config.max_text_bytes) = (2_000, 1_000);
     let (_server, mut client) = serve_with(config).await;
     let want = plain(Code::InvalidArgument, "ANSWER_TOO_LARGE");
     // 64 numbers of 4 bytes each: known before anything runs.

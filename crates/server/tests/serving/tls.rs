@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sortie_frontend::config::ConfigDuration;
 use sortie_proto::v1;
-use sortie_server::{ServerConfig, config::ConfigDuration};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
-use crate::support::{Client, Running, config};
+use crate::support::{Client, Running, with_frontend};
 
 /// An authority that signs for localhost.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -61,14 +61,13 @@ async fn serve(dir: &Path, clients: Option<&Authority>) -> Running {
         std::fs::write(&path, authority.pem()).unwrap();
         path
     });
-    Running::start(ServerConfig {
-        tls_cert: Some(dir.join("cert.pem")),
-        tls_key: Some(dir.join("key.pem")),
-        tls_client_ca: client_ca,
-        reload_interval: ConfigDuration::millis(1),
-        ..config(&["bert-base"])
-    })
-    .await
+    let config = with_frontend(&["bert-base"], |f| {
+        f.tls_cert = Some(dir.join("cert.pem"));
+        f.tls_key = Some(dir.join("key.pem"));
+        f.tls_client_ca = client_ca;
+        f.reload_interval = ConfigDuration::millis(1);
+    });
+    Running::start(config).await
 }
 
 async fn works(client: &mut Client) -> bool {

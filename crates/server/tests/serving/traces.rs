@@ -11,12 +11,11 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use sortie_proto::v1;
-use sortie_server::ServerConfig;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::support::{config, serve_with, text};
+use crate::support::{serve_with, text, with_frontend};
 
 /// Passes on what it gets.
 struct Sink(mpsc::UnboundedSender<ExportTraceServiceRequest>);
@@ -48,7 +47,7 @@ fn attributes(span: &Span) -> BTreeMap<&str, Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_a_span_of_the_callers_trace_with_its_stages() {
     let (address, mut spans) = sink().await;
-    let config = ServerConfig { otlp_endpoint: Some(address), ..config(&["bert-rerank"]) };
+    let config = with_frontend(&["bert-rerank"], |f| f.otlp_endpoint = Some(address));
     let (mut server, mut client) = serve_with(config).await;
     let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let documents = vec![text("w6"), text("w7 w8")];
@@ -103,7 +102,7 @@ async fn a_sink_that_is_not_there_holds_nothing_up() {
     let nobody = tokio::net::TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let endpoint = format!("http://{}", nobody.local_addr().unwrap());
-    let config = ServerConfig { otlp_endpoint: Some(endpoint), ..config(&["bert-base"]) };
+    let config = with_frontend(&["bert-base"], |f| f.otlp_endpoint = Some(endpoint));
     let (mut server, mut client) = serve_with(config).await;
     client.list_models(v1::ListModelsRequest {}).await.unwrap();
     drop(client);
@@ -114,7 +113,7 @@ async fn a_sink_that_is_not_there_holds_nothing_up() {
 #[tokio::test]
 async fn an_endpoint_that_makes_no_sense_ends_the_start() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = ServerConfig { otlp_endpoint: Some("not a url".to_owned()), ..config(&["bert-base"]) };
+    let config = with_frontend(&["bert-base"], |f| f.otlp_endpoint = Some("not a url".to_owned()));
     let error = sortie_server::serve(listener, config, std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains("otlp_endpoint"), "{error}");
 }

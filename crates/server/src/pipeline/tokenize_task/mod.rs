@@ -24,6 +24,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sortie_engine::{Sequence, TokenDetail, Want};
+use sortie_frontend::{RequestContext, ServeError};
 use sortie_scheduler::ItemSink;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -32,13 +33,7 @@ use super::{
     estimate::window_limit,
     input::{InputKind, ParsedInput},
 };
-use crate::{
-    backend::EngineBackend,
-    context::RequestContext,
-    errors::{ItemRefusal, ServeError},
-    models::Served,
-    tokenizing::ParallelTask,
-};
+use crate::{backend::EngineBackend, item_refusal::ItemRefusal, models::Served, tokenizing::ParallelTask};
 
 /// Bytes of one piece: short enough to feed the device early and to stop soon, long enough that handing it over
 /// costs nothing beside it.
@@ -175,7 +170,7 @@ impl TokenizeTask {
             task.end();
         }
         let task = Arc::new(task);
-        served.tokenizers.queue(context.caller.priority.lane, &task, count);
+        served.tokenizers.queue(context.caller.lane, &task, count);
         TokenizeHandle { task, all_done }
     }
 

@@ -16,7 +16,7 @@ use super::{
     },
     TokenSink, TokenizeResult, TokenizeTask, TokenizedItem, internal,
 };
-use crate::errors::ItemRefusal;
+use crate::item_refusal::ItemRefusal;
 
 /// Most windows of one request, in items that have several: what comes of each is held until the answer, and so many
 /// vectors of 768 numbers are 50 MB. Two hundred documents of 80 windows fit.

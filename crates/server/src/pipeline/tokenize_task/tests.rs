@@ -3,12 +3,12 @@
 use std::{path::Path, sync::mpsc};
 
 use proptest::prelude::*;
+use sortie_frontend::CallerInfo;
 use sortie_work::Lane;
 
 use super::*;
 use crate::{
     config::{ModelSpec, ServerConfig},
-    metadata::CallerInfo,
     metrics::Metrics,
     models::Registry,
 };
@@ -26,7 +26,7 @@ async fn served() -> (Arc<Served>, Arc<Metrics>) {
 }
 
 fn context(metrics: &Arc<Metrics>, deadline: Option<Instant>) -> RequestContext {
-    RequestContext::new(Instant::now(), deadline, CallerInfo::default(), Arc::clone(metrics), None)
+    RequestContext::new(Instant::now(), deadline, CallerInfo::default(), Arc::clone(&metrics.frontend.requests), None)
 }
 
 /// Inputs of several pieces.

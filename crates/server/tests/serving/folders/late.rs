@@ -216,7 +216,8 @@ async fn vectors_full() {
     let mut config = config(&[]);
     config.models = vec![spec("pylate", folder.path())];
     let message = 1 << 20;
-    (config.max_message_bytes, config.max_text_bytes, config.max_vector_bytes) = (message, message, 4 * message);
+    (config.frontend.max_message_bytes, config.max_text_bytes, config.max_vector_bytes) =
+        (message, message, 4 * message);
     let (_server, client) = serve_with(config).await;
     let rows: u32 = 60_000;
     let numbers = vec![1; rows as usize * 16];

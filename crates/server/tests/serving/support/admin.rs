@@ -23,11 +23,12 @@ pub(crate) struct Admin {
 }
 
 /// Turns the admin port of `config` on; its address comes into the file.
-pub(crate) fn switch_on(config: ServerConfig) -> (ServerConfig, tempfile::TempDir, PathBuf) {
+pub(crate) fn switch_on(mut config: ServerConfig) -> (ServerConfig, tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("admin");
-    let admin = Some("127.0.0.1:0".parse().unwrap());
-    (ServerConfig { admin, admin_addr_file: Some(file.clone()), ..config }, dir, file)
+    config.frontend.admin = Some("127.0.0.1:0".parse().unwrap());
+    config.frontend.admin_addr_file = Some(file.clone());
+    (config, dir, file)
 }
 
 /// A server with an admin port.

@@ -9,12 +9,13 @@ pub(crate) mod raw;
 use std::{net::SocketAddr, path::PathBuf};
 
 use prost::Message as _;
+use sortie_frontend::{DOMAIN, config::FrontendConfig};
 use sortie_proto::{
     metadata::{ORCA, PUSHBACK},
     orca::OrcaLoadReport,
     v1::{Input, ItemError, ItemInfo, TextPair, TokenIds, encoder_service_client::EncoderServiceClient, input::Kind},
 };
-use sortie_server::{DOMAIN, ServerConfig, ServerExit, config::ModelSpec};
+use sortie_server::{ServerConfig, ServerExit, config::ModelSpec};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -35,7 +36,15 @@ pub(crate) fn spec(name: &str, folder: impl Into<PathBuf>) -> ModelSpec {
 /// A configuration of tiny models under their own names.
 pub(crate) fn config(models: &[&str]) -> ServerConfig {
     let models = models.iter().map(|name| spec(name, oracle(name))).collect();
-    ServerConfig { models, threads: 1, replica: "r1".to_owned(), ..ServerConfig::default() }
+    let frontend = FrontendConfig { replica: "r1".to_owned(), ..FrontendConfig::default() };
+    ServerConfig { frontend, models, threads: 1, ..ServerConfig::default() }
+}
+
+/// The same with other settings of the frontend.
+pub(crate) fn with_frontend(models: &[&str], change: impl FnOnce(&mut FrontendConfig)) -> ServerConfig {
+    let mut config = config(models);
+    change(&mut config.frontend);
+    config
 }
 
 /// A server that runs in this process.

@@ -1,0 +1,38 @@
+//! What stands behind the frontend of a process, as far as the frontend must know it.
+
+use std::{fmt::Debug, sync::Arc};
+
+use sortie_proto::v1::LoadReport;
+
+use crate::{context::RequestContext, errors::ServeError};
+
+/// A model that a request asked: what log lines, metrics, spans and trailers say of it.
+pub trait AskedModel: Debug + Send + Sync + 'static {
+    /// Its name, as callers say it.
+    fn name(&self) -> &str;
+
+    /// Its revision.
+    fn revision(&self) -> &str;
+
+    /// Its load now; called as an answer leaves, and must not wait.
+    fn load_report(&self) -> LoadReport;
+}
+
+/// What answers requests: models of this process, or a fleet.
+pub trait Backing: Debug + Send + Sync + 'static {
+    /// Refuses what would be refused whatever is in the message, before it is read. It is asked for RPCs whose work
+    /// waits in a queue.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn admissible(&self, context: &RequestContext) -> Result<(), ServeError>;
+
+    /// The model whose load goes into the trailers of requests that named none.
+    fn only_model(&self) -> Option<Arc<dyn AskedModel>>;
+
+    /// A stop was asked for: reports say so from now on, work is still taken.
+    fn announce_drain(&self);
+
+    /// No more work is taken; what was taken is finished.
+    fn drain(&self);
+}

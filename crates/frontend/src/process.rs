@@ -1,0 +1,283 @@
+//! A process that listens, from its settings to its end.
+//!
+//! Up: keys and certificates → admin port → whatever the program needs → health SERVING → accept.
+//! Down: health NOT_SERVING and reports DRAINING → `drain_grace` → refuse new work, close the listener,
+//! finish what is in flight within `drain_timeout` → return.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::Router;
+use sortie_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
+use tower::Layer as _;
+
+use crate::{
+    admin::{self, Scrape},
+    auth::Keys,
+    backing::Backing,
+    config::FrontendConfig,
+    connection::{ConnectionLimits, accept},
+    health::ServerHealth,
+    layer::RequestLayer,
+    metrics::FrontendMetrics,
+    open_files, panics,
+    phase::Phase,
+    reflection,
+    reload::FileError,
+    tls::ServerTls,
+    traces::Traces,
+};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Why the process did not start or ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrontendError {
+    /// The address cannot be listened on.
+    #[error("{setting}: cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The descriptors do not fit together.
+    #[error("cannot build reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The address file cannot be written.
+    #[error("{setting}: cannot write {}", .path.display())]
+    AddrFile {
+        /// Which file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Traces cannot be sent as asked.
+    #[error("otlp_endpoint: cannot send traces")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// A file of keys or certificates cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// An address that is taken and not listened on yet: one in use is known at once, and nothing is accepted before the
+/// program is ready.
+#[derive(Debug)]
+pub struct BoundAddress {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl BoundAddress {
+    /// Takes `address`, which `setting` names.
+    ///
+    /// # Errors
+    /// When it is taken already.
+    pub fn take(setting: &'static str, address: SocketAddr) -> Result<Self, FrontendError> {
+        let failed = |source| FrontendError::Listen { setting, address, source };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        // As tokio's own listener does: a restart must not wait for old connections to time out.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(address).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+
+    /// The address, its port filled in.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Listens on it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn listen(self) -> Result<TcpListener, FrontendError> {
+        let Self { socket, address } = self;
+        socket.listen(BACKLOG).map_err(|source| FrontendError::Listen { setting: "listen", address, source })
+    }
+}
+
+/// What a program serves.
+#[derive(Debug)]
+pub struct Services {
+    /// Its gRPC services, without health and reflection.
+    pub routes: RoutesBuilder,
+    /// Descriptors of those besides `sortie.v1`, for reflection.
+    pub descriptors: Vec<&'static [u8]>,
+    /// The layer around them.
+    pub layer: RequestLayer,
+    /// Its health.
+    pub health: ServerHealth,
+}
+
+/// What lives as long as a process of ours listens.
+#[derive(Debug)]
+pub struct Frontend {
+    config: FrontendConfig,
+    metrics: Arc<FrontendMetrics>,
+    phase: Arc<Phase>,
+    /// Keys that callers must show, if they must.
+    callers: Option<Arc<Keys>>,
+    tls: Option<Arc<ServerTls>>,
+    traces: Option<Arc<Traces>>,
+    /// The admin port's task; ends with this.
+    admin: Option<AbortOnDropHandle<()>>,
+}
+
+impl Frontend {
+    /// Reads keys and certificates, before anything that takes long. `program` is the name in traces.
+    ///
+    /// # Errors
+    /// When a file cannot be used or traces cannot be sent as asked.
+    pub async fn start(
+        config: FrontendConfig,
+        metrics: Arc<FrontendMetrics>,
+        program: &'static str,
+    ) -> Result<Self, FrontendError> {
+        panics::watch();
+        open_files::allow_most();
+        let callers = Keys::of_setting("api_keys", config.api_keys.as_deref(), &config, &metrics.wire).await?;
+        let tls = ServerTls::start(&config, &metrics.wire).await?.map(Arc::new);
+        let traces = Traces::start(&config, program)?.map(Arc::new);
+        Ok(Self { config, metrics, phase: Arc::default(), callers, tls, traces, admin: None })
+    }
+
+    /// Opens the admin port where the settings name one: what every process has, and `more` of the program.
+    ///
+    /// # Errors
+    /// When its address is taken or its address file cannot be written.
+    pub async fn open_admin(&mut self, scrape: Scrape, more: Router) -> Result<(), FrontendError> {
+        let Some(address) = self.config.admin else { return Ok(()) };
+        let failed = |source| FrontendError::Listen { setting: "admin", address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        write_address("admin_addr_file", self.config.admin_addr_file.as_deref(), bound)?;
+        tracing::info!(address = %bound, "admin port on {bound}");
+        let router = admin::router(Arc::clone(&self.phase), scrape).merge(more);
+        // Until dropped: through the whole drain, so that its last state can be scraped.
+        let serving = axum::serve(listener, router);
+        self.admin = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the admin port failed");
+            }
+        })));
+        Ok(())
+    }
+
+    /// The name of this process in answers: the one set, else host and port.
+    #[must_use]
+    pub fn replica(&self, bound: SocketAddr) -> String {
+        if !self.config.replica.is_empty() {
+            return self.config.replica.clone();
+        }
+        let host = std::env::var("HOSTNAME").ok().filter(|h| !h.is_empty());
+        let host = host.or_else(|| std::fs::read_to_string("/etc/hostname").ok().map(|h| h.trim().to_owned()));
+        format!("{}:{}", host.filter(|h| !h.is_empty()).unwrap_or_else(|| bound.ip().to_string()), bound.port())
+    }
+
+    /// The layer around what `backing` answers. Layers made of one are one: they share permits.
+    #[must_use]
+    pub fn layer(&self, backing: Arc<dyn Backing>) -> RequestLayer {
+        let requests = Arc::clone(&self.metrics.requests);
+        RequestLayer::new(&self.config, backing, requests, self.callers.clone(), self.traces.clone())
+    }
+
+    /// The contract's service with the limits of the settings.
+    #[must_use]
+    pub fn encoder<S: EncoderService>(&self, service: S) -> EncoderServiceServer<S> {
+        let max_message = usize::try_from(self.config.max_message_bytes).unwrap_or(usize::MAX);
+        EncoderServiceServer::new(service)
+            .max_decoding_message_size(max_message)
+            .max_encoding_message_size(max_message)
+            // Answers are floats, which compress poorly: requests may be compressed, answers are not.
+            .accept_compressed(CompressionEncoding::Gzip)
+    }
+
+    /// Serves until `shutdown` resolves and what is in flight is done, or `drain_timeout` is over.
+    ///
+    /// # Errors
+    /// When the address file cannot be written.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        services: Services,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), FrontendError> {
+        let Self { config, metrics, phase, callers: _, tls, traces, admin: _admin } = self;
+        let address = config.listen;
+        let bound =
+            listener.local_addr().map_err(|source| FrontendError::Listen { setting: "listen", address, source })?;
+        let Services { mut routes, descriptors, layer, health } = services;
+        let backing = layer.backing();
+        if config.health {
+            routes.add_service(health.service());
+        }
+        if config.reflection {
+            routes.add_service(reflection::current(&descriptors)?).add_service(reflection::alpha(&descriptors)?);
+        }
+        let service = layer.layer(routes.routes().prepare());
+
+        write_address("addr_file", config.addr_file.as_deref(), bound)?;
+        health.serving().await;
+        phase.serving();
+        tracing::info!(address = %bound, "listening on {bound}");
+
+        let stop = CancellationToken::new();
+        let limits = ConnectionLimits::of(&config);
+        let server = accept(listener, service, tls, limits, metrics.wire.clone(), stop.clone());
+        tokio::pin!(server);
+        tokio::select! {
+            () = &mut server => return Ok(()),
+            () = shutdown => {}
+        }
+
+        tracing::info!(drain_grace = %config.drain_grace, drain_timeout = %config.drain_timeout, "stopping");
+        phase.draining();
+        backing.announce_drain();
+        health.not_serving().await;
+        if let Some(grace) = config.drain_grace.some() {
+            tokio::select! {
+                () = &mut server => return Ok(()),
+                () = tokio::time::sleep(grace) => {}
+            }
+        }
+        backing.drain();
+        health.end_watches().await;
+        stop.cancel();
+        if tokio::time::timeout(config.drain_timeout.0, server).await.is_err() {
+            tracing::warn!("requests were still in flight after {}", config.drain_timeout);
+        }
+        if let Some(traces) = traces {
+            traces.finish().await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Writes a bound address to the file that was asked for, which readers see whole or not at all.
+fn write_address(setting: &'static str, path: Option<&Path>, bound: SocketAddr) -> Result<(), FrontendError> {
+    let Some(path) = path else { return Ok(()) };
+    let failed = |source| FrontendError::AddrFile { setting, path: path.to_owned(), source };
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    std::fs::write(&part, format!("{bound}\n")).map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)
+}
