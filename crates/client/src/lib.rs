@@ -25,7 +25,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | score, embed, classify, tag, compare, tokenize | [`Client::rerank`], [`Client::embed`], [`Client::embed_tokens`], [`Client::embed_sparse`], [`Client::classify`], [`Client::tag`], [`Client::similarity`], [`Client::tokenize`] |
+//! | score, embed, classify, tag, compare, tokenize and back | [`Client::rerank`], [`Client::embed`], [`Client::embed_tokens`], [`Client::embed_sparse`], [`Client::classify`], [`Client::tag`], [`Client::similarity`], [`Client::tokenize`], [`Client::detokenize`] |
 //! | take answers before the last one | [`Call::join`], [`Call::stream`] |
 //! | work through millions of texts | [`Client::bulk`] |
 //! | find servers by name, or follow a list | [`Discovery`] |
@@ -100,6 +100,7 @@ pub use options::{CallOptions, Join, RevisionPolicy};
 pub use report::{BatchReport, ChunkReport, ItemError, Report};
 pub use rpc::{
     classify::{Classified, Classify},
+    detokenize::{Detokenize, Detokenized},
     embed::{Embed, Embedded, Pooling},
     embed_tokens::{EmbedTokens, TokenVectors, TokensEmbedded},
     models::{GetModel, ListModels, Probe},

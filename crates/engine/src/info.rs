@@ -76,7 +76,7 @@ impl ModelInfo {
             Task::LateInteraction => vec!["EmbedTokens", "Rerank"],
         };
         rpcs.retain(|rpc| *rpc != "EmbedTokens" || self.gives_tokens);
-        rpcs.push("Tokenize");
+        rpcs.extend(["Tokenize", "Detokenize"]);
         rpcs
     }
 

@@ -49,7 +49,7 @@ use crate::{
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The contract's RPCs, as metric labels have them.
-const RPCS: [&str; 11] = [
+const RPCS: [&str; 12] = [
     "Rerank",
     "Embed",
     "EmbedSparse",
@@ -58,6 +58,7 @@ const RPCS: [&str; 11] = [
     "TagTokens",
     "Similarity",
     "Tokenize",
+    "Detokenize",
     "GetModel",
     "ListModels",
     "Probe",

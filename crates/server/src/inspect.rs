@@ -168,7 +168,7 @@ mod tests {
         for line in [
             "engine: native",
             "task: classify",
-            "rpcs: Classify, Tokenize",
+            "rpcs: Classify, Tokenize, Detokenize",
             "labels: NEG, NEU, POS",
             "max_length: 192 (positions of the model)",
             "  step: head: BertForSequenceClassification, 3 logits a text, from its first token",

@@ -304,6 +304,16 @@ impl EncoderService for Scripted {
         context.send(|items, _| v1::TokenizeResponse { inputs, items: Some(items) })
     }
 
+    async fn detokenize(
+        &self,
+        request: Request<v1::DetokenizeRequest>,
+    ) -> Result<Response<v1::DetokenizeResponse>, Status> {
+        let message = request.get_ref();
+        let context = self.context("Detokenize", &request, &message.model, &message.inputs).await?;
+        let texts = context.values(String::new(), str::to_owned);
+        context.send(|items, _| v1::DetokenizeResponse { texts, items: Some(items) })
+    }
+
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
         let info = self.model.lock().clone();
         let asked = &request.get_ref().model;

@@ -1,6 +1,7 @@
 //! One file a call: what it is asked with, what its methods set, what it answers.
 
 pub(crate) mod classify;
+pub(crate) mod detokenize;
 pub(crate) mod embed;
 pub(crate) mod embed_tokens;
 pub(crate) mod models;

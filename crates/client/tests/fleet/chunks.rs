@@ -1,7 +1,7 @@
 //! Jobs over several servers: what is sent where, and what comes back in which order.
 
 use crate::common::{builder, connect, fleet};
-use sortie_client::{ErrorKind, RevisionPolicy, Scoring};
+use sortie_client::{ErrorKind, RevisionPolicy, Scoring, TokenIds};
 use sortie_testkit::{Reply, TestServer, score_of, texts, tokens_of};
 
 #[tokio::test]
@@ -96,10 +96,13 @@ async fn every_kind_of_call_is_cut_and_put_together() {
         assert_eq!(got.as_ref().unwrap()[0].text, text);
     }
 
+    let detokenized = client.detokenize((0..200).map(|n| TokenIds::new(vec![n; 500]))).await.unwrap();
+    assert_eq!(detokenized.texts.iter().flatten().count(), 200);
+
     for server in &servers {
         let mut seen: Vec<_> = server.calls().iter().map(|call| call.rpc).collect();
         seen.dedup();
-        assert_eq!(seen, ["Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity", "Tokenize"]);
+        assert_eq!(seen, ["Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity", "Tokenize", "Detokenize"]);
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod chat;
 mod class;
+mod decode;
 mod detail;
 mod encode;
 mod fast;

@@ -11,6 +11,7 @@
 //! [`ItemRefusal`], in request order. Dropping the future anywhere cancels what was
 //! begun: the admission, the tokenizing, the queued chunk.
 
+mod detokenize;
 mod estimate;
 mod input;
 mod item;
@@ -29,18 +30,19 @@ use sortie_proto::v1;
 use sortie_scheduler::{Admission, Priority, Refusal, Request, Tenant};
 use tokio::time::Instant;
 
-use self::{
-    estimate::TokenEstimate,
-    item::merge,
-    refusals::{chunk_failed, refused},
-    tokenize_task::{TokenSink, TokenizeTask},
-};
 pub(crate) use self::{
+    detokenize::detokenize,
     input::{InputKind, ParsedInput, Tokens},
     item::{Item, Items, item_info},
     tokenize::{make_query, tokenize},
     validate::{TextRules, check_answer_size, check_list, enum_value, text_rules},
     windows::{WindowRule, window_rule},
+};
+use self::{
+    estimate::TokenEstimate,
+    item::merge,
+    refusals::{chunk_failed, refused},
+    tokenize_task::{TokenSink, TokenizeTask},
 };
 use crate::{backend::EngineBackend, models::Served};
 

@@ -3,6 +3,7 @@
 
 mod classify;
 mod convert;
+mod detokenize;
 mod embed;
 mod embed_tokens;
 mod introspection;
@@ -104,6 +105,14 @@ impl EncoderService for Service {
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
         let (context, message) = open(request)?;
         self.answer(tokenize::tokenize(&self.registry, &context, message).await)
+    }
+
+    async fn detokenize(
+        &self,
+        request: Request<v1::DetokenizeRequest>,
+    ) -> Result<Response<v1::DetokenizeResponse>, Status> {
+        let (context, message) = open(request)?;
+        self.answer(detokenize::detokenize(&self.registry, &context, message).await)
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {

@@ -232,6 +232,30 @@ async fn tokenize_shows_what_the_model_reads() {
 }
 
 #[tokio::test]
+async fn detokenize_gives_the_text_that_makes_the_same_ids() {
+    let (_server, mut client) = serve(&["bert-rerank"]).await;
+    let cases: Vec<_> = cases("bert-rerank").into_iter().filter(|case| case.pair.is_none()).collect();
+    assert!(!cases.is_empty());
+    let sequences: Vec<_> = cases.iter().map(|case| ids(&case.ids, &[])).collect();
+    let ask = |inputs, skip_special_tokens| v1::DetokenizeRequest { inputs, skip_special_tokens, ..Default::default() };
+    let kept = client.detokenize(ask(sequences.clone(), false)).await.unwrap().into_inner();
+    assert!(kept.texts.iter().all(|text| text.starts_with("[CLS]") && text.contains("[SEP]")), "{:?}", kept.texts);
+    let bare = client.detokenize(ask(sequences, true)).await.unwrap().into_inner();
+    let inputs = bare.texts.iter().map(|t| text(t)).collect();
+    let again = client.tokenize(v1::TokenizeRequest { inputs, ..Default::default() }).await.unwrap().into_inner();
+    for ((case, again), bare) in cases.iter().zip(&again.inputs).zip(&bare.texts) {
+        assert_eq!(again.ids, case.ids, "{bare:?} of {:?}", case.text);
+    }
+
+    let answer = client.detokenize(ask(vec![text("w1"), ids(&[5, 4_000_000_000], &[]), ids(&[], &[])], true)).await;
+    let answer = answer.unwrap().into_inner();
+    let facts = answer.items.unwrap();
+    let errors: Vec<_> = facts.errors.iter().map(|e| (e.index, e.reason.as_str())).collect();
+    assert_eq!(errors, [(0, "UNSUPPORTED_INPUT"), (1, "BAD_TOKEN_ID")]);
+    assert_eq!((answer.texts, facts.tokens), (vec![String::new(); 3], vec![0; 3]));
+}
+
+#[tokio::test]
 async fn models_are_described() {
     let (_server, mut client) = serve(&["bert-rerank", "bert-base", "bert-multilabel4", "bert-tokens5"]).await;
     let answer = client.list_models(v1::ListModelsRequest {}).await.unwrap().into_inner();

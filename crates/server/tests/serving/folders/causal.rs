@@ -52,7 +52,7 @@ async fn logits_score_pairs_and_a_prompt_is_the_instruction() {
             assert_eq!(classified.items.unwrap().tokens, got.items.unwrap().tokens);
         }
         let about = describe(&mut client, name).await;
-        assert_eq!(about.rpcs[..3], ["Rerank", "Classify", "Tokenize"]);
+        assert_eq!(about.rpcs[..4], ["Rerank", "Classify", "Tokenize", "Detokenize"]);
         assert_eq!(about.model_activation(), Activation::Sigmoid, "{}", about.model_activation_source);
     }
 }
