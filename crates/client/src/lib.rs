@@ -30,6 +30,7 @@
 //! | work through millions of texts | [`Client::bulk`] |
 //! | find servers by name, or follow a list | [`Discovery`] |
 //! | set certificates, tokens, trace context | [`Tls`], [`ClientBuilder::bearer_token_file`], [`ClientBuilder::trace_context`] |
+//! | pass messages of the contract on | [`Client::send`], [`Client::ask_servers`] |
 //! | see what it knows and does | [`Client::stats`], [`Report`], the `metrics` and `tracing` facades |
 //!
 //! # What holds
@@ -62,6 +63,7 @@ mod first_contact;
 mod input;
 mod job;
 mod kept_vectors;
+mod message;
 mod metadata;
 mod metrics;
 mod model;
@@ -94,6 +96,7 @@ pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, Role, TextOptions, TokenIds, Truncation, TruncationSide};
 pub use job::{AnswerStream, PartialAnswer};
 pub use kept_vectors::{KeptFormat, KeptVectors};
+pub use message::{FleetMessage, Message, MessageAnswer, MessageOptions};
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use options::{CallOptions, Join, RevisionPolicy};

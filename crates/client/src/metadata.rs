@@ -171,6 +171,7 @@ pub(crate) fn from_limits(wire: &v1::Limits) -> Limits {
         max_items: u64::from(wire.max_items),
         max_message_bytes: wire.max_message_bytes,
         max_queue_tokens: wire.max_queue_tokens,
+        cuts_jobs: wire.cuts_jobs,
     }
 }
 

@@ -60,6 +60,8 @@ pub struct ModelLimits {
     pub max_text_bytes: u64,
     /// Tokens that may wait in the queue.
     pub max_queue_tokens: u64,
+    /// Whether it is a gateway, which cuts jobs by itself.
+    pub cuts_jobs: bool,
 }
 
 /// A prompt that can be named.
@@ -168,6 +170,7 @@ impl From<v1::Limits> for ModelLimits {
             max_message_bytes: wire.max_message_bytes,
             max_text_bytes: wire.max_text_bytes,
             max_queue_tokens: wire.max_queue_tokens,
+            cuts_jobs: wire.cuts_jobs,
         }
     }
 }

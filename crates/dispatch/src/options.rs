@@ -41,13 +41,15 @@ pub struct JobOptions {
     /// Whether late attempts may be hedged. Without, jobs are cut into fewer chunks: each is another
     /// chance to meet a straggler.
     pub hedging: bool,
+    /// Whether the job stays whole, where no limit forces it to be cut.
+    pub whole: bool,
 }
 
 impl JobOptions {
     /// An interactive job, hedged, that wants every answer by `deadline`.
     #[must_use]
     pub fn by(deadline: Time) -> Self {
-        Self { deadline, join: Join::All, lane: Lane::Interactive, tenant: 0, hedging: true }
+        Self { deadline, join: Join::All, lane: Lane::Interactive, tenant: 0, hedging: true, whole: false }
     }
 
     /// The same with another join policy.
@@ -75,6 +77,13 @@ impl JobOptions {
     #[must_use]
     pub fn hedging(mut self, hedging: bool) -> Self {
         self.hedging = hedging;
+        self
+    }
+
+    /// The same, kept whole: for what a gateway cuts, or what must be one answer.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
         self
     }
 }

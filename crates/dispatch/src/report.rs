@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_message_bytes: u64,
     /// Tokens that may wait in the queue.
     pub max_queue_tokens: u64,
+    /// True of a gateway, which cuts jobs and hedges by itself: jobs go to it whole, and are not hedged.
+    pub cuts_jobs: bool,
 }
 
 impl Limits {
@@ -27,6 +29,7 @@ impl Limits {
             max_items: or(self.max_items, other.max_items),
             max_message_bytes: or(self.max_message_bytes, other.max_message_bytes),
             max_queue_tokens: or(self.max_queue_tokens, other.max_queue_tokens),
+            cuts_jobs: self.cuts_jobs || other.cuts_jobs,
         }
     }
 
@@ -38,6 +41,7 @@ impl Limits {
             max_items: self.max_items.min(other.max_items),
             max_message_bytes: self.max_message_bytes.min(other.max_message_bytes),
             max_queue_tokens: self.max_queue_tokens.min(other.max_queue_tokens),
+            cuts_jobs: self.cuts_jobs || other.cuts_jobs,
         }
     }
 

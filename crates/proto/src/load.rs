@@ -38,7 +38,7 @@ macro_rules! limit {
 }
 
 /// Every figure but the busy share. Whole numbers up to 2⁵³ are exact in a double; epochs and limits stay below.
-const FIGURES: [Figure; 16] = [
+const FIGURES: [Figure; 17] = [
     field!(epoch as u64),
     field!(queue_wait_ms as f32),
     field!(queued_tokens as u64),
@@ -55,6 +55,15 @@ const FIGURES: [Figure; 16] = [
     limit!(max_message_bytes as u64),
     limit!(max_queue_tokens as u64),
     limit!(max_text_bytes as u64),
+    (
+        "sortie.cuts_jobs",
+        |report| report.limits.map_or(0.0, |limits| f64::from(u8::from(limits.cuts_jobs))),
+        |report, value| {
+            if value > 0.0 {
+                report.limits.get_or_insert_with(Limits::default).cuts_jobs = true;
+            }
+        },
+    ),
 ];
 
 /// The report in ORCA's form.
@@ -94,6 +103,7 @@ mod tests {
             max_message_bytes: 1 << 40,
             max_text_bytes: 24,
             max_queue_tokens: 25,
+            cuts_jobs: true,
         };
         LoadReport {
             epoch: 1 << 52,

@@ -41,6 +41,7 @@ fn limits() -> v1::Limits {
         max_message_bytes: 64 << 20,
         max_text_bytes: 1 << 20,
         max_queue_tokens: 1 << 20,
+        cuts_jobs: false,
     }
 }
 

@@ -121,6 +121,11 @@ pub trait ChunkedRpc: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether its answer must be that of one server: the job then stays whole.
+    fn whole(&self) -> bool {
+        false
+    }
+
     /// Bytes that one item of `tokens` tokens takes in an answer, no less than it will.
     fn answer_bytes(&self, tokens: u64) -> u64;
 

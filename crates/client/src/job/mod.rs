@@ -93,6 +93,7 @@ async fn run_chunked<R: ChunkedRpc>(
         let hedging = options.hedging.unwrap_or(state.defaults().hedging);
         let wants = JobOptions::by(state.time_of(deadline)).join(options.join).lane(metadata.lane).hedging(hedging);
         let wants = wants.tenant(metadata.tenant_number());
+        let wants = plan::kept_whole(state, &rpc, &model, wants);
         let (model_id, sizes, plan) = plan::cut(state, &rpc, &model, &options, &wants)?;
         Span::current().record("chunks", plan.chunks.len());
         debug!(chunks = plan.chunks.len(), "planned");

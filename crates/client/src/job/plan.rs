@@ -81,6 +81,19 @@ impl ItemSizes {
     }
 }
 
+/// The options of a job that stays whole where its answer must be one, or where a gateway cuts it, which hedges too.
+pub(crate) fn kept_whole<R: ChunkedRpc>(state: &ClientState, rpc: &R, model: &str, wants: JobOptions) -> JobOptions {
+    let mut fleet = state.fleet();
+    let id = fleet.model(model, R::RESOURCE);
+    if fleet.cuts_jobs(id) {
+        wants.whole().hedging(false)
+    } else if rpc.whole() {
+        wants.whole()
+    } else {
+        wants
+    }
+}
+
 /// Measures a call and cuts it.
 pub(crate) fn cut<R: ChunkedRpc>(
     state: &ClientState,
@@ -99,5 +112,9 @@ pub(crate) fn cut<R: ChunkedRpc>(
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
     let plan = fleet.plan(id, &sizes.items, sizes.shared, wants, state.now());
+    if rpc.whole() && plan.expected_chunks() > 1 {
+        let message = format!("{} are more than one server takes at once, and their answer must be one", R::ITEMS);
+        return Err(Error::new(ErrorKind::TooLarge, message).with_reason("JOB_TOO_LARGE"));
+    }
     Ok((id, sizes, plan))
 }

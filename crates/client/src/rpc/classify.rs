@@ -80,6 +80,15 @@ impl Call<Classify> {
     }
 }
 
+/// Bytes of one input's scores.
+pub(crate) const ANSWER_BYTES: u64 = size_of::<f32>() as u64 * ASSUMED_LABELS;
+
+/// The scores of each of `count` inputs.
+pub(crate) fn rows(scores: &[f32], labels: usize, count: usize) -> Result<impl Iterator<Item = Vec<f32>>, Malformed> {
+    expect_len("scores", scores.len(), count * labels)?;
+    Ok((0..count).map(move |at| scores.get(at * labels..(at + 1) * labels).unwrap_or_default().to_vec()))
+}
+
 impl ChunkedRpc for Classify {
     type Request = v1::ClassifyRequest;
     type Response = v1::ClassifyResponse;
@@ -95,7 +104,7 @@ impl ChunkedRpc for Classify {
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
-        size_of::<f32>() as u64 * ASSUMED_LABELS
+        ANSWER_BYTES
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::ClassifyRequest {
@@ -117,12 +126,7 @@ impl ChunkedRpc for Classify {
     fn open(response: v1::ClassifyResponse, count: usize) -> Result<ChunkAnswer<Self::Head, Vec<f32>>, Malformed> {
         let activation = Activation::from_wire(response.activation());
         let v1::ClassifyResponse { labels, scores, items, chunk, .. } = response;
-        expect_len("scores", scores.len(), count * labels.len())?;
-        let values = if labels.is_empty() {
-            vec![None; count]
-        } else {
-            scores.chunks_exact(labels.len()).map(|row| finite_row(row.to_vec())).collect()
-        };
+        let values = rows(&scores, labels.len(), count)?.map(finite_row).collect();
         Ok(ChunkAnswer {
             head: (labels, activation),
             values,

@@ -64,6 +64,11 @@ impl Call<Detokenize> {
     }
 }
 
+/// Bytes of the text of so many tokens.
+pub(crate) fn answer_bytes(tokens: u64) -> u64 {
+    ASSUMED_TEXT_BYTES * tokens
+}
+
 impl ChunkedRpc for Detokenize {
     type Request = v1::DetokenizeRequest;
     type Response = v1::DetokenizeResponse;
@@ -80,7 +85,7 @@ impl ChunkedRpc for Detokenize {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        ASSUMED_TEXT_BYTES * tokens
+        answer_bytes(tokens)
     }
 
     fn request(&self, model: &str, _: v1::TextOptions, items: Vec<v1::Input>) -> v1::DetokenizeRequest {

@@ -173,6 +173,13 @@ impl Embed {
     }
 }
 
+/// Bytes of one vector; `dimensions` is zero where none were asked for.
+pub(crate) fn answer_bytes(dimensions: u32, format: v1::VectorFormat) -> u64 {
+    let dimensions = if dimensions == 0 { ASSUMED_DIMENSIONS } else { u64::from(dimensions) };
+    let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
+    row_bytes(dimensions, format).map_or(u64::MAX, |bytes| bytes as u64)
+}
+
 impl ChunkedRpc for Embed {
     type Request = v1::EmbedRequest;
     type Response = v1::EmbedResponse;
@@ -192,9 +199,7 @@ impl ChunkedRpc for Embed {
     }
 
     fn answer_bytes(&self, _tokens: u64) -> u64 {
-        let dimensions = self.dimensions.map_or(ASSUMED_DIMENSIONS, u64::from);
-        let dimensions = usize::try_from(dimensions).unwrap_or(usize::MAX);
-        row_bytes(dimensions, self.wire_format().0).map_or(u64::MAX, |bytes| bytes as u64)
+        answer_bytes(self.dimensions.unwrap_or_default(), self.wire_format().0)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedRequest {

@@ -143,6 +143,13 @@ impl TokenMatrix {
     }
 }
 
+/// Bytes of the vectors of so many tokens.
+pub(crate) fn answer_bytes(tokens: u64, format: v1::VectorFormat, with_places: bool) -> u64 {
+    let width = row_bytes(1, format).unwrap_or_default();
+    let place = if with_places { size_of::<u64>() as u64 } else { 0 };
+    tokens.saturating_mul(ASSUMED_DIMENSIONS * width as u64 + place)
+}
+
 impl ChunkedRpc for EmbedTokens {
     type Request = v1::EmbedTokensRequest;
     type Response = v1::EmbedTokensResponse;
@@ -158,9 +165,7 @@ impl ChunkedRpc for EmbedTokens {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        let width = row_bytes(1, self.format.to_wire()).unwrap_or_default();
-        let place = if self.with_places { size_of::<u64>() as u64 } else { 0 };
-        tokens.saturating_mul(ASSUMED_DIMENSIONS * width as u64 + place)
+        answer_bytes(tokens, self.format.to_wire(), self.with_places)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedTokensRequest {

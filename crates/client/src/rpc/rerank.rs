@@ -132,6 +132,11 @@ impl Call<Rerank> {
     }
 }
 
+/// Refuses a query with nothing in it, as a server would.
+pub(crate) fn check_query(query: &v1::Input) -> Result<(), Error> {
+    if is_empty(query) { Err(Error::invalid("query", "EMPTY_QUERY", "the query is empty")) } else { Ok(()) }
+}
+
 fn is_empty(input: &v1::Input) -> bool {
     match &input.kind {
         Some(v1::input::Kind::Text(text)) => text.is_empty(),
@@ -167,7 +172,7 @@ impl ChunkedRpc for Rerank {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if is_empty(&self.query) { Err(Error::invalid("query", "EMPTY_QUERY", "the query is empty")) } else { Ok(()) }
+        check_query(&self.query)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::RerankRequest {

@@ -78,6 +78,11 @@ impl Call<EmbedSparse> {
     }
 }
 
+/// Bytes of the vector of so many tokens; `top_k` is zero where it bounds nothing.
+pub(crate) fn answer_bytes(tokens: u64, top_k: u32) -> u64 {
+    ENTRY_BYTES * if top_k == 0 { tokens * ASSUMED_ENTRIES_PER_TOKEN } else { u64::from(top_k) }
+}
+
 impl ChunkedRpc for EmbedSparse {
     type Request = v1::EmbedSparseRequest;
     type Response = v1::EmbedSparseResponse;
@@ -93,7 +98,7 @@ impl ChunkedRpc for EmbedSparse {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        ENTRY_BYTES * self.top_k.map_or(tokens * ASSUMED_ENTRIES_PER_TOKEN, u64::from)
+        answer_bytes(tokens, self.top_k.unwrap_or_default())
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::EmbedSparseRequest {

@@ -157,6 +157,12 @@ fn text(wire: v1::TaggedText, labels: usize) -> Result<TaggedText, Malformed> {
     Ok(TaggedText { spans: spans.collect(), token_scores })
 }
 
+/// Bytes of what is found in so many tokens.
+pub(crate) fn answer_bytes(tokens: u64, per_token_scores: bool) -> u64 {
+    let scores = if per_token_scores { size_of::<f32>() as u64 * ASSUMED_LABELS } else { 0 };
+    tokens * (ASSUMED_SPAN_BYTES + scores)
+}
+
 impl ChunkedRpc for Tag {
     type Request = v1::TagTokensRequest;
     type Response = v1::TagTokensResponse;
@@ -172,8 +178,7 @@ impl ChunkedRpc for Tag {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        let scores = if self.per_token_scores { size_of::<f32>() as u64 * ASSUMED_LABELS } else { 0 };
-        tokens * (ASSUMED_SPAN_BYTES + scores)
+        answer_bytes(tokens, self.per_token_scores)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::TagTokensRequest {

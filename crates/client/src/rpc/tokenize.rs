@@ -102,6 +102,11 @@ fn tokens(wire: v1::TokenizedInput) -> Result<Vec<Token>, Malformed> {
         .collect())
 }
 
+/// Bytes of so many tokens with their places.
+pub(crate) fn answer_bytes(tokens: u64) -> u64 {
+    ASSUMED_TOKEN_BYTES * tokens
+}
+
 impl ChunkedRpc for Tokenize {
     type Request = v1::TokenizeRequest;
     type Response = v1::TokenizeResponse;
@@ -118,7 +123,7 @@ impl ChunkedRpc for Tokenize {
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {
-        ASSUMED_TOKEN_BYTES * tokens
+        answer_bytes(tokens)
     }
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::TokenizeRequest {

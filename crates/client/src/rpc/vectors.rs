@@ -77,7 +77,7 @@ impl Row {
 }
 
 /// Bytes of a row of `dimensions` numbers.
-pub(super) fn row_bytes(dimensions: usize, format: v1::VectorFormat) -> Option<usize> {
+pub(crate) fn row_bytes(dimensions: usize, format: v1::VectorFormat) -> Option<usize> {
     match format {
         v1::VectorFormat::Unspecified | v1::VectorFormat::F32 => dimensions.checked_mul(size_of::<f32>()),
         v1::VectorFormat::F16 => dimensions.checked_mul(size_of::<f16>()),
@@ -97,6 +97,31 @@ pub(super) fn floats(bytes: &Bytes, row_bytes: usize, format: v1::VectorFormat) 
     bytes.chunks_exact(row_bytes.max(1)).map(move |row| row.chunks_exact(width).map(number).collect())
 }
 
+/// Bytes of each of `count` rows of `dimensions` numbers that take `bytes` together.
+fn checked_row_bytes(
+    bytes: &Bytes,
+    dimensions: usize,
+    format: v1::VectorFormat,
+    count: usize,
+) -> Result<usize, Malformed> {
+    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| bytes > 0);
+    row_bytes.filter(|row| row.checked_mul(count) == Some(bytes.len())).ok_or_else(|| {
+        let message = format!("the answer has {} bytes of vectors for {count} rows of {dimensions}", bytes.len());
+        Malformed(message)
+    })
+}
+
+/// `count` rows of `dimensions` numbers as the bytes they are.
+pub(crate) fn byte_rows(
+    bytes: &Bytes,
+    dimensions: usize,
+    format: v1::VectorFormat,
+    count: usize,
+) -> Result<impl Iterator<Item = Bytes>, Malformed> {
+    let row_bytes = checked_row_bytes(bytes, dimensions, format, count)?;
+    Ok((0..count).map(move |at| bytes.slice(at * row_bytes..(at + 1) * row_bytes)))
+}
+
 /// `count` rows of `dimensions` numbers from their bytes; `None` for those of failed items.
 pub(super) fn rows(
     bytes: &Bytes,
@@ -104,16 +129,12 @@ pub(super) fn rows(
     format: v1::VectorFormat,
     count: usize,
 ) -> Result<Vec<Option<Row>>, Malformed> {
-    let row_bytes = row_bytes(dimensions, format).filter(|&bytes| bytes > 0);
-    let Some(row_bytes) = row_bytes.filter(|row| row.checked_mul(count) == Some(bytes.len())) else {
-        let message = format!("the answer has {} bytes of vectors for {count} rows of {dimensions}", bytes.len());
-        return Err(Malformed(message));
-    };
     Ok(match format {
         v1::VectorFormat::Unspecified | v1::VectorFormat::F32 | v1::VectorFormat::F16 => {
+            let row_bytes = checked_row_bytes(bytes, dimensions, format, count)?;
             floats(bytes, row_bytes, format).map(|row| finite_row(row).map(Row::Numbers)).collect()
         }
-        _ => (0..count).map(|at| Some(Row::Bytes(bytes.slice(at * row_bytes..(at + 1) * row_bytes)))).collect(),
+        _ => byte_rows(bytes, dimensions, format, count)?.map(|row| Some(Row::Bytes(row))).collect(),
     })
 }
 

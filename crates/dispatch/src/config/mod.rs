@@ -38,8 +38,13 @@ pub use retry::RetryConfig;
 /// What a request may hold where a server does not say. Items, message bytes and queue tokens are the server's
 /// defaults. A batch is taken to hold 2,048 tokens: a server's default is 1,024 on processors and 16,384 or more on
 /// GPUs. Message bytes are also an upper bound on what servers say, because the client has to hold the message too.
-pub const LIMITS: Limits =
-    Limits { max_batch_tokens: 2_048, max_items: 10_000, max_message_bytes: 64 << 20, max_queue_tokens: 1 << 20 };
+pub const LIMITS: Limits = Limits {
+    max_batch_tokens: 2_048,
+    max_items: 10_000,
+    max_message_bytes: 64 << 20,
+    max_queue_tokens: 1 << 20,
+    cuts_jobs: false,
+};
 
 /// All settings, to be changed before a fleet is made.
 #[derive(Clone, Debug, PartialEq)]

@@ -86,7 +86,17 @@ impl Fleet {
         let servers = self.members.len().saturating_sub(self.out + suspects).max(1);
         let hedging = options.hedging && self.config.hedge.enabled;
         let time_us = (options.deadline - now).as_secs_f64() * 1e6;
-        FleetView { load, high: self.load.is_high(), servers, contention, proven, hedging, lane: options.lane, time_us }
+        FleetView {
+            load,
+            high: self.load.is_high(),
+            servers,
+            contention,
+            proven,
+            hedging,
+            whole: options.whole,
+            lane: options.lane,
+            time_us,
+        }
     }
 
     /// The servers to ask before a job is cut like this, if that is worth the while.

@@ -46,6 +46,13 @@ impl Fleet {
         }
     }
 
+    /// Whether a server of a model is a gateway, which cuts jobs by itself.
+    #[must_use]
+    pub fn cuts_jobs(&self, model: ModelId) -> bool {
+        let servers = self.members.iter().filter_map(|&id| self.endpoint(id)?.served(model));
+        servers.into_iter().any(|served| served.limits.cuts_jobs)
+    }
+
     /// Whether a server has ever reported its load for a model.
     #[must_use]
     pub fn has_report(&self, endpoint: EndpointId, model: ModelId) -> bool {

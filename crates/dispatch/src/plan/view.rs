@@ -37,6 +37,8 @@ pub struct FleetView {
     pub proven: bool,
     /// Whether late attempts may be hedged.
     pub hedging: bool,
+    /// Whether the job stays whole.
+    pub whole: bool,
     /// Which queue the job waits in.
     pub lane: Lane,
     /// Microseconds to its deadline.
@@ -55,6 +57,7 @@ impl FleetView {
             contention: 1.0,
             proven: true,
             hedging: true,
+            whole: false,
             lane,
             time_us: f64::INFINITY,
         }
@@ -80,6 +83,7 @@ impl FleetView {
         let half = self.servers.div_ceil(2);
         let small = self.servers <= config.plan.small_fleet && self.load >= config.load.calm;
         let caps = [
+            (self.whole, 1, PlanReason::Whole),
             (self.lane == Lane::Bulk, 1, PlanReason::Bulk),
             (self.high, 1, PlanReason::Loaded),
             (small, half, PlanReason::SmallAndLoaded),
@@ -120,6 +124,8 @@ pub enum PlanReason {
     Servers,
     /// [`crate::config::PlanConfig::max_chunks`].
     Limit,
+    /// It is to stay whole: a gateway will cut it, or its answer must be one.
+    Whole,
     /// Limits of messages, items and queues force more.
     Forced,
 }
@@ -140,6 +146,7 @@ impl PlanReason {
             Self::Bulk => "bulk",
             Self::Servers => "servers",
             Self::Limit => "limit",
+            Self::Whole => "whole",
             Self::Forced => "forced",
         }
     }
@@ -209,6 +216,7 @@ mod tests {
         assert_eq!(cap(FleetView::idle(1).hedging(false)), (1, PlanReason::Unhedged));
         assert_eq!(cap(FleetView { proven: false, ..eight }), (2, PlanReason::Unproven));
         assert_eq!(cap(FleetView { lane: Lane::Bulk, ..eight }), (1, PlanReason::Bulk));
+        assert_eq!(cap(FleetView { whole: true, ..eight }), (1, PlanReason::Whole));
     }
 
     #[test]

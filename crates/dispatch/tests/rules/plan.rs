@@ -126,6 +126,7 @@ fn any_server() -> impl Strategy<Value = Candidate> {
         max_items,
         max_message_bytes,
         max_queue_tokens,
+        cuts_jobs: false,
     });
     (0.0..1e5f64, 0.05..500.0f64, 0.0..1e6f64, limits).prop_map(|(a_us, b_us, backlog_us, limits)| Candidate {
         endpoint: EndpointId(0),

@@ -151,6 +151,7 @@ pub(super) async fn load(
             max_message_bytes: config.frontend.max_message_bytes,
             max_text_bytes: config.max_text_bytes,
             max_queue_tokens: config.max_queue_tokens,
+            cuts_jobs: false,
         },
         replica: Arc::clone(&shared.replica),
         tokenizers: Arc::clone(&shared.tokenizers),
