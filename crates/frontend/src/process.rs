@@ -5,6 +5,7 @@
 //! finish what is in flight within `drain_timeout` → return.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
@@ -13,11 +14,15 @@ use std::{
 };
 
 use axum::Router;
+use http::{Request, Response};
 use sortie_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
-use tower::Layer as _;
+use tonic::{body::Body, codec::CompressionEncoding, service::RoutesBuilder};
+use tower::{Layer as _, ServiceExt as _};
 
 use crate::{
     admin::{self, Scrape},
@@ -27,11 +32,12 @@ use crate::{
     connection::{ConnectionLimits, accept},
     health::ServerHealth,
     layer::RequestLayer,
-    metrics::FrontendMetrics,
+    metrics::{FrontendMetrics, RequestMetrics},
     open_files, panics,
     phase::Phase,
+    protocol::Protocol,
     reflection,
-    reload::FileError,
+    reload::{FileError, NamedFile, Reloaded},
     tls::ServerTls,
     traces::Traces,
 };
@@ -78,6 +84,7 @@ pub enum FrontendError {
 /// program is ready.
 #[derive(Debug)]
 pub struct BoundAddress {
+    setting: &'static str,
     socket: TcpSocket,
     address: SocketAddr,
 }
@@ -95,7 +102,7 @@ impl BoundAddress {
         socket.set_reuseaddr(true).map_err(failed)?;
         socket.bind(address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { setting, socket, address })
     }
 
     /// The address, its port filled in.
@@ -109,8 +116,8 @@ impl BoundAddress {
     /// # Errors
     /// When the system refuses.
     pub fn listen(self) -> Result<TcpListener, FrontendError> {
-        let Self { socket, address } = self;
-        socket.listen(BACKLOG).map_err(|source| FrontendError::Listen { setting: "listen", address, source })
+        let Self { setting, socket, address } = self;
+        socket.listen(BACKLOG).map_err(|source| FrontendError::Listen { setting, address, source })
     }
 }
 
@@ -125,6 +132,10 @@ pub struct Services {
     pub layer: RequestLayer,
     /// Its health.
     pub health: ServerHealth,
+    /// Whether what answers is there: health and the admin port say so. Its sender may be dropped.
+    pub answering: watch::Receiver<bool>,
+    /// Its routes over plain HTTP, where the settings name an address for them.
+    pub http: Option<Router>,
 }
 
 /// What lives as long as a process of ours listens.
@@ -136,6 +147,8 @@ pub struct Frontend {
     /// Keys that callers must show, if they must.
     callers: Option<Arc<Keys>>,
     tls: Option<Arc<ServerTls>>,
+    /// Where plain HTTP is served: its listener and its TLS.
+    http: Option<(BoundAddress, Option<Arc<ServerTls>>)>,
     traces: Option<Arc<Traces>>,
     /// The admin port's task; ends with this.
     admin: Option<AbortOnDropHandle<()>>,
@@ -154,9 +167,17 @@ impl Frontend {
         panics::watch();
         open_files::allow_most();
         let callers = Keys::of_setting("api_keys", config.api_keys.as_deref(), &config, &metrics.wire).await?;
-        let tls = ServerTls::start(&config, &metrics.wire).await?.map(Arc::new);
+        let tls = ServerTls::start(&config, Protocol::Grpc, &metrics.wire).await?.map(Arc::new);
+        let http = match config.http {
+            None => None,
+            Some(address) => {
+                let listener = BoundAddress::take("http", address)?;
+                let tls = ServerTls::start(&config, Protocol::Http, &metrics.wire).await?.map(Arc::new);
+                Some((listener, tls))
+            }
+        };
         let traces = Traces::start(&config, program)?.map(Arc::new);
-        Ok(Self { config, metrics, phase: Arc::default(), callers, tls, traces, admin: None })
+        Ok(Self { config, metrics, phase: Arc::default(), callers, tls, http, traces, admin: None })
     }
 
     /// Opens the admin port where the settings name one: what every process has, and `more` of the program.
@@ -192,6 +213,26 @@ impl Frontend {
         format!("{}:{}", host.filter(|h| !h.is_empty()).unwrap_or_else(|| bound.ip().to_string()), bound.port())
     }
 
+    /// A value made of files, and made anew when they change; `what` is the label in metrics, one of
+    /// [`RELOADED`](crate::metrics::RELOADED).
+    ///
+    /// # Errors
+    /// When a file cannot be read or makes no sense now; later that is logged only.
+    pub async fn reloaded<T: Send + Sync + 'static>(
+        &self,
+        what: &'static str,
+        files: Vec<NamedFile>,
+        make: impl Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync + 'static,
+    ) -> Result<Reloaded<T>, FileError> {
+        Reloaded::start(what, files, self.config.reload_interval.0, self.metrics.wire.clone(), make).await
+    }
+
+    /// Where requests are counted.
+    #[must_use]
+    pub fn requests(&self) -> Arc<RequestMetrics> {
+        Arc::clone(&self.metrics.requests)
+    }
+
     /// The layer around what `backing` answers. Layers made of one are one: they share permits.
     #[must_use]
     pub fn layer(&self, backing: Arc<dyn Backing>) -> RequestLayer {
@@ -220,11 +261,11 @@ impl Frontend {
         services: Services,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), FrontendError> {
-        let Self { config, metrics, phase, callers: _, tls, traces, admin: _admin } = self;
+        let Self { config, metrics, phase, callers: _, tls, http, traces, admin: _admin } = self;
         let address = config.listen;
         let bound =
             listener.local_addr().map_err(|source| FrontendError::Listen { setting: "listen", address, source })?;
-        let Services { mut routes, descriptors, layer, health } = services;
+        let Services { mut routes, descriptors, layer, health, mut answering, http: router } = services;
         let backing = layer.backing();
         if config.health {
             routes.add_service(health.service());
@@ -234,18 +275,41 @@ impl Frontend {
         }
         let service = layer.layer(routes.routes().prepare());
 
-        write_address("addr_file", config.addr_file.as_deref(), bound)?;
-        health.serving().await;
-        phase.serving();
-        tracing::info!(address = %bound, "listening on {bound}");
-
         let stop = CancellationToken::new();
         let limits = ConnectionLimits::of(&config);
-        let server = accept(listener, service, tls, limits, metrics.wire.clone(), stop.clone());
+        let grpc = accept(listener, service, Protocol::Grpc, tls, limits, metrics.wire.clone(), stop.clone());
+        let http = match (http, router) {
+            (Some((bound, tls)), Some(router)) => {
+                let address = bound.address();
+                let listener = bound.listen()?;
+                write_address("http_addr_file", config.http_addr_file.as_deref(), address)?;
+                tracing::info!(%address, "http on {address}");
+                let service = router.map_request(|request: Request<Body>| request.map(axum::body::Body::new));
+                let service = service.map_response(|response: Response<axum::body::Body>| response.map(Body::new));
+                Some(accept(listener, service, Protocol::Http, tls, limits, metrics.wire.clone(), stop.clone()))
+            }
+            _ => None,
+        };
+        let server = async {
+            match http {
+                Some(http) => drop(tokio::join!(grpc, http)),
+                None => grpc.await,
+            }
+        };
         tokio::pin!(server);
+
+        write_address("addr_file", config.addr_file.as_deref(), bound)?;
+        if *answering.borrow() {
+            health.serving().await;
+        } else {
+            phase.answering(false);
+        }
+        phase.serving();
+        tracing::info!(address = %bound, "listening on {bound}");
         tokio::select! {
             () = &mut server => return Ok(()),
             () = shutdown => {}
+            never = follow(&mut answering, &health, &phase) => match never {},
         }
 
         tracing::info!(drain_grace = %config.drain_grace, drain_timeout = %config.drain_timeout, "stopping");
@@ -270,6 +334,16 @@ impl Frontend {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Says through health and the admin port whether what answers is there, for as long as it is polled.
+async fn follow(answering: &mut watch::Receiver<bool>, health: &ServerHealth, phase: &Phase) -> Infallible {
+    while answering.changed().await.is_ok() {
+        let answers = *answering.borrow_and_update();
+        phase.answering(answers);
+        if answers { health.serving().await } else { health.not_serving().await }
+    }
+    std::future::pending().await
 }
 
 /// Writes a bound address to the file that was asked for, which readers see whole or not at all.

@@ -45,7 +45,7 @@ pub enum FileError {
 }
 
 /// A file and the setting that names it.
-pub(crate) type NamedFile = (&'static str, PathBuf);
+pub type NamedFile = (&'static str, PathBuf);
 
 /// Files as bytes, in the order they were named.
 type FileContents = Vec<Vec<u8>>;
@@ -54,7 +54,7 @@ type FileContents = Vec<Vec<u8>>;
 type BuildFn<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync>;
 
 /// A value made of files, and made anew when they change.
-pub(crate) struct Reloaded<T> {
+pub struct Reloaded<T> {
     value: Arc<ArcSwap<T>>,
     _watch: AbortOnDropHandle<()>,
 }

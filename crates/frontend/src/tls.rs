@@ -14,11 +14,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     config::FrontendConfig,
     metrics::WireMetrics,
+    protocol::Protocol,
     reload::{FileError, NamedFile, Reloaded},
 };
 
-/// What the protocol is called during the handshake (RFC 9113 §3.2).
+/// What the protocols are called during the handshake (RFC 9113 §3.2, RFC 7301 §6).
 const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 const CERT: &str = "tls_cert";
 const KEY: &str = "tls_key";
@@ -33,12 +35,18 @@ impl ServerTls {
     ///
     /// # Errors
     /// When a file cannot be read or holds no certificate, no key, or ones that do not belong together.
-    pub(crate) async fn start(config: &FrontendConfig, metrics: &WireMetrics) -> Result<Option<Self>, FileError> {
+    pub(crate) async fn start(
+        config: &FrontendConfig,
+        protocol: Protocol,
+        metrics: &WireMetrics,
+    ) -> Result<Option<Self>, FileError> {
         let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
         let mut files: Vec<NamedFile> = vec![(CERT, cert.clone()), (KEY, key.clone())];
         files.extend(config.tls_client_ca.iter().map(|path: &PathBuf| (CLIENT_CA, path.clone())));
         let interval = config.reload_interval.0;
-        Ok(Some(Self(Reloaded::start("tls", files, interval, metrics.clone(), acceptor).await?)))
+        Ok(Some(Self(
+            Reloaded::start("tls", files, interval, metrics.clone(), move |files| acceptor(files, protocol)).await?,
+        )))
     }
 
     /// Takes handshakes with the certificates of now.
@@ -48,7 +56,7 @@ impl ServerTls {
 }
 
 /// Of certificate chain, key and, for mutual TLS, the authorities of clients.
-fn acceptor(files: &[Vec<u8>]) -> Result<TlsAcceptor, FileError> {
+fn acceptor(files: &[Vec<u8>], protocol: Protocol) -> Result<TlsAcceptor, FileError> {
     let [cert, key, rest @ ..] = files else { return Err(wrong(CERT, "no certificate and key")) };
     let chain = certificates(CERT, cert)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| wrong(KEY, "holds no private key in PEM"))?;
@@ -64,7 +72,10 @@ fn acceptor(files: &[Vec<u8>]) -> Result<TlsAcceptor, FileError> {
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|e| wrong(KEY, e))?;
-    config.alpn_protocols = vec![HTTP2.to_vec()];
+    config.alpn_protocols = match protocol {
+        Protocol::Grpc => vec![HTTP2.to_vec()],
+        Protocol::Http => vec![HTTP2.to_vec(), HTTP1.to_vec()],
+    };
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -102,8 +113,8 @@ mod tests {
         let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let pem = |text: String| text.into_bytes();
         let (cert, key) = (pem(own.cert.pem()), pem(own.signing_key.serialize_pem()));
-        assert!(acceptor(&[cert.clone(), key.clone()]).is_ok());
-        assert!(acceptor(&[cert.clone(), key.clone(), cert.clone()]).is_ok());
+        assert!(acceptor(&[cert.clone(), key.clone()], Protocol::Grpc).is_ok());
+        assert!(acceptor(&[cert.clone(), key.clone(), cert.clone()], Protocol::Http).is_ok());
         let strange = pem(other.signing_key.serialize_pem());
         for (files, setting) in [
             (vec![b"nothing".to_vec(), key.clone()], CERT),
@@ -111,7 +122,7 @@ mod tests {
             (vec![cert.clone(), strange], KEY),
             (vec![cert.clone(), key, b"nothing".to_vec()], CLIENT_CA),
         ] {
-            let Err(error) = acceptor(&files) else { panic!("{setting} was taken") };
+            let Err(error) = acceptor(&files, Protocol::Grpc) else { panic!("{setting} was taken") };
             let error = error.to_string();
             assert!(error.starts_with(setting) && !error.contains("secret"), "{error}");
         }

@@ -4,7 +4,10 @@
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use sortie_frontend::{BoundAddress, FileError, Frontend, FrontendError, Keys, ServerHealth, Services};
-use tokio::{net::TcpListener, sync::OnceCell};
+use tokio::{
+    net::TcpListener,
+    sync::{OnceCell, watch},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -135,7 +138,14 @@ impl Process {
         // Nobody else sets it.
         drop(admin.manager.set(Arc::new(manager)));
         tracing::info!(models = registry.names().join(","), "models loaded");
-        let services = Services { routes, descriptors: Vec::new(), layer: frontend.layer(Arc::new(registry)), health };
+        let services = Services {
+            routes,
+            descriptors: Vec::new(),
+            layer: frontend.layer(Arc::new(registry)),
+            health,
+            answering: watch::channel(true).1,
+            http: None,
+        };
         let stop = async {
             tokio::select! {
                 () = shutdown => {}

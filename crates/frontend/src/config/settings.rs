@@ -22,6 +22,14 @@ pub struct FrontendConfig {
     #[arg(long, env = "SORTIE_ADDR_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr_file: Option<PathBuf>,
+    /// Address of the HTTP port, where other programs' clients are served; without it there is none
+    #[arg(long, env = "SORTIE_HTTP", value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+    /// Write the bound address of the HTTP port to this file
+    #[arg(long, env = "SORTIE_HTTP_ADDR_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_addr_file: Option<PathBuf>,
     /// Address of the admin port (metrics, probes, models); without it there is none
     #[arg(long, env = "SORTIE_ADMIN", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +128,8 @@ impl Default for FrontendConfig {
         FrontendConfig {
             listen: defaults::LISTEN,
             addr_file: None,
+            http: None,
+            http_addr_file: None,
             admin: None,
             admin_addr_file: None,
             api_keys: None,

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::{ConnectionLimits, Peer, serve::serve};
-use crate::{metrics::WireMetrics, tls::ServerTls};
+use crate::{metrics::WireMetrics, protocol::Protocol, tls::ServerTls};
 
 /// When the system has no file or memory left for a connection, asking at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept<S>(
     listener: TcpListener,
     service: S,
+    protocol: Protocol,
     tls: Option<Arc<ServerTls>>,
     limits: ConnectionLimits,
     metrics: WireMetrics,
@@ -58,7 +59,7 @@ pub(crate) async fn accept<S>(
         // Small answers leave at once; an error means that the peer is gone, which reading will tell.
         drop(socket.set_nodelay(true));
         let connection =
-            Connection { service: service.clone(), limits, metrics: metrics.clone(), drain: drain.clone() };
+            Connection { service: service.clone(), protocol, limits, metrics: metrics.clone(), drain: drain.clone() };
         let (tls, cut) = (tls.clone(), cut.clone());
         tasks.spawn(async move {
             let _permit = permit;
@@ -86,6 +87,7 @@ async fn refused_by_system(error: &io::Error) {
 /// What one connection is served with.
 struct Connection<S> {
     service: S,
+    protocol: Protocol,
     limits: ConnectionLimits,
     metrics: WireMetrics,
     drain: CancellationToken,
@@ -116,7 +118,7 @@ where
     {
         self.metrics.opened("accepted");
         let open = self.metrics.open();
-        let reason = serve(io, peer, self.service, &self.limits, &self.drain).await;
+        let reason = serve(io, peer, self.service, self.protocol, &self.limits, &self.drain).await;
         drop(open);
         self.metrics.closed(reason);
     }

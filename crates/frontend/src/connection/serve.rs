@@ -3,9 +3,10 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use hyper::{body::Incoming, server::conn::http2};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -20,7 +21,7 @@ use super::{
     ConnectionLimits, Peer,
     io::{ByteCounters, CountedIo, counted},
 };
-use crate::memory::ConnectionMemory;
+use crate::{memory::ConnectionMemory, protocol::Protocol};
 
 /// Bytes that open every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE_BYTES: u64 = 24;
@@ -42,12 +43,16 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// memory that any peer may take, times [`max_connections`](crate::config::defaults::MAX_CONNECTIONS).
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
+/// hyper reads HTTP/1 headers into a buffer that is no smaller.
+const LEAST_HTTP1_BUFFER: usize = 8 << 10;
+
 /// Serves one connection until it ends, and says why it did: one of
 /// [`ENDINGS`](crate::metrics::ENDINGS).
 pub(super) async fn serve<T, S>(
     io: T,
     peer: Peer,
     service: S,
+    protocol: Protocol,
     limits: &ConnectionLimits,
     drain: &CancellationToken,
 ) -> &'static str
@@ -67,7 +72,8 @@ where
         })
         .map_response(move |response: Response<Body>| response.map(|body| counted(body, Arc::clone(&of_answers))));
     let io = TokioIo::new(CountedIo::new(io, Arc::clone(&counters)));
-    let mut connection = pin!(builder(limits).serve_connection(io, TowerToHyperService::new(service)));
+    let builder = builder(protocol, limits);
+    let mut connection = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
 
     let begun = Instant::now();
     let far = begun + FAR;
@@ -137,9 +143,10 @@ impl WriteProgress {
     }
 }
 
-fn builder(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(protocol: Protocol, limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
+        .http2()
         .timer(TokioTimer::new())
         .max_frame_size(MAX_FRAME_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -150,5 +157,10 @@ fn builder(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(limits.keepalive_timeout)
         // Losers of hedges are reset in bursts; more of them than there can be streams is an attack.
         .max_pending_accept_reset_streams(usize::try_from(limits.max_streams).ok());
-    builder
+    let header_bytes = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX).max(LEAST_HTTP1_BUFFER);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout).max_buf_size(header_bytes);
+    match protocol {
+        Protocol::Grpc => builder.http2_only(),
+        Protocol::Http => builder,
+    }
 }

@@ -236,6 +236,27 @@ pub enum ServeError {
     /// The model failed under this request's batch, or its thread ended.
     #[error("the model failed under this request; see the server's log")]
     BackendGone,
+    /// No server of the fleet could be reached, or each was about to stop.
+    #[error("no server answered: {0}")]
+    NoServer(String),
+    /// Every connection to the fleet carries as many calls as it may.
+    #[error("every server has as many calls as it takes: {0}")]
+    ServersBusy(String),
+    /// The servers do not take the gateway's own key.
+    #[error("the servers do not let the gateway in; its operator must give it another key")]
+    GatewayKey,
+    /// A server's answer does not fit the question.
+    #[error("a server's answer does not fit the question: {0}")]
+    BadAnswer(String),
+    /// Chunks of the job were answered by different revisions of the model.
+    #[error("the model was swapped under the job: {0}")]
+    MixedRevisions(String),
+    /// The job must be one chunk, and is more than one server takes.
+    #[error("{0}")]
+    JobTooLarge(String),
+    /// What the dialect has and this process does not.
+    #[error("{0}")]
+    NotServed(String),
     /// The device failed for every item.
     #[error("the run failed: {0}")]
     RunFailed(String),

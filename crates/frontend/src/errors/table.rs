@@ -111,6 +111,13 @@ impl ServeError {
             E::DeadlineExceeded => row(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             E::Draining => row(Code::Unavailable, "DRAINING").after(Duration::ZERO),
             E::BackendGone => row(Code::Unavailable, "BACKEND_GONE").after(Duration::ZERO),
+            E::NoServer(_) => row(Code::Unavailable, "NO_SERVER").after(TOO_MANY_REQUESTS_WAIT),
+            E::ServersBusy(_) => row(Code::ResourceExhausted, "SERVERS_BUSY").after(TOO_MANY_REQUESTS_WAIT),
+            E::GatewayKey => row(Code::Internal, "GATEWAY_KEY"),
+            E::BadAnswer(_) => row(Code::Internal, "BAD_ANSWER"),
+            E::MixedRevisions(_) => row(Code::Unavailable, "MIXED_REVISIONS").after(TOO_MANY_REQUESTS_WAIT),
+            E::JobTooLarge(_) => row(Code::InvalidArgument, "JOB_TOO_LARGE"),
+            E::NotServed(_) => row(Code::Unimplemented, "NOT_SERVED").never(),
             E::RunFailed(_) => row(Code::Internal, "RUN_FAILED"),
             E::Internal(_) => row(Code::Internal, "INTERNAL"),
         }

@@ -102,6 +102,13 @@ fn table() -> Vec<RefusalCase> {
         (E::DeadlineExceeded, C::DeadlineExceeded, "DEADLINE_EXCEEDED", None, None),
         (E::Draining, C::Unavailable, "DRAINING", None, Some("0")),
         (E::BackendGone, C::Unavailable, "BACKEND_GONE", None, Some("0")),
+        (E::NoServer(text()), C::Unavailable, "NO_SERVER", None, Some("50")),
+        (E::ServersBusy(text()), C::ResourceExhausted, "SERVERS_BUSY", None, Some("50")),
+        (E::GatewayKey, C::Internal, "GATEWAY_KEY", None, None),
+        (E::BadAnswer(text()), C::Internal, "BAD_ANSWER", None, None),
+        (E::MixedRevisions(text()), C::Unavailable, "MIXED_REVISIONS", None, Some("50")),
+        (E::JobTooLarge(text()), C::InvalidArgument, "JOB_TOO_LARGE", None, None),
+        (E::NotServed(text()), C::Unimplemented, "NOT_SERVED", None, Some("-1")),
         (E::RunFailed(text()), C::Internal, "RUN_FAILED", None, None),
         (E::Internal(text()), C::Internal, "INTERNAL", None, None),
     ]

@@ -11,7 +11,7 @@ pub const OPENINGS: [&str; 4] = ["accepted", "over_limit", "handshake_failed", "
 pub const ENDINGS: [&str; 5] = ["peer", "age", "drain", "stalled", "error"];
 
 /// Files that are watched.
-pub const RELOADED: [&str; 2] = ["tls", "keys"];
+pub const RELOADED: [&str; 3] = ["tls", "keys", "endpoints"];
 
 /// See the module.
 #[derive(Clone, Debug)]

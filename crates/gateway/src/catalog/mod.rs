@@ -1,0 +1,191 @@
+//! What the fleet serves and how loaded it is, as its servers said in the last round.
+//!
+//! Every `refresh_interval` each server is asked for its models and, model by model, for its load ([`Catalog::round`]).
+//! GetModel, ListModels and Probe are answered from it, health and metrics follow it, and no request waits for it.
+//!
+//! A model that several servers have is one model here ([`merge`]). Its load is that of a server with as many devices:
+//! tokens and rates are sums, shares, costs, waits and ages are means.
+
+mod merge;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use sortie_client::{Client, MessageOptions};
+use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
+use sortie_proto::v1;
+
+use self::merge::{merged_load, merged_model};
+
+/// Most time that a server may take to describe itself: it looks and touches no queue.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One model of the fleet.
+#[derive(Debug)]
+pub(crate) struct FleetModel {
+    /// As the contract describes it.
+    pub(crate) info: v1::ModelInfo,
+    load: v1::LoadReport,
+    draining: Arc<AtomicBool>,
+}
+
+impl FleetModel {
+    /// Its load, as of the last round.
+    pub(crate) fn load(&self) -> v1::LoadReport {
+        let mut load = self.load;
+        if self.draining.load(Ordering::Relaxed) {
+            load.set_state(v1::ModelState::Draining);
+        }
+        load
+    }
+
+    /// Its description.
+    pub(crate) fn describe(&self) -> v1::ModelInfo {
+        let mut info = self.info.clone();
+        info.set_state(self.load().state());
+        info
+    }
+}
+
+impl AskedModel for FleetModel {
+    fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    fn revision(&self) -> &str {
+        &self.info.revision
+    }
+
+    fn load_report(&self) -> v1::LoadReport {
+        self.load()
+    }
+}
+
+/// Models by name.
+type ModelMap = BTreeMap<String, Arc<FleetModel>>;
+
+/// The fleet as of the last round.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    client: Client,
+    models: ArcSwap<ModelMap>,
+    draining: Arc<AtomicBool>,
+    /// No more work is taken.
+    drained: AtomicBool,
+    /// Of this process: reports of another say nothing of this one.
+    epoch: u64,
+    max_message_bytes: u64,
+}
+
+impl Catalog {
+    /// A catalog with nothing in it yet. Answers have at most `max_message_bytes`.
+    pub(crate) fn new(client: Client, max_message_bytes: u64) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            client,
+            models: ArcSwap::default(),
+            draining: Arc::default(),
+            drained: AtomicBool::new(false),
+            epoch: u64::try_from(started.as_millis()).unwrap_or_default(),
+            max_message_bytes,
+        }
+    }
+
+    /// Asks every server. True where one of them takes work.
+    pub(crate) async fn round(&self) -> bool {
+        let options = || {
+            let mut options = MessageOptions::default();
+            options.deadline = Some(ROUND_TIMEOUT);
+            options
+        };
+        let Ok(lists) = self.client.ask_servers(v1::ListModelsRequest {}, options()).await else {
+            self.models.store(Arc::default());
+            return false;
+        };
+        let mut described: BTreeMap<String, Vec<v1::ModelInfo>> = BTreeMap::new();
+        for list in lists {
+            match list.result {
+                Ok(list) => list.models.into_iter().for_each(|model| {
+                    described.entry(model.name.clone()).or_default().push(model);
+                }),
+                Err(error) => tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves"),
+            }
+        }
+        let mut models = ModelMap::new();
+        for (name, infos) in described {
+            let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
+            let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();
+            let reports = probes.into_iter().filter_map(|probe| probe.result.ok()?.report).collect::<Vec<_>>();
+            let load = merged_load(&reports, self.epoch, self.max_message_bytes);
+            let Some(info) = merged_model(infos, &load) else { continue };
+            models.insert(name, Arc::new(FleetModel { info, load, draining: Arc::clone(&self.draining) }));
+        }
+        let ready = models.values().any(|model| model.load.state() == v1::ModelState::Ready);
+        self.models.store(Arc::new(models));
+        ready
+    }
+
+    /// Every model, in name order.
+    pub(crate) fn all(&self) -> Vec<Arc<FleetModel>> {
+        self.models.load().values().map(Arc::clone).collect()
+    }
+
+    /// The model of that name; the empty name is the only model there is.
+    ///
+    /// # Errors
+    /// As a server of these models would refuse; [`ServeError::NoServer`] where none is known.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<FleetModel>, ServeError> {
+        let models = self.models.load();
+        if models.is_empty() {
+            return Err(ServeError::NoServer("none has said yet what it serves".to_owned()));
+        }
+        if let Some(model) = models.get(name) {
+            return Ok(Arc::clone(model));
+        }
+        let served = || models.keys().cloned().collect();
+        let mut all = models.values();
+        match (name, all.next(), all.next()) {
+            ("", Some(only), None) => Ok(Arc::clone(only)),
+            ("", ..) => Err(ServeError::ModelNotNamed { served: served() }),
+            _ => Err(ServeError::UnknownModel { name: name.to_owned(), served: served() }),
+        }
+    }
+
+    /// Refuses work once the gateway is about to stop.
+    ///
+    /// # Errors
+    /// [`ServeError::Draining`].
+    pub(crate) fn takes_work(&self) -> Result<(), ServeError> {
+        if self.drained.load(Ordering::Relaxed) { Err(ServeError::Draining) } else { Ok(()) }
+    }
+}
+
+impl Backing for Catalog {
+    fn admissible(&self, context: &RequestContext) -> Result<(), ServeError> {
+        self.takes_work().inspect_err(|_| {
+            if let Ok(model) = self.get(&context.caller.model) {
+                context.note_model(model);
+            }
+        })
+    }
+
+    fn only_model(&self) -> Option<Arc<dyn AskedModel>> {
+        self.get("").ok().map(|model| model as Arc<dyn AskedModel>)
+    }
+
+    fn announce_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn drain(&self) {
+        self.announce_drain();
+        self.drained.store(true, Ordering::Relaxed);
+    }
+}

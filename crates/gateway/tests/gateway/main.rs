@@ -1,0 +1,9 @@
+//! The gateway over real sockets, with scripted servers behind it.
+
+#![cfg(test)]
+
+mod answers;
+mod client;
+mod life;
+mod refusals;
+mod support;
