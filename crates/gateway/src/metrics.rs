@@ -43,7 +43,8 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let metrics = Self {
             endpoints: make.gauges("sortie_gateway_endpoints", "Servers, by what is known of them", &["state"])?,
-            in_flight: make.gauge("sortie_gateway_in_flight_tokens", "Tokens that servers have and have not answered")?,
+            in_flight: make
+                .gauge("sortie_gateway_in_flight_tokens", "Tokens that servers have and have not answered")?,
             budget: make.gauges(
                 "sortie_gateway_budget_tokens",
                 "Tokens that extra attempts may still take, by kind",

@@ -35,7 +35,10 @@ pub enum GatewayExit {
 ///
 /// # Errors
 /// When an address is taken, a file makes no sense, or the settings make no client.
-pub async fn run(config: GatewayConfig, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), GatewayExit> {
+pub async fn run(
+    config: GatewayConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), GatewayExit> {
     let bound = BoundAddress::take("listen", config.frontend.listen)?;
     let address = bound.address();
     let gateway = Gateway::start(config, address).await?;

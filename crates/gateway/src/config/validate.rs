@@ -25,8 +25,7 @@ impl Settings for GatewayConfig {
 
     fn validate(&mut self) -> Result<(), ConfigError> {
         self.frontend.validate()?;
-        for (field, time) in
-            [("default_deadline", self.default_deadline), ("refresh_interval", self.refresh_interval)]
+        for (field, time) in [("default_deadline", self.default_deadline), ("refresh_interval", self.refresh_interval)]
         {
             if time.some().is_none() {
                 return Err(ConfigError::invalid(field, "must be above 0s"));

@@ -62,10 +62,8 @@ async fn a_stop_lets_jobs_finish_and_takes_no_more() {
     let running = tokio::spawn(async move { other.rerank(rerank(&texts(1, 3))).await });
     gate.entered(1).await;
     gateway.stop();
-    until(async || {
-        stub.rerank(rerank(&texts(1, 3))).await.is_err_and(|status| status.code() == Code::Unavailable)
-    })
-    .await;
+    until(async || stub.rerank(rerank(&texts(1, 3))).await.is_err_and(|status| status.code() == Code::Unavailable))
+        .await;
     gate.open();
     assert_eq!(running.await.unwrap().unwrap().into_inner().scores.len(), 3);
     gateway.task.await.unwrap().unwrap();

@@ -8,6 +8,7 @@ mod admin;
 mod answers;
 mod connections;
 mod folders;
+mod gateway;
 mod items;
 mod keys;
 mod life;
