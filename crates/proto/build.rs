@@ -10,6 +10,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    if std::env::var_os("CARGO_FEATURE_TEI").is_some() {
+        let tei = protox::compile(["tei/v1/tei.proto"], [&root])?;
+        std::fs::write(out.join("tei_descriptors.bin"), prost::Message::encode_to_vec(&tei))?;
+        tonic_prost_build::configure().compile_fds(tei)?;
+    }
     tonic_prost_build::configure()
         .bytes(".sortie.v1.EmbedResponse.vectors")
         .bytes(".sortie.v1.TokenMatrix.vectors")

@@ -109,6 +109,20 @@ impl RequestLayer {
         Arc::clone(&self.backing)
     }
 
+    /// The request with bounds on the time and, where `held` counts it, the memory that its message takes.
+    fn read(&self, request: Request<Body>, arrived: Instant, held: Option<&MemoryPermit>) -> Request<Body> {
+        request.map(|body| {
+            let body = match self.read_timeout {
+                Some(limit) => body_timeout::with_timeout(body, arrived, limit),
+                None => body,
+            };
+            match held {
+                Some(held) => held.count(body),
+                None => body,
+            }
+        })
+    }
+
     /// Who calls: the name of the key that was shown, none where no key is asked for.
     fn known(&self, request: &Request<Body>) -> Result<Option<Arc<str>>, ServeError> {
         self.keys.as_ref().map(|keys| keys.check(request.headers())).transpose()
@@ -155,7 +169,17 @@ where
                 Err(refusal) if !request.uri().path().starts_with(HEALTH) => {
                     Box::pin(std::future::ready(Ok(Status::from(refusal).into_http())))
                 }
-                _ => Box::pin(inner.call(request)),
+                // A stream goes on for as long as it is read; a whole message is bounded as ours are.
+                _ if is_stream(request.uri().path()) => Box::pin(inner.call(request)),
+                _ => {
+                    let held = request.extensions().get::<Arc<ConnectionMemory>>().map(MemoryPermit::new);
+                    let call = inner.call(self.shared.read(request, Instant::now(), held.as_ref()));
+                    Box::pin(async move {
+                        let answer = call.await;
+                        drop(held);
+                        answer
+                    })
+                }
             };
         };
         let shared = self.shared.clone();
@@ -166,16 +190,7 @@ where
             // Whoever gets it further on has no use for it.
             request.headers_mut().remove(AUTHORIZATION);
             let held = request.extensions().get::<Arc<ConnectionMemory>>().map(MemoryPermit::new);
-            let mut request = request.map(|body| {
-                let body = match shared.read_timeout {
-                    Some(limit) => body_timeout::with_timeout(body, arrived, limit),
-                    None => body,
-                };
-                match &held {
-                    Some(held) => held.count(body),
-                    None => body,
-                }
-            });
+            let mut request = shared.read(request, arrived, held.as_ref());
             let context = RequestContext::new(
                 arrived,
                 deadline(request.headers(), arrived),
@@ -246,6 +261,11 @@ impl RequestLayer {
     fn reported(&self, context: &RequestContext) -> Option<Arc<dyn AskedModel>> {
         context.model().cloned().or_else(|| self.backing.only_model())
     }
+}
+
+/// Whether a method of another service takes a stream of messages: by name where it is ours, all of reflection and health.
+fn is_stream(path: &str) -> bool {
+    path.ends_with("Stream") || path.starts_with("/grpc.")
 }
 
 /// The RPC of `/sortie.v1.EncoderService/Rerank`, [`OTHER`] for one that is not known; `None` for other services.

@@ -7,6 +7,7 @@ use sortie_frontend::{BoundAddress, Frontend, FrontendError, ServerHealth, Servi
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
+use tower::Layer as _;
 
 use crate::{
     catalog::Catalog,
@@ -14,6 +15,7 @@ use crate::{
     fleet::{FleetClient, FleetError},
     metrics::{self, Metrics},
     service::Service,
+    tei,
 };
 
 /// Why the gateway did not start or ended early.
@@ -87,12 +89,15 @@ impl Gateway {
         let service = Service::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
         let health = ServerHealth::new(Vec::new()).await;
         let mut routes = Routes::builder();
+        let layer = frontend.layer(Arc::clone(&catalog) as Arc<dyn sortie_frontend::Backing>);
+        let stack = layer.layer(Routes::new(frontend.encoder(service.clone())).prepare());
         routes.add_service(frontend.encoder(service));
+        tei::add(&mut routes, stack, Arc::clone(&catalog), &config.frontend);
         let (answers, answering) = watch::channel(false);
-        let rounds = follow_fleet(Arc::clone(&catalog), health.clone(), frontend.requests(), config, answers);
+        let rounds = follow_fleet(catalog, health.clone(), frontend.requests(), config, answers);
         let _rounds = AbortOnDropHandle::new(tokio::spawn(rounds));
-        let layer = frontend.layer(catalog);
-        let services = Services { routes, descriptors: Vec::new(), layer, health, answering, http: None };
+        let descriptors = vec![tei::DESCRIPTORS];
+        let services = Services { routes, descriptors, layer, health, answering, http: None };
         Ok(frontend.serve(listener, services, shutdown).await?)
     }
 }

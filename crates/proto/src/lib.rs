@@ -15,6 +15,15 @@ pub mod v1 {
     tonic::include_proto!("sortie.v1");
 }
 
+/// The services that clients of Text Embeddings Inference call, and their descriptors.
+#[cfg(feature = "tei")]
+pub mod tei {
+    tonic::include_proto!("tei.v1");
+
+    /// Encoded `FileDescriptorSet` of `tei/v1/tei.proto`, for reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tei_descriptors.bin"));
+}
+
 /// The vendored Open Request Cost Aggregation message (gRFC A51).
 pub mod orca {
     tonic::include_proto!("xds.data.orca.v3");

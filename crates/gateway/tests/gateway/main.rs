@@ -7,3 +7,4 @@ mod client;
 mod life;
 mod refusals;
 mod support;
+mod tei;

@@ -1,0 +1,51 @@
+//! `tei.v1`: what clients of Text Embeddings Inference call over gRPC, on top of `sortie.v1`.
+//!
+//! A call becomes a message of `sortie.v1` and goes through the same stack in process: key, tenant, deadline, permits,
+//! metrics and cancelling are those of any other call. What cannot be served is refused by name. A text that cannot be
+//! answered fails its call, for there are no errors of single texts here.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `call` | the way of a call: which model, what of the metadata goes along, what an item's error becomes |
+//! | `stream` | messages of a stream, several at once, answered in order |
+//! | `embed`, `predict`, `rerank`, `tokenize`, `info` | the services |
+
+mod call;
+mod embed;
+mod info;
+mod predict;
+mod rerank;
+mod stream;
+mod tokenize;
+
+use std::sync::Arc;
+
+use sortie_frontend::{RequestService, config::FrontendConfig};
+use sortie_proto::tei::{
+    FILE_DESCRIPTOR_SET, embed_server::EmbedServer, info_server::InfoServer, predict_server::PredictServer,
+    rerank_server::RerankServer, tokenize_server::TokenizeServer,
+};
+use tonic::service::{Routes, RoutesBuilder};
+
+use self::call::TeiCalls;
+use crate::catalog::Catalog;
+
+/// The stack of `sortie.v1` in process.
+pub(crate) type Stack = RequestService<Routes>;
+
+/// Descriptors for reflection.
+pub(crate) const DESCRIPTORS: &[u8] = FILE_DESCRIPTOR_SET;
+
+/// Adds the services to `routes`; they call `stack`.
+pub(crate) fn add(routes: &mut RoutesBuilder, stack: Stack, catalog: Arc<Catalog>, config: &FrontendConfig) {
+    let most = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+    let calls = TeiCalls::new(stack, catalog, most, config.max_concurrent_requests);
+    macro_rules! add {
+        ($($server:ident),*) => {
+            $(routes.add_service(
+                $server::new(calls.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
+            );)*
+        };
+    }
+    add!(InfoServer, EmbedServer, PredictServer, RerankServer, TokenizeServer);
+}
