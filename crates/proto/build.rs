@@ -5,7 +5,7 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A link to the contract at the root of the checkout; a published package holds the files themselves.
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("proto");
-    let files = ["sortie/v1/encoder_service.proto", "xds/data/orca/v3/orca_load_report.proto"];
+    let files = ["sortie/v1/encoder_service.proto", "xds/service/orca/v3/orca.proto"];
     println!("cargo::rerun-if-changed={}", root.display());
     let descriptors = protox::compile(files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

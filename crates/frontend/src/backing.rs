@@ -30,6 +30,10 @@ pub trait Backing: Debug + Send + Sync + 'static {
     /// The model whose load goes into the trailers of requests that named none.
     fn only_model(&self) -> Option<Arc<dyn AskedModel>>;
 
+    /// The load of every model, for balancers, who ask nothing of a single one; called as an answer leaves, and must not
+    /// wait.
+    fn load_reports(&self) -> Vec<LoadReport>;
+
     /// A stop was asked for: reports say so from now on, work is still taken.
     fn announce_drain(&self);
 

@@ -91,6 +91,11 @@ impl ServerHealth {
         }
     }
 
+    /// Cancelled when watches end, and with them every stream that goes on by itself.
+    pub(crate) fn leaving(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
     /// Says NOT_SERVING of every name but `liveness` and ends every Watch, those still to come too.
     pub async fn end_watches(&self) {
         self.not_serving().await;

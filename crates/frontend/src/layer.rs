@@ -37,6 +37,7 @@ use crate::{
     context::RequestContext,
     deadline::deadline,
     errors::{ServeError, refine},
+    load_reports::LoadReports,
     memory::{ConnectionMemory, MemoryPermit},
     metadata::CallerInfo,
     metrics::RequestMetrics,
@@ -102,6 +103,11 @@ impl RequestLayer {
         let permits = Arc::new(Semaphore::new(permits));
         let read_timeout = request_read_timeout.some();
         Self { permits, max_concurrent_requests, max_message_bytes, backing, metrics, keys, traces, read_timeout }
+    }
+
+    /// Where load reports come from.
+    pub(crate) fn reports(&self) -> LoadReports {
+        LoadReports::new(Arc::clone(&self.backing), Arc::clone(&self.metrics))
     }
 
     /// What it asks for admission and reports.
@@ -247,13 +253,15 @@ impl RequestLayer {
     fn finish(&self, response: Response<Body>, context: &RequestContext) -> Response<Body> {
         let Some(status) = Status::from_header_map(response.headers()) else {
             let (parts, body) = response.into_parts();
-            return Response::from_parts(parts, trailers::with_report(body, self.reported(context)));
+            let (reports, asked) = (self.reports(), self.reported(context));
+            return Response::from_parts(parts, trailers::with_report(body, move || reports.report(asked.as_deref())));
         };
         let mut response = match refine(&status, self.max_message_bytes) {
             Some(better) => Status::from(better).into_http(),
             None => response,
         };
-        trailers::add_report(response.headers_mut(), self.reported(context).as_deref());
+        let report = self.reports().report(self.reported(context).as_deref());
+        trailers::add_report(response.headers_mut(), &report);
         response
     }
 
@@ -263,9 +271,10 @@ impl RequestLayer {
     }
 }
 
-/// Whether a method of another service takes a stream of messages: by name where it is ours, all of reflection and health.
+/// Whether a method of another service takes or gives a stream of messages: by name where it is ours, all of reflection,
+/// health and load reports.
 fn is_stream(path: &str) -> bool {
-    path.ends_with("Stream") || path.starts_with("/grpc.")
+    path.ends_with("Stream") || path.starts_with("/grpc.") || path.starts_with("/xds.")
 }
 
 /// The RPC of `/sortie.v1.EncoderService/Rerank`, [`OTHER`] for one that is not known; `None` for other services.

@@ -20,6 +20,7 @@ mod deadline;
 mod errors;
 mod health;
 mod layer;
+mod load_reports;
 mod logs;
 mod memory;
 mod metadata;

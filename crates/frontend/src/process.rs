@@ -32,6 +32,7 @@ use crate::{
     connection::{ConnectionLimits, accept},
     health::ServerHealth,
     layer::RequestLayer,
+    load_reports::OrcaStream,
     metrics::{FrontendMetrics, RequestMetrics},
     open_files, panics,
     phase::Phase,
@@ -267,6 +268,7 @@ impl Frontend {
             listener.local_addr().map_err(|source| FrontendError::Listen { setting: "listen", address, source })?;
         let Services { mut routes, descriptors, layer, health, mut answering, http: router } = services;
         let backing = layer.backing();
+        routes.add_service(OrcaStream::service(layer.reports(), health.leaving()));
         if config.health {
             routes.add_service(health.service());
         }

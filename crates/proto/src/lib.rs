@@ -24,9 +24,28 @@ pub mod tei {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tei_descriptors.bin"));
 }
 
-/// The vendored Open Request Cost Aggregation message (gRFC A51).
+/// The Open Request Cost Aggregation message and service (gRFC A51).
 pub mod orca {
-    tonic::include_proto!("xds.data.orca.v3");
+    pub use self::xds::{data::orca::v3::OrcaLoadReport, service::orca::v3::*};
+
+    /// The packages as they are nested, which generated code relies on.
+    #[allow(unreachable_pub)]
+    mod xds {
+        pub mod data {
+            pub mod orca {
+                pub mod v3 {
+                    tonic::include_proto!("xds.data.orca.v3");
+                }
+            }
+        }
+        pub mod service {
+            pub mod orca {
+                pub mod v3 {
+                    tonic::include_proto!("xds.service.orca.v3");
+                }
+            }
+        }
+    }
 }
 
 /// Encoded `FileDescriptorSet` of every file above, for reflection.

@@ -35,6 +35,10 @@ impl Backing for Registry {
         self.get("").ok().map(|served| served as Arc<dyn AskedModel>)
     }
 
+    fn load_reports(&self) -> Vec<LoadReport> {
+        self.all().iter().map(|served| served.load_report()).collect()
+    }
+
     fn announce_drain(&self) {
         self.announce_drain();
     }

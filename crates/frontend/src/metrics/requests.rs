@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge};
 use sortie_proto::{code::code_name, v1::ChunkInfo};
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::{buckets, registrar::MetricRegistrar};
+use crate::load_reports::Failures;
 
 /// Stages a chunk goes through, as labels.
 const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
@@ -39,6 +41,8 @@ pub struct RequestMetrics {
     truncated: IntCounterVec,
     tokens: IntCounterVec,
     stage: HistogramVec,
+    /// Of late, for balancers.
+    pub(crate) failures: Failures,
 }
 
 impl RequestMetrics {
@@ -70,6 +74,7 @@ impl RequestMetrics {
                 &["model", "stage"],
                 buckets::STAGE_SECONDS,
             )?,
+            failures: Failures::default(),
         })
     }
 
@@ -90,6 +95,7 @@ impl RequestMetrics {
 
     /// A request ended.
     pub fn ended(&self, rpc: &str, model: &str, code: Code, took: Duration) {
+        self.failures.ended(code, Instant::now());
         self.total.with_label_values(&[rpc, model, code_name(code)]).inc();
         self.duration.with_label_values(&[rpc, model]).observe(took.as_secs_f64());
     }

@@ -180,6 +180,10 @@ impl Backing for Catalog {
         self.get("").ok().map(|model| model as Arc<dyn AskedModel>)
     }
 
+    fn load_reports(&self) -> Vec<v1::LoadReport> {
+        self.models.load().values().map(|model| model.load()).collect()
+    }
+
     fn announce_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod answers;
+mod balancers;
 mod connections;
 mod folders;
 mod gateway;
