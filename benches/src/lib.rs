@@ -7,6 +7,7 @@
 //! | `timed`, `respawner` | servers whose device sleeps, kept running |
 //! | `jobs` | what they are asked |
 //! | `report` | runs `sortie bench` and reads what it prints |
+//! | `server_counters` | what servers say of a run themselves |
 //! | `samples` | memory, threads and files of a process |
 //!
 //! All but `work` and `samples` need clients and processes, and come with the feature `servers`, which is on unless
@@ -23,6 +24,8 @@ pub mod report;
 #[cfg(feature = "servers")]
 mod respawner;
 pub mod samples;
+#[cfg(feature = "servers")]
+pub mod server_counters;
 #[cfg(feature = "servers")]
 pub mod timed;
 mod work;

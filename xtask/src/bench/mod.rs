@@ -30,6 +30,9 @@ enum BenchCommand {
     /// Servers at 0.8 to 8 times what they can do, asked by our client and by others'
     #[command(disable_help_flag = true)]
     Overload(Passed),
+    /// Two servers, one four times slower, behind gRPC's own balancer and Envoy's, which read our load reports
+    #[command(disable_help_flag = true)]
+    Balancers(Passed),
     /// Four servers, of which some stall, die, restart or are slow
     #[command(disable_help_flag = true)]
     Fleet(Passed),
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         BenchCommand::Cpu(args) => cpu::run(args),
         BenchCommand::Gpu { args } => crate::gpu::run(args),
         BenchCommand::Overload(passed) => program("overload", &passed.args),
+        BenchCommand::Balancers(passed) => program("balancers", &passed.args),
         BenchCommand::Fleet(passed) => program("fleet", &passed.args),
     }
 }

@@ -7,7 +7,6 @@
 //! | `load` | what is offered, and what becomes of it |
 //! | `generator`, `ghz`, `grpcio`, `rivals` | who offers it |
 //! | `pin` | cores of servers and of generators |
-//! | `server_counters` | what servers say of a run |
 //! | `row`, `mixed_clients` | what came of it |
 //! | `verdict` | what it should show, and does |
 //! | `soak` | ten minutes of it: nothing grows |
@@ -27,7 +26,6 @@ mod mixed_clients;
 mod pin;
 mod rivals;
 mod row;
-mod server_counters;
 mod soak;
 mod verdict;
 
@@ -42,7 +40,7 @@ use std::{
 use anyhow::Context as _;
 
 use clap::Parser as _;
-use sortie_benches::{samples::Sampler, timed};
+use sortie_benches::{samples::Sampler, server_counters::ServerCounters, timed};
 
 use device::{BenchDevice, BenchFleet};
 use load::{LoadGenerator, LoadSpec};
@@ -50,7 +48,6 @@ use mixed_clients::{MixedClients, Recovery};
 use pin::Pins;
 use rivals::Rivals;
 use row::{LoadAsked, LoadRow};
-use server_counters::ServerCounters;
 
 /// Loads at which ours run beside foreign retriers.
 const BESIDE: [f64; 3] = [1.2, 2.0, 4.0];

@@ -7,13 +7,10 @@
 
 use std::time::Duration;
 
-use sortie_benches::report::cell;
+use sortie_benches::{report::cell, server_counters::ServerCounters};
 use sortie_lab::stats::{JobEnd, Outcomes, quantile};
 
-use crate::{
-    load::{JobResult, JobSample, LoadGenerator, LoadResult},
-    server_counters::ServerCounters,
-};
+use crate::load::{JobResult, JobSample, LoadGenerator, LoadResult};
 
 /// What a row was asked for.
 #[derive(Clone, Debug)]

@@ -14,22 +14,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counters of some servers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct ServerCounters {
+pub struct ServerCounters {
     /// Rerank calls that ended.
-    pub(super) calls: f64,
+    pub calls: f64,
     /// Chunks let into the queue.
-    pub(super) admitted: f64,
+    pub admitted: f64,
     /// Chunks not let in.
-    pub(super) refused: f64,
+    pub refused: f64,
     /// Admitted chunks that were answered.
-    pub(super) answered: f64,
+    pub answered: f64,
     /// Admitted chunks whose deadline came, or whose caller went away.
-    pub(super) lost: f64,
+    pub lost: f64,
 }
 
 impl ServerCounters {
     /// Asks the servers at these admin ports.
-    pub(super) fn ask(admins: &[SocketAddr]) -> anyhow::Result<Self> {
+    pub fn ask(admins: &[SocketAddr]) -> anyhow::Result<Self> {
         let mut all = Self::default();
         for &admin in admins {
             let text = scrape(admin).with_context(|| format!("cannot read the metrics at {admin}"))?;
@@ -45,7 +45,7 @@ impl ServerCounters {
     }
 
     /// What happened since `before`.
-    pub(super) fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         Self {
             calls: self.calls - before.calls,
             admitted: self.admitted - before.admitted,
@@ -56,7 +56,7 @@ impl ServerCounters {
     }
 
     /// Lost over admitted chunks.
-    pub(super) fn late(self) -> f64 {
+    pub fn late(self) -> f64 {
         self.lost / self.admitted.max(1.0)
     }
 }

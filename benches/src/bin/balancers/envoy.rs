@@ -1,0 +1,153 @@
+//! Envoy, from its Python package, before the servers.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use sortie_benches::timed::free_port;
+use xtask::{
+    cache::Cache,
+    digest, interrupt, pip,
+    process::{self, Keep},
+    python::Python,
+    workspace,
+};
+
+/// What it is pinned by.
+const LOCK: &str = "benches/balancers/requirements.txt";
+
+/// Where the package has the program.
+const PROGRAM: &str = "envoy/_bin/envoy";
+
+/// How long it may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// The program.
+#[derive(Debug)]
+pub(super) struct Envoy {
+    program: PathBuf,
+}
+
+/// Its balancers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EnvoyPolicy {
+    RoundRobin,
+    /// By load reports in trailers.
+    Weighted,
+}
+
+/// One that runs.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    pub(super) address: SocketAddr,
+    child: Child,
+}
+
+impl Envoy {
+    /// Finds or fetches it.
+    pub(super) fn find(cache: &Cache) -> anyhow::Result<Self> {
+        let python = Python::find()?;
+        let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
+        let lock = workspace::root().join(LOCK);
+        let text = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+        let fingerprint = digest::bytes(&[&text, version.as_bytes()].concat());
+        let folder = cache.entry("python/envoy", &fingerprint, |folder| {
+            eprintln!("fetching Envoy");
+            let scratch = cache.scratch()?;
+            pip::install_all(&python, &lock, folder, scratch.path())
+        })?;
+        Ok(Self { program: folder.join(PROGRAM) })
+    }
+
+    /// Starts one before these servers.
+    pub(super) fn start(&self, policy: EnvoyPolicy, servers: &[SocketAddr], scratch: &Path) -> anyhow::Result<Proxy> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?));
+        let [settings, log] = ["json", "log"].map(|end| scratch.join(format!("envoy-{policy:?}.{end}")));
+        fs::write(&settings, configuration(policy, address, servers).to_string())
+            .with_context(|| format!("cannot write {}", settings.display()))?;
+        let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(&self.program);
+        command.arg("--config-path").arg(&settings).args(["--log-level", "warning", "--use-dynamic-base-id"]);
+        command.args(["--concurrency", "1"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
+        let proxy = Proxy { address, child };
+        if interrupt::poll(Some(START_LIMIT), || Ok(TcpStream::connect(address).is_ok().then_some(())))?.is_none() {
+            bail!("Envoy does not listen; its log says\n{}", fs::read_to_string(&log).unwrap_or_default());
+        }
+        Ok(proxy)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // One that ended by itself is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One listener, one cluster of these servers, HTTP/2 on both sides.
+fn configuration(policy: EnvoyPolicy, address: SocketAddr, servers: &[SocketAddr]) -> Value {
+    const POLICIES: &str = "type.googleapis.com/envoy.extensions.load_balancing_policies";
+    const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
+    let socket = |address: &SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    let (name, config) = match policy {
+        EnvoyPolicy::RoundRobin => (
+            "envoy.load_balancing_policies.round_robin",
+            json!({"@type": format!("{POLICIES}.round_robin.v3.RoundRobin")}),
+        ),
+        EnvoyPolicy::Weighted => (
+            "envoy.load_balancing_policies.client_side_weighted_round_robin",
+            json!({
+                "@type": format!("{POLICIES}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"),
+                "blackout_period": "1s",
+                "weight_update_period": "0.5s",
+            }),
+        ),
+    };
+    let endpoints: Vec<Value> = servers.iter().map(|server| json!({"endpoint": {"address": socket(server)}})).collect();
+    json!({
+        "static_resources": {
+            "listeners": [{
+                "name": "in",
+                "address": socket(&address),
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": {
+                        "@type": format!("{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager"),
+                        "stat_prefix": "in",
+                        "codec_type": "HTTP2",
+                        "route_config": {"virtual_hosts": [{
+                            "name": "all",
+                            "domains": ["*"],
+                            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "servers", "timeout": "0s"}}],
+                        }]},
+                        "http_filters": [{
+                            "name": "envoy.filters.http.router",
+                            "typed_config": {"@type": format!("{FILTERS}.http.router.v3.Router")},
+                        }],
+                    },
+                }]}],
+            }],
+            "clusters": [{
+                "name": "servers",
+                "type": "STATIC",
+                "connect_timeout": "1s",
+                "load_balancing_policy": {"policies": [{"typed_extension_config": {"name": name, "typed_config": config}}]},
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "explicit_http_config": {"http2_protocol_options": {}},
+                    },
+                },
+                "load_assignment": {"cluster_name": "servers", "endpoints": [{"lb_endpoints": endpoints}]},
+            }],
+        },
+    })
+}
