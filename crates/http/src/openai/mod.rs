@@ -1,0 +1,5 @@
+//! OpenAI's routes.
+
+mod embeddings;
+
+pub(crate) use embeddings::embeddings;
