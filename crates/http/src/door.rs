@@ -62,6 +62,7 @@ rpcs! {
     classify: ClassifyRequest => ClassifyResponse,
     similarity: SimilarityRequest => SimilarityResponse,
     tokenize: TokenizeRequest => TokenizeResponse,
+    detokenize: DetokenizeRequest => DetokenizeResponse,
 }
 
 impl Door {

@@ -12,16 +12,22 @@
 
 #![forbid(unsafe_code)]
 
+mod cohere;
 mod door;
 mod embed;
 mod failure;
 mod models;
 mod openai;
+mod openapi;
 mod options;
 mod reply;
 mod request;
 mod rerank;
 mod routes;
+mod tei;
+mod vllm;
+mod weaviate;
 
+pub use openapi::openapi;
 pub use options::{HttpOptions, Page, Ready};
 pub use routes::routes;

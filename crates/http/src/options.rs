@@ -7,14 +7,14 @@ use http::HeaderMap;
 
 /// Bytes of one body: that of the largest message a server takes unless it is told otherwise. JSON is seldom shorter than
 /// the message it becomes.
-pub const MAX_BODY_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// Texts that are too long are cut unless a request says otherwise, as TEI does since its 1.8 and everybody who indexes
 /// documents expects. The answer says which were.
-pub const CUT_BY_DEFAULT: bool = true;
+pub(crate) const CUT_BY_DEFAULT: bool = true;
 
 /// Requests worked on at once that `/info` tells; the server's own default.
-pub const MAX_CONCURRENT_REQUESTS: u32 = 1_024;
+pub(crate) const MAX_CONCURRENT_REQUESTS: u32 = 1_024;
 
 /// The answer to browsers at `/`, made from the request's headers.
 pub type Page = Arc<dyn Fn(&HeaderMap) -> Response + Send + Sync>;

@@ -25,10 +25,12 @@ pub(crate) struct Job {
     pub(crate) field: &'static str,
     pub(crate) input: EmbedInput,
     pub(crate) options: TextOptions,
-    /// Whether vectors get length 1.
-    pub(crate) normalize: bool,
+    /// Whether vectors get length 1; `None` is the model's own habit.
+    pub(crate) normalize: Option<bool>,
     /// Only the first so many dimensions; 0 keeps all.
     pub(crate) dimensions: u32,
+    /// The answer has a place for items that are left out.
+    pub(crate) partial: bool,
 }
 
 /// Vectors.
@@ -54,20 +56,20 @@ impl Embedded {
 
 /// Has vectors made.
 pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Job) -> Result<Embedded, Failure> {
-    let Job { field, input, options, normalize, dimensions } = job;
+    let Job { field, input, options, normalize, dimensions, partial } = job;
     let read = read_inputs(door, caller, model, input, &options, field).await?;
     let count = read.inputs.len();
     let request = EmbedRequest {
         model: model.name.clone(),
         inputs: read.inputs,
         options: Some(options),
-        normalize: Some(normalize),
+        normalize,
         dimensions,
         format: VectorFormat::F32.into(),
         ..EmbedRequest::default()
     };
     let answer = door.embed(caller, request).await.map_err(|failure| failure.renamed(&[("inputs", field)]))?;
-    let mut fate = check_items(answer.message.items.as_ref(), count, field, caller.partial)?;
+    let mut fate = check_items(answer.message.items.as_ref(), count, field, partial && caller.partial)?;
     fate.also_truncated(read.truncated);
     let chunk = answer.message.chunk.clone();
     let facts = Facts { characters: read.characters, ..Facts::of(model, chunk, fate, count, answer.load) };

@@ -61,6 +61,22 @@ impl Failure {
         self
     }
 
+    /// The service answered another number of items than it was sent.
+    pub(crate) fn other_count(answered: usize, asked: usize) -> Self {
+        Self::new(Kind::Backend, format!("the service gave {answered} answers where {asked} were asked for"))
+    }
+
+    /// Says which part of the body failed.
+    pub(crate) fn within(mut self, part: &str) -> Self {
+        self.message = format!("`{part}`: {}", self.message);
+        self.field = Some(match self.field {
+            Some(field) => format!("{part}.{field}"),
+            None => part.to_owned(),
+        });
+        self
+    }
+
+    /// The form, where the path does not say it.
     pub(crate) fn in_form(mut self, form: Form) -> Self {
         self.form.get_or_insert(form);
         self

@@ -32,6 +32,15 @@ pub(crate) struct Need {
 impl Need {
     pub(crate) const RERANK: Self = Self { rpc: "Rerank", task: Task::Rerank };
     pub(crate) const EMBED: Self = Self { rpc: "Embed", task: Task::Embed };
+    pub(crate) const EMBED_TOKENS: Self = Self { rpc: "EmbedTokens", task: Task::LateInteraction };
+    pub(crate) const EMBED_SPARSE: Self = Self { rpc: "EmbedSparse", task: Task::EmbedSparse };
+    pub(crate) const CLASSIFY: Self = Self { rpc: "Classify", task: Task::Classify };
+    /// Pairs are read by Classify, and scored by rerankers.
+    pub(crate) const SCORE_PAIRS: Self = Self { rpc: "Classify", task: Task::Rerank };
+    pub(crate) const SIMILARITY: Self = Self { rpc: "Similarity", task: Task::Embed };
+    pub(crate) const TOKENIZE: Self = Self { rpc: "Tokenize", task: Task::Unspecified };
+    pub(crate) const DETOKENIZE: Self = Self { rpc: "Detokenize", task: Task::Unspecified };
+    pub(crate) const ANY: Self = Self { rpc: "", task: Task::Unspecified };
 }
 
 /// The models, as they were last told.

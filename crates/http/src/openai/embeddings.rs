@@ -4,6 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sortie_proto::v1::{ModelInfo, TextOptions, Truncation};
+use utoipa::ToSchema;
 
 use crate::{
     door::Door,
@@ -15,13 +16,16 @@ use crate::{
 };
 
 /// What is read. All that is not named here is ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct EmbeddingsBody {
+    #[schema(required = true, value_type = crate::openapi::Inputs)]
     input: Option<EmbedInput>,
     model: Option<String>,
     encoding_format: Option<String>,
+    #[schema(minimum = 1)]
     dimensions: Option<i64>,
     /// Voyage's name of `dimensions`.
+    #[schema(minimum = 1)]
     output_dimension: Option<i64>,
     output_dtype: Option<String>,
     input_type: Option<String>,
@@ -35,6 +39,7 @@ pub(crate) struct EmbeddingsBody {
     add_special_tokens: Option<bool>,
     embed_dtype: Option<String>,
     endianness: Option<String>,
+    #[schema(value_type = Option<Vec<Object>>)]
     messages: Option<Box<RawValue>>,
 }
 
@@ -45,7 +50,11 @@ enum Encoding {
     Base64,
 }
 
-/// Answers.
+/// Turns texts into vectors.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI", request_body = EmbeddingsBody, responses(
+    (status = 200, description = "A vector an input, in the order sent.", body = Embeddings<'_>),
+    (status = "default", description = "OpenAI's failure.", body = crate::openapi::NestedFailure),
+))]
 pub(crate) async fn embeddings(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
     let mut body: EmbeddingsBody = parse(&incoming.body)?;
     drop(incoming.body);
@@ -59,11 +68,12 @@ pub(crate) async fn embeddings(door: Door, incoming: Incoming) -> Result<Reply, 
         field: "input",
         input,
         options: body.options(&model, door.options().cut_by_default)?,
-        normalize: body.use_activation.or(body.normalize).unwrap_or(true),
+        normalize: Some(body.use_activation.or(body.normalize).unwrap_or(true)),
         dimensions: match body.dimensions {
             None => dimensions("output_dimension", body.output_dimension)?,
             sent => dimensions("dimensions", sent)?,
         },
+        partial: true,
     };
     let embedded = embed::run(&door, caller, &model, job).await?;
     let rows = embedded.rows()?;
@@ -140,18 +150,20 @@ fn check_input(input: &EmbedInput, allow_token_ids: bool) -> Result<(), Failure>
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Embeddings<'a> {
+/// OpenAI's answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Embeddings<'a> {
     object: &'static str,
     data: Vec<Embedding<'a>>,
     model: &'a str,
     usage: Usage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Embedding<'a> {
     object: &'static str,
     index: usize,
+    #[schema(value_type = crate::openapi::Vector)]
     embedding: Vector<'a>,
 }
 

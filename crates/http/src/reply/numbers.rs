@@ -2,6 +2,10 @@
 //! which are no JSON.
 
 use serde::{Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 
 use crate::failure::{Failure, Kind};
 
@@ -34,9 +38,17 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// Where one is not.
     pub(crate) fn row(&self, index: usize) -> Result<Row<'a>, Failure> {
+        self.row_of(index, index)
+    }
+
+    /// Row `index` of the rows of one item.
+    ///
+    /// # Errors
+    /// Where a number of it is not finite.
+    pub(crate) fn row_of(&self, index: usize, item: usize) -> Result<Row<'a>, Failure> {
         let width = self.dimensions * WIDTH;
         let row = Row(self.bytes.get(index * width..(index + 1) * width).unwrap_or_default());
-        if row.numbers().all(f32::is_finite) { Ok(row) } else { Err(not_finite(self.field, index)) }
+        if row.numbers().all(f32::is_finite) { Ok(row) } else { Err(not_finite(self.field, item)) }
     }
 }
 
@@ -55,6 +67,14 @@ impl<'a> Row<'a> {
         numbers.iter().map(|bytes| f32::from_le_bytes(*bytes))
     }
 }
+
+impl PartialSchema for Row<'_> {
+    fn schema() -> RefOr<Schema> {
+        Vec::<f32>::schema()
+    }
+}
+
+impl ToSchema for Row<'_> {}
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

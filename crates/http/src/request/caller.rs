@@ -34,8 +34,6 @@ const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 /// Whoever sent the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// His name for the request, else one of ours.
-    pub(crate) request_id: String,
     /// He takes an answer that leaves failed items out.
     pub(crate) partial: bool,
     arrived: Instant,
@@ -79,7 +77,6 @@ impl Caller {
             sent.insert(JOB_ID, id);
         }
         Ok(Self {
-            request_id,
             partial,
             arrived: Instant::now(),
             patience: patience(headers),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sortie_proto::v1::Scoring;
+use utoipa::ToSchema;
 
 use super::{Habit, work::Ranked};
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
 const DOCUMENTS_PER_SEARCH: usize = 100;
 
 /// An entry of TEI's list.
-#[derive(Debug, Serialize)]
-struct Rank<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Rank<'a> {
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -35,8 +36,9 @@ fn text_of(texts: Option<&[String]>, index: u32) -> Option<&str> {
     texts?.get(index as usize).map(String::as_str)
 }
 
-#[derive(Debug, Serialize)]
-struct Results<'a> {
+/// The answer that readers of Jina, vLLM and Cohere all understand.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Results<'a> {
     id: String,
     object: &'static str,
     model: &'a str,
@@ -45,7 +47,7 @@ struct Results<'a> {
     meta: Meta,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Entry<'a> {
     index: u32,
     relevance_score: f32,
@@ -53,12 +55,12 @@ struct Entry<'a> {
     document: Option<Shown<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Shown<'a> {
     text: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Meta {
     api_version: ApiVersion,
     billed_units: BilledUnits,
@@ -67,17 +69,17 @@ struct Meta {
     warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ApiVersion {
     version: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct BilledUnits {
     search_units: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct MetaTokens {
     input_tokens: u64,
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sortie_proto::v1::{Activation, ModelInfo, Task, TextOptions, Truncation};
+use utoipa::ToSchema;
 
 use super::{
     Habit,
@@ -15,14 +16,16 @@ use crate::{
     failure::Failure,
     models::takes_instruction,
     request::{Caller, side},
+    tei::pair_options,
 };
 
 /// What is read. All that is not named here is ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct RerankBody {
     pub(super) model: Option<String>,
     query: String,
     pub(super) texts: Option<Vec<String>>,
+    #[schema(value_type = Option<crate::openapi::DocumentList>)]
     pub(super) documents: Option<Documents>,
     top_n: Option<i64>,
     raw_scores: Option<bool>,
@@ -40,8 +43,10 @@ pub(crate) struct RerankBody {
     activation: Option<bool>,
     instruction: Option<String>,
     prompt_name: Option<String>,
+    #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<Box<RawValue>>,
     chat_template: Option<String>,
+    #[schema(value_type = Option<Object>)]
     mm_processor_kwargs: Option<Box<RawValue>>,
 }
 
@@ -55,13 +60,9 @@ impl RerankBody {
         if self.prompt_name.is_some() {
             return Err(Failure::field("prompt_name", "a prompt does not go before a pair of texts"));
         }
-        let cut = self.truncate.unwrap_or(door.options().cut_by_default);
-        let options = TextOptions {
-            truncation: if cut { Truncation::LongestFirst } else { Truncation::Error }.into(),
-            truncation_side: side("truncation_direction", self.truncation_direction.as_deref())?.into(),
-            ..TextOptions::default()
-        };
-        let mut job = Job::new("texts", self.query, texts, options, activation(model, self.raw_scores != Some(true)));
+        let options = pair_options(door, model, self.truncate, self.truncation_direction.as_deref())?;
+        let mut job =
+            Job::new("texts", self.query, texts, options, score_activation(model, self.raw_scores != Some(true)));
         job.top_n = wanted(self.top_n);
         job.keep_texts = self.return_text == Some(true);
         Ok(job)
@@ -88,12 +89,8 @@ impl RerankBody {
         if self.chat_template.is_some() {
             return Err(Failure::field("chat_template", "is not served; the model's own template is used"));
         }
-        let mut texts = Vec::new();
-        for (index, document) in self.documents.map(|documents| documents.0).unwrap_or_default().into_iter().enumerate()
-        {
-            let text = document.into_text(self.rank_fields.as_deref());
-            texts.push(text.map_err(|why| Failure::field(format!("documents[{index}]"), why))?);
-        }
+        let documents = self.documents.unwrap_or_default();
+        let texts = documents.into_texts("documents", self.rank_fields.as_deref())?;
         if texts.is_empty() {
             return Err(Failure::empty("documents"));
         }
@@ -112,7 +109,7 @@ impl RerankBody {
         options.prompt_name = self.prompt_name.unwrap_or_default();
         let sigmoid = self.use_activation.or(self.activation).unwrap_or(self.raw_scores != Some(true));
         let keep = self.return_documents.or(door.options().return_documents).unwrap_or(habit == Habit::Jina);
-        let mut job = Job::new("documents", self.query, texts, options, activation(model, sigmoid));
+        let mut job = Job::new("documents", self.query, texts, options, score_activation(model, sigmoid));
         job.top_n = wanted(self.top_n);
         job.keep_texts = keep;
         let limits = Limits {
@@ -132,7 +129,7 @@ fn wanted(top_n: Option<i64>) -> Option<usize> {
 }
 
 /// Scores of 0 to 1 where the model's scores have that form: cosines and sums of them take no activation.
-fn activation(model: &ModelInfo, sigmoid: bool) -> Activation {
+pub(crate) fn score_activation(model: &ModelInfo, sigmoid: bool) -> Activation {
     match model.task() {
         Task::Embed | Task::LateInteraction => Activation::Unspecified,
         _ if sigmoid => Activation::Sigmoid,

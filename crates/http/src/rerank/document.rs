@@ -7,6 +7,8 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use crate::failure::Failure;
+
 /// Fields of an object that are no text: what they hold would count for the score, and is not read.
 const NOT_SERVED: [&str; 6] = ["image", "image_url", "images", "video", "audio", "content"];
 
@@ -145,8 +147,18 @@ impl<'de> Deserialize<'de> for TextOrNot {
 }
 
 /// A list of documents, or one text (vLLM).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Documents(pub(crate) Vec<Document>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Documents(Vec<Document>);
+
+impl Documents {
+    /// Their texts; `field` is what the body calls them.
+    pub(crate) fn into_texts(self, field: &str, rank_fields: Option<&[String]>) -> Result<Vec<String>, Failure> {
+        let text = |(index, document): (usize, Document)| {
+            document.into_text(rank_fields).map_err(|why| Failure::field(format!("{field}[{index}]"), why))
+        };
+        self.0.into_iter().enumerate().map(text).collect()
+    }
+}
 
 impl<'de> Deserialize<'de> for Documents {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

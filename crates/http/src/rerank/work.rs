@@ -30,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) top_n: Option<usize>,
     /// The answer needs the texts again.
     pub(crate) keep_texts: bool,
+    /// The answer has a place for documents that are left out.
+    pub(crate) partial: bool,
 }
 
 impl Job {
@@ -40,7 +42,7 @@ impl Job {
         options: TextOptions,
         activation: Activation,
     ) -> Self {
-        Self { field, query, texts, options, activation, windows: None, top_n: None, keep_texts: false }
+        Self { field, query, texts, options, activation, windows: None, top_n: None, keep_texts: false, partial: true }
     }
 }
 
@@ -60,7 +62,7 @@ pub(crate) struct Ranked {
 
 /// Has a job scored.
 pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Job) -> Result<Ranked, Failure> {
-    let Job { field, query, texts, options, activation, windows, top_n, keep_texts } = job;
+    let Job { field, query, texts, options, activation, windows, top_n, keep_texts, partial } = job;
     if query.is_empty() {
         return Err(Failure::empty("query"));
     }
@@ -80,10 +82,9 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
     let answer = door.rerank(caller, request).await.map_err(|failure| failure.renamed(&[("documents", field)]))?;
     let message = answer.message;
     if message.scores.len() != count {
-        let why = format!("the service sent {} scores for {count} documents", message.scores.len());
-        return Err(Failure::new(crate::failure::Kind::Backend, why));
+        return Err(Failure::other_count(message.scores.len(), count));
     }
-    let fate = check_items(message.items.as_ref(), count, field, caller.partial)?;
+    let fate = check_items(message.items.as_ref(), count, field, partial && caller.partial)?;
     for (index, score) in message.scores.iter().enumerate().filter(|(index, _)| !fate.is_failed(*index)) {
         finite(*score, field, index)?;
     }

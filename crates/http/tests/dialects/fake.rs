@@ -20,43 +20,43 @@ use sortie_proto::{
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 /// Special tokens of a text alone, and one more for a pair.
-pub const FIRST: u32 = 101;
-pub const LAST: u32 = 102;
+pub(crate) const FIRST: u32 = 101;
+pub(crate) const LAST: u32 = 102;
 /// What a model reads at most, in tokens.
-pub const LONGEST: u32 = 64;
+pub(crate) const LONGEST: u32 = 64;
 /// Numbers of a vector.
-pub const DIMENSIONS: u32 = 8;
+pub(crate) const DIMENSIONS: u32 = 8;
 
 type Lock<T> = std::sync::Arc<tokio::sync::Mutex<T>>;
 
 /// What was asked.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub rpc: &'static str,
-    pub metadata: MetadataMap,
+pub(crate) struct Seen {
+    pub(crate) rpc: &'static str,
+    pub(crate) metadata: MetadataMap,
     /// The message, encoded.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
 }
 
 /// The service; clones are one.
 #[derive(Clone, Default)]
-pub struct Fake {
-    pub models: Vec<ModelInfo>,
+pub(crate) struct Fake {
+    pub(crate) models: Vec<ModelInfo>,
     /// Every RPC but ListModels is refused so.
-    pub refusal: Option<Status>,
+    pub(crate) refusal: Option<Status>,
     /// The key that must be shown, if one must.
-    pub key: Option<String>,
-    pub delay: Duration,
+    pub(crate) key: Option<String>,
+    pub(crate) delay: Duration,
     /// Items with an error: reason by index.
-    pub item_errors: BTreeMap<u32, &'static str>,
+    pub(crate) item_errors: BTreeMap<u32, &'static str>,
     /// Items whose numbers are none though nothing is said of an error.
-    pub not_numbers: Vec<usize>,
-    pub seen: Lock<Vec<Seen>>,
+    pub(crate) not_numbers: Vec<usize>,
+    pub(crate) seen: Lock<Vec<Seen>>,
     /// Calls that ended by themselves; one that was dropped did not.
-    pub ended: Arc<AtomicUsize>,
+    pub(crate) ended: Arc<AtomicUsize>,
 }
 
-pub fn model(name: &str, task: Task) -> ModelInfo {
+pub(crate) fn model(name: &str, task: Task) -> ModelInfo {
     let rpcs: &[&str] = match task {
         Task::Rerank => &["Rerank", "Classify", "Tokenize", "Detokenize"],
         Task::Classify => &["Classify", "Tokenize", "Detokenize"],
@@ -88,13 +88,13 @@ pub fn model(name: &str, task: Task) -> ModelInfo {
 }
 
 impl Fake {
-    pub fn of(tasks: &[Task]) -> Self {
+    pub(crate) fn of(tasks: &[Task]) -> Self {
         let name = |task: &Task| task.as_str_name().trim_start_matches("TASK_").to_ascii_lowercase();
         Self { models: tasks.iter().map(|task| model(&name(task), *task)).collect(), ..Self::default() }
     }
 
     /// The messages sent to an RPC.
-    pub async fn messages<M: prost::Message + Default>(&self, rpc: &str) -> Vec<M> {
+    pub(crate) async fn messages<M: prost::Message + Default>(&self, rpc: &str) -> Vec<M> {
         let seen = self.seen.lock().await;
         seen.iter().filter(|seen| seen.rpc == rpc).map(|seen| M::decode(&seen.message[..]).unwrap()).collect()
     }
@@ -169,7 +169,7 @@ impl Fake {
 }
 
 /// A refusal as the server sends it.
-pub fn refusal(code: tonic::Code, reason: &str, field: Option<&str>) -> Status {
+pub(crate) fn refusal(code: tonic::Code, reason: &str, field: Option<&str>) -> Status {
     use tonic_types::{ErrorDetails, StatusExt as _};
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, "sortie", std::collections::HashMap::new());
@@ -179,7 +179,7 @@ pub fn refusal(code: tonic::Code, reason: &str, field: Option<&str>) -> Status {
     Status::with_error_details(code, format!("refused as {reason}"), details)
 }
 
-pub fn words(text: &str) -> u32 {
+pub(crate) fn words(text: &str) -> u32 {
     text.split_whitespace().count() as u32
 }
 
@@ -192,16 +192,16 @@ fn text_of(input: &Input) -> (String, u32) {
     }
 }
 
-pub fn logit(text: &str) -> f32 {
+pub(crate) fn logit(text: &str) -> f32 {
     text.strip_prefix('d').and_then(|number| number.parse().ok()).unwrap_or(words(text) as f32)
 }
 
-pub fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// The vector of a text: the same for the same text, different for most others.
-pub fn vector(text: &str, normalize: bool, dimensions: u32) -> Vec<f32> {
+pub(crate) fn vector(text: &str, normalize: bool, dimensions: u32) -> Vec<f32> {
     let mut state = text.bytes().fold(17u32, |state, byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let mut row: Vec<f32> = (0..DIMENSIONS)
         .map(|_| {
@@ -410,6 +410,22 @@ impl v1::encoder_service_server::EncoderService for Fake {
         }
         let items = Some(self.items(&lengths, &message.options));
         self.answer(TokenizeResponse { inputs, items })
+    }
+
+    async fn detokenize(&self, request: Request<DetokenizeRequest>) -> Result<Response<DetokenizeResponse>, Status> {
+        let message = self.enter("Detokenize", request).await?;
+        self.model(&message.model, "Detokenize")?;
+        let text = |input: &Input| match &input.kind {
+            Some(Kind::Tokens(tokens)) => {
+                let kept = tokens.ids.iter().filter(|id| !message.skip_special_tokens || ![FIRST, LAST].contains(id));
+                kept.map(u32::to_string).collect::<Vec<_>>().join(" ")
+            }
+            _ => String::new(),
+        };
+        let texts = message.inputs.iter().map(text).collect();
+        let lengths: Vec<u32> = message.inputs.iter().map(|input| text_of(input).1).collect();
+        let items = Some(self.items(&lengths, &None));
+        self.answer(DetokenizeResponse { texts, items })
     }
 
     async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<GetModelResponse>, Status> {

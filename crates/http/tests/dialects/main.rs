@@ -14,29 +14,29 @@ use tower::ServiceExt as _;
 
 /// An answer, read.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
-pub fn app(fake: &Fake) -> Router {
+pub(crate) fn app(fake: &Fake) -> Router {
     with_options(fake, HttpOptions::default())
 }
 
-pub fn with_options(fake: &Fake, options: HttpOptions) -> Router {
+pub(crate) fn with_options(fake: &Fake, options: HttpOptions) -> Router {
     let service = EncoderServiceServer::new(fake.clone()).max_decoding_message_size(usize::MAX);
     routes(service, options)
 }
 
 /// Sends a request and reads its answer. A body that is no JSON is a string.
-pub async fn send(app: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
     let response = app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
@@ -45,14 +45,14 @@ pub async fn send(app: &Router, request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-pub fn post_request(path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post_request(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
-pub async fn post(app: &Router, path: &str, body: Value) -> Answer {
+pub(crate) async fn post(app: &Router, path: &str, body: Value) -> Answer {
     send(app, post_request(path, body.to_string())).await
 }
 
-pub async fn get(app: &Router, path: &str) -> Answer {
+pub(crate) async fn get(app: &Router, path: &str) -> Answer {
     send(app, Request::get(path).body(Body::empty()).unwrap()).await
 }
