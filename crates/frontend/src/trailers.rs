@@ -16,7 +16,7 @@ use tonic::{
     metadata::{BinaryMetadataValue, MetadataMap},
 };
 
-use crate::backing::AskedModel;
+use crate::asked_model::AskedModel;
 
 /// Puts the report of `model`, as it stands now, among `headers`.
 pub(crate) fn add_report(headers: &mut HeaderMap, model: Option<&dyn AskedModel>) {

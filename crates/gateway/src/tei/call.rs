@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sortie_frontend::{DOMAIN, ServeError};
+use sortie_frontend::{DOMAIN, ServeError, Stack};
 use sortie_proto::{
     metadata as keys,
     tei::{Metadata, TruncationDirection},
@@ -14,7 +14,6 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::Stack;
 use crate::catalog::{Catalog, FleetModel};
 
 /// Metadata that goes along: who calls, from where, by when, and what it says of itself.
