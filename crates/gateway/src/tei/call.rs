@@ -68,7 +68,7 @@ impl TeiCalls {
         if let Some(name) = named {
             return Ok(self.catalog.get(name)?);
         }
-        let answers = |model: &Arc<FleetModel>| model.info.rpcs.is_empty() || model.info.rpcs.iter().any(|r| r == rpc);
+        let answers = |model: &Arc<FleetModel>| model.info.rpcs.iter().any(|known| known == rpc);
         let mut able: Vec<_> = self.catalog.all().into_iter().filter(answers).collect();
         match (able.pop(), able.len()) {
             (Some(only), 0) => Ok(only),
