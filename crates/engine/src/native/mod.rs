@@ -129,11 +129,7 @@ impl NativeModel {
             Device::Cpu => Ok(()),
             Device::Cuda(_) if self.encoder.unseen => refuse("query expansion that is not attended to"),
             Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
-            Device::Cuda(_) => {
-                let hidden = self.encoder.hidden;
-                let beyond = self.encoder.layers.iter().find_map(|layer| layer.attention.beyond_plain(hidden));
-                beyond.map_or(Ok(()), refuse)
-            }
+            Device::Cuda(_) => self.encoder.beyond_plain().map_or(Ok(()), refuse),
         }
     }
 

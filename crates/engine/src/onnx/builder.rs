@@ -22,6 +22,7 @@ const IR_VERSION: i64 = 8;
 pub(crate) enum Attr {
     Int(&'static str, i64),
     Float(&'static str, f32),
+    Word(&'static str, &'static str),
 }
 
 /// A dimension of a graph input or output.
@@ -200,13 +201,14 @@ impl Builder {
 
     /// Adds a node with several outputs. An empty input is one left out.
     pub(crate) fn nodes(&mut self, domain: &str, op: &str, outputs: &[&str], inputs: &[&str], attrs: &[Attr]) {
+        let attribute =
+            |name: &str, kind| AttributeProto { name: name.to_owned(), kind: kind as i32, ..AttributeProto::default() };
         let attribute = attrs
             .iter()
             .map(|a| match *a {
-                Attr::Int(name, i) => AttributeProto { name: name.into(), i, f: 0.0, kind: AttributeKind::Int as i32 },
-                Attr::Float(name, f) => {
-                    AttributeProto { name: name.into(), i: 0, f, kind: AttributeKind::Float as i32 }
-                }
+                Attr::Int(name, i) => AttributeProto { i, ..attribute(name, AttributeKind::Int) },
+                Attr::Float(name, f) => AttributeProto { f, ..attribute(name, AttributeKind::Float) },
+                Attr::Word(name, s) => AttributeProto { s: s.to_owned(), ..attribute(name, AttributeKind::String) },
             })
             .collect();
         self.graph.node.push(NodeProto {

@@ -87,6 +87,8 @@ pub(crate) struct AttributeProto {
     pub(crate) f: f32,
     #[prost(int64, tag = "3")]
     pub(crate) i: i64,
+    #[prost(string, tag = "4")]
+    pub(crate) s: String,
     #[prost(enumeration = "AttributeKind", tag = "20")]
     pub(crate) kind: i32,
 }
@@ -97,6 +99,7 @@ pub(crate) enum AttributeKind {
     Undefined = 0,
     Float = 1,
     Int = 2,
+    String = 3,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{
-    PositionSegments, Rope,
+    FeedForward, PositionSegments, Rope,
     heads::{Heads, Reads},
     parts::{Linear, Norm, Pointwise},
 };
@@ -177,15 +177,6 @@ pub(crate) struct DistanceVectors {
     pub(crate) query: Option<Linear>,
 }
 
-/// The feed-forward part of a layer.
-#[derive(Clone, Debug)]
-pub(crate) enum FeedForward {
-    /// `down(act(up x))`
-    Plain { up: Linear, act: Pointwise, down: Linear },
-    /// `down(act(gate x)·up x)`
-    Gated { gate: Linear, up: Linear, act: Pointwise, down: Linear },
-}
-
 impl Encoder {
     /// How the places of its tokens are counted.
     pub(crate) fn numbering(&self) -> PositionSegments {
@@ -207,9 +198,9 @@ impl Encoder {
         self.embedding.segments.as_ref().map_or(0, |s| s.rows)
     }
 
-    /// Weights of its layers' products. Biases and norms are left out, a thousandth of them.
+    /// Weights of its layers' products that a token goes through. Biases and norms are left out, a thousandth of them.
     pub(crate) fn layer_parameters(&self) -> u64 {
-        self.layers.iter().flat_map(Layer::products).map(|product| (product.from * product.to()) as u64).sum()
+        self.layers.iter().map(|layer| layer.numbers() as u64).sum()
     }
 
     /// Widest state between the products of a feed-forward part, both halves of a gated one counted.
@@ -222,11 +213,18 @@ impl Encoder {
         self.layers.iter().map(|layer| layer.attention.projected()).max().unwrap_or(0)
     }
 
+    /// What its layers do that BERT's do not, in words; `None` where they are the same or take operators that every device has.
+    pub(crate) fn beyond_plain(&self) -> Option<&'static str> {
+        self.layers.iter().find_map(|layer| match layer.feed_forward {
+            FeedForward::Experts(_) => Some("layers of experts"),
+            _ => layer.attention.beyond_plain(self.hidden),
+        })
+    }
+
     /// Heads of its layers where all are BERT's: every token seen, nothing of places in the scores, as many heads of keys
     /// as of queries.
     pub(crate) fn plain_heads(&self) -> Option<usize> {
-        let all_plain = self.layers.iter().all(|layer| layer.attention.beyond_plain(self.hidden).is_none());
-        self.layers.first().filter(|_| all_plain).map(|layer| layer.attention.heads)
+        self.layers.first().filter(|_| self.beyond_plain().is_none()).map(|layer| layer.attention.heads)
     }
 
     /// Inner width and activation where layers norm their sums and none is gated.
@@ -241,15 +239,11 @@ impl Encoder {
 }
 
 impl Layer {
-    /// All its products.
-    fn products(&self) -> Vec<&Linear> {
+    /// Weights of the products that a token goes through.
+    fn numbers(&self) -> usize {
         let a = &self.attention;
-        let mut all = vec![&a.query, &a.key, &a.value, &a.out];
-        match &self.feed_forward {
-            FeedForward::Plain { up, down, .. } => all.extend([up, down]),
-            FeedForward::Gated { gate, up, down, .. } => all.extend([gate, up, down]),
-        }
-        all
+        let attention = [&a.query, &a.key, &a.value, &a.out].into_iter().map(Linear::numbers).sum::<usize>();
+        attention + self.feed_forward.numbers()
     }
 }
 
@@ -285,13 +279,4 @@ impl Attention {
 /// What scores of heads of this size are multiplied by nearly everywhere.
 pub(crate) fn plain_scale(size: usize) -> f32 {
     1.0 / (size as f32).sqrt()
-}
-
-impl FeedForward {
-    fn inner(&self) -> usize {
-        match self {
-            FeedForward::Plain { up, .. } => up.to(),
-            FeedForward::Gated { gate, up, .. } => gate.to() + up.to(),
-        }
-    }
 }

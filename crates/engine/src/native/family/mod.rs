@@ -6,6 +6,7 @@ mod deberta;
 mod distilbert;
 mod encoder;
 mod eurobert;
+mod feed_forward;
 mod gemma;
 mod gte;
 mod heads;
@@ -27,9 +28,10 @@ use std::path::Path;
 
 pub(crate) use self::{
     encoder::{
-        Attention, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, FeedForward, Layer, Norms,
-        QueryKeyNorm, Sight, plain_scale,
+        Attention, DistanceBuckets, DistanceVectors, Distances, Embedding, Encoder, Layer, Norms, QueryKeyNorm, Sight,
+        plain_scale,
     },
+    feed_forward::{Expert, Experts, FeedForward},
     heads::{Classifier, HeadStep, Reads, SequenceHead, Transform, VocabularyHead},
     parts::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows},
     places::PositionSegments,
@@ -54,13 +56,14 @@ struct Family {
 }
 
 /// All of them. Of those that share a type the first whose configuration it is reads the folder.
-const FAMILIES: [Family; 15] = [
+const FAMILIES: [Family; 16] = [
     jina::FAMILY,
     bert::BERT,
     bert::ROBERTA,
     bert::ELECTRA,
     distilbert::FAMILY,
     mpnet::FAMILY,
+    nomic::WITH_EXPERTS,
     nomic::FAMILY,
     gte::FAMILY,
     modernbert::FAMILY,

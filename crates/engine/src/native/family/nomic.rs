@@ -1,11 +1,11 @@
 //! Nomic-BERT: BERT with rotary positions and a gated feed-forward part, under the names of its own code or of transformers 5.
-//! Layers of experts (v2) are refused. Sources: transformers' modeling file, the configuration files of the published models.
+//! v2 has experts in some layers. Sources: transformers' modeling file, the configuration files of the published models.
 
 use serde_json::{Value, json};
 
 use super::{
-    Attention, Classifier, Embedding, Encoder, Family, FamilySource, FeedForward, HeadStep, Layer, Linear, Norm, Norms,
-    Pointwise, Reads, SequenceHead, Sight, Transform, VocabularyHead, always,
+    Attention, Classifier, Embedding, Encoder, Expert, Experts, Family, FamilySource, FeedForward, HeadStep, Layer,
+    Linear, Norm, Norms, Pointwise, Reads, SequenceHead, Sight, Taken, TensorRows, Transform, VocabularyHead, always,
     heads::Heads,
     plain_scale, rope_keys,
     source::{layer_norm, product},
@@ -14,8 +14,15 @@ use crate::error::LoadError;
 
 pub(super) const FAMILY: Family = Family { model_types: &["nomic_bert"], is: always, describe, experimental: false };
 
+/// With layers of experts: no library computes them.
+pub(super) const WITH_EXPERTS: Family =
+    Family { model_types: &["nomic_bert"], is: |source| every(source) > 0, describe, experimental: true };
+
 /// θ where a file says nothing: of its own code, and of transformers 5.
 const THETA: [f64; 2] = [10_000.0, 1_000.0];
+
+/// Experts of a layer; the published model has 8.
+const MOST_EXPERTS: usize = 256;
 
 fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     source.set_prefix(&["nomic_bert.", "bert."], "embeddings.word_embeddings.weight");
@@ -41,13 +48,16 @@ fn describe(source: &mut FamilySource<'_>) -> Result<Encoder, LoadError> {
     let rope = rope_keys::rope(source, None, &["rotary_emb_base", "rope_theta"], THETA[usize::from(said_anew)], size)?;
     source.without_effect(&["rotary_emb_base"]);
     let (act, gated) = activation(source)?;
+    let experts = experts(source, gated)?;
     let segments = source.segments()?;
     let layer = |i: usize| {
         let [query, key, value] = names.projections(source, i, hidden);
         let [attention_norm, feed_forward_norm] = names.norms(source, i, eps);
         let at = |old: &str, new: &str| names.of(i, old, new);
         let down = source.linear(&at("mlp.fc2", "mlp.down_proj"), inner, hidden);
-        let feed_forward = if gated {
+        let feed_forward = if let Some(routing) = experts.filter(|routing| routing.is_in(i)) {
+            routing.experts(source, &format!("encoder.layers.{i}.mlp"), (hidden, inner), act)
+        } else if gated {
             FeedForward::Gated {
                 gate: source.linear(&at("mlp.fc12", "mlp.gate_proj"), hidden, inner),
                 up: source.linear(&at("mlp.fc11", "mlp.up_proj"), hidden, inner),
@@ -110,8 +120,6 @@ fn refuse(source: &mut FamilySource<'_>) -> Result<(), LoadError> {
     source.only(&[
         ("rotary_emb_fraction", &[json!(1), json!(1.0)]),
         ("rotary_emb_scale_base", &[]),
-        ("moe_every_n_layers", &[json!(0)]),
-        ("num_experts", &[json!(0)]),
         ("scale_attn_weights", &[Value::Bool(true)]),
         ("scale_attn_by_inverse_layer_idx", &[Value::Bool(false)]),
         ("position_embedding_type", &[json!("rope"), json!("rotary")]),
@@ -139,6 +147,83 @@ fn refuse(source: &mut FamilySource<'_>) -> Result<(), LoadError> {
         "rotary_emb_dim",
     ]);
     Ok(())
+}
+
+/// Of how many layers one has experts; 0 where none has.
+fn every(source: &FamilySource<'_>) -> usize {
+    source.peek("moe_every_n_layers").ok().flatten().unwrap_or(0)
+}
+
+/// Which layers have experts, how many, and how many of them read a token.
+#[derive(Clone, Copy)]
+struct Routing {
+    every: usize,
+    count: usize,
+    chosen: usize,
+}
+
+fn experts(source: &mut FamilySource<'_>, gated: bool) -> Result<Option<Routing>, LoadError> {
+    let every = source.take::<usize>("moe_every_n_layers")?.unwrap_or(0);
+    source.without_effect(&["moe_impl", "moe_resid_pdrop", "router_aux_loss_coef"]);
+    if every == 0 {
+        source.without_effect(&[
+            "num_experts",
+            "moe_top_k",
+            "num_shared_experts",
+            "expert_choice_router",
+            "moe_normalize_expert_weights",
+            "ffn_div",
+        ]);
+        return Ok(None);
+    }
+    source.unset(&["expert_choice_router", "moe_normalize_expert_weights"])?;
+    source.only(&[("num_shared_experts", &[json!(0)]), ("ffn_div", &[json!(1), json!(1.0)])])?;
+    let count = source.size(&["num_experts"])?;
+    let chosen = source.size(&["moe_top_k"])?;
+    if gated {
+        return Err(source.not_native("activation_function", "with a gate in layers of experts"));
+    }
+    if count > MOST_EXPERTS || chosen > count {
+        let why =
+            format!("moe_top_k {chosen} of num_experts {count}: at most all of them, and {MOST_EXPERTS}, are served");
+        return Err(LoadError::unsupported(source.keys.path(), why));
+    }
+    Ok(Some(Routing { every, count, chosen }))
+}
+
+impl Routing {
+    /// Whether a layer has experts.
+    fn is_in(self, layer: usize) -> bool {
+        layer % self.every == 1
+    }
+
+    fn experts(
+        self,
+        source: &FamilySource<'_>,
+        at: &str,
+        (hidden, inner): (usize, usize),
+        act: Pointwise,
+    ) -> FeedForward {
+        let tensor = |name: &str| source.tensor(&format!("{at}.experts.mlp.{name}"));
+        let stored = self.count * inner;
+        let expert = |i: usize| {
+            let taken = Taken::From { first: i * inner, rows: inner };
+            Expert {
+                up: Linear { weight: TensorRows { name: tensor("w1"), stored, taken }, bias: None, from: hidden },
+                down: tensor("w2"),
+                rows: i * inner..(i + 1) * inner,
+                stored,
+            }
+        };
+        let bias = format!("{at}.experts.bias");
+        FeedForward::Experts(Box::new(Experts {
+            router: source.linear(&format!("{at}.router.layer"), hidden, self.count),
+            chosen: self.chosen,
+            act,
+            each: (0..self.count).map(expert).collect(),
+            bias: source.has(&bias).then(|| source.tensor(&bias)),
+        }))
+    }
 }
 
 /// The activation, and whether it is a gate.

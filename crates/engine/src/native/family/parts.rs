@@ -66,6 +66,11 @@ impl Linear {
     pub(crate) fn to(&self) -> usize {
         self.weight.len()
     }
+
+    /// Numbers of its weight.
+    pub(crate) fn numbers(&self) -> usize {
+        self.from * self.to()
+    }
 }
 
 impl TensorRows {

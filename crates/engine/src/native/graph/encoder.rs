@@ -16,6 +16,7 @@ use super::{
         family::{Embedding, Encoder, FeedForward, Layer, Linear, Norm, NormKind, Norms, Pointwise},
         kernel::{BIAS_GELU, takes_product},
     },
+    experts::experts,
     names::input,
     parts::{activated, biased, linear, matrix, norm_weights, normed, vector},
     self_attention::{put_back, self_attention},
@@ -270,10 +271,16 @@ impl LayerWriter<'_> {
 
     fn feed_forward(&self, b: &mut Builder, x: &str) -> Result<PartOutput, LoadError> {
         let w = self.w;
+
         let (inner, down, fused) = match &self.layer.feed_forward {
             FeedForward::Plain { up, act, down } => {
                 let (inner, fused) = self.plain(b, x, up, *act)?;
                 (inner, down, fused)
+            }
+            FeedForward::Experts(parts) => {
+                let bias = parts.bias.as_ref().map(|name| w.get(name, &[self.e.hidden])).transpose()?;
+                let bias = bias.map(|bias| b.weight(self.at("experts_bias"), &bias.shape, bias.data));
+                return Ok(PartOutput { x: experts(b, w, &self.at("experts"), parts, x)?, bias });
             }
             FeedForward::Gated { gate, up, act, down } => {
                 let gate = self.halves(b, "gate", x, gate)?;

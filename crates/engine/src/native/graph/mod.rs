@@ -1,6 +1,7 @@
 //! Graphs written here: the encoder over packed sequences, and the head of each task on top of it.
 
 mod encoder;
+mod experts;
 mod head;
 pub(super) mod names;
 mod parts;

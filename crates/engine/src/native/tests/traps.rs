@@ -11,8 +11,8 @@ use crate::{
     native::{
         NativeExecutor, NativeModel,
         family::{
-            Attention, Distances, Encoder, FeedForward, Layer, Norm, NormKind, Norms, Pointwise, Reads, Sight, Taken,
-            plain_scale,
+            Attention, Distances, Encoder, Experts, FeedForward, Layer, Norm, NormKind, Norms, Pointwise, Reads, Sight,
+            Taken, plain_scale,
         },
     },
     onnx::Target,
@@ -69,7 +69,10 @@ fn halves_swapped(e: &mut Encoder) {
 
 fn tanh_gelu(e: &mut Encoder) {
     for layer in &mut e.layers {
-        let (FeedForward::Gated { act, .. } | FeedForward::Plain { act, .. }) = &mut layer.feed_forward;
+        let act = match &mut layer.feed_forward {
+            FeedForward::Gated { act, .. } | FeedForward::Plain { act, .. } => act,
+            FeedForward::Experts(experts) => &mut experts.act,
+        };
         *act = if *act == Pointwise::Gelu { Pointwise::GeluTanh } else { Pointwise::Gelu };
     }
 }
@@ -288,4 +291,33 @@ fn decoders_as_encoders() {
     );
     let mean: fn(&mut Encoder) = |e| e.heads.sequence.as_mut().unwrap().reads = Reads::Mean;
     shows("families/eurobert-rerank-late", &[("the mean of states for that of logits", mean)]);
+}
+
+#[test]
+fn experts() {
+    fn change(e: &mut Encoder, change: impl Fn(&mut Experts)) {
+        for layer in &mut e.layers {
+            if let FeedForward::Experts(experts) = &mut layer.feed_forward {
+                change(experts);
+            }
+        }
+    }
+    shows(
+        "experimental/nomic-moe-base",
+        &[
+            ("one expert less", |e| change(e, |experts| experts.chosen -= 1)),
+            ("one expert more", |e| change(e, |experts| experts.chosen += 1)),
+            ("second products of the next expert", |e| {
+                change(e, |experts| {
+                    let first = experts.each[0].rows.clone();
+                    for i in 1..experts.each.len() {
+                        experts.each[i - 1].rows = experts.each[i].rows.clone();
+                    }
+                    experts.each.last_mut().unwrap().rows = first;
+                });
+            }),
+            ("no bias", |e| change(e, |experts| experts.bias = None)),
+            ("the other form of GELU", tanh_gelu),
+        ],
+    );
 }
