@@ -115,6 +115,7 @@ fn table() -> Vec<Route> {
         plain("/weaviate/.well-known/live", Exact, weaviate::live),
         plain("/weaviate/.well-known/ready", Exact, weaviate::ready),
         plain("/api-doc/openapi.json", Exact, openapi::document),
+        plain("/openapi.json", Exact, openapi::document),
     ]
 }
 

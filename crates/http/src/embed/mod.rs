@@ -68,7 +68,10 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
         format: VectorFormat::F32.into(),
         ..EmbedRequest::default()
     };
-    let answer = door.embed(caller, request).await.map_err(|failure| failure.renamed(&[("inputs", field)]))?;
+    let answer = door
+        .embed(caller, request)
+        .await
+        .map_err(|failure| failure.renamed(&[("inputs", field), ("max_length", "truncate_prompt_tokens")]))?;
     let mut fate = check_items(answer.message.items.as_ref(), count, field, partial && caller.partial)?;
     fate.also_truncated(read.truncated);
     let chunk = answer.message.chunk.clone();

@@ -36,13 +36,14 @@ impl Fate {
 /// For the first item that failed, unless `partial` answers are taken and one item has its answer.
 pub(crate) fn check_items(items: Option<&ItemInfo>, count: usize, field: &str, partial: bool) -> Result<Fate, Failure> {
     let Some(items) = items else { return Ok(Fate::default()) };
-    let mut failed: Vec<u32> = items.errors.iter().map(|error| error.index).collect();
+    let mut failed: Vec<u32> =
+        items.errors.iter().map(|error| error.index).filter(|index| (*index as usize) < count).collect();
     failed.sort_unstable();
     failed.dedup();
     if let Some(first) = items.errors.iter().min_by_key(|error| error.index)
         && (!partial || failed.len() >= count)
     {
-        let others = match failed.len() - 1 {
+        let others = match failed.len().saturating_sub(1) {
             0 => String::new(),
             others => format!(" ({others} more failed)"),
         };

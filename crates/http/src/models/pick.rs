@@ -13,8 +13,8 @@ use crate::{
 /// Names in a sentence; more would not be read.
 const SHOWN: usize = 32;
 
-/// The model named, by its own name or an alias; where none is named the default, else the only one made for the task,
-/// else the only one that answers.
+/// The model named, by its own name or an alias. Where none is named the only one made for the task, else the only one
+/// that answers; where there are several the default, if it is one of them.
 pub(super) fn pick(
     models: &[Arc<ModelInfo>],
     options: &HttpOptions,
@@ -31,21 +31,20 @@ pub(super) fn pick(
         };
         return if able(&model) { Ok(Arc::clone(model)) } else { Err(wrong_task(models, model, need)) };
     }
-    if let Some(model) = options.default_model.as_ref().and_then(|name| find(models, name)).filter(able) {
-        return Ok(Arc::clone(model));
-    }
     let candidates: Vec<_> = models.iter().filter(able).collect();
     let made_for: Vec<_> = candidates.iter().copied().filter(|model| model.task() == need.task).collect();
-    match (made_for.as_slice(), candidates.as_slice(), models) {
-        ([only], ..) | ([], [only], _) => Ok(Arc::clone(only)),
-        ([], [], []) => Err(Failure::new(Kind::Unavailable, "no model is served")),
-        ([], [], [only]) => Err(wrong_task(models, only, need)),
-        ([], [], _) => {
+    let several = if made_for.is_empty() { &candidates } else { &made_for };
+    let default = several.iter().find(|model| Some(&model.name) == options.default_model.as_ref());
+    match (several.as_slice(), default, models) {
+        ([only], ..) | (_, Some(only), _) => Ok(Arc::clone(only)),
+        ([], _, []) => Err(Failure::new(Kind::Unavailable, "no model is served")),
+        ([], _, [only]) => Err(wrong_task(models, only, need)),
+        ([], ..) => {
             let message = format!("no model that is served answers {}; served: {}", need.rpc, with_tasks(models));
             Err(Failure::new(Kind::WrongTask, message).at("model"))
         }
         _ => {
-            let message = format!("name a model; these would do: {}", names(candidates.iter().map(|m| &m.name)));
+            let message = format!("name a model; these would do: {}", names(several.iter().map(|m| &m.name)));
             Err(Failure::new(Kind::ModelNotNamed, message).at("model"))
         }
     }

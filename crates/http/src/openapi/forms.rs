@@ -1,6 +1,5 @@
 //! Forms that serde reads or writes by hand.
-// Described here, never made.
-#![allow(dead_code)]
+#![expect(dead_code, reason = "described here, and never made")]
 
 use serde::Serialize;
 use utoipa::ToSchema;

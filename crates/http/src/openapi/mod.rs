@@ -17,26 +17,23 @@ use crate::{cohere, openai, rerank, tei, vllm, weaviate};
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    // SageMaker's names of two routes.
-    for (path, twin) in [("/", "/invocations"), ("/health", "/ping")] {
-        if let Some(mut item) = document.paths.paths.get(path).cloned() {
-            match twin {
-                "/ping" => rename(item.get.as_mut(), "ping"),
-                _ => {
-                    item.get = None;
-                    rename(item.post.as_mut(), "invocations");
-                }
-            }
-            document.paths.paths.insert(twin.to_owned(), item);
+    // SageMaker's names of two routes, and the name that most tools try for the document.
+    let twins = [
+        ("/", "/invocations", "invocations"),
+        ("/health", "/ping", "ping"),
+        ("/api-doc/openapi.json", "/openapi.json", "document_too"),
+    ];
+    for (path, twin, name) in twins {
+        let Some(mut item) = document.paths.paths.get(path).cloned() else { continue };
+        if item.post.is_some() {
+            item.get = None;
         }
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.operation_id = Some(name.to_owned());
+        }
+        document.paths.paths.insert(twin.to_owned(), item);
     }
     document
-}
-
-fn rename(operation: Option<&mut utoipa::openapi::path::Operation>, name: &str) {
-    if let Some(operation) = operation {
-        operation.operation_id = Some(name.to_owned());
-    }
 }
 
 #[derive(OpenApi)]

@@ -10,7 +10,7 @@ use sortie_proto::{
 
 use crate::{
     door::Door,
-    failure::{Failure, check_items},
+    failure::{Failure, Kind, check_items},
     reply::{Facts, finite},
     request::Caller,
 };
@@ -79,10 +79,16 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
         top_n: 0,
         windows: windows.map(|_| Windows { stride: 0, score: WindowScore::Max.into() }),
     };
-    let answer = door.rerank(caller, request).await.map_err(|failure| failure.renamed(&[("documents", field)]))?;
+    let names = [("documents", field), ("max_length", "truncate_prompt_tokens")];
+    let answer = door.rerank(caller, request).await.map_err(|failure| failure.renamed(&names))?;
     let message = answer.message;
     if message.scores.len() != count {
         return Err(Failure::other_count(message.scores.len(), count));
+    }
+    let scoring = Scoring::try_from(message.scoring).unwrap_or_default();
+    if activation == Activation::Unspecified && matches!(scoring, Scoring::CrossEncoder | Scoring::LogitDifference) {
+        // What was kept of the model said that its scores take no activation, and these do: they are raw.
+        return Err(Failure::new(Kind::Unavailable, format!("{} was exchanged just now; send it again", model.name)));
     }
     let fate = check_items(message.items.as_ref(), count, field, partial && caller.partial)?;
     for (index, score) in message.scores.iter().enumerate().filter(|(index, _)| !fate.is_failed(*index)) {
@@ -98,7 +104,6 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
     let mut scores = message.scores;
     fate.failed.iter().for_each(|index| scores[*index as usize] = f32::NAN);
     let best = best(&scores, top_n.unwrap_or(count)).into_iter().map(|index| (index, scores[index as usize])).collect();
-    let scoring = Scoring::try_from(message.scoring).unwrap_or_default();
     let facts = Facts {
         characters,
         query_truncated: message.query_truncated,

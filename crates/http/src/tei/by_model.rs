@@ -53,7 +53,7 @@ async fn one(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure
     }
     let model = door.model(caller, which.model.as_deref(), Need::ANY).await?;
     match model.task() {
-        Task::Rerank if which.inputs.is_none() => rerank::rerank_body(door, caller, body).await,
+        Task::Rerank | Task::LateInteraction if which.inputs.is_none() => rerank::rerank_body(door, caller, body).await,
         Task::Rerank | Task::Classify => predict_inputs(door, caller, body).await,
         Task::Embed => embed_inputs(door, caller, body).await,
         Task::EmbedSparse => sparse_inputs(door, caller, body).await,

@@ -82,7 +82,10 @@ pub(super) async fn predict_inputs(door: &Door, caller: &Caller, body: &[u8]) ->
     let answer = door.classify(caller, request).await?;
     let message = answer.message;
     let fate = check_items(message.items.as_ref(), count, "inputs", false)?;
-    if message.labels.is_empty() || message.scores.len() != count * message.labels.len() {
+    if message.labels.is_empty()
+        || message.labels.len() != model.labels.len()
+        || message.scores.len() != count * message.labels.len()
+    {
         return Err(Failure::other_count(message.scores.len(), count * message.labels.len()));
     }
     let mut rows = Vec::with_capacity(count);

@@ -91,7 +91,7 @@ pub(crate) async fn classify(door: Door, incoming: Incoming) -> Result<Reply, Fa
     let message = answer.message;
     let fate = check_items(message.items.as_ref(), count, "input", caller.partial)?;
     let classes = message.labels.len();
-    if classes == 0 || message.scores.len() != count * classes {
+    if classes == 0 || classes != model.labels.len() || message.scores.len() != count * classes {
         return Err(Failure::other_count(message.scores.len(), count * classes));
     }
     let mut data = Vec::with_capacity(count);

@@ -38,7 +38,7 @@ struct Score<'a> {
 }
 
 /// Scores documents.
-#[utoipa::path(post, path = "/weaviate/rerank", tag = "Weaviate", request_body = RerankBody, responses(
+#[utoipa::path(post, operation_id = "weaviate_rerank", path = "/weaviate/rerank", tag = "Weaviate", request_body = RerankBody, responses(
     (status = 200, description = "A score a document, in the order sent.", body = Scores<'_>),
     (status = "default", description = "The container's failure.", body = crate::openapi::WeaviateFailure),
 ))]

@@ -22,19 +22,19 @@ pub(crate) struct Meta {
 }
 
 /// Facts of the container.
-#[utoipa::path(get, path = "/weaviate/meta", tag = "Weaviate", responses((status = 200, description = "Facts.", body = Meta)))]
+#[utoipa::path(get, operation_id = "weaviate_meta", path = "/weaviate/meta", tag = "Weaviate", responses((status = 200, description = "Facts.", body = Meta)))]
 pub(crate) async fn meta() -> Response {
     Json(Meta { server: "sortie", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
 /// Whether the process runs.
-#[utoipa::path(get, path = "/weaviate/.well-known/live", tag = "Weaviate", responses((status = 204, description = "It runs.")))]
+#[utoipa::path(get, operation_id = "weaviate_live", path = "/weaviate/.well-known/live", tag = "Weaviate", responses((status = 204, description = "It runs.")))]
 pub(crate) async fn live() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
 /// Whether work is taken.
-#[utoipa::path(get, path = "/weaviate/.well-known/ready", tag = "Weaviate", responses(
+#[utoipa::path(get, operation_id = "weaviate_ready", path = "/weaviate/.well-known/ready", tag = "Weaviate", responses(
     (status = 204, description = "Work is taken."),
     (status = 503, description = "It is not.", body = crate::openapi::WeaviateFailure),
 ))]

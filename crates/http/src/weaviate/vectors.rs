@@ -51,7 +51,7 @@ pub(crate) struct ManyVectors<'a> {
 }
 
 /// Turns texts into vectors.
-#[utoipa::path(post, path = "/weaviate/vectors", tag = "Weaviate", request_body = VectorsBody, responses(
+#[utoipa::path(post, operation_id = "weaviate_vectors", path = "/weaviate/vectors", tag = "Weaviate", request_body = VectorsBody, responses(
     (status = 200, description = "The vector of `text`, or those of `texts`.", body = crate::openapi::WeaviateVectors),
     (status = "default", description = "The container's failure.", body = crate::openapi::WeaviateFailure),
 ))]

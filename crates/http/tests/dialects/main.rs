@@ -1,7 +1,15 @@
 //! Every dialect over a service in the same process.
 
+#![cfg(test)]
+
+mod answers;
+mod callers;
+mod failures;
 mod fake;
-mod first;
+mod headers;
+mod nulls;
+mod random;
+mod traps;
 
 use axum::{Router, body::Body};
 use fake::Fake;
@@ -33,6 +41,13 @@ pub(crate) fn app(fake: &Fake) -> Router {
 pub(crate) fn with_options(fake: &Fake, options: HttpOptions) -> Router {
     let service = EncoderServiceServer::new(fake.clone()).max_decoding_message_size(usize::MAX);
     routes(service, options)
+}
+
+/// Several models, and one of them for bodies that cannot name any.
+pub(crate) fn defaults_to_embed(fake: &Fake) -> Router {
+    let mut options = HttpOptions::default();
+    options.default_model = Some("embed".to_owned());
+    with_options(fake, options)
 }
 
 /// Sends a request and reads its answer. A body that is no JSON is a string.
