@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sortie-work", &[]),
     ("sortie-proto", &[]),
     ("sortie-dispatch", &["sortie-work"]),
-    ("sortie-http", &["sortie-proto", "sortie-work"]),
     ("sortie-engine", &[]),
     ("sortie-scheduler", &["sortie-work"]),
     ("sortie-client", &["sortie-dispatch", "sortie-proto"]),

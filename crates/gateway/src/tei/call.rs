@@ -79,16 +79,14 @@ impl TeiCalls {
             }
             (None, _) => {
                 // Nothing at all is served, or nothing that does this.
-                self.catalog
-                    .get("")
-                    .or_else(|refusal| match refusal {
-                        ServeError::ModelNotNamed { served } => Err(ServeError::NotServed(format!(
-                            "no model of the fleet answers {rpc}: {}",
-                            served.join(", ")
-                        ))),
-                        other => Err(other),
-                    })
-                    .map_err(Status::from)
+                let refused = |refusal| match refusal {
+                    ServeError::ModelNotNamed { served } => {
+                        let served = served.join(", ");
+                        ServeError::NotServed(format!("no model of the fleet answers {rpc}: {served}"))
+                    }
+                    other => other,
+                };
+                self.catalog.get("").map_err(refused).map_err(Status::from)
             }
         }
     }

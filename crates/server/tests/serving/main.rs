@@ -9,6 +9,7 @@ mod answers;
 mod connections;
 mod folders;
 mod gateway;
+mod http;
 mod items;
 mod keys;
 mod life;
