@@ -2,21 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use sortie_proto::v1::LoadReport;
-
-use crate::{context::RequestContext, errors::ServeError};
-
-/// A model that a request asked: what log lines, metrics, spans and trailers say of it.
-pub trait AskedModel: Debug + Send + Sync + 'static {
-    /// Its name, as callers say it.
-    fn name(&self) -> &str;
-
-    /// Its revision.
-    fn revision(&self) -> &str;
-
-    /// Its load now; called as an answer leaves, and must not wait.
-    fn load_report(&self) -> LoadReport;
-}
+use crate::{asked_model::AskedModel, context::RequestContext, errors::ServeError};
 
 /// What answers requests: models of this process, or a fleet.
 pub trait Backing: Debug + Send + Sync + 'static {

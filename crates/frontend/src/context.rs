@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{backing::AskedModel, metadata::CallerInfo, metrics::RequestMetrics, traces::Stages};
+use crate::{asked_model::AskedModel, metadata::CallerInfo, metrics::RequestMetrics, traces::Stages};
 
 /// One request's facts. Clones share what handlers note down.
 #[derive(Clone, Debug)]

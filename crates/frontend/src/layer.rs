@@ -30,8 +30,9 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
+    asked_model::AskedModel,
     auth::Keys,
-    backing::{AskedModel, Backing},
+    backing::Backing,
     body_timeout,
     config::FrontendConfig,
     context::RequestContext,

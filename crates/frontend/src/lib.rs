@@ -2,7 +2,7 @@
 //! requests, health, reflection, the admin port, metrics, traces, logs, signals, and the settings of these.
 //!
 //! ```text
-//! connection → layer (key, context, deadline, permits, trailers) → services of the program
+//! connection → [HTTP dialects →] layer (key, context, deadline, permits, trailers) → services of the program
 //! ```
 //! [`Frontend`] holds it together; what answers requests is behind [`Backing`]. The server and the gateway stand on it.
 //! `docs/errors.md` lists every refusal.
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod asked_model;
 mod auth;
 mod backing;
 mod body_timeout;
@@ -19,6 +20,7 @@ mod context;
 mod deadline;
 mod errors;
 mod health;
+mod http;
 mod layer;
 mod load_reports;
 mod logs;
@@ -39,13 +41,14 @@ mod tls;
 mod traces;
 mod trailers;
 
+pub use asked_model::AskedModel;
 pub use auth::Keys;
-pub use backing::{AskedModel, Backing};
+pub use backing::Backing;
 pub use context::RequestContext;
 pub use errors::{DOMAIN, ServeError};
 pub use health::{LIVENESS, READINESS, ServerHealth};
 pub use layer::{RequestLayer, RequestService};
 pub use metadata::CallerInfo;
-pub use process::{BoundAddress, Frontend, FrontendError, Services};
+pub use process::{BoundAddress, Frontend, FrontendError, Services, Stack};
 pub use reload::{FileError, NamedFile, Reloaded};
 pub use traces::Stages;

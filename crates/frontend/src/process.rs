@@ -13,15 +13,19 @@ use std::{
     sync::Arc,
 };
 
+use ::http::{Request, Response};
 use axum::Router;
-use http::{Request, Response};
 use sortie_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::{body::Body, codec::CompressionEncoding, service::RoutesBuilder};
+use tonic::{
+    body::Body,
+    codec::CompressionEncoding,
+    service::{Routes, RoutesBuilder},
+};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::{
@@ -31,7 +35,8 @@ use crate::{
     config::FrontendConfig,
     connection::{ConnectionLimits, accept},
     health::ServerHealth,
-    layer::RequestLayer,
+    http,
+    layer::{RequestLayer, RequestService},
     load_reports::OrcaStream,
     metrics::{FrontendMetrics, RequestMetrics},
     open_files, panics,
@@ -125,19 +130,20 @@ impl BoundAddress {
 /// What a program serves.
 #[derive(Debug)]
 pub struct Services {
-    /// Its gRPC services, without health and reflection.
+    /// `sortie.v1` in process, for what stands on it.
+    pub stack: Stack,
+    /// Its gRPC services, `sortie.v1` among them, without health and reflection.
     pub routes: RoutesBuilder,
     /// Descriptors of those besides `sortie.v1`, for reflection.
     pub descriptors: Vec<&'static [u8]>,
-    /// The layer around them.
-    pub layer: RequestLayer,
-    /// Its health.
-    pub health: ServerHealth,
+    layer: RequestLayer,
+    health: ServerHealth,
     /// Whether what answers is there: health and the admin port say so. Its sender may be dropped.
-    pub answering: watch::Receiver<bool>,
-    /// Its routes over plain HTTP, where the settings name an address for them.
-    pub http: Option<Router>,
+    answering: watch::Receiver<bool>,
 }
+
+/// `sortie.v1` in process, behind the layer: what is called there has its key, deadline, permit and count like any call.
+pub type Stack = RequestService<Routes>;
 
 /// What lives as long as a process of ours listens.
 #[derive(Debug)]
@@ -234,22 +240,27 @@ impl Frontend {
         Arc::clone(&self.metrics.requests)
     }
 
-    /// The layer around what `backing` answers. Layers made of one are one: they share permits.
+    /// What a program serves: `service` is the contract's, `backing` what answers behind it, `health` its health.
     #[must_use]
-    pub fn layer(&self, backing: Arc<dyn Backing>) -> RequestLayer {
-        let requests = Arc::clone(&self.metrics.requests);
-        RequestLayer::new(&self.config, backing, requests, self.callers.clone(), self.traces.clone())
-    }
-
-    /// The contract's service with the limits of the settings.
-    #[must_use]
-    pub fn encoder<S: EncoderService>(&self, service: S) -> EncoderServiceServer<S> {
+    pub fn services<S: EncoderService>(
+        &self,
+        service: S,
+        backing: Arc<dyn Backing>,
+        health: ServerHealth,
+        answering: watch::Receiver<bool>,
+    ) -> Services {
         let max_message = usize::try_from(self.config.max_message_bytes).unwrap_or(usize::MAX);
-        EncoderServiceServer::new(service)
+        let encoder = EncoderServiceServer::new(service)
             .max_decoding_message_size(max_message)
             .max_encoding_message_size(max_message)
             // Answers are floats, which compress poorly: requests may be compressed, answers are not.
-            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
+        let requests = Arc::clone(&self.metrics.requests);
+        let layer = RequestLayer::new(&self.config, backing, requests, self.callers.clone(), self.traces.clone());
+        let stack = layer.layer(Routes::new(encoder.clone()).prepare());
+        let mut routes = Routes::builder();
+        routes.add_service(encoder);
+        Services { stack, routes, descriptors: Vec::new(), layer, health, answering }
     }
 
     /// Serves until `shutdown` resolves and what is in flight is done, or `drain_timeout` is over.
@@ -266,7 +277,7 @@ impl Frontend {
         let address = config.listen;
         let bound =
             listener.local_addr().map_err(|source| FrontendError::Listen { setting: "listen", address, source })?;
-        let Services { mut routes, descriptors, layer, health, mut answering, http: router } = services;
+        let Services { stack, mut routes, descriptors, layer, health, mut answering } = services;
         let backing = layer.backing();
         routes.add_service(OrcaStream::service(layer.reports(), health.leaving()));
         if config.health {
@@ -280,17 +291,18 @@ impl Frontend {
         let stop = CancellationToken::new();
         let limits = ConnectionLimits::of(&config);
         let grpc = accept(listener, service, Protocol::Grpc, tls, limits, metrics.wire.clone(), stop.clone());
-        let http = match (http, router) {
-            (Some((bound, tls)), Some(router)) => {
+        let http = match http {
+            None => None,
+            Some((bound, tls)) => {
                 let address = bound.address();
                 let listener = bound.listen()?;
                 write_address("http_addr_file", config.http_addr_file.as_deref(), address)?;
                 tracing::info!(%address, "http on {address}");
+                let router = sortie_http::routes(stack, http::options(&config, Arc::clone(&phase)));
                 let service = router.map_request(|request: Request<Body>| request.map(axum::body::Body::new));
                 let service = service.map_response(|response: Response<axum::body::Body>| response.map(Body::new));
                 Some(accept(listener, service, Protocol::Http, tls, limits, metrics.wire.clone(), stop.clone()))
             }
-            _ => None,
         };
         let server = async {
             match http {

@@ -3,11 +3,9 @@
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use sortie_frontend::{BoundAddress, Frontend, FrontendError, ServerHealth, Services};
+use sortie_frontend::{Backing, BoundAddress, Frontend, FrontendError, ServerHealth};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::service::Routes;
-use tower::Layer as _;
 
 use crate::{
     catalog::Catalog,
@@ -88,16 +86,12 @@ impl Gateway {
         let catalog = Arc::new(Catalog::new(fleet.client.clone(), max_message));
         let service = Service::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
         let health = ServerHealth::new(Vec::new()).await;
-        let mut routes = Routes::builder();
-        let layer = frontend.layer(Arc::clone(&catalog) as Arc<dyn sortie_frontend::Backing>);
-        let stack = layer.layer(Routes::new(frontend.encoder(service.clone())).prepare());
-        routes.add_service(frontend.encoder(service));
-        tei::add(&mut routes, stack, Arc::clone(&catalog), &config.frontend);
         let (answers, answering) = watch::channel(false);
-        let rounds = follow_fleet(catalog, health.clone(), frontend.requests(), config, answers);
+        let backing: Arc<dyn Backing> = Arc::<Catalog>::clone(&catalog);
+        let mut services = frontend.services(service, backing, health.clone(), answering);
+        tei::add(&mut services, Arc::clone(&catalog), &config.frontend);
+        let rounds = follow_fleet(catalog, health, frontend.requests(), config, answers);
         let _rounds = AbortOnDropHandle::new(tokio::spawn(rounds));
-        let descriptors = vec![tei::DESCRIPTORS];
-        let services = Services { routes, descriptors, layer, health, answering, http: None };
         Ok(frontend.serve(listener, services, shutdown).await?)
     }
 }

@@ -3,13 +3,12 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use sortie_frontend::{BoundAddress, FileError, Frontend, FrontendError, Keys, ServerHealth, Services};
+use sortie_frontend::{BoundAddress, FileError, Frontend, FrontendError, Keys, ServerHealth};
 use tokio::{
     net::TcpListener,
     sync::{OnceCell, watch},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 
 use crate::{
     admin::Admin,
@@ -131,21 +130,13 @@ impl Process {
     ) -> Result<(), ServerExit> {
         let Self { config, metrics, frontend, admin } = self;
         let health = ServerHealth::new(registry.names()).await;
-        let mut routes = Routes::builder();
-        routes.add_service(frontend.encoder(Service::new(registry.clone(), config.frontend.max_message_bytes)));
         let gpu_lost = CancellationToken::new();
         let manager = ModelManager::new(registry.clone(), health.clone(), metrics, gpu_lost.clone()).await;
         // Nobody else sets it.
         drop(admin.manager.set(Arc::new(manager)));
         tracing::info!(models = registry.names().join(","), "models loaded");
-        let services = Services {
-            routes,
-            descriptors: Vec::new(),
-            layer: frontend.layer(Arc::new(registry)),
-            health,
-            answering: watch::channel(true).1,
-            http: None,
-        };
+        let service = Service::new(registry.clone(), config.frontend.max_message_bytes);
+        let services = frontend.services(service, Arc::new(registry), health, watch::channel(true).1);
         let stop = async {
             tokio::select! {
                 () = shutdown => {}

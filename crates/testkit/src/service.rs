@@ -19,6 +19,10 @@ use crate::{
 /// Numbers in a vector.
 const DIMENSIONS: u32 = 2;
 
+/// What a scripted model answers.
+const RPCS: [&str; 9] =
+    ["Rerank", "Embed", "EmbedTokens", "EmbedSparse", "Classify", "TagTokens", "Similarity", "Tokenize", "Detokenize"];
+
 /// A small CPU server's model: so slow a token that jobs are worth cutting.
 pub(crate) fn default_model() -> v1::ModelInfo {
     v1::ModelInfo {
@@ -26,6 +30,8 @@ pub(crate) fn default_model() -> v1::ModelInfo {
         revision: "r1".to_owned(),
         model_type: "bert".to_owned(),
         task: v1::Task::Rerank.into(),
+        // A script answers everything.
+        rpcs: RPCS.map(str::to_owned).to_vec(),
         max_length: 512,
         dimensions: DIMENSIONS,
         state: v1::ModelState::Ready.into(),

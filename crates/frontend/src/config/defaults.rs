@@ -77,3 +77,9 @@ pub const REQUEST_READ_TIMEOUT: ConfigDuration = ConfigDuration::secs(30);
 
 /// A peer that takes less than a kilobyte in this time is not reading.
 pub const RESPONSE_WRITE_TIMEOUT: ConfigDuration = ConfigDuration::secs(60);
+
+/// As TEI does, and as everybody who indexes documents expects; the answer says which were cut.
+pub const HTTP_TRUNCATE: bool = true;
+
+/// Most callers that send ids made them with another model's vocabulary, which gives wrong vectors without a word.
+pub const HTTP_TOKEN_IDS: bool = false;

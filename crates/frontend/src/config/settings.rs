@@ -30,6 +30,23 @@ pub struct FrontendConfig {
     #[arg(long, env = "SORTIE_HTTP_ADDR_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_addr_file: Option<PathBuf>,
+    /// Another name of a served model over HTTP, as `NAME=MODEL`; repeat it or separate with commas
+    #[arg(long, env = "SORTIE_HTTP_ALIAS", value_name = "NAME=MODEL", value_delimiter = ',')]
+    pub http_alias: Vec<String>,
+    /// The model of HTTP requests that name none where several would do
+    #[arg(long, env = "SORTIE_HTTP_DEFAULT_MODEL", value_name = "MODEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_default_model: Option<String>,
+    /// Cut texts that are too long where an HTTP request does not say
+    #[arg(long, env = "SORTIE_HTTP_TRUNCATE", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub http_truncate: bool,
+    /// Take token ids in /v1/embeddings: callers must have made them with the served model's vocabulary
+    #[arg(long, env = "SORTIE_HTTP_TOKEN_IDS", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub http_token_ids: bool,
+    /// Send documents back with their scores where an HTTP request does not say; without it as each dialect does
+    #[arg(long, env = "SORTIE_HTTP_RETURN_DOCUMENTS", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_return_documents: Option<bool>,
     /// Address of the admin port (metrics, probes, models); without it there is none
     #[arg(long, env = "SORTIE_ADMIN", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +147,11 @@ impl Default for FrontendConfig {
             addr_file: None,
             http: None,
             http_addr_file: None,
+            http_alias: Vec::new(),
+            http_default_model: None,
+            http_truncate: defaults::HTTP_TRUNCATE,
+            http_token_ids: defaults::HTTP_TOKEN_IDS,
+            http_return_documents: None,
             admin: None,
             admin_addr_file: None,
             api_keys: None,

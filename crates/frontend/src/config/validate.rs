@@ -1,6 +1,7 @@
 //! What the shared settings may be. The first that makes no sense is named.
 
 use super::{ConfigError, FrontendConfig};
+use crate::http;
 
 impl FrontendConfig {
     /// Checks every field.
@@ -43,6 +44,7 @@ impl FrontendConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(ConfigError::invalid("tls_cert", "goes together with tls_key; give both or neither"));
         }
+        http::check(self)?;
         if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
             return Err(ConfigError::invalid("tls_client_ca", "needs tls_cert and tls_key"));
         }

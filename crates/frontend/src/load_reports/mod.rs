@@ -12,10 +12,7 @@ use sortie_proto::{
 use tokio::time::Instant;
 
 pub(crate) use self::{failures::Failures, stream::OrcaStream};
-use crate::{
-    backing::{AskedModel, Backing},
-    metrics::RequestMetrics,
-};
+use crate::{asked_model::AskedModel, backing::Backing, metrics::RequestMetrics};
 
 /// Where reports come from.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use sortie_frontend::{DOMAIN, ServeError};
+use sortie_frontend::{DOMAIN, ServeError, Stack};
 use sortie_proto::{
     metadata as keys,
     tei::{Metadata, TruncationDirection},
@@ -14,7 +14,6 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::Stack;
 use crate::catalog::{Catalog, FleetModel};
 
 /// Metadata that goes along: who calls, from where, by when, and what it says of itself.
@@ -69,7 +68,7 @@ impl TeiCalls {
         if let Some(name) = named {
             return Ok(self.catalog.get(name)?);
         }
-        let answers = |model: &Arc<FleetModel>| model.info.rpcs.is_empty() || model.info.rpcs.iter().any(|r| r == rpc);
+        let answers = |model: &Arc<FleetModel>| model.info.rpcs.iter().any(|known| known == rpc);
         let mut able: Vec<_> = self.catalog.all().into_iter().filter(answers).collect();
         match (able.pop(), able.len()) {
             (Some(only), 0) => Ok(only),
@@ -80,16 +79,14 @@ impl TeiCalls {
             }
             (None, _) => {
                 // Nothing at all is served, or nothing that does this.
-                self.catalog
-                    .get("")
-                    .or_else(|refusal| match refusal {
-                        ServeError::ModelNotNamed { served } => Err(ServeError::NotServed(format!(
-                            "no model of the fleet answers {rpc}: {}",
-                            served.join(", ")
-                        ))),
-                        other => Err(other),
-                    })
-                    .map_err(Status::from)
+                let refused = |refusal| match refusal {
+                    ServeError::ModelNotNamed { served } => {
+                        let served = served.join(", ");
+                        ServeError::NotServed(format!("no model of the fleet answers {rpc}: {served}"))
+                    }
+                    other => other,
+                };
+                self.catalog.get("").map_err(refused).map_err(Status::from)
             }
         }
     }

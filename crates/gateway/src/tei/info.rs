@@ -28,7 +28,7 @@ fn dtype(precision: &str) -> String {
 #[tonic::async_trait]
 impl Info for TeiCalls {
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
-        let model = self.model(request.metadata(), "GetModel")?;
+        let model = self.model(request.metadata(), "Tokenize")?;
         let info = &model.info;
         let model_type = match info.task() {
             v1::Task::Rerank => ModelType::Reranker,

@@ -20,32 +20,26 @@ mod tokenize;
 
 use std::sync::Arc;
 
-use sortie_frontend::{RequestService, config::FrontendConfig};
+use sortie_frontend::{Services, config::FrontendConfig};
 use sortie_proto::tei::{
     FILE_DESCRIPTOR_SET, embed_server::EmbedServer, info_server::InfoServer, predict_server::PredictServer,
     rerank_server::RerankServer, tokenize_server::TokenizeServer,
 };
-use tonic::service::{Routes, RoutesBuilder};
 
 use self::call::TeiCalls;
 use crate::catalog::Catalog;
 
-/// The stack of `sortie.v1` in process.
-pub(crate) type Stack = RequestService<Routes>;
-
-/// Descriptors for reflection.
-pub(crate) const DESCRIPTORS: &[u8] = FILE_DESCRIPTOR_SET;
-
-/// Adds the services to `routes`; they call `stack`.
-pub(crate) fn add(routes: &mut RoutesBuilder, stack: Stack, catalog: Arc<Catalog>, config: &FrontendConfig) {
+/// Adds the services to those of the contract, whose stack they call.
+pub(crate) fn add(services: &mut Services, catalog: Arc<Catalog>, config: &FrontendConfig) {
     let most = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    let calls = TeiCalls::new(stack, catalog, most, config.max_concurrent_requests);
+    let calls = TeiCalls::new(services.stack.clone(), catalog, most, config.max_concurrent_requests);
     macro_rules! add {
         ($($server:ident),*) => {
-            $(routes.add_service(
+            $(services.routes.add_service(
                 $server::new(calls.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
             );)*
         };
     }
+    services.descriptors.push(FILE_DESCRIPTOR_SET);
     add!(InfoServer, EmbedServer, PredictServer, RerankServer, TokenizeServer);
 }

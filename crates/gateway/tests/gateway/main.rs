@@ -4,6 +4,7 @@
 
 mod answers;
 mod client;
+mod http;
 mod life;
 mod refusals;
 mod support;

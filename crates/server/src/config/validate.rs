@@ -13,9 +13,6 @@ impl ServerConfig {
     /// Names the first field that makes no sense.
     pub(super) fn check(&mut self) -> Result<(), ConfigError> {
         self.frontend.validate()?;
-        if self.frontend.http.is_some() {
-            return Err(ConfigError::invalid("http", "is served by sortie-gateway; this server speaks gRPC alone"));
-        }
         let devices = self.devices()?;
         self.precision()?;
         self.gelu()?;

@@ -10,6 +10,7 @@ mod balancers;
 mod connections;
 mod folders;
 mod gateway;
+mod http;
 mod items;
 mod keys;
 mod life;

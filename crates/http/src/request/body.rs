@@ -1,0 +1,124 @@
+//! Bodies: JSON, within the limit, straight from bytes into the type that a route reads.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use crate::failure::{Failure, Kind};
+
+/// Characters of a reader's complaint that are shown: it may quote the value it did not like.
+const SHOWN_CHARACTERS: usize = 400;
+
+/// Takes a JSON body of at most `limit` bytes.
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Failure> {
+    check_type(headers)?;
+    let too_large = || Failure::new(Kind::BodyTooLarge, format!("the body is too large; max_body_bytes is {limit}"));
+    let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => Err(Failure::new(Kind::Syntax, format!("the body did not come whole: {error}"))),
+    }
+}
+
+/// Only JSON is read. That also keeps forms of other sites' pages out.
+fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let refused = |message: String| Err(Failure::new(Kind::MediaType, message));
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return refused("content-encoding: bodies are read as they are; send them without compression".to_owned());
+    }
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
+    if json { Ok(()) } else { refused(format!("content-type is {value:?}; send application/json")) }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// [`Kind::Syntax`] for what is no JSON, [`Kind::Shape`] for JSON of another shape, with the field.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    let error = match serde_json::from_slice(body) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    if error.classify() != Category::Data {
+        return Err(Failure::new(Kind::Syntax, format!("the body is no JSON: {}", shown(&error.to_string()))));
+    }
+    // Once more, slower, for the path: only what is refused pays for it.
+    let reader = &mut serde_json::Deserializer::from_slice(body);
+    let path = serde_path_to_error::deserialize::<_, T>(reader).err().map(|error| error.path().to_string());
+    let message = shown(&error.to_string());
+    match path.filter(|path| path != "." && path != "?") {
+        Some(path) => Err(Failure::new(Kind::Shape, format!("`{path}`: {message}")).at(path)),
+        None => Err(Failure::new(Kind::Shape, message)),
+    }
+}
+
+fn shown(message: &str) -> String {
+    match message.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(value: &str) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, value.parse().unwrap());
+        check_type(&headers)
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        for value in
+            ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/problem+json"]
+        {
+            assert!(typed(value).is_ok(), "{value}");
+        }
+        for value in ["text/plain", "application/x-www-form-urlencoded", "application/jsonl", ""] {
+            assert_eq!(typed(value).unwrap_err().kind, Kind::MediaType, "{value}");
+        }
+        assert!(check_type(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_apart_and_named() {
+        #[derive(Debug, Deserialize)]
+        struct Read {
+            #[serde(rename = "list")]
+            _list: Vec<u32>,
+        }
+        let error = parse::<Read>(b"{\"list\":[1,\"x\"]}").unwrap_err();
+        assert_eq!((error.kind, error.field.as_deref()), (Kind::Shape, Some("list[1]")));
+        assert_eq!(parse::<Read>(b"{\"list\":[1").unwrap_err().kind, Kind::Syntax);
+        assert_eq!(parse::<Read>(b"").unwrap_err().kind, Kind::Syntax);
+        let error = parse::<Read>(b"{}").unwrap_err();
+        assert!(error.kind == Kind::Shape && error.message.contains("list"), "{}", error.message);
+    }
+
+    #[test]
+    fn complaints_stay_short() {
+        let long = format!("{{\"list\":\"{}\"}}", "é".repeat(100_000));
+        #[derive(Debug, Deserialize)]
+        struct Read {
+            #[serde(rename = "list")]
+            _list: Vec<u32>,
+        }
+        assert!(parse::<Read>(long.as_bytes()).unwrap_err().message.len() < 1_000);
+    }
+}
