@@ -27,7 +27,7 @@ use crate::{metrics, phase::Phase};
 pub type Scrape = Arc<dyn Fn(bool) -> Result<String, prometheus::Error> + Send + Sync>;
 
 #[derive(Clone)]
-struct Admin {
+struct AdminPort {
     phase: Arc<Phase>,
     scrape: Scrape,
 }
@@ -38,17 +38,17 @@ pub(crate) fn router(phase: Arc<Phase>, scrape: Scrape) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Admin { phase, scrape })
+        .with_state(AdminPort { phase, scrape })
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
+async fn ready(State(admin): State<AdminPort>) -> Response {
     match admin.phase.ready() {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn metrics_text(State(admin): State<Admin>) -> Response {
+async fn metrics_text(State(admin): State<AdminPort>) -> Response {
     match (admin.scrape)(admin.phase.ready().is_ok()) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

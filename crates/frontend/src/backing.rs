@@ -2,6 +2,8 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+use sortie_proto::v1::LoadReport;
+
 use crate::{asked_model::AskedModel, context::RequestContext, errors::ServeError};
 
 /// What answers requests: models of this process, or a fleet.

@@ -24,14 +24,14 @@ static CLIENT: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// The metrics of one gateway.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct GatewayMetrics {
     pub(crate) frontend: Arc<FrontendMetrics>,
     endpoints: GaugeVec,
     in_flight: prometheus::IntGauge,
     budget: GaugeVec,
 }
 
-impl Metrics {
+impl GatewayMetrics {
     /// Nothing counted yet.
     ///
     /// # Errors

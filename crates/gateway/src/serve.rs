@@ -11,8 +11,8 @@ use crate::{
     catalog::Catalog,
     config::GatewayConfig,
     fleet::{FleetClient, FleetError},
-    metrics::{self, Metrics},
-    service::Service,
+    metrics::{self, GatewayMetrics},
+    service::GatewayService,
     tei,
 };
 
@@ -28,7 +28,7 @@ pub enum GatewayExit {
     Fleet(#[from] FleetError),
     /// Metrics do not fit together.
     #[error("cannot build metrics")]
-    Metrics(#[from] prometheus::Error),
+    GatewayMetrics(#[from] prometheus::Error),
 }
 
 /// Takes the address of `config` and serves the fleet on it until `shutdown` resolves.
@@ -70,7 +70,7 @@ struct Gateway {
 impl Gateway {
     /// Reads keys and certificates, makes the client and opens the admin port.
     async fn start(config: GatewayConfig, bound: SocketAddr) -> Result<Self, GatewayExit> {
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Arc::new(GatewayMetrics::new()?);
         let shared = Arc::clone(&metrics.frontend);
         let mut frontend = Frontend::start(config.frontend.clone(), shared, "sortie-gateway").await?;
         let replica = frontend.replica(bound);
@@ -84,7 +84,7 @@ impl Gateway {
         let Self { config, frontend, fleet, replica } = self;
         let max_message = config.frontend.max_message_bytes;
         let catalog = Arc::new(Catalog::new(fleet.client.clone(), max_message));
-        let service = Service::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
+        let service = GatewayService::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
         let health = ServerHealth::new(Vec::new()).await;
         let (answers, answering) = watch::channel(false);
         let backing: Arc<dyn Backing> = Arc::<Catalog>::clone(&catalog);

@@ -9,9 +9,9 @@ use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
 use tonic::body::Body;
 use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
 
-use crate::{failure::Failure, models::Models, options::HttpOptions, reply::Load, request::Caller};
+use crate::{failure::HttpFailure, models::Models, options::HttpOptions, reply::Load, request::Caller};
 
-type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, ServiceError>;
+type InProcess = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, ServiceError>;
 
 /// The service failed without a status. tonic finds one among the causes, if there is one.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +19,14 @@ type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, 
 struct ServiceError(#[source] BoxError);
 
 /// An RPC under way. Dropping it cancels it.
-pub(crate) type Call<T> = BoxFuture<'static, Result<T, Failure>>;
+pub(crate) type Call<T> = BoxFuture<'static, Result<T, HttpFailure>>;
 
 /// What every handler has: the service, the options and what is known of the models.
 #[derive(Clone)]
 pub(crate) struct Door(Arc<Inner>);
 
 struct Inner {
-    client: EncoderServiceClient<Transport>,
+    client: EncoderServiceClient<InProcess>,
     options: HttpOptions,
     models: Models,
     started: SystemTime,
@@ -103,12 +103,12 @@ impl Door {
     }
 }
 
-fn answered<M>(result: Result<tonic::Response<M>, tonic::Status>) -> Result<Answered<M>, Failure> {
+fn answered<M>(result: Result<tonic::Response<M>, tonic::Status>) -> Result<Answered<M>, HttpFailure> {
     match result {
         Ok(response) => {
             let load = Load::read(response.metadata());
             Ok(Answered { message: response.into_inner(), load })
         }
-        Err(status) => Err(Failure::from(status)),
+        Err(status) => Err(HttpFailure::from(status)),
     }
 }

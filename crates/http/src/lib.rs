@@ -29,5 +29,5 @@ mod vllm;
 mod weaviate;
 
 pub use openapi::openapi;
-pub use options::{HttpOptions, Page, Ready};
+pub use options::{HttpOptions, IsReady, Page};
 pub use routes::routes;

@@ -20,7 +20,7 @@ pub(crate) const MAX_CONCURRENT_REQUESTS: u32 = 1_024;
 pub type Page = Arc<dyn Fn(&HeaderMap) -> Response + Send + Sync>;
 
 /// Whether work is taken now: `/health` says so without a key.
-pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type IsReady = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Options of [`routes`](crate::routes).
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct HttpOptions {
     /// What `/info` says of threads that tokenize.
     pub tokenization_workers: u32,
     /// Whether work is taken now.
-    pub ready: Ready,
+    pub ready: IsReady,
     /// The page that browsers get at `/`; `None` answers them as everybody.
     pub page: Option<Page>,
 }

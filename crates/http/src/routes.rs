@@ -18,10 +18,10 @@ use tower::{BoxError, Service};
 use crate::{
     cohere,
     door::Door,
-    failure::{Failure, Form},
+    failure::{Form, HttpFailure},
     openai, openapi,
     options::HttpOptions,
-    reply::Reply,
+    reply::JsonReply,
     request::{Caller, Incoming, REQUEST_ID},
     rerank, tei, vllm, weaviate,
 };
@@ -147,7 +147,7 @@ where
 fn asked<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> Route
 where
     F: Fn(Door, Arc<Caller>, String) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Result<Reply, Failure>> + Send + 'static,
+    A: Future<Output = Result<JsonReply, HttpFailure>> + Send + 'static,
 {
     let handler = move |State(door): State<Door>, request: Request| async move {
         let query = request.uri().query().unwrap_or_default().to_owned();
@@ -168,7 +168,7 @@ fn named(path: &'static str, form: Form) -> Route {
 async fn look<F, A>(headers: HeaderMap, form: Form, answer: F) -> Response
 where
     F: FnOnce(Arc<Caller>) -> A,
-    A: Future<Output = Result<Reply, Failure>>,
+    A: Future<Output = Result<JsonReply, HttpFailure>>,
 {
     let id = Caller::request_id(&headers);
     let answer = async {
@@ -176,14 +176,14 @@ where
         Ok(answer(Arc::clone(&caller)).await?.into_response(&caller))
     };
     let response = answer.await;
-    with_id(response.unwrap_or_else(|failure: Failure| failure.into_response(form)), &id)
+    with_id(response.unwrap_or_else(|failure: HttpFailure| failure.into_response(form)), &id)
 }
 
 /// A route that reads a body. Where its failures do not know their form they take `form`.
 fn posted<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> Route
 where
     F: Fn(Door, Incoming) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Result<Reply, Failure>> + Send + 'static,
+    A: Future<Output = Result<JsonReply, HttpFailure>> + Send + 'static,
 {
     let handler = move |State(door): State<Door>, request: Request| serve(door, request, form, answer);
     route(Method::POST, path, places, handler)
@@ -193,7 +193,7 @@ where
 async fn serve<F, A>(door: Door, request: Request, form: Form, answer: F) -> Response
 where
     F: FnOnce(Door, Incoming) -> A,
-    A: Future<Output = Result<Reply, Failure>>,
+    A: Future<Output = Result<JsonReply, HttpFailure>>,
 {
     let id = Caller::request_id(request.headers());
     let response = answered(door, request, id.clone(), answer).await;
@@ -207,10 +207,10 @@ fn with_id(mut response: Response, id: &str) -> Response {
     response
 }
 
-async fn answered<F, A>(door: Door, request: Request, id: String, answer: F) -> Result<Response, Failure>
+async fn answered<F, A>(door: Door, request: Request, id: String, answer: F) -> Result<Response, HttpFailure>
 where
     F: FnOnce(Door, Incoming) -> A,
-    A: Future<Output = Result<Reply, Failure>>,
+    A: Future<Output = Result<JsonReply, HttpFailure>>,
 {
     let caller = Arc::new(Caller::read(request.headers(), id)?);
     let incoming = Incoming::read(&door, Arc::clone(&caller), request).await?;

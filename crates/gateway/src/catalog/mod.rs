@@ -69,13 +69,13 @@ impl AskedModel for FleetModel {
 }
 
 /// Models by name.
-type ModelMap = BTreeMap<String, Arc<FleetModel>>;
+type FleetModels = BTreeMap<String, Arc<FleetModel>>;
 
 /// The fleet as of the last round.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     client: Client,
-    models: ArcSwap<ModelMap>,
+    models: ArcSwap<FleetModels>,
     draining: Arc<AtomicBool>,
     /// No more work is taken.
     drained: AtomicBool,
@@ -118,7 +118,7 @@ impl Catalog {
                 Err(error) => tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves"),
             }
         }
-        let mut models = ModelMap::new();
+        let mut models = FleetModels::new();
         for (name, infos) in described {
             let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
             let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();

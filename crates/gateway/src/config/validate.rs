@@ -7,7 +7,7 @@ use super::{GatewayConfig, defaults};
 
 /// Shared settings over the gateway's own defaults of them.
 #[derive(Deserialize)]
-struct Address {
+struct FleetAddress {
     listen: Option<std::net::SocketAddr>,
 }
 
@@ -18,7 +18,7 @@ impl Settings for GatewayConfig {
     fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
         // The shared ones alone first: flattened, an error would not say where it is.
         let shared: FrontendConfig = toml::from_str(text)?;
-        let Address { listen } = toml::from_str(text)?;
+        let FleetAddress { listen } = toml::from_str(text)?;
         let frontend = FrontendConfig { listen: listen.unwrap_or(defaults::LISTEN), ..shared };
         Ok(Self { frontend, ..toml::from_str(text)? })
     }

@@ -17,7 +17,7 @@ use crate::{catalog::Catalog, refusal::status_of};
 
 /// The service over a fleet.
 #[derive(Clone, Debug)]
-pub(crate) struct Service {
+pub(crate) struct GatewayService {
     client: Client,
     catalog: Arc<Catalog>,
     replica: Arc<str>,
@@ -31,7 +31,7 @@ fn open<T>(request: Request<T>) -> Result<(RequestContext, T), Status> {
     Ok((context, request.into_inner()))
 }
 
-impl Service {
+impl GatewayService {
     /// Serves what `client` reaches and `catalog` knows of; answers have at most `max_message_bytes` and say that
     /// `replica` gave them.
     pub(crate) fn new(client: Client, catalog: Arc<Catalog>, replica: &str, max_message_bytes: u64) -> Self {
@@ -85,7 +85,7 @@ impl Service {
 }
 
 #[tonic::async_trait]
-impl EncoderService for Service {
+impl EncoderService for GatewayService {
     async fn rerank(&self, request: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
         self.job(request).await
     }

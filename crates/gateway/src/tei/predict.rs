@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     call::{TeiCalls, answered, options, passed_on, text, whole},
-    stream::{Answers, each},
+    stream::{AnswerStream, each},
 };
 
 /// What to score, and how it is made to fit.
@@ -77,7 +77,7 @@ impl Predict for TeiCalls {
         self.score(&metadata, scored).await
     }
 
-    type PredictStreamStream = Answers<PredictResponse>;
+    type PredictStreamStream = AnswerStream<PredictResponse>;
 
     async fn predict_stream(
         &self,
@@ -90,7 +90,7 @@ impl Predict for TeiCalls {
         }))
     }
 
-    type PredictPairStreamStream = Answers<PredictResponse>;
+    type PredictPairStreamStream = AnswerStream<PredictResponse>;
 
     async fn predict_pair_stream(
         &self,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     call::{TeiCalls, passed_on, text, whole},
-    stream::{Answers, each},
+    stream::{AnswerStream, each},
 };
 use crate::catalog::FleetModel;
 
@@ -58,7 +58,7 @@ impl Tokenize for TeiCalls {
         Ok(Response::new(EncodeResponse { tokens }))
     }
 
-    type TokenizeStreamStream = Answers<EncodeResponse>;
+    type TokenizeStreamStream = AnswerStream<EncodeResponse>;
 
     async fn tokenize_stream(
         &self,
@@ -85,7 +85,7 @@ impl Tokenize for TeiCalls {
         Ok(Response::new(DecodeResponse { text: answer.texts.pop().unwrap_or_default() }))
     }
 
-    type DecodeStreamStream = Answers<DecodeResponse>;
+    type DecodeStreamStream = AnswerStream<DecodeResponse>;
 
     async fn decode_stream(
         &self,

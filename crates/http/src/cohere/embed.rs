@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use super::bits::{packed, signed};
 use crate::{
     door::Door,
-    embed::{self, EmbedInput, Embedded, apply_input_type, dimensions},
-    failure::Failure,
+    embed::{self, EmbedInput, EmbeddedRows, apply_input_type, dimensions},
+    failure::HttpFailure,
     models::Need,
-    reply::{Reply, Row},
+    reply::{JsonReply, NumberRow},
     request::{Caller, Incoming, max_length, parse},
 };
 
@@ -61,7 +61,7 @@ struct Forms {
     (status = 200, description = "Vectors by type.", body = EmbedAnswer<'_>),
     (status = "default", description = "Cohere's failure.", body = crate::openapi::CohereFailure),
 ))]
-pub(crate) async fn embed_v2(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn embed_v2(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: CohereEmbedBody = parse(&incoming.body)?;
     embed_texts(&door, &incoming.caller, body, Version::V2).await
 }
@@ -72,14 +72,14 @@ pub(crate) async fn embed_texts(
     caller: &Caller,
     body: CohereEmbedBody,
     version: Version,
-) -> Result<Reply, Failure> {
+) -> Result<JsonReply, HttpFailure> {
     for (field, sent) in [("inputs", &body.inputs), ("images", &body.images)] {
         if sent.as_ref().is_some_and(|value| value.get() != "[]") {
-            return Err(Failure::field(field, "is not served; send `texts`"));
+            return Err(HttpFailure::field(field, "is not served; send `texts`"));
         }
     }
     let forms = forms(body.embedding_types.as_deref())?;
-    let texts = body.texts.filter(|texts| !texts.is_empty()).ok_or_else(|| Failure::empty("texts"))?;
+    let texts = body.texts.filter(|texts| !texts.is_empty()).ok_or_else(|| HttpFailure::empty("texts"))?;
     let model = door.model(caller, body.model.as_deref(), Need::EMBED).await?;
     let (truncation, side) = truncation(body.truncate.as_deref(), door.options().cut_by_default)?;
     let mut options = TextOptions {
@@ -91,7 +91,7 @@ pub(crate) async fn embed_texts(
     // What is more than the model reads limits nothing.
     options.max_length = if options.max_length >= model.max_length { 0 } else { options.max_length };
     apply_input_type(&mut options, &model, body.input_type.as_deref())?;
-    let job = embed::Job {
+    let job = embed::EmbedJob {
         field: "texts",
         input: EmbedInput::Texts(texts.clone()),
         options,
@@ -103,7 +103,7 @@ pub(crate) async fn embed_texts(
     write(&embedded, &texts, forms, (version, body.embedding_types.is_some()))
 }
 
-fn forms(asked: Option<&[String]>) -> Result<Forms, Failure> {
+fn forms(asked: Option<&[String]>) -> Result<Forms, HttpFailure> {
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
         return Ok(Forms { float: true, ..Forms::default() });
     };
@@ -119,25 +119,25 @@ fn forms(asked: Option<&[String]>) -> Result<Forms, Failure> {
                     "{name} is not served: it needs the range of each dimension over a corpus, and with this request's own \
                      its numbers would compare with no other's; ask for float, binary or ubinary"
                 );
-                return Err(Failure::field("embedding_types", why));
+                return Err(HttpFailure::field("embedding_types", why));
             }
             other => {
                 let why = format!("{other:?} is none of float, base64, binary, ubinary");
-                return Err(Failure::field("embedding_types", why));
+                return Err(HttpFailure::field("embedding_types", why));
             }
         }
     }
     Ok(forms)
 }
 
-fn truncation(value: Option<&str>, cut_by_default: bool) -> Result<(Truncation, TruncationSide), Failure> {
+fn truncation(value: Option<&str>, cut_by_default: bool) -> Result<(Truncation, TruncationSide), HttpFailure> {
     let own = TruncationSide::Unspecified;
     match value {
         None if cut_by_default => Ok((Truncation::DocumentOnly, own)),
         None | Some("NONE" | "none") => Ok((Truncation::Error, own)),
         Some("START" | "start") => Ok((Truncation::DocumentOnly, TruncationSide::Left)),
         Some("END" | "end") => Ok((Truncation::DocumentOnly, TruncationSide::Right)),
-        Some(other) => Err(Failure::field("truncate", format!("{other:?} is none of NONE, START, END"))),
+        Some(other) => Err(HttpFailure::field("truncate", format!("{other:?} is none of NONE, START, END"))),
     }
 }
 
@@ -145,24 +145,24 @@ fn truncation(value: Option<&str>, cut_by_default: bool) -> Result<(Truncation, 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EmbedAnswer<'a> {
     id: String,
-    embeddings: Vectors<'a>,
+    embeddings: VectorsByType<'a>,
     texts: &'a [String],
-    meta: Meta,
+    meta: EmbedMeta,
     response_type: &'static str,
 }
 
 /// By type, or, in the first version without types, rows of numbers.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum Vectors<'a> {
-    Rows(Vec<Row<'a>>),
+enum VectorsByType<'a> {
+    NumberRows(Vec<NumberRow<'a>>),
     ByType(ByType<'a>),
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ByType<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    float: Option<Vec<Row<'a>>>,
+    float: Option<Vec<NumberRow<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ struct ByType<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Meta {
+struct EmbedMeta {
     api_version: ApiVersion,
     billed_units: BilledUnits,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -192,28 +192,28 @@ struct BilledUnits {
 }
 
 fn write(
-    embedded: &Embedded,
+    embedded: &EmbeddedRows,
     texts: &[String],
     forms: Forms,
     (version, by_type): (Version, bool),
-) -> Result<Reply, Failure> {
+) -> Result<JsonReply, HttpFailure> {
     let rows = embedded.rows()?;
-    let rows: Vec<Row<'_>> = (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
+    let rows: Vec<NumberRow<'_>> = (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
     let fate = &embedded.facts.fate;
     let warnings = match fate.truncated.len() {
         0 => Vec::new(),
         cut => vec![format!("texts that were cut to fit the model: {cut}")],
     };
-    let meta = Meta {
+    let meta = EmbedMeta {
         api_version: ApiVersion { version: if version == Version::V2 { "2" } else { "1" } },
         billed_units: BilledUnits { input_tokens: fate.tokens },
         warnings,
     };
     let plain = version == Version::V1 && !by_type;
     let embeddings = if plain {
-        Vectors::Rows(rows)
+        VectorsByType::NumberRows(rows)
     } else {
-        Vectors::ByType(ByType {
+        VectorsByType::ByType(ByType {
             base64: forms.base64.then(|| rows.iter().map(|row| STANDARD.encode(row.bytes())).collect()),
             binary: forms.binary.then(|| rows.iter().map(|row| signed(*row)).collect()),
             ubinary: forms.ubinary.then(|| rows.iter().map(|row| packed(*row)).collect()),
@@ -227,5 +227,5 @@ fn write(
         meta,
         response_type: if plain { "embeddings_floats" } else { "embeddings_by_type" },
     };
-    Reply::json(&answer, embedded.facts.clone())
+    JsonReply::json(&answer, embedded.facts.clone())
 }

@@ -9,7 +9,7 @@ use sortie_proto::v1::{
 use super::ReadInputs;
 use crate::{
     door::Door,
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     request::Caller,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 const ANY_TEXT: &str = "a";
 
 /// Special tokens before and after a text.
-struct Frame {
+struct SpecialIds {
     before: Vec<u32>,
     after: Vec<u32>,
 }
@@ -30,7 +30,7 @@ pub(super) async fn framed(
     sequences: Vec<Vec<u32>>,
     options: &TextOptions,
     field: &str,
-) -> Result<ReadInputs, Failure> {
+) -> Result<ReadInputs, HttpFailure> {
     let frame = frame(door, caller, model).await?;
     let longest = match options.max_length {
         0 => model.max_length,
@@ -45,13 +45,13 @@ pub(super) async fn framed(
     for (index, ids) in sequences.into_iter().enumerate() {
         let place = || format!("{field}[{index}]");
         if ids.is_empty() {
-            return Err(Failure::field(place(), "holds no token ids"));
+            return Err(HttpFailure::field(place(), "holds no token ids"));
         }
         let kept = match ids.len() {
             count if count <= room => &ids[..],
             count if options.truncation() == Truncation::Error => {
                 let why = format!("{count} token ids and the special tokens; the limit is {longest}");
-                return Err(Failure::field(place(), why));
+                return Err(HttpFailure::field(place(), why));
             }
             count => {
                 read.truncated.push(u32::try_from(index).unwrap_or(u32::MAX));
@@ -64,7 +64,7 @@ pub(super) async fn framed(
     Ok(read)
 }
 
-async fn frame(door: &Door, caller: &Caller, model: &ModelInfo) -> Result<Frame, Failure> {
+async fn frame(door: &Door, caller: &Caller, model: &ModelInfo) -> Result<SpecialIds, HttpFailure> {
     let request = TokenizeRequest {
         model: model.name.clone(),
         inputs: vec![Input { kind: Some(InputKind::Text(ANY_TEXT.to_owned())) }],
@@ -73,17 +73,17 @@ async fn frame(door: &Door, caller: &Caller, model: &ModelInfo) -> Result<Frame,
     };
     let answer = door.tokenize(caller, request).await?;
     let made = answer.message.inputs.into_iter().next();
-    let made = made.ok_or_else(|| Failure::new(Kind::Backend, "the service tokenized nothing"))?;
+    let made = made.ok_or_else(|| HttpFailure::new(FailureKind::Backend, "the service tokenized nothing"))?;
     Ok(around(&made))
 }
 
 /// The special tokens at both ends.
-fn around(made: &TokenizedInput) -> Frame {
+fn around(made: &TokenizedInput) -> SpecialIds {
     let specials = |special: &&(u32, bool)| special.1;
     let tokens: Vec<(u32, bool)> = made.ids.iter().copied().zip(made.special.iter().copied()).collect();
     let before: Vec<u32> = tokens.iter().take_while(specials).map(|(id, _)| *id).collect();
     let rest = &tokens[before.len()..];
     let mut after: Vec<u32> = rest.iter().rev().take_while(specials).map(|(id, _)| *id).collect();
     after.reverse();
-    Frame { before, after }
+    SpecialIds { before, after }
 }

@@ -27,44 +27,44 @@ impl EmbedInput {
 }
 
 /// An element of the list.
-enum Element {
+enum InputElement {
     Text(String),
     Id(u32),
     Ids(Vec<u32>),
 }
 
-impl<'de> Deserialize<'de> for Element {
+impl<'de> Deserialize<'de> for InputElement {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Seen;
         impl<'de> Visitor<'de> for Seen {
-            type Value = Element;
+            type Value = InputElement;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a token id or a list of token ids")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Element, E> {
-                Ok(Element::Text(text.to_owned()))
+            fn visit_str<E: Error>(self, text: &str) -> Result<InputElement, E> {
+                Ok(InputElement::Text(text.to_owned()))
             }
 
-            fn visit_string<E: Error>(self, text: String) -> Result<Element, E> {
-                Ok(Element::Text(text))
+            fn visit_string<E: Error>(self, text: String) -> Result<InputElement, E> {
+                Ok(InputElement::Text(text))
             }
 
-            fn visit_u64<E: Error>(self, id: u64) -> Result<Element, E> {
-                u32::try_from(id).map(Element::Id).map_err(|_| E::custom(format!("{id} is no token id")))
+            fn visit_u64<E: Error>(self, id: u64) -> Result<InputElement, E> {
+                u32::try_from(id).map(InputElement::Id).map_err(|_| E::custom(format!("{id} is no token id")))
             }
 
-            fn visit_i64<E: Error>(self, id: i64) -> Result<Element, E> {
+            fn visit_i64<E: Error>(self, id: i64) -> Result<InputElement, E> {
                 Err(E::custom(format!("{id} is no token id")))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Element, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<InputElement, A::Error> {
                 let mut ids = Vec::new();
                 while let Some(id) = seq.next_element()? {
                     ids.push(id);
                 }
-                Ok(Element::Ids(ids))
+                Ok(InputElement::Ids(ids))
             }
         }
         deserializer.deserialize_any(Seen)
@@ -93,12 +93,12 @@ impl<'de> Deserialize<'de> for EmbedInput {
                 let mixed = || A::Error::custom("texts and token ids in one list");
                 let mut read = match seq.next_element()? {
                     None => return Ok(EmbedInput::Texts(Vec::new())),
-                    Some(Element::Text(text)) => EmbedInput::Texts(vec![text]),
-                    Some(Element::Ids(ids)) => EmbedInput::Ids(vec![ids]),
-                    Some(Element::Id(first)) => {
+                    Some(InputElement::Text(text)) => EmbedInput::Texts(vec![text]),
+                    Some(InputElement::Ids(ids)) => EmbedInput::Ids(vec![ids]),
+                    Some(InputElement::Id(first)) => {
                         let mut ids = vec![first];
                         while let Some(element) = seq.next_element()? {
-                            let Element::Id(id) = element else { return Err(mixed()) };
+                            let InputElement::Id(id) = element else { return Err(mixed()) };
                             ids.push(id);
                         }
                         return Ok(EmbedInput::Ids(vec![ids]));
@@ -106,8 +106,8 @@ impl<'de> Deserialize<'de> for EmbedInput {
                 };
                 while let Some(element) = seq.next_element()? {
                     match (&mut read, element) {
-                        (EmbedInput::Texts(texts), Element::Text(text)) => texts.push(text),
-                        (EmbedInput::Ids(all), Element::Ids(ids)) => all.push(ids),
+                        (EmbedInput::Texts(texts), InputElement::Text(text)) => texts.push(text),
+                        (EmbedInput::Ids(all), InputElement::Ids(ids)) => all.push(ids),
                         _ => return Err(mixed()),
                     }
                 }

@@ -13,14 +13,14 @@ use sortie_proto::v1::{
 
 use crate::{
     door::Door,
-    failure::{Failure, check_items},
-    reply::{Facts, Rows},
+    failure::{HttpFailure, check_items},
+    reply::{Facts, NumberRows},
     request::Caller,
 };
 
 /// What to embed.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct EmbedJob {
     /// What the dialect calls the inputs.
     pub(crate) field: &'static str,
     pub(crate) input: EmbedInput,
@@ -35,17 +35,17 @@ pub(crate) struct Job {
 
 /// Vectors.
 #[derive(Debug)]
-pub(crate) struct Embedded {
+pub(crate) struct EmbeddedRows {
     pub(crate) model: String,
     pub(crate) facts: Facts,
     field: &'static str,
     answer: EmbedResponse,
 }
 
-impl Embedded {
+impl EmbeddedRows {
     /// The rows, f32.
-    pub(crate) fn rows(&self) -> Result<Rows<'_>, Failure> {
-        Rows::new(&self.answer.vectors, self.answer.dimensions as usize, self.facts.items, self.field)
+    pub(crate) fn rows(&self) -> Result<NumberRows<'_>, HttpFailure> {
+        NumberRows::new(&self.answer.vectors, self.answer.dimensions as usize, self.facts.items, self.field)
     }
 
     /// Numbers in a row.
@@ -55,8 +55,13 @@ impl Embedded {
 }
 
 /// Has vectors made.
-pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Job) -> Result<Embedded, Failure> {
-    let Job { field, input, options, normalize, dimensions, partial } = job;
+pub(crate) async fn run(
+    door: &Door,
+    caller: &Caller,
+    model: &ModelInfo,
+    job: EmbedJob,
+) -> Result<EmbeddedRows, HttpFailure> {
+    let EmbedJob { field, input, options, normalize, dimensions, partial } = job;
     let read = read_inputs(door, caller, model, input, &options, field).await?;
     let count = read.inputs.len();
     let request = EmbedRequest {
@@ -76,7 +81,7 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
     fate.also_truncated(read.truncated);
     let chunk = answer.message.chunk.clone();
     let facts = Facts { characters: read.characters, ..Facts::of(model, chunk, fate, count, answer.load) };
-    Ok(Embedded { model: model.name.clone(), facts, field, answer: answer.message })
+    Ok(EmbeddedRows { model: model.name.clone(), facts, field, answer: answer.message })
 }
 
 /// Inputs as the contract has them.
@@ -95,9 +100,9 @@ pub(crate) async fn read_inputs(
     input: EmbedInput,
     options: &TextOptions,
     field: &str,
-) -> Result<ReadInputs, Failure> {
+) -> Result<ReadInputs, HttpFailure> {
     if input.len() == 0 {
-        return Err(Failure::empty(field));
+        return Err(HttpFailure::empty(field));
     }
     match input {
         EmbedInput::Texts(texts) => {
@@ -110,12 +115,12 @@ pub(crate) async fn read_inputs(
 }
 
 /// `dimensions` as it was sent: absent keeps all, and none at all is refused.
-pub(crate) fn dimensions(field: &str, value: Option<i64>) -> Result<u32, Failure> {
+pub(crate) fn dimensions(field: &str, value: Option<i64>) -> Result<u32, HttpFailure> {
     match value {
         None => Ok(0),
         Some(value) if value > 0 => {
-            u32::try_from(value).map_err(|_| Failure::field(field, format!("at most {}", u32::MAX)))
+            u32::try_from(value).map_err(|_| HttpFailure::field(field, format!("at most {}", u32::MAX)))
         }
-        Some(_) => Err(Failure::field(field, "should be positive")),
+        Some(_) => Err(HttpFailure::field(field, "should be positive")),
     }
 }

@@ -2,7 +2,7 @@
 
 use sortie_proto::v1::{ModelInfo, Role, TextOptions};
 
-use crate::failure::Failure;
+use crate::failure::HttpFailure;
 
 /// Asks for the model's way of reading such texts: its role, else its prompt of that name. A model that has neither
 /// reads all texts alike, and nothing is lost.
@@ -10,7 +10,7 @@ pub(crate) fn apply_input_type(
     options: &mut TextOptions,
     model: &ModelInfo,
     value: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<(), HttpFailure> {
     let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(()) };
     let (role, names): (_, &[&str]) = match value {
         "query" | "search_query" => (Some(Role::Query), &["query", "search_query"]),
@@ -21,7 +21,7 @@ pub(crate) fn apply_input_type(
         "clustering" => (None, &["clustering"]),
         other => {
             let known = "query, document, passage, search_query, search_document, classification, clustering";
-            return Err(Failure::field("input_type", format!("{other:?} is none of {known}")));
+            return Err(HttpFailure::field("input_type", format!("{other:?} is none of {known}")));
         }
     };
     if !options.prompt_name.is_empty() {

@@ -7,7 +7,7 @@ use http::{
 };
 use serde_json::json;
 
-use super::{Failure, Kind, Retry};
+use super::{FailureKind, HttpFailure, RetryAdvice};
 
 /// How a failure is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ const SHOULD_RETRY: &str = "x-should-retry";
 /// What is asked of callers where nobody said how long to wait: one second is the least that `Retry-After` can say.
 const DEFAULT_WAIT_MS: u64 = 1_000;
 
-impl Failure {
+impl HttpFailure {
     /// The answer. `form` holds where the failure has none of its own.
     pub(crate) fn into_response(self, form: Form) -> Response {
         let form = self.form.unwrap_or(form);
@@ -40,7 +40,7 @@ impl Failure {
         let message = self.message.as_str();
         let body = match form {
             // As TEI has it: nothing.
-            Form::Tei if self.kind == Kind::Unauthenticated => String::new(),
+            Form::Tei if self.kind == FailureKind::Unauthenticated => String::new(),
             Form::Tei => json!({"error": message, "error_type": self.kind.tei_type()}).to_string(),
             Form::Nested => {
                 let (kind, code) = self.kind.openai();
@@ -60,14 +60,16 @@ impl Failure {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Work that is too late already must not come three times.
-        let never = self.retry == Retry::Never || self.kind == Kind::TooLate;
+        let never = self.retry == RetryAdvice::Never || self.kind == FailureKind::TooLate;
         if never {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         let wait = match self.retry {
-            Retry::AfterMs(ms) => Some(ms),
-            Retry::Silent if matches!(self.kind, Kind::Overloaded | Kind::Unavailable) => Some(DEFAULT_WAIT_MS),
-            Retry::Silent | Retry::Never => None,
+            RetryAdvice::AfterMs(ms) => Some(ms),
+            RetryAdvice::Silent if matches!(self.kind, FailureKind::Overloaded | FailureKind::Unavailable) => {
+                Some(DEFAULT_WAIT_MS)
+            }
+            RetryAdvice::Silent | RetryAdvice::Never => None,
         };
         if let Some(ms) = wait.filter(|_| !never) {
             headers.insert(RETRY_AFTER_MS, ms.into());

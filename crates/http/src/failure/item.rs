@@ -3,7 +3,7 @@
 
 use sortie_proto::v1::ItemInfo;
 
-use super::{Failure, Kind};
+use super::{FailureKind, HttpFailure};
 
 /// What became of a request's items.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,12 @@ impl Fate {
 ///
 /// # Errors
 /// For the first item that failed, unless `partial` answers are taken and one item has its answer.
-pub(crate) fn check_items(items: Option<&ItemInfo>, count: usize, field: &str, partial: bool) -> Result<Fate, Failure> {
+pub(crate) fn check_items(
+    items: Option<&ItemInfo>,
+    count: usize,
+    field: &str,
+    partial: bool,
+) -> Result<Fate, HttpFailure> {
     let Some(items) = items else { return Ok(Fate::default()) };
     let mut failed: Vec<u32> =
         items.errors.iter().map(|error| error.index).filter(|index| (*index as usize) < count).collect();
@@ -49,17 +54,17 @@ pub(crate) fn check_items(items: Option<&ItemInfo>, count: usize, field: &str, p
         };
         let place = format!("{field}[{}]", first.index);
         let message = format!("`{place}`: {}{others}", first.message);
-        return Err(Failure::new(of_item(&first.reason), message).at(place));
+        return Err(HttpFailure::new(of_item(&first.reason), message).at(place));
     }
     let cut = (0..).zip(&items.truncated).filter(|(_, cut)| **cut).map(|(index, _)| index).collect();
     Ok(Fate { tokens: items.tokens.iter().map(|n| u64::from(*n)).sum(), truncated: cut, failed })
 }
 
 /// What an item's reason means for the request.
-fn of_item(reason: &str) -> Kind {
+fn of_item(reason: &str) -> FailureKind {
     match reason {
-        "TOKENIZER_FAILED" => Kind::Tokenizer,
-        "BAD_SEQUENCE" | "NON_FINITE_OUTPUT" | "RUN_FAILED" => Kind::Backend,
-        _ => Kind::Validation,
+        "TOKENIZER_FAILED" => FailureKind::Tokenizer,
+        "BAD_SEQUENCE" | "NON_FINITE_OUTPUT" | "RUN_FAILED" => FailureKind::Backend,
+        _ => FailureKind::Validation,
     }
 }

@@ -6,7 +6,7 @@ use super::Form;
 
 /// What went wrong, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// The body is no JSON.
     Syntax,
     /// The body is not said to be JSON.
@@ -49,76 +49,86 @@ pub(crate) enum Kind {
     Backend,
 }
 
-impl Kind {
+impl FailureKind {
     /// Its status. TEI has some of its own.
     pub(crate) fn status(self, form: Form) -> StatusCode {
         let tei = form == Form::Tei;
         match self {
-            Kind::Syntax | Kind::Empty | Kind::ModelNotNamed => StatusCode::BAD_REQUEST,
-            Kind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Kind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Kind::Shape | Kind::Validation | Kind::Tokenizer if tei => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::Shape | Kind::Validation | Kind::Tokenizer => StatusCode::BAD_REQUEST,
-            Kind::Ambiguous => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::UnknownModel => StatusCode::NOT_FOUND,
-            Kind::WrongTask | Kind::NotServed | Kind::Backend if tei => StatusCode::FAILED_DEPENDENCY,
-            Kind::WrongTask => StatusCode::BAD_REQUEST,
-            Kind::NotServed => StatusCode::NOT_IMPLEMENTED,
-            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Kind::Forbidden => StatusCode::FORBIDDEN,
-            Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-            Kind::TooLate => StatusCode::GATEWAY_TIMEOUT,
-            Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Kind::Cancelled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
-            Kind::Backend => StatusCode::INTERNAL_SERVER_ERROR,
+            FailureKind::Syntax | FailureKind::Empty | FailureKind::ModelNotNamed => StatusCode::BAD_REQUEST,
+            FailureKind::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            FailureKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            FailureKind::Shape | FailureKind::Validation | FailureKind::Tokenizer if tei => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            FailureKind::Shape | FailureKind::Validation | FailureKind::Tokenizer => StatusCode::BAD_REQUEST,
+            FailureKind::Ambiguous => StatusCode::UNPROCESSABLE_ENTITY,
+            FailureKind::UnknownModel => StatusCode::NOT_FOUND,
+            FailureKind::WrongTask | FailureKind::NotServed | FailureKind::Backend if tei => {
+                StatusCode::FAILED_DEPENDENCY
+            }
+            FailureKind::WrongTask => StatusCode::BAD_REQUEST,
+            FailureKind::NotServed => StatusCode::NOT_IMPLEMENTED,
+            FailureKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            FailureKind::Forbidden => StatusCode::FORBIDDEN,
+            FailureKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            FailureKind::TooLate => StatusCode::GATEWAY_TIMEOUT,
+            FailureKind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            FailureKind::Cancelled => {
+                StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+            }
+            FailureKind::Backend => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     /// TEI's `error_type`.
     pub(super) fn tei_type(self) -> &'static str {
         match self {
-            Kind::Empty => "Empty",
-            Kind::Tokenizer => "Tokenizer",
-            Kind::WrongTask | Kind::NotServed | Kind::TooLate | Kind::Cancelled | Kind::Backend => "Backend",
-            Kind::Overloaded => "Overloaded",
-            Kind::Unavailable => "Unhealthy",
-            Kind::Syntax
-            | Kind::MediaType
-            | Kind::BodyTooLarge
-            | Kind::Shape
-            | Kind::Ambiguous
-            | Kind::Validation
-            | Kind::UnknownModel
-            | Kind::ModelNotNamed
-            | Kind::Unauthenticated
-            | Kind::Forbidden
-            | Kind::TooSlow => "Validation",
+            FailureKind::Empty => "Empty",
+            FailureKind::Tokenizer => "Tokenizer",
+            FailureKind::WrongTask
+            | FailureKind::NotServed
+            | FailureKind::TooLate
+            | FailureKind::Cancelled
+            | FailureKind::Backend => "Backend",
+            FailureKind::Overloaded => "Overloaded",
+            FailureKind::Unavailable => "Unhealthy",
+            FailureKind::Syntax
+            | FailureKind::MediaType
+            | FailureKind::BodyTooLarge
+            | FailureKind::Shape
+            | FailureKind::Ambiguous
+            | FailureKind::Validation
+            | FailureKind::UnknownModel
+            | FailureKind::ModelNotNamed
+            | FailureKind::Unauthenticated
+            | FailureKind::Forbidden
+            | FailureKind::TooSlow => "Validation",
         }
     }
 
     /// OpenAI's `type` and `code`.
     pub(super) fn openai(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Kind::UnknownModel => ("invalid_request_error", Some("model_not_found")),
-            Kind::Unauthenticated => ("invalid_request_error", Some("invalid_api_key")),
-            Kind::Overloaded => ("rate_limit_error", Some("rate_limit_exceeded")),
-            Kind::TooLate => ("server_error", Some("timeout")),
-            Kind::Unavailable => ("server_error", Some("service_unavailable")),
-            Kind::Backend | Kind::Cancelled => ("server_error", None),
-            Kind::Syntax
-            | Kind::MediaType
-            | Kind::BodyTooLarge
-            | Kind::Shape
-            | Kind::Ambiguous
-            | Kind::Empty
-            | Kind::Validation
-            | Kind::Tokenizer
-            | Kind::ModelNotNamed
-            | Kind::WrongTask
-            | Kind::NotServed
-            | Kind::Forbidden
-            | Kind::TooSlow => ("invalid_request_error", None),
+            FailureKind::UnknownModel => ("invalid_request_error", Some("model_not_found")),
+            FailureKind::Unauthenticated => ("invalid_request_error", Some("invalid_api_key")),
+            FailureKind::Overloaded => ("rate_limit_error", Some("rate_limit_exceeded")),
+            FailureKind::TooLate => ("server_error", Some("timeout")),
+            FailureKind::Unavailable => ("server_error", Some("service_unavailable")),
+            FailureKind::Backend | FailureKind::Cancelled => ("server_error", None),
+            FailureKind::Syntax
+            | FailureKind::MediaType
+            | FailureKind::BodyTooLarge
+            | FailureKind::Shape
+            | FailureKind::Ambiguous
+            | FailureKind::Empty
+            | FailureKind::Validation
+            | FailureKind::Tokenizer
+            | FailureKind::ModelNotNamed
+            | FailureKind::WrongTask
+            | FailureKind::NotServed
+            | FailureKind::Forbidden
+            | FailureKind::TooSlow => ("invalid_request_error", None),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a request has no answer. What kind of failure it is decides the status ([`Kind::status`]); the dialect decides the
+//! Why a request has no answer. What kind of failure it is decides the status ([`FailureKind::status`]); the dialect decides the
 //! form of the body ([`Form`]).
 
 mod form;
@@ -8,13 +8,13 @@ mod status;
 
 pub(crate) use form::Form;
 pub(crate) use item::{Fate, check_items};
-pub(crate) use kind::Kind;
+pub(crate) use kind::FailureKind;
 
 use crate::reply::Load;
 
 /// Whether, and when, the same request may come again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Retry {
+pub(crate) enum RetryAdvice {
     /// The status says it.
     #[default]
     Silent,
@@ -26,33 +26,33 @@ pub(crate) enum Retry {
 
 /// One refusal or failure.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+pub(crate) struct HttpFailure {
+    pub(crate) kind: FailureKind,
     /// A sentence for people.
     pub(crate) message: String,
     /// The field at fault, as the dialect names it.
     pub(crate) field: Option<String>,
-    pub(crate) retry: Retry,
+    pub(crate) retry: RetryAdvice,
     /// The load report that came with it.
     pub(crate) load: Option<Load>,
     /// The form, where the body decided the dialect and not the path.
     pub(crate) form: Option<Form>,
 }
 
-impl Failure {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), field: None, retry: Retry::Silent, load: None, form: None }
+impl HttpFailure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), field: None, retry: RetryAdvice::Silent, load: None, form: None }
     }
 
     /// A field whose value makes no sense or is not served.
     pub(crate) fn field(field: impl Into<String>, message: impl AsRef<str>) -> Self {
         let field = field.into();
-        Self::new(Kind::Validation, format!("`{field}`: {}", message.as_ref())).at(field)
+        Self::new(FailureKind::Validation, format!("`{field}`: {}", message.as_ref())).at(field)
     }
 
     /// A field that must have something in it.
     pub(crate) fn empty(field: &str) -> Self {
-        Self::new(Kind::Empty, format!("`{field}` cannot be empty")).at(field)
+        Self::new(FailureKind::Empty, format!("`{field}` cannot be empty")).at(field)
     }
 
     /// Names the field.
@@ -63,7 +63,7 @@ impl Failure {
 
     /// The service answered another number of items than it was sent.
     pub(crate) fn other_count(answered: usize, asked: usize) -> Self {
-        Self::new(Kind::Backend, format!("the service gave {answered} answers where {asked} were asked for"))
+        Self::new(FailureKind::Backend, format!("the service gave {answered} answers where {asked} were asked for"))
     }
 
     /// Says which part of the body failed.

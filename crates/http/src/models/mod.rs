@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use sortie_proto::v1::{ModelInfo, Task};
 use tokio::time::Instant;
 
-use crate::{door::Door, failure::Failure, request::Caller};
+use crate::{door::Door, failure::HttpFailure, request::Caller};
 
 /// How long facts are kept. Asking again costs a server some microseconds and a gateway one round trip; a model that is
 /// loaded while a server runs should be found by those who do not name it within seconds.
@@ -45,10 +45,10 @@ impl Need {
 
 /// The models, as they were last told.
 #[derive(Debug, Default)]
-pub(crate) struct Models(ArcSwapOption<Listed>);
+pub(crate) struct Models(ArcSwapOption<KnownModels>);
 
 #[derive(Debug)]
-struct Listed {
+struct KnownModels {
     at: Instant,
     models: Vec<Arc<ModelInfo>>,
 }
@@ -60,7 +60,7 @@ impl Door {
         caller: &Caller,
         asked: Option<&str>,
         need: Need,
-    ) -> Result<Arc<ModelInfo>, Failure> {
+    ) -> Result<Arc<ModelInfo>, HttpFailure> {
         let kept = self.models().0.load_full().filter(|listed| listed.at.elapsed() < KEPT);
         if let Some(listed) = kept
             && let Ok(model) = pick::pick(&listed.models, self.options(), asked, need)
@@ -72,9 +72,9 @@ impl Door {
     }
 
     /// Every model, asked for now.
-    pub(crate) async fn fresh_models(&self, caller: &Caller) -> Result<Vec<Arc<ModelInfo>>, Failure> {
+    pub(crate) async fn fresh_models(&self, caller: &Caller) -> Result<Vec<Arc<ModelInfo>>, HttpFailure> {
         let models: Vec<_> = self.list_models(caller).await?.into_iter().map(Arc::new).collect();
-        self.models().0.store(Some(Arc::new(Listed { at: Instant::now(), models: models.clone() })));
+        self.models().0.store(Some(Arc::new(KnownModels { at: Instant::now(), models: models.clone() })));
         Ok(models)
     }
 }

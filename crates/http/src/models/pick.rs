@@ -6,7 +6,7 @@ use sortie_proto::v1::{ModelInfo, Task};
 
 use super::Need;
 use crate::{
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     options::HttpOptions,
 };
 
@@ -20,14 +20,14 @@ pub(super) fn pick(
     options: &HttpOptions,
     asked: Option<&str>,
     need: Need,
-) -> Result<Arc<ModelInfo>, Failure> {
+) -> Result<Arc<ModelInfo>, HttpFailure> {
     let able = |model: &&Arc<ModelInfo>| need.rpc.is_empty() || model.rpcs.iter().any(|rpc| rpc == need.rpc);
     if let Some(name) = asked.filter(|name| !name.is_empty()) {
         // A served name goes before an alias.
         let found = find(models, name).or_else(|| find(models, options.aliases.get(name)?));
         let Some(model) = found else {
             let message = format!("no model is named {name:?}; served: {}", names(models.iter().map(|m| &m.name)));
-            return Err(Failure::new(Kind::UnknownModel, message).at("model"));
+            return Err(HttpFailure::new(FailureKind::UnknownModel, message).at("model"));
         };
         return if able(&model) { Ok(Arc::clone(model)) } else { Err(wrong_task(models, model, need)) };
     }
@@ -37,15 +37,15 @@ pub(super) fn pick(
     let default = several.iter().find(|model| Some(&model.name) == options.default_model.as_ref());
     match (several.as_slice(), default, models) {
         ([only], ..) | (_, Some(only), _) => Ok(Arc::clone(only)),
-        ([], _, []) => Err(Failure::new(Kind::Unavailable, "no model is served")),
+        ([], _, []) => Err(HttpFailure::new(FailureKind::Unavailable, "no model is served")),
         ([], _, [only]) => Err(wrong_task(models, only, need)),
         ([], ..) => {
             let message = format!("no model that is served answers {}; served: {}", need.rpc, with_tasks(models));
-            Err(Failure::new(Kind::WrongTask, message).at("model"))
+            Err(HttpFailure::new(FailureKind::WrongTask, message).at("model"))
         }
         _ => {
             let message = format!("name a model; these would do: {}", names(several.iter().map(|m| &m.name)));
-            Err(Failure::new(Kind::ModelNotNamed, message).at("model"))
+            Err(HttpFailure::new(FailureKind::ModelNotNamed, message).at("model"))
         }
     }
 }
@@ -54,7 +54,7 @@ fn find<'a>(models: &'a [Arc<ModelInfo>], name: &str) -> Option<&'a Arc<ModelInf
     models.iter().find(|model| model.name == name)
 }
 
-fn wrong_task(models: &[Arc<ModelInfo>], model: &ModelInfo, need: Need) -> Failure {
+fn wrong_task(models: &[Arc<ModelInfo>], model: &ModelInfo, need: Need) -> HttpFailure {
     let able = names(models.iter().filter(|m| m.rpcs.iter().any(|rpc| rpc == need.rpc)).map(|m| &m.name));
     let message = format!(
         "{} does not answer {}: it is {}; models that do: {able}",
@@ -62,7 +62,7 @@ fn wrong_task(models: &[Arc<ModelInfo>], model: &ModelInfo, need: Need) -> Failu
         need.rpc,
         made_for(model.task())
     );
-    Failure::new(Kind::WrongTask, message).at("model")
+    HttpFailure::new(FailureKind::WrongTask, message).at("model")
 }
 
 fn with_tasks(models: &[Arc<ModelInfo>]) -> String {

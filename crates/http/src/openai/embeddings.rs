@@ -9,16 +9,16 @@ use utoipa::ToSchema;
 use crate::{
     door::Door,
     embed::{self, EmbedInput, apply_input_type, dimensions},
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     models::Need,
-    reply::{Reply, Row, Usage},
+    reply::{JsonReply, NumberRow, Usage},
     request::{Incoming, max_length, parse, side},
 };
 
 /// What is read. All that is not named here is ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct EmbeddingsBody {
-    #[schema(required = true, value_type = crate::openapi::Inputs)]
+    #[schema(required = true, value_type = crate::openapi::TextsOrIds)]
     input: Option<EmbedInput>,
     model: Option<String>,
     encoding_format: Option<String>,
@@ -55,16 +55,16 @@ enum Encoding {
     (status = 200, description = "A vector an input, in the order sent.", body = Embeddings<'_>),
     (status = "default", description = "OpenAI's failure.", body = crate::openapi::NestedFailure),
 ))]
-pub(crate) async fn embeddings(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn embeddings(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let mut body: EmbeddingsBody = parse(&incoming.body)?;
     drop(incoming.body);
     let caller = &incoming.caller;
     let encoding = body.encoding()?;
     body.refuse_what_is_not_served()?;
-    let input = body.input.take().ok_or_else(|| Failure::empty("input"))?;
+    let input = body.input.take().ok_or_else(|| HttpFailure::empty("input"))?;
     check_input(&input, door.options().allow_token_ids)?;
     let model = door.model(caller, body.model.as_deref(), Need::EMBED).await?;
-    let job = embed::Job {
+    let job = embed::EmbedJob {
         field: "input",
         input,
         options: body.options(&model, door.options().cut_by_default)?,
@@ -81,29 +81,29 @@ pub(crate) async fn embeddings(door: Door, incoming: Incoming) -> Result<Reply, 
     for index in (0..embedded.facts.items).filter(|index| !embedded.facts.fate.is_failed(*index)) {
         let row = rows.row(index)?;
         let embedding = match encoding {
-            Encoding::Float => Vector::Float(row),
-            Encoding::Base64 => Vector::Base64(row),
+            Encoding::Float => EncodedVector::Float(row),
+            Encoding::Base64 => EncodedVector::Base64(row),
         };
-        data.push(Embedding { object: "embedding", index, embedding });
+        data.push(OpenAiEmbedding { object: "embedding", index, embedding });
     }
     let usage = Usage::of(embedded.facts.fate.tokens);
-    Reply::json(&Embeddings { object: "list", data, model: &embedded.model, usage }, embedded.facts.clone())
+    JsonReply::json(&Embeddings { object: "list", data, model: &embedded.model, usage }, embedded.facts.clone())
 }
 
 impl EmbeddingsBody {
-    fn encoding(&self) -> Result<Encoding, Failure> {
+    fn encoding(&self) -> Result<Encoding, HttpFailure> {
         match self.encoding_format.as_deref() {
             None | Some("float") => Ok(Encoding::Float),
             Some("base64") => Ok(Encoding::Base64),
-            Some(other) => Err(Failure::field("encoding_format", format!("{other:?} is neither float nor base64"))),
+            Some(other) => Err(HttpFailure::field("encoding_format", format!("{other:?} is neither float nor base64"))),
         }
     }
 
     /// Fields that would change the vectors or how they are written.
-    fn refuse_what_is_not_served(&self) -> Result<(), Failure> {
+    fn refuse_what_is_not_served(&self) -> Result<(), HttpFailure> {
         let one_of = |field: &str, value: &Option<String>, served: &[&str]| match value {
             Some(value) if !served.contains(&value.as_str()) => {
-                Err(Failure::field(field, format!("{value:?} is not served; only {} is", served.join(" or "))))
+                Err(HttpFailure::field(field, format!("{value:?} is not served; only {} is", served.join(" or "))))
             }
             _ => Ok(()),
         };
@@ -111,15 +111,15 @@ impl EmbeddingsBody {
         one_of("embed_dtype", &self.embed_dtype, &["float32", "float"])?;
         one_of("endianness", &self.endianness, &["little", "native"])?;
         if self.add_special_tokens == Some(false) {
-            return Err(Failure::field("add_special_tokens", "false is not served; the model's template is used"));
+            return Err(HttpFailure::field("add_special_tokens", "false is not served; the model's template is used"));
         }
         if self.messages.is_some() {
-            return Err(Failure::field("messages", "conversations are not served; send texts as input"));
+            return Err(HttpFailure::field("messages", "conversations are not served; send texts as input"));
         }
         Ok(())
     }
 
-    fn options(&self, model: &ModelInfo, cut_by_default: bool) -> Result<TextOptions, Failure> {
+    fn options(&self, model: &ModelInfo, cut_by_default: bool) -> Result<TextOptions, HttpFailure> {
         let cut = self.truncation.or(self.truncate).unwrap_or(cut_by_default || self.truncate_prompt_tokens.is_some());
         let mut options = TextOptions {
             truncation: if cut { Truncation::DocumentOnly } else { Truncation::Error }.into(),
@@ -134,18 +134,18 @@ impl EmbeddingsBody {
 }
 
 /// OpenAI refuses texts without anything in them; ids are refused with their cure.
-fn check_input(input: &EmbedInput, allow_token_ids: bool) -> Result<(), Failure> {
+fn check_input(input: &EmbedInput, allow_token_ids: bool) -> Result<(), HttpFailure> {
     match input {
         EmbedInput::Texts(texts) => match texts.iter().position(String::is_empty) {
             None => Ok(()),
-            Some(index) => Err(Failure::empty(&format!("input[{index}]"))),
+            Some(index) => Err(HttpFailure::empty(&format!("input[{index}]"))),
         },
         EmbedInput::Ids(_) if allow_token_ids => Ok(()),
         EmbedInput::Ids(_) => {
             let message = "`input` holds token ids, which were most likely made with OpenAI's vocabulary and are other \
                            words in this model's. Send texts: LangChain's OpenAIEmbeddings does with \
                            check_embedding_ctx_length=False. A server can be set to take ids of the model's own vocabulary.";
-            Err(Failure::new(Kind::Validation, message).at("input"))
+            Err(HttpFailure::new(FailureKind::Validation, message).at("input"))
         }
     }
 }
@@ -154,31 +154,31 @@ fn check_input(input: &EmbedInput, allow_token_ids: bool) -> Result<(), Failure>
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Embeddings<'a> {
     object: &'static str,
-    data: Vec<Embedding<'a>>,
+    data: Vec<OpenAiEmbedding<'a>>,
     model: &'a str,
     usage: Usage,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Embedding<'a> {
+struct OpenAiEmbedding<'a> {
     object: &'static str,
     index: usize,
-    #[schema(value_type = crate::openapi::Vector)]
-    embedding: Vector<'a>,
+    #[schema(value_type = crate::openapi::FloatsOrBase64)]
+    embedding: EncodedVector<'a>,
 }
 
 #[derive(Debug)]
-enum Vector<'a> {
-    Float(Row<'a>),
+enum EncodedVector<'a> {
+    Float(NumberRow<'a>),
     /// Little-endian f32 as they came.
-    Base64(Row<'a>),
+    Base64(NumberRow<'a>),
 }
 
-impl Serialize for Vector<'_> {
+impl Serialize for EncodedVector<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Vector::Float(row) => row.serialize(serializer),
-            Vector::Base64(row) => serializer.serialize_str(&STANDARD.encode(row.bytes())),
+            EncodedVector::Float(row) => row.serialize(serializer),
+            EncodedVector::Base64(row) => serializer.serialize_str(&STANDARD.encode(row.bytes())),
         }
     }
 }

@@ -8,21 +8,21 @@ use utoipa::ToSchema;
 
 use crate::{
     door::Door,
-    failure::{Failure, Kind},
-    reply::{Facts, Reply},
+    failure::{FailureKind, HttpFailure},
+    reply::{Facts, JsonReply},
     request::Caller,
 };
 
 /// A list of models.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ModelList {
+pub(crate) struct OpenAiModels {
     object: &'static str,
-    data: Vec<Model>,
+    data: Vec<OpenAiModel>,
 }
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Model {
+pub(crate) struct OpenAiModel {
     id: String,
     object: &'static str,
     created: u64,
@@ -36,30 +36,30 @@ pub(crate) struct Model {
 
 /// Every model.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses(
-    (status = 200, description = "Every model that is served, and every alias.", body = ModelList),
+    (status = 200, description = "Every model that is served, and every alias.", body = OpenAiModels),
     (status = "default", description = "OpenAI's failure.", body = crate::openapi::NestedFailure),
 ))]
-pub(crate) async fn models(door: Door, caller: Arc<Caller>) -> Result<Reply, Failure> {
-    Reply::json(&ModelList { object: "list", data: listed(&door, &caller).await? }, Facts::default())
+pub(crate) async fn models(door: Door, caller: Arc<Caller>) -> Result<JsonReply, HttpFailure> {
+    JsonReply::json(&OpenAiModels { object: "list", data: listed(&door, &caller).await? }, Facts::default())
 }
 
 /// One model.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "OpenAI", params(
     ("model" = String, Path, description = "Its name or an alias; a name may hold slashes."),
 ), responses(
-    (status = 200, description = "The model.", body = Model),
+    (status = 200, description = "The model.", body = OpenAiModel),
     (status = "default", description = "OpenAI's failure.", body = crate::openapi::NestedFailure),
 ))]
-pub(crate) async fn model(door: Door, caller: Arc<Caller>, name: String) -> Result<Reply, Failure> {
+pub(crate) async fn model(door: Door, caller: Arc<Caller>, name: String) -> Result<JsonReply, HttpFailure> {
     let found = listed(&door, &caller).await?.into_iter().find(|model| model.id == name);
-    let unknown = || Failure::new(Kind::UnknownModel, format!("no model is named {name:?}")).at("model");
-    Reply::json(&found.ok_or_else(unknown)?, Facts::default())
+    let unknown = || HttpFailure::new(FailureKind::UnknownModel, format!("no model is named {name:?}")).at("model");
+    JsonReply::json(&found.ok_or_else(unknown)?, Facts::default())
 }
 
-async fn listed(door: &Door, caller: &Caller) -> Result<Vec<Model>, Failure> {
+async fn listed(door: &Door, caller: &Caller) -> Result<Vec<OpenAiModel>, HttpFailure> {
     let models = door.fresh_models(caller).await?;
     let created = door.started().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let entry = |id: &str, info: &ModelInfo| Model {
+    let entry = |id: &str, info: &ModelInfo| OpenAiModel {
         id: id.to_owned(),
         object: "model",
         created,

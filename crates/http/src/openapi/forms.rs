@@ -9,7 +9,7 @@ use crate::{rerank::answer, tei, weaviate};
 /// A text, a list of texts, a list of token ids or a list of those.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Inputs {
+pub(crate) enum TextsOrIds {
     Text(String),
     Texts(Vec<String>),
     Ids(Vec<u32>),
@@ -74,7 +74,7 @@ pub(crate) struct TextObject {
 /// Numbers, or their little-endian f32 in base64.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Vector {
+pub(crate) enum FloatsOrBase64 {
     Float(Vec<f32>),
     Base64(String),
 }
@@ -82,7 +82,7 @@ pub(crate) enum Vector {
 /// TEI's list or the object of the others.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Reranked {
+pub(crate) enum RerankAnswers {
     Tei(Vec<answer::Rank<'static>>),
     Results(answer::Results<'static>),
 }

@@ -6,7 +6,8 @@ mod forms;
 
 pub(crate) use failures::{AnyFailure, CohereFailure, NestedFailure, TeiFailure, WeaviateFailure};
 pub(crate) use forms::{
-    AnyBody, DocumentList, Ids, Inputs, OneOrMore, PredictInputs, Predictions, Reranked, Vector, WeaviateVectors,
+    AnyBody, DocumentList, FloatsOrBase64, Ids, OneOrMore, PredictInputs, Predictions, RerankAnswers, TextsOrIds,
+    WeaviateVectors,
 };
 use utoipa::OpenApi;
 
@@ -16,7 +17,7 @@ use crate::{cohere, openai, rerank, tei, vllm, weaviate};
 /// and with a slash behind them too.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = Document::openapi();
+    let mut document = OpenApiDocument::openapi();
     // SageMaker's names of two routes, and the name that most tools try for the document.
     let twins = [
         ("/", "/invocations", "invocations"),
@@ -73,7 +74,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         document,
     )
 )]
-struct Document;
+struct OpenApiDocument;
 
 /// This document.
 #[utoipa::path(get, path = "/api-doc/openapi.json", tag = "Document", responses(

@@ -7,7 +7,7 @@ mod usage;
 
 pub(crate) use facts::Facts;
 pub(crate) use load::Load;
-pub(crate) use numbers::{Row, Rows, finite};
+pub(crate) use numbers::{NumberRow, NumberRows, finite};
 pub(crate) use usage::Usage;
 
 use axum::response::Response;
@@ -16,22 +16,23 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use crate::{
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     request::Caller,
 };
 
 /// An answer before it is sent.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct JsonReply {
     pub(crate) body: Bytes,
     pub(crate) facts: Facts,
 }
 
-impl Reply {
+impl JsonReply {
     /// JSON with its facts.
-    pub(crate) fn json(value: &impl Serialize, facts: Facts) -> Result<Self, Failure> {
-        let body = serde_json::to_vec(value)
-            .map_err(|error| Failure::new(Kind::Backend, format!("the answer cannot be written: {error}")))?;
+    pub(crate) fn json(value: &impl Serialize, facts: Facts) -> Result<Self, HttpFailure> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            HttpFailure::new(FailureKind::Backend, format!("the answer cannot be written: {error}"))
+        })?;
         Ok(Self { body: body.into(), facts })
     }
 

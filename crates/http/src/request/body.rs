@@ -10,15 +10,16 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{FailureKind, HttpFailure};
 
 /// Characters of a reader's complaint that are shown: it may quote the value it did not like.
 const SHOWN_CHARACTERS: usize = 400;
 
 /// Takes a JSON body of at most `limit` bytes.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Failure> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpFailure> {
     check_type(headers)?;
-    let too_large = || Failure::new(Kind::BodyTooLarge, format!("the body is too large; max_body_bytes is {limit}"));
+    let too_large =
+        || HttpFailure::new(FailureKind::BodyTooLarge, format!("the body is too large; max_body_bytes is {limit}"));
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if told.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large());
@@ -26,13 +27,13 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     match Limited::new(body, limit).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Failure::new(Kind::Syntax, format!("the body did not come whole: {error}"))),
+        Err(error) => Err(HttpFailure::new(FailureKind::Syntax, format!("the body did not come whole: {error}"))),
     }
 }
 
 /// Only JSON is read. That also keeps forms of other sites' pages out.
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let refused = |message: String| Err(Failure::new(Kind::MediaType, message));
+fn check_type(headers: &HeaderMap) -> Result<(), HttpFailure> {
+    let refused = |message: String| Err(HttpFailure::new(FailureKind::MediaType, message));
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
@@ -47,22 +48,25 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
 /// Reads a body.
 ///
 /// # Errors
-/// [`Kind::Syntax`] for what is no JSON, [`Kind::Shape`] for JSON of another shape, with the field.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+/// [`FailureKind::Syntax`] for what is no JSON, [`FailureKind::Shape`] for JSON of another shape, with the field.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, HttpFailure> {
     let error = match serde_json::from_slice(body) {
         Ok(read) => return Ok(read),
         Err(error) => error,
     };
     if error.classify() != Category::Data {
-        return Err(Failure::new(Kind::Syntax, format!("the body is no JSON: {}", shown(&error.to_string()))));
+        return Err(HttpFailure::new(
+            FailureKind::Syntax,
+            format!("the body is no JSON: {}", shown(&error.to_string())),
+        ));
     }
     // Once more, slower, for the path: only what is refused pays for it.
     let reader = &mut serde_json::Deserializer::from_slice(body);
     let path = serde_path_to_error::deserialize::<_, T>(reader).err().map(|error| error.path().to_string());
     let message = shown(&error.to_string());
     match path.filter(|path| path != "." && path != "?") {
-        Some(path) => Err(Failure::new(Kind::Shape, format!("`{path}`: {message}")).at(path)),
-        None => Err(Failure::new(Kind::Shape, message)),
+        Some(path) => Err(HttpFailure::new(FailureKind::Shape, format!("`{path}`: {message}")).at(path)),
+        None => Err(HttpFailure::new(FailureKind::Shape, message)),
     }
 }
 
@@ -77,7 +81,7 @@ fn shown(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn typed(value: &str) -> Result<(), Failure> {
+    fn typed(value: &str) -> Result<(), HttpFailure> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, value.parse().unwrap());
         check_type(&headers)
@@ -91,7 +95,7 @@ mod tests {
             assert!(typed(value).is_ok(), "{value}");
         }
         for value in ["text/plain", "application/x-www-form-urlencoded", "application/jsonl", ""] {
-            assert_eq!(typed(value).unwrap_err().kind, Kind::MediaType, "{value}");
+            assert_eq!(typed(value).unwrap_err().kind, FailureKind::MediaType, "{value}");
         }
         assert!(check_type(&HeaderMap::new()).is_err());
     }
@@ -104,11 +108,11 @@ mod tests {
             _list: Vec<u32>,
         }
         let error = parse::<Read>(b"{\"list\":[1,\"x\"]}").unwrap_err();
-        assert_eq!((error.kind, error.field.as_deref()), (Kind::Shape, Some("list[1]")));
-        assert_eq!(parse::<Read>(b"{\"list\":[1").unwrap_err().kind, Kind::Syntax);
-        assert_eq!(parse::<Read>(b"").unwrap_err().kind, Kind::Syntax);
+        assert_eq!((error.kind, error.field.as_deref()), (FailureKind::Shape, Some("list[1]")));
+        assert_eq!(parse::<Read>(b"{\"list\":[1").unwrap_err().kind, FailureKind::Syntax);
+        assert_eq!(parse::<Read>(b"").unwrap_err().kind, FailureKind::Syntax);
         let error = parse::<Read>(b"{}").unwrap_err();
-        assert!(error.kind == Kind::Shape && error.message.contains("list"), "{}", error.message);
+        assert!(error.kind == FailureKind::Shape && error.message.contains("list"), "{}", error.message);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use super::patience::patience;
-use crate::failure::{Failure, Kind};
+use crate::failure::{FailureKind, HttpFailure};
 
 /// Longest id or name that metadata takes.
 const MAX_VALUE_BYTES: usize = 128;
@@ -46,7 +46,7 @@ impl Caller {
     ///
     /// # Errors
     /// For a lane or a wish for partial answers that is none.
-    pub(crate) fn read(headers: &HeaderMap, request_id: String) -> Result<Self, Failure> {
+    pub(crate) fn read(headers: &HeaderMap, request_id: String) -> Result<Self, HttpFailure> {
         let mut sent = HeaderMap::new();
         for name in PASSED_ON {
             if let Some(value) = headers.get(name) {
@@ -64,14 +64,22 @@ impl Caller {
         if let Some(value) = headers.get(LANE_HEADER) {
             let lane = value.to_str().ok().and_then(Lane::from_name);
             if lane.is_none() {
-                return Err(Failure::new(Kind::Validation, format!("{LANE_HEADER} is neither interactive nor bulk")));
+                return Err(HttpFailure::new(
+                    FailureKind::Validation,
+                    format!("{LANE_HEADER} is neither interactive nor bulk"),
+                ));
             }
             sent.insert(LANE, value.clone());
         }
         let partial = match headers.get(PARTIAL).map(HeaderValue::as_bytes) {
             None => false,
             Some(value) if value.eq_ignore_ascii_case(b"allow") => true,
-            Some(_) => return Err(Failure::new(Kind::Validation, format!("{PARTIAL} takes allow, or is left out"))),
+            Some(_) => {
+                return Err(HttpFailure::new(
+                    FailureKind::Validation,
+                    format!("{PARTIAL} takes allow, or is left out"),
+                ));
+            }
         };
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             sent.insert(JOB_ID, id);

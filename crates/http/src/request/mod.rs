@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use bytes::Bytes;
 
-use crate::{door::Door, failure::Failure};
+use crate::{door::Door, failure::HttpFailure};
 
 /// One request, read.
 pub(crate) struct Incoming {
@@ -24,7 +24,7 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// Reads headers and body.
-    pub(crate) async fn read(door: &Door, caller: Arc<Caller>, request: Request) -> Result<Self, Failure> {
+    pub(crate) async fn read(door: &Door, caller: Arc<Caller>, request: Request) -> Result<Self, HttpFailure> {
         let (parts, body) = request.into_parts();
         let body = body::read(&parts.headers, body, door.options().max_body_bytes).await?;
         Ok(Self { caller, body })

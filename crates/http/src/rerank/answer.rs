@@ -4,10 +4,10 @@ use serde::Serialize;
 use sortie_proto::v1::Scoring;
 use utoipa::ToSchema;
 
-use super::{Habit, work::Ranked};
+use super::{Habit, work::RankedDocument};
 use crate::{
-    failure::Failure,
-    reply::{Reply, Usage},
+    failure::HttpFailure,
+    reply::{JsonReply, Usage},
 };
 
 /// Documents that Cohere bills as one search.
@@ -23,13 +23,13 @@ pub(crate) struct Rank<'a> {
 }
 
 /// TEI's answer: a bare list.
-pub(super) fn listed(ranked: Ranked) -> Result<Reply, Failure> {
-    let Ranked { best, texts, facts, .. } = &ranked;
+pub(super) fn listed(ranked: RankedDocument) -> Result<JsonReply, HttpFailure> {
+    let RankedDocument { best, texts, facts, .. } = &ranked;
     let ranks: Vec<Rank<'_>> = best
         .iter()
         .map(|(index, score)| Rank { index: *index, text: text_of(texts.as_deref(), *index), score: *score })
         .collect();
-    Reply::json(&ranks, facts.clone())
+    JsonReply::json(&ranks, facts.clone())
 }
 
 fn text_of(texts: Option<&[String]>, index: u32) -> Option<&str> {
@@ -42,13 +42,13 @@ pub(crate) struct Results<'a> {
     id: String,
     object: &'static str,
     model: &'a str,
-    results: Vec<Entry<'a>>,
+    results: Vec<ResultEntry<'a>>,
     usage: Usage,
-    meta: Meta,
+    meta: RerankMeta,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Entry<'a> {
+struct ResultEntry<'a> {
     index: u32,
     relevance_score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ struct Shown<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Meta {
+struct RerankMeta {
     api_version: ApiVersion,
     billed_units: BilledUnits,
     tokens: MetaTokens,
@@ -85,9 +85,9 @@ struct MetaTokens {
 }
 
 /// The answer that readers of Jina, vLLM and Cohere all understand.
-pub(super) fn results(ranked: Ranked, habit: Habit) -> Result<Reply, Failure> {
-    let Ranked { model, best, texts, facts, scoring, .. } = &ranked;
-    let entry = |(index, score): &(u32, f32)| Entry {
+pub(super) fn results(ranked: RankedDocument, habit: Habit) -> Result<JsonReply, HttpFailure> {
+    let RankedDocument { model, best, texts, facts, scoring, .. } = &ranked;
+    let entry = |(index, score): &(u32, f32)| ResultEntry {
         index: *index,
         relevance_score: *score,
         document: text_of(texts.as_deref(), *index).map(|text| Shown { text }),
@@ -99,18 +99,18 @@ pub(super) fn results(ranked: Ranked, habit: Habit) -> Result<Reply, Failure> {
         model,
         results: best.iter().map(entry).collect(),
         usage: Usage::of(facts.fate.tokens),
-        meta: Meta {
+        meta: RerankMeta {
             api_version: ApiVersion { version },
             billed_units: BilledUnits { search_units: facts.items.div_ceil(DOCUMENTS_PER_SEARCH) },
             tokens: MetaTokens { input_tokens: facts.fate.tokens },
             warnings: warnings(&ranked, *scoring),
         },
     };
-    Reply::json(&answer, facts.clone())
+    JsonReply::json(&answer, facts.clone())
 }
 
 /// What a reader should know of these scores.
-fn warnings(ranked: &Ranked, scoring: Scoring) -> Vec<String> {
+fn warnings(ranked: &RankedDocument, scoring: Scoring) -> Vec<String> {
     let fate = &ranked.facts.fate;
     let mut said = Vec::new();
     match fate.truncated.len() {

@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 use super::{
     Habit,
     document::Documents,
-    limits::{Limits, apply},
-    work::Job,
+    limits::{DocumentLimits, apply},
+    work::RerankJob,
 };
 use crate::{
     door::Door,
-    failure::Failure,
+    failure::HttpFailure,
     models::takes_instruction,
     request::{Caller, side},
     tei::pair_options,
@@ -52,17 +52,17 @@ pub(crate) struct RerankBody {
 
 impl RerankBody {
     /// What TEI's fields ask for.
-    pub(super) fn into_tei(self, door: &Door, model: &ModelInfo) -> Result<Job, Failure> {
+    pub(super) fn into_tei(self, door: &Door, model: &ModelInfo) -> Result<RerankJob, HttpFailure> {
         let texts = self.texts.unwrap_or_default();
         if texts.is_empty() {
-            return Err(Failure::empty("texts"));
+            return Err(HttpFailure::empty("texts"));
         }
         if self.prompt_name.is_some() {
-            return Err(Failure::field("prompt_name", "a prompt does not go before a pair of texts"));
+            return Err(HttpFailure::field("prompt_name", "a prompt does not go before a pair of texts"));
         }
         let options = pair_options(door, model, self.truncate, self.truncation_direction.as_deref())?;
         let mut job =
-            Job::new("texts", self.query, texts, options, score_activation(model, self.raw_scores != Some(true)));
+            RerankJob::new("texts", self.query, texts, options, score_activation(model, self.raw_scores != Some(true)));
         job.top_n = wanted(self.top_n);
         job.keep_texts = self.return_text == Some(true);
         Ok(job)
@@ -75,24 +75,24 @@ impl RerankBody {
         caller: &Caller,
         model: &ModelInfo,
         habit: Habit,
-    ) -> Result<Job, Failure> {
+    ) -> Result<RerankJob, HttpFailure> {
         if self.query.trim().is_empty() {
-            return Err(Failure::field("query", "must have something in it besides white space"));
+            return Err(HttpFailure::field("query", "must have something in it besides white space"));
         }
         for (name, sent) in
             [("chat_template_kwargs", &self.chat_template_kwargs), ("mm_processor_kwargs", &self.mm_processor_kwargs)]
         {
             if sent.as_ref().is_some_and(|value| !matches!(value.get(), "{}" | "null")) {
-                return Err(Failure::field(name, "is not served; the model's own template is used"));
+                return Err(HttpFailure::field(name, "is not served; the model's own template is used"));
             }
         }
         if self.chat_template.is_some() {
-            return Err(Failure::field("chat_template", "is not served; the model's own template is used"));
+            return Err(HttpFailure::field("chat_template", "is not served; the model's own template is used"));
         }
         let documents = self.documents.unwrap_or_default();
         let texts = documents.into_texts("documents", self.rank_fields.as_deref())?;
         if texts.is_empty() {
-            return Err(Failure::empty("documents"));
+            return Err(HttpFailure::empty("documents"));
         }
         let mut options = TextOptions {
             truncation: Truncation::DocumentOnly.into(),
@@ -102,17 +102,17 @@ impl RerankBody {
         if let Some(instruction) = self.instruction.filter(|text| !text.is_empty()) {
             if !takes_instruction(model) {
                 let why = format!("{} takes none: it is no reranker with a template for one", model.name);
-                return Err(Failure::field("instruction", why));
+                return Err(HttpFailure::field("instruction", why));
             }
             options.prompt = instruction;
         }
         options.prompt_name = self.prompt_name.unwrap_or_default();
         let sigmoid = self.use_activation.or(self.activation).unwrap_or(self.raw_scores != Some(true));
         let keep = self.return_documents.or(door.options().return_documents).unwrap_or(habit == Habit::Jina);
-        let mut job = Job::new("documents", self.query, texts, options, score_activation(model, sigmoid));
+        let mut job = RerankJob::new("documents", self.query, texts, options, score_activation(model, sigmoid));
         job.top_n = wanted(self.top_n);
         job.keep_texts = keep;
-        let limits = Limits {
+        let limits = DocumentLimits {
             prompt: self.truncate_prompt_tokens,
             document: self.max_tokens_per_doc,
             query: self.max_tokens_per_query,

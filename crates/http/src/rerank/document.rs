@@ -7,29 +7,29 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::failure::Failure;
+use crate::failure::HttpFailure;
 
 /// Fields of an object that are no text: what they hold would count for the score, and is not read.
 const NOT_SERVED: [&str; 6] = ["image", "image_url", "images", "video", "audio", "content"];
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Document {
+pub(crate) enum RerankDocument {
     /// A text.
     Text(String),
     /// Its texts by name, in the order sent.
     Fields(Vec<(String, String)>),
 }
 
-impl Document {
+impl RerankDocument {
     /// The text to read: that of an object is its `text`, or the texts of `rank_fields`, a line each, in the order asked.
     ///
     /// # Errors
     /// With a sentence, where the object has none of them.
     pub(super) fn into_text(self, rank_fields: Option<&[String]>) -> Result<String, String> {
         let mut fields = match self {
-            Document::Text(text) => return Ok(text),
-            Document::Fields(fields) => fields,
+            RerankDocument::Text(text) => return Ok(text),
+            RerankDocument::Fields(fields) => fields,
         };
         let mut take = |name: &str| {
             let at = fields.iter().position(|(field, _)| field == name)?;
@@ -47,25 +47,25 @@ impl Document {
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for RerankDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Seen;
         impl<'de> Visitor<'de> for Seen {
-            type Value = Document;
+            type Value = RerankDocument;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or an object with `text`")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Document, E> {
-                Ok(Document::Text(text.to_owned()))
+            fn visit_str<E: Error>(self, text: &str) -> Result<RerankDocument, E> {
+                Ok(RerankDocument::Text(text.to_owned()))
             }
 
-            fn visit_string<E: Error>(self, text: String) -> Result<Document, E> {
-                Ok(Document::Text(text))
+            fn visit_string<E: Error>(self, text: String) -> Result<RerankDocument, E> {
+                Ok(RerankDocument::Text(text))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RerankDocument, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     match map.next_value::<TextOrNot>()? {
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Document {
                         TextOrNot::Other => {}
                     }
                 }
-                Ok(Document::Fields(fields))
+                Ok(RerankDocument::Fields(fields))
             }
         }
         deserializer.deserialize_any(Seen)
@@ -148,13 +148,13 @@ impl<'de> Deserialize<'de> for TextOrNot {
 
 /// A list of documents, or one text (vLLM).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Documents(Vec<Document>);
+pub(crate) struct Documents(Vec<RerankDocument>);
 
 impl Documents {
     /// Their texts; `field` is what the body calls them.
-    pub(crate) fn into_texts(self, field: &str, rank_fields: Option<&[String]>) -> Result<Vec<String>, Failure> {
-        let text = |(index, document): (usize, Document)| {
-            document.into_text(rank_fields).map_err(|why| Failure::field(format!("{field}[{index}]"), why))
+    pub(crate) fn into_texts(self, field: &str, rank_fields: Option<&[String]>) -> Result<Vec<String>, HttpFailure> {
+        let text = |(index, document): (usize, RerankDocument)| {
+            document.into_text(rank_fields).map_err(|why| HttpFailure::field(format!("{field}[{index}]"), why))
         };
         self.0.into_iter().enumerate().map(text).collect()
     }
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Documents {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Documents, E> {
-                Ok(Documents(vec![Document::Text(text.to_owned())]))
+                Ok(Documents(vec![RerankDocument::Text(text.to_owned())]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Documents, A::Error> {
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn rank_fields_are_read_in_their_order() {
-        let document: Document = serde_json::from_str(r#"{"body": "b", "title": "t", "other": "o"}"#).unwrap();
+        let document: RerankDocument = serde_json::from_str(r#"{"body": "b", "title": "t", "other": "o"}"#).unwrap();
         let names = ["title".to_owned(), "body".to_owned(), "absent".to_owned()];
         assert_eq!(document.clone().into_text(Some(&names)).unwrap(), "t\nb");
         assert!(document.into_text(Some(&names[2..])).is_err());

@@ -5,16 +5,16 @@ use sortie_proto::v1::{
     Input, ModelInfo, Task, TextOptions, TextPair, TokenizeRequest, Truncation, input::Kind as InputKind,
 };
 
-use super::work::Job;
+use super::work::RerankJob;
 use crate::{
     door::Door,
-    failure::{Failure, check_items},
+    failure::{HttpFailure, check_items},
     request::{Caller, max_length},
 };
 
 /// What a body asks for; absent and, but for `prompt`, zero is no limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct DocumentLimits {
     /// Tokens of the whole sequence; -1 is the model's own limit.
     pub(super) prompt: Option<i64>,
     /// Tokens of a document.
@@ -30,9 +30,9 @@ pub(super) async fn apply(
     door: &Door,
     caller: &Caller,
     model: &ModelInfo,
-    limits: Limits,
-    job: &mut Job,
-) -> Result<(), Failure> {
+    limits: DocumentLimits,
+    job: &mut RerankJob,
+) -> Result<(), HttpFailure> {
     job.options.max_length = max_length("truncate_prompt_tokens", limits.prompt)?;
     let longest = match job.options.max_length {
         0 => model.max_length,
@@ -50,16 +50,16 @@ pub(super) async fn apply(
         let has = tokens(door, caller, model, &job.options, InputKind::Text(job.query.clone()), true).await?;
         if has > most {
             let why = format!("the query has {has} tokens; a query is not cut, send a shorter one");
-            return Err(Failure::field("max_tokens_per_query", why));
+            return Err(HttpFailure::field("max_tokens_per_query", why));
         }
     }
     if let Some(most) = document {
         if model.task() == Task::LateInteraction || model.task() == Task::Embed {
             let why = format!("{} reads query and documents apart; their lengths are its own", model.name);
-            return Err(Failure::field("max_tokens_per_doc", why));
+            return Err(HttpFailure::field("max_tokens_per_doc", why));
         }
         if job.windows.is_some() {
-            return Err(Failure::field("max_tokens_per_doc", "is not served together with max_chunks_per_doc"));
+            return Err(HttpFailure::field("max_tokens_per_doc", "is not served together with max_chunks_per_doc"));
         }
         let pair = TextPair { first: job.query.clone(), second: String::new() };
         let beside = tokens(door, caller, model, &job.options, InputKind::Pair(pair), false).await?;
@@ -69,11 +69,11 @@ pub(super) async fn apply(
 }
 
 /// A limit in tokens or chunks; 0 and less is none.
-fn count(field: &str, value: Option<i64>) -> Result<Option<u32>, Failure> {
+fn count(field: &str, value: Option<i64>) -> Result<Option<u32>, HttpFailure> {
     match value.filter(|value| *value > 0).map(u32::try_from) {
         None => Ok(None),
         Some(Ok(value)) => Ok(Some(value)),
-        Some(Err(_)) => Err(Failure::field(field, format!("at most {}", u32::MAX))),
+        Some(Err(_)) => Err(HttpFailure::field(field, format!("at most {}", u32::MAX))),
     }
 }
 
@@ -85,7 +85,7 @@ async fn tokens(
     options: &TextOptions,
     kind: InputKind,
     without_special_tokens: bool,
-) -> Result<u32, Failure> {
+) -> Result<u32, HttpFailure> {
     let request = TokenizeRequest {
         model: model.name.clone(),
         inputs: vec![Input { kind: Some(kind) }],

@@ -10,7 +10,7 @@ mod work;
 pub(crate) use self::{
     body::score_activation,
     document::Documents,
-    work::{Job, run as score_documents},
+    work::{RerankJob, run as score_documents},
 };
 use bytes::Bytes;
 
@@ -20,9 +20,9 @@ use self::{
 };
 use crate::{
     door::Door,
-    failure::{Failure, Form, Kind},
+    failure::{FailureKind, Form, HttpFailure},
     models::Need,
-    reply::Reply,
+    reply::JsonReply,
     request::{Caller, Incoming, parse},
 };
 
@@ -38,28 +38,28 @@ enum Habit {
 /// Scores documents against a query. `texts` is TEI's body, and its answer a list; `documents` is that of Jina, vLLM and
 /// Cohere.
 #[utoipa::path(post, path = "/rerank", tag = "Rerank", request_body = RerankBody, responses(
-    (status = 200, description = "Best first: a list where `texts` were sent, an object where `documents` were.", body = crate::openapi::Reranked),
+    (status = 200, description = "Best first: a list where `texts` were sent, an object where `documents` were.", body = crate::openapi::RerankAnswers),
     (status = "default", description = "The failure, in the form that goes with the body.", body = crate::openapi::AnyFailure),
 ))]
-pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     answer(&door, &incoming.caller, incoming.body, Habit::Jina).await
 }
 
 /// The same with Cohere's habits: documents come back only where they are asked for, and failures are Cohere's.
 #[utoipa::path(post, path = "/v2/rerank", tag = "Cohere", request_body = RerankBody, responses(
-    (status = 200, description = "As of `/rerank`.", body = crate::openapi::Reranked),
+    (status = 200, description = "As of `/rerank`.", body = crate::openapi::RerankAnswers),
     (status = "default", description = "Cohere's failure.", body = crate::openapi::CohereFailure),
 ))]
-pub(crate) async fn rerank_v2(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn rerank_v2(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     answer(&door, &incoming.caller, incoming.body, Habit::CohereV2).await
 }
 
 /// A body that came by a path of TEI's.
-pub(crate) async fn rerank_body(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure> {
+pub(crate) async fn rerank_body(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, HttpFailure> {
     answer(door, caller, Bytes::copy_from_slice(body), Habit::Jina).await
 }
 
-async fn answer(door: &Door, caller: &Caller, bytes: Bytes, habit: Habit) -> Result<Reply, Failure> {
+async fn answer(door: &Door, caller: &Caller, bytes: Bytes, habit: Habit) -> Result<JsonReply, HttpFailure> {
     let body: RerankBody = parse(&bytes)?;
     // The texts are read; the bytes need not wait for the answer.
     drop(bytes);
@@ -73,12 +73,12 @@ async fn answer(door: &Door, caller: &Caller, bytes: Bytes, habit: Habit) -> Res
         (both, _) => {
             let found = if both { "both are there" } else { "neither is there" };
             let message = format!("send `texts` (TEI) or `documents` (Jina, vLLM, Cohere); {found}");
-            Err(Failure::new(Kind::Ambiguous, message))
+            Err(HttpFailure::new(FailureKind::Ambiguous, message))
         }
     }
 }
 
-async fn tei(door: &Door, caller: &Caller, body: RerankBody) -> Result<Reply, Failure> {
+async fn tei(door: &Door, caller: &Caller, body: RerankBody) -> Result<JsonReply, HttpFailure> {
     let model = door.model(caller, body.model.as_deref(), Need::RERANK).await?;
     let job = body.into_tei(door, &model)?;
     listed(work::run(door, caller, &model, job).await?)

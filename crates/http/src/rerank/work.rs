@@ -10,14 +10,14 @@ use sortie_proto::{
 
 use crate::{
     door::Door,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     reply::{Facts, finite},
     request::Caller,
 };
 
 /// What to score.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct RerankJob {
     /// What the dialect calls the documents.
     pub(crate) field: &'static str,
     pub(crate) query: String,
@@ -34,7 +34,7 @@ pub(crate) struct Job {
     pub(crate) partial: bool,
 }
 
-impl Job {
+impl RerankJob {
     pub(crate) fn new(
         field: &'static str,
         query: String,
@@ -48,7 +48,7 @@ impl Job {
 
 /// Scores, best first.
 #[derive(Debug)]
-pub(crate) struct Ranked {
+pub(crate) struct RankedDocument {
     pub(crate) model: String,
     /// Index and score, best first, ties by lower index.
     pub(crate) best: Vec<(u32, f32)>,
@@ -61,10 +61,15 @@ pub(crate) struct Ranked {
 }
 
 /// Has a job scored.
-pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Job) -> Result<Ranked, Failure> {
-    let Job { field, query, texts, options, activation, windows, top_n, keep_texts, partial } = job;
+pub(crate) async fn run(
+    door: &Door,
+    caller: &Caller,
+    model: &ModelInfo,
+    job: RerankJob,
+) -> Result<RankedDocument, HttpFailure> {
+    let RerankJob { field, query, texts, options, activation, windows, top_n, keep_texts, partial } = job;
     if query.is_empty() {
-        return Err(Failure::empty("query"));
+        return Err(HttpFailure::empty("query"));
     }
     let count = texts.len();
     let characters = query.chars().count() * count + texts.iter().map(|text| text.chars().count()).sum::<usize>();
@@ -83,12 +88,15 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
     let answer = door.rerank(caller, request).await.map_err(|failure| failure.renamed(&names))?;
     let message = answer.message;
     if message.scores.len() != count {
-        return Err(Failure::other_count(message.scores.len(), count));
+        return Err(HttpFailure::other_count(message.scores.len(), count));
     }
     let scoring = Scoring::try_from(message.scoring).unwrap_or_default();
     if activation == Activation::Unspecified && matches!(scoring, Scoring::CrossEncoder | Scoring::LogitDifference) {
         // What was kept of the model said that its scores take no activation, and these do: they are raw.
-        return Err(Failure::new(Kind::Unavailable, format!("{} was exchanged just now; send it again", model.name)));
+        return Err(HttpFailure::new(
+            FailureKind::Unavailable,
+            format!("{} was exchanged just now; send it again", model.name),
+        ));
     }
     let fate = check_items(message.items.as_ref(), count, field, partial && caller.partial)?;
     for (index, score) in message.scores.iter().enumerate().filter(|(index, _)| !fate.is_failed(*index)) {
@@ -99,7 +107,7 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
         && let Some(index) = made.iter().position(|count| *count > most)
     {
         let why = format!("{field}[{index}] has {} chunks; fewer than all of them are not served", made[index]);
-        return Err(Failure::field("max_chunks_per_doc", why));
+        return Err(HttpFailure::field("max_chunks_per_doc", why));
     }
     let mut scores = message.scores;
     fate.failed.iter().for_each(|index| scores[*index as usize] = f32::NAN);
@@ -110,5 +118,5 @@ pub(crate) async fn run(door: &Door, caller: &Caller, model: &ModelInfo, job: Jo
         scoring: Some(scoring),
         ..Facts::of(model, message.chunk, fate, count, answer.load)
     };
-    Ok(Ranked { model: model.name.clone(), best, scores, texts: kept, scoring, facts })
+    Ok(RankedDocument { model: model.name.clone(), best, scores, texts: kept, scoring, facts })
 }

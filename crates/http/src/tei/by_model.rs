@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use super::{classify::predict_inputs, embed::embed_inputs, similarity::compare, sparse::sparse_inputs};
 use crate::{
     door::Door,
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     models::Need,
-    reply::{Facts, Reply},
+    reply::{Facts, JsonReply},
     request::{Caller, Incoming, parse},
     rerank,
 };
@@ -21,15 +21,15 @@ const INSTANCES_AT_ONCE: usize = 16;
 
 /// What tells the routes apart.
 #[derive(Deserialize)]
-struct Which {
+struct RouteForm {
     model: Option<String>,
-    inputs: Option<Inputs>,
+    inputs: Option<AnyInputs>,
 }
 
 /// Whether `inputs` is an object, which only `/similarity` has.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Inputs {
+enum AnyInputs {
     Sentences {
         #[serde(rename = "source_sentence")]
         _source: IgnoredAny,
@@ -42,13 +42,13 @@ enum Inputs {
     (status = 200, description = "The answer of /rerank, /predict, /embed, /embed_sparse or /similarity, as the model has it."),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn by_model(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn by_model(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     one(&door, &incoming.caller, &incoming.body).await
 }
 
-async fn one(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure> {
-    let which: Which = parse(body)?;
-    if let Some(Inputs::Sentences { .. }) = which.inputs {
+async fn one(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, HttpFailure> {
+    let which: RouteForm = parse(body)?;
+    if let Some(AnyInputs::Sentences { .. }) = which.inputs {
         return compare(door, caller, body).await;
     }
     let model = door.model(caller, which.model.as_deref(), Need::ANY).await?;
@@ -59,7 +59,7 @@ async fn one(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure
         Task::EmbedSparse => sparse_inputs(door, caller, body).await,
         Task::Tag | Task::LateInteraction | Task::Unspecified => {
             let why = format!("{} has no route of its own here; name one in the path", model.name);
-            Err(Failure::new(Kind::WrongTask, why).at("model"))
+            Err(HttpFailure::new(FailureKind::WrongTask, why).at("model"))
         }
     }
 }
@@ -74,21 +74,21 @@ pub(crate) struct VertexBody<'a> {
 
 /// Answers of each.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Predictions {
+pub(crate) struct VertexPredictions {
     #[schema(value_type = Vec<Object>)]
     predictions: Vec<Box<RawValue>>,
 }
 
 /// Answers each instance as `POST /` would.
 #[utoipa::path(post, path = "/vertex", tag = "TEI", request_body = VertexBody<'_>, responses(
-    (status = 200, description = "An answer an instance, in order.", body = Predictions),
+    (status = 200, description = "An answer an instance, in order.", body = VertexPredictions),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn vertex(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn vertex(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: VertexBody<'_> = parse(&incoming.body)?;
     let instances = body.instances.unwrap_or_default();
     if instances.is_empty() {
-        return Err(Failure::empty("instances"));
+        return Err(HttpFailure::empty("instances"));
     }
     let caller = &incoming.caller;
     let mut calls = Vec::with_capacity(instances.len());
@@ -99,11 +99,11 @@ pub(crate) async fn vertex(door: Door, incoming: Incoming) -> Result<Reply, Fail
             answer.map_err(|failure| failure.within(&format!("instances[{index}]")))
         });
     }
-    let answers: Vec<Reply> = stream::iter(calls).buffered(INSTANCES_AT_ONCE).try_collect().await?;
+    let answers: Vec<JsonReply> = stream::iter(calls).buffered(INSTANCES_AT_ONCE).try_collect().await?;
     let mut predictions = Vec::with_capacity(answers.len());
     for answer in answers {
         let text = String::from_utf8(answer.body.into()).ok().and_then(|text| RawValue::from_string(text).ok());
-        predictions.push(text.ok_or_else(|| Failure::new(Kind::Backend, "an answer is no JSON"))?);
+        predictions.push(text.ok_or_else(|| HttpFailure::new(FailureKind::Backend, "an answer is no JSON"))?);
     }
-    Reply::json(&Predictions { predictions }, Facts::default())
+    JsonReply::json(&VertexPredictions { predictions }, Facts::default())
 }

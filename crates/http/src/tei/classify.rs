@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use super::options::pair_options;
 use crate::{
     door::Door,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply, finite},
+    reply::{Facts, JsonReply, finite},
     request::{Caller, Incoming, parse},
 };
 
@@ -51,20 +51,21 @@ pub(crate) struct Prediction<'a> {
     (status = 200, description = "Labels by falling score; a list of those for a list of lists.", body = crate::openapi::Predictions),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn predict(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn predict(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     predict_inputs(&door, &incoming.caller, &incoming.body).await
 }
 
-pub(super) async fn predict_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure> {
+pub(super) async fn predict_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, HttpFailure> {
     let body: PredictBody = parse(body)?;
-    let input = body.inputs.ok_or_else(|| Failure::new(Kind::Shape, "missing field `inputs`").at("inputs"))?;
+    let input =
+        body.inputs.ok_or_else(|| HttpFailure::new(FailureKind::Shape, "missing field `inputs`").at("inputs"))?;
     let model = door.model(caller, body.model.as_deref(), Need::CLASSIFY).await?;
     let (inputs, alone) = match input {
         PredictInput::One(input) => (vec![input], true),
         PredictInput::Many(inputs) => (inputs, false),
     };
     if inputs.is_empty() {
-        return Err(Failure::empty("inputs"));
+        return Err(HttpFailure::empty("inputs"));
     }
     let activation = match model.labels.len() {
         _ if body.raw_scores == Some(true) => Activation::Raw,
@@ -86,7 +87,7 @@ pub(super) async fn predict_inputs(door: &Door, caller: &Caller, body: &[u8]) ->
         || message.labels.len() != model.labels.len()
         || message.scores.len() != count * message.labels.len()
     {
-        return Err(Failure::other_count(message.scores.len(), count * message.labels.len()));
+        return Err(HttpFailure::other_count(message.scores.len(), count * message.labels.len()));
     }
     let mut rows = Vec::with_capacity(count);
     for (index, scores) in message.scores.chunks(message.labels.len()).enumerate() {
@@ -97,8 +98,8 @@ pub(super) async fn predict_inputs(door: &Door, caller: &Caller, body: &[u8]) ->
     }
     let facts = Facts { characters, ..Facts::of(&model, message.chunk.clone(), fate, count, answer.load) };
     match rows.first() {
-        Some(row) if alone => Reply::json(row, facts),
-        _ => Reply::json(&rows, facts),
+        Some(row) if alone => JsonReply::json(row, facts),
+        _ => JsonReply::json(&rows, facts),
     }
 }
 
@@ -123,7 +124,7 @@ fn joined(mut texts: Vec<String>) -> Option<Input> {
 /// What an element of the outer list may be.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Element {
+enum PredictElement {
     Text(String),
     Texts(Vec<String>),
 }
@@ -149,8 +150,8 @@ impl<'de> Deserialize<'de> for PredictInput {
                 let mut many = Vec::new();
                 while let Some(element) = seq.next_element()? {
                     match element {
-                        Element::Text(text) if many.is_empty() && texts.len() < 2 => texts.push(text),
-                        Element::Texts(input) if texts.is_empty() => many.push(joined(input).ok_or_else(wrong)?),
+                        PredictElement::Text(text) if many.is_empty() && texts.len() < 2 => texts.push(text),
+                        PredictElement::Texts(input) if texts.is_empty() => many.push(joined(input).ok_or_else(wrong)?),
                         _ => return Err(wrong()),
                     }
                 }

@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use crate::{
     door::Door,
     embed::EmbedInput,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply},
+    reply::{Facts, JsonReply},
     request::{Incoming, parse},
 };
 
@@ -27,14 +27,16 @@ pub(crate) struct DecodeBody {
     (status = 200, description = "A text a sequence.", body = Vec<String>),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn decode(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn decode(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: DecodeBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
     let sequences = match body.ids {
         Some(EmbedInput::Ids(sequences)) => sequences,
-        Some(EmbedInput::Texts(texts)) if texts.is_empty() => return Err(Failure::empty("ids")),
-        Some(EmbedInput::Texts(_)) => return Err(Failure::new(Kind::Shape, "`ids` holds texts, not ids").at("ids")),
-        None => return Err(Failure::new(Kind::Shape, "missing field `ids`").at("ids")),
+        Some(EmbedInput::Texts(texts)) if texts.is_empty() => return Err(HttpFailure::empty("ids")),
+        Some(EmbedInput::Texts(_)) => {
+            return Err(HttpFailure::new(FailureKind::Shape, "`ids` holds texts, not ids").at("ids"));
+        }
+        None => return Err(HttpFailure::new(FailureKind::Shape, "missing field `ids`").at("ids")),
     };
     let model = door.model(caller, body.model.as_deref(), Need::DETOKENIZE).await?;
     let count = sequences.len();
@@ -47,7 +49,7 @@ pub(crate) async fn decode(door: Door, incoming: Incoming) -> Result<Reply, Fail
     let answer = door.detokenize(caller, request).await.map_err(|failure| failure.renamed(&[("inputs", "ids")]))?;
     let fate = check_items(answer.message.items.as_ref(), count, "ids", false)?;
     if answer.message.texts.len() != count {
-        return Err(Failure::other_count(answer.message.texts.len(), count));
+        return Err(HttpFailure::other_count(answer.message.texts.len(), count));
     }
-    Reply::json(&answer.message.texts, Facts::of(&model, None, fate, count, answer.load))
+    JsonReply::json(&answer.message.texts, Facts::of(&model, None, fate, count, answer.load))
 }

@@ -8,9 +8,9 @@ use crate::{
     cohere::{self, CohereEmbedBody, Version},
     door::Door,
     embed::{self, EmbedInput, apply_input_type, dimensions},
-    failure::{Failure, Form, Kind},
+    failure::{FailureKind, Form, HttpFailure},
     models::Need,
-    reply::{Reply, Row},
+    reply::{JsonReply, NumberRow},
     request::{Caller, Incoming, parse},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct EmbedBody {
     model: Option<String>,
-    #[schema(required = true, value_type = crate::openapi::Inputs)]
+    #[schema(required = true, value_type = crate::openapi::TextsOrIds)]
     inputs: Option<EmbedInput>,
     truncate: Option<bool>,
     truncation_direction: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct EmbedBody {
 
 /// Whose body it is.
 #[derive(Deserialize)]
-struct Which {
+struct EmbedForm {
     inputs: Option<serde::de::IgnoredAny>,
     texts: Option<serde::de::IgnoredAny>,
     images: Option<serde::de::IgnoredAny>,
@@ -42,10 +42,12 @@ struct Which {
     (status = 200, description = "A row an input. With `texts` in place of `inputs`: Cohere's answer.", body = Vec<Vec<f32>>),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn embed(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
-    let which: Which = parse(&incoming.body)?;
+pub(crate) async fn embed(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
+    let which: EmbedForm = parse(&incoming.body)?;
     match (which.inputs.is_some(), which.texts.is_some() || which.images.is_some()) {
-        (true, true) => Err(Failure::new(Kind::Ambiguous, "send `inputs` (TEI) or `texts` (Cohere); both are there")),
+        (true, true) => {
+            Err(HttpFailure::new(FailureKind::Ambiguous, "send `inputs` (TEI) or `texts` (Cohere); both are there"))
+        }
         (_, true) => {
             let body: CohereEmbedBody = parse(&incoming.body).map_err(|failure| failure.in_form(Form::Cohere))?;
             let answer = cohere::embed_texts(&door, &incoming.caller, body, Version::V1).await;
@@ -56,13 +58,14 @@ pub(crate) async fn embed(door: Door, incoming: Incoming) -> Result<Reply, Failu
 }
 
 /// The same for TEI's body alone.
-pub(super) async fn embed_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure> {
+pub(super) async fn embed_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, HttpFailure> {
     let body: EmbedBody = parse(body)?;
-    let input = body.inputs.ok_or_else(|| Failure::new(Kind::Shape, "missing field `inputs`").at("inputs"))?;
+    let input =
+        body.inputs.ok_or_else(|| HttpFailure::new(FailureKind::Shape, "missing field `inputs`").at("inputs"))?;
     let model = door.model(caller, body.model.as_deref(), Need::EMBED).await?;
     let mut options = text_options(door, body.truncate, body.truncation_direction.as_deref(), body.prompt_name)?;
     apply_input_type(&mut options, &model, body.input_type.as_deref())?;
-    let job = embed::Job {
+    let job = embed::EmbedJob {
         field: "inputs",
         input,
         options,
@@ -72,6 +75,6 @@ pub(super) async fn embed_inputs(door: &Door, caller: &Caller, body: &[u8]) -> R
     };
     let embedded = embed::run(door, caller, &model, job).await?;
     let rows = embedded.rows()?;
-    let rows: Vec<Row<'_>> = (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
-    Reply::json(&rows, embedded.facts.clone())
+    let rows: Vec<NumberRow<'_>> = (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
+    JsonReply::json(&rows, embedded.facts.clone())
 }

@@ -9,7 +9,7 @@ use http::{StatusCode, header::ACCEPT};
 
 use crate::{
     door::Door,
-    failure::{Failure, Form, Kind},
+    failure::{FailureKind, Form, HttpFailure},
 };
 
 /// Whether work is taken.
@@ -21,7 +21,7 @@ pub(crate) async fn health(State(door): State<Door>) -> Response {
     if (door.options().ready)() {
         return (StatusCode::OK, Body::empty()).into_response();
     }
-    Failure::new(Kind::Unavailable, "unhealthy").into_response(Form::Tei)
+    HttpFailure::new(FailureKind::Unavailable, "unhealthy").into_response(Form::Tei)
 }
 
 /// The page for browsers, where there is one; for all others what `/health` says.

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use crate::{
     door::Door,
-    failure::Failure,
+    failure::HttpFailure,
     models::Need,
-    reply::{Facts, Reply},
+    reply::{Facts, JsonReply},
     request::Caller,
 };
 
@@ -61,7 +61,7 @@ struct Labels {
     (status = 200, description = "The model's facts.", body = Info),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn info(door: Door, caller: Arc<Caller>, query: String) -> Result<Reply, Failure> {
+pub(crate) async fn info(door: Door, caller: Arc<Caller>, query: String) -> Result<JsonReply, HttpFailure> {
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "model").map(|(_, value)| value);
     // Asked for with the caller's key, whatever is kept: whoever has none gets nothing.
     door.fresh_models(&caller).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn info(door: Door, caller: Arc<Caller>, query: String) -> Resu
         sha: None,
         docker_label: None,
     };
-    Reply::json(&info, Facts::default())
+    JsonReply::json(&info, Facts::default())
 }
 
 fn dtype(precision: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use sortie_proto::v1::{ModelInfo, TextOptions, Truncation};
 
-use crate::{door::Door, failure::Failure, models::takes_instruction, request::side};
+use crate::{door::Door, failure::HttpFailure, models::takes_instruction, request::side};
 
 /// Options of single texts.
 pub(super) fn text_options(
@@ -10,7 +10,7 @@ pub(super) fn text_options(
     truncate: Option<bool>,
     direction: Option<&str>,
     prompt_name: Option<String>,
-) -> Result<TextOptions, Failure> {
+) -> Result<TextOptions, HttpFailure> {
     let cut = truncate.unwrap_or(door.options().cut_by_default);
     Ok(TextOptions {
         truncation: if cut { Truncation::DocumentOnly } else { Truncation::Error }.into(),
@@ -27,7 +27,7 @@ pub(crate) fn pair_options(
     model: &ModelInfo,
     truncate: Option<bool>,
     direction: Option<&str>,
-) -> Result<TextOptions, Failure> {
+) -> Result<TextOptions, HttpFailure> {
     let mut options = text_options(door, truncate, direction, None)?;
     if options.truncation() == Truncation::DocumentOnly && !takes_instruction(model) {
         options.truncation = Truncation::LongestFirst.into();

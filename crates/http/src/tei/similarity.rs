@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use super::options::text_options;
 use crate::{
     door::Door,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply, finite},
+    reply::{Facts, JsonReply, finite},
     request::{Caller, Incoming, parse},
 };
 
@@ -41,16 +41,17 @@ struct Parameters {
     (status = 200, description = "A cosine a sentence, in the order sent.", body = Vec<f32>),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn similarity(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn similarity(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     compare(&door, &incoming.caller, &incoming.body).await
 }
 
-pub(super) async fn compare(door: &Door, caller: &Caller, body: &[u8]) -> Result<Reply, Failure> {
+pub(super) async fn compare(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, HttpFailure> {
     const FIELD: &str = "inputs.sentences";
     let body: SimilarityBody = parse(body)?;
-    let inputs = body.inputs.ok_or_else(|| Failure::new(Kind::Shape, "missing field `inputs`").at("inputs"))?;
+    let inputs =
+        body.inputs.ok_or_else(|| HttpFailure::new(FailureKind::Shape, "missing field `inputs`").at("inputs"))?;
     if inputs.sentences.is_empty() {
-        return Err(Failure::empty(FIELD));
+        return Err(HttpFailure::empty(FIELD));
     }
     let model = door.model(caller, body.model.as_deref(), Need::SIMILARITY).await?;
     let parameters = body.parameters.unwrap_or_default();
@@ -71,9 +72,9 @@ pub(super) async fn compare(door: &Door, caller: &Caller, body: &[u8]) -> Result
     let message = answer.message;
     let fate = check_items(message.items.as_ref(), count, FIELD, false)?;
     if message.scores.len() != count {
-        return Err(Failure::other_count(message.scores.len(), count));
+        return Err(HttpFailure::other_count(message.scores.len(), count));
     }
     message.scores.iter().enumerate().try_for_each(|(index, score)| finite(*score, FIELD, index).map(drop))?;
     let facts = Facts { characters, ..Facts::of(&model, message.chunk, fate, count, answer.load) };
-    Reply::json(&message.scores, facts)
+    JsonReply::json(&message.scores, facts)
 }

@@ -8,9 +8,9 @@ use super::options::text_options;
 use crate::{
     door::Door,
     embed::EmbedInput,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply},
+    reply::{Facts, JsonReply},
     request::{Incoming, parse},
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct TokenizeBody {
 
 /// A token.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Token<'a> {
+pub(crate) struct TokenEntry<'a> {
     id: u32,
     /// Its stretch of the text; of a special token and of one without a stretch the vocabulary's entry.
     text: &'a str,
@@ -40,19 +40,19 @@ pub(crate) struct Token<'a> {
 
 /// Tokenizes. What is longer than the model reads is cut, and the headers say so.
 #[utoipa::path(post, path = "/tokenize", tag = "TEI", request_body = TokenizeBody, responses(
-    (status = 200, description = "A list of tokens a text.", body = Vec<Vec<Token<'_>>>),
+    (status = 200, description = "A list of tokens a text.", body = Vec<Vec<TokenEntry<'_>>>),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn tokenize(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn tokenize(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: TokenizeBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
     let texts = match body.inputs {
         Some(EmbedInput::Texts(texts)) => texts,
-        Some(EmbedInput::Ids(_)) => return Err(Failure::field("inputs", "ids are tokens already; send texts")),
-        None => return Err(Failure::new(Kind::Shape, "missing field `inputs`").at("inputs")),
+        Some(EmbedInput::Ids(_)) => return Err(HttpFailure::field("inputs", "ids are tokens already; send texts")),
+        None => return Err(HttpFailure::new(FailureKind::Shape, "missing field `inputs`").at("inputs")),
     };
     if texts.is_empty() {
-        return Err(Failure::empty("inputs"));
+        return Err(HttpFailure::empty("inputs"));
     }
     let model = door.model(caller, body.model.as_deref(), Need::TOKENIZE).await?;
     let input = |text: &String| Input { kind: Some(InputKind::Text(text.clone())) };
@@ -66,21 +66,22 @@ pub(crate) async fn tokenize(door: Door, incoming: Incoming) -> Result<Reply, Fa
     let message = answer.message;
     let fate = check_items(message.items.as_ref(), texts.len(), "inputs", false)?;
     if message.inputs.len() != texts.len() {
-        return Err(Failure::other_count(message.inputs.len(), texts.len()));
+        return Err(HttpFailure::other_count(message.inputs.len(), texts.len()));
     }
-    let lists: Vec<Vec<Token<'_>>> = message.inputs.iter().zip(&texts).map(|(made, text)| tokens(made, text)).collect();
+    let lists: Vec<Vec<TokenEntry<'_>>> =
+        message.inputs.iter().zip(&texts).map(|(made, text)| tokens(made, text)).collect();
     let characters = texts.iter().map(|text| text.chars().count()).sum();
-    Reply::json(&lists, Facts { characters, ..Facts::of(&model, None, fate, texts.len(), answer.load) })
+    JsonReply::json(&lists, Facts { characters, ..Facts::of(&model, None, fate, texts.len(), answer.load) })
 }
 
-fn tokens<'a>(made: &'a TokenizedInput, text: &'a str) -> Vec<Token<'a>> {
+fn tokens<'a>(made: &'a TokenizedInput, text: &'a str) -> Vec<TokenEntry<'a>> {
     let token = |(index, id): (usize, &u32)| {
         let special = made.special.get(index).copied().unwrap_or_default();
         let entry = made.tokens.get(index).map(String::as_str).unwrap_or_default();
         let stretch = made.starts.get(index).copied().zip(made.ends.get(index).copied());
         let stretch = stretch.filter(|(start, stop)| !special && start < stop);
         let shown = stretch.and_then(|(start, stop)| text.get(start as usize..stop as usize));
-        Token {
+        TokenEntry {
             id: *id,
             text: shown.unwrap_or(entry),
             special,

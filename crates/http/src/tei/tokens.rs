@@ -8,9 +8,9 @@ use super::options::text_options;
 use crate::{
     door::Door,
     embed::{EmbedInput, apply_input_type, read_inputs},
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply, Row, Rows},
+    reply::{Facts, JsonReply, NumberRow, NumberRows},
     request::{Incoming, parse},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct EmbedAllBody {
     model: Option<String>,
-    #[schema(required = true, value_type = crate::openapi::Inputs)]
+    #[schema(required = true, value_type = crate::openapi::TextsOrIds)]
     inputs: Option<EmbedInput>,
     truncate: Option<bool>,
     truncation_direction: Option<String>,
@@ -32,10 +32,11 @@ pub(crate) struct EmbedAllBody {
     (status = 200, description = "A list a text, a row a token.", body = Vec<Vec<Vec<f32>>>),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
-pub(crate) async fn embed_all(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn embed_all(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: EmbedAllBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
-    let input = body.inputs.ok_or_else(|| Failure::new(Kind::Shape, "missing field `inputs`").at("inputs"))?;
+    let input =
+        body.inputs.ok_or_else(|| HttpFailure::new(FailureKind::Shape, "missing field `inputs`").at("inputs"))?;
     let model = door.model(caller, body.model.as_deref(), Need::EMBED_TOKENS).await?;
     let mut options = text_options(&door, body.truncate, body.truncation_direction.as_deref(), body.prompt_name)?;
     apply_input_type(&mut options, &model, body.input_type.as_deref())?;
@@ -53,15 +54,15 @@ pub(crate) async fn embed_all(door: Door, incoming: Incoming) -> Result<Reply, F
     let mut fate = check_items(answer.message.items.as_ref(), count, "inputs", false)?;
     fate.also_truncated(read.truncated);
     if answer.message.matrices.len() != count {
-        return Err(Failure::other_count(answer.message.matrices.len(), count));
+        return Err(HttpFailure::other_count(answer.message.matrices.len(), count));
     }
     let width = answer.message.dimensions as usize;
-    let mut lists: Vec<Vec<Row<'_>>> = Vec::with_capacity(count);
+    let mut lists: Vec<Vec<NumberRow<'_>>> = Vec::with_capacity(count);
     for (index, matrix) in answer.message.matrices.iter().enumerate() {
-        let rows = Rows::new(&matrix.vectors, width, matrix.rows as usize, "inputs")?;
+        let rows = NumberRows::new(&matrix.vectors, width, matrix.rows as usize, "inputs")?;
         lists.push((0..matrix.rows as usize).map(|row| rows.row_of(row, index)).collect::<Result<_, _>>()?);
     }
     let chunk = answer.message.chunk.clone();
     let facts = Facts { characters: read.characters, ..Facts::of(&model, chunk, fate, count, answer.load) };
-    Reply::json(&lists, facts)
+    JsonReply::json(&lists, facts)
 }

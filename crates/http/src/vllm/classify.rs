@@ -12,9 +12,9 @@ use super::unix::now;
 use crate::{
     door::Door,
     embed::EmbedInput,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::Need,
-    reply::{Facts, Reply, Usage, finite},
+    reply::{Facts, JsonReply, Usage, finite},
     request::{Incoming, max_length, parse, side},
 };
 
@@ -41,12 +41,12 @@ pub(crate) struct Classification<'a> {
     object: &'static str,
     created: u64,
     model: &'a str,
-    data: Vec<Class<'a>>,
+    data: Vec<ClassifiedText<'a>>,
     usage: Usage,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Class<'a> {
+struct ClassifiedText<'a> {
     index: usize,
     label: &'a str,
     /// In the order of the model's labels.
@@ -59,19 +59,21 @@ struct Class<'a> {
     (status = 200, description = "A label a text, in the order sent.", body = Classification<'_>),
     (status = "default", description = "vLLM's failure.", body = crate::openapi::NestedFailure),
 ))]
-pub(crate) async fn classify(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn classify(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: ClassifyBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
     if body.messages.is_some() {
-        return Err(Failure::field("messages", "conversations are not served; send texts as input"));
+        return Err(HttpFailure::field("messages", "conversations are not served; send texts as input"));
     }
     if body.add_special_tokens == Some(false) {
-        return Err(Failure::field("add_special_tokens", "false is not served; the model's template is used"));
+        return Err(HttpFailure::field("add_special_tokens", "false is not served; the model's template is used"));
     }
     let texts = match body.input {
         Some(EmbedInput::Texts(texts)) if !texts.is_empty() => texts,
-        Some(EmbedInput::Ids(_)) => return Err(Failure::field("input", "token ids are not served here; send texts")),
-        _ => return Err(Failure::empty("input")),
+        Some(EmbedInput::Ids(_)) => {
+            return Err(HttpFailure::field("input", "token ids are not served here; send texts"));
+        }
+        _ => return Err(HttpFailure::empty("input")),
     };
     let model = door.model(caller, body.model.as_deref(), Need::CLASSIFY).await?;
     let activated = body.use_activation.or(body.activation).or(body.softmax).unwrap_or(true);
@@ -92,13 +94,13 @@ pub(crate) async fn classify(door: Door, incoming: Incoming) -> Result<Reply, Fa
     let fate = check_items(message.items.as_ref(), count, "input", caller.partial)?;
     let classes = message.labels.len();
     if classes == 0 || classes != model.labels.len() || message.scores.len() != count * classes {
-        return Err(Failure::other_count(message.scores.len(), count * classes));
+        return Err(HttpFailure::other_count(message.scores.len(), count * classes));
     }
     let mut data = Vec::with_capacity(count);
     for (index, probs) in message.scores.chunks(classes).enumerate().filter(|(index, _)| !fate.is_failed(*index)) {
         probs.iter().try_for_each(|score| finite(*score, "input", index).map(drop))?;
-        let best = first(probs).ok_or_else(|| Failure::new(Kind::Backend, "no label has a score"))?;
-        data.push(Class { index, label: &message.labels[best], probs, num_classes: classes });
+        let best = first(probs).ok_or_else(|| HttpFailure::new(FailureKind::Backend, "no label has a score"))?;
+        data.push(ClassifiedText { index, label: &message.labels[best], probs, num_classes: classes });
     }
     let classification = Classification {
         id: format!("classify-{}", uuid::Uuid::new_v4()),
@@ -109,7 +111,7 @@ pub(crate) async fn classify(door: Door, incoming: Incoming) -> Result<Reply, Fa
         usage: Usage::of(fate.tokens),
     };
     let chunk = message.chunk.clone();
-    Reply::json(&classification, Facts { characters, ..Facts::of(&model, chunk, fate.clone(), count, answer.load) })
+    JsonReply::json(&classification, Facts { characters, ..Facts::of(&model, chunk, fate.clone(), count, answer.load) })
 }
 
 /// The model's own, but one label is a probability unless it is a regression's.

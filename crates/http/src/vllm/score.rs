@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use super::unix::now;
 use crate::{
     door::Door,
-    failure::{Failure, Kind, check_items},
+    failure::{FailureKind, HttpFailure, check_items},
     models::{Need, takes_instruction},
-    reply::{Facts, Reply, Usage, finite},
+    reply::{Facts, JsonReply, Usage, finite},
     request::{Caller, Incoming, max_length, parse, side},
-    rerank::{Documents, Job, score_activation, score_documents},
+    rerank::{Documents, RerankJob, score_activation, score_documents},
 };
 
 /// What is read. All that is not named here is ignored.
@@ -48,17 +48,17 @@ pub(crate) struct ScoreBody {
 
 /// vLLM's answer.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Scores<'a> {
+pub(crate) struct ScoreList<'a> {
     id: String,
     object: &'static str,
     created: u64,
     model: &'a str,
-    data: Vec<Score>,
+    data: Vec<ScoreEntry>,
     usage: Usage,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Score {
+struct ScoreEntry {
     index: usize,
     object: &'static str,
     score: f32,
@@ -72,15 +72,15 @@ struct Sides {
 
 /// Scores pairs.
 #[utoipa::path(post, path = "/score", tag = "vLLM", request_body = ScoreBody, responses(
-    (status = 200, description = "A score a pair, in the order sent.", body = Scores<'_>),
+    (status = 200, description = "A score a pair, in the order sent.", body = ScoreList<'_>),
     (status = "default", description = "vLLM's failure.", body = crate::openapi::NestedFailure),
 ))]
-pub(crate) async fn score(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn score(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let mut body: ScoreBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
     let sides = body.sides()?;
     if body.chat_template_kwargs.as_ref().is_some_and(|value| value.get() != "{}") || body.chat_template.is_some() {
-        return Err(Failure::field("chat_template", "is not served; the model's own template is used"));
+        return Err(HttpFailure::field("chat_template", "is not served; the model's own template is used"));
     }
     let mut options = TextOptions {
         truncation: Truncation::DocumentOnly.into(),
@@ -93,13 +93,13 @@ pub(crate) async fn score(door: Door, incoming: Incoming) -> Result<Reply, Failu
     if first != 1 && first != second {
         let (one, other) = sides.names;
         let why = format!("has {first} texts and `{other}` {second}; send one and any number, or as many");
-        return Err(Failure::field(one, why));
+        return Err(HttpFailure::field(one, why));
     }
     let need = if first == 1 { Need::RERANK } else { Need::SCORE_PAIRS };
     let model = door.model(caller, body.model.as_deref(), need).await?;
     if let Some(instruction) = body.instruction.filter(|text| !text.is_empty()) {
         if !takes_instruction(&model) {
-            return Err(Failure::field("instruction", format!("{} takes none", model.name)));
+            return Err(HttpFailure::field("instruction", format!("{} takes none", model.name)));
         }
         options.prompt = instruction;
     }
@@ -107,8 +107,8 @@ pub(crate) async fn score(door: Door, incoming: Incoming) -> Result<Reply, Failu
         1 => one_with_many(&door, caller, &model, sides, options, activated).await?,
         _ => pairs(&door, caller, &model, sides, options, activated).await?,
     };
-    let entry = |(index, score): (usize, &f32)| Score { index, object: "score", score: *score };
-    let answer = Scores {
+    let entry = |(index, score): (usize, &f32)| ScoreEntry { index, object: "score", score: *score };
+    let answer = ScoreList {
         id: format!("score-{}", uuid::Uuid::new_v4()),
         object: "list",
         created: now(),
@@ -116,12 +116,12 @@ pub(crate) async fn score(door: Door, incoming: Incoming) -> Result<Reply, Failu
         data: scores.iter().enumerate().filter(|(_, score)| score.is_finite()).map(entry).collect(),
         usage: Usage::of(facts.fate.tokens),
     };
-    Reply::json(&answer, facts.clone())
+    JsonReply::json(&answer, facts.clone())
 }
 
 impl ScoreBody {
     /// The two sides, by whichever of their names they have.
-    fn sides(&mut self) -> Result<Sides, Failure> {
+    fn sides(&mut self) -> Result<Sides, HttpFailure> {
         let first = [("text_1", self.text_1.take()), ("queries", self.queries.take()), ("data_1", self.data_1.take())];
         let second = [
             ("text_2", self.text_2.take()),
@@ -136,15 +136,15 @@ impl ScoreBody {
 }
 
 /// The texts of the one field that is there.
-fn only(fields: Vec<(&'static str, Option<Documents>)>) -> Result<(&'static str, Vec<String>), Failure> {
+fn only(fields: Vec<(&'static str, Option<Documents>)>) -> Result<(&'static str, Vec<String>), HttpFailure> {
     let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
     let mut sent = fields.into_iter().filter_map(|(name, documents)| Some((name, documents?)));
     let (Some((name, documents)), None) = (sent.next(), sent.next()) else {
         let message = format!("send one of `{}`", names.join("`, `"));
-        return Err(Failure::new(Kind::Shape, message).at(names.first().copied().unwrap_or_default()));
+        return Err(HttpFailure::new(FailureKind::Shape, message).at(names.first().copied().unwrap_or_default()));
     };
     let texts = documents.into_texts(name, None)?;
-    if texts.is_empty() { Err(Failure::empty(name)) } else { Ok((name, texts)) }
+    if texts.is_empty() { Err(HttpFailure::empty(name)) } else { Ok((name, texts)) }
 }
 
 /// As a reranker scores documents; NaN for what failed where partial answers are taken.
@@ -155,10 +155,10 @@ async fn one_with_many(
     sides: Sides,
     options: TextOptions,
     activated: bool,
-) -> Result<(Vec<f32>, Facts), Failure> {
+) -> Result<(Vec<f32>, Facts), HttpFailure> {
     let (mut queries, documents) = sides.texts;
     let query = queries.pop().unwrap_or_default();
-    let job = Job::new(sides.names.1, query, documents, options, score_activation(model, activated));
+    let job = RerankJob::new(sides.names.1, query, documents, options, score_activation(model, activated));
     let ranked = score_documents(door, caller, model, job)
         .await
         .map_err(|failure| failure.renamed(&[("query", sides.names.0)]))?;
@@ -173,11 +173,11 @@ async fn pairs(
     sides: Sides,
     options: TextOptions,
     activated: bool,
-) -> Result<(Vec<f32>, Facts), Failure> {
+) -> Result<(Vec<f32>, Facts), HttpFailure> {
     let field = sides.names.1;
     if !matches!(model.labels.len(), 1 | 2) {
         let why = format!("{} has {} labels; only rerankers of one or two score pairs", model.name, model.labels.len());
-        return Err(Failure::new(Kind::WrongTask, why).at("model"));
+        return Err(HttpFailure::new(FailureKind::WrongTask, why).at("model"));
     }
     let count = sides.texts.0.len();
     let texts = sides.texts.0.iter().chain(&sides.texts.1);
@@ -194,7 +194,7 @@ async fn pairs(
     let fate = check_items(message.items.as_ref(), count, field, caller.partial)?;
     let labels = message.labels.len();
     if labels != model.labels.len() || message.scores.len() != count * labels {
-        return Err(Failure::other_count(message.scores.len(), count * labels));
+        return Err(HttpFailure::other_count(message.scores.len(), count * labels));
     }
     let mut scores = Vec::with_capacity(count);
     for (index, row) in message.scores.chunks(labels).enumerate() {
@@ -203,7 +203,7 @@ async fn pairs(
             [score] => finite(*score, field, index)?,
             [first, second] if activated => finite(sigmoid(second - first), field, index)?,
             [first, second] => finite(second - first, field, index)?,
-            _ => return Err(Failure::other_count(row.len(), labels)),
+            _ => return Err(HttpFailure::other_count(row.len(), labels)),
         };
         scores.push(score);
     }

@@ -6,17 +6,17 @@ use utoipa::ToSchema;
 
 use crate::{
     door::Door,
-    failure::Failure,
+    failure::HttpFailure,
     models::Need,
-    reply::Reply,
+    reply::JsonReply,
     request::{Incoming, parse},
-    rerank::{Job, score_activation, score_documents},
+    rerank::{RerankJob, score_activation, score_documents},
 };
 
 /// What is read. All that is not named here is ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = WeaviateRerankBody)]
-pub(crate) struct RerankBody {
+pub(crate) struct ContainerRerankBody {
     model: Option<String>,
     query: String,
     documents: Vec<String>,
@@ -25,38 +25,38 @@ pub(crate) struct RerankBody {
 /// Scores in the order of the documents.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WeaviateScores)]
-pub(crate) struct Scores<'a> {
+pub(crate) struct DocumentScores<'a> {
     query: &'a str,
-    scores: Vec<Score<'a>>,
+    scores: Vec<DocumentScore<'a>>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WeaviateScore)]
-struct Score<'a> {
+struct DocumentScore<'a> {
     document: &'a str,
     score: f32,
 }
 
 /// Scores documents.
-#[utoipa::path(post, operation_id = "weaviate_rerank", path = "/weaviate/rerank", tag = "Weaviate", request_body = RerankBody, responses(
-    (status = 200, description = "A score a document, in the order sent.", body = Scores<'_>),
+#[utoipa::path(post, operation_id = "weaviate_rerank", path = "/weaviate/rerank", tag = "Weaviate", request_body = ContainerRerankBody, responses(
+    (status = 200, description = "A score a document, in the order sent.", body = DocumentScores<'_>),
     (status = "default", description = "The container's failure.", body = crate::openapi::WeaviateFailure),
 ))]
-pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
-    let RerankBody { model, query, documents } = parse(&incoming.body)?;
+pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
+    let ContainerRerankBody { model, query, documents } = parse(&incoming.body)?;
     if documents.is_empty() {
-        return Err(Failure::empty("documents"));
+        return Err(HttpFailure::empty("documents"));
     }
     let caller = &incoming.caller;
     let model = door.model(caller, model.as_deref(), Need::RERANK).await?;
     let options = TextOptions { truncation: Truncation::DocumentOnly.into(), ..TextOptions::default() };
-    let mut job = Job::new("documents", query.clone(), documents, options, score_activation(&model, true));
+    let mut job = RerankJob::new("documents", query.clone(), documents, options, score_activation(&model, true));
     job.keep_texts = true;
     // The module joins by place: nothing may be left out.
     job.partial = false;
     let ranked = score_documents(&door, caller, &model, job).await?;
     let documents = ranked.texts.as_deref().unwrap_or_default();
     let pairs = documents.iter().zip(&ranked.scores);
-    let scores = pairs.map(|(document, score)| Score { document, score: *score }).collect();
-    Reply::json(&Scores { query: &query, scores }, ranked.facts.clone())
+    let scores = pairs.map(|(document, score)| DocumentScore { document, score: *score }).collect();
+    JsonReply::json(&DocumentScores { query: &query, scores }, ranked.facts.clone())
 }

@@ -11,20 +11,20 @@ use utoipa::ToSchema;
 
 use crate::{
     door::Door,
-    failure::{Failure, Form, Kind},
+    failure::{FailureKind, Form, HttpFailure},
 };
 
 /// What the module shows among its own facts.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Meta {
+pub(crate) struct ContainerMeta {
     server: &'static str,
     version: &'static str,
 }
 
 /// Facts of the container.
-#[utoipa::path(get, operation_id = "weaviate_meta", path = "/weaviate/meta", tag = "Weaviate", responses((status = 200, description = "Facts.", body = Meta)))]
+#[utoipa::path(get, operation_id = "weaviate_meta", path = "/weaviate/meta", tag = "Weaviate", responses((status = 200, description = "Facts.", body = ContainerMeta)))]
 pub(crate) async fn meta() -> Response {
-    Json(Meta { server: "sortie", version: env!("CARGO_PKG_VERSION") }).into_response()
+    Json(ContainerMeta { server: "sortie", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
 /// Whether the process runs.
@@ -42,5 +42,5 @@ pub(crate) async fn ready(State(door): State<Door>) -> Response {
     if (door.options().ready)() {
         return StatusCode::NO_CONTENT.into_response();
     }
-    Failure::new(Kind::Unavailable, "not ready").into_response(Form::Weaviate)
+    HttpFailure::new(FailureKind::Unavailable, "not ready").into_response(Form::Weaviate)
 }

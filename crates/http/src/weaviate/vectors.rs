@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use crate::{
     door::Door,
     embed::{self, EmbedInput, apply_input_type, dimensions},
-    failure::{Failure, Kind},
+    failure::{FailureKind, HttpFailure},
     models::Need,
-    reply::{Reply, Row},
+    reply::{JsonReply, NumberRow},
     request::{Incoming, parse},
 };
 
@@ -19,12 +19,12 @@ pub(crate) struct VectorsBody {
     model: Option<String>,
     text: Option<String>,
     texts: Option<Vec<String>>,
-    config: Option<Config>,
+    config: Option<VectorConfig>,
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = WeaviateVectorsConfig)]
-struct Config {
+struct VectorConfig {
     /// `masked_mean`, which every module sends unless it is told otherwise, is the model's own; `cls` must be.
     pooling_strategy: Option<String>,
     /// `query` or `passage`.
@@ -38,14 +38,14 @@ struct Config {
 pub(crate) struct OneVector<'a> {
     text: &'a str,
     dims: u32,
-    vector: Row<'a>,
+    vector: NumberRow<'a>,
     error: &'static str,
 }
 
 /// Several.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ManyVectors<'a> {
-    vectors: Vec<Row<'a>>,
+    vectors: Vec<NumberRow<'a>>,
     dims: u32,
     error: &'static str,
 }
@@ -55,7 +55,7 @@ pub(crate) struct ManyVectors<'a> {
     (status = 200, description = "The vector of `text`, or those of `texts`.", body = crate::openapi::WeaviateVectors),
     (status = "default", description = "The container's failure.", body = crate::openapi::WeaviateFailure),
 ))]
-pub(crate) async fn vectors(door: Door, incoming: Incoming) -> Result<Reply, Failure> {
+pub(crate) async fn vectors(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     let body: VectorsBody = parse(&incoming.body)?;
     let caller = &incoming.caller;
     let (field, texts) = match (&body.text, body.texts) {
@@ -63,7 +63,7 @@ pub(crate) async fn vectors(door: Door, incoming: Incoming) -> Result<Reply, Fai
         (None, Some(texts)) => ("texts", texts),
         (text, _) => {
             let found = if text.is_some() { "both are there" } else { "neither is there" };
-            return Err(Failure::new(Kind::Ambiguous, format!("send `text` or `texts`; {found}")));
+            return Err(HttpFailure::new(FailureKind::Ambiguous, format!("send `text` or `texts`; {found}")));
         }
     };
     let model = door.model(caller, body.model.as_deref(), Need::EMBED).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn vectors(door: Door, incoming: Incoming) -> Result<Reply, Fai
     let mut options = TextOptions { truncation: Truncation::DocumentOnly.into(), ..TextOptions::default() };
     apply_input_type(&mut options, &model, config.task_type.as_deref())
         .map_err(|failure| failure.renamed(&[("input_type", "config.task_type")]))?;
-    let job = embed::Job {
+    let job = embed::EmbedJob {
         field,
         input: EmbedInput::Texts(texts),
         options,
@@ -82,22 +82,23 @@ pub(crate) async fn vectors(door: Door, incoming: Incoming) -> Result<Reply, Fai
     };
     let embedded = embed::run(&door, caller, &model, job).await?;
     let rows = embedded.rows()?;
-    let vectors: Vec<Row<'_>> = (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
+    let vectors: Vec<NumberRow<'_>> =
+        (0..embedded.facts.items).map(|index| rows.row(index)).collect::<Result<_, _>>()?;
     let (dims, facts) = (embedded.dimensions(), embedded.facts.clone());
     match (&body.text, vectors.first()) {
-        (Some(text), Some(vector)) => Reply::json(&OneVector { text, dims, vector: *vector, error: "" }, facts),
-        _ => Reply::json(&ManyVectors { vectors, dims, error: "" }, facts),
+        (Some(text), Some(vector)) => JsonReply::json(&OneVector { text, dims, vector: *vector, error: "" }, facts),
+        _ => JsonReply::json(&ManyVectors { vectors, dims, error: "" }, facts),
     }
 }
 
-fn check_pooling(model: &ModelInfo, asked: Option<&str>) -> Result<(), Failure> {
+fn check_pooling(model: &ModelInfo, asked: Option<&str>) -> Result<(), HttpFailure> {
     match asked {
         None | Some("masked_mean" | "") => Ok(()),
         Some("cls") if model.pooling() == Pooling::Cls => Ok(()),
         Some(other) => {
             let own = model.pooling().as_str_name().trim_start_matches("POOLING_").to_ascii_lowercase();
             let why = format!("{other:?} is not served; {} pools by {own}", model.name);
-            Err(Failure::field("config.pooling_strategy", why))
+            Err(HttpFailure::field("config.pooling_strategy", why))
         }
     }
 }
