@@ -39,7 +39,9 @@ def both(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.parametrize("kind", KINDS)(test)
 
 
-def ask(kind: Kind, address: str, use: Callable[[Any], Any], prepare: Callable[[Any], None] | None = None, **settings: Any) -> Any:
+def ask(
+    kind: Kind, address: str, use: Callable[[Any], Any], prepare: Callable[[Any], None] | None = None, **settings: Any
+) -> Any:
     """Makes a client, uses it, closes it."""
     if kind == "sync":
         with sortie.Client(address, **settings) as client:
@@ -166,7 +168,7 @@ class Seen:
     def __init__(self, rpc: str, request: Any, context: grpc.ServicerContext) -> None:
         self.rpc = rpc
         self.request = request
-        self.metadata = {key: value for key, value in context.invocation_metadata()}
+        self.metadata = dict(context.invocation_metadata())
         self.time_remaining = context.time_remaining()
         self.context = context
 
@@ -226,6 +228,18 @@ class Scripted(encoder_service_pb2_grpc.EncoderServiceServicer):
     def Tokenize(self, request: Any, context: Any) -> Any:
         return self._do("Tokenize", request, context)
 
+    def Detokenize(self, request: Any, context: Any) -> Any:
+        return self._do("Detokenize", request, context)
+
+    def Similarity(self, request: Any, context: Any) -> Any:
+        return self._do("Similarity", request, context)
+
+    def GetModel(self, request: Any, context: Any) -> Any:
+        return self._do("GetModel", request, context)
+
+    def ListModels(self, request: Any, context: Any) -> Any:
+        return self._do("ListModels", request, context)
+
     def Probe(self, request: Any, context: Any) -> Any:
         # Outside the script: runs ask for the load when they please.
         raise_unimplemented(context)
@@ -259,6 +273,19 @@ def answer(seen: Seen) -> Any:
         rows = np.array([[number(i.text), 1.0] for i in seen.request.inputs], "<f4")
         return pb.EmbedResponse(vectors=rows.tobytes(), dimensions=2, format="VECTOR_FORMAT_F32", items=facts(count))
     raise Refuse(grpc.StatusCode.UNIMPLEMENTED)
+
+
+class Held:
+    """A step that holds its call until the caller is gone, and tells of both."""
+
+    def __init__(self) -> None:
+        self.began, self.gone = threading.Event(), threading.Event()
+
+    def __call__(self, seen: Seen) -> Any:
+        seen.context.add_callback(self.gone.set)
+        self.began.set()
+        self.gone.wait(30)
+        raise Refuse(grpc.StatusCode.CANCELLED)
 
 
 @contextmanager

@@ -9,10 +9,9 @@ import pickle
 import threading
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from support import Kind, Refuse, Scripted, Seen, answer, ask, both, facts, scripted
+from support import Held, Kind, Scripted, Seen, ask, both, facts, scripted
 
 import sortie
 from sortie.v1 import encoder_service_pb2 as pb
@@ -24,7 +23,9 @@ def test_both_clients_have_the_same_methods() -> None:
 
     blocking, awaited = methods(sortie.Client), methods(sortie.AsyncClient)
     assert set(blocking) == set(awaited)
-    wanted = "rerank embed embed_tokens embed_sparse classify tag similarity tokenize detokenize models model probe health"
+    wanted = (
+        "rerank embed embed_tokens embed_sparse classify tag similarity tokenize detokenize models model probe health"
+    )
     assert set(wanted.split()) <= set(blocking)
     for name, method in blocking.items():
         assert method.__doc__, name
@@ -185,10 +186,16 @@ def test_a_failed_item_leaves_the_others(kind: Kind) -> None:
         (lambda c: c.embed(["a"]), pb.EmbedResponse(vectors=b"1234", dimensions=1, format=99, items=facts(1))),
         (lambda c: c.embed_tokens(["a"]), pb.EmbedTokensResponse(dimensions=1, items=facts(1))),
         (lambda c: c.embed_tokens(["a"]), pb.EmbedTokensResponse(dimensions=1, matrices=[{"rows": 2}], items=facts(1))),
-        (lambda c: c.embed_sparse(["a"]), pb.EmbedSparseResponse(offsets=[0, 2], indices=[1], weights=[1], items=facts(1))),
+        (
+            lambda c: c.embed_sparse(["a"]),
+            pb.EmbedSparseResponse(offsets=[0, 2], indices=[1], weights=[1], items=facts(1)),
+        ),
         (lambda c: c.embed_sparse(["a"]), pb.EmbedSparseResponse(offsets=[0, 1], indices=[1], items=facts(1))),
         (lambda c: c.classify(["a"]), pb.ClassifyResponse(labels=["x", "y"], scores=[1], items=facts(1))),
-        (lambda c: c.tag(["a"], token_scores=True), pb.TagTokensResponse(texts=[{"token_scores": [1]}], items=facts(1))),
+        (
+            lambda c: c.tag(["a"], token_scores=True),
+            pb.TagTokensResponse(texts=[{"token_scores": [1]}], items=facts(1)),
+        ),
         (lambda c: c.tokenize(["a"]), pb.TokenizeResponse(inputs=[{"ids": [1]}], items=facts(1))),
     ],
 )
@@ -212,19 +219,6 @@ def test_messages_that_are_too_large(kind: Kind) -> None:
             ask(kind, server.address, lambda c: c.embed(["x"]), max_message_bytes=1_000)
         assert len(server.seen) == 1, "it would be too large again"
     assert (caught.value.code, caught.value.reason) == ("OUT_OF_RANGE", "MESSAGE_TOO_LARGE")
-
-
-class Held:
-    """A step that holds its call until the caller is gone, and tells of both."""
-
-    def __init__(self) -> None:
-        self.began, self.gone = threading.Event(), threading.Event()
-
-    def __call__(self, seen: Seen) -> Any:
-        seen.context.add_callback(self.gone.set)
-        self.began.set()
-        self.gone.wait(30)
-        raise Refuse(grpc.StatusCode.CANCELLED)
 
 
 def test_a_cancelled_task_cancels_the_call_at_the_server() -> None:
@@ -361,11 +355,3 @@ def test_threads_may_share_a_client() -> None:
         for thread in threads:
             thread.join()
     assert sorted(found) == [float(i) for i in range(160)]
-
-
-def test_answer_is_what_the_script_says() -> None:
-    """The scripted server is not kinder than real ones: it fails for what it does not know."""
-    with scripted() as server, sortie.Client(server.address) as client, pytest.raises(sortie.SortieError) as caught:
-        client.classify(["a"])
-    assert caught.value.code == "UNIMPLEMENTED"
-    assert answer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ def test_reranking_is_as_recorded(server: RealServer, folders: dict[str, Path], 
     assert len(recorded) > 3
     for case in recorded:
         documents = [case["pair"], "w1", case["pair"]]
-        answer = ask(kind, server.address, lambda c, case=case, documents=documents: c.rerank(
-            case["text"], documents, model="bert-rerank", top_n=2
-        ))
+        answer = ask(
+            kind,
+            server.address,
+            lambda c, case=case, documents=documents: c.rerank(case["text"], documents, model="bert-rerank", top_n=2),
+        )
         assert answer.scores.dtype == np.float32
         assert answer.scores.shape == (3,)
         np.testing.assert_allclose(answer.scores[[0, 2]], case["logits"][0], atol=TOLERANCE)
@@ -42,9 +45,11 @@ def test_reranking_is_as_recorded(server: RealServer, folders: dict[str, Path], 
 @both
 def test_an_activation_is_applied(server: RealServer, folders: dict[str, Path], kind: Kind) -> None:
     case = cases(folders["bert-rerank"], pairs=True)[0]
-    answer = ask(kind, server.address, lambda c: c.rerank(
-        case["text"], [case["pair"]], model="bert-rerank", activation="sigmoid"
-    ))
+    answer = ask(
+        kind,
+        server.address,
+        lambda c: c.rerank(case["text"], [case["pair"]], model="bert-rerank", activation="sigmoid"),
+    )
     np.testing.assert_allclose(answer.scores[0], 1 / (1 + np.exp(-case["logits"][0])), atol=TOLERANCE)
 
 
@@ -53,9 +58,11 @@ def test_embeddings_are_as_recorded(server: RealServer, folders: dict[str, Path]
     recorded = cases(folders["bert-base"], pairs=False)
     texts = [case["text"] for case in recorded]
     for pooling in ("mean", "cls"):
-        answer = ask(kind, server.address, lambda c, pooling=pooling: c.embed(
-            texts, model="bert-base", pooling=pooling, normalize=False
-        ))
+        answer = ask(
+            kind,
+            server.address,
+            lambda c, pooling=pooling: c.embed(texts, model="bert-base", pooling=pooling, normalize=False),
+        )
         assert answer.vectors.shape == (len(texts), 64)
         assert answer.vectors.dtype == np.float32
         assert not answer.vectors.flags.writeable
@@ -66,9 +73,11 @@ def test_embeddings_are_as_recorded(server: RealServer, folders: dict[str, Path]
 def test_ids_and_pairs_are_inputs_too(server: RealServer, folders: dict[str, Path], kind: Kind) -> None:
     pair = cases(folders["bert-base"], pairs=True)[0]
     ids = sortie.TokenIds(pair["input_ids"], pair["token_type_ids"])
-    answer = ask(kind, server.address, lambda c: c.embed(
-        [(pair["text"], pair["pair"]), ids], model="bert-base", pooling="mean", normalize=False
-    ))
+    answer = ask(
+        kind,
+        server.address,
+        lambda c: c.embed([(pair["text"], pair["pair"]), ids], model="bert-base", pooling="mean", normalize=False),
+    )
     np.testing.assert_allclose(answer.vectors, [pair["mean"], pair["mean"]], atol=TOLERANCE)
 
 
@@ -129,15 +138,17 @@ def test_token_vectors_are_as_recorded_and_can_be_kept(
 ) -> None:
     recorded = expected(folders["bert-mve-plain"])
     model = "bert-mve-plain"
-    answer = ask(kind, server.address, lambda c: c.embed_tokens(
-        recorded["documents"], model=model, role="document", places=True
-    ))
+    answer = ask(
+        kind, server.address, lambda c: c.embed_tokens(recorded["documents"], model=model, role="document", places=True)
+    )
     for matrix, wanted in zip(answer.matrices, recorded["document_vectors"], strict=True):
         np.testing.assert_allclose(matrix.vectors, wanted, atol=TOLERANCE)
         assert matrix.places.shape == (matrix.rows,)
-    small = ask(kind, server.address, lambda c: c.embed_tokens(
-        recorded["documents"], model=model, role="document", format="int8"
-    ))
+    small = ask(
+        kind,
+        server.address,
+        lambda c: c.embed_tokens(recorded["documents"], model=model, role="document", format="int8"),
+    )
     for matrix, wanted in zip(small.matrices, recorded["document_vectors"], strict=True):
         assert matrix.vectors.dtype == np.int8
         np.testing.assert_allclose(matrix.floats(), wanted, atol=0.01)
@@ -164,22 +175,28 @@ def test_classes_are_as_recorded(server: RealServer, folders: dict[str, Path], k
 
 
 @both
-def test_tags_are_as_recorded_and_count_characters(
-    server: RealServer, folders: dict[str, Path], kind: Kind
-) -> None:
+def test_tags_are_as_recorded_and_count_characters(server: RealServer, folders: dict[str, Path], kind: Kind) -> None:
     recorded = cases(folders["bert-tokens5"], pairs=False)
     texts = [case["text"] for case in recorded]
-    answer = ask(kind, server.address, lambda c: c.tag(
-        texts, model="bert-tokens5", activation="raw", token_scores=True, ignore_labels=["none"]
-    ))
+    answer = ask(
+        kind,
+        server.address,
+        lambda c: c.tag(texts, model="bert-tokens5", activation="raw", token_scores=True, ignore_labels=["none"]),
+    )
     for found, case in zip(answer.texts, recorded, strict=True):
         np.testing.assert_allclose(found.token_scores, case["logits"], atol=TOLERANCE)
     text = "w5 \u00e9\U0001f600 w7 w9"
-    odd = ask(kind, server.address, lambda c: c.tag(
-        [text], model="bert-tokens5", aggregation="none", ignore_labels=["nothing"]
-    ))
+    odd = ask(
+        kind,
+        server.address,
+        lambda c: c.tag([text], model="bert-tokens5", aggregation="none", ignore_labels=["nothing"]),
+    )
     spans = odd.texts[0].spans
-    assert [text[span.start : span.end] for span in spans if text[span.start : span.end].startswith("w")] == ["w5", "w7", "w9"]
+    assert [text[span.start : span.end] for span in spans if text[span.start : span.end].startswith("w")] == [
+        "w5",
+        "w7",
+        "w9",
+    ]
     for span in spans:
         assert text.encode()[span.byte_start : span.byte_end].decode() == text[span.start : span.end]
     assert odd.texts[0].token_scores is None
@@ -204,9 +221,13 @@ def test_tokens_go_both_ways(server: RealServer, folders: dict[str, Path], kind:
     assert data[tokens.byte_starts[1] : tokens.byte_ends[1]].decode() == tokens.tokens[1]
     bare = ask(kind, server.address, lambda c: c.tokenize([case["text"]], model="bert-base", special_tokens=False))
     assert bare.inputs[0].ids.tolist() == case["input_ids"][1:-1]
-    back = ask(kind, server.address, lambda c: c.detokenize(
-        [tokens.ids, sortie.TokenIds(case["input_ids"])], model="bert-base", skip_special_tokens=True
-    ))
+    back = ask(
+        kind,
+        server.address,
+        lambda c: c.detokenize(
+            [tokens.ids, sortie.TokenIds(case["input_ids"])], model="bert-base", skip_special_tokens=True
+        ),
+    )
     assert back.texts == (case["text"], case["text"])
 
 
@@ -226,9 +247,9 @@ def test_windows_read_what_is_too_long(server: RealServer, kind: Kind) -> None:
 @both
 def test_an_item_that_fails_is_its_own(server: RealServer, kind: Kind) -> None:
     long = " ".join("w5" for _ in range(400))
-    answer = ask(kind, server.address, lambda c: c.rerank(
-        "w3", ["w5", long, "w6"], model="bert-rerank", truncation="error"
-    ))
+    answer = ask(
+        kind, server.address, lambda c: c.rerank("w3", ["w5", long, "w6"], model="bert-rerank", truncation="error")
+    )
     assert np.isnan(answer.scores).tolist() == [False, True, False]
     assert [(error.index, error.reason) for error in answer.errors] == [(1, "TOO_LONG")]
     assert sorted(answer.ranking().tolist()) == [0, 2]
@@ -311,16 +332,14 @@ def test_bulk_gives_what_single_calls_give(server: RealServer, kind: Kind) -> No
     options = {"slice_tokens": 64, "in_flight": 3}
     if kind == "sync":
         with sortie.Client(server.address, model="bert-base") as client:
-            parts = list(client.bulk(texts, lambda c, part: c.embed(part), **options))  # type: ignore[arg-type]
+            parts = list(client.bulk(texts, lambda c, part: c.embed(part), **options))
             single = client.embed(texts[100:200]).vectors
     else:
 
         async def go() -> Any:
             async with sortie.AsyncClient(server.address, model="bert-base") as client:
-                run = client.bulk(texts, lambda c, part: c.embed(part), **options)  # type: ignore[arg-type]
+                run = client.bulk(texts, lambda c, part: c.embed(part), **options)
                 return [part async for part in run], (await client.embed(texts[100:200])).vectors
-
-        import asyncio
 
         parts, single = asyncio.run(go())
     assert len(parts) > 20

@@ -57,7 +57,11 @@ def test_never_is_never(kind: Kind, lane: Any, word: str, time: FakeTime) -> Non
 @both
 def test_what_the_caller_must_change_is_told_at_once(kind: Kind, time: FakeTime) -> None:
     refusal = Refuse(
-        Code.INVALID_ARGUMENT, "TOO_MANY_ITEMS", words="too many", field="documents", facts={"items": "9", "max_items": "2"}
+        Code.INVALID_ARGUMENT,
+        "TOO_MANY_ITEMS",
+        words="too many",
+        field="documents",
+        facts={"items": "9", "max_items": "2"},
     )
     with scripted(refusal) as server, pytest.raises(sortie.SortieError) as caught:
         ask(kind, server.address, rerank, time.prepare)
@@ -180,13 +184,13 @@ def test_a_dead_peer_is_unavailable(kind: Kind, time: FakeTime) -> None:
 @both
 def test_a_peer_that_dies_under_the_call_and_comes_back(kind: Kind) -> None:
     servers: list[Scripted] = []
-    changed = threading.Event()
+    changed, gone = threading.Event(), threading.Event()
 
     def die(seen: Seen) -> Any:
+        seen.context.add_callback(gone.set)
         changed.set()
-        threading.Event().wait(0)
-        seen.context.cancel()
-        raise Refuse(Code.UNAVAILABLE)
+        gone.wait(30)
+        raise Refuse(Code.UNKNOWN)
 
     with scripted(die) as first:
         servers.append(first)
@@ -238,7 +242,13 @@ def test_what_each_code_means(code: grpc.StatusCode) -> None:
     if code is Code.OK:
         return
     again = {
-        Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS, Code.ABORTED, Code.CANCELLED
+        Code.RESOURCE_EXHAUSTED,
+        Code.UNAVAILABLE,
+        Code.INTERNAL,
+        Code.UNKNOWN,
+        Code.DATA_LOSS,
+        Code.ABORTED,
+        Code.CANCELLED,
     }
     assert (attempts().next_wait(failure(code), 0.0) is not None) == (code in again)
     assert attempts().next_wait(failure(code, "-1"), 0.0) is None

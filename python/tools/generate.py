@@ -74,7 +74,10 @@ def generate(out: Path) -> None:
     stubs(out)
     aio = out / "sortie" / "aio.py"
     aio.write_text(asynchronous((SOURCE / "sortie" / "client.py").read_text()))
-    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", "--config", HERE / "pyproject.toml", aio], check=True)
+    ruff = [sys.executable, "-m", "ruff"]
+    config = ["-q", "--config", str(HERE / "pyproject.toml"), str(aio)]
+    subprocess.run([*ruff, "check", "--select", "I", "--fix", *config], check=True)
+    subprocess.run([*ruff, "format", *config], check=True)
 
 
 if __name__ == "__main__":

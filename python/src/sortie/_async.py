@@ -129,22 +129,27 @@ class AsyncTransport:
         budget = self._connection.budget
         attempts = Attempts(self._settings.retries, budget, call.lane, deadline, request.once, self._rng)
         failure: Failure | None = None
-        while True:
-            left = deadline - self._clock()
-            if left <= 0:
-                raise _with_attempts(_calls.out_of_time(failure), attempts.made)
-            attempts.start()
-            outcome = await self._attempt(method, data, left, call.attempt(attempts.made))
-            if isinstance(outcome, bytes):
-                budget.answered()
-                return request.read(outcome)
-            failure = outcome
-            wait = attempts.next_wait(failure, self._clock())
-            if wait is None:
-                raise _with_attempts(failure.error, attempts.made)
-            await self._connection.wait(wait)
-            if self._connection.closed.is_set():
-                raise _with_attempts(_calls.closed(), attempts.made)
+        outcome: bytes | Failure | None = None
+        try:
+            while True:
+                left = deadline - self._clock()
+                if left <= 0:
+                    raise _with_attempts(_calls.out_of_time(failure), attempts.made)
+                attempts.start()
+                outcome = await self._attempt(method, data, left, call.attempt(attempts.made))
+                if isinstance(outcome, bytes):
+                    budget.answered()
+                    return request.read(outcome)
+                failure = outcome
+                wait = attempts.next_wait(failure, self._clock())
+                if wait is None:
+                    raise _with_attempts(failure.error, attempts.made)
+                await self._connection.wait(wait)
+                if self._connection.closed.is_set():
+                    raise _with_attempts(_calls.closed(), attempts.made)
+        finally:
+            # The error refers to this frame, which must not refer to it: a cycle would keep what the caller holds alive.
+            failure = outcome = None
 
     async def _attempt(
         self, method: Any, data: bytes, left: float, metadata: tuple[tuple[str, str], ...]

@@ -151,8 +151,12 @@ class BulkRun(Iterator[Slice[T]]):
                 if not head.done:
                     self._fill(self._cutter)
             self._jobs.popleft()
-            if head.error is not None:
-                raise head.error
+            if (error := head.error) is not None:
+                head.error = None
+                try:
+                    raise error
+                finally:
+                    del error
         except BaseException:
             self.close()
             raise

@@ -176,45 +176,51 @@ class SyncTransport:
         budget, lock = self._connection.budget, self._connection.lock
         attempts = Attempts(self._settings.retries, budget, call.lane, deadline, request.once, self._rng)
         failure: Failure | None = None
-        while True:
-            left = deadline - self._clock()
-            if left <= 0:
-                raise _with_attempts(_calls.out_of_time(failure), attempts.made)
-            attempts.start()
-            outcome = self._attempt(method, data, left, call.attempt(attempts.made))
-            if isinstance(outcome, bytes):
+        outcome: bytes | Failure | None = None
+        try:
+            while True:
+                left = deadline - self._clock()
+                if left <= 0:
+                    raise _with_attempts(_calls.out_of_time(failure), attempts.made)
+                attempts.start()
+                outcome = self._attempt(method, data, left, call.attempt(attempts.made))
+                if isinstance(outcome, bytes):
+                    with lock:
+                        budget.answered()
+                    return request.read(outcome)
+                failure = outcome
                 with lock:
-                    budget.answered()
-                return request.read(outcome)
-            failure = outcome
-            with lock:
-                wait = attempts.next_wait(failure, self._clock())
-            if wait is None:
-                raise _with_attempts(failure.error, attempts.made)
-            self._scope.wait(wait)
-            if self._scope.over:
-                raise _with_attempts(_calls.closed(), attempts.made)
+                    wait = attempts.next_wait(failure, self._clock())
+                if wait is None:
+                    raise _with_attempts(failure.error, attempts.made)
+                self._scope.wait(wait)
+                if self._scope.over:
+                    raise _with_attempts(_calls.closed(), attempts.made)
+        finally:
+            # The error refers to this frame, which must not refer to it: a cycle would keep what the caller holds alive.
+            failure = outcome = None
 
     def _attempt(self, method: Any, data: bytes, left: float, metadata: tuple[tuple[str, str], ...]) -> bytes | Failure:
         """One attempt: the response's bytes, or why there are none."""
         rpc = method.future(data, timeout=_calls.grpc_timeout(left), metadata=metadata)
         self._scope.add(rpc)
         try:
-            response: bytes = rpc.result()
+            # Not `result()`, which raises the call itself: that would refer to this frame, and the frame to it.
+            error = rpc.exception()
         except grpc.FutureCancelledError:
             raise _calls.closed() from None
-        except grpc.RpcError as error:
-            if self._scope.over:
-                raise _calls.closed() from None
-            status: Any = error
-            return failure_of(status.code(), status.details() or "", status.trailing_metadata() or ())
         except BaseException:
             # Ctrl-C: nobody wants the answer any more.
             rpc.cancel()
             raise
         finally:
             self._scope.remove(rpc)
-        return response
+        if error is None:
+            response: bytes = rpc.result()
+            return response
+        if self._scope.over:
+            raise _calls.closed()
+        return _failure(error)
 
     def close(self) -> None:
         """Cancels what is under way and closes the connection, of everything made by ``with_options`` too."""
@@ -230,6 +236,10 @@ class SyncTransport:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.address!r})"
+
+
+def _failure(status: Any) -> Failure:
+    return failure_of(status.code(), status.details() or "", status.trailing_metadata() or ())
 
 
 def _with_attempts(error: SortieError, attempts: int) -> SortieError:

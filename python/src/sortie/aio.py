@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _bulk
 from . import _requests as requests
+from ._async import AsyncTransport
 from ._bulk_async import AsyncBulkRun
 from ._retry import Retries
 from ._settings import (
@@ -19,13 +20,12 @@ from ._settings import (
     Settings,
     Tls,
 )
-from ._async import AsyncTransport
 from .inputs import text_options
 
 if TYPE_CHECKING:
+    from ._async import Source
     from ._requests import Activation, Aggregation, Health, Pooling
     from ._retry import Lane
-    from ._async import Source
     from .answers import (
         Classified,
         Detokenized,
