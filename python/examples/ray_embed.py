@@ -8,7 +8,6 @@ Start it again to go on where it was stopped. See ``parts.py`` for what makes th
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,20 @@ from parts import embed_part, undone
 import sortie
 
 
-@ray.remote(num_cpus=0)
-class Turns:
-    """Gives each worker its server in turn; with a gateway there is one address, and no need of this."""
-
-    def __init__(self, addresses: list[str]) -> None:
-        self.addresses = itertools.cycle(addresses)
-
-    def next(self) -> str:
-        """The next worker's address."""
-        return next(self.addresses)
-
-
 class Embedder:
     """One worker. Ray makes it anew where its process died, and gives it the parts that it had."""
 
-    def __init__(self, turns: Any, corpus: Path, results: Path, model: str) -> None:
-        self.client = sortie.Client(ray.get(turns.next.remote()))
+    def __init__(self, addresses: list[str], corpus: Path, results: Path, model: str) -> None:
+        self.clients = [sortie.Client(address) for address in addresses]
         self.corpus, self.results, self.model = corpus, results, model
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, list[Any]]:
-        """Embeds parts."""
-        names = [str(name) for name in batch["item"]]
-        rows = [embed_part(self.client, self.corpus, self.results, name, self.model) for name in names]
-        return {"part": names, "rows": rows}
+        """Embeds parts, each by the server whose turn it is; a gateway has them all behind one address."""
+        rows = []
+        for number, name in zip(batch["number"], batch["part"], strict=True):
+            client = self.clients[number % len(self.clients)]
+            rows.append(embed_part(client, self.corpus, self.results, str(name), self.model))
+        return {"rows": rows}
 
 
 def main() -> None:
@@ -61,9 +50,9 @@ def main() -> None:
         return
     store = options.object_store_mib and options.object_store_mib << 20
     ray.init(include_dashboard=False, object_store_memory=store, log_to_driver=False)
-    turns = Turns.remote(options.address)
-    constructor = (turns, options.corpus.resolve(), options.results.resolve(), options.model)
-    done = ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
+    constructor = (options.address, options.corpus.resolve(), options.results.resolve(), options.model)
+    items = [{"number": number, "part": part} for number, part in enumerate(parts)]
+    done = ray.data.from_items(items, override_num_blocks=len(parts)).map_batches(
         Embedder,
         fn_constructor_args=constructor,
         batch_size=1,
@@ -71,7 +60,7 @@ def main() -> None:
         # Workers wait for servers; they compute nothing.
         num_cpus=0.25,
     )
-    print(f"{done.sum('rows')} rows in {len(parts)} parts")
+    print(f"{sum(row['rows'] for row in done.iter_rows())} rows in {len(parts)} parts")
 
 
 if __name__ == "__main__":

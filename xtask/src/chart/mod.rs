@@ -22,7 +22,7 @@ use crate::{
     steps::Steps,
     workspace,
 };
-use tools::{Helms, Site, Tools};
+use tools::{Helms, Tools};
 
 /// `cargo xtask chart`.
 #[derive(Debug, clap::Args)]
