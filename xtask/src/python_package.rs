@@ -4,7 +4,10 @@
 //! The types and the style are checked first, for they take seconds; the tests compare the generated files with what
 //! `python/tools/generate.py` makes, and start servers on the tiny models of `tests/oracle`.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{self, PathBuf},
+    process::Command,
+};
 
 use anyhow::Context as _;
 
@@ -16,6 +19,9 @@ pub(crate) struct Args {
     /// Make the generated files anew in place of checking anything
     #[arg(long)]
     generate: bool,
+    /// Test this server rather than one built here
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
     /// Passed on to pytest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
@@ -30,9 +36,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.generate {
         return process::run(module(&site, "generate").current_dir(folder().join("tools")), "generate.py");
     }
-    process::run(workspace::cargo().args(["build", "-p", "sortie-server"]), "cargo build")
-        .context("the tests start the server")?;
-    let server = workspace::target()?.join("debug/sortie-server");
+    let server = match &args.server {
+        Some(file) => path::absolute(file).with_context(|| format!("cannot find {}", file.display()))?,
+        None => {
+            process::run(workspace::cargo().args(["build", "-p", "sortie-server"]), "cargo build")?;
+            workspace::target()?.join("debug/sortie-server")
+        }
+    };
     let mut steps = Steps::default();
     steps.run("format", module(&site, "ruff").args(["format", "--check"]))?;
     steps.run("lints", module(&site, "ruff").arg("check"))?;

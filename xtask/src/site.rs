@@ -32,9 +32,8 @@ impl Site {
     pub(crate) fn ensure(cache: &Cache, name: &str, lock: &str) -> anyhow::Result<Self> {
         let python = Python::find()?;
         let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
-        let too_old = || {
-            format!("what {lock} lists needs Python {}.{} or newer, this is {}", PYTHON.0, PYTHON.1, version.trim())
-        };
+        let too_old =
+            || format!("what {lock} lists needs Python {}.{} or newer, this is {}", PYTHON.0, PYTHON.1, version.trim());
         if minor(&version).with_context(too_old)? < PYTHON {
             bail!(too_old());
         }

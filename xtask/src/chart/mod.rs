@@ -19,6 +19,7 @@ use crate::{
     cache::Cache,
     fleet::ALERTS,
     process::{self, Keep},
+    site::Site,
     steps::Steps,
     workspace,
 };
