@@ -279,13 +279,17 @@ class Held:
     """A step that holds its call until the caller is gone, and tells of both."""
 
     def __init__(self) -> None:
-        self.began, self.gone = threading.Event(), threading.Event()
+        self.began, self.gone, self.late = threading.Event(), threading.Event(), False
 
     def __call__(self, seen: Seen) -> Any:
         seen.context.add_callback(self.gone.set)
         self.began.set()
-        self.gone.wait(30)
+        self.late |= not self.gone.wait(30)
         raise Refuse(grpc.StatusCode.CANCELLED)
+
+    def cancelled(self) -> bool:
+        """Waits until the caller is gone; false where it stayed."""
+        return self.gone.wait(60) and not self.late
 
 
 @contextmanager

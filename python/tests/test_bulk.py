@@ -118,6 +118,59 @@ def test_no_more_than_asked_for_is_under_way_or_read(kind: Kind) -> None:
     assert numbers(parts) == list(range(len(numbers(parts))))
 
 
+class Waiting:
+    """A step that holds its calls until it is told, and counts those that began."""
+
+    def __init__(self) -> None:
+        self.began, self.go = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, seen: Seen) -> Any:
+        self.began.release()
+        self.go.wait(30)
+        return answer(seen)
+
+    def three(self) -> None:
+        for _ in range(3):
+            assert self.began.acquire(timeout=30)
+
+
+def test_three_in_flight_are_three() -> None:
+    step = Waiting()
+    with scripted(then=step) as server, sortie.Client(server.address) as client:
+        run = client.bulk(texts(1_000), lambda c, part: c.embed(part), slice_tokens=50, in_flight=3)
+        found: list[Any] = []
+        consumer = threading.Thread(target=lambda: found.extend(run))
+        consumer.start()
+        step.three()
+        # It has sent what it may once it waits for an answer.
+        waiters = run._workers.changed._waiters  # type: ignore[attr-defined]
+        for _ in range(3_000):
+            if waiters:
+                break
+            threading.Event().wait(0.01)
+        assert waiters
+        assert len(run._jobs) == 3
+        step.go.set()
+        consumer.join(60)
+    assert numbers(found) == list(range(1_000))
+
+
+def test_three_awaited_in_flight_are_three() -> None:
+    step = Waiting()
+
+    async def go(server: Scripted) -> list[sortie.Slice[Any]]:
+        async with sortie.AsyncClient(server.address) as client:
+            run = client.bulk(texts(1_000), lambda c, part: c.embed(part), slice_tokens=50, in_flight=3)
+            first = asyncio.ensure_future(anext(run))
+            await asyncio.to_thread(step.three)
+            assert len(run._jobs) == 3
+            step.go.set()
+            return [await first, *[part async for part in run]]
+
+    with scripted(then=step) as server:
+        assert numbers(asyncio.run(go(server))) == list(range(1_000))
+
+
 @both
 def test_a_run_goes_on_where_another_ended(kind: Kind) -> None:
     with scripted() as server:
@@ -211,7 +264,7 @@ def test_a_forgotten_run_cancels_its_calls_and_ends_its_threads() -> None:
             assert part.start == 0
             assert held.began.wait(30)
             break
-        assert held.gone.wait(30)
+        assert held.cancelled()
         left = [t for t in set(threading.enumerate()) - before if t.name.startswith("sortie")]
         assert not left
         assert client.embed(["text 0"]).vectors.shape == (1, 2), "the client goes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import inspect
 import os
@@ -231,7 +232,7 @@ def test_a_cancelled_task_cancels_the_call_at_the_server() -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await asyncio.to_thread(held.gone.wait, 30)
+            assert await asyncio.to_thread(held.cancelled)
 
     with scripted(then=held) as server:
         asyncio.run(go(server))
@@ -255,10 +256,26 @@ def test_closing_ends_calls_under_way() -> None:
         assert held.began.wait(30)
         client.close()
         thread.join(30)
-        assert held.gone.wait(30)
+        assert held.cancelled()
     assert [getattr(error, "code", None) for error in errors] == ["CANCELLED"]
     with pytest.raises(RuntimeError, match="closed"):
         client.embed(["a"])
+
+
+def test_an_interrupted_call_is_cancelled_at_the_server() -> None:
+    held = Held()
+
+    def interrupt() -> None:
+        assert held.began.wait(30)
+        _thread.interrupt_main()
+
+    with scripted(then=held) as server, sortie.Client(server.address) as client:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.embed(["a"])
+        thread.join()
+        assert held.cancelled()
 
 
 def test_closing_ends_awaited_calls_under_way() -> None:
