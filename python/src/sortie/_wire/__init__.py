@@ -1,0 +1,1 @@
+"""What the wire has beside the contract: error details and health."""
