@@ -24,16 +24,16 @@ use axum::{
 use crate::{metrics, phase::Phase};
 
 /// Writes the metrics of a process, told whether it is ready.
-pub type Scrape = Arc<dyn Fn(bool) -> Result<String, prometheus::Error> + Send + Sync>;
+pub type MetricsScrape = Arc<dyn Fn(bool) -> Result<String, prometheus::Error> + Send + Sync>;
 
 #[derive(Clone)]
 struct AdminPort {
     phase: Arc<Phase>,
-    scrape: Scrape,
+    scrape: MetricsScrape,
 }
 
 /// The routes that every process has.
-pub(crate) fn router(phase: Arc<Phase>, scrape: Scrape) -> Router {
+pub(crate) fn router(phase: Arc<Phase>, scrape: MetricsScrape) -> Router {
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))

@@ -29,7 +29,7 @@ use tonic::{
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::{
-    admin::{self, Scrape},
+    admin::{self, MetricsScrape},
     auth::Keys,
     backing::Backing,
     config::FrontendConfig,
@@ -191,7 +191,7 @@ impl Frontend {
     ///
     /// # Errors
     /// When its address is taken or its address file cannot be written.
-    pub async fn open_admin(&mut self, scrape: Scrape, more: Router) -> Result<(), FrontendError> {
+    pub async fn open_admin(&mut self, scrape: MetricsScrape, more: Router) -> Result<(), FrontendError> {
         let Some(address) = self.config.admin else { return Ok(()) };
         let failed = |source| FrontendError::Listen { setting: "admin", address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -27,13 +27,13 @@ const FAILURE: u8 = 1;
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// Resolves when a stop is asked for.
-pub type Stopped = futures::future::BoxFuture<'static, ()>;
+pub type StopSignal = futures::future::BoxFuture<'static, ()>;
 
 /// Reads settings of the process's command line and serves with them until a stop signal; prints what was asked for.
 ///
 /// It leaves without the exit handlers of libraries: those of ONNX Runtime and CUDA take down what a thread that is
 /// still loading a model or running a batch works with, and the process would end by a fault instead of its code.
-pub fn main<S, E, F>(frontend: impl Fn(&S) -> &FrontendConfig, serve: impl FnOnce(S, Stopped) -> F) -> ExitCode
+pub fn main<S, E, F>(frontend: impl Fn(&S) -> &FrontendConfig, serve: impl FnOnce(S, StopSignal) -> F) -> ExitCode
 where
     S: Settings,
     E: Into<anyhow::Error>,
@@ -61,7 +61,7 @@ where
     }
 }
 
-fn served<E, F>(config: &FrontendConfig, program: &str, serve: impl FnOnce(Stopped) -> F) -> u8
+fn served<E, F>(config: &FrontendConfig, program: &str, serve: impl FnOnce(StopSignal) -> F) -> u8
 where
     E: Into<anyhow::Error>,
     F: Future<Output = Result<(), E>>,
@@ -79,7 +79,7 @@ where
     })
 }
 
-async fn until_stopped<E, F>(serve: impl FnOnce(Stopped) -> F) -> anyhow::Result<u8>
+async fn until_stopped<E, F>(serve: impl FnOnce(StopSignal) -> F) -> anyhow::Result<u8>
 where
     E: Into<anyhow::Error>,
     F: Future<Output = Result<(), E>>,

@@ -19,13 +19,13 @@ type InProcess = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, 
 struct ServiceError(#[source] BoxError);
 
 /// An RPC under way. Dropping it cancels it.
-pub(crate) type Call<T> = BoxFuture<'static, Result<T, HttpFailure>>;
+pub(crate) type PendingAnswer<T> = BoxFuture<'static, Result<T, HttpFailure>>;
 
 /// What every handler has: the service, the options and what is known of the models.
 #[derive(Clone)]
-pub(crate) struct Door(Arc<Inner>);
+pub(crate) struct Door(Arc<DoorState>);
 
-struct Inner {
+struct DoorState {
     client: EncoderServiceClient<InProcess>,
     options: HttpOptions,
     models: Models,
@@ -43,7 +43,7 @@ macro_rules! rpcs {
         impl Door {
             $(
                 #[doc = concat!("Calls `", stringify!($name), "` as `caller`.")]
-                pub(crate) fn $name(&self, caller: &Caller, message: v1::$request) -> Call<Answered<v1::$response>> {
+                pub(crate) fn $name(&self, caller: &Caller, message: v1::$request) -> PendingAnswer<Answered<v1::$response>> {
                     let model = message.model.clone();
                     let request = caller.request(message, &model);
                     let mut client = self.0.client.clone();
@@ -79,7 +79,7 @@ impl Door {
             .map_response(|response: http::Response<B>| response.map(Body::new));
         // What may be too large for the network is not too large here: the service has limits of its own.
         let client = EncoderServiceClient::new(BoxCloneSyncService::new(service)).max_decoding_message_size(usize::MAX);
-        Self(Arc::new(Inner { client, options, models: Models::default(), started: SystemTime::now() }))
+        Self(Arc::new(DoorState { client, options, models: Models::default(), started: SystemTime::now() }))
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {
@@ -96,7 +96,7 @@ impl Door {
     }
 
     /// Every model, asked for as `caller`.
-    pub(crate) fn list_models(&self, caller: &Caller) -> Call<Vec<v1::ModelInfo>> {
+    pub(crate) fn list_models(&self, caller: &Caller) -> PendingAnswer<Vec<v1::ModelInfo>> {
         let request = caller.request(v1::ListModelsRequest {}, "");
         let mut client = self.0.client.clone();
         Box::pin(async move { Ok(answered(client.list_models(request).await)?.message.models) })

@@ -38,7 +38,7 @@ where
 {
     let door = Door::new(service, options);
     let mut router = Router::new();
-    for Route { path, places, handler, .. } in table() {
+    for DialectRoute { path, places, handler, .. } in table() {
         for place in places.of(path) {
             // What stands for the rest of a path is written otherwise here than in the document.
             router = router.route(&place.replace("{model}", "{*model}"), handler.clone());
@@ -74,7 +74,7 @@ impl Places {
 }
 
 /// One row of the table.
-struct Route {
+struct DialectRoute {
     #[cfg(test)]
     method: Method,
     /// The path as the OpenAPI document has it.
@@ -84,7 +84,7 @@ struct Route {
 }
 
 /// Every route.
-fn table() -> Vec<Route> {
+fn table() -> Vec<DialectRoute> {
     use Places::{Exact, Versioned};
     vec![
         posted("/rerank", Versioned, Form::Nested, rerank::rerank),
@@ -119,13 +119,13 @@ fn table() -> Vec<Route> {
     ]
 }
 
-fn route<H, T>(method: Method, path: &'static str, places: Places, handler: H) -> Route
+fn route<H, T>(method: Method, path: &'static str, places: Places, handler: H) -> DialectRoute
 where
     H: Handler<T, Door>,
     T: 'static,
 {
     let filter = if method == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
-    Route {
+    DialectRoute {
         #[cfg(test)]
         method,
         path,
@@ -135,7 +135,7 @@ where
 }
 
 /// A route that says the same to everybody.
-fn plain<H, T>(path: &'static str, places: Places, handler: H) -> Route
+fn plain<H, T>(path: &'static str, places: Places, handler: H) -> DialectRoute
 where
     H: Handler<T, Door>,
     T: 'static,
@@ -144,7 +144,7 @@ where
 }
 
 /// A route that is asked without a body.
-fn asked<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> Route
+fn asked<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> DialectRoute
 where
     F: Fn(Door, Arc<Caller>, String) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Result<JsonReply, HttpFailure>> + Send + 'static,
@@ -157,7 +157,7 @@ where
 }
 
 /// The route of one model; names may hold slashes.
-fn named(path: &'static str, form: Form) -> Route {
+fn named(path: &'static str, form: Form) -> DialectRoute {
     let handler = move |State(door): State<Door>, Path(name): Path<String>, request: Request| async move {
         let name = name.trim_end_matches('/').to_owned();
         look(request.headers().clone(), form, |caller| openai::model(door, caller, name)).await
@@ -180,7 +180,7 @@ where
 }
 
 /// A route that reads a body. Where its failures do not know their form they take `form`.
-fn posted<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> Route
+fn posted<F, A>(path: &'static str, places: Places, form: Form, answer: F) -> DialectRoute
 where
     F: Fn(Door, Incoming) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Result<JsonReply, HttpFailure>> + Send + 'static,

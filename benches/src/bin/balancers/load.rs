@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The program.
 #[derive(Debug)]
-pub(super) struct Generator {
+pub(super) struct GrpcGenerator {
     program: PathBuf,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Found {
     pub(super) p99_ms: f64,
 }
 
-impl Generator {
+impl GrpcGenerator {
     /// Builds it, once for its source.
     pub(super) fn build(cache: &Cache) -> anyhow::Result<Self> {
         let source = workspace::root().join(SOURCE);

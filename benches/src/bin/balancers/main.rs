@@ -25,7 +25,7 @@ use sortie_benches::{
 use xtask::cache::Cache;
 
 use envoy::{Envoy, EnvoyPolicy};
-use load::{Generator, GrpcPolicy, Offered};
+use load::{GrpcGenerator, GrpcPolicy, Offered};
 
 /// How much slower the second server is.
 const SLOWER: f64 = 4.0;
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     let programs = timed::build(&args.build)?;
     let cache = Cache::open()?;
-    let generator = Generator::build(&cache)?;
+    let generator = GrpcGenerator::build(&cache)?;
     let envoy = Envoy::find(&cache).inspect_err(|error| eprintln!("SKIPPED: every row of Envoy: {error:#}")).ok();
     drop(cache);
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;

@@ -20,12 +20,12 @@ struct RefusalRow {
     /// `BadRequest` field.
     field: Option<String>,
     /// `RetryInfo` and pushback.
-    retry: RetryRule,
+    retry: WhenToRetry,
     /// `ErrorInfo.metadata`: the numbers behind the sentence.
     facts: Vec<(&'static str, String)>,
 }
 
-enum RetryRule {
+enum WhenToRetry {
     /// Say nothing: the code says it.
     Silent,
     /// The same call will fail again here.
@@ -38,7 +38,8 @@ impl ServeError {
     /// Its row. Anything new gets its row here, in `docs/errors.md` and in the tests.
     fn row(&self) -> RefusalRow {
         use ServeError as E;
-        let row = |code, reason| RefusalRow { code, reason, field: None, retry: RetryRule::Silent, facts: Vec::new() };
+        let row =
+            |code, reason| RefusalRow { code, reason, field: None, retry: WhenToRetry::Silent, facts: Vec::new() };
         let bad = |reason, field: &str| row(Code::InvalidArgument, reason).field(field);
         match self {
             E::EmptyList { field } => bad("EMPTY_LIST", field),
@@ -150,12 +151,12 @@ impl RefusalRow {
     }
 
     fn after(mut self, wait: Duration) -> Self {
-        self.retry = RetryRule::After(wait);
+        self.retry = WhenToRetry::After(wait);
         self
     }
 
     fn never(mut self) -> Self {
-        self.retry = RetryRule::Never;
+        self.retry = WhenToRetry::Never;
         self
     }
 }
@@ -172,11 +173,11 @@ impl From<ServeError> for Status {
         }
         let mut metadata = MetadataMap::new();
         match row.retry {
-            RetryRule::Silent => {}
-            RetryRule::Never => {
+            WhenToRetry::Silent => {}
+            WhenToRetry::Never => {
                 metadata.insert(PUSHBACK, NEVER_MS.into());
             }
-            RetryRule::After(wait) => {
+            WhenToRetry::After(wait) => {
                 details.set_retry_info(Some(wait));
                 metadata.insert(PUSHBACK, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).into());
             }

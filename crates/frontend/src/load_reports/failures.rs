@@ -12,24 +12,24 @@ const HALF_LIFE: Duration = Duration::from_secs(3);
 
 /// Counts that fade.
 #[derive(Debug)]
-pub(crate) struct Failures {
-    counts: Mutex<Counts>,
+pub(crate) struct FailureShare {
+    counts: Mutex<FadingCounts>,
 }
 
 #[derive(Debug)]
-struct Counts {
+struct FadingCounts {
     at: Instant,
     ok: f64,
     failed: f64,
 }
 
-impl Default for Failures {
+impl Default for FailureShare {
     fn default() -> Self {
-        Self { counts: Mutex::new(Counts { at: Instant::now(), ok: 0.0, failed: 0.0 }) }
+        Self { counts: Mutex::new(FadingCounts { at: Instant::now(), ok: 0.0, failed: 0.0 }) }
     }
 }
 
-impl Failures {
+impl FailureShare {
     /// A request ended so. What its caller did wrong or gave up says nothing of this process.
     pub(crate) fn ended(&self, code: Code, now: Instant) {
         let mut counts = self.counts.lock();
@@ -55,7 +55,7 @@ impl Failures {
     }
 }
 
-impl Counts {
+impl FadingCounts {
     fn fade(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at);
         let left = 0.5_f64.powf(passed.as_secs_f64() / HALF_LIFE.as_secs_f64());
@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_count_and_are_forgotten() {
-        let failures = Failures::default();
+        let failures = FailureShare::default();
         let share = || failures.share(Instant::now());
         assert_eq!(share(), 0.0);
         for code in

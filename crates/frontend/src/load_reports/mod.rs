@@ -11,7 +11,7 @@ use sortie_proto::{
 };
 use tokio::time::Instant;
 
-pub(crate) use self::{failures::Failures, stream::OrcaStream};
+pub(crate) use self::{failures::FailureShare, stream::OrcaStream};
 use crate::{asked_model::AskedModel, backing::Backing, metrics::RequestMetrics};
 
 /// Where reports come from.

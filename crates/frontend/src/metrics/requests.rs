@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use super::{buckets, registrar::MetricRegistrar};
-use crate::load_reports::Failures;
+use crate::load_reports::FailureShare;
 
 /// Stages a chunk goes through, as labels.
 const STAGES: [&str; 3] = ["tokenize", "queue", "compute"];
@@ -42,7 +42,7 @@ pub struct RequestMetrics {
     tokens: IntCounterVec,
     stage: HistogramVec,
     /// Of late, for balancers.
-    pub(crate) failures: Failures,
+    pub(crate) failures: FailureShare,
 }
 
 impl RequestMetrics {
@@ -74,7 +74,7 @@ impl RequestMetrics {
                 &["model", "stage"],
                 buckets::STAGE_SECONDS,
             )?,
-            failures: Failures::default(),
+            failures: FailureShare::default(),
         })
     }
 

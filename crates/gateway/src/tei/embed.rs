@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     call::{TeiCalls, answered, options, passed_on, text, whole},
-    stream::{AnswerStream, each},
+    stream::{TeiStream, each},
 };
 
 /// Little-endian f32, as the contract sends them.
@@ -46,7 +46,7 @@ impl Embed for TeiCalls {
         Ok(answered(chars, answer.items.as_ref(), answer.chunk.as_ref(), make))
     }
 
-    type EmbedStreamStream = AnswerStream<EmbedResponse>;
+    type EmbedStreamStream = TeiStream<EmbedResponse>;
 
     async fn embed_stream(
         &self,
@@ -80,7 +80,7 @@ impl Embed for TeiCalls {
         Ok(answered(chars, answer.items.as_ref(), answer.chunk.as_ref(), make))
     }
 
-    type EmbedSparseStreamStream = AnswerStream<EmbedSparseResponse>;
+    type EmbedSparseStreamStream = TeiStream<EmbedSparseResponse>;
 
     async fn embed_sparse_stream(
         &self,
@@ -113,7 +113,7 @@ impl Embed for TeiCalls {
         Ok(answered(chars, answer.items.as_ref(), answer.chunk.as_ref(), make))
     }
 
-    type EmbedAllStreamStream = AnswerStream<EmbedAllResponse>;
+    type EmbedAllStreamStream = TeiStream<EmbedAllResponse>;
 
     async fn embed_all_stream(
         &self,

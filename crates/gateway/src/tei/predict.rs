@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     call::{TeiCalls, answered, options, passed_on, text, whole},
-    stream::{AnswerStream, each},
+    stream::{TeiStream, each},
 };
 
 /// What to score, and how it is made to fit.
@@ -77,7 +77,7 @@ impl Predict for TeiCalls {
         self.score(&metadata, scored).await
     }
 
-    type PredictStreamStream = AnswerStream<PredictResponse>;
+    type PredictStreamStream = TeiStream<PredictResponse>;
 
     async fn predict_stream(
         &self,
@@ -90,7 +90,7 @@ impl Predict for TeiCalls {
         }))
     }
 
-    type PredictPairStreamStream = AnswerStream<PredictResponse>;
+    type PredictPairStreamStream = TeiStream<PredictResponse>;
 
     async fn predict_pair_stream(
         &self,

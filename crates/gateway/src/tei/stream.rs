@@ -10,13 +10,13 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 const AT_ONCE: usize = 64;
 
 /// Answers of a stream.
-pub(super) type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type TeiStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Answers each message by `call`, which is given the stream's metadata.
 pub(super) fn each<M, A, F>(
     request: Request<Streaming<M>>,
     call: impl Fn(Request<M>) -> F + Send + 'static,
-) -> Response<AnswerStream<A>>
+) -> Response<TeiStream<A>>
 where
     M: Send + 'static,
     A: Send + 'static,

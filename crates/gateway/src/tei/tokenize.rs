@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     call::{TeiCalls, passed_on, text, whole},
-    stream::{AnswerStream, each},
+    stream::{TeiStream, each},
 };
 use crate::catalog::FleetModel;
 
@@ -58,7 +58,7 @@ impl Tokenize for TeiCalls {
         Ok(Response::new(EncodeResponse { tokens }))
     }
 
-    type TokenizeStreamStream = AnswerStream<EncodeResponse>;
+    type TokenizeStreamStream = TeiStream<EncodeResponse>;
 
     async fn tokenize_stream(
         &self,
@@ -85,7 +85,7 @@ impl Tokenize for TeiCalls {
         Ok(Response::new(DecodeResponse { text: answer.texts.pop().unwrap_or_default() }))
     }
 
-    type DecodeStreamStream = AnswerStream<DecodeResponse>;
+    type DecodeStreamStream = TeiStream<DecodeResponse>;
 
     async fn decode_stream(
         &self,

@@ -14,6 +14,7 @@ use crate::{
     models::Need,
     reply::{JsonReply, NumberRow},
     request::{Caller, Incoming, max_length, parse},
+    rerank::answer::ApiVersion,
 };
 
 /// What is read. All that is not named here is ignored.
@@ -174,20 +175,13 @@ struct ByType<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 struct EmbedMeta {
     api_version: ApiVersion,
-    billed_units: BilledUnits,
+    billed_units: TokenUnits,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EmbedApiVersion)]
-struct ApiVersion {
-    version: &'static str,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EmbedBilledUnits)]
-struct BilledUnits {
+struct TokenUnits {
     input_tokens: u64,
 }
 
@@ -206,7 +200,7 @@ fn write(
     };
     let meta = EmbedMeta {
         api_version: ApiVersion { version: if version == Version::V2 { "2" } else { "1" } },
-        billed_units: BilledUnits { input_tokens: fate.tokens },
+        billed_units: TokenUnits { input_tokens: fate.tokens },
         warnings,
     };
     let plain = version == Version::V1 && !by_type;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::HeaderMap;
 
 /// How a header's number is read.
-type Reading = fn(&str) -> Option<Duration>;
+type ReadPatience = fn(&str) -> Option<Duration>;
 
 /// The headers, and who sends them.
-const HEADERS: [(&str, Reading); 8] = [
+const HEADERS: [(&str, ReadPatience); 8] = [
     // SDKs in Python that Stainless makes: those of OpenAI, Anthropic, and what stands on them.
     ("x-stainless-read-timeout", seconds),
     // The same maker's in JavaScript.
@@ -30,7 +30,7 @@ const MAX_DIGITS: usize = 8;
 
 /// The smallest time that the headers name.
 pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
-    let said = |(name, read): &(&str, Reading)| read(headers.get(*name)?.to_str().ok()?.trim());
+    let said = |(name, read): &(&str, ReadPatience)| read(headers.get(*name)?.to_str().ok()?.trim());
     HEADERS.iter().filter_map(said).filter(|time| !time.is_zero()).min()
 }
 

@@ -63,19 +63,19 @@ struct Shown<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 struct RerankMeta {
     api_version: ApiVersion,
-    billed_units: BilledUnits,
+    billed_units: SearchUnits,
     tokens: MetaTokens,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct ApiVersion {
-    version: &'static str,
+pub(crate) struct ApiVersion {
+    pub(crate) version: &'static str,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct BilledUnits {
+struct SearchUnits {
     search_units: usize,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn results(ranked: RankedDocument, habit: Habit) -> Result<JsonReply,
         usage: Usage::of(facts.fate.tokens),
         meta: RerankMeta {
             api_version: ApiVersion { version },
-            billed_units: BilledUnits { search_units: facts.items.div_ceil(DOCUMENTS_PER_SEARCH) },
+            billed_units: SearchUnits { search_units: facts.items.div_ceil(DOCUMENTS_PER_SEARCH) },
             tokens: MetaTokens { input_tokens: facts.fate.tokens },
             warnings: warnings(&ranked, *scoring),
         },

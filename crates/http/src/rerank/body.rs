@@ -9,7 +9,7 @@ use super::{
     Habit,
     document::Documents,
     limits::{DocumentLimits, apply},
-    work::RerankJob,
+    work::RerankWork,
 };
 use crate::{
     door::Door,
@@ -52,7 +52,7 @@ pub(crate) struct RerankBody {
 
 impl RerankBody {
     /// What TEI's fields ask for.
-    pub(super) fn into_tei(self, door: &Door, model: &ModelInfo) -> Result<RerankJob, HttpFailure> {
+    pub(super) fn into_tei(self, door: &Door, model: &ModelInfo) -> Result<RerankWork, HttpFailure> {
         let texts = self.texts.unwrap_or_default();
         if texts.is_empty() {
             return Err(HttpFailure::empty("texts"));
@@ -61,8 +61,13 @@ impl RerankBody {
             return Err(HttpFailure::field("prompt_name", "a prompt does not go before a pair of texts"));
         }
         let options = pair_options(door, model, self.truncate, self.truncation_direction.as_deref())?;
-        let mut job =
-            RerankJob::new("texts", self.query, texts, options, score_activation(model, self.raw_scores != Some(true)));
+        let mut job = RerankWork::new(
+            "texts",
+            self.query,
+            texts,
+            options,
+            score_activation(model, self.raw_scores != Some(true)),
+        );
         job.top_n = wanted(self.top_n);
         job.keep_texts = self.return_text == Some(true);
         Ok(job)
@@ -75,7 +80,7 @@ impl RerankBody {
         caller: &Caller,
         model: &ModelInfo,
         habit: Habit,
-    ) -> Result<RerankJob, HttpFailure> {
+    ) -> Result<RerankWork, HttpFailure> {
         if self.query.trim().is_empty() {
             return Err(HttpFailure::field("query", "must have something in it besides white space"));
         }
@@ -109,7 +114,7 @@ impl RerankBody {
         options.prompt_name = self.prompt_name.unwrap_or_default();
         let sigmoid = self.use_activation.or(self.activation).unwrap_or(self.raw_scores != Some(true));
         let keep = self.return_documents.or(door.options().return_documents).unwrap_or(habit == Habit::Jina);
-        let mut job = RerankJob::new("documents", self.query, texts, options, score_activation(model, sigmoid));
+        let mut job = RerankWork::new("documents", self.query, texts, options, score_activation(model, sigmoid));
         job.top_n = wanted(self.top_n);
         job.keep_texts = keep;
         let limits = DocumentLimits {

@@ -5,7 +5,7 @@ use sortie_proto::v1::{
     Input, ModelInfo, Task, TextOptions, TextPair, TokenizeRequest, Truncation, input::Kind as InputKind,
 };
 
-use super::work::RerankJob;
+use super::work::RerankWork;
 use crate::{
     door::Door,
     failure::{HttpFailure, check_items},
@@ -31,7 +31,7 @@ pub(super) async fn apply(
     caller: &Caller,
     model: &ModelInfo,
     limits: DocumentLimits,
-    job: &mut RerankJob,
+    job: &mut RerankWork,
 ) -> Result<(), HttpFailure> {
     job.options.max_length = max_length("truncate_prompt_tokens", limits.prompt)?;
     let longest = match job.options.max_length {

@@ -10,7 +10,7 @@ mod work;
 pub(crate) use self::{
     body::score_activation,
     document::Documents,
-    work::{RerankJob, run as score_documents},
+    work::{RerankWork, run as score_documents},
 };
 use bytes::Bytes;
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// What to score.
 #[derive(Debug)]
-pub(crate) struct RerankJob {
+pub(crate) struct RerankWork {
     /// What the dialect calls the documents.
     pub(crate) field: &'static str,
     pub(crate) query: String,
@@ -34,7 +34,7 @@ pub(crate) struct RerankJob {
     pub(crate) partial: bool,
 }
 
-impl RerankJob {
+impl RerankWork {
     pub(crate) fn new(
         field: &'static str,
         query: String,
@@ -65,9 +65,9 @@ pub(crate) async fn run(
     door: &Door,
     caller: &Caller,
     model: &ModelInfo,
-    job: RerankJob,
+    job: RerankWork,
 ) -> Result<RankedDocument, HttpFailure> {
-    let RerankJob { field, query, texts, options, activation, windows, top_n, keep_texts, partial } = job;
+    let RerankWork { field, query, texts, options, activation, windows, top_n, keep_texts, partial } = job;
     if query.is_empty() {
         return Err(HttpFailure::empty("query"));
     }

@@ -15,7 +15,7 @@ use crate::{
     models::{Need, takes_instruction},
     reply::{Facts, JsonReply, Usage, finite},
     request::{Caller, Incoming, max_length, parse, side},
-    rerank::{Documents, RerankJob, score_activation, score_documents},
+    rerank::{Documents, RerankWork, score_activation, score_documents},
 };
 
 /// What is read. All that is not named here is ignored.
@@ -158,7 +158,7 @@ async fn one_with_many(
 ) -> Result<(Vec<f32>, Facts), HttpFailure> {
     let (mut queries, documents) = sides.texts;
     let query = queries.pop().unwrap_or_default();
-    let job = RerankJob::new(sides.names.1, query, documents, options, score_activation(model, activated));
+    let job = RerankWork::new(sides.names.1, query, documents, options, score_activation(model, activated));
     let ranked = score_documents(door, caller, model, job)
         .await
         .map_err(|failure| failure.renamed(&[("query", sides.names.0)]))?;

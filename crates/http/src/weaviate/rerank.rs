@@ -10,7 +10,7 @@ use crate::{
     models::Need,
     reply::JsonReply,
     request::{Incoming, parse},
-    rerank::{RerankJob, score_activation, score_documents},
+    rerank::{RerankWork, score_activation, score_documents},
 };
 
 /// What is read. All that is not named here is ignored.
@@ -50,7 +50,7 @@ pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<JsonReply, 
     let caller = &incoming.caller;
     let model = door.model(caller, model.as_deref(), Need::RERANK).await?;
     let options = TextOptions { truncation: Truncation::DocumentOnly.into(), ..TextOptions::default() };
-    let mut job = RerankJob::new("documents", query.clone(), documents, options, score_activation(&model, true));
+    let mut job = RerankWork::new("documents", query.clone(), documents, options, score_activation(&model, true));
     job.keep_texts = true;
     // The module joins by place: nothing may be left out.
     job.partial = false;

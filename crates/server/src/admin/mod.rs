@@ -12,7 +12,7 @@ mod models;
 use std::sync::Arc;
 
 use axum::Router;
-use sortie_frontend::{Keys, admin::Scrape};
+use sortie_frontend::{Keys, admin::MetricsScrape};
 use tokio::sync::OnceCell;
 
 use crate::{metrics::Metrics, model_manager::ModelManager};
@@ -36,7 +36,7 @@ impl Admin {
     }
 
     /// Writes the metrics, those of the models of now with them.
-    pub(crate) fn scrape(self: Arc<Self>) -> Scrape {
+    pub(crate) fn scrape(self: Arc<Self>) -> MetricsScrape {
         Arc::new(move |ready| {
             let models = self.manager.get().map(|manager| manager.registry().all()).unwrap_or_default();
             self.metrics.render(&models, ready)
