@@ -29,7 +29,7 @@ pub mod orca {
     pub use self::xds::{data::orca::v3::OrcaLoadReport, service::orca::v3::*};
 
     /// The packages as they are nested, which generated code relies on.
-    #[allow(unreachable_pub)]
+    #[expect(unreachable_pub, reason = "generated for a crate root")]
     mod xds {
         pub mod data {
             pub mod orca {

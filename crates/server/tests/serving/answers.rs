@@ -241,7 +241,7 @@ async fn detokenize_gives_the_text_that_makes_the_same_ids() {
     let kept = client.detokenize(ask(sequences.clone(), false)).await.unwrap().into_inner();
     assert!(kept.texts.iter().all(|text| text.starts_with("[CLS]") && text.contains("[SEP]")), "{:?}", kept.texts);
     let bare = client.detokenize(ask(sequences, true)).await.unwrap().into_inner();
-    let inputs = bare.texts.iter().map(|t| text(t)).collect();
+    let inputs = bare.texts.iter().map(text).collect();
     let again = client.tokenize(v1::TokenizeRequest { inputs, ..Default::default() }).await.unwrap().into_inner();
     for ((case, again), bare) in cases.iter().zip(&again.inputs).zip(&bare.texts) {
         assert_eq!(again.ids, case.ids, "{bare:?} of {:?}", case.text);
