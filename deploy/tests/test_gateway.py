@@ -4,9 +4,10 @@ import os
 import re
 import subprocess
 
+import kubernetes_validate
 import pytest
 import yaml
-from conftest import CHART, DEPLOY, objects
+from conftest import CHART, DEPLOY, HELM, objects
 from test_rendered import gateways, matches, of, process, servers, settings, spec, toml
 from test_values import GROUP, group
 
@@ -177,7 +178,7 @@ def test_a_typo_fails(refuse, values, said):
         (group(gateway={**ON, "port": 9090}), "are the same"),
         (group(gateway={**ON, "http": {"port": 50050}}), "are the same"),
         (group(gateway={**ON, "autoscaling": {"minReplicas": 9}}), "gateway.autoscaling.minReplicas is above"),
-        (group(gateway={**ON, "autoscaling": ON, "resources": {"requests": {"cpu": None}}}), "requests.cpu"),
+        ({"gateway": {**ON, "autoscaling": ON, "resources": {"requests": {"cpu": None}}}}, "requests.cpu"),
         ({**group(gateway=ON), "apiKeys": SECURED["apiKeys"]}, "gateway.servers.tokenSecret"),
         ({**group(gateway=ON), "tls": SECURED["tls"]}, "gateway.servers.clientCertSecret"),
         (group(gateway={**ON, "tls": {"secretName": "x"}}), "tls.enabled is false"),
@@ -206,3 +207,52 @@ def test_the_schema_knows_every_setting_of_the_gateway():
         text = subprocess.run([os.environ["SORTIE_GATEWAY"], "--help"], capture_output=True, text=True, check=True).stdout
         flags = {flag.replace("-", "_") for flag in re.findall(r"^ +(?:-\w, )?--([a-z-]+)", text, re.M)}
         assert flags - {"config", "print_config", "help", "version"} == allowed | set_by_chart
+
+
+def beside(name):
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+@pytest.mark.skipif("SORTIE_GATEWAY" not in os.environ, reason="SORTIE_GATEWAY names no binary")
+@pytest.mark.parametrize("where", ["sidecar", "compose", "image"])
+def test_the_gateway_takes_the_arguments_it_is_given(where):
+    if where == "sidecar":
+        args = beside("gateway-sidecar.yaml")[0]["spec"]["template"]["spec"]["initContainers"][0]["args"]
+    elif where == "compose":
+        args = beside("compose.yaml")[0]["services"]["gateway"]["command"]
+    else:
+        stage = (DEPLOY / "Dockerfile").read_text().split(" AS gateway\n")[1].split("\nFROM ")[0]
+        args = json.loads(re.search(r"^CMD (.*)$", stage, re.M)[1])
+    result = subprocess.run([os.environ["SORTIE_GATEWAY"], *args, "--print-config"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and "\nhttp = " in result.stdout, result.stderr
+
+
+def test_the_sidecar_is_a_pod_of_kubernetes_that_callers_alone_reach():
+    (deployment,) = beside("gateway-sidecar.yaml")
+    kubernetes_validate.validate(deployment, "1.37", strict=True)
+    pod = deployment["spec"]["template"]["spec"]
+    (sidecar,) = pod["initContainers"]
+    said = dict(arg.removeprefix("--").split("=", 1) for arg in sidecar["args"])
+    assert sidecar["restartPolicy"] == "Always"
+    assert said["listen"].startswith("127.0.0.1:") and said["http"].startswith("127.0.0.1:")
+    assert int(said["drain-timeout"].removesuffix("s")) < pod["terminationGracePeriodSeconds"]
+    for c in [sidecar, *pod["containers"]]:
+        context = c["securityContext"]
+        assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"] and context["capabilities"]["drop"] == ["ALL"]
+    told = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    assert told["COHERE_BASE_URL"] == f"http://{said['http']}" and told["SORTIE_ENDPOINT"] == f"http://{said['listen']}"
+
+
+def test_envoys_policy_is_for_the_route_and_the_route_for_the_servers():
+    door, route, policy = beside("envoy-gateway.yaml")
+    assert route["spec"]["parentRefs"] == [{"name": door["metadata"]["name"]}]
+    assert policy["spec"]["targetRefs"] == [{"group": "gateway.networking.k8s.io", "kind": route["kind"], "name": route["metadata"]["name"]}]
+    assert policy["spec"]["loadBalancer"]["type"] == "BackendUtilization" and "backendUtilization" in policy["spec"]["loadBalancer"]
+    (rule,) = route["spec"]["rules"]
+    contract = (DEPLOY.parent / "proto/sortie/v1/sortie.proto").read_text()
+    package, service = rule["matches"][0]["method"]["service"].rsplit(".", 1)
+    assert f"package {package};" in contract and f"service {service} {{" in contract
+    command = [HELM, "template", "sortie", str(CHART), "--namespace", "sortie"]
+    rendered = objects(subprocess.run(command, capture_output=True, text=True, check=False))
+    ports = {(s["metadata"]["name"], p["port"]) for s in of(rendered, "Service") for p in s["spec"]["ports"]}
+    assert [(b["name"], b["port"]) for b in rule["backendRefs"]][0] in ports
