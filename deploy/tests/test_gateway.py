@@ -249,7 +249,7 @@ def test_envoys_policy_is_for_the_route_and_the_route_for_the_servers():
     assert policy["spec"]["targetRefs"] == [{"group": "gateway.networking.k8s.io", "kind": route["kind"], "name": route["metadata"]["name"]}]
     assert policy["spec"]["loadBalancer"]["type"] == "BackendUtilization" and "backendUtilization" in policy["spec"]["loadBalancer"]
     (rule,) = route["spec"]["rules"]
-    contract = (DEPLOY.parent / "proto/sortie/v1/sortie.proto").read_text()
+    contract = (DEPLOY.parent / "proto/sortie/v1/encoder_service.proto").read_text()
     package, service = rule["matches"][0]["method"]["service"].rsplit(".", 1)
     assert f"package {package};" in contract and f"service {service} {{" in contract
     command = [HELM, "template", "sortie", str(CHART), "--namespace", "sortie"]

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for (program, variable, named) in programs {
         let found = match named {
             Some(path) => Some(fs::canonicalize(path).with_context(|| format!("no {program} at {}", path.display()))?),
-            None => newest(program)?,
+            None => newest_build(program)?,
         };
         match found {
             Some(path) => {
@@ -126,7 +126,7 @@ fn render_examples(helm: &Path, deploy: &Path, into: &Path) -> anyhow::Result<()
 }
 
 /// The program of this name that was built last, if any was.
-fn newest(program: &str) -> anyhow::Result<Option<PathBuf>> {
+fn newest_build(program: &str) -> anyhow::Result<Option<PathBuf>> {
     let target = workspace::target()?;
     let built = ["debug", "release"].map(|profile| target.join(profile).join(program));
     Ok(built
