@@ -41,7 +41,8 @@ pub(crate) struct Args {
 /// Fetches, runs every check and fails if one did.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tools = Tools::ensure(&Cache::open()?, !args.fast)?;
-    let programs = [("sortie-server", "SORTIE_SERVER", &args.server), ("sortie-gateway", "SORTIE_GATEWAY", &args.gateway)];
+    let programs =
+        [("sortie-server", "SORTIE_SERVER", &args.server), ("sortie-gateway", "SORTIE_GATEWAY", &args.gateway)];
     let mut readers = Vec::new();
     for (program, variable, named) in programs {
         let found = match named {
