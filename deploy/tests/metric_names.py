@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Checks that every metric and label that alerts, dashboard and chart use exists.
 
-    python3 deploy/tests/metric_names.py                    # against docs/metrics.md
-    python3 deploy/tests/metric_names.py http://HOST:9090   # against a running server's /metrics too
+    python3 deploy/tests/metric_names.py                    # against the tables of docs/
+    python3 deploy/tests/metric_names.py http://HOST:9090   # against a running server's or gateway's /metrics too
 
-The server must have answered one request and refused one: some counters start with the first.
+It must have answered one request and refused one, a gateway have hedged: some counters start with the first.
 
 Needs Python 3.9, PyYAML 6 and promql-parser 0.12, which must also be able to parse every expression.
-docs/metrics.md is itself held against a live scrape by a test of the server.
+docs/metrics.md is itself held against a live scrape by a test of the server, docs/gateway.md and docs/client.md by one of the gateway.
 """
 import json
 import re
@@ -27,13 +27,19 @@ OTHER_METRICS = {"up", "process_resident_memory_bytes"}
 HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
 
+# Tables of metrics: of servers and gateways, of gateways, of the client that gateways are.
+DOCUMENTS = ("metrics.md", "gateway.md", "client.md")
+# What only gateways show.
+OF_GATEWAYS = ("sortie_gateway_", "sortie_client_")
+
+
 def documented():
-    """Metric name -> set of its labels, from the tables of docs/metrics.md; histograms by their series."""
+    """Metric name -> set of its labels, from the tables of docs/; histograms by their series."""
     out = {}
-    for name, kind, labels in re.findall(
-        r"^\| `(sortie_\w+)` \| (\w+) \| (.*?) \|", (DEPLOY.parent / "docs/metrics.md").read_text(), re.M
-    ):
-        named = set(re.findall(r"`(\w+)`", labels))
+    text = "".join((DEPLOY.parent / "docs" / name).read_text() for name in DOCUMENTS)
+    for name, kind, labels in re.findall(r"^\| `(sortie_\w+)` \| (\w+) \|(.*?)\|", text, re.M):
+        # behind a colon are values
+        named = set(re.findall(r"`(\w+)`", labels.split(":")[0]))
         series = [name + s for s in ("_bucket", "_sum", "_count")] if kind == "histogram" else [name]
         out.update({s: named for s in series})
     return out
@@ -71,7 +77,7 @@ def adapter_expressions():
 
 def problems():
     known = documented()
-    assert known, "docs/metrics.md has no tables"
+    assert known, "docs/ has no tables"
     bad, used = [], set()
     for where, expr in alert_expressions() + dashboard_expressions() + scaling_expressions() + adapter_expressions():
         try:
@@ -83,7 +89,7 @@ def problems():
             bad.append(f"{where}: names no metric")
         used |= names
         for name in names - OTHER_METRICS - set(known):
-            bad.append(f"{where}: {name} is not in docs/metrics.md")
+            bad.append(f"{where}: {name} is in no table of docs/")
         labels = set().union(*(known.get(n, set()) for n in names)) | ADDED_LABELS
         wanted = set(re.findall(r"[{,]\s*(\w+)\s*(?:=~|!~|!=|=)", expr))
         for group in re.findall(r"\b(?:by|on|ignoring)\s*\(([^)]*)\)", expr):
@@ -94,9 +100,11 @@ def problems():
 
 
 def live_problems(address, used):
-    """Metrics that are used and that a running server with a model, one answer and one refusal does not show (by their # TYPE line)."""
+    """Metrics that are used and that a running server or gateway with a model does not show (by their # TYPE line)."""
     text = urllib.request.urlopen(f"{address}/metrics", timeout=10).read().decode()
     shown = set(re.findall(r"^# TYPE (\S+) ", text, re.M))
+    gateway = "sortie_gateway_endpoints" in shown
+    used = {n for n in used if n.startswith(OF_GATEWAYS) == gateway}
     return [f"{n} is not on {address}/metrics" for n in sorted(used - {"up"}) if n not in shown and HISTOGRAM.sub("", n) not in shown]
 
 

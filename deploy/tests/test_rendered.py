@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -16,13 +17,32 @@ def spec(deployment):
     return deployment["spec"]["template"]["spec"]
 
 
-def server(deployment):
-    return next(c for c in spec(deployment)["containers"] if c["name"] == "server")
+def process(deployment):
+    """The container of a server or a gateway."""
+    return next(c for c in spec(deployment)["containers"] if c["name"] in ("server", "gateway"))
+
+
+def is_gateway(deployment):
+    return process(deployment)["name"] == "gateway"
+
+
+def servers(objects):
+    return [d for d in of(objects, "Deployment") if not is_gateway(d)]
+
+
+def gateways(objects):
+    return [d for d in of(objects, "Deployment") if is_gateway(d)]
 
 
 def toml(objects, deployment):
     name = next(v["configMap"]["name"] for v in spec(deployment)["volumes"] if v["name"] == "config")
-    return next(o for o in of(objects, "ConfigMap") if o["metadata"]["name"] == name)["data"]["server.toml"]
+    file = process(deployment)["name"] + ".toml"
+    return next(o for o in of(objects, "ConfigMap") if o["metadata"]["name"] == name)["data"][file]
+
+
+def settings(objects, deployment):
+    """The settings of a configuration file, up to its first table."""
+    return tomllib.loads(toml(objects, deployment).split("[[")[0])
 
 
 def matches(selector, labels):
@@ -50,8 +70,12 @@ def test_each_selector_matches_its_own_pods_only(rendered):
 
 def test_services_reach_the_port_that_the_server_listens_on(rendered):
     for d in of(rendered, "Deployment"):
-        ports = {p["name"]: p["containerPort"] for p in server(d)["ports"]}
-        assert f':{ports["grpc"]}"' in toml(rendered, d).splitlines()[0]
+        ports = {p["name"]: p["containerPort"] for p in process(d)["ports"]}
+        listened = {"grpc": "listen", "http": "http", "metrics": "admin"}
+        said = settings(rendered, d)
+        assert {listened[name]: port for name, port in ports.items()} == {
+            name: int(said[name].rsplit(":", 1)[1]) for name in listened.values() if name in said
+        }
         plain, headless = (
             next(s["spec"] for s in of(rendered, "Service") if s["metadata"]["name"] == d["metadata"]["name"] + end)
             for end in ("", "-headless")
@@ -59,29 +83,32 @@ def test_services_reach_the_port_that_the_server_listens_on(rendered):
         assert headless["clusterIP"] == "None" and headless["publishNotReadyAddresses"] is False
         # nothing maps ports behind a headless service
         assert {p["name"]: p["port"] for p in headless["ports"]} == ports
-        assert [p["name"] for p in plain["ports"]] == ["grpc"], "the admin port is not for callers"
+        assert {p["name"] for p in plain["ports"]} == ports.keys() - {"metrics"}, "the admin port is not for callers"
+        assert all(p["targetPort"] == p["name"] for p in plain["ports"] + headless["ports"])
 
 
 def test_probes_ask_by_name_or_over_http_where_the_port_speaks_tls(rendered):
     for d in of(rendered, "Deployment"):
         tls = "tls_cert" in toml(rendered, d)
         for kind, name, path in (
-            ("startupProbe", "readiness", "/readyz"),
+            # a gateway that lives waits for servers as long as they take
+            ("startupProbe", *(("liveness", "/livez") if is_gateway(d) else ("readiness", "/readyz"))),
             ("readinessProbe", "readiness", "/readyz"),
             ("livenessProbe", "liveness", "/livez"),
         ):
-            probe = server(d)[kind]
+            probe = process(d)[kind]
             if tls:
                 assert probe["httpGet"] == {"path": path, "port": "metrics"} and "grpc" not in probe
             else:
-                assert probe["grpc"]["service"] == name
+                port = next(p["containerPort"] for p in process(d)["ports"] if p["name"] == "grpc")
+                assert probe["grpc"] == {"port": port, "service": name}
 
 
 def test_a_pod_has_time_to_finish_what_it_accepted(rendered):
     for d in of(rendered, "Deployment"):
-        text = dict(line.split(" = ", 1) for line in toml(rendered, d).split("\n\n")[0].splitlines())
-        seconds = [int(text[k].strip('"').removesuffix("s")) for k in ("drain_grace", "drain_timeout")]
-        stop = server(d).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        said = settings(rendered, d)
+        seconds = [int(said[k].removesuffix("s")) for k in ("drain_grace", "drain_timeout")]
+        stop = process(d).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert sum(seconds) + stop < spec(d)["terminationGracePeriodSeconds"]
 
 
@@ -92,8 +119,8 @@ def test_no_replicas_where_something_scales(rendered):
 
 
 def test_gpus_are_asked_for_where_the_device_is_cuda(rendered):
-    for d in of(rendered, "Deployment"):
-        gpus = {k: v for k, v in server(d)["resources"].get("limits", {}).items() if k.startswith("nvidia.com/")}
+    for d in servers(rendered):
+        gpus = {k: v for k, v in process(d)["resources"].get("limits", {}).items() if k.startswith("nvidia.com/")}
         assert bool(gpus) == ('device = "cuda:all"' in toml(rendered, d))
         roll = d["spec"]["strategy"].get("rollingUpdate")
         if gpus:
@@ -117,7 +144,7 @@ def test_secrets_are_mounted_or_referred_to_and_never_written_out(rendered):
 
 def test_secret_files_are_renewed(rendered):
     for d in of(rendered, "Deployment"):
-        assert not any("subPath" in m for m in server(d)["volumeMounts"])
+        assert not any("subPath" in m for m in process(d)["volumeMounts"])
 
 
 def test_pods_are_hardened(rendered):
@@ -152,13 +179,13 @@ def test_the_dashboard_is_json_and_the_rules_keep_their_templates(rendered):
         assert all("{{ $labels." in r["annotations"]["summary"] for r in rules)
 
 
-@pytest.mark.skipif("SORTIE_SERVER" not in os.environ, reason="SORTIE_SERVER names no server binary")
-def test_the_server_reads_its_configuration(rendered, tmp_path):
-    for d in of(rendered, "Deployment"):
-        file = tmp_path / "server.toml"
+@pytest.mark.parametrize("program, deployments", [("SORTIE_SERVER", servers), ("SORTIE_GATEWAY", gateways)])
+def test_the_program_reads_its_configuration(rendered, tmp_path, program, deployments):
+    if program not in os.environ:
+        pytest.skip(f"{program} names no binary")
+    for d in deployments(rendered):
+        file = tmp_path / "settings.toml"
         file.write_text(toml(rendered, d))
-        result = subprocess.run(
-            [os.environ["SORTIE_SERVER"], "--config", file, "--print-config"], capture_output=True, text=True, check=False
-        )
+        result = subprocess.run([os.environ[program], "--config", file, "--print-config"], capture_output=True, text=True, check=False)
         # files of secrets are not there; everything else must make sense
         assert result.returncode == 0 or "/etc/sortie/" in result.stderr, result.stderr

@@ -112,6 +112,17 @@ def test_a_change_of_configuration_restarts_its_group_only(render):
     assert before["r-sortie-a"] != after["r-sortie-a"] and before["r-sortie-b"] == after["r-sortie-b"]
 
 
+def test_the_http_port_is_off_until_asked_for(render):
+    def ports(**more):
+        objects = render({**group(), **more})
+        service = next(o for o in objects if o["kind"] == "Service" and o["metadata"]["name"] == "r-sortie-g")
+        file = next(o for o in objects if o["kind"] == "ConfigMap")["data"]["server.toml"]
+        return {p["name"]: p["port"] for p in service["spec"]["ports"]}, re.findall(r'^http = "(.*)"$', file, re.M)
+
+    assert ports() == ({"grpc": 50051}, [])
+    assert ports(http={"enabled": True, "port": 8081}) == ({"grpc": 50051, "http": 8081}, ["0.0.0.0:8081"])
+
+
 def test_large_numbers_stay_whole(render):
     files = [o for o in render(group(config={"max_message_bytes": 1073741824})) if o["kind"] == "ConfigMap"]
     assert "max_message_bytes = 1073741824\n" in files[0]["data"]["server.toml"]
@@ -156,7 +167,7 @@ def test_the_schema_knows_every_setting_of_the_server():
     schema = json.loads((CHART / "values.schema.json").read_text())
     allowed = set(schema["definitions"]["config"]["properties"])
     set_by_chart = {
-        *("listen", "addr_file", "admin", "admin_addr_file", "admin_models", "admin_keys", "api_keys", "tls_cert", "tls_key"),
-        *("tls_client_ca", "device", "ort_library", "replica", "otlp_endpoint", "drain_grace", "drain_timeout", "health", "model"),
+        *("listen", "addr_file", "http", "http_addr_file", "admin", "admin_addr_file", "admin_models", "admin_keys", "api_keys"),
+        *("tls_cert", "tls_key", "tls_client_ca", "device", "ort_library", "replica", "otlp_endpoint", "drain_grace", "drain_timeout", "health", "model"),
     }
     assert rows and set(rows) == allowed | set_by_chart and not allowed & set_by_chart

@@ -34,31 +34,42 @@ pub(crate) struct Args {
     /// The server that reads rendered configurations; without it the newest in target/debug and target/release
     #[arg(long)]
     server: Option<PathBuf>,
+    /// The gateway that reads rendered configurations; without it the newest in target/debug and target/release
+    #[arg(long)]
+    gateway: Option<PathBuf>,
 }
 
 /// Fetches, runs every check and fails if one did.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let tools = Tools::ensure(&Cache::open()?, !args.fast)?;
-    let server = match &args.server {
-        Some(server) => Some(fs::canonicalize(server).with_context(|| format!("no server at {}", server.display()))?),
-        None => newest_server()?,
-    };
-    match &server {
-        Some(server) => println!("rendered configurations are read by {}", server.display()),
-        None => eprintln!(
-            "no sortie-server is built here, so none reads the rendered configurations: cargo build -p sortie-server"
-        ),
+    let programs =
+        [("sortie-server", "SORTIE_SERVER", &args.server), ("sortie-gateway", "SORTIE_GATEWAY", &args.gateway)];
+    let mut readers = Vec::new();
+    for (program, variable, named) in programs {
+        let found = match named {
+            Some(path) => Some(fs::canonicalize(path).with_context(|| format!("no {program} at {}", path.display()))?),
+            None => newest_build(program)?,
+        };
+        match found {
+            Some(path) => {
+                println!("rendered configurations are read by {}", path.display());
+                readers.push((variable, path));
+            }
+            None => eprintln!(
+                "no {program} is built here, so none reads the rendered configurations: cargo build -p {program}"
+            ),
+        }
     }
     let deploy = workspace::root().join("deploy");
     let mut steps = Steps::default();
 
     let Helms { newest, oldest } = &tools.helms;
-    let mut manifests = pytest(&tools.checks, newest, server.as_deref(), &deploy);
+    let mut manifests = pytest(&tools.checks, newest, &readers, &deploy);
     manifests.envs(oldest.as_ref().map(|path| ("HELM_OLD", path)));
     steps.run("chart", &mut manifests)?;
     if let Some(oldest) = oldest {
-        // What the server reads is what the first run rendered.
-        steps.run("chart, helm 3", &mut pytest(&tools.checks, oldest, None, &deploy))?;
+        // What servers and gateways read is what the first run rendered.
+        steps.run("chart, helm 3", &mut pytest(&tools.checks, oldest, &[], &deploy))?;
     }
 
     for (name, words) in [("alerts", ["check", "rules"]), ("alerts' tests", ["test", "rules"])] {
@@ -88,12 +99,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     steps.finish()
 }
 
-/// The tests of the chart, with one helm.
-fn pytest(checks: &Site, helm: &Path, server: Option<&Path>, deploy: &Path) -> Command {
+/// The tests of the chart, with one helm; `readers` are variables and the programs they name.
+fn pytest(checks: &Site, helm: &Path, readers: &[(&str, PathBuf)], deploy: &Path) -> Command {
     let mut command = checks.module("pytest");
     command.args(["-q", "-p", "no:cacheprovider"]).arg(deploy.join("tests"));
-    command.env("HELM", helm).env_remove("HELM_OLD").env_remove("SORTIE_SERVER");
-    command.envs(server.map(|path| ("SORTIE_SERVER", path)));
+    command.env("HELM", helm);
+    for variable in ["HELM_OLD", "SORTIE_SERVER", "SORTIE_GATEWAY"] {
+        command.env_remove(variable);
+    }
+    command.envs(readers.iter().map(|(variable, path)| (*variable, path)));
     command
 }
 
@@ -113,10 +127,10 @@ fn render_examples(helm: &Path, deploy: &Path, into: &Path) -> anyhow::Result<()
     Ok(())
 }
 
-/// The server that was built last, if any was.
-fn newest_server() -> anyhow::Result<Option<PathBuf>> {
+/// The program of this name that was built last, if any was.
+fn newest_build(program: &str) -> anyhow::Result<Option<PathBuf>> {
     let target = workspace::target()?;
-    let built = ["debug", "release"].map(|profile| target.join(profile).join("sortie-server"));
+    let built = ["debug", "release"].map(|profile| target.join(profile).join(program));
     Ok(built
         .into_iter()
         .filter(|path| path.is_file())

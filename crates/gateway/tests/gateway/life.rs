@@ -167,6 +167,17 @@ async fn metrics_show_requests_the_fleet_and_what_the_client_counts() {
         let documented = name.starts_with("process_") || documents.iter().any(|document| document.contains(name));
         assert!(documented, "{name} is in no document");
     }
+    // What alerts and dashboard go by is there before the first fault.
+    let asked = [
+        include_str!("../../../../deploy/helm/sortie/files/alerts.yaml"),
+        include_str!("../../../../deploy/helm/sortie/files/dashboard.json"),
+    ];
+    let words = asked.iter().flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
+    let wanted: std::collections::BTreeSet<_> = words.filter(|word| word.starts_with("sortie_gateway_")).collect();
+    assert!(wanted.len() > 2, "{wanted:?}");
+    for name in wanted {
+        assert!(scrape.contains(&format!("\n{name}{{")) || scrape.contains(&format!("\n{name} ")), "{name}\n{scrape}");
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,26 @@ app.kubernetes.io/component: {{ .group }}
 {{- end -}}
 {{- end -}}
 
+{{/* Component labels of the gateways there are; none is "[]". */}}
+{{- define "sortie.gateways" -}}
+{{- $names := list -}}
+{{- range .Values.groups -}}
+{{- $g := fromYaml (include "sortie.group" (dict "root" $ "group" .)) -}}
+{{- if $g.gateway.enabled -}}{{- $names = append $names (printf "%s-gateway" $g.name) -}}{{- end -}}
+{{- end -}}
+{{- toYaml $names -}}
+{{- end -}}
+
+{{- define "sortie.gatewayImage" -}}
+{{- $image := .g.gateway.image -}}
+{{- $repository := default .g.image.repository $image.repository -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag | default (printf "%s-gateway" .root.Chart.AppVersion) }}
+{{- end -}}
+{{- end -}}
+
 {{/* Matchers of a group's series, as the ServiceMonitor labels them. */}}
 {{- define "sortie.matchers" -}}
 {{- if .g.keda.matchers -}}

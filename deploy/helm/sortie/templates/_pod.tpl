@@ -1,50 +1,51 @@
-{{/* A server's pod: (dict "root" $ "g" group "gpus" count "name" name). */}}
-{{- define "sortie.podSpec" -}}
-{{- $v := .root.Values -}}
+{{/* What pods of servers and gateways have in common: (dict "root" $ "s" settings "component" label "tolerations" list). */}}
+{{- define "sortie.podHead" -}}
 serviceAccountName: {{ include "sortie.serviceAccount" .root }}
 automountServiceAccountToken: false
 # a Service named sortie-… would otherwise put SORTIE_… variables into the process
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ int .g.terminationGracePeriodSeconds }}
-securityContext: {{- toYaml $v.podSecurityContext | nindent 2 }}
-{{- with $v.imagePullSecrets }}
+terminationGracePeriodSeconds: {{ int .s.terminationGracePeriodSeconds }}
+securityContext: {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .g.priorityClassName }}
+{{- with .s.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .g.runtimeClassName }}
-runtimeClassName: {{ . }}
-{{- end }}
-{{- with .g.nodeSelector }}
+{{- with .s.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .g.affinity }}
+{{- with .s.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- if or .g.tolerations (and .gpus .g.gpu.toleration) }}
-tolerations:
-  {{- if and .gpus .g.gpu.toleration }}
-  - key: nvidia.com/gpu
-    operator: Exists
-    effect: NoSchedule
-  {{- end }}
-  {{- with .g.tolerations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 topologySpreadConstraints:
-  {{- if .g.topologySpreadConstraints }}
-  {{- toYaml .g.topologySpreadConstraints | nindent 2 }}
+  {{- if .s.topologySpreadConstraints }}
+  {{- toYaml .s.topologySpreadConstraints | nindent 2 }}
   {{- else }}
   {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ $key }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
-      matchLabels: {{- include "sortie.selector" (dict "root" $.root "group" $.g.name) | nindent 8 }}
+      matchLabels: {{- include "sortie.selector" (dict "root" $.root "group" $.component) | nindent 8 }}
   {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* A server's pod: (dict "root" $ "g" group "gpus" count "name" name). */}}
+{{- define "sortie.podSpec" -}}
+{{- $v := .root.Values -}}
+{{- $tolerations := .g.tolerations -}}
+{{- if and .gpus .g.gpu.toleration -}}
+{{- $tolerations = prepend $tolerations (dict "key" "nvidia.com/gpu" "operator" "Exists" "effect" "NoSchedule") -}}
+{{- end -}}
+{{- include "sortie.podHead" (dict "root" .root "s" .g "component" .g.name "tolerations" $tolerations) }}
+{{- with .g.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
 {{- if or .g.initContainers .g.modelCache.download.enabled }}
 initContainers:
   {{- if .g.modelCache.download.enabled }}
@@ -112,9 +113,13 @@ containers:
     ports:
       - name: grpc
         containerPort: {{ int $v.containerPort }}
+      {{- if $v.http.enabled }}
+      - name: http
+        containerPort: {{ int $v.http.port }}
+      {{- end }}
       - name: metrics
         containerPort: {{ int $v.admin.port }}
-    {{- include "sortie.probes" . | nindent 4 }}
+    {{- include "sortie.probes" (dict "root" .root "probes" .g.probes "port" $v.containerPort "started" "readiness") | nindent 4 }}
     {{- if gt (int .g.drain.preStopSeconds) 0 }}
     lifecycle:
       preStop:
@@ -138,10 +143,8 @@ containers:
         readOnly: {{ .g.modelCache.readOnly }}
       - name: tmp
         mountPath: /tmp
-      {{- range include "sortie.secrets" .root | fromYamlArray }}
-      - name: {{ .name }}
-        mountPath: /etc/sortie/{{ .name }}
-        readOnly: true
+      {{- with include "sortie.secrets" .root | fromYamlArray }}
+      {{- include "sortie.secretMounts" . | trim | nindent 6 }}
       {{- end }}
       {{- with .g.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
@@ -164,12 +167,8 @@ volumes:
     emptyDir:
       sizeLimit: {{ .g.modelCache.emptyDirSize }}
     {{- end }}
-  {{- range include "sortie.secrets" .root | fromYamlArray }}
-  - name: {{ .name }}
-    secret:
-      secretName: {{ .secret }}
-      # readable by the group of the pod, as a whole folder: a subPath would never be renewed
-      defaultMode: 288
+  {{- with include "sortie.secrets" .root | fromYamlArray }}
+  {{- include "sortie.secretVolumes" . | trim | nindent 2 }}
   {{- end }}
   {{- with .g.extraVolumes }}
   {{- toYaml . | nindent 2 }}
@@ -185,22 +184,47 @@ volumes:
 {{- toYaml $all -}}
 {{- end -}}
 
-{{/* Probes: gRPC by name; where the port speaks TLS, which the kubelet's gRPC probes do not, the admin port. */}}
+{{/* Their mounts and volumes, of a list of names and secrets. */}}
+{{- define "sortie.secretMounts" -}}
+{{- range . }}
+- name: {{ .name }}
+  mountPath: /etc/sortie/{{ .name }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "sortie.secretVolumes" -}}
+{{- range . }}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .secret }}
+    {{- with .only }}
+    items:
+      - key: {{ . }}
+        path: {{ . }}
+    {{- end }}
+    # readable by the group of the pod, as a whole folder: a subPath would never be renewed
+    defaultMode: 288
+{{- end }}
+{{- end -}}
+
+{{/* Probes: (dict "root" $ "probes" settings "port" port "started" service). gRPC by name; where the port speaks TLS, which the
+kubelet's gRPC probes do not, the admin port. */}}
 {{- define "sortie.probes" -}}
-{{- $v := .root.Values -}}
-{{- $p := .g.probes -}}
+{{- $p := .probes -}}
+{{- $paths := dict "readiness" "/readyz" "liveness" "/livez" -}}
 {{- range $probe := list
-  (dict "kind" "startupProbe" "service" "readiness" "path" "/readyz" "failures" (div (add (int $p.startupSeconds) (sub (int $p.periodSeconds) 1)) (int $p.periodSeconds)))
-  (dict "kind" "readinessProbe" "service" "readiness" "path" "/readyz" "failures" $p.readinessFailures)
-  (dict "kind" "livenessProbe" "service" "liveness" "path" "/livez" "failures" $p.livenessFailures) }}
+  (dict "kind" "startupProbe" "service" .started "failures" (div (add (int $p.startupSeconds) (sub (int $p.periodSeconds) 1)) (int $p.periodSeconds)))
+  (dict "kind" "readinessProbe" "service" "readiness" "failures" $p.readinessFailures)
+  (dict "kind" "livenessProbe" "service" "liveness" "failures" $p.livenessFailures) }}
 {{ $probe.kind }}:
-  {{- if $v.tls.enabled }}
+  {{- if $.root.Values.tls.enabled }}
   httpGet:
-    path: {{ $probe.path }}
+    path: {{ index $paths $probe.service }}
     port: metrics
   {{- else }}
   grpc:
-    port: {{ int $v.containerPort }}
+    port: {{ int $.port }}
     service: {{ $probe.service }}
   {{- end }}
   periodSeconds: {{ int $p.periodSeconds }}
