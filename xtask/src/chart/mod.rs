@@ -19,10 +19,11 @@ use crate::{
     cache::Cache,
     fleet::ALERTS,
     process::{self, Keep},
+    site::Site,
     steps::Steps,
     workspace,
 };
-use tools::{Helms, Site, Tools};
+use tools::{Helms, Tools};
 
 /// `cargo xtask chart`.
 #[derive(Debug, clap::Args)]

