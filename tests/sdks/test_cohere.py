@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import cohere
-import cohere.core
 import pytest
-from support import DOCUMENTS, EMBEDDER, QUERY, RECORDED_NEAR, RERANKER, TEXTS, Door, all_near, near, ranked, recorded, sigmoid
+from support import CLASSIFIER, DOCUMENTS, EMBEDDER, QUERY, RECORDED_NEAR, RERANKER, TEXTS, Door, all_near, near, ranked, recorded, sigmoid
 
 
 @pytest.fixture
@@ -76,4 +75,4 @@ def test_failures_are_the_packages_own(v2: cohere.ClientV2) -> None:
     with pytest.raises(cohere.BadRequestError, match="query"):
         v2.rerank(model=RERANKER, query=" ", documents=list(DOCUMENTS))
     with pytest.raises(cohere.BadRequestError, match=RERANKER):
-        v2.rerank(model=EMBEDDER + "x" if False else "bert-classify3", query=QUERY, documents=list(DOCUMENTS))
+        v2.rerank(model=CLASSIFIER, query=QUERY, documents=list(DOCUMENTS))
