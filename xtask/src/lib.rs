@@ -29,7 +29,9 @@ pub mod pip;
 mod print;
 pub mod process;
 pub mod python;
+mod sdks;
 pub mod server_process;
+mod site;
 mod steps;
 mod test;
 pub mod workspace;
@@ -63,6 +65,8 @@ enum Command {
     Check,
     /// Check the Helm chart, the alerts and the Dockerfile with the tools for them, fetching those first
     Chart(chart::Args),
+    /// Test a gateway and a server with the clients that people have: packages of PyPI and npm, unmodified
+    Sdks(sdks::Args),
     /// Run a fleet of local servers until Ctrl-C, with metrics and a configuration for Prometheus
     Fleet(fleet::Args),
     /// Fetch the ONNX Runtime library for this machine
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Check => check::run(),
         Command::Chart(args) => chart::run(&args),
+        Command::Sdks(args) => sdks::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),
