@@ -20,9 +20,9 @@ use tonic::{
 };
 
 /// Every RPC; a seed's first byte is its position here, so new ones go to the end.
-const RPCS: [&str; 11] = [
+const RPCS: [&str; 12] = [
     "Rerank", "Embed", "EmbedSparse", "Classify", "TagTokens", "Similarity", "Tokenize", "GetModel", "ListModels", "Probe",
-    "EmbedTokens",
+    "EmbedTokens", "Detokenize",
 ];
 
 /// Longer than any answer takes; past it something hangs.
