@@ -1,17 +1,15 @@
-"""Callers that go away half-way, and one connection that loads every server."""
+"""Callers that go away half-way."""
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
 import threading
 from collections.abc import Callable
 
 import cohere
 import openai
 import pytest
-from support import DOCUMENTS, EMBEDDER, QUERY, RERANKER, Door
+from support import EMBEDDER, QUERY, RERANKER, Door
 
 BIG = 6_000
 """Documents of a job that runs for many times as long as it takes to see that it has begun."""
@@ -71,19 +69,3 @@ def test_a_caller_that_goes_away_frees_its_tokens(door: Door, job: Callable[[Doo
     assert done(door) - before < BIG * 120 * 0.9
     if door.kind == "gateway":
         until(lambda: door.process.metrics("sortie_gateway_in_flight_tokens") == 0)
-
-
-def test_one_connection_loads_every_server(door: Door) -> None:
-    if door.kind == "server":
-        pytest.skip("one server is one server")
-    before = [server.metrics("sortie_device_tokens_total") for server in door.servers]
-    connection = http.client.HTTPConnection(door.url.removeprefix("http://"), timeout=60)
-    many = [f"w{n % 290} {DOCUMENTS[n % len(DOCUMENTS)]}" for n in range(1_316)]
-    for _ in range(3):
-        body = json.dumps({"query": QUERY, "texts": many})
-        connection.request("POST", "/rerank", body, {"content-type": "application/json"})
-        answer = connection.getresponse()
-        assert answer.status == 200 and len(json.loads(answer.read())) == len(many)
-    connection.close()
-    grown = [server.metrics("sortie_device_tokens_total") - was for server, was in zip(door.servers, before, strict=True)]
-    assert all(tokens > 0 for tokens in grown), grown

@@ -118,7 +118,7 @@ class TestHaystack:
         # It posts to the address itself, as the hub's client does, so the fleet serves one model.
         door = doors.of(kind, EMBEDDER)
         embedder = HuggingFaceAPIDocumentEmbedder(
-            api_type="text_embeddings_inference", api_params={"url": door.url}, batch_size=4
+            api_type="text_embeddings_inference", api_params={"url": door.url}, batch_size=4, normalize=True
         )
         answer = embedder.run(documents=self.documents())["documents"]
         all_near([one.embedding for one in answer], door.grpc.embed(DOCUMENTS))

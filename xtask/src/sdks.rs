@@ -86,7 +86,7 @@ impl Setting<'_> {
     /// A command that runs tests with a set of packages.
     fn pytest(&self, site: &Site, files: &[&str]) -> Command {
         let mut command = site.module("pytest");
-        command.current_dir(folder()).args(["-q", "-p", "no:cacheprovider"]).args(files).args(self.rest);
+        command.current_dir(folder()).args(["-q", "--disable-warnings", "-p", "no:cacheprovider"]).args(files).args(self.rest);
         command.env("SORTIE_SERVER", &self.server).env("SORTIE_GATEWAY", &self.gateway);
         command.env("ORT_DYLIB_PATH", &self.library);
         command
