@@ -86,7 +86,8 @@ impl Setting<'_> {
     /// A command that runs tests with a set of packages.
     fn pytest(&self, site: &Site, files: &[&str]) -> Command {
         let mut command = site.module("pytest");
-        command.current_dir(folder()).args(["-q", "--disable-warnings", "-p", "no:cacheprovider"]).args(files).args(self.rest);
+        command.current_dir(folder()).args(["-q", "--disable-warnings", "-p", "no:cacheprovider"]);
+        command.args(files).args(self.rest);
         command.env("SORTIE_SERVER", &self.server).env("SORTIE_GATEWAY", &self.gateway);
         command.env("ORT_DYLIB_PATH", &self.library);
         command
@@ -130,8 +131,8 @@ fn node_modules(cache: &Cache) -> anyhow::Result<PathBuf> {
         }
         let scratch = cache.scratch()?;
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-bin-links", "--no-audit", "--no-fund", "--loglevel=error", "--cache"]);
-        npm.arg(scratch.path()).current_dir(folder).stdin(Stdio::null());
+        npm.args(["ci", "--ignore-scripts", "--no-bin-links", "--no-audit", "--no-fund", "--loglevel=error"]);
+        npm.arg("--cache").arg(scratch.path()).current_dir(folder).stdin(Stdio::null());
         process::run(&mut npm, "npm ci")
     })?;
     Ok(entry.join("node_modules"))
