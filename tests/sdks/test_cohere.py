@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import cohere
 import pytest
-from support import CLASSIFIER, DOCUMENTS, EMBEDDER, QUERY, RECORDED_NEAR, RERANKER, TEXTS, Door, all_near, near, ranked, recorded, sigmoid
+from support import (
+    CLASSIFIER,
+    DOCUMENTS,
+    EMBEDDER,
+    QUERY,
+    RECORDED_NEAR,
+    RERANKER,
+    TEXTS,
+    Door,
+    all_near,
+    near,
+    ranked,
+    recorded,
+    sigmoid,
+)
 
 
 @pytest.fixture

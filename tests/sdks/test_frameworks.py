@@ -30,7 +30,9 @@ class TestLangChain:
         from langchain_openai import OpenAIEmbeddings
 
         # Its vocabulary comes from the network; the numbers do not matter here, only that numbers are sent.
-        encoding = tiktoken.Encoding("bytes", pat_str=".", mergeable_ranks={bytes([n]): n for n in range(256)}, special_tokens={})
+        encoding = tiktoken.Encoding(
+            "bytes", pat_str=".", mergeable_ranks={bytes([n]): n for n in range(256)}, special_tokens={}
+        )
         monkeypatch.setattr(tiktoken, "encoding_for_model", lambda _: encoding)
         monkeypatch.setattr(tiktoken, "get_encoding", lambda _: encoding)
         model = OpenAIEmbeddings(base_url=door.url + "/v1", api_key="none", model=EMBEDDER, max_retries=0)
@@ -58,7 +60,9 @@ class TestLlamaIndex:
     def test_embeddings(self, door: Door) -> None:
         from llama_index.embeddings.text_embeddings_inference import TextEmbeddingsInference
 
-        model = TextEmbeddingsInference(model_name=EMBEDDER, base_url=door.url, text_instruction="", query_instruction="")
+        model = TextEmbeddingsInference(
+            model_name=EMBEDDER, base_url=door.url, text_instruction="", query_instruction=""
+        )
         wanted = door.grpc.embed(TEXTS)
         all_near(model.get_text_embedding_batch(list(TEXTS)), wanted)
         near(model.get_query_embedding(QUERY), wanted[0])
@@ -108,9 +112,7 @@ class TestHaystack:
             answer = HuggingFaceTEIRanker(url=door.url).run(
                 query=QUERY, documents=self.documents(), truncation_direction=direction
             )["documents"]
-            ranked(
-                [(DOCUMENTS.index(one.content), one.score) for one in answer], door.grpc.rerank(QUERY, DOCUMENTS)
-            )
+            ranked([(DOCUMENTS.index(one.content), one.score) for one in answer], door.grpc.rerank(QUERY, DOCUMENTS))
 
     def test_embedder(self, doors: Doors, kind: str) -> None:
         from haystack_integrations.components.embedders.huggingface_api import HuggingFaceAPIDocumentEmbedder
@@ -155,7 +157,9 @@ class TestLiteLlm:
             api_base=door.url,
             api_key="none",
         )
-        ranked([(one["index"], one["relevance_score"]) for one in answer.results], door.grpc.rerank(QUERY, DOCUMENTS), 2)
+        ranked(
+            [(one["index"], one["relevance_score"]) for one in answer.results], door.grpc.rerank(QUERY, DOCUMENTS), 2
+        )
 
     def test_infinity(self, door: Door) -> None:
         import litellm
