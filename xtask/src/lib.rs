@@ -30,6 +30,7 @@ mod print;
 pub mod process;
 pub mod python;
 mod python_package;
+mod sdks;
 pub mod server_process;
 mod site;
 mod steps;
@@ -67,6 +68,8 @@ enum Command {
     Chart(chart::Args),
     /// Check and test the Python package, fetching the tools for it first
     Python(python_package::Args),
+    /// Test a gateway and a server with the clients that people have: packages of PyPI and npm, unmodified
+    Sdks(sdks::Args),
     /// Run a fleet of local servers until Ctrl-C, with metrics and a configuration for Prometheus
     Fleet(fleet::Args),
     /// Fetch the ONNX Runtime library for this machine
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(),
         Command::Chart(args) => chart::run(&args),
         Command::Python(args) => python_package::run(&args),
+        Command::Sdks(args) => sdks::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),
