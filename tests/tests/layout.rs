@@ -84,3 +84,22 @@ fn the_fuzzer_calls_every_rpc() {
     let missing: Vec<_> = rpcs.iter().filter(|rpc| !target.contains(&format!("\"{rpc}\""))).collect();
     assert!(rpcs.len() > 5 && missing.is_empty(), "request.rs does not call {missing:?} of {rpcs:?}");
 }
+
+/// A document that names a file which is not there any more sends its reader nowhere.
+#[test]
+fn paths_that_documents_name_are_there() {
+    let mut missing = Vec::new();
+    let documents = fs::read_dir(root().join("docs")).expect("there are documents").flatten().map(|entry| entry.path());
+    for path in documents.filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = fs::read_to_string(&path).expect("a document is text");
+        let named = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("crates/"));
+        let plain = |word: &&str| !word.contains(['*', '<', '{', ' ', ':', '…']);
+        missing.extend(
+            named
+                .filter(plain)
+                .filter(|word| !root().join(word).exists())
+                .map(|word| format!("{}: {word}", path.display())),
+        );
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

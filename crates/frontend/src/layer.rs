@@ -205,7 +205,7 @@ where
                 Arc::clone(&shared.metrics),
                 shared.traces.as_ref().map(|traces| traces.parent(request.headers())),
             );
-            let tally = RequestRecord::begin(rpc, context.clone(), shared.traces.clone());
+            let record = RequestRecord::begin(rpc, context.clone(), shared.traces.clone());
             request.extensions_mut().insert(context.clone());
             let outcome = match caller {
                 Ok(_) => shared.guarded(rpc, &context, inner.call(request)).await,
@@ -215,7 +215,7 @@ where
             let response = shared.finish(response, &context);
             // The message lived until here.
             drop(held);
-            tally.end(Status::from_header_map(response.headers()).as_ref());
+            record.end(Status::from_header_map(response.headers()).as_ref());
             Ok(response)
         })
     }

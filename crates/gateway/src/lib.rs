@@ -5,9 +5,9 @@
 //! metrics and draining are those of the server.
 //!
 //! ```text
-//! frontend (connection → key, context, deadline, permits, trailers) → [tei →] service → sortie-client → servers
-//!                                                                        ↑
-//!                                            catalog: what the fleet serves and how loaded it is, asked every second
+//! connection → [http | tei.v1 →] layer (key, context, deadline, permits, trailers) → service → sortie-client → servers
+//!                                                                                      ↑
+//!                                     catalog: what the fleet serves and how loaded it is, asked every second
 //! ```
 
 #![forbid(unsafe_code)]

@@ -4,7 +4,8 @@
 //! [`routes`] takes any [`tower::Service`] that answers `sortie.v1.EncoderService` in process and gives an
 //! [`axum::Router`]. A request's JSON becomes a message and its headers become metadata; the answer becomes JSON again. So
 //! keys, lanes, deadlines, admission, limits, metrics and traces are those of the service, and a connection that closes
-//! drops the call, which cancels it. There is no engine and no client in here.
+//! drops the call, which cancels it. There is no engine in here, and nothing that
+//! knows of a fleet.
 //!
 //! Rules that hold in every dialect: `null` is absence; unknown fields are ignored; a field that would change the answer
 //! and is not served is refused by its name; usage is the sum of what the items really used; one bad item fails the

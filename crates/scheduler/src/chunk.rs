@@ -21,7 +21,7 @@ use crate::{
 
 /// What came of a chunk so far.
 pub(crate) struct ChunkProgress<B: Backend> {
-    /// Which try of its caller's it is.
+    /// Which attempt of its caller's it is.
     pub(crate) attempt: u32,
     over: AtomicBool,
     state: Mutex<AnswerState<B>>,

@@ -74,6 +74,8 @@ pub(crate) struct JobDriver<R: ChunkedRpc> {
     chunks: HashMap<usize, Span>,
     failures: HashMap<AttemptId, Error>,
     valid_answer: Option<ValidAnswer<R>>,
+    /// The chunks that it was cut into are counted.
+    counted: bool,
 }
 
 impl<R: ChunkedRpc> JobDriver<R> {
@@ -90,6 +92,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
             chunks: HashMap::new(),
             failures: HashMap::new(),
             valid_answer: None,
+            counted: false,
         }
     }
 
@@ -99,6 +102,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
         loop {
             let now = self.state.now();
             let actions = self.job.handle(&mut self.state.fleet(), now, event);
+            self.count_chunks();
             let mut outcome = None;
             for action in actions {
                 outcome = self.act(action)?.or(outcome);
@@ -112,6 +116,18 @@ impl<R: ChunkedRpc> JobDriver<R> {
             }
             event = self.next().await;
         }
+    }
+
+    /// Counts the chunks that the job is cut into, once: at its start, or when probes have come back.
+    fn count_chunks(&mut self) {
+        if self.counted || self.job.chunk(0).is_none() {
+            return;
+        }
+        self.counted = true;
+        let tokens: Vec<u64> = (0..).map_while(|index| self.job.chunk(index)).map(|chunk| chunk.tokens).collect();
+        Span::current().record("chunks", tokens.len());
+        debug!(chunks = tokens.len(), "planned");
+        metrics::plan(R::NAME, tokens.into_iter());
     }
 
     /// Waits for what happens next.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use sortie_dispatch::{Job, JobOptions};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, debug, field::Empty, info_span};
+use tracing::{Instrument as _, field::Empty, info_span};
 
 use chunked::ChunkedRpc;
 use drive::{JobDriver, JobRequest};
@@ -95,9 +95,6 @@ async fn run_chunked<R: ChunkedRpc>(
         let wants = wants.tenant(metadata.tenant_number());
         let wants = plan::kept_whole(state, &rpc, &model, wants);
         let (model_id, sizes, plan) = plan::cut(state, &rpc, &model, &options, &wants)?;
-        Span::current().record("chunks", plan.chunks.len());
-        debug!(chunks = plan.chunks.len(), "planned");
-        metrics::plan(R::NAME, plan.chunks.iter().map(|chunk| chunk.tokens));
         let mut merge = Merge::new(rpc.items().len(), job_id, options.revisions);
         merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::common::{builder, fleet, until};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use parking_lot::Mutex;
-use sortie_client::TraceContext;
+use sortie_client::{DispatchConfig, TraceContext};
 use sortie_testkit::{TestServer, texts};
 use tracing::{
     Dispatch, Subscriber,
@@ -133,4 +133,29 @@ async fn jobs_attempts_and_tokens_are_counted() {
     assert_eq!(get("sortie_client_chunk_tokens{rpc=Rerank}"), 3);
     assert!(get("sortie_client_tokens_total{}") > 0);
     assert_eq!(get("sortie_client_hedges_won_total{}"), 0);
+}
+
+/// Fleets that are asked before a job is cut: it has no chunks until its probes are back.
+#[tokio::test]
+async fn chunks_of_a_job_that_probes_cut_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshot = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let servers = fleet(8).await;
+    let mut config = DispatchConfig::default();
+    config.place.probe_fleet = 2;
+    config.place.probe_worth = 1e-9;
+    let client = builder(&servers).dispatch(config).connect().await.unwrap();
+    let answer = client.rerank("q", texts(1, 3)).await.unwrap();
+    let counted = snapshot.snapshot().into_vec();
+    let samples = |name: &str| {
+        let found = counted.iter().find(|(key, ..)| key.key().name() == name);
+        match found.map(|(.., value)| value) {
+            Some(DebugValue::Histogram(samples)) => samples.iter().map(|sample| sample.into_inner()).collect(),
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    let chunks: Vec<f64> = samples("sortie_client_job_chunks");
+    assert_eq!(chunks, [answer.report.chunks.len() as f64]);
+    assert_eq!(samples("sortie_client_chunk_tokens").len(), answer.report.chunks.len());
 }

@@ -1,5 +1,5 @@
 //! The families of encoders that are served natively. Each is a file that reads a folder and returns an [`Encoder`]: nothing
-//! else knows a family's name. docs/families.md tells how one is added.
+//! else of the graph knows a family's name. docs/families.md tells how one is added.
 
 mod bert;
 mod deberta;
