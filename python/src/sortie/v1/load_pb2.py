@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14sortie/v1/load.proto\x12\tsortie.v1\"\x82\x01\n\x06Limits\x12\x18\n\x10max_batch_tokens\x18\x01 \x01(\r\x12\x11\n\tmax_items\x18\x02 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x04\x12\x16\n\x0emax_text_bytes\x18\x04 \x01(\x04\x12\x18\n\x10max_queue_tokens\x18\x05 \x01(\x04\"\xbc\x02\n\nLoadReport\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x15\n\rqueue_wait_ms\x18\x02 \x01(\x02\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x02\x12\x15\n\rqueued_tokens\x18\x04 \x01(\x04\x12\x16\n\x0erunning_tokens\x18\x05 \x01(\x04\x12\x0c\n\x04\x61_ms\x18\x06 \x01(\x02\x12\x0c\n\x04\x62_us\x18\x07 \x01(\x02\x12\x13\n\x0bknee_tokens\x18\x08 \x01(\r\x12\x1e\n\x16rate_tokens_per_second\x18\t \x01(\x02\x12!\n\x06limits\x18\n \x01(\x0b\x32\x11.sortie.v1.Limits\x12$\n\x05state\x18\x0b \x01(\x0e\x32\x15.sortie.v1.ModelState\x12\x0f\n\x07overdue\x18\x0c \x01(\x02\x12 \n\x18served_tokens_per_second\x18\r \x01(\x02*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14sortie/v1/load.proto\x12\tsortie.v1\"\x95\x01\n\x06Limits\x12\x18\n\x10max_batch_tokens\x18\x01 \x01(\r\x12\x11\n\tmax_items\x18\x02 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x04\x12\x16\n\x0emax_text_bytes\x18\x04 \x01(\x04\x12\x18\n\x10max_queue_tokens\x18\x05 \x01(\x04\x12\x11\n\tcuts_jobs\x18\x06 \x01(\x08\"\xbc\x02\n\nLoadReport\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x15\n\rqueue_wait_ms\x18\x02 \x01(\x02\x12\x0c\n\x04\x62usy\x18\x03 \x01(\x02\x12\x15\n\rqueued_tokens\x18\x04 \x01(\x04\x12\x16\n\x0erunning_tokens\x18\x05 \x01(\x04\x12\x0c\n\x04\x61_ms\x18\x06 \x01(\x02\x12\x0c\n\x04\x62_us\x18\x07 \x01(\x02\x12\x13\n\x0bknee_tokens\x18\x08 \x01(\r\x12\x1e\n\x16rate_tokens_per_second\x18\t \x01(\x02\x12!\n\x06limits\x18\n \x01(\x0b\x32\x11.sortie.v1.Limits\x12$\n\x05state\x18\x0b \x01(\x0e\x32\x15.sortie.v1.ModelState\x12\x0f\n\x07overdue\x18\x0c \x01(\x02\x12 \n\x18served_tokens_per_second\x18\r \x01(\x02*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sortie.v1.load_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=488
-  _globals['_MODELSTATE']._serialized_end=627
+  _globals['_MODELSTATE']._serialized_start=507
+  _globals['_MODELSTATE']._serialized_end=646
   _globals['_LIMITS']._serialized_start=36
-  _globals['_LIMITS']._serialized_end=166
-  _globals['_LOADREPORT']._serialized_start=169
-  _globals['_LOADREPORT']._serialized_end=485
+  _globals['_LIMITS']._serialized_end=185
+  _globals['_LOADREPORT']._serialized_start=188
+  _globals['_LOADREPORT']._serialized_end=504
 # @@protoc_insertion_point(module_scope)

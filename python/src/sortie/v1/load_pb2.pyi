@@ -60,6 +60,7 @@ class Limits(_message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     MAX_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_TOKENS_FIELD_NUMBER: _builtins.int
+    CUTS_JOBS_FIELD_NUMBER: _builtins.int
     max_batch_tokens: _builtins.int
     """Tokens in one batch on the device."""
     max_items: _builtins.int
@@ -70,6 +71,10 @@ class Limits(_message.Message):
     """Bytes of one text."""
     max_queue_tokens: _builtins.int
     """Tokens that may wait in the queue."""
+    cuts_jobs: _builtins.bool
+    """True of a gateway: it cuts jobs over servers itself and hedges what is late. Whoever
+    cuts jobs, as our clients do, sends it whole ones, and none twice at once.
+    """
     def __init__(
         self,
         *,
@@ -78,10 +83,11 @@ class Limits(_message.Message):
         max_message_bytes: _builtins.int = ...,
         max_text_bytes: _builtins.int = ...,
         max_queue_tokens: _builtins.int = ...,
+        cuts_jobs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_tokens", b"max_batch_tokens", "max_items", b"max_items", "max_message_bytes", b"max_message_bytes", "max_queue_tokens", b"max_queue_tokens", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuts_jobs", b"cuts_jobs", "max_batch_tokens", b"max_batch_tokens", "max_items", b"max_items", "max_message_bytes", b"max_message_bytes", "max_queue_tokens", b"max_queue_tokens", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

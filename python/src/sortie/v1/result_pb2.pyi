@@ -112,7 +112,9 @@ class ChunkInfo(_message.Message):
     model: _builtins.str
     """Name of the model that answered."""
     model_revision: _builtins.str
-    """Its revision: a digest of its files, or the hub's commit."""
+    """Its revision: a digest of its files, or the hub's commit. Of a gateway whose servers
+    answered by several revisions, all of them with commas between.
+    """
     replica: _builtins.str
     """Name of the server process that answered."""
     job_id: _builtins.str
