@@ -4,7 +4,7 @@
 //! The first byte picks the route, the rest is the body.
 #![no_main]
 
-#[allow(dead_code, reason = "its tests use more of it")]
+#[expect(dead_code, reason = "its tests use more of it")]
 #[path = "../../crates/http/tests/dialects/fake.rs"]
 mod fake;
 

@@ -50,7 +50,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests of all sets are told.
-struct Setting<'a> {
+struct ClientSet<'a> {
     server: PathBuf,
     gateway: PathBuf,
     library: PathBuf,
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let server = program("sortie-server", args.server.as_deref())?;
     let gateway = program("sortie-gateway", args.gateway.as_deref())?;
-    let setting = Setting { server, gateway, library, rest: &args.rest };
+    let setting = ClientSet { server, gateway, library, rest: &args.rest };
     let mut steps = Steps::default();
     steps.run("clients", &mut setting.pytest(&fast, FAST))?;
     if let Some((frameworks, modules)) = rest {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     steps.finish()
 }
 
-impl Setting<'_> {
+impl ClientSet<'_> {
     /// A command that runs tests with a set of packages.
     fn pytest(&self, site: &Site, files: &[&str]) -> Command {
         let mut command = site.module("pytest");

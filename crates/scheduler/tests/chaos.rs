@@ -45,9 +45,9 @@ struct Chaos {
 
 /// An answer that counts itself.
 #[derive(Debug)]
-struct Answer(u32, Arc<AtomicUsize>);
+struct CountedAnswer(u32, Arc<AtomicUsize>);
 
-impl Drop for Answer {
+impl Drop for CountedAnswer {
     fn drop(&mut self) {
         self.1.fetch_sub(1, Ordering::Relaxed);
     }
@@ -65,7 +65,7 @@ impl HostSide for Chaos {
     type Item = u32;
     type Prepared = Vec<u32>;
     type Raw = Vec<u32>;
-    type Output = Answer;
+    type Output = CountedAnswer;
     type ItemFault = String;
 
     fn prepare(&self, items: &[&u32]) -> Vec<u32> {
@@ -73,12 +73,12 @@ impl HostSide for Chaos {
         items.iter().map(|item| **item).collect()
     }
 
-    fn finish(&self, items: &[&u32], raw: Vec<u32>) -> Vec<Result<Answer, String>> {
+    fn finish(&self, items: &[&u32], raw: Vec<u32>) -> Vec<Result<CountedAnswer, String>> {
         self.may_panic("finish");
         assert!(items.iter().zip(&raw).all(|(item, raw)| **item == *raw), "another batch's answers");
         let answer = |item: &u32| {
             self.alive.fetch_add(1, Ordering::Relaxed);
-            Ok(Answer(*item, Arc::clone(&self.alive)))
+            Ok(CountedAnswer(*item, Arc::clone(&self.alive)))
         };
         raw.iter().map(answer).collect()
     }

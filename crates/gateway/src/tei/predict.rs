@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What to score, and how it is made to fit.
-struct Scored {
+struct ScoredLabels {
     input: Input,
     chars: usize,
     options: v1::TextOptions,
@@ -22,8 +22,8 @@ struct Scored {
 }
 
 impl TeiCalls {
-    async fn score(&self, metadata: &MetadataMap, scored: Scored) -> Result<Response<PredictResponse>, Status> {
-        let Scored { input, chars, options, raw } = scored;
+    async fn score(&self, metadata: &MetadataMap, scored: ScoredLabels) -> Result<Response<PredictResponse>, Status> {
+        let ScoredLabels { input, chars, options, raw } = scored;
         let model = self.model(metadata, "Classify")?;
         let activation = match (raw, model.info.labels.len()) {
             (true, _) => v1::Activation::Raw,
@@ -54,7 +54,7 @@ impl Predict for TeiCalls {
     async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<PredictResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
         let PredictRequest { inputs, truncate, raw_scores, truncation_direction } = message;
-        let scored = Scored {
+        let scored = ScoredLabels {
             chars: inputs.chars().count(),
             input: text(inputs),
             options: options(truncate, Truncation::DocumentOnly, truncation_direction, None)?,
@@ -68,7 +68,7 @@ impl Predict for TeiCalls {
         let PredictPairRequest { inputs, truncate, raw_scores, truncation_direction } = message;
         let [first, second] = <[String; 2]>::try_from(inputs)
             .map_err(|inputs| ServeError::bad_field("inputs", format!("has {} texts; a pair has two", inputs.len())))?;
-        let scored = Scored {
+        let scored = ScoredLabels {
             chars: first.chars().count() + second.chars().count(),
             input: Input { kind: Some(Kind::Pair(v1::TextPair { first, second })) },
             options: options(truncate, Truncation::LongestFirst, truncation_direction, None)?,

@@ -10,7 +10,7 @@ use sortie_proto::v1::Task;
 use tonic::{Code, Status};
 
 use crate::{
-    Answer, app,
+    HttpAnswer, app,
     fake::{Fake, refusal},
     post, post_request, send, with_options,
 };
@@ -25,7 +25,7 @@ fn dialects() -> Vec<(&'static str, Value)> {
     ]
 }
 
-async fn refused(status: Status) -> Vec<Answer> {
+async fn refused(status: Status) -> Vec<HttpAnswer> {
     let fake = Fake { refusal: Some(status), ..Fake::of(&[Task::Embed]) };
     let app = app(&fake);
     let mut answers = Vec::new();
@@ -35,7 +35,7 @@ async fn refused(status: Status) -> Vec<Answer> {
     answers
 }
 
-fn statuses(answers: &[Answer]) -> Vec<u16> {
+fn statuses(answers: &[HttpAnswer]) -> Vec<u16> {
     answers.iter().map(|answer| answer.status.as_u16()).collect()
 }
 

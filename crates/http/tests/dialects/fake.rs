@@ -31,7 +31,7 @@ type Lock<T> = std::sync::Arc<tokio::sync::Mutex<T>>;
 
 /// What was asked.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenCall {
     pub(crate) rpc: &'static str,
     pub(crate) metadata: MetadataMap,
     /// The message, encoded.
@@ -51,7 +51,7 @@ pub(crate) struct Fake {
     pub(crate) item_errors: BTreeMap<u32, &'static str>,
     /// Items whose numbers are none though nothing is said of an error.
     pub(crate) not_numbers: Vec<usize>,
-    pub(crate) seen: Lock<Vec<Seen>>,
+    pub(crate) seen: Lock<Vec<SeenCall>>,
     /// Calls that ended by themselves; one that was dropped did not.
     pub(crate) ended: Arc<AtomicUsize>,
 }
@@ -102,7 +102,7 @@ impl Fake {
     async fn enter<M: prost::Message>(&self, rpc: &'static str, request: Request<M>) -> Result<M, Status> {
         let metadata = request.metadata().clone();
         let message = request.into_inner();
-        let seen = Seen { rpc, metadata: metadata.clone(), message: message.encode_to_vec() };
+        let seen = SeenCall { rpc, metadata: metadata.clone(), message: message.encode_to_vec() };
         self.seen.lock().await.push(seen);
         if let Some(key) = &self.key {
             let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());

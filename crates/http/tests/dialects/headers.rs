@@ -7,9 +7,9 @@ use http::Request;
 use serde_json::json;
 use sortie_proto::v1::Task;
 
-use crate::{Answer, app, fake::Fake, post, send};
+use crate::{HttpAnswer, app, fake::Fake, post, send};
 
-async fn rerank_with(fake: &Fake, headers: &[(&str, &str)]) -> Answer {
+async fn rerank_with(fake: &Fake, headers: &[(&str, &str)]) -> HttpAnswer {
     let mut request = Request::post("/v1/rerank").header("content-type", "application/json");
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -22,13 +22,13 @@ use tower::ServiceExt as _;
 
 /// An answer, read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -51,23 +51,23 @@ pub(crate) fn defaults_to_embed(fake: &Fake) -> Router {
 }
 
 /// Sends a request and reads its answer. A body that is no JSON is a string.
-pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> HttpAnswer {
     let response = app.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
     let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
-    Answer { status: parts.status, headers: parts.headers, body }
+    HttpAnswer { status: parts.status, headers: parts.headers, body }
 }
 
 pub(crate) fn post_request(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
-pub(crate) async fn post(app: &Router, path: &str, body: Value) -> Answer {
+pub(crate) async fn post(app: &Router, path: &str, body: Value) -> HttpAnswer {
     send(app, post_request(path, body.to_string())).await
 }
 
-pub(crate) async fn get(app: &Router, path: &str) -> Answer {
+pub(crate) async fn get(app: &Router, path: &str) -> HttpAnswer {
     send(app, Request::get(path).body(Body::empty()).unwrap()).await
 }

@@ -16,7 +16,7 @@ pub(crate) type Item = (u64, usize);
 
 /// A batch that was formed.
 #[derive(Clone, Debug)]
-pub(crate) struct Formed {
+pub(crate) struct FormedBatchUnits {
     pub(crate) sealed: At,
     pub(crate) started: Option<At>,
     /// When it ends.
@@ -25,7 +25,7 @@ pub(crate) struct Formed {
     pub(crate) items: Vec<BatchItem<Item>>,
 }
 
-impl Formed {
+impl FormedBatchUnits {
     pub(crate) fn tokens(&self) -> usize {
         self.items.iter().map(|item| item.tokens).sum()
     }
@@ -58,7 +58,7 @@ pub(crate) struct World {
     pub(crate) noise: f64,
     dice: u64,
     devices: Vec<Device>,
-    pub(crate) batches: Vec<Formed>,
+    pub(crate) batches: Vec<FormedBatchUnits>,
     pub(crate) expired: Vec<(u64, At)>,
     next: u64,
 }
@@ -136,7 +136,13 @@ impl World {
                     DeviceAction::Batch(items) => {
                         assert!(!items.is_empty(), "an empty batch");
                         assert!(self.devices[device].prepared.is_none(), "two batches sealed");
-                        self.batches.push(Formed { sealed: self.now, started: None, ends: None, device, items });
+                        self.batches.push(FormedBatchUnits {
+                            sealed: self.now,
+                            started: None,
+                            ends: None,
+                            device,
+                            items,
+                        });
                         self.devices[device].prepared = Some(self.batches.len() - 1);
                         self.start(device);
                     }

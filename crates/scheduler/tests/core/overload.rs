@@ -9,7 +9,7 @@ use crate::drive::{World, ask, ms};
 
 /// A device, the jobs it gets and the time they have.
 #[derive(Clone, Copy, Debug)]
-struct Setting {
+struct OverloadSetting {
     cost: Cost,
     budget: usize,
     /// Deviation of the logarithm of what batches take.
@@ -22,7 +22,7 @@ struct Setting {
 }
 
 /// A small model on a GPU: a full batch takes 8.5 ms; rerank jobs.
-const FAST: Setting = Setting {
+const FAST: OverloadSetting = OverloadSetting {
     cost: Cost { a_us: 1_000.0, b_us: 0.46 },
     budget: 16_384,
     noise: 0.15,
@@ -32,7 +32,7 @@ const FAST: Setting = Setting {
 };
 
 /// A small model on one core: a full batch takes 164 ms; jobs of four documents take 72 ms.
-const SLOW: Setting = Setting {
+const SLOW: OverloadSetting = OverloadSetting {
     cost: Cost { a_us: 500.0, b_us: 160.0 },
     budget: 1_024,
     noise: 0.15,
@@ -43,7 +43,7 @@ const SLOW: Setting = Setting {
 
 /// What came of a run.
 #[derive(Debug)]
-struct Outcome {
+struct OverloadOutcome {
     /// Tokens of chunks answered in time, over what the device can do.
     goodput: f64,
     /// Tokens offered, over what the device can do.
@@ -59,16 +59,16 @@ struct Outcome {
     deepest: u64,
 }
 
-impl Outcome {
+impl OverloadOutcome {
     fn late_share(&self) -> f64 {
         self.late as f64 / self.admitted.max(1) as f64
     }
 }
 
 /// Seeded exponential gaps.
-struct Arrivals(u64);
+struct ArrivalGaps(u64);
 
-impl Arrivals {
+impl ArrivalGaps {
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
@@ -80,12 +80,12 @@ impl Arrivals {
 }
 
 /// `load` times capacity. With `fickle`, three chunks in ten are cancelled within a quarter of their deadline.
-fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
-    let Setting { cost, budget, noise, items: (least, most), deadline, seconds } = setting;
+fn run(setting: OverloadSetting, load: f64, fickle: bool) -> OverloadOutcome {
+    let OverloadSetting { cost, budget, noise, items: (least, most), deadline, seconds } = setting;
     let mut world = World::warm(budget, cost);
     world.noise = noise;
     let capacity = budget as f64 / cost.batch_seconds(budget as u64);
-    let mut dice = Arrivals(7);
+    let mut dice = ArrivalGaps(7);
     let mean_tokens = (least + most) as f64 / 2.0 * 160.0;
     let from = world.now + 5 * deadline;
     let until = from + ms(1_000) * u32::try_from(seconds).unwrap();
@@ -147,7 +147,7 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
     shares.sort_by(f64::total_cmp);
     let quantile = |q: usize| shares[(shares.len() * q / 100).min(shares.len() - 1)];
     let possible = capacity * seconds as f64;
-    Outcome {
+    OverloadOutcome {
         goodput: good as f64 / possible,
         offered: offered as f64 / possible,
         admitted: chunks.len(),
@@ -160,7 +160,7 @@ fn run(setting: Setting, load: f64, fickle: bool) -> Outcome {
 }
 
 /// Tokens answered in time, of what was offered or of what the device can do, whichever is less.
-fn kept(outcome: &Outcome) -> f64 {
+fn kept(outcome: &OverloadOutcome) -> f64 {
     outcome.goodput / outcome.offered.min(1.0)
 }
 
@@ -216,10 +216,10 @@ fn callers_without_a_deadline_cannot_queue_minutes_of_work() {
 /// Two tenants, each with all that the device can do: each gets half, and what is admitted is in time.
 #[test]
 fn a_tenant_that_floods_takes_no_more_than_its_share() {
-    let Setting { cost, budget, deadline, .. } = SLOW;
+    let OverloadSetting { cost, budget, deadline, .. } = SLOW;
     let mut world = World::warm(budget, cost);
     world.noise = SLOW.noise;
-    let mut dice = Arrivals(3);
+    let mut dice = ArrivalGaps(3);
     let (mut admitted, mut next) = (BTreeMap::new(), world.now);
     let from = world.now + 5 * deadline;
     while next < from + ms(40_000) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use sortie_scheduler::{At, ChunkId, Cost, Lane};
 
-use crate::drive::{Formed, World, ask, ms};
+use crate::drive::{FormedBatchUnits, World, ask, ms};
 
 /// 64 tokens take 1.28 ms.
 const COST: Cost = Cost { a_us: 640.0, b_us: 10.0 };
@@ -178,7 +178,7 @@ proptest! {
         for (key, when) in &world.expired {
             // Warming up used keys that are not known.
             let Some((came, Some(latest), flow)) = known.get(key) else { continue };
-            let waited = |batch: &&Formed| batch.sealed > *came && batch.sealed < *when;
+            let waited = |batch: &&FormedBatchUnits| batch.sealed > *came && batch.sealed < *when;
             for batch in world.batches.iter().filter(waited) {
                 let later = |other: u64| {
                     let (_, order, its) = known[&other];

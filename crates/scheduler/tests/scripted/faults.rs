@@ -5,7 +5,7 @@ use sortie_scheduler::{
     SchedulerConfig, StartError,
 };
 
-use crate::rig::{Rig, Script, Scripted, Verdict, config, scripted};
+use crate::rig::{Rig, RigScript, Scripted, Verdict, config, scripted};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_batch_is_bisected_and_the_poison_alone_fails() {
@@ -117,7 +117,7 @@ async fn a_lost_device_fails_what_ran_and_is_made_anew_once() {
 }
 
 /// Two devices before one queue, each of which can be made `makes` times.
-async fn two(makes: [u32; 2]) -> (Scheduler<Scripted>, [Script; 2]) {
+async fn two(makes: [u32; 2]) -> (Scheduler<Scripted>, [RigScript; 2]) {
     type Make = Box<dyn FnMut() -> Result<Scripted, String> + Send>;
     let [(one, first), (two, second)] = makes.map(scripted);
     let makers: Vec<Make> = vec![Box::new(one), Box::new(two)];
@@ -129,7 +129,10 @@ fn submit(scheduler: &Scheduler<Scripted>, item: u32) -> PendingResponse<Scripte
 }
 
 /// A batch of each device runs: the numbers of the items, in the devices' order.
-async fn one_each(scheduler: &Scheduler<Scripted>, scripts: &mut [Script; 2]) -> [(u32, PendingResponse<Scripted>); 2] {
+async fn one_each(
+    scheduler: &Scheduler<Scripted>,
+    scripts: &mut [RigScript; 2],
+) -> [(u32, PendingResponse<Scripted>); 2] {
     let first = submit(scheduler, 1);
     let [zero, one] = &mut *scripts;
     let (lead, other) = tokio::select! {

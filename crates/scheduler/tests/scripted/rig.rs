@@ -78,14 +78,14 @@ impl Drop for Scripted {
 }
 
 /// What the test sees and says of one device.
-pub(crate) struct Script {
+pub(crate) struct RigScript {
     pub(crate) batches: async_mpsc::UnboundedReceiver<Vec<u32>>,
     pub(crate) verdicts: mpsc::Sender<Verdict>,
     pub(crate) dropped: async_mpsc::UnboundedReceiver<()>,
 }
 
 /// What makes a device's backend, `makes` times.
-pub(crate) fn scripted(makes: u32) -> (impl FnMut() -> Result<Scripted, String> + Send + 'static, Script) {
+pub(crate) fn scripted(makes: u32) -> (impl FnMut() -> Result<Scripted, String> + Send + 'static, RigScript) {
     let (seen, batches) = async_mpsc::unbounded_channel();
     let (verdicts, orders) = mpsc::channel();
     let (dropped, was_dropped) = async_mpsc::unbounded_channel();
@@ -95,7 +95,7 @@ pub(crate) fn scripted(makes: u32) -> (impl FnMut() -> Result<Scripted, String> 
         left = left.checked_sub(1).ok_or_else(|| "no more".to_owned())?;
         Ok(Scripted { seen: seen.clone(), verdicts: Arc::clone(&orders), dropped: dropped.clone() })
     };
-    (make, Script { batches, verdicts, dropped: was_dropped })
+    (make, RigScript { batches, verdicts, dropped: was_dropped })
 }
 
 pub(crate) struct Rig {
@@ -112,7 +112,7 @@ impl Rig {
 
     /// A backend that can be made `makes` times.
     pub(crate) async fn rebuilt(max_batch_tokens: usize, max_queue_tokens: u64, makes: u32) -> Self {
-        let (make, Script { batches, verdicts, dropped }) = scripted(makes);
+        let (make, RigScript { batches, verdicts, dropped }) = scripted(makes);
         let config = config(max_batch_tokens, max_queue_tokens);
         let scheduler = Scheduler::start("test", config, vec![make]).await.unwrap();
         Self { scheduler, batches, verdicts, dropped }

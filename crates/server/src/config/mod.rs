@@ -10,17 +10,16 @@ use std::{ffi::OsString, path::Path};
 
 use sortie_frontend::config::{self, ConfigError, Settings};
 
+pub use sortie_frontend::config::Invocation;
+
 pub use model_spec::{ModelSpec, PoolingName, Source};
 pub use settings::ServerConfig;
-
-/// What the server's command line asked for.
-pub type Invocation = config::Invocation<ServerConfig>;
 
 /// Reads flags (`args`, program name first), environment and file.
 ///
 /// # Errors
 /// When any of them is wrong; the error names the flag, file or field.
-pub fn read<I, T>(args: I) -> Result<Invocation, ConfigError>
+pub fn read<I, T>(args: I) -> Result<Invocation<ServerConfig>, ConfigError>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,

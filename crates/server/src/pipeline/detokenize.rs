@@ -10,7 +10,7 @@ use crate::{item_refusal::ItemRefusal, models::Served, tokenizing::ParallelTask}
 
 /// Ids, or why there are none, and the text, or why there is none.
 type Sequences = Vec<Result<Vec<u32>, ItemRefusal>>;
-type Texts = Vec<Result<String, ItemRefusal>>;
+type DecodedTexts = Vec<Result<String, ItemRefusal>>;
 
 /// Makes the text of every sequence, in order.
 ///
@@ -21,7 +21,7 @@ pub(crate) async fn detokenize(
     context: &RequestContext,
     sequences: Sequences,
     keep_special: bool,
-) -> Result<Texts, ServeError> {
+) -> Result<DecodedTexts, ServeError> {
     let (tell, told) = oneshot::channel();
     let task = DetokenizeTask { served: Arc::clone(served), keep_special, work: Mutex::new(Some((sequences, tell))) };
     served.tokenizers.queue(context.caller.lane, &Arc::new(task), 1);
@@ -33,7 +33,7 @@ pub(crate) async fn detokenize(
 struct DetokenizeTask {
     served: Arc<Served>,
     keep_special: bool,
-    work: Mutex<Option<(Sequences, oneshot::Sender<Texts>)>>,
+    work: Mutex<Option<(Sequences, oneshot::Sender<DecodedTexts>)>>,
 }
 
 impl ParallelTask for DetokenizeTask {
