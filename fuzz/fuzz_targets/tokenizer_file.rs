@@ -26,7 +26,7 @@ fuzz_target!(init: std::panic::set_hook(Box::new(|_| ())), |bytes: &[u8]| {
         fs::write(folder.path().join("tokenizer.json"), bytes).expect("the file is written");
         let Ok(tokenizer) = Tokenizer::load(folder.path(), LONGEST, ROWS) else { return };
         for truncation in [Truncation::DocumentOnly, Truncation::LongestFirst, Truncation::Error] {
-            let options = EncodeOptions { truncation, max_length: None };
+            let options = EncodeOptions { truncation, ..EncodeOptions::default() };
             for (a, b) in TEXTS.iter().zip(TEXTS.iter().cycle().skip(1)) {
                 for made in [tokenizer.encode(a, &options), tokenizer.encode_pair(a, b, &options)].into_iter().flatten() {
                     assert!(made.len() <= LONGEST, "{} tokens", made.len());
