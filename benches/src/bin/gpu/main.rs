@@ -5,6 +5,7 @@
 //! gpu parity   numbers against PyTorch's, alone and in batches
 //! gpu speed    200 pairs and one pair, beside padded ONNX Runtime and PyTorch
 //! gpu serve    text in, scores out over gRPC on loopback, beside sentence-transformers
+//! gpu families folders of any family: numbers in every format, or speed
 //! gpu memory   random batches, and what they leave behind
 //! gpu all      all of these
 //!
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod export;
+mod families;
 mod memory;
 mod parity;
 mod rivals;
@@ -49,6 +51,8 @@ enum Part {
     Speed,
     /// Text in, scores out over gRPC
     Serve,
+    /// Folders of any family, in every format
+    Families,
     /// Random batches, and what they leave behind
     Memory,
     /// All of these
@@ -119,6 +123,9 @@ struct Common {
     /// The script with the rivals
     #[arg(long, global = true, default_value = "benches/gpu_rivals.py")]
     rivals: PathBuf,
+    /// Folders of folders, for the part of families: those with answers are held to them, others are timed
+    #[arg(long, global = true, value_delimiter = ',')]
+    folders: Vec<PathBuf>,
     /// The server's program
     #[arg(long, global = true, default_value = "sortie-server")]
     server: PathBuf,
@@ -220,6 +227,7 @@ fn main() -> anyhow::Result<ExitCode> {
         memory::run(&common)?;
     }
     match which {
+        Part::Families => held &= families::run(&common)?,
         Part::Several => several::run(&common)?,
         Part::Lost => several::lost(&common)?,
         Part::Soak => several::soak(&common)?,

@@ -19,18 +19,21 @@ const LOGIT: f32 = 5e-3;
 const COSINE: f32 = 0.9999;
 
 #[derive(Deserialize)]
-struct Expected {
-    cases: Vec<Case>,
+pub(crate) struct Expected {
+    pub(crate) cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+pub(crate) struct Case {
     input_ids: Vec<u32>,
     #[serde(default)]
     token_type_ids: Vec<u32>,
     cls: Option<Vec<f32>>,
     mean: Option<Vec<f32>>,
+    last: Option<Vec<f32>>,
     logits: Option<Logits>,
+    /// Largest logit that any token gives each entry of the vocabulary.
+    vocab_max: Option<Vec<f32>>,
 }
 
 #[derive(Deserialize)]
@@ -118,12 +121,12 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
     Ok(rows.iter().all(ParityRow::holds) && !rows.is_empty())
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
+pub(crate) fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
     let (ids, type_ids) = (case.input_ids.clone(), case.token_type_ids.clone());
     let sequence = Sequence { ids, type_ids, ..Sequence::default() };
     let item = |want| WorkItem { sequence: sequence.clone(), want };
@@ -132,6 +135,9 @@ fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
     let mut all = Vec::new();
     all.extend(case.cls.clone().map(|v| (item(embed(Pooling::Cls)), v)));
     all.extend(case.mean.clone().map(|v| (item(embed(Pooling::Mean)), v)));
+    all.extend(case.last.clone().map(|v| (item(embed(Pooling::Last)), v)));
+    let sparse = |row: &Vec<f32>| row.iter().map(|v| v.max(0.0).ln_1p()).collect();
+    all.extend(case.vocab_max.as_ref().map(|row| (item(Want::Sparse), sparse(row))));
     match &case.logits {
         Some(Logits::Sequence(v)) => all.push((item(Want::Logits), v.clone())),
         Some(Logits::Tokens(rows)) => all.push((item(Want::TokenLogits), rows.concat())),
@@ -219,7 +225,7 @@ fn compare(name: &str, model: &Model, cases: Vec<(WorkItem, Vec<f32>)>) -> anyho
 }
 
 /// An answer's numbers, a sparse vector's with all its zeros.
-fn numbers(answer: Result<Output, sortie_engine::ItemFault>, model: &Model) -> anyhow::Result<Vec<f32>> {
+pub(crate) fn numbers(answer: Result<Output, sortie_engine::ItemFault>, model: &Model) -> anyhow::Result<Vec<f32>> {
     match answer? {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => Ok(v),
         Output::TokenEmbeddings(vectors) => Ok(vectors.values),

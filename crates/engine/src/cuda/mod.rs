@@ -7,6 +7,7 @@
 
 mod error;
 mod fault;
+mod kernels;
 mod libraries;
 mod memory;
 mod products;
@@ -14,9 +15,14 @@ mod runtime;
 
 pub use error::CudaError;
 pub use fault::RunFault;
+pub(crate) use kernels::{
+    AttentionLaunch, Depth, Extra, GateLaunch, HeadsLaunch, KernelHandle, Kernels, MOST_DISTANCES, NormKernel,
+    NormLaunch, Reduction,
+    SegmentsLaunch, SightCode,
+};
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{DeviceBuffer, Memory};
-pub(crate) use products::{ALIGNED, Epilogue, FEW_ROWS, Operands, ProductSizes, Products, TOGETHER};
+pub(crate) use products::{ALIGNED, Epilogue, FEW_ROWS, Formats, Operands, ProductSizes, Products, TOGETHER};
 pub use runtime::GpuFacts;
 pub(crate) use runtime::{Cuda, Pinned};
 

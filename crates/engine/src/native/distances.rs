@@ -7,6 +7,7 @@ use super::{
     kernel::WIDEST_PASS,
 };
 use crate::{
+    cuda::MOST_DISTANCES,
     error::LoadError,
     folder::weights::{Matrix, Weights},
 };
@@ -69,12 +70,14 @@ pub(super) struct VectorTables {
     pub(super) columns: Vec<i32>,
 }
 
-/// Makes the vectors of one layer: the table normed, then by the layer's products.
+/// Makes the vectors of one layer: the table normed, then by the layer's products. `scaled`: keys are, where the sum of all
+/// three products is not; what queries meet is then scaled too.
 pub(super) fn vectors(
     w: &Weights,
     a: &Attention,
     vectors: &DistanceVectors,
     hidden: usize,
+    scaled: bool,
 ) -> Result<VectorTables, LoadError> {
     let rows = 2 * vectors.span;
     let mut table = w.get(&vectors.table, &[rows, hidden])?;
@@ -87,12 +90,39 @@ pub(super) fn vectors(
     };
     let reach = vectors.reach() as isize;
     Ok(VectorTables {
-        // Keys come scaled to the operator, queries do not.
-        met_by_queries: made(&vectors.key, a.scale)?,
+        met_by_queries: made(&vectors.key, if scaled { a.scale } else { 1.0 })?,
         met_by_keys: made(&vectors.query, 1.0)?,
         width,
         columns: (-reach..=reach).map(|behind| vectors.column(behind) as i32).collect(),
     })
+}
+
+impl VectorTables {
+    /// The same as (heads × width × size), as kernels on CUDA read them.
+    pub(super) fn by_column(self, a: &Attention) -> Result<Self, LoadError> {
+        let (size, width) = (a.size, self.width);
+        let turned = |table: Vec<f32>| {
+            let mut turned = vec![0.0; table.len()];
+            for (head, numbers) in table.chunks_exact(size * width).enumerate() {
+                for (d, row) in numbers.chunks_exact(width).enumerate() {
+                    for (column, &x) in row.iter().enumerate() {
+                        turned[(head * width + column) * size + d] = x;
+                    }
+                }
+            }
+            turned
+        };
+        let steep = self.columns.windows(MOST_DISTANCES).any(|w| w[MOST_DISTANCES - 1] - w[0] >= MOST_DISTANCES as i32);
+        if steep {
+            return Err(LoadError::Runtime("buckets of distances that leave rows out are not served on CUDA".into()));
+        }
+        Ok(Self {
+            met_by_queries: self.met_by_queries.map(turned),
+            met_by_keys: self.met_by_keys.map(turned),
+            width,
+            columns: self.columns,
+        })
+    }
 }
 
 impl DistanceVectors {

@@ -127,9 +127,8 @@ impl NativeModel {
         };
         match device {
             Device::Cpu => Ok(()),
-            Device::Cuda(_) if self.encoder.unseen => refuse("query expansion that is not attended to"),
             Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
-            Device::Cuda(_) => self.encoder.beyond_plain().map_or(Ok(()), refuse),
+            Device::Cuda(_) => self.encoder.beyond_kernels().map_or(Ok(()), refuse),
         }
     }
 

@@ -83,7 +83,7 @@ impl Builder {
 
     /// Those that may be written now.
     pub(crate) fn own(&self) -> SortieOperators {
-        if self.elem == Elem::F16 { self.own } else { SortieOperators::default() }
+        if self.elem == Elem::F16 { self.own } else { SortieOperators { kernels: self.own.kernels, ..SortieOperators::default() } }
     }
 
     /// What the graph is written for.
@@ -101,6 +101,14 @@ impl Builder {
         let x = self.cast(to, edge, x);
         self.elem = to;
         x
+    }
+
+    /// Writes `part` in `elem`, and goes on as before.
+    pub(crate) fn in_format<R>(&mut self, elem: Elem, part: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.elem, elem);
+        let written = part(self);
+        self.elem = before;
+        written
     }
 
     /// Casts `x` to `to`, where the format written now is another.

@@ -8,7 +8,7 @@ use prost::Message;
 pub(crate) const EXTERNAL: i32 = 1;
 
 /// Element types of tensors, by their onnx.proto number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub(crate) enum Elem {
     F32 = 1,

@@ -3,34 +3,39 @@
 //! | | CPU | CUDA |
 //! | --- | --- | --- |
 //! | weights | f32 | f16, bf16 or f32 |
-//! | attention | our operator | `com.microsoft.PackedMultiHeadAttention` |
+//! | BERT's attention | our operator | `com.microsoft.PackedMultiHeadAttention` |
 //! | what goes into it | one projection | three in f16, one else |
+//! | other attention | our operator | our operator, by our own kernels |
 //! | head | f32 | f32 past a cast; a vocabulary projection stays narrow |
 //! | pooling, largest logits | on the host, by an operator of ours | by standard operators on the device |
 
 use super::{MICROSOFT, SORTIE, proto::Elem};
 use crate::device::Precision;
 
-/// Operators of ours that a graph for CUDA may have, all f16.
+/// Operators of ours that a graph for CUDA may have; the first two are f16 alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SortieOperators {
     /// The first feed-forward product with bias and GELU inside: `MatMulBiasGelu`.
     pub(crate) gelu: bool,
     /// Queries, keys and values as matrices of their own: `QueryKeyValue`.
     pub(crate) apart: bool,
+    /// Products, attention, norms and gates by our own kernels, in every format: all that families beyond BERT's are made of.
+    pub(crate) kernels: bool,
 }
 
 #[cfg(test)]
 impl SortieOperators {
     /// None, each alone, both.
     pub(crate) const EVERY: [Self; 4] = [
-        Self { gelu: false, apart: false },
-        Self { gelu: true, apart: false },
-        Self { gelu: false, apart: true },
+        Self { gelu: false, apart: false, kernels: false },
+        Self { gelu: true, apart: false, kernels: false },
+        Self { gelu: false, apart: true, kernels: false },
         Self::ALL,
     ];
-    /// All of them.
-    pub(crate) const ALL: Self = Self { gelu: true, apart: true };
+    /// All of BERT's.
+    pub(crate) const ALL: Self = Self { gelu: true, apart: true, kernels: false };
+    /// All of other families'.
+    pub(crate) const KERNELS: Self = Self { gelu: true, apart: false, kernels: true };
 }
 
 /// What a graph is written for.

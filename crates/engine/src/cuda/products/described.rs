@@ -10,14 +10,16 @@ use std::{
     ptr,
 };
 
-use super::{ALIGNED, Apart, Epilogue, Handle, Operands, ProductKey, ProductSizes, Products, WORKSPACE};
-use crate::cuda::{CudaError, runtime::Status};
+use super::{ALIGNED, Apart, Epilogue, Formats, Handle, Operands, ProductKey, ProductSizes, Products, WORKSPACE};
+use crate::{
+    cuda::{CudaError, runtime::Status},
+    onnx::Elem,
+};
 
 /// `CUBLAS_COMPUTE_32F`: sums in f32.
 const COMPUTE_F32: c_int = 68;
-/// `CUDA_R_32F` and `CUDA_R_16F`.
+/// `CUDA_R_32F`: what factors are.
 const F32: c_int = 0;
-const F16: c_int = 2;
 /// `CUBLASLT_MATMUL_DESC_EPILOGUE`, `…_BIAS_POINTER`, `…_BIAS_BATCH_STRIDE` and `…_BIAS_DATA_TYPE`.
 const EPILOGUE: c_int = 7;
 const BIAS_POINTER: c_int = 8;
@@ -29,6 +31,22 @@ const APART: c_int = 6;
 /// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`, then least alignments of A, B, C and D.
 const PREFER_WORKSPACE: c_int = 1;
 const PREFER_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
+
+/// `cudaDataType_t`.
+fn format(elem: Elem) -> c_int {
+    match elem {
+        // CUDA_R_16F
+        Elem::F16 => 2,
+        // CUDA_R_16BF
+        Elem::BF16 => 14,
+        _ => F32,
+    }
+}
+
+/// On what multiple of bytes the rows of a matrix start, at most [`ALIGNED`].
+fn alignment(columns: usize, elem: Elem) -> u32 {
+    1 << (columns * elem.bytes()).trailing_zeros().min(ALIGNED.ilog2())
+}
 
 /// `cublasLtEpilogue_t`.
 fn number(epilogue: Epilogue) -> c_int {
@@ -79,6 +97,8 @@ pub(super) struct Product<'a> {
     weight: Described,
     x: Described,
     y: Described,
+    /// Of the weight, `X`, and the result twice.
+    alignments: [u32; 4],
 }
 
 #[expect(unsafe_code, reason = "foreign calls; each says what it relies on")]
@@ -91,10 +111,10 @@ impl<'a> Product<'a> {
         apart: Apart,
     ) -> Result<Self, CudaError> {
         let lt = &of.lt;
-        let matrix = |rows: usize, columns: usize, apart: usize| {
+        let matrix = |elem: Elem, rows: usize, columns: usize, apart: usize| {
             let mut at = ptr::null_mut();
             // SAFETY: writes one pointer. Rows and columns as cublasLt counts them; a column is without gaps.
-            let status = unsafe { (lt.layout_create)(&mut at, F16, columns as u64, rows as u64, columns as i64) };
+            let status = unsafe { (lt.layout_create)(&mut at, format(elem), columns as u64, rows as u64, columns as i64) };
             of.check("cublasLtMatrixLayoutCreate", status)?;
             let made = Described { at, destroy: lt.layout_destroy };
             if kind.count > 1 {
@@ -110,20 +130,22 @@ impl<'a> Product<'a> {
             Ok(made)
         };
         let ProductSizes { rows, inner, columns } = kind.sizes;
-        let weight = matrix(inner, columns, apart.weight)?;
+        let Formats { from, to } = kind.formats;
+        let weight = matrix(from, inner, columns, apart.weight)?;
         // One for all.
-        let x = matrix(rows, inner, 0)?;
-        let y = matrix(rows, columns, apart.y)?;
+        let x = matrix(from, rows, inner, 0)?;
+        let y = matrix(to, rows, columns, apart.y)?;
         let mut at = ptr::null_mut();
         // SAFETY: writes one pointer.
         of.check("cublasLtMatmulDescCreate", unsafe { (lt.product_create)(&mut at, COMPUTE_F32, F32) })?;
         let product = Described { at, destroy: lt.product_destroy };
-        let made = Self { of, product, weight, x, y };
+        let alignments = [alignment(columns, from), alignment(inner, from), alignment(columns, to), alignment(columns, to)];
+        let made = Self { of, product, weight, x, y, alignments };
         made.set(EPILOGUE, &number(kind.epilogue))?;
         if kind.epilogue == Epilogue::Plain {
             return Ok(made);
         }
-        made.set(BIAS_TYPE, &F16)?;
+        made.set(BIAS_TYPE, &format(to))?;
         made.set(BIAS_POINTER, &bias)?;
         if kind.count > 1 {
             made.set(BIAS_APART, &(apart.bias as i64))?;
@@ -151,10 +173,10 @@ impl<'a> Product<'a> {
             let status = unsafe { (lt.preference_set)(preference.at, attribute, value, bytes) };
             of.check("cublasLtMatmulPreferenceSetAttribute", status)
         };
-        let (workspace, aligned) = (WORKSPACE as u64, ALIGNED as u32);
+        let workspace = WORKSPACE as u64;
         set(PREFER_WORKSPACE, ptr::from_ref(&workspace).cast(), size_of::<u64>())?;
-        for alignment in PREFER_ALIGNMENTS {
-            set(alignment, ptr::from_ref(&aligned).cast(), size_of::<u32>())?;
+        for (which, alignment) in PREFER_ALIGNMENTS.into_iter().zip(&self.alignments) {
+            set(which, ptr::from_ref(alignment).cast(), size_of::<u32>())?;
         }
         let (mut found, mut count) = (Heuristic::default(), 0);
         // SAFETY: room for the one result that is asked for; all descriptions live.
@@ -184,13 +206,13 @@ impl<'a> Product<'a> {
     /// That of [`Products::bias_gelu`], for every product described.
     pub(super) unsafe fn run(&self, at: Operands, algorithm: &Algorithm, stream: *mut c_void) -> Result<(), CudaError> {
         let of = self.of;
-        let (one, zero) = (1.0_f32, 0.0_f32);
+        let zero = 0.0_f32;
         // SAFETY: by the contract; the factors are read before the call returns.
         let status = unsafe {
             (of.lt.run)(
                 of.handle,
                 self.product.at,
-                ptr::from_ref(&one).cast(),
+                ptr::from_ref(&at.factor).cast(),
                 at.weight,
                 self.weight.at,
                 at.x,

@@ -1,7 +1,7 @@
 //! Matrix products with their bias, and GELU, inside, by cublasLt.
 //!
-//! `gelu(X·W + b)`, and `X·W₀ + b`, `X·W₁`, `X·W₂` of one `X`, the three spread over
-//! launches by where their results lie ([`spread`]).
+//! `X·W` and `X·W + b` in any format, `gelu(X·W + b)` in f16, and `X·W₀ + b`, `X·W₁`, `X·W₂` of one `X`, the three spread
+//! over launches by where their results lie ([`spread`]).
 //!
 //! The library is the one that ONNX Runtime's provider uses, opened by name after it was
 //! loaded. Which of its kernels serves a product is asked once a size and kept. A run
@@ -22,6 +22,7 @@ use super::{
     Cuda, CudaError,
     runtime::{DeviceMemory, Status, calls},
 };
+use crate::onnx::Elem;
 
 mod described;
 mod spread;
@@ -36,7 +37,7 @@ const LIBRARY: &str = "libcublasLt.so.13";
 /// Memory that kernels may use for partial sums: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of a number.
+/// Bytes of a number of the products that are asked for together.
 const NUMBER: usize = size_of::<half::f16>();
 
 /// Tensors of the arena start on more than this; rows of a multiple of eight f16 keep it.
@@ -79,10 +80,25 @@ pub(crate) enum Epilogue {
     BiasGelu,
 }
 
+/// Formats of a product's operands. Sums are in f32 whichever they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Formats {
+    /// Of `X` and `W`.
+    pub(crate) from: Elem,
+    /// Of the bias and `Y`: the same, or f32.
+    pub(crate) to: Elem,
+}
+
+impl Formats {
+    /// All f16.
+    pub(crate) const HALF: Self = Self { from: Elem::F16, to: Elem::F16 };
+}
+
 /// What kernels are chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ProductKey {
     sizes: ProductSizes,
+    formats: Formats,
     epilogue: Epilogue,
     /// Products of one `X` in the launch.
     count: usize,
@@ -95,9 +111,11 @@ impl ProductKey {
     }
 }
 
-/// Where the operands of a product lie on the device, all f16 and row by row.
+/// Where the operands of a product lie on the device, row by row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operands {
+    /// What the product is multiplied by, before the bias is added.
+    pub(crate) factor: f32,
     pub(crate) x: *const c_void,
     pub(crate) weight: *const c_void,
     pub(crate) bias: *const c_void,
@@ -203,11 +221,18 @@ impl Products {
     }
 
     /// Whether there is a kernel for such a product, and for `count` of one `X` in a launch.
-    pub(crate) fn serves(&self, sizes: ProductSizes, epilogue: Epilogue, count: usize) -> Result<(), CudaError> {
+    pub(crate) fn serves(
+        &self,
+        sizes: ProductSizes,
+        formats: Formats,
+        epilogue: Epilogue,
+        count: usize,
+    ) -> Result<(), CudaError> {
         let ProductSizes { rows, inner, columns } = sizes;
         let apart = Apart { weight: inner * columns, bias: columns, y: rows * columns };
         // Any address will do for the bias: nothing runs.
-        Product::new(self, ProductKey { sizes, epilogue, count }, self.workspace, apart)?.choose().map(drop)
+        let key = ProductKey { sizes, formats, epilogue, count };
+        Product::new(self, key, self.workspace, apart)?.choose().map(drop)
     }
 
     /// Queues `Y = gelu(X·W + b)`, GELU in its tanh form, on `stream`.
@@ -221,9 +246,25 @@ impl Products {
         at: Operands,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
-        let kind = ProductKey { sizes, epilogue: Epilogue::BiasGelu, count: 1 };
+        let kind = ProductKey { sizes, formats: Formats::HALF, epilogue: Epilogue::BiasGelu, count: 1 };
         // SAFETY: by the contract.
         unsafe { self.run(kind, at, Apart::default(), stream) }
+    }
+
+    /// Queues `Y = factor·X·W`, or `+ b` where there is a bias, on `stream`.
+    ///
+    /// # Safety
+    /// That of [`Self::bias_gelu`], the operands in these formats; `at.bias` is not looked at where it is null.
+    pub(crate) unsafe fn product(
+        &self,
+        sizes: ProductSizes,
+        formats: Formats,
+        at: Operands,
+        stream: *mut c_void,
+    ) -> Result<(), CudaError> {
+        let epilogue = if at.bias.is_null() { Epilogue::Plain } else { Epilogue::Bias };
+        // SAFETY: by the contract.
+        unsafe { self.run(ProductKey { sizes, formats, epilogue, count: 1 }, at, Apart::default(), stream) }
     }
 
     /// Queues `Y₀ = X·W₀ + b`, `Y₁ = X·W₁`, `Y₂ = X·W₂` on `stream`: weights lie end to end from `at.weight` on, and
@@ -244,7 +285,7 @@ impl Products {
             let at = Operands { weight: at.weight.wrapping_byte_add(launch.first * matrix * NUMBER), y, ..at };
             let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
-            let kind = ProductKey { sizes, epilogue, count: launch.count };
+            let kind = ProductKey { sizes, formats: Formats::HALF, epilogue, count: launch.count };
             if launch.count == 1 || !self.refused.lock().contains(&kind.near()) {
                 // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
                 match unsafe { self.run(kind, at, apart, stream) } {

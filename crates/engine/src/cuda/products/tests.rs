@@ -173,7 +173,7 @@ fn products() -> Products {
 
 fn run(products: &Products, rows: usize) -> Result<(), CudaError> {
     let at = |n| ptr::without_provenance_mut::<c_void>(n);
-    let operands = Operands { x: at(0x10), weight: at(0x20), bias: at(0x30), y: at(0x40) };
+    let operands = Operands { factor: 1.0, x: at(0x10), weight: at(0x20), bias: at(0x30), y: at(0x40) };
     // SAFETY: the calls are those above, which read nothing.
     #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]
     unsafe {
@@ -204,7 +204,7 @@ fn the_product_is_asked_for_turned_round() {
 /// Asks for queries, keys and values with results at these addresses.
 fn run_each(products: &Products, rows: usize, ys: [usize; TOGETHER]) {
     let at = |n| ptr::without_provenance_mut::<c_void>(n);
-    let operands = Operands { x: at(0x10), weight: at(0x1000), bias: at(0x100), y: ptr::null_mut() };
+    let operands = Operands { factor: 1.0, x: at(0x10), weight: at(0x1000), bias: at(0x100), y: ptr::null_mut() };
     let sizes = ProductSizes { rows, inner: 16, columns: 16 };
     // SAFETY: as in `run`.
     #[expect(unsafe_code, reason = "nothing lies at these addresses, and nothing looks")]

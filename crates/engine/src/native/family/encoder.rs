@@ -221,6 +221,23 @@ impl Encoder {
         })
     }
 
+    /// What no GPU does yet, in words.
+    pub(crate) fn beyond_kernels(&self) -> Option<&'static str> {
+        self.layers.iter().find_map(|layer| {
+            let (a, experts) = (&layer.attention, matches!(layer.feed_forward, FeedForward::Experts(_)));
+            let most = if a.distances.is_some() { 128 } else { 256 };
+            match experts {
+                true => Some("layers of experts"),
+                false => (a.size > most).then_some("attention with heads so large"),
+            }
+        })
+    }
+
+    /// Whether a GPU needs our own kernels for it: its layers do more than BERT's, or not every token is attended to.
+    pub(crate) fn needs_kernels(&self) -> bool {
+        self.unseen || self.beyond_plain().is_some()
+    }
+
     /// Heads of its layers where all are BERT's: every token seen, nothing of places in the scores, as many heads of keys
     /// as of queries.
     pub(crate) fn plain_heads(&self) -> Option<usize> {

@@ -18,12 +18,13 @@ use super::{
     },
     experts::experts,
     names::input,
-    parts::{activated, biased, linear, matrix, norm_weights, normed, vector},
+    on_cuda::{self, Addition, INNER, WideProduct},
+    parts::{activated, biased, linear, matrix, norm_weights, normed, stored, vector},
     self_attention::{put_back, self_attention},
 };
 use crate::{
     error::LoadError,
-    folder::weights::Weights,
+    folder::weights::{Matrix, Weights},
     onnx::{Attr, Builder, Edge, Elem, MICROSOFT, ONNX, SORTIE, Size},
 };
 
@@ -50,6 +51,16 @@ pub(crate) fn encoder(
     let x = embeddings(b, e, w)?;
     b.input(input::CUMULATIVE, Elem::I32, &[Size::Named("sequences_and_one")]);
     let mut stream = match e.layers.first().map(|layer| &layer.norms) {
+        Some(Norms::Pre { attention, .. }) if b.own().kernels => {
+            let sum = b.node(ONNX, "Cast", "layer0/stream", &[&x], &[Attr::Int("to", Elem::F32 as i64)]);
+            match attention {
+                None => ResidualStream { sum, read: x },
+                Some(norm) => {
+                    let read = Addition { w, width: e.hidden, given: None, given_norm: None, next: Some(norm) };
+                    read.write(b, "layer0/attention", &sum)?
+                }
+            }
+        }
         Some(Norms::Pre { attention: Some(norm), .. }) => {
             let read = normed(b, w, "layer0/attention_read", norm, e.hidden, &x)?;
             ResidualStream { sum: x, read }
@@ -71,11 +82,11 @@ pub(crate) fn encoder(
 }
 
 /// What runs through the layers.
-struct ResidualStream {
+pub(super) struct ResidualStream {
     /// The sum of all that was given so far; where sums are normed, what became of it.
-    sum: Edge,
+    pub(super) sum: Edge,
     /// What the next part reads: the sum, normed where layers norm what they read.
-    read: Edge,
+    pub(super) read: Edge,
 }
 
 /// Name of the word embedding table; a masked-LM head multiplies by it again.
@@ -172,7 +183,7 @@ impl LayerWriter<'_> {
         let weight = matrix(w, out)?;
         let mut bias = vector(w, out)?;
         put_back(b, e, w, &layer.attention, &weight.data, &mut bias)?;
-        let given = self.product(b, "attended_out", &attended, (out, weight.data), bias)?;
+        let given = self.product(b, "attended_out", &attended, (out, weight.data), bias, 1.0);
         let stream = match &layer.norms {
             Norms::Post { attention, .. } => self.norm_sum(b, "attended_normed", given, sum, attention)?,
             Norms::Pre { feed_forward, given: norms, .. } => {
@@ -198,13 +209,23 @@ impl LayerWriter<'_> {
         x: &str,
         (product, weight): (&Linear, Vec<f32>),
         bias: Vec<f32>,
-    ) -> Result<PartOutput, LoadError> {
+        factor: f32,
+    ) -> PartOutput {
+        if self.is_wide(b) {
+            let product = WideProduct { shape: [product.from, product.to()], weight, bias, factor };
+            return PartOutput { x: product.write(b, &self.at(part), x), bias: None };
+        }
         let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);
         let bias = match bias.is_empty() {
             true => None,
             false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
         };
-        Ok(PartOutput { x: b.node(ONNX, "MatMul", &self.at(part), &[x, &weight], &[]), bias })
+        PartOutput { x: multiplied(b, &self.at(part), x, &weight), bias }
+    }
+
+    /// Whether the stream is f32, and so what is added to it.
+    fn is_wide(&self, b: &Builder) -> bool {
+        b.own().kernels && matches!(self.layer.norms, Norms::Pre { .. })
     }
 
     /// The norm of the sum, which is the stream from there on.
@@ -238,6 +259,11 @@ impl LayerWriter<'_> {
         norm: Option<&Norm>,
         next: Option<&Norm>,
     ) -> Result<ResidualStream, LoadError> {
+        if self.is_wide(b) {
+            let addition =
+                Addition { w: self.w, width: self.e.hidden, given: Some(&given.x), given_norm: norm, next };
+            return addition.write(b, &self.at(part), &sum);
+        }
         let PartOutput { mut x, mut bias } = given;
         if let Some(norm) = norm {
             if let Some(bias) = bias.take() {
@@ -271,16 +297,20 @@ impl LayerWriter<'_> {
 
     fn feed_forward(&self, b: &mut Builder, x: &str) -> Result<PartOutput, LoadError> {
         let w = self.w;
-
+        // Only what is added to a stream of f32 may be loud.
+        let scale = if self.is_wide(b) && b.elem() == Elem::F16 { INNER } else { 1.0 };
         let (inner, down, fused) = match &self.layer.feed_forward {
             FeedForward::Plain { up, act, down } => {
-                let (inner, fused) = self.plain(b, x, up, *act)?;
+                let (inner, fused) = self.plain(b, x, up, *act, scale)?;
                 (inner, down, fused)
             }
             FeedForward::Experts(parts) => {
                 let bias = parts.bias.as_ref().map(|name| w.get(name, &[self.e.hidden])).transpose()?;
                 let bias = bias.map(|bias| b.weight(self.at("experts_bias"), &bias.shape, bias.data));
                 return Ok(PartOutput { x: experts(b, w, &self.at("experts"), parts, x)?, bias });
+            }
+            FeedForward::Gated { gate, up, act, down } if b.own().kernels => {
+                (self.gated(b, x, [gate, up], *act, scale)?, down, false)
             }
             FeedForward::Gated { gate, up, act, down } => {
                 let gate = self.halves(b, "gate", x, gate)?;
@@ -294,24 +324,65 @@ impl LayerWriter<'_> {
         if let Some(facts) = self.facts.filter(|_| fused) {
             facts.put_back(&weight.data, &mut bias);
         }
-        self.product(b, "down", &inner, (down, weight.data), bias)
+        Ok(self.product(b, "down", &inner, (down, weight.data), bias, scale))
+    }
+
+    /// What a gated part has between its products, both halves of the first made by one.
+    fn gated(
+        &self,
+        b: &mut Builder,
+        x: &str,
+        halves: [&Linear; 2],
+        act: Pointwise,
+        scale: f32,
+    ) -> Result<Edge, LoadError> {
+        let (mut rows, mut bias) = (Matrix { shape: vec![0, halves[0].from], data: Vec::new() }, Vec::new());
+        for half in halves {
+            rows.data.extend(stored(self.w, half)?.data);
+            rows.shape[0] += half.to();
+            if half.bias.is_some() {
+                bias.resize(rows.shape[0] - half.to(), 0.0);
+                bias.extend(vector(self.w, half)?);
+            }
+        }
+        let (columns, weight) = (rows.shape[0], rows.transposed());
+        let weight = b.weight(self.at("gates_weight"), &weight.shape, weight.data);
+        if !bias.is_empty() {
+            bias.resize(columns, 0.0);
+        }
+        let bias = if bias.is_empty() { Edge::new() } else { b.weight(self.at("gates_bias"), &[columns], bias) };
+        let gates = on_cuda::product(b, &self.at("gates"), x, &weight, &bias);
+        Ok(on_cuda::gate(b, &self.at("gated"), &gates, act, true, scale))
     }
 
     /// The activated first product, and whether one kernel did both.
-    fn plain(&self, b: &mut Builder, x: &str, up: &Linear, act: Pointwise) -> Result<(Edge, bool), LoadError> {
+    fn plain(
+        &self,
+        b: &mut Builder,
+        x: &str,
+        up: &Linear,
+        act: Pointwise,
+        scale: f32,
+    ) -> Result<(Edge, bool), LoadError> {
         let mut weight = matrix(self.w, up)?;
         let bias = vector(self.w, up)?;
         if let Some(facts) = self.facts {
             facts.up.round(&mut weight.data, up.to());
         }
         let weight = b.weight(self.at("up_weight"), &weight.shape, weight.data);
+        let has = matches!(act, Pointwise::Gelu | Pointwise::GeluTanh) && takes_product(up.from, up.to());
+        let fuses = b.own().gelu && has && scale == 1.0 && !bias.is_empty();
+        if b.own().kernels && !fuses {
+            let bias = if bias.is_empty() { Edge::new() } else { b.weight(self.at("up_bias"), &[up.to()], bias) };
+            let up = on_cuda::product(b, &self.at("up"), x, &weight, &bias);
+            return Ok((on_cuda::gate(b, &self.at("up_activated"), &up, act, false, scale), false));
+        }
         if bias.is_empty() {
             let up = b.node(ONNX, "MatMul", &self.at("up"), &[x, &weight], &[]);
             return Ok((activated(b, &self.at("up_activated"), act, &up), false));
         }
         let bias = b.weight(self.at("up_bias"), &[up.to()], bias);
-        let has = matches!(act, Pointwise::Gelu | Pointwise::GeluTanh) && takes_product(up.from, up.to());
-        if b.own().gelu && has {
+        if fuses {
             return Ok((b.node(SORTIE, BIAS_GELU, &self.at("up_activated"), &[x, &weight, &bias], &[]), true));
         }
         let up = b.node(ONNX, "MatMul", &self.at("up"), &[x, &weight], &[]);
@@ -321,12 +392,20 @@ impl LayerWriter<'_> {
     /// One of the two products of a gated part.
     fn halves(&self, b: &mut Builder, part: &str, x: &str, product: &Linear) -> Result<Edge, LoadError> {
         let (weight, bias) = (matrix(self.w, product)?, vector(self.w, product)?);
-        let given = self.product(b, part, x, (product, weight.data), bias)?;
+        let given = self.product(b, part, x, (product, weight.data), bias, 1.0);
         Ok(match given.bias {
             Some(bias) => b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&given.x, &bias], &[]),
             None => given.x,
         })
     }
+}
+
+/// `x·weight`.
+fn multiplied(b: &mut Builder, edge: &str, x: &str, weight: &str) -> Edge {
+    if b.own().kernels {
+        return on_cuda::product(b, edge, x, weight, "");
+    }
+    b.node(ONNX, "MatMul", edge, &[x, weight], &[])
 }
 
 /// What a part gives, before its bias.

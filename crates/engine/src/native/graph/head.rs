@@ -21,6 +21,7 @@ use super::{
     },
     encoder::{WORDS, Wanted},
     names::{OUTPUT, PICKED, POOLED, input},
+    on_cuda,
     parts::{activated, linear, normed},
     pooling,
 };
@@ -117,7 +118,10 @@ fn logit(b: &mut Builder, e: &Encoder, w: &Weights, score: LogitScore, x: &str) 
     }
     let x = b.go_on_in(Elem::F32, "head/last_f32", x);
     let weight = b.weight("head/logit_weight", &[e.hidden, 1], weight);
-    b.node(ONNX, "MatMul", OUTPUT, &[&x, &weight], &[]);
+    match b.own().kernels {
+        true => on_cuda::product(b, OUTPUT, &x, &weight, ""),
+        false => b.node(ONNX, "MatMul", OUTPUT, &[&x, &weight], &[]),
+    };
     Ok(())
 }
 
@@ -136,7 +140,10 @@ fn embedding(b: &mut Builder, e: &Encoder, pooling: Option<Pooling>, x: &str) {
     b.node(ONNX, "Gather", PICKED, &[OUTPUT, &row], &[]);
     match pooling {
         Some(Pooling::Mean) => {
-            pooling::mean(b, POOLED, OUTPUT);
+            mean(b, POOLED, OUTPUT);
+        }
+        Some(Pooling::Max) if b.own().kernels => {
+            b.node(SORTIE, SEGMENT_MAX, POOLED, &[OUTPUT, input::CUMULATIVE], &[]);
         }
         Some(Pooling::Max) => {
             pooling::largest(b, POOLED, OUTPUT, e.longest);
@@ -171,7 +178,7 @@ fn sequence(b: &mut Builder, e: &Encoder, w: &Weights, labels: usize, x: &str) -
 
 /// Mean of each sequence's rows.
 fn mean(b: &mut Builder, edge: &str, x: &str) -> Edge {
-    if b.target().is_cpu() {
+    if b.target().is_cpu() || b.own().kernels {
         return b.node(SORTIE, SEGMENT_MEAN, edge, &[x, input::CUMULATIVE], &[]);
     }
     pooling::mean(b, edge, x)

@@ -4,6 +4,7 @@ mod encoder;
 mod experts;
 mod head;
 pub(super) mod names;
+mod on_cuda;
 mod parts;
 pub(super) mod pooling;
 pub(super) mod self_attention;

@@ -1,6 +1,9 @@
 //! Parts that encoders and heads are written of: products, norms, activations, and the tensors behind them.
 
-use super::super::family::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows};
+use super::{
+    super::family::{Linear, Norm, NormKind, Pointwise, Taken, TensorRows},
+    on_cuda,
+};
 use crate::{
     error::LoadError,
     folder::weights::{Matrix, Weights},
@@ -80,9 +83,15 @@ pub(crate) fn linear(b: &mut Builder, w: &Weights, edge: &str, product: &Linear,
     let (weight, bias) = (matrix(w, product)?, vector(w, product)?);
     let weight = b.weight(format!("{edge}_weight"), &weight.shape, weight.data);
     if bias.is_empty() {
-        return Ok(b.node(ONNX, "MatMul", edge, &[x, &weight], &[]));
+        return Ok(match b.own().kernels {
+            true => on_cuda::product(b, edge, x, &weight, ""),
+            false => b.node(ONNX, "MatMul", edge, &[x, &weight], &[]),
+        });
     }
     let bias = b.weight(format!("{edge}_bias"), &[product.to()], bias);
+    if b.own().kernels {
+        return Ok(on_cuda::product(b, edge, x, &weight, &bias));
+    }
     Ok(b.node(ONNX, "Gemm", edge, &[x, &weight, &bias], &[]))
 }
 

@@ -5,11 +5,11 @@
 //! | CPU | one product, columns by group: its queries, key, value | ours, bias in the same order |
 //! | CUDA, f16 with cublasLt | our operator: three matrices, the first with its bias | ONNX Runtime's PackedMultiHeadAttention |
 //! | CUDA else | one product, columns (head, q·k·v, size) | the same, bias in the order (q·k·v, head, size) |
+//! | CUDA, our own kernels | the processor's, its bias inside | the processor's, heads normed and rotated before |
 //!
 //! CUDA's wants `token_offset[B, longest]` besides: see [`names`](super::names).
 //!
-//! On the processor ours does whatever a layer's [`Attention`] says. CUDA's takes BERT's attention alone:
-//! [`Attention::beyond_plain`] is refused there.
+//! Ours does whatever a layer's [`Attention`] says. ONNX Runtime's takes BERT's attention alone ([`Attention::beyond_plain`]).
 //!
 //! Keys need no bias in BERT's attention: `q·(k + b)` is `q·k` and a number that is the same for every key, which softmax
 //! does not see. Nor do values: their weights sum to one, so the bias comes out as it went in, and through
@@ -21,11 +21,12 @@ use super::{
         distances,
         family::{Attention, Distances, Encoder, NormKind, Sight, plain_scale},
         kernel::{
-            ATTENTION, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, attribute, place,
+            ATTENTION, DEVICE_ATTENTION, FINISHED_HEADS, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, attribute, place,
             takes_query_key_value,
         },
     },
     names::input,
+    on_cuda,
     parts::{stored, vector},
 };
 use crate::{
@@ -54,17 +55,24 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
         let inputs = [query, key, value, "", &token_offset(b), input::CUMULATIVE];
         return Ok(b.node(b.target().attention_domain(), PACKED_ATTENTION, &at("attended"), &inputs, &heads));
     }
-    let (weight, bias) = projection(w, attention, b.target().is_cpu())?;
+    let ours = b.target().is_cpu() || b.own().kernels;
+    let (weight, bias) = projection(w, attention, ours)?;
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
+    if b.own().kernels {
+        let none = bias.iter().all(|&x| x == 0.0);
+        let bias = if none { Edge::new() } else { b.weight(at("qkv_bias"), &[bias.len()], bias) };
+        let qkv = on_cuda::product(b, &at("qkv"), x, &weight, &bias);
+        return by_our_operator(b, e, w, i, &qkv, None);
+    }
     let qkv = b.node(ONNX, "MatMul", &at("qkv"), &[x, &weight], &[]);
     if b.target().is_cpu() {
-        return on_processor(b, e, w, i, &qkv, bias);
+        return by_our_operator(b, e, w, i, &qkv, Some(bias));
     }
     Ok(on_cuda(b, e, attention.heads, &at("attended"), &at("qkv"), &qkv, bias))
 }
 
 fn are_apart(b: &Builder, e: &Encoder) -> bool {
-    b.own().apart && takes_query_key_value(e)
+    b.own().apart && !b.own().kernels && takes_query_key_value(e)
 }
 
 /// Adds to `bias`, that of the product behind the attention, what its `weight` (H × H) makes of the values' bias where
@@ -85,21 +93,24 @@ pub(crate) fn put_back(
     Ok(())
 }
 
-/// Our operator over a projection `qkv`.
-fn on_processor(
+/// Our operator over a projection `qkv`. On the processor it adds the bias, norms and rotates; on CUDA another one does that
+/// before, and the product has the bias.
+fn by_our_operator(
     b: &mut Builder,
     e: &Encoder,
     w: &Weights,
     i: usize,
     qkv: &str,
-    bias: Vec<f32>,
+    bias: Option<Vec<f32>>,
 ) -> Result<Edge, LoadError> {
     let a = &e.layers[i].attention;
     let at = |part: &str| format!("layer{i}/{part}");
     let mut attributes = vec![Attr::Int(NUM_HEADS, a.heads as i64)];
     let mut inputs: [Edge; place::ALL] = Default::default();
     qkv.clone_into(&mut inputs[place::QKV]);
-    inputs[place::BIAS] = b.weight(at("qkv_bias"), &[a.projected()], bias);
+    if let Some(bias) = bias {
+        inputs[place::BIAS] = b.weight(at("qkv_bias"), &[a.projected()], bias);
+    }
     input::CUMULATIVE.clone_into(&mut inputs[place::CUMULATIVE]);
     if a.kv_heads != a.heads {
         attributes.push(Attr::Int(attribute::KV_HEADS, a.kv_heads as i64));
@@ -118,8 +129,9 @@ fn on_processor(
     if let Some(rope) = &a.rope {
         let earlier = e.layers.iter().position(|layer| layer.attention.rope.as_ref() == Some(rope)).unwrap_or(i);
         inputs[place::ROTATION] =
-            b.weight_once(&format!("attention/rotation{earlier}"), &[2, e.longest, rope.frequencies.len()], || {
-                rope.table(e.longest)
+            b.in_format(Elem::F32, |b| {
+                let shape = [2, e.longest, rope.frequencies.len()];
+                b.weight_once(&format!("attention/rotation{earlier}"), &shape, || rope.table(e.longest))
             });
     }
     if let Some(norms) = &a.query_key_norm {
@@ -128,19 +140,22 @@ fn on_processor(
             let one = if norm.kind == NormKind::RmsOnePlus { 1.0 } else { 0.0 };
             weights.extend(w.get(&norm.weight, &[a.size])?.data.into_iter().map(|x| x + one));
         }
-        inputs[place::NORMS] = b.weight(at("head_norms"), &[2, a.size], weights);
+        inputs[place::NORMS] = b.weight_in(Elem::F32, at("head_norms"), &[2, a.size], weights);
         attributes.push(Attr::Float(attribute::NORM_EPS, norms.query.eps));
     }
     match &a.distances {
         None => {}
         Some(Distances::Vectors(vectors)) => {
-            let tables = distances::vectors(w, a, vectors, e.hidden)?;
+            let mut tables = distances::vectors(w, a, vectors, e.hidden, b.target().is_cpu())?;
+            if !b.target().is_cpu() {
+                tables = tables.by_column(a)?;
+            }
             for (place, part, table) in [
                 (place::MET_BY_QUERIES, "met_by_queries", tables.met_by_queries),
                 (place::MET_BY_KEYS, "met_by_keys", tables.met_by_keys),
             ] {
                 if let Some(table) = table {
-                    inputs[place] = b.weight(at(part), &[a.heads * a.size, tables.width], table);
+                    inputs[place] = b.weight(at(part), &[table.len()], table);
                 }
             }
             inputs[place::COLUMNS] = b.small_i32s("attention/distance_columns", &tables.columns);
@@ -148,12 +163,26 @@ fn on_processor(
         Some(numbers) => {
             let (name, table) = distances::numbers(w, a, numbers, e.longest)?;
             let columns = table.len() / a.heads;
-            inputs[place::BY_DISTANCE] = b.weight_once(&name, &[a.heads, columns], || table);
+            inputs[place::BY_DISTANCE] =
+                b.in_format(Elem::F32, |b| b.weight_once(&name, &[a.heads, columns], || table));
         }
     }
-    let given = inputs.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
-    let inputs: Vec<&str> = inputs[..given].iter().map(String::as_str).collect();
-    Ok(b.node(SORTIE, ATTENTION, &at("attended"), &inputs, &attributes))
+    if !b.target().is_cpu() {
+        finish_heads(b, &at("finished"), &mut inputs, &attributes);
+    }
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let operator = if b.target().is_cpu() { ATTENTION } else { DEVICE_ATTENTION };
+    Ok(b.node(SORTIE, operator, &at("attended"), on_cuda::given(&inputs), &attributes))
+}
+
+/// Norms and rotates heads by an operator of their own, whose result attention then takes.
+fn finish_heads(b: &mut Builder, edge: &str, inputs: &mut [Edge; place::ALL], attributes: &[Attr]) {
+    let (rotation, norms) = (std::mem::take(&mut inputs[place::ROTATION]), std::mem::take(&mut inputs[place::NORMS]));
+    if rotation.is_empty() && norms.is_empty() {
+        return;
+    }
+    let taken = [inputs[place::QKV].as_str(), &inputs[place::CUMULATIVE], &rotation, &norms];
+    inputs[place::QKV] = b.node(SORTIE, FINISHED_HEADS, edge, on_cuda::given(&taken), attributes);
 }
 
 /// Declares the input that CUDA's attention takes besides.

@@ -4,6 +4,7 @@
 mod attention;
 mod bias_gelu;
 mod gpu;
+mod on_cuda;
 mod operator;
 mod packed_attention;
 mod query_key_value;
@@ -11,6 +12,8 @@ mod reserve;
 mod segments;
 #[cfg(test)]
 mod stand_in;
+#[cfg(test)]
+mod stand_in_cuda;
 #[cfg(test)]
 mod stand_in_product;
 
@@ -22,6 +25,7 @@ pub(super) use self::{
     attention::WIDEST_PASS,
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
+    on_cuda::{DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute, norm_code, norm_place},
     operator::NUM_HEADS,
     packed_attention::{ATTENTION, attribute, place},
     query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},
@@ -36,7 +40,10 @@ use self::{
     reserve::Reserve,
     segments::{SegmentMax, SegmentMean, SegmentSum},
 };
-use crate::{cuda::Products, onnx::SORTIE};
+use crate::{
+    cuda::{Kernels, Products},
+    onnx::SORTIE,
+};
 
 /// Name of ONNX Runtime's packed attention, which it has on CUDA alone.
 pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
@@ -50,11 +57,15 @@ pub(super) fn cpu_domain() -> Result<OperatorDomain> {
     Ok(domain)
 }
 
-/// The operators of a session on CUDA, running on `products`.
-pub(super) fn cuda_domain(products: Products) -> Result<OperatorDomain> {
+/// The operators of a session on CUDA, running on `products` and, where they are loaded, on our own kernels.
+pub(super) fn cuda_domain(products: Products, kernels: Option<Kernels>) -> Result<OperatorDomain> {
     let products = Arc::new(products);
-    OperatorDomain::new(SORTIE)?
+    let domain = OperatorDomain::new(SORTIE)?
         .add(BiasGelu { products: Arc::clone(&products) })?
-        .add(QueryKeyValue { products })?
-        .add(Reserve { provider: Some(CUDA_PROVIDER) })
+        .add(QueryKeyValue { products: Arc::clone(&products) })?
+        .add(Reserve { provider: Some(CUDA_PROVIDER) })?;
+    match kernels {
+        Some(kernels) => on_cuda::add(domain, &Arc::new(on_cuda::Gpu { products, kernels })),
+        None => Ok(domain),
+    }
 }

@@ -81,6 +81,22 @@ impl Operator for PackedAttention {
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
+        Ok(AttentionKernel(AttentionAttributes::read(context)?))
+    }
+}
+
+/// What the attributes say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttentionAttributes {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) scale: Option<f32>,
+    pub(super) sight: Sight,
+    pub(super) norm_eps: f32,
+}
+
+impl AttentionAttributes {
+    pub(super) fn read(context: &KernelContext<'_>) -> Result<Self> {
         let heads = context.get::<i64>(NUM_HEADS).ok_or_else(|| Error::new("PackedAttention has no num_heads"))?;
         let kv_heads = context.get::<i64>(attribute::KV_HEADS).unwrap_or(heads);
         let count = |n: i64| usize::try_from(n).ok().filter(|&n| n > 0);
@@ -95,7 +111,7 @@ impl Operator for PackedAttention {
             (None, Some(radius)) => Sight::Window(usize::try_from(radius).unwrap_or(usize::MAX)),
             _ => Sight::All,
         };
-        Ok(AttentionKernel {
+        Ok(Self {
             heads,
             kv_heads,
             scale: context.get(attribute::SCALE),
@@ -105,13 +121,7 @@ impl Operator for PackedAttention {
     }
 }
 
-pub(super) struct AttentionKernel {
-    heads: usize,
-    kv_heads: usize,
-    scale: Option<f32>,
-    sight: Sight,
-    norm_eps: f32,
-}
+pub(super) struct AttentionKernel(AttentionAttributes);
 
 impl Kernel for AttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
@@ -121,7 +131,7 @@ impl Kernel for AttentionKernel {
         let (_, bias) = bias.try_extract_tensor::<f32>()?;
         let (_, cumulative) = cumulative.try_extract_tensor::<i32>()?;
         let [tokens, width] = two(shape)?;
-        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let AttentionAttributes { heads, kv_heads, scale, sight, norm_eps } = self.0;
         let columns = Columns { heads, kv_heads, size: width / (heads + 2 * kv_heads) };
         let size = columns.size;
         if columns.width() != width || bias.len() != width {
@@ -139,9 +149,9 @@ impl Kernel for AttentionKernel {
         };
         let rules = AttentionRules {
             columns,
-            scale: self.scale.unwrap_or_else(|| 1.0 / (size as f32).sqrt()),
-            sight: self.sight,
-            norms: table(place::NORMS)?.map(|weights| self.norms(weights, size)).transpose()?,
+            scale: scale.unwrap_or_else(|| 1.0 / (size as f32).sqrt()),
+            sight,
+            norms: table(place::NORMS)?.map(|weights| norms(weights, size, norm_eps)).transpose()?,
             rotation: table(place::ROTATION)?.map(|numbers| rotation(numbers, size, longest)).transpose()?,
             by_distance: table(place::BY_DISTANCE)?.map(|numbers| by_distance(numbers, heads)).transpose()?,
             vectors: match &values[place::COLUMNS] {
@@ -169,14 +179,12 @@ impl Kernel for AttentionKernel {
     }
 }
 
-impl AttentionKernel {
-    fn norms<'a>(&self, weights: &'a [f32], size: usize) -> Result<HeadNorms<'a>> {
-        if weights.len() != 2 * size {
-            return Err(Error::new("PackedAttention: norms of heads are not of their size"));
-        }
-        let (query, key) = weights.split_at(size);
-        Ok(HeadNorms { query, key, eps: self.norm_eps })
+fn norms(weights: &[f32], size: usize, eps: f32) -> Result<HeadNorms<'_>> {
+    if weights.len() != 2 * size {
+        return Err(Error::new("PackedAttention: norms of heads are not of their size"));
     }
+    let (query, key) = weights.split_at(size);
+    Ok(HeadNorms { query, key, eps })
 }
 
 fn rotation(numbers: &[f32], size: usize, longest: usize) -> Result<Rotation<'_>> {

@@ -20,6 +20,7 @@ use super::{
     PACKED_ATTENTION,
     operator::{NUM_HEADS, boundaries, input},
     reserve::Reserve,
+    stand_in_cuda,
     stand_in_product::StandInProduct,
 };
 
@@ -31,10 +32,11 @@ pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
         .add(StandInProduct::BiasGelu)?
         .add(StandInProduct::QueryKeyValue)?
         .add(Reserve { provider: None })
+        .and_then(stand_in_cuda::add)
 }
 
 /// A format of numbers, with sums in f64.
-trait Number: PrimitiveTensorElementType + Copy + Send + Sync + std::fmt::Debug + 'static {
+pub(super) trait Number: PrimitiveTensorElementType + Copy + Send + Sync + std::fmt::Debug + 'static {
     fn up(self) -> f64;
     fn down(x: f64) -> Self;
 }

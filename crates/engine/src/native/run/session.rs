@@ -22,7 +22,7 @@ use super::{
     packing::Bounds,
 };
 use crate::{
-    cuda::{self, CudaError, Epilogue, FEW_ROWS, Memory, ProductSizes, Products, TOGETHER},
+    cuda::{self, CudaError, Epilogue, FEW_ROWS, Formats, Kernels, Memory, ProductSizes, Products, TOGETHER},
     device::Device,
     error::LoadError,
     onnx::{Builder, Elem, Initializer, ModelProto, SortieOperators, Target},
@@ -117,10 +117,11 @@ fn own(
     ready: &Ready,
     options: &LoadOptions,
     known: bool,
-) -> (SortieOperators, Option<Products>) {
+) -> Result<(SortieOperators, Option<(Products, Option<Kernels>)>), CudaError> {
     let none = SortieOperators::default();
-    if target.elem() != Elem::F16 {
-        return (none, None);
+    let needs = model.encoder.needs_kernels();
+    if target.elem() != Elem::F16 && !needs {
+        return Ok((none, None));
     }
     let hidden = model.encoder.hidden;
     let plain = model.encoder.plain_feed_forward();
@@ -130,22 +131,32 @@ fn own(
         Some((_, Pointwise::Gelu)) => options.cuda.gelu == Gelu::Fused && known,
         _ => false,
     };
-    let wanted =
-        SortieOperators { gelu: fused && takes_product(hidden, inner), apart: takes_query_key_value(&model.encoder) };
+    let wanted = SortieOperators {
+        gelu: target.elem() == Elem::F16 && fused && takes_product(hidden, inner),
+        apart: !needs && takes_query_key_value(&model.encoder),
+        kernels: needs,
+    };
     let (gpu, number) = match (target, &ready.gpu) {
         (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
         #[cfg(test)]
         (Target::StandIn(_, has), _) => {
-            return (SortieOperators { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart }, None);
+            let kernels = wanted.kernels && has.kernels;
+            return Ok((SortieOperators { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart, kernels }, None));
         }
-        (Target::Cuda(_) | Target::Cpu, _) => return (none, None),
+        (Target::Cuda(_) | Target::Cpu, _) => return Ok((none, None)),
     };
     let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
-    let Ok(products) = Products::open(gpu, number).inspect_err(|e| plain(e, "no products of cublasLt")) else {
-        return (none, None);
+    let kernels = needs.then(|| Kernels::open(gpu, number)).transpose()?;
+    let products = match Products::open(gpu, number) {
+        Ok(products) => products,
+        Err(error) if needs => return Err(error),
+        Err(error) => {
+            plain(&error, "no products of cublasLt");
+            return Ok((none, None));
+        }
     };
     let up = ProductSizes { rows: 1, inner: hidden, columns: inner };
-    let gelu = || products.serves(up, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
+    let gelu = || products.serves(up, Formats::HALF, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
     // What may be launched: queries with their bias, alone or with others; the others without.
     let kinds = [
         (Epilogue::Bias, 1),
@@ -157,12 +168,16 @@ fn own(
     let each = || {
         [1, FEW_ROWS].into_iter().try_for_each(|rows| {
             let sizes = ProductSizes { rows, inner: hidden, columns: hidden };
-            kinds.iter().try_for_each(|&(epilogue, count)| products.serves(sizes, epilogue, count))
+            kinds.iter().try_for_each(|&(epilogue, count)| products.serves(sizes, Formats::HALF, epilogue, count))
         })
     };
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
-    let own = SortieOperators { gelu: wanted.gelu && gelu().is_ok(), apart: wanted.apart && apart().is_ok() };
-    (own, (own != none).then_some(products))
+    let own = SortieOperators {
+        gelu: wanted.gelu && gelu().is_ok(),
+        apart: wanted.apart && apart().is_ok(),
+        kernels: kernels.is_some(),
+    };
+    Ok((own, (own != none).then_some((products, kernels))))
 }
 
 /// A session, and what goes with it.
@@ -197,7 +212,7 @@ pub(crate) fn load(
     let facts = facts(model, target, options);
     let (own, products) = {
         let _using = using();
-        own(model, target, &ready, options, facts.is_some())
+        own(model, target, &ready, options, facts.is_some()).map_err(|source| LoadError::Device { device, source })?
     };
     let graph = shared(model, target, SessionShape { own, facts });
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
@@ -205,7 +220,7 @@ pub(crate) fn load(
     let (mut ready, products) = (ready, products);
     let graph = graph?;
     let memory = ready.memory.take();
-    let own = products.map(cuda_domain).transpose().map_err(&bad)?;
+    let own = products.map(|(products, kernels)| cuda_domain(products, kernels)).transpose().map_err(&bad)?;
     let mut builder = ready.builder;
     if let Some(threads) = options.threads {
         builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;

@@ -4,6 +4,7 @@
 
 #[path = "../../../tests/engine/archive.rs"]
 mod archive;
+mod families;
 mod golden;
 mod numbers;
 mod traps;
