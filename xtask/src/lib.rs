@@ -20,6 +20,7 @@ pub mod digest;
 mod fleet;
 mod gpu;
 pub mod interrupt;
+mod kernels;
 mod merge;
 pub mod models;
 pub mod ort;
@@ -68,6 +69,8 @@ enum Command {
     Chart(chart::Args),
     /// Check and test the Python package, fetching the tools for it first
     Python(python_package::Args),
+    /// Compile the CUDA kernels into the module that the engine embeds
+    Kernels(kernels::Args),
     /// Test a gateway and a server with the clients that people have: packages of PyPI and npm, unmodified
     Sdks(sdks::Args),
     /// Run a fleet of local servers until Ctrl-C, with metrics and a configuration for Prometheus
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(),
         Command::Chart(args) => chart::run(&args),
         Command::Python(args) => python_package::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Sdks(args) => sdks::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Ort(args) => ort::run(&args),

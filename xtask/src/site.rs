@@ -50,6 +50,12 @@ impl Site {
         Ok(Self { python, folder })
     }
 
+    /// A file of a package.
+    pub(crate) fn file(&self, path: &str) -> anyhow::Result<PathBuf> {
+        let file = self.folder.join(path);
+        if file.is_file() { Ok(file) } else { bail!("{} is in none of the packages", file.display()) }
+    }
+
     /// A command that runs a module of it, and sees no other packages than these.
     pub(crate) fn module(&self, name: &str) -> Command {
         let mut command = self.python.command();

@@ -109,6 +109,7 @@ fn speed(common: &Common, path: &Path, options: &LoadOptions) -> anyhow::Result<
     let long = if model.info().max_length >= LONG { Some(one(LONG)?) } else { None };
     Ok(json!({
         "tokens": tokens,
+        "lengths": lengths,
         "pairs_ms": seconds * 1e3,
         "tokens_per_s": tokens as f64 / seconds,
         "one_of_128_ms": short * 1e3,
