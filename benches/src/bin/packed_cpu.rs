@@ -20,6 +20,9 @@ use sortie_engine::{Executor, LoadOptions, Model, Output, Sequence, Task, Want, 
 /// Token budgets of a batch that are tried; the last takes all in one.
 const BUDGETS: [usize; 5] = [512, 1_024, 2_048, 4_096, usize::MAX];
 
+/// Ids below are special tokens in every shape that is timed.
+const FIRST_WORD: u32 = 10;
+
 /// Numbers of each vector that are printed: enough to tell two models apart.
 const SHOWN: usize = 4;
 
@@ -34,23 +37,60 @@ struct Args {
     /// Write the token ids here (JSON, a list an item)
     #[arg(long)]
     items_out: Option<PathBuf>,
+    /// Only the first so many items
+    #[arg(long)]
+    first: Option<usize>,
+    /// One token budget, in place of all that are tried
+    #[arg(long)]
+    budget: Option<usize>,
+    /// In place of the items one text of so many tokens each
+    #[arg(long, value_delimiter = ',')]
+    texts_of: Vec<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let items = rerank_items()?;
+    let mut items = rerank_items()?;
+    items.truncate(args.first.unwrap_or(usize::MAX));
     if let Some(path) = &args.items_out {
         fs::write(path, serde_json::to_string(&items)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if let Some(folder) = &args.model {
-        println!("{}", measure(folder, args.threads, items)?);
+    let Some(folder) = &args.model else { return Ok(()) };
+    if args.texts_of.is_empty() {
+        println!("{}", measure(folder, &args, items)?);
+    } else {
+        println!("{}", long(folder, &args)?);
     }
     Ok(())
 }
 
-fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Result<Value> {
-    let options = LoadOptions { threads: Some(threads), max_length: Some(512), ..LoadOptions::default() };
+/// Seconds of one text of each length, the best of three.
+fn long(folder: &Path, args: &Args) -> anyhow::Result<Value> {
+    let options = LoadOptions { threads: Some(args.threads), ..LoadOptions::default() };
     let model = Model::open(folder, &options)?;
+    let mut executor = Executor::new(&model)?;
+    let want = Want::Embedding(model.info().embed);
+    let mut times = Vec::new();
+    for &tokens in &args.texts_of {
+        let ids = (0..tokens).map(|i| 10 + u32::try_from(i % 1_000).unwrap_or(0)).collect();
+        let text = WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want };
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let start = Instant::now();
+            run(&mut executor, &[&text])?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        times.push(json!({"tokens": tokens, "seconds": best, "us_per_token": best * 1e6 / tokens as f64}));
+    }
+    Ok(json!({ "texts": times }))
+}
+
+fn measure(folder: &Path, args: &Args, mut items: Vec<Vec<u32>>) -> anyhow::Result<Value> {
+    let options = LoadOptions { threads: Some(args.threads), max_length: Some(512), ..LoadOptions::default() };
+    let model = Model::open(folder, &options)?;
+    // Below lie special tokens; an id that a model lacks becomes another word, as the rivals have it.
+    let words = u32::try_from(model.info().vocab_size)?.saturating_sub(FIRST_WORD).max(1);
+    items.iter_mut().flatten().for_each(|id| *id = FIRST_WORD + id.saturating_sub(FIRST_WORD) % words);
     let want = match &model.info().task {
         Task::Embedding => Want::Embedding(model.info().embed),
         Task::SequenceClassification { .. } => Want::Logits,
@@ -66,7 +106,8 @@ fn measure(folder: &Path, threads: usize, items: Vec<Vec<u32>>) -> anyhow::Resul
     run(&mut executor, work.get(..16).context("too few items")?)?;
     // Seconds of each way, and the first numbers of each item's output.
     let (mut times, mut shown) = (Vec::new(), Vec::new());
-    for budget in BUDGETS {
+    let one = args.budget.map(|budget| vec![budget]);
+    for budget in one.unwrap_or_else(|| BUDGETS.to_vec()) {
         let batches = batches_in_order(&lengths, budget);
         let mut outputs = Vec::with_capacity(work.len());
         let start = Instant::now();

@@ -63,4 +63,14 @@ __device__ inline bool sees(const AttentionParams& p, const Tile& tile, int quer
     return true;
 }
 
+// Whether some query of a tile does not see some of these keys.
+__device__ inline bool any_hidden(const AttentionParams& p, const Tile& tile, int queries, int first, int keys) {
+    if (first + keys > tile.keys) return true;
+    if (p.sight == SIGHT_CAUSAL) return first + keys - 1 > tile.first;
+    if (p.sight == SIGHT_WINDOW) {
+        return first < tile.first + queries - 1 - p.radius || first + keys - 1 > tile.first + p.radius;
+    }
+    return false;
+}
+
 __device__ inline int clamped(int behind, int reach) { return max(-reach, min(reach, behind)) + reach; }

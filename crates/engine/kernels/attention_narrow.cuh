@@ -67,7 +67,7 @@ __device__ inline void load_rows(T* to, const T* from, int64_t apart, int valid,
 template <typename T, int DEPTH, int EXTRA>
 struct Shape {
     // Keys of a tile: as many as registers and shared memory allow.
-    static constexpr int KEYS = EXTRA == EXTRA_VECTORS || DEPTH > 128 ? 32 : 64;
+    static constexpr int KEYS = EXTRA == EXTRA_VECTORS || DEPTH > 64 ? 32 : 64;
     // Tiles of keys and values in flight.
     static constexpr int STAGES = EXTRA == EXTRA_VECTORS || DEPTH > 128 ? 1 : 2;
     static constexpr int ROW = DEPTH + PAD;
@@ -123,7 +123,8 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
 
     const int head = blockIdx.x;
     Tile tile;
-    if (!find_tile(p, QUERIES, blockIdx.y, head, tile)) return;
+    // The last queries of a causal text see the most keys: their blocks begin first.
+    if (!find_tile(p, QUERIES, gridDim.y - 1 - blockIdx.y, head, tile)) return;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = lane / 4, pair = lane % 4 * 2;
     const T* qkv = static_cast<const T*>(p.qkv) + static_cast<int64_t>(tile.start) * tile.width;
     const int asking = min(QUERIES, tile.length - tile.first);
@@ -248,7 +249,7 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
 
         // In powers of two: one multiplication less in each exponential.
         const float scale = p.scale * LOG2_E;
-        const bool masked = first + KEYS > tile.keys || p.sight != SIGHT_ALL;
+        const bool masked = any_hidden(p, tile, QUERIES, first, KEYS);
         float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) {

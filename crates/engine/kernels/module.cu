@@ -3,10 +3,15 @@
 #include "attention_wide.cuh"
 #include "rows.cuh"
 
-#define NARROW(NAME, T, DEPTH, EXTRA)     \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME(const __grid_constant__ AttentionParams p) { \
-        attend_narrow<T, DEPTH, EXTRA>(p);\
-    }                                     \
+// Blocks that a multiprocessor is to hold: as many as their shared memory leaves room for.
+#define BLOCKS(DEPTH, EXTRA) ((DEPTH) > 128 || ((DEPTH) > 64 && (EXTRA) == EXTRA_VECTORS) ? 1 \
+    : (DEPTH) > 64 || (EXTRA) == EXTRA_VECTORS ? 3 : 4)
+
+#define NARROW(NAME, T, DEPTH, EXTRA) \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS(DEPTH, EXTRA)) \
+        NAME(const __grid_constant__ AttentionParams p) { \
+        attend_narrow<T, DEPTH, EXTRA>(p); \
+    }
 
 #define NARROW_DEPTHS(T, NAME)                              \
     NARROW(attend_##NAME##_32, T, 32, EXTRA_NONE)           \
@@ -42,3 +47,5 @@ ROWS(__nv_bfloat16, bf16)
 ROWS(float, f32)
 
 extern "C" __global__ void segments_f32(const __grid_constant__ SegmentsParams p) { segments(p); }
+
+extern "C" __global__ void dots_f32(const __grid_constant__ DotsParams p) { dots(p); }

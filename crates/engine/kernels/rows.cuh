@@ -37,13 +37,55 @@ __device__ inline void norm_row(
     }
 }
 
+// Four neighbouring numbers.
+template <typename T>
+struct alignas(4 * sizeof(T)) Four {
+    T at[4];
+};
+
 template <typename T>
 __device__ inline void add_norm(const NormParams& p) {
     extern __shared__ __align__(16) unsigned char memory[];
     float* row = reinterpret_cast<float*>(memory);
     __shared__ float shared[32];
     const int64_t at = static_cast<int64_t>(blockIdx.x) * p.width;
-    // Each thread has the same places throughout: no barrier is needed but those inside sums.
+    T* read = static_cast<T*>(p.read) + at;
+    if (p.width % 4 == 0 && !p.given_gamma) {
+        // Each thread keeps to its own places: no barrier is needed but those inside sums.
+        for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+            float4 x = *reinterpret_cast<const float4*>(p.sum + at + i);
+            if (p.given) {
+                const float4 more = *reinterpret_cast<const float4*>(p.given + at + i);
+                x.x = more.x + x.x, x.y = more.y + x.y, x.z = more.z + x.z, x.w = more.w + x.w;
+            }
+            if (p.sum_out) *reinterpret_cast<float4*>(p.sum_out + at + i) = x;
+            *reinterpret_cast<float4*>(row + i) = x;
+        }
+        float mean = 0.0f, square = 0.0f;
+        if (p.kind == NORM_LAYER) {
+            for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) mean += (row[i] + row[i + 1]) + (row[i + 2] + row[i + 3]);
+            mean = block_sum(mean, shared) / p.width;
+        }
+        float share = 1.0f;
+        if (p.kind != NORM_NONE) {
+            for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+#pragma unroll
+                for (int k = 0; k < 4; ++k) square += (row[i + k] - mean) * (row[i + k] - mean);
+            }
+            share = rsqrtf(block_sum(square, shared) / p.width + p.eps);
+        }
+        for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+            Four<T> out;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                float x = row[i + k];
+                if (p.kind != NORM_NONE) x = (x - mean) * share * p.gamma[i + k] + (p.beta ? p.beta[i + k] : 0.0f);
+                out.at[k] = Format<T>::down(x);
+            }
+            *reinterpret_cast<Four<T>*>(read + i) = out;
+        }
+        return;
+    }
     for (int i = threadIdx.x; i < p.width; i += blockDim.x) row[i] = p.given ? p.given[at + i] : 0.0f;
     if (p.given && p.given_gamma) norm_row(row, p.width, p.given_kind, p.given_gamma, p.given_beta, p.given_eps, shared);
     for (int i = threadIdx.x; i < p.width; i += blockDim.x) {
@@ -51,7 +93,6 @@ __device__ inline void add_norm(const NormParams& p) {
         if (p.sum_out) p.sum_out[at + i] = row[i];
     }
     norm_row(row, p.width, p.kind, p.gamma, p.beta, p.eps, shared);
-    T* read = static_cast<T*>(p.read) + at;
     for (int i = threadIdx.x; i < p.width; i += blockDim.x) read[i] = Format<T>::down(row[i]);
 }
 
@@ -116,41 +157,75 @@ struct HeadsParams {
     float eps;
 };
 
-// A block has a token, a warp a head at a time.
+// Lanes that a head takes where each reads two neighbouring numbers of either half: a power of two, at most a warp; 0 where the
+// head is not of such a size.
+__device__ inline int lanes_of(int size) {
+    const int half = size / 2;
+    if (size % 4 != 0) return 0;
+    if (half % 64 == 0) return 32;
+    const int lanes = half / 2;
+    return lanes <= 32 && (lanes & (lanes - 1)) == 0 ? lanes : 0;
+}
+
+template <typename T>
+struct alignas(2 * sizeof(T)) Two {
+    T low, high;
+};
+
+// A block has a token; `lanes` of a warp have a head at a time.
 template <typename T>
 __device__ inline void heads(const HeadsParams& p) {
-    const int token = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const int token = blockIdx.x;
     const int place = token - p.cumulative[sequence_of(p.cumulative, p.sequences, token)];
     const int each = p.heads / p.kv_heads, slots = p.heads + 2 * p.kv_heads, half = (p.size + 1) / 2;
     const T* from = static_cast<const T*>(p.qkv) + static_cast<int64_t>(token) * slots * p.size;
     T* to = static_cast<T*>(p.out) + static_cast<int64_t>(token) * slots * p.size;
     const float* cosines = p.rotation + static_cast<int64_t>(place) * half;
     const float* sines = cosines + static_cast<int64_t>(p.positions) * half;
-    for (int slot = warp; slot < slots; slot += warps) {
+    const int paired = lanes_of(p.size), lanes = paired ? paired : 32, step = paired ? 2 : 1;
+    const int lane = threadIdx.x % lanes, first = threadIdx.x / lanes, together = blockDim.x / lanes;
+    // Whole warps go on together: sums over lanes need all of them.
+    for (int turn = 0; turn < slots; turn += together) {
+        const int slot = turn + first;
+        const bool there = slot < slots;
         const int within = slot % (each + 2);
         const T* x = from + slot * p.size;
         T* y = to + slot * p.size;
-        if (within == each + 1) {
-            for (int d = lane; d < p.size; d += 32) y[d] = x[d];
-            continue;
-        }
+        const bool value = within == each + 1;
+        const float* weights = p.norms && !value ? p.norms + (within == each ? p.size : 0) : nullptr;
         float share = 1.0f;
-        const float* weights = p.norms ? p.norms + (within == each ? p.size : 0) : nullptr;
-        if (weights) {
+        if (p.norms) {
             float square = 0.0f;
-            for (int d = lane; d < p.size; d += 32) square += Format<T>::up(x[d]) * Format<T>::up(x[d]);
-            share = rsqrtf(warp_sum(square) / p.size + p.eps);
+            for (int d = lane; there && d < p.size; d += lanes) square += Format<T>::up(x[d]) * Format<T>::up(x[d]);
+            for (int apart = lanes / 2; apart > 0; apart /= 2) square += __shfl_xor_sync(0xffffffff, square, apart);
+            share = rsqrtf(square / p.size + p.eps);
         }
-        for (int m = lane; m < half; m += 32) {
-            const bool two = m + half < p.size;
-            float a = Format<T>::up(x[m]), b = two ? Format<T>::up(x[m + half]) : 0.0f;
-            if (weights) a *= share * weights[m], b *= two ? share * weights[m + half] : 0.0f;
-            if (p.rotation) {
-                const float c = cosines[m], s = sines[m], turned = a * c - b * s;
-                b = b * c + a * s, a = turned;
+        if (!there) continue;
+        for (int m = lane * step; m < half; m += lanes * step) {
+            float a[2], b[2];
+            if (paired) {
+                const Two<T> low = *reinterpret_cast<const Two<T>*>(x + m), high = *reinterpret_cast<const Two<T>*>(x + m + half);
+                a[0] = Format<T>::up(low.low), a[1] = Format<T>::up(low.high);
+                b[0] = Format<T>::up(high.low), b[1] = Format<T>::up(high.high);
+            } else {
+                a[0] = Format<T>::up(x[m]), b[0] = m + half < p.size ? Format<T>::up(x[m + half]) : 0.0f;
             }
-            y[m] = Format<T>::down(a);
-            if (two) y[m + half] = Format<T>::down(b);
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                if (k == step || value) break;
+                if (weights) a[k] *= share * weights[m + k], b[k] *= m + k + half < p.size ? share * weights[m + k + half] : 0.0f;
+                if (p.rotation) {
+                    const float c = cosines[m + k], s = sines[m + k], turned = a[k] * c - b[k] * s;
+                    b[k] = b[k] * c + a[k] * s, a[k] = turned;
+                }
+            }
+            if (paired) {
+                *reinterpret_cast<Two<T>*>(y + m) = {Format<T>::down(a[0]), Format<T>::down(a[1])};
+                *reinterpret_cast<Two<T>*>(y + m + half) = {Format<T>::down(b[0]), Format<T>::down(b[1])};
+            } else {
+                y[m] = Format<T>::down(a[0]);
+                if (m + half < p.size) y[m + half] = Format<T>::down(b[0]);
+            }
         }
     }
 }
@@ -165,22 +240,53 @@ struct SegmentsParams {
     int width, reduction;
 };
 
-// A thread has a column of a sequence; rows are taken in their order.
+constexpr int SEGMENT_COLUMNS = 32;
+constexpr int SEGMENT_ROWS = 16;
+
+__device__ inline float reduced(float y, float x, int reduction) {
+    if (reduction == REDUCE_MAX) return x > y || x != x ? x : y;
+    return y + x;
+}
+
+// A block has some columns of a sequence. Each of its row lanes takes every sixteenth row, in their order; then the lanes are
+// taken in theirs.
 __device__ inline void segments(const SegmentsParams& p) {
-    const int column = blockIdx.x * blockDim.x + threadIdx.x, sequence = blockIdx.y;
-    if (column >= p.width) return;
+    __shared__ float parts[SEGMENT_ROWS][SEGMENT_COLUMNS];
+    const int within = threadIdx.x % SEGMENT_COLUMNS, lane = threadIdx.x / SEGMENT_COLUMNS;
+    const int column = blockIdx.x * SEGMENT_COLUMNS + within, sequence = blockIdx.y;
     const int start = p.cumulative[sequence], end = p.cumulative[sequence + 1];
     float y = p.reduction == REDUCE_MAX ? -INFINITY : 0.0f;
-    for (int t = start; t < end; ++t) {
+    for (int t = start + lane; column < p.width && t < end; t += SEGMENT_ROWS) {
         float x = p.x[static_cast<int64_t>(t) * p.width + column];
-        if (p.reduction == REDUCE_MAX) {
-            if (x > y || x != x) y = x;
-            continue;
-        }
         if (p.reduction >= REDUCE_LOG) x = log1pf(x > 0.0f ? x : (x != x ? x : 0.0f));
         if (p.reduction == REDUCE_LOG_LOG) x = log1pf(x);
-        y += x;
+        y = reduced(y, x, p.reduction);
     }
+    parts[lane][within] = y;
+    __syncthreads();
+    if (lane > 0 || column >= p.width) return;
+    for (int other = 1; other < SEGMENT_ROWS; ++other) y = reduced(y, parts[other][within], p.reduction);
     if (p.reduction == REDUCE_MEAN) y /= end - start;
     p.y[static_cast<int64_t>(sequence) * p.width + column] = y;
+}
+
+// As `DotsLaunch` of cuda/kernels/rows.rs has it.
+struct DotsParams {
+    const float* x;       // (rows x inner)
+    const float* weight;  // (inner x columns)
+    const float* bias;    // (columns), or null
+    float* y;             // (rows x columns)
+    int inner, columns;
+    float factor;
+};
+
+// A product of few columns: a warp has a number of the result. For heads, whose last product cublasLt has no fit kernel for.
+__device__ inline void dots(const DotsParams& p) {
+    const int lane = threadIdx.x % 32, column = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32;
+    if (column >= p.columns) return;
+    const float* x = p.x + static_cast<int64_t>(blockIdx.x) * p.inner;
+    float sum = 0.0f;
+    for (int k = lane; k < p.inner; k += 32) sum += x[k] * p.weight[static_cast<int64_t>(k) * p.columns + column];
+    sum = warp_sum(sum) * p.factor;
+    if (lane == 0) p.y[static_cast<int64_t>(blockIdx.x) * p.columns + column] = sum + (p.bias ? p.bias[column] : 0.0f);
 }

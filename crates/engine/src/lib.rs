@@ -54,7 +54,7 @@ pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WorkI
 pub use model::Model;
 pub use native::{CapturedGraphs, native_model_types};
 pub use options::{
-    CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
+    CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_KERNELS, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
 };
 pub use post::{
     Activation, LateSimilarity, Quantization, Ranges, activate, cosine, heaviest, late_similarity, quantize,

@@ -55,6 +55,9 @@ pub struct CudaOptions {
     pub gelu: Gelu,
     /// Run each f16 model once on the processor at load, to round its weights by what its activations are like.
     pub calibrate: bool,
+    /// Run native models on our own kernels where the GPU has them (Ampere and later), rather than on ONNX Runtime's operators.
+    /// What the operators cannot do runs on the kernels either way.
+    pub kernels: bool,
 }
 
 /// How GELU is computed in f16 on a GPU. Models trained with the tanh form have it inside the product always.
@@ -101,6 +104,7 @@ impl Default for CudaOptions {
             attention: DEFAULT_ATTENTION,
             gelu: Gelu::default(),
             calibrate: DEFAULT_CALIBRATE,
+            kernels: DEFAULT_KERNELS,
         }
     }
 }
@@ -121,6 +125,9 @@ pub const DEFAULT_ATTENTION: u32 = 1 | 2 | 16;
 
 /// Seconds at load, more for larger models; without it f16 leaves the bounds of docs/gpu.md for some models.
 pub const DEFAULT_CALIBRATE: bool = true;
+
+/// Our kernels give a text the same bits in every company. ONNX Runtime's operators, which serve BERT's kind alone, do not.
+pub const DEFAULT_KERNELS: bool = true;
 
 impl CudaOptions {
     /// Sessions that are to run side by side on `device`, at least one.

@@ -85,6 +85,7 @@ fn compare(path: &Path, options: &LoadOptions) -> anyhow::Result<serde_json::Val
 fn speed(common: &Common, path: &Path, options: &LoadOptions) -> anyhow::Result<serde_json::Value> {
     let model = Model::open(path, options)?;
     let mut executor = Executor::new(&model)?;
+    executor.capture();
     let embed = Want::Embedding(model.info().embed);
     let work = |ids: Vec<Vec<u32>>| {
         let mut work = items(ids);

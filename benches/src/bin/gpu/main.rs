@@ -6,6 +6,7 @@
 //! gpu speed    200 pairs and one pair, beside padded ONNX Runtime and PyTorch
 //! gpu serve    text in, scores out over gRPC on loopback, beside sentence-transformers
 //! gpu families folders of any family: numbers in every format, or speed
+//! gpu invariance  the same bits alone and in every company
 //! gpu memory   random batches, and what they leave behind
 //! gpu all      all of these
 //!
@@ -20,6 +21,7 @@
 
 mod export;
 mod families;
+mod invariance;
 mod memory;
 mod parity;
 mod rivals;
@@ -53,6 +55,8 @@ enum Part {
     Serve,
     /// Folders of any family, in every format
     Families,
+    /// Answers alone and in every company, bit for bit
+    Invariance,
     /// Random batches, and what they leave behind
     Memory,
     /// All of these
@@ -95,6 +99,9 @@ struct Common {
     /// Weights rounded one by one, GELU exact
     #[arg(long, global = true)]
     no_calibration: bool,
+    /// ONNX Runtime's operators in the place of our kernels, where they can do the same
+    #[arg(long, global = true)]
+    operators: bool,
     /// Device memory taken as batches need it
     #[arg(long, global = true)]
     no_reserve: bool,
@@ -190,6 +197,7 @@ impl Common {
                 attention: self.attention,
                 gelu: self.gelu,
                 calibrate: !self.no_calibration,
+                kernels: !self.operators,
                 ..CudaOptions::default()
             },
             ..LoadOptions::default()
@@ -227,6 +235,7 @@ fn main() -> anyhow::Result<ExitCode> {
         memory::run(&common)?;
     }
     match which {
+        Part::Invariance => held &= invariance::run(&common)?,
         Part::Families => held &= families::run(&common)?,
         Part::Several => several::run(&common)?,
         Part::Lost => several::lost(&common)?,

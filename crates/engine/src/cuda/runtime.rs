@@ -228,6 +228,27 @@ impl Cuda {
         Ok(DeviceMemory { cuda: self.clone(), at })
     }
 
+    /// Waits until all that was put on a stream is done.
+    pub(super) fn wait_for(&self, stream: *mut c_void) -> Result<(), CudaError> {
+        // SAFETY: CUDA checks the handle.
+        self.check("cudaStreamSynchronize", unsafe { (self.runtime.stream_sync)(stream) })
+    }
+
+    /// Queues a copy on a stream.
+    ///
+    /// # Safety
+    /// That of [`Stream::copy`].
+    pub(super) unsafe fn copy_on(
+        &self,
+        stream: *mut c_void,
+        from: *const c_void,
+        to: *mut c_void,
+        bytes: usize,
+    ) -> Result<(), CudaError> {
+        // SAFETY: by the contract.
+        self.check("cudaMemcpyAsync", unsafe { (self.runtime.copy)(to, from, bytes, ANY_DIRECTION, stream) })
+    }
+
     /// Makes a stream on the current device.
     pub(crate) fn stream(&self) -> Result<Stream, CudaError> {
         let mut stream = ptr::null_mut();
@@ -257,8 +278,7 @@ impl Stream {
 
     /// Waits until all that was put on it is done.
     pub(crate) fn wait(&self) -> Result<(), CudaError> {
-        // SAFETY: the stream lives as long as this value.
-        self.cuda.check("cudaStreamSynchronize", unsafe { (self.cuda.runtime.stream_sync)(self.stream) })
+        self.cuda.wait_for(self.stream)
     }
 
     /// Queues a copy of `bytes` from one address to another, host (page-locked) or device.
@@ -267,8 +287,7 @@ impl Stream {
     /// Both are that long and stay as they are until the stream was waited for.
     pub(crate) unsafe fn copy(&self, from: *const c_void, to: *mut c_void, bytes: usize) -> Result<(), CudaError> {
         // SAFETY: by the contract.
-        let status = unsafe { (self.cuda.runtime.copy)(to, from, bytes, ANY_DIRECTION, self.stream) };
-        self.cuda.check("cudaMemcpyAsync", status)
+        unsafe { self.cuda.copy_on(self.stream, from, to, bytes) }
     }
 }
 

@@ -120,7 +120,8 @@ fn shared_bytes(elem: Elem, depth: usize, extra: Extra) -> usize {
         return (WIDE_QUERIES + 2 * WIDE_KEYS) * (depth + 1) * 4;
     }
     let vectors = extra == Extra::Vectors;
-    let (keys, stages) = if vectors || depth > 128 { (32, 1) } else { (64, 2) };
+    let keys = if vectors || depth > 64 { 32 } else { 64 };
+    let stages = if vectors || depth > 128 { 1 } else { 2 };
     let (row, columns) = (depth + PAD, NARROW_QUERIES + keys);
     let tiles = (NARROW_QUERIES + 2 * stages * keys + if vectors { 2 * columns } else { 0 }) * row;
     let scores = if vectors { columns * (columns + PAD) } else { 0 };

@@ -17,7 +17,7 @@ use libloading::{Library, Symbol};
 
 pub(crate) use self::{
     attention::{AttentionLaunch, Depth, Extra, MOST_DISTANCES, SightCode},
-    rows::{GateLaunch, HeadsLaunch, NormKernel, NormLaunch, Reduction, SegmentsLaunch},
+    rows::{DotsLaunch, FEW_COLUMNS, GateLaunch, HeadsLaunch, NormKernel, NormLaunch, Reduction, SegmentsLaunch},
 };
 use super::{Cuda, CudaError, libraries::DRIVER, runtime::{Status, calls}};
 

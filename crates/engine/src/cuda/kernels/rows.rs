@@ -9,6 +9,13 @@ use crate::{cuda::CudaError, onnx::Elem};
 const NORM_THREADS: usize = 128;
 /// Threads of a block of other kernels.
 const THREADS: usize = 256;
+/// Columns and row lanes of a block that reduces.
+const SEGMENT_COLUMNS: usize = 32;
+const SEGMENT_ROWS: usize = 16;
+/// Threads of a warp.
+const LANES: usize = 32;
+/// Columns up to which a product is the kernel's of few columns.
+pub(crate) const FEW_COLUMNS: usize = 64;
 /// Widest row that fits a block's shared memory without asking for more.
 const WIDEST: usize = 12_000;
 /// Bytes that a thread of a gate reads at once.
@@ -93,6 +100,19 @@ pub(crate) struct SegmentsLaunch {
     pub(crate) y: *mut c_void,
     pub(crate) width: i32,
     pub(crate) reduction: Reduction,
+}
+
+/// As `DotsParams` has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DotsLaunch {
+    pub(crate) x: *const c_void,
+    pub(crate) weight: *const c_void,
+    pub(crate) bias: *const c_void,
+    pub(crate) y: *mut c_void,
+    pub(crate) inner: i32,
+    pub(crate) columns: i32,
+    pub(crate) factor: f32,
 }
 
 fn format(elem: Elem) -> &'static str {
@@ -186,8 +206,30 @@ impl Kernels {
         sequences: usize,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
-        let columns = usize::try_from(launch.width).unwrap_or(0).div_ceil(THREADS);
+        let columns = usize::try_from(launch.width).unwrap_or(0).div_ceil(SEGMENT_COLUMNS);
+        let size = LaunchSize { blocks: [columns, sequences], threads: SEGMENT_COLUMNS * SEGMENT_ROWS };
         // SAFETY: by the contract.
-        unsafe { self.launch(kernel, LaunchSize { blocks: [columns, sequences], threads: THREADS }, launch, stream) }
+        unsafe { self.launch(kernel, size, launch, stream) }
+    }
+
+    /// The kernel of products of few columns, in f32.
+    pub(crate) fn dots(&self) -> Result<KernelHandle, CudaError> {
+        self.named("dots_f32", 0)
+    }
+
+    /// Queues it over `rows` rows.
+    ///
+    /// # Safety
+    /// That of `launch`; `kernel` is the one that [`Self::dots`] gave.
+    pub(crate) unsafe fn multiply(
+        &self,
+        kernel: KernelHandle,
+        launch: &DotsLaunch,
+        rows: usize,
+        stream: *mut c_void,
+    ) -> Result<(), CudaError> {
+        let columns = usize::try_from(launch.columns).unwrap_or(0).div_ceil(THREADS / LANES);
+        // SAFETY: by the contract.
+        unsafe { self.launch(kernel, LaunchSize { blocks: [rows, columns], threads: THREADS }, launch, stream) }
     }
 }

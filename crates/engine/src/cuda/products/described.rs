@@ -28,8 +28,12 @@ const BIAS_TYPE: c_int = 26;
 /// `CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT` and `…_STRIDED_BATCH_OFFSET`.
 const COUNT: c_int = 5;
 const APART: c_int = 6;
-/// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`, then least alignments of A, B, C and D.
+/// `CUBLASLT_MATMUL_DESC_TRANSA` and `CUBLAS_OP_T`.
+const TURN_A: c_int = 3;
+const TURNED: c_int = 1;
+/// `CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES`, `…_REDUCTION_SCHEME_MASK`, then least alignments of A, B, C and D.
 const PREFER_WORKSPACE: c_int = 1;
+const PREFER_REDUCTIONS: c_int = 3;
 const PREFER_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 
 /// `cudaDataType_t`.
@@ -62,14 +66,22 @@ fn number(epilogue: Epilogue) -> c_int {
 
 /// `cublasLtMatmulAlgo_t`: opaque.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Algorithm([u64; 8]);
+
+#[cfg(test)]
+impl Algorithm {
+    /// One that no library knows.
+    pub(super) fn numbered(number: u64) -> Self {
+        Self([number; 8])
+    }
+}
 
 /// `cublasLtMatmulHeuristicResult_t`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Heuristic {
-    pub(super) algorithm: Algorithm,
+    algorithm: Algorithm,
     workspace: usize,
     state: c_int,
     waves: f32,
@@ -131,7 +143,10 @@ impl<'a> Product<'a> {
         };
         let ProductSizes { rows, inner, columns } = kind.sizes;
         let Formats { from, to } = kind.formats;
-        let weight = matrix(from, inner, columns, apart.weight)?;
+        let weight = match kind.turned {
+            false => matrix(from, inner, columns, apart.weight)?,
+            true => matrix(from, columns, inner, apart.weight)?,
+        };
         // One for all.
         let x = matrix(from, rows, inner, 0)?;
         let y = matrix(to, rows, columns, apart.y)?;
@@ -139,8 +154,12 @@ impl<'a> Product<'a> {
         // SAFETY: writes one pointer.
         of.check("cublasLtMatmulDescCreate", unsafe { (lt.product_create)(&mut at, COMPUTE_F32, F32) })?;
         let product = Described { at, destroy: lt.product_destroy };
-        let alignments = [alignment(columns, from), alignment(inner, from), alignment(columns, to), alignment(columns, to)];
+        let weight_row = if kind.turned { inner } else { columns };
+        let alignments = [alignment(weight_row, from), alignment(inner, from), alignment(columns, to), alignment(columns, to)];
         let made = Self { of, product, weight, x, y, alignments };
+        if kind.turned {
+            made.set(TURN_A, &TURNED)?;
+        }
         made.set(EPILOGUE, &number(kind.epilogue))?;
         if kind.epilogue == Epilogue::Plain {
             return Ok(made);
@@ -163,6 +182,17 @@ impl<'a> Product<'a> {
 
     /// The kernel that cublasLt expects to be the fastest.
     pub(super) fn choose(&self) -> Result<Algorithm, CudaError> {
+        let found = self.heuristics(1, None)?;
+        found.first().copied().ok_or(CudaError::NoCall("product of this size with what follows it"))
+    }
+
+    /// Those that it proposes and that take each sum whole, the one that it expects to be the fastest first.
+    pub(super) fn candidates(&self, most: usize) -> Result<Vec<Algorithm>, CudaError> {
+        // CUBLASLT_REDUCTION_SCHEME_NONE
+        self.heuristics(most, Some(0))
+    }
+
+    fn heuristics(&self, most: usize, reductions: Option<u32>) -> Result<Vec<Algorithm>, CudaError> {
         let (of, lt) = (self.of, &self.of.lt);
         let mut at = ptr::null_mut();
         // SAFETY: writes one pointer.
@@ -178,8 +208,11 @@ impl<'a> Product<'a> {
         for (which, alignment) in PREFER_ALIGNMENTS.into_iter().zip(&self.alignments) {
             set(which, ptr::from_ref(alignment).cast(), size_of::<u32>())?;
         }
-        let (mut found, mut count) = (Heuristic::default(), 0);
-        // SAFETY: room for the one result that is asked for; all descriptions live.
+        if let Some(reductions) = reductions {
+            set(PREFER_REDUCTIONS, ptr::from_ref(&reductions).cast(), size_of::<u32>())?;
+        }
+        let (mut found, mut count) = (vec![Heuristic::default(); most], 0);
+        // SAFETY: room for as many results as are asked for; all descriptions live.
         let status = unsafe {
             (lt.heuristic)(
                 of.handle,
@@ -189,17 +222,17 @@ impl<'a> Product<'a> {
                 self.y.at,
                 self.y.at,
                 preference.at,
-                1,
-                &mut found,
+                c_int::try_from(most).unwrap_or(c_int::MAX),
+                found.as_mut_ptr(),
                 &mut count,
             )
         };
         of.check("cublasLtMatmulAlgoGetHeuristic", status)?;
-        of.check("cublasLtMatmulAlgoGetHeuristic", found.state)?;
-        if count < 1 || found.workspace > WORKSPACE {
-            return Err(CudaError::NoCall("product of this size with what follows it"));
+        found.truncate(usize::try_from(count).unwrap_or(0));
+        if let [one] = &found[..] {
+            of.check("cublasLtMatmulAlgoGetHeuristic", one.state)?;
         }
-        Ok(found.algorithm)
+        Ok(found.iter().filter(|h| h.state == 0 && h.workspace <= WORKSPACE).map(|h| h.algorithm).collect())
     }
 
     /// # Safety

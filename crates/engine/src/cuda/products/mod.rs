@@ -4,7 +4,8 @@
 //! over launches by where their results lie ([`spread`]).
 //!
 //! The library is the one that ONNX Runtime's provider uses, opened by name after it was
-//! loaded. Which of its kernels serves a product is asked once a size and kept. A run
+//! loaded. Which of its kernels serves a product is asked once and kept; all that serve one give a row
+//! the same bits ([`same_bits`]), but for those of several products in one launch. A run
 //! takes memory from nobody and waits for nothing, so it can be captured in a CUDA graph.
 //! Constants and signatures are those of `cublasLt.h` of CUDA 13.
 
@@ -25,6 +26,7 @@ use super::{
 use crate::onnx::Elem;
 
 mod described;
+mod same_bits;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -100,6 +102,8 @@ struct ProductKey {
     sizes: ProductSizes,
     formats: Formats,
     epilogue: Epilogue,
+    /// The weight is stored turned round: (columns × inner).
+    turned: bool,
     /// Products of one `X` in the launch.
     count: usize,
 }
@@ -175,6 +179,8 @@ pub(crate) struct Products {
     status_name: StatusName,
     handle: Handle,
     workspace: *mut c_void,
+    /// Where it runs; `None` in tests.
+    device: Option<(Cuda, u32)>,
     /// What the workspace is part of; kept as long as it is used.
     _memory: Option<DeviceMemory>,
     /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
@@ -210,6 +216,7 @@ impl Products {
             status_name,
             handle,
             workspace: memory.address(),
+            device: Some((cuda.clone(), number)),
             _memory: Some(memory),
             chosen: Mutex::default(),
             refused: Mutex::default(),
@@ -231,7 +238,7 @@ impl Products {
         let ProductSizes { rows, inner, columns } = sizes;
         let apart = Apart { weight: inner * columns, bias: columns, y: rows * columns };
         // Any address will do for the bias: nothing runs.
-        let key = ProductKey { sizes, formats, epilogue, count };
+        let key = ProductKey { sizes, formats, epilogue, turned: false, count };
         Product::new(self, key, self.workspace, apart)?.choose().map(drop)
     }
 
@@ -246,7 +253,7 @@ impl Products {
         at: Operands,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
-        let kind = ProductKey { sizes, formats: Formats::HALF, epilogue: Epilogue::BiasGelu, count: 1 };
+        let kind = ProductKey { sizes, formats: Formats::HALF, epilogue: Epilogue::BiasGelu, turned: false, count: 1 };
         // SAFETY: by the contract.
         unsafe { self.run(kind, at, Apart::default(), stream) }
     }
@@ -254,17 +261,19 @@ impl Products {
     /// Queues `Y = factor·X·W`, or `+ b` where there is a bias, on `stream`.
     ///
     /// # Safety
-    /// That of [`Self::bias_gelu`], the operands in these formats; `at.bias` is not looked at where it is null.
+    /// That of [`Self::bias_gelu`], the operands in these formats, the weight turned round where it is said to be; `at.bias` is
+    /// not looked at where it is null.
     pub(crate) unsafe fn product(
         &self,
         sizes: ProductSizes,
         formats: Formats,
+        turned: bool,
         at: Operands,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
         let epilogue = if at.bias.is_null() { Epilogue::Plain } else { Epilogue::Bias };
         // SAFETY: by the contract.
-        unsafe { self.run(ProductKey { sizes, formats, epilogue, count: 1 }, at, Apart::default(), stream) }
+        unsafe { self.run(ProductKey { sizes, formats, epilogue, turned, count: 1 }, at, Apart::default(), stream) }
     }
 
     /// Queues `Y₀ = X·W₀ + b`, `Y₁ = X·W₁`, `Y₂ = X·W₂` on `stream`: weights lie end to end from `at.weight` on, and
@@ -285,7 +294,7 @@ impl Products {
             let at = Operands { weight: at.weight.wrapping_byte_add(launch.first * matrix * NUMBER), y, ..at };
             let apart = Apart { weight: matrix, bias: row, y: launch.apart / NUMBER };
             let epilogue = if launch.bias() { Epilogue::Bias } else { Epilogue::Plain };
-            let kind = ProductKey { sizes, formats: Formats::HALF, epilogue, count: launch.count };
+            let kind = ProductKey { sizes, formats: Formats::HALF, epilogue, turned: false, count: launch.count };
             if launch.count == 1 || !self.refused.lock().contains(&kind.near()) {
                 // SAFETY: by the contract; weights and biases lie end to end, and results as the launch says.
                 match unsafe { self.run(kind, at, apart, stream) } {
@@ -315,6 +324,11 @@ impl Products {
     /// That of [`Self::bias_gelu`], for every product of the launch.
     unsafe fn run(&self, kind: ProductKey, at: Operands, apart: Apart, stream: *mut c_void) -> Result<(), CudaError> {
         let product = Product::new(self, kind, at.bias, apart)?;
+        if let (Some((cuda, number)), 1) = (&self.device, kind.count) {
+            let algorithm = self.same_bits((cuda, *number), kind, stream)?.of(kind.sizes.rows);
+            // SAFETY: by the contract.
+            return unsafe { product.run(at, &algorithm, stream) };
+        }
         let near = kind.near();
         let known = {
             let chosen = self.chosen.lock();

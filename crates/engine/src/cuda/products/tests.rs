@@ -101,7 +101,7 @@ mod calls {
         found: *mut Heuristic,
         count: *mut c_int,
     ) -> Status {
-        assert_eq!(asked, 1);
+        assert_eq!(asked, 1, "without a device none is tried");
         seen(|s| s.choices += 1);
         // SAFETY: the caller's own variables.
         unsafe {
@@ -165,6 +165,7 @@ fn products() -> Products {
         status_name: calls::name,
         handle: ptr::null_mut(),
         workspace,
+        device: None,
         _memory: None,
         chosen: Mutex::default(),
         refused: Mutex::default(),

@@ -250,7 +250,10 @@ fn sparse(
         return Ok(e.vocab);
     }
     let t = pooling::chunked(b, "head/chunked", &t);
-    let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table], &[Attr::Int("transB", 1)]);
+    let logits = match b.own().kernels {
+        true => on_cuda::product_turned(b, "head/logits", &t, &table),
+        false => b.node(ONNX, "Gemm", "head/logits", &[&t, &table], &[Attr::Int("transB", 1)]),
+    };
     let most = pooling::largest_of_chunks(b, "head/chunk", &logits);
     let most = pooling::largest(b, "head/largest", &most, pooling::chunks(e.longest));
     // The bias is one for all tokens of a column: it may as well come after the maximum, in f32.

@@ -27,6 +27,11 @@ pub(super) fn product(b: &mut Builder, edge: &str, x: &str, weight: &str, bias: 
     b.node(SORTIE, PRODUCT, edge, given(&[x, weight, bias]), &[])
 }
 
+/// `x·weightᵀ`.
+pub(super) fn product_turned(b: &mut Builder, edge: &str, x: &str, weight: &str) -> Edge {
+    b.node(SORTIE, PRODUCT, edge, &[x, weight], &[Attr::Int(attribute::TURNED, 1)])
+}
+
 /// A product whose bias and result are in f32.
 pub(super) struct WideProduct {
     /// Rows and columns of the weight.

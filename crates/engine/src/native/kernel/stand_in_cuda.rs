@@ -102,6 +102,7 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
         Ok(StandInKernel {
             kind: self.kind,
             factor: float(attribute::FACTOR, 1.0),
+            turned: int(attribute::TURNED) == 1,
             act: int(attribute::ACT),
             gated: int(attribute::GATED) == 1,
             norms: [(int(attribute::KIND), float(attribute::EPS, 0.0)), (int(attribute::GIVEN_KIND), float(attribute::GIVEN_EPS, 0.0))],
@@ -117,6 +118,7 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
 struct StandInKernel<T> {
     kind: Kind,
     factor: f64,
+    turned: bool,
     act: i64,
     gated: bool,
     /// Kind and epsilon, of the sum and of what is given.
@@ -173,6 +175,12 @@ impl<T: Number + KernelNumber> Kernel for StandInKernel<T> {
 impl<T: Number + KernelNumber> StandInKernel<T> {
     fn product<Out: Number>(&self, context: &ComputeContext) -> Result<()> {
         let (x, weight, bias) = (must::<T>(context, 0)?, must::<T>(context, 1)?, read::<Out>(context, 2)?);
+        let mut weight = weight;
+        if self.turned {
+            let (rows, width) = (weight.shape[0], weight.shape[1]);
+            let data = (0..width).flat_map(|c| (0..rows).map(move |r| r * width + c)).map(|i| weight.data[i]).collect();
+            weight = Numbers { shape: vec![width, rows], data };
+        }
         let (inner, columns) = (weight.shape[0], weight.shape[1]);
         if x.shape[1] != inner {
             return Err(Error::new(format!("{:?}·{:?} does not fit", x.shape, weight.shape)));

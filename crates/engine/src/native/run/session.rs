@@ -120,7 +120,8 @@ fn own(
 ) -> Result<(SortieOperators, Option<(Products, Option<Kernels>)>), CudaError> {
     let none = SortieOperators::default();
     let needs = model.encoder.needs_kernels();
-    if target.elem() != Elem::F16 && !needs {
+    let wants = needs || options.cuda.kernels;
+    if target.elem() != Elem::F16 && !wants {
         return Ok((none, None));
     }
     let hidden = model.encoder.hidden;
@@ -133,8 +134,8 @@ fn own(
     };
     let wanted = SortieOperators {
         gelu: target.elem() == Elem::F16 && fused && takes_product(hidden, inner),
-        apart: !needs && takes_query_key_value(&model.encoder),
-        kernels: needs,
+        apart: takes_query_key_value(&model.encoder),
+        kernels: wants,
     };
     let (gpu, number) = match (target, &ready.gpu) {
         (Target::Cuda(_), Some((gpu, number))) if wanted != none => (gpu, *number),
@@ -146,7 +147,13 @@ fn own(
         (Target::Cuda(_) | Target::Cpu, _) => return Ok((none, None)),
     };
     let plain = |error: &CudaError, what: &str| tracing::warn!(%error, "{what}; ONNX Runtime's own steps instead");
-    let kernels = needs.then(|| Kernels::open(gpu, number)).transpose()?;
+    let kernels = match wants.then(|| Kernels::open(gpu, number)).transpose() {
+        Err(error) if !needs => {
+            plain(&error, "our own kernels cannot be had");
+            None
+        }
+        kernels => kernels?,
+    };
     let products = match Products::open(gpu, number) {
         Ok(products) => products,
         Err(error) if needs => return Err(error),
@@ -174,7 +181,7 @@ fn own(
     let apart = || each().inspect_err(|e| plain(e, "no products for queries, keys and values apart"));
     let own = SortieOperators {
         gelu: wanted.gelu && gelu().is_ok(),
-        apart: wanted.apart && apart().is_ok(),
+        apart: wanted.apart && kernels.is_none() && apart().is_ok(),
         kernels: kernels.is_some(),
     };
     Ok((own, (own != none).then_some((products, kernels))))

@@ -64,13 +64,15 @@ pub(crate) fn add_norm(elem: Elem) -> &'static str {
 pub(crate) mod attribute {
     /// What a product is multiplied by; 1 where it is missing.
     pub(crate) const FACTOR: &str = "factor";
-    /// [`NormCode`](super::NormCode) of the stream, and of what is given.
+    /// 1 where the weight is stored turned round.
+    pub(crate) const TURNED: &str = "turned";
+    /// Numbers of [`norm_code`](super::norm_code), of the stream and of what is given.
     pub(crate) const KIND: &str = "kind";
     pub(crate) const GIVEN_KIND: &str = "given_kind";
     /// Their epsilons.
     pub(crate) const EPS: &str = "eps";
     pub(crate) const GIVEN_EPS: &str = "given_eps";
-    /// [`ActCode`](super::ActCode).
+    /// Number of an activation, as `Act` of `rows.cuh` has them.
     pub(crate) const ACT: &str = "act";
     /// 1 where the second half of a row is gated by the first.
     pub(crate) const GATED: &str = "gated";
