@@ -1,13 +1,13 @@
 // Attention over packed sequences in f16 and bf16, by the tensor cores: sums, softmax and results in f32.
 //
-// A block has some queries of one sequence and one head; each of its four warps has 16 of them, or 32 where texts are long: then keys
-// and values are read half as often. What becomes of a query is the same either way. A block walks over the keys in tiles, with a
+// A block has 64 queries of one sequence and one head; each of its four warps has 16. It walks over the keys in tiles, with a
 // running largest score and sum (Milakov and Gimelshein, 2018; Dao and others, 2022). What a query gives depends on its own
 // sequence alone, its length and the place of the query in it: batch-mates change no bit.
 #pragma once
 
 #include "attention.cuh"
 
+constexpr int QUERIES = 64;
 constexpr int WARPS = 4;
 constexpr int PAD = 8;  // keeps rows of shared memory on different banks
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -64,10 +64,8 @@ __device__ inline void load_rows(T* to, const T* from, int64_t apart, int valid,
     }
 }
 
-template <typename T, int DEPTH, int EXTRA, int EACH>
+template <typename T, int DEPTH, int EXTRA>
 struct Shape {
-    // EACH: times 16 queries of a warp.
-    static constexpr int QUERIES = WARPS * 16 * EACH;
     // Keys of a tile: as many as registers and shared memory allow.
     static constexpr int KEYS = EXTRA == EXTRA_VECTORS || DEPTH > 64 ? 32 : 64;
     // Tiles of keys and values in flight.
@@ -106,11 +104,10 @@ __device__ inline void met(float (&sums)[BLOCKS][4], const T* a, const T* b) {
     }
 }
 
-template <typename T, int DEPTH, int EXTRA, int EACH>
+template <typename T, int DEPTH, int EXTRA>
 __device__ inline void attend_narrow(const AttentionParams& p) {
-    static_assert(EXTRA != EXTRA_VECTORS || EACH == 1, "vectors are met by 16 queries a warp");
-    using S = Shape<T, DEPTH, EXTRA, EACH>;
-    constexpr int QUERIES = S::QUERIES, KEYS = S::KEYS, ROW = S::ROW, STAGES = S::STAGES;
+    using S = Shape<T, DEPTH, EXTRA>;
+    constexpr int KEYS = S::KEYS, ROW = S::ROW, STAGES = S::STAGES;
     constexpr int BLOCKS = KEYS / 8, DEEP = DEPTH / 8;
     // Queries stay in registers where these suffice.
     constexpr bool HELD = DEPTH <= 128;
@@ -146,15 +143,11 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
     if (begin < tile.to) load(begin, 0);
     copies_commit();
 
-    const T* own_queries = queries + warp * 16 * EACH * ROW;
-    uint32_t q[EACH][HELD ? DEPTH / 16 : 1][4];
-    float result[EACH][DEEP][4], most[EACH][2], sum[EACH][2];
+    const T* own_queries = queries + warp * 16 * ROW;
+    uint32_t q[HELD ? DEPTH / 16 : 1][4];
+    float result[DEEP][4], most[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
 #pragma unroll
-    for (int e = 0; e < EACH; ++e) {
-        most[e][0] = most[e][1] = -INFINITY, sum[e][0] = sum[e][1] = 0.0f;
-#pragma unroll
-        for (int d = 0; d < DEEP; ++d) result[e][d][0] = result[e][d][1] = result[e][d][2] = result[e][d][3] = 0.0f;
-    }
+    for (int d = 0; d < DEEP; ++d) result[d][0] = result[d][1] = result[d][2] = result[d][3] = 0.0f;
     bool held = false;
 
     for (int first = begin, turn = 0; first < tile.to; first += KEYS, ++turn) {
@@ -200,11 +193,8 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
         const T* tile_values = values + stage * KEYS * ROW;
         if (HELD && !held) {
 #pragma unroll
-            for (int e = 0; e < EACH; ++e) {
-#pragma unroll
-                for (int k = 0; k < DEPTH / 16; ++k) {
-                    load_matrices(q[e][HELD ? k : 0], own_queries + (e * 16 + (lane & 15)) * ROW + k * 16 + (lane >> 4) * 8);
-                }
+            for (int k = 0; k < DEPTH / 16; ++k) {
+                load_matrices(q[HELD ? k : 0], own_queries + (lane & 15) * ROW + k * 16 + (lane >> 4) * 8);
             }
             held = true;
         }
@@ -237,49 +227,37 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
             __syncthreads();
         }
 
-        float score[EACH][BLOCKS][4];
+        float score[BLOCKS][4];
 #pragma unroll
-        for (int e = 0; e < EACH; ++e) {
-#pragma unroll
-            for (int n = 0; n < BLOCKS; ++n) score[e][n][0] = score[e][n][1] = score[e][n][2] = score[e][n][3] = 0.0f;
-        }
+        for (int n = 0; n < BLOCKS; ++n) score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.0f;
 #pragma unroll
         for (int k = 0; k < DEPTH / 16; ++k) {
-            uint32_t x[EACH][4];
-#pragma unroll
-            for (int e = 0; e < EACH; ++e) {
-                if (HELD) {
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) x[e][i] = q[e][HELD ? k : 0][i];
-                } else {
-                    load_matrices(x[e], own_queries + (e * 16 + (lane & 15)) * ROW + k * 16 + (lane >> 4) * 8);
-                }
+            uint32_t x[4];
+            if (HELD) {
+                x[0] = q[HELD ? k : 0][0], x[1] = q[HELD ? k : 0][1], x[2] = q[HELD ? k : 0][2], x[3] = q[HELD ? k : 0][3];
+            } else {
+                load_matrices(x, own_queries + (lane & 15) * ROW + k * 16 + (lane >> 4) * 8);
             }
 #pragma unroll
             for (int n = 0; n < BLOCKS; n += 2) {
                 uint32_t y[4];
                 load_matrices(y, tile_keys + (n * 8 + (lane & 7) + (lane >> 4) * 8) * ROW + k * 16 + ((lane >> 3) & 1) * 8);
-#pragma unroll
-                for (int e = 0; e < EACH; ++e) {
-                    multiply<T>(score[e][n], x[e], y[0], y[1]);
-                    multiply<T>(score[e][n + 1], x[e], y[2], y[3]);
-                }
+                multiply<T>(score[n], x, y[0], y[1]);
+                multiply<T>(score[n + 1], x, y[2], y[3]);
             }
         }
 
         // In powers of two: one multiplication less in each exponential.
         const float scale = p.scale * LOG2_E;
         const bool masked = any_hidden(p, tile, QUERIES, first, KEYS);
-#pragma unroll
-        for (int e = 0; e < EACH; ++e) {
         float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const int own = (warp * EACH + e) * 16 + row + i / 2 * 8, other = n * 8 + pair + i % 2;
+                const int own = warp * 16 + row + i / 2 * 8, other = n * 8 + pair + i % 2;
                 const int distance = other - own + QUERIES - 1;
-                float x = score[e][n][i];
+                float x = score[n][i];
                 if (EXTRA == EXTRA_VECTORS) {
                     const int c = column[distance];
                     if (p.met_by_queries) x += __half2float(of_queries[own * S::MET_ROW + c]);
@@ -288,7 +266,7 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
                 x *= scale;
                 if (EXTRA == EXTRA_NUMBERS) x += added[distance];
                 if (masked && !sees(p, tile, tile.first + own, first + other)) x = -INFINITY;
-                score[e][n][i] = x;
+                score[n][i] = x;
                 largest[i / 2] = fmaxf(largest[i / 2], x);
             }
         }
@@ -297,66 +275,56 @@ __device__ inline void attend_narrow(const AttentionParams& p) {
         for (int r = 0; r < 2; ++r) {
             largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffff, largest[r], 1));
             largest[r] = fmaxf(largest[r], __shfl_xor_sync(0xffffffff, largest[r], 2));
-            const float now = fmaxf(most[e][r], largest[r]);
+            const float now = fmaxf(most[r], largest[r]);
             // A query that has seen no key yet has no largest score.
             base[r] = now == -INFINITY ? 0.0f : now;
-            const float fade = exp2f(most[e][r] - base[r]);
-            most[e][r] = now;
-            sum[e][r] *= fade;
+            const float fade = exp2f(most[r] - base[r]);
+            most[r] = now;
+            sum[r] *= fade;
 #pragma unroll
-            for (int d = 0; d < DEEP; ++d) result[e][d][2 * r] *= fade, result[e][d][2 * r + 1] *= fade;
+            for (int d = 0; d < DEEP; ++d) result[d][2 * r] *= fade, result[d][2 * r + 1] *= fade;
         }
 #pragma unroll
         for (int n = 0; n < BLOCKS; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                score[e][n][i] = exp2f(score[e][n][i] - base[i / 2]);
-                sum[e][i / 2] += score[e][n][i];
+                score[n][i] = exp2f(score[n][i] - base[i / 2]);
+                sum[i / 2] += score[n][i];
             }
-        }
         }
 #pragma unroll
         for (int k = 0; k < KEYS / 16; ++k) {
-            uint32_t weights[EACH][4];
-#pragma unroll
-            for (int e = 0; e < EACH; ++e) {
-                const float* low = score[e][2 * k];
-                const float* high = score[e][2 * k + 1];
-                weights[e][0] = Format<T>::pair(low[0], low[1]), weights[e][1] = Format<T>::pair(low[2], low[3]);
-                weights[e][2] = Format<T>::pair(high[0], high[1]), weights[e][3] = Format<T>::pair(high[2], high[3]);
-            }
+            const uint32_t weights[4] = {
+                Format<T>::pair(score[2 * k][0], score[2 * k][1]), Format<T>::pair(score[2 * k][2], score[2 * k][3]),
+                Format<T>::pair(score[2 * k + 1][0], score[2 * k + 1][1]), Format<T>::pair(score[2 * k + 1][2], score[2 * k + 1][3])};
 #pragma unroll
             for (int d = 0; d < DEEP; d += 2) {
                 uint32_t y[4];
                 load_matrices_turned(y, tile_values + (k * 16 + (lane & 15)) * ROW + d * 8 + (lane >> 4) * 8);
-#pragma unroll
-                for (int e = 0; e < EACH; ++e) {
-                    multiply<T>(result[e][d], weights[e], y[0], y[1]);
-                    multiply<T>(result[e][d + 1], weights[e], y[2], y[3]);
-                }
+                multiply<T>(result[d], weights, y[0], y[1]);
+                multiply<T>(result[d + 1], weights, y[2], y[3]);
             }
         }
         __syncthreads();
     }
 
 #pragma unroll
-    for (int half = 0; half < 2 * EACH; ++half) {
-        const int e = half / 2, r = half % 2;
-        sum[e][r] += __shfl_xor_sync(0xffffffff, sum[e][r], 1);
-        sum[e][r] += __shfl_xor_sync(0xffffffff, sum[e][r], 2);
-        const int place = tile.first + (warp * EACH + e) * 16 + row + r * 8;
+    for (int r = 0; r < 2; ++r) {
+        sum[r] += __shfl_xor_sync(0xffffffff, sum[r], 1);
+        sum[r] += __shfl_xor_sync(0xffffffff, sum[r], 2);
+        const int place = tile.first + warp * 16 + row + r * 8;
         if (place >= tile.length) continue;
         // As PyTorch's softmax has it: who sees no key gets nothing.
-        const float share = sum[e][r] > 0.0f ? 1.0f / sum[e][r] : (sum[e][r] == 0.0f ? 0.0f : sum[e][r]);
+        const float share = sum[r] > 0.0f ? 1.0f / sum[r] : (sum[r] == 0.0f ? 0.0f : sum[r]);
         T* out = static_cast<T*>(p.out) + (static_cast<int64_t>(tile.start + place) * p.heads + head) * p.size;
 #pragma unroll
         for (int d = 0; d < DEEP; ++d) {
             const int at = d * 8 + pair;
             if (at + 1 < p.size && p.size % 2 == 0) {
-                *reinterpret_cast<uint32_t*>(out + at) = Format<T>::pair(result[e][d][2 * r] * share, result[e][d][2 * r + 1] * share);
+                *reinterpret_cast<uint32_t*>(out + at) = Format<T>::pair(result[d][2 * r] * share, result[d][2 * r + 1] * share);
             } else {
-                if (at < p.size) out[at] = Format<T>::down(result[e][d][2 * r] * share);
-                if (at + 1 < p.size) out[at + 1] = Format<T>::down(result[e][d][2 * r + 1] * share);
+                if (at < p.size) out[at] = Format<T>::down(result[d][2 * r] * share);
+                if (at + 1 < p.size) out[at + 1] = Format<T>::down(result[d][2 * r + 1] * share);
             }
         }
     }

@@ -4,28 +4,26 @@
 #include "rows.cuh"
 
 // Blocks that a multiprocessor is to hold: as many as their shared memory leaves room for.
-#define BLOCKS(DEPTH, EXTRA, EACH) ((DEPTH) > 128 || ((DEPTH) > 64 && (EXTRA) == EXTRA_VECTORS) ? 1 \
-    : (EACH) > 1 ? 2 : (DEPTH) > 64 || (EXTRA) == EXTRA_VECTORS ? 3 : 4)
+#define BLOCKS(DEPTH, EXTRA) ((DEPTH) > 128 || ((DEPTH) > 64 && (EXTRA) == EXTRA_VECTORS) ? 1 \
+    : (DEPTH) > 64 || (EXTRA) == EXTRA_VECTORS ? 3 : 4)
 
-#define NARROW(NAME, T, DEPTH, EXTRA, EACH) \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS(DEPTH, EXTRA, EACH)) \
+#define NARROW(NAME, T, DEPTH, EXTRA) \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS(DEPTH, EXTRA)) \
         NAME(const __grid_constant__ AttentionParams p) { \
-        attend_narrow<T, DEPTH, EXTRA, EACH>(p); \
+        attend_narrow<T, DEPTH, EXTRA>(p); \
     }
 
 #define NARROW_DEPTHS(T, NAME)                              \
-    NARROW(attend_##NAME##_32, T, 32, EXTRA_NONE, 1) \
-    NARROW(attend_##NAME##_long_32, T, 32, EXTRA_NONE, 2) \
-    NARROW(attend_##NAME##_long_64, T, 64, EXTRA_NONE, 2) \
-    NARROW(attend_##NAME##_64, T, 64, EXTRA_NONE, 1) \
-    NARROW(attend_##NAME##_128, T, 128, EXTRA_NONE, 1) \
-    NARROW(attend_##NAME##_256, T, 256, EXTRA_NONE, 1) \
-    NARROW(attend_##NAME##_numbers_32, T, 32, EXTRA_NUMBERS, 1) \
-    NARROW(attend_##NAME##_numbers_64, T, 64, EXTRA_NUMBERS, 1) \
-    NARROW(attend_##NAME##_numbers_128, T, 128, EXTRA_NUMBERS, 1) \
-    NARROW(attend_##NAME##_vectors_32, T, 32, EXTRA_VECTORS, 1) \
-    NARROW(attend_##NAME##_vectors_64, T, 64, EXTRA_VECTORS, 1) \
-    NARROW(attend_##NAME##_vectors_128, T, 128, EXTRA_VECTORS, 1)
+    NARROW(attend_##NAME##_32, T, 32, EXTRA_NONE)           \
+    NARROW(attend_##NAME##_64, T, 64, EXTRA_NONE)           \
+    NARROW(attend_##NAME##_128, T, 128, EXTRA_NONE)         \
+    NARROW(attend_##NAME##_256, T, 256, EXTRA_NONE)         \
+    NARROW(attend_##NAME##_numbers_32, T, 32, EXTRA_NUMBERS)   \
+    NARROW(attend_##NAME##_numbers_64, T, 64, EXTRA_NUMBERS)   \
+    NARROW(attend_##NAME##_numbers_128, T, 128, EXTRA_NUMBERS) \
+    NARROW(attend_##NAME##_vectors_32, T, 32, EXTRA_VECTORS)   \
+    NARROW(attend_##NAME##_vectors_64, T, 64, EXTRA_VECTORS)   \
+    NARROW(attend_##NAME##_vectors_128, T, 128, EXTRA_VECTORS)
 
 NARROW_DEPTHS(__half, f16)
 NARROW_DEPTHS(__nv_bfloat16, bf16)

@@ -16,7 +16,7 @@ mod runtime;
 pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use kernels::{
-    AttentionKernel, AttentionLaunch, Depth, DotsLaunch, Extra, FEW_COLUMNS, GateLaunch, HeadsLaunch, KernelHandle, Kernels, MOST_DISTANCES, NormKernel,
+    AttentionLaunch, Depth, DotsLaunch, Extra, FEW_COLUMNS, GateLaunch, HeadsLaunch, KernelHandle, Kernels, MOST_DISTANCES, NormKernel,
     NormLaunch, Reduction,
     SegmentsLaunch, SightCode,
 };

@@ -5,13 +5,9 @@ use std::ffi::c_void;
 use super::{KernelHandle, Kernels, LaunchSize};
 use crate::{cuda::CudaError, onnx::Elem};
 
-/// Queries of a block in f16 and bf16, there for long texts, and in f32.
+/// Queries of a block in f16 and bf16, and in f32.
 const NARROW_QUERIES: usize = 64;
-const LONG_QUERIES: usize = 128;
 const WIDE_QUERIES: usize = 16;
-/// Mean tokens of a batch's texts from which blocks of more queries pay: below, too many of them would be empty. A query's bits are
-/// the same in both.
-const LONG: usize = 512;
 /// Keys of a tile in f32.
 const WIDE_KEYS: usize = 32;
 /// Threads of a block.
@@ -54,13 +50,6 @@ impl Depth {
     }
 }
 
-/// An attention kernel, and the queries that a block of it has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionKernel {
-    handle: KernelHandle,
-    queries: usize,
-}
-
 /// As `AttentionParams` of `attention.cuh` has it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -85,44 +74,22 @@ pub(crate) struct AttentionLaunch {
     pub(crate) scale: f32,
 }
 
-impl AttentionLaunch {
-    /// Whether the kernel for long texts serves it better, where there is one.
-    pub(crate) fn is_long(&self) -> bool {
-        let mean = self.tokens / self.sequences.max(1);
-        self.sight != SightCode::Window && usize::try_from(mean).is_ok_and(|mean| mean >= LONG)
-    }
-}
-
 impl Kernels {
     /// The attention kernel for heads of this depth.
-    pub(crate) fn attention(
-        &self,
-        elem: Elem,
-        depth: Depth,
-        extra: Extra,
-        long: bool,
-    ) -> Result<AttentionKernel, CudaError> {
+    pub(crate) fn attention(&self, elem: Elem, depth: Depth, extra: Extra) -> Result<KernelHandle, CudaError> {
         let Depth(depth) = depth;
-        let long = long && elem != Elem::F32 && extra == Extra::Nothing && depth <= 64;
-        let queries = match (elem, long) {
-            (Elem::F32, _) => WIDE_QUERIES,
-            (_, true) => LONG_QUERIES,
-            (_, false) => NARROW_QUERIES,
-        };
         let (format, extra_name) = match (elem, extra) {
             (Elem::F32, _) => ("f32", ""),
             (elem, extra) => (
                 if elem == Elem::F16 { "f16" } else { "bf16" },
                 match extra {
-                    Extra::Nothing if long => "long_",
                     Extra::Nothing => "",
                     Extra::Numbers => "numbers_",
                     Extra::Vectors => "vectors_",
                 },
             ),
         };
-        let bytes = shared_bytes(elem, depth, extra, queries);
-        Ok(AttentionKernel { handle: self.named(&format!("attend_{format}_{extra_name}{depth}"), bytes)?, queries })
+        self.named(&format!("attend_{format}_{extra_name}{depth}"), shared_bytes(elem, depth, extra))
     }
 
     /// Queues attention over packed sequences.
@@ -132,29 +99,31 @@ impl Kernels {
     #[expect(unsafe_code, reason = "device memory is known by address alone")]
     pub(crate) unsafe fn attend(
         &self,
-        kernel: AttentionKernel,
+        kernel: KernelHandle,
+        elem: Elem,
         launch: &AttentionLaunch,
         stream: *mut c_void,
     ) -> Result<(), CudaError> {
+        let rows = if elem == Elem::F32 { WIDE_QUERIES } else { NARROW_QUERIES };
         let count = |n: i32| usize::try_from(n).unwrap_or(0);
         // As many slots as sequences and whole tiles can take: see `find_tile`.
-        let slots = count(launch.tokens) / kernel.queries + count(launch.sequences);
+        let slots = count(launch.tokens) / rows + count(launch.sequences);
         let size = LaunchSize { blocks: [count(launch.heads), slots], threads: THREADS };
         // SAFETY: by the contract.
-        unsafe { self.launch(kernel.handle, size, launch, stream) }
+        unsafe { self.launch(kernel, size, launch, stream) }
     }
 }
 
-/// Shared memory of a block: `Shape::BYTES` and `WideShape::BYTES` of the kernels.
-fn shared_bytes(elem: Elem, depth: usize, extra: Extra, queries: usize) -> usize {
+/// Shared memory of a block: `Shape::BYTES` and `WideShape::BYTES` of the kernels, which a test holds it to.
+fn shared_bytes(elem: Elem, depth: usize, extra: Extra) -> usize {
     if elem == Elem::F32 {
         return (WIDE_QUERIES + 2 * WIDE_KEYS) * (depth + 1) * 4;
     }
     let vectors = extra == Extra::Vectors;
     let keys = if vectors || depth > 64 { 32 } else { 64 };
     let stages = if vectors || depth > 128 { 1 } else { 2 };
-    let (row, columns) = (depth + PAD, queries + keys);
-    let tiles = (queries + 2 * stages * keys + if vectors { 2 * columns } else { 0 }) * row;
+    let (row, columns) = (depth + PAD, NARROW_QUERIES + keys);
+    let tiles = (NARROW_QUERIES + 2 * stages * keys + if vectors { 2 * columns } else { 0 }) * row;
     let scores = if vectors { columns * (columns + PAD) } else { 0 };
     let extras = if extra == Extra::Nothing { 0 } else { columns };
     2 * tiles + 2 * scores + 4 * extras
@@ -176,7 +145,7 @@ mod tests {
         // 99 KiB on consumers' Ampere and Ada, 163 KiB on an A100; vectors over heads of 128 need the latter.
         for extra in [Extra::Nothing, Extra::Numbers, Extra::Vectors] {
             for depth in [32, 64, 128, 256] {
-                let bytes = shared_bytes(Elem::F16, depth, extra, NARROW_QUERIES);
+                let bytes = shared_bytes(Elem::F16, depth, extra);
                 let most = if extra == Extra::Vectors && depth > 64 { 163 << 10 } else { 99 << 10 };
                 assert!(bytes <= most || Depth::of(depth, extra).is_none(), "{extra:?} {depth}: {bytes}");
             }

@@ -16,7 +16,7 @@ use std::{
 use libloading::{Library, Symbol};
 
 pub(crate) use self::{
-    attention::{AttentionKernel, AttentionLaunch, Depth, Extra, MOST_DISTANCES, SightCode},
+    attention::{AttentionLaunch, Depth, Extra, MOST_DISTANCES, SightCode},
     rows::{DotsLaunch, FEW_COLUMNS, GateLaunch, HeadsLaunch, NormKernel, NormLaunch, Reduction, SegmentsLaunch},
 };
 use super::{Cuda, CudaError, libraries::DRIVER, runtime::{Status, calls}};

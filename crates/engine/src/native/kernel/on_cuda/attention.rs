@@ -16,7 +16,7 @@ use super::{
     DEVICE_ATTENTION, Gpu, KernelNumber, failed, given, guarded, int, maybe, once, output, place_of, stream,
 };
 use crate::{
-    cuda::{AttentionKernel, AttentionLaunch, Depth, Extra, SightCode},
+    cuda::{AttentionLaunch, Depth, Extra, KernelHandle, SightCode},
     native::family::Sight,
 };
 
@@ -60,7 +60,7 @@ impl<T: KernelNumber> Operator for CudaAttention<T> {
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
         Ok(CudaAttentionKernel {
-            handles: [None; 2],
+            handle: None,
             gpu: Arc::clone(&self.gpu),
             attributes: AttentionAttributes::read(context)?,
             of: PhantomData,
@@ -69,8 +69,7 @@ impl<T: KernelNumber> Operator for CudaAttention<T> {
 }
 
 pub(super) struct CudaAttentionKernel<T> {
-    /// For short texts, and for long ones.
-    handles: [Option<AttentionKernel>; 2],
+    handle: Option<KernelHandle>,
     gpu: Arc<Gpu>,
     attributes: AttentionAttributes,
     of: PhantomData<T>,
@@ -148,12 +147,11 @@ impl<T: KernelNumber> CudaAttentionKernel<T> {
             scale: scale.unwrap_or_else(|| 1.0 / (size as f32).sqrt()),
         };
         let kernels = self.gpu.kernels;
-        let long = launch.is_long();
-        let kernel = once(&mut self.handles[usize::from(long)], || kernels.attention(T::ELEM, depth, extra, long))?;
+        let kernel = once(&mut self.handle, || kernels.attention(T::ELEM, depth, extra))?;
         let stream = stream(DEVICE_ATTENTION, context)?;
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until the
         // stream is done with them, as for every kernel of ONNX Runtime.
         #[expect(unsafe_code, reason = "device memory is known by address alone")]
-        unsafe { kernels.attend(kernel, &launch, stream) }.map_err(|e| failed(&e))
+        unsafe { kernels.attend(kernel, T::ELEM, &launch, stream) }.map_err(|e| failed(&e))
     }
 }

@@ -38,7 +38,7 @@ use self::{
 };
 use super::{gpu, operator::input};
 use crate::{
-    cuda::{CudaError, Kernels, Products},
+    cuda::{CudaError, KernelHandle, Kernels, Products},
     onnx::Elem,
 };
 
@@ -214,10 +214,10 @@ fn int(n: usize) -> Result<i32> {
 }
 
 /// A kernel that is looked up when an operator runs for the first time.
-fn once<K: Copy>(
-    slot: &mut Option<K>,
-    find: impl FnOnce() -> std::result::Result<K, CudaError>,
-) -> Result<K> {
+fn once(
+    slot: &mut Option<KernelHandle>,
+    find: impl FnOnce() -> std::result::Result<KernelHandle, CudaError>,
+) -> Result<KernelHandle> {
     match slot {
         Some(known) => Ok(*known),
         None => Ok(*slot.insert(find().map_err(|e| failed(&e))?)),
