@@ -31,7 +31,7 @@ const FULL: usize = 16_384;
 /// Rows up to which kernels are chosen by their number; more take the kernel for full batches.
 const MOST: usize = 65_536;
 /// Kernels that cublasLt is asked for, in the order of what it expects of them.
-const CANDIDATES: usize = 12;
+const CANDIDATES: usize = 100;
 /// Rows that kernels are compared on.
 const COMPARED: usize = 512;
 
