@@ -29,15 +29,17 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
     let mut still = true;
     for &shape in &common.shapes {
         for precision in FORMATS {
-            for (what, want) in wants() {
+            for (reranker, wants) in wants() {
                 let folder = tempfile::tempdir()?;
-                write_sample(folder.path(), shape.sample(), want == Want::Logits)?;
+                write_sample(folder.path(), shape.sample(), reranker)?;
                 let options = LoadOptions { precision: Some(precision), ..common.options()? };
                 let model = Model::open(folder.path(), &options)?;
-                let (answers, moved, most) =
-                    one(&model, want, answers_of(shape, precision)).with_context(|| shape.name().to_owned())?;
-                println!("| {}, {what} | {} | {answers} | {moved} | {most:.1e} |", shape.name(), precision.name());
-                still &= moved == 0;
+                for (what, want) in wants {
+                    let (answers, moved, most) =
+                        one(&model, want, answers_of(shape, precision)).with_context(|| shape.name().to_owned())?;
+                    println!("| {}, {what} | {} | {answers} | {moved} | {most:.1e} |", shape.name(), precision.name());
+                    still &= moved == 0;
+                }
             }
         }
     }
@@ -62,11 +64,14 @@ fn answers_of(shape: ModelShape, precision: Precision) -> usize {
     }
 }
 
-/// A score, and vectors by either pooling.
-fn wants() -> [(&'static str, Want); 3] {
+/// What is asked of a reranker, and of an embedding model.
+fn wants() -> [(bool, Vec<(&'static str, Want)>); 2] {
     let embed =
         |pooling| Want::Embedding(EmbedSpec { pooling: Some(pooling), normalize: Some(false), dimensions: None });
-    [("scores", Want::Logits), ("mean", embed(Pooling::Mean)), ("cls", embed(Pooling::Cls))]
+    [
+        (true, vec![("scores", Want::Logits)]),
+        (false, vec![("mean", embed(Pooling::Mean)), ("cls", embed(Pooling::Cls))]),
+    ]
 }
 
 fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usize, f32)> {
