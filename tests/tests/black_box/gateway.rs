@@ -15,20 +15,20 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{net::TcpSocket, task::JoinSet};
 
-use crate::support::{Gateway, Server, rerank, until};
+use crate::support::{GatewayProcess, Server, rerank, until};
 
 /// Longest wait for one post: minutes above what a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A caller with connections of its own.
 #[derive(Clone)]
-struct Caller {
+struct HttpCaller {
     http: reqwest::Client,
     address: SocketAddr,
 }
 
-impl Caller {
-    fn of(gateway: &Gateway) -> Self {
+impl HttpCaller {
+    fn of(gateway: &GatewayProcess) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(1).build().unwrap();
         Self { http, address: gateway.http }
     }
@@ -79,9 +79,9 @@ async fn fleet(count: usize, a_ms: f64, b_us: f64) -> Vec<Server> {
 #[tokio::test(flavor = "multi_thread")]
 async fn thirteen_hundred_documents_in_one_post() {
     let servers = fleet(3, 1.0, 5.0).await;
-    let gateway = Gateway::start(&servers, &[]).await;
+    let gateway = GatewayProcess::start(&servers, &[]).await;
     let documents = texts(1_316);
-    let scores = Caller::of(&gateway).scores(&documents).await.unwrap().unwrap();
+    let scores = HttpCaller::of(&gateway).scores(&documents).await.unwrap().unwrap();
     assert_eq!(scores, by_grpc(&servers[0], &documents).await);
     let mut at_work = 0;
     for server in &servers {
@@ -93,10 +93,10 @@ async fn thirteen_hundred_documents_in_one_post() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_posts_at_once_are_all_answered() {
     let servers = fleet(3, 1.0, 5.0).await;
-    let gateway = Gateway::start(&servers, &[]).await;
+    let gateway = GatewayProcess::start(&servers, &[]).await;
     let documents = texts(1_000);
     let expected = by_grpc(&servers[0], &documents).await;
-    let caller = Caller::of(&gateway);
+    let caller = HttpCaller::of(&gateway);
     let mut posts = JoinSet::new();
     for (n, text) in documents.into_iter().enumerate() {
         let caller = caller.clone();
@@ -117,12 +117,12 @@ async fn a_caller_that_leaves_frees_its_tokens() {
     let flags = ["--admin", "127.0.0.1:0", "--max-batch-tokens", "65536", "--warm-up=false"];
     let servers = [Server::start(3_000.0, 0.0, &flags).await];
     let [server] = &servers;
-    let gateway = Gateway::start(&servers, &[]).await;
+    let gateway = GatewayProcess::start(&servers, &[]).await;
     let mut client = server.client().await;
     let mut blocker = client.clone();
     let blocked = tokio::spawn(async move { rerank(&mut blocker, &["the batch that runs"]).await });
     until("the device is busy", async || (server.metric("sortie_running_tokens", "").await > 0.0).then_some(())).await;
-    let caller = Caller::of(&gateway);
+    let caller = HttpCaller::of(&gateway);
     let post = tokio::spawn(async move { caller.post(&texts(200)).await });
     until("the post waits in the queue", async || {
         (server.metric("sortie_queue_tokens", "").await > 2_000.0).then_some(())
@@ -161,14 +161,14 @@ fn kept_port() -> (TcpSocket, SocketAddr) {
 async fn callers_that_retry_outlive_a_gateway_that_is_killed() {
     let servers = fleet(2, 1.0, 5.0).await;
     let ((_kept, grpc), (_kept_too, http)) = (kept_port(), kept_port());
-    let mut gateway = Gateway::start_at(grpc, http, &servers, &[]).await;
+    let mut gateway = GatewayProcess::start_at(grpc, http, &servers, &[]).await;
     let documents = Arc::new(texts(5));
     let expected = by_grpc(&servers[0], &documents).await;
     let (answered, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for _ in 0..8 {
-        let (caller, documents, stop) = (Caller::of(&gateway), Arc::clone(&documents), Arc::clone(&stop));
+        let (caller, documents, stop) = (HttpCaller::of(&gateway), Arc::clone(&documents), Arc::clone(&stop));
         let (expected, answered, failed) = (expected.clone(), Arc::clone(&answered), Arc::clone(&failed));
         callers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
@@ -196,7 +196,7 @@ async fn callers_that_retry_outlive_a_gateway_that_is_killed() {
     gateway.ended().await;
     more_than(&failed, 8).await;
     let before = answered.load(Ordering::Relaxed);
-    let _gateway = Gateway::start_at(grpc, http, &servers, &[]).await;
+    let _gateway = GatewayProcess::start_at(grpc, http, &servers, &[]).await;
     more_than(&answered, before + 50).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = callers.join_next().await {
@@ -207,14 +207,14 @@ async fn callers_that_retry_outlive_a_gateway_that_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_under_load_fails_no_call() {
     let servers = fleet(3, 2.0, 20.0).await;
-    let gateway = Gateway::start(&servers, &[]).await;
+    let gateway = GatewayProcess::start(&servers, &[]).await;
     let documents = Arc::new(texts(40));
     let expected = by_grpc(&servers[0], &documents).await;
     let answered = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for _ in 0..12 {
-        let (caller, documents, stop) = (Caller::of(&gateway), Arc::clone(&documents), Arc::clone(&stop));
+        let (caller, documents, stop) = (HttpCaller::of(&gateway), Arc::clone(&documents), Arc::clone(&stop));
         let (expected, answered) = (expected.clone(), Arc::clone(&answered));
         callers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
@@ -252,9 +252,9 @@ const LEAST_SHARE: f64 = 0.2;
 #[tokio::test(flavor = "multi_thread")]
 async fn one_kept_alive_connection_loads_all_servers() {
     let servers = fleet(3, 1.0, 5.0).await;
-    let gateway = Gateway::start(&servers, &[]).await;
+    let gateway = GatewayProcess::start(&servers, &[]).await;
     let opened = gateway.metric("sortie_connections_opened_total", "accepted").await;
-    let caller = Caller::of(&gateway);
+    let caller = HttpCaller::of(&gateway);
     for n in 0..IN_TURN {
         caller.scores(&[format!("document {n}")]).await.unwrap().unwrap();
     }

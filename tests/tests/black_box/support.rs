@@ -30,18 +30,18 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) type Client = EncoderServiceClient<Channel>;
 
 /// The programs that are tested.
-struct Programs {
+struct BuiltPrograms {
     server: PathBuf,
     gateway: PathBuf,
 }
 
 /// The programs: what `SORTIE_TIMED_SERVER` and `SORTIE_GATEWAY` name, else built once a test run.
-fn programs() -> &'static Programs {
-    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+fn programs() -> &'static BuiltPrograms {
+    static PROGRAMS: OnceLock<BuiltPrograms> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let named = |variable| env::var_os(variable).map(PathBuf::from);
         if let (Some(server), Some(gateway)) = (named("SORTIE_TIMED_SERVER"), named("SORTIE_GATEWAY")) {
-            return Programs { server, gateway };
+            return BuiltPrograms { server, gateway };
         }
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // Of the whole workspace, so that what it is made of is what the tests were built with, and is not built anew.
@@ -58,7 +58,7 @@ fn programs() -> &'static Programs {
         let built = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let paths: Vec<_> = built.filter_map(|line| line["executable"].as_str().map(PathBuf::from)).collect();
         let built = |name| paths.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name)).cloned();
-        Programs {
+        BuiltPrograms {
             server: built("sortie-server-timed").expect("cargo names the server"),
             gateway: built("sortie-gateway").expect("cargo names the gateway"),
         }
@@ -71,12 +71,12 @@ fn about_package(key: &str) -> bool {
 }
 
 /// A process of ours; killed when dropped.
-pub(crate) struct Process {
+pub(crate) struct ChildProcess {
     child: Child,
     scratch: TempDir,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts a program, with `what` for people, and waits until it listens.
     async fn start(what: &str, program: &Path, flags: &[&str]) -> (Self, SocketAddr) {
         let scratch = tempfile::tempdir().unwrap();
@@ -158,7 +158,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -168,7 +168,7 @@ impl Drop for Process {
 /// A server process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    process: Process,
+    process: ChildProcess,
 }
 
 impl Server {
@@ -176,7 +176,7 @@ impl Server {
     pub(crate) async fn start(a_ms: f64, b_us: f64, flags: &[&str]) -> Self {
         let model = format!("timed=timed:a_ms={a_ms},b_us={b_us}");
         let flags = [&["--listen", "127.0.0.1:0", "--model", &model], flags].concat();
-        let (process, address) = Process::start("server", &programs().server, &flags).await;
+        let (process, address) = ChildProcess::start("server", &programs().server, &flags).await;
         Self { address, process }
     }
 
@@ -204,27 +204,27 @@ impl Server {
 }
 
 impl Deref for Server {
-    type Target = Process;
+    type Target = ChildProcess;
 
-    fn deref(&self) -> &Process {
+    fn deref(&self) -> &ChildProcess {
         &self.process
     }
 }
 
 impl DerefMut for Server {
-    fn deref_mut(&mut self) -> &mut Process {
+    fn deref_mut(&mut self) -> &mut ChildProcess {
         &mut self.process
     }
 }
 
 /// A gateway process.
-pub(crate) struct Gateway {
+pub(crate) struct GatewayProcess {
     /// Where it takes HTTP.
     pub(crate) http: SocketAddr,
-    process: Process,
+    process: ChildProcess,
 }
 
-impl Gateway {
+impl GatewayProcess {
     /// Starts one before these servers, on free ports, and waits until it knows them.
     pub(crate) async fn start(servers: &[Server], flags: &[&str]) -> Self {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -236,7 +236,7 @@ impl Gateway {
         let endpoints = servers.iter().map(|server| format!("http://{}", server.address)).collect::<Vec<_>>().join(",");
         let [grpc, http] = [grpc, http].map(|address| address.to_string());
         let own = ["--listen", &grpc, "--http", &http, "--admin", "127.0.0.1:0", "--endpoint", &endpoints];
-        let (process, _) = Process::start("gateway", &programs().gateway, &[&own, flags].concat()).await;
+        let (process, _) = ChildProcess::start("gateway", &programs().gateway, &[&own, flags].concat()).await;
         let http = until("the gateway listens for HTTP", async || process.address("http")).await;
         let gateway = Self { http, process };
         until("the gateway knows its servers", async || {
@@ -256,16 +256,16 @@ impl Gateway {
     }
 }
 
-impl Deref for Gateway {
-    type Target = Process;
+impl Deref for GatewayProcess {
+    type Target = ChildProcess;
 
-    fn deref(&self) -> &Process {
+    fn deref(&self) -> &ChildProcess {
         &self.process
     }
 }
 
-impl DerefMut for Gateway {
-    fn deref_mut(&mut self) -> &mut Process {
+impl DerefMut for GatewayProcess {
+    fn deref_mut(&mut self) -> &mut ChildProcess {
         &mut self.process
     }
 }

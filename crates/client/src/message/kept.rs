@@ -97,10 +97,10 @@ impl<R: PassedRpc> KeptAnswers<R> {
         self.store.revision()
     }
 
-    /// Whether these answers and those of a job may stand in one message: the same revision gave them.
+    /// Whether these answers and those of a job may stand in one message: the same revision gave them, or the job none.
     pub(super) fn goes_with(&self, fresh: &MergedAnswer<R::Head, R::Value>) -> bool {
         let same_head = self.head.is_none() || fresh.head.is_none() || self.head == fresh.head;
-        same_head && fresh.report.revisions == [self.store.revision()]
+        same_head && (fresh.report.chunks.is_empty() || fresh.report.revisions == [self.store.revision()])
     }
 
     /// Keeps what a job answered to the items of these numbers.
