@@ -93,7 +93,8 @@ async fn thirteen_hundred_documents_in_one_post() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_posts_at_once_are_all_answered() {
     let servers = fleet(3, 1.0, 5.0).await;
-    let gateway = GatewayProcess::start(&servers, &[]).await;
+    // On a busy machine a caller among a thousand may take long from its connection to its first byte.
+    let gateway = GatewayProcess::start(&servers, &["--handshake-timeout", "2m"]).await;
     let documents = texts(1_000);
     let expected = by_grpc(&servers[0], &documents).await;
     let caller = HttpCaller::of(&gateway);
@@ -244,14 +245,17 @@ async fn a_server_that_dies_under_load_fails_no_call() {
 }
 
 /// Posts that one caller makes, one after the other.
-const IN_TURN: usize = 300;
+const IN_TURN: usize = 120;
+
+/// Milliseconds of a batch: so long that what a busy machine adds is noise beside it. Where it is more than the work, servers differ.
+const BATCH_MS: f64 = 40.0;
 
 /// Least share of them that each of three servers gets.
 const LEAST_SHARE: f64 = 0.2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_kept_alive_connection_loads_all_servers() {
-    let servers = fleet(3, 1.0, 5.0).await;
+    let servers = fleet(3, BATCH_MS, 5.0).await;
     let gateway = GatewayProcess::start(&servers, &[]).await;
     let opened = gateway.metric("sortie_connections_opened_total", "accepted").await;
     let caller = HttpCaller::of(&gateway);

@@ -18,6 +18,7 @@ settings! {
         /// turns: the least recently used gets it. Each prediction strays by [`super::plan::SERVICE_NOISE`], two of them
         /// by 0.11 from each other; one pair of equals in fourteen is still told apart by this. Without turns a fleet with
         /// little to do sends everything to the one whose estimate happens to be lowest, and never learns better of the others.
+        /// Times `1 − ρ`: under load every server is used anyway, and waiting longer than needed costs what there is not.
         MARGIN margin: f64 = 0.2, |x| (0.0..1.0).contains(x), "must be from 0 to below 1";
 
         /// The least such time, for chunks so short that timers, threads that wake and the network decide.

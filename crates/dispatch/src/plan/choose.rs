@@ -38,10 +38,12 @@ pub(super) fn slope_us(server: &Candidate) -> f64 {
     server.cost.b_us + server.cost.a_us / server.limits.max_batch_tokens.max(1) as f64
 }
 
-/// The time up to which servers end as soon as one that takes `finish` in all, `service` of it for the work itself.
-fn as_soon_as(config: &DispatchConfig, finish: f64, service: f64) -> f64 {
+/// The time up to which servers end as soon as one that takes `finish` in all, `service` of it for the work itself. The more
+/// a fleet has to do, the less counts as equal: under load every server is used, and learnt of, anyway.
+fn as_soon_as(config: &DispatchConfig, view: &FleetView, finish: f64, service: f64) -> f64 {
     let least = config.place.least_margin.as_secs_f64() * 1e6;
-    finish + (config.place.margin * service).max(least)
+    let idle = (1.0 - view.load).clamp(0.0, 1.0);
+    finish + (config.place.margin * idle * service).max(least)
 }
 
 /// The servers to cut for; `None` where limits force more chunks than there are servers.
@@ -63,7 +65,7 @@ pub(super) fn choose<'a>(
         let first = candidates.iter().min_by(|a, b| finish(a, tokens).total_cmp(&finish(b, tokens)));
         first.map(|first| {
             let finish = finish(first, tokens);
-            (finish, as_soon_as(config, finish, first.cost.a_us + slope_us(first) * tokens))
+            (finish, as_soon_as(config, view, finish, first.cost.a_us + slope_us(first) * tokens))
         })
     };
     let (Some((first_even, as_even)), Some((alone, as_alone))) = (soonest(even), soonest(tokens + shared)) else {
