@@ -18,11 +18,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use sortie_client::{Client, MessageOptions};
+use sortie_client::{Client, ErrorKind, MessageOptions};
 use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
 use sortie_proto::v1;
 
@@ -31,6 +31,13 @@ use self::merge::{merged_load, merged_model};
 
 /// Most time that a server may take to describe itself: it looks and touches no queue.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a server that does not answer in time still serves what it last said: a burst may hold it up, or this process.
+/// As long as keep-alive takes to find out that a connection is dead.
+const SAID_FOR: Duration = Duration::from_secs(15);
+
+/// What a server last said that it serves, and when.
+type Said = BTreeMap<String, (Instant, Vec<v1::ModelInfo>)>;
 
 /// One model of the fleet.
 #[derive(Debug)]
@@ -97,6 +104,8 @@ pub(crate) struct Catalog {
     epoch: u64,
     max_message_bytes: u64,
     doubts: Arc<AtomicU64>,
+    /// By server; written by rounds alone.
+    said: ArcSwap<Said>,
 }
 
 impl Catalog {
@@ -111,6 +120,7 @@ impl Catalog {
             epoch: u64::try_from(started.as_millis()).unwrap_or_default(),
             max_message_bytes,
             doubts: Arc::default(),
+            said: ArcSwap::default(),
         }
     }
 
@@ -127,20 +137,33 @@ impl Catalog {
             return false;
         };
         let mut described: BTreeMap<String, Vec<v1::ModelInfo>> = BTreeMap::new();
+        let (before, mut said, now) = (self.said.load_full(), Said::new(), Instant::now());
         for list in lists {
-            match list.result {
-                Ok(list) => list.models.into_iter().for_each(|model| {
-                    described.entry(model.name.clone()).or_default().push(model);
-                }),
-                Err(error) => tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves"),
+            let said_now = match list.result {
+                Ok(list) => Some((now, list.models)),
+                Err(error) => {
+                    tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves");
+                    let late = matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Overloaded);
+                    before.get(&list.endpoint).filter(|(at, _)| late && now - *at < SAID_FOR).cloned()
+                }
+            };
+            let Some(said_now) = said_now else { continue };
+            if said_now.0 != now {
+                // It may serve another by now.
+                self.doubt();
             }
+            said_now.1.iter().for_each(|model| described.entry(model.name.clone()).or_default().push(model.clone()));
+            said.insert(list.endpoint, said_now);
         }
+        self.said.store(Arc::new(said));
+        let known = self.models.load_full();
         let mut models = FleetModels::new();
         for (name, infos) in described {
             let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
             let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();
             let reports = probes.into_iter().filter_map(|probe| probe.result.ok()?.report).collect::<Vec<_>>();
-            let load = merged_load(&reports, self.epoch, self.max_message_bytes);
+            let last = known.get(&name).filter(|_| reports.is_empty()).map(|model| model.load);
+            let load = last.unwrap_or_else(|| merged_load(&reports, self.epoch, self.max_message_bytes));
             let Some(info) = merged_model(infos.clone(), &load) else { continue };
             let identity = identity::agreed(&infos, &info);
             let (draining, doubts) = (Arc::clone(&self.draining), Arc::clone(&self.doubts));
