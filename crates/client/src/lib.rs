@@ -96,7 +96,7 @@ pub use error::{Error, ErrorKind, FieldViolation};
 pub use input::{Activation, Input, Role, TextOptions, TokenIds, Truncation, TruncationSide};
 pub use job::{AnswerStream, PartialAnswer};
 pub use kept_vectors::{KeptFormat, KeptVectors};
-pub use message::{FleetMessage, Message, MessageAnswer, MessageOptions};
+pub use message::{AnswerName, AnswerStore, FleetMessage, Message, MessageAnswer, MessageOptions};
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use options::{CallOptions, Join, RevisionPolicy};

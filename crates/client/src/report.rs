@@ -76,6 +76,12 @@ pub struct Report {
     pub windows: Vec<u32>,
     /// Items that failed, in request order.
     pub errors: Vec<ItemError>,
+    /// Items of a message that were not sent because one before them is the same ([`crate::Client::send`]); their
+    /// answers are copies.
+    pub duplicates: usize,
+    /// Items of a message whose answers were kept from another job; none where no store was asked
+    /// ([`crate::AnswerStore`]).
+    pub kept: Option<usize>,
     /// Chunks that were answered, in order of arrival.
     pub chunks: Vec<ChunkReport>,
     /// Attempts made over all chunks, first ones included.

@@ -1,9 +1,10 @@
 //! What work costs: `T(c) = a + b · tokens` a batch, for each server and model.
 //!
-//! A server's cost is its *base* times its *pace*. The base is what the server
-//! itself reports, else the fleet's [`Prior`]. The pace follows `seen ÷ base` of
-//! single batches, by at most [`crate::config::CostConfig::max_step`] a batch, and fades to 1 as
-//! `e^(−idle / τ)`.
+//! A server's cost is its *base* times the fleet's pace times its own. The base is what the server
+//! itself reports, else the fleet's [`Prior`]. A pace follows `seen ÷ base` of
+//! single batches, by at most [`crate::config::CostConfig::max_step`] a batch, and fades to the fleet's as
+//! `e^(−idle / τ)`. One that was never seen has the fleet's: what small batches take against a line that was fitted through
+//! large ones is true of all, and must not make the one server that was tried look better than the rest.
 //!
 //! Samples are `batch_ms` and `batch_tokens` of answers, never a call's own latency:
 //! that holds other callers' time.
@@ -12,16 +13,18 @@
 
 use sortie_work::Cost;
 
-use crate::{batch::BatchSample, config::DispatchConfig, prior::Prior, time::Time};
+use crate::{
+    batch::BatchSample,
+    config::DispatchConfig,
+    prior::{Prior, clamp_pace, faded},
+    time::Time,
+};
 
 /// Tokens of the batch by which two costs are compared.
 const REFERENCE_TOKENS: f64 = 8_192.0;
 
 /// Share of a step that is taken: halves the noise of single batches.
 const GAIN: f64 = 0.5;
-
-/// Farthest a pace may stray from 1, either way.
-const MAX_PACE: f64 = 1e4;
 
 /// What a model's batches cost on one server.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ impl Default for ServerCost {
 
 impl ServerCost {
     pub(crate) fn cost(&self, config: &DispatchConfig, prior: &Prior, now: Time) -> Cost {
-        self.base(prior).times(self.pace(config, now))
+        self.base(prior).times(self.pace(config, prior, now))
     }
 
     pub(crate) fn samples(&self) -> u64 {
@@ -51,10 +54,8 @@ impl ServerCost {
         self.reported.unwrap_or(prior.cost())
     }
 
-    fn pace(&self, config: &DispatchConfig, now: Time) -> f64 {
-        let idle = (now - self.seen).as_secs_f64() / config.cost.decay.as_secs_f64();
-        // In logarithms, so that twice as fast and twice as slow fade alike.
-        self.pace.powf((-idle).exp())
+    fn pace(&self, config: &DispatchConfig, prior: &Prior, now: Time) -> f64 {
+        prior.pace(config, now) * faded(self.pace, config, self.seen, now)
     }
 
     /// Records the cost that the server reported.
@@ -65,7 +66,7 @@ impl ServerCost {
         prior.record_reported_cost(cost);
         // What was seen stays: only what it is measured by changes. A first report outweighs it.
         let before = self.cost(config, prior, now).batch_us(REFERENCE_TOKENS);
-        let same = clamp_pace(before / cost.batch_us(REFERENCE_TOKENS));
+        let same = clamp_pace(before / cost.batch_us(REFERENCE_TOKENS) / prior.pace(config, now));
         self.pace = if self.reported.is_some() { same } else { 1.0 };
         self.seen = now;
         self.reported = Some(cost);
@@ -76,18 +77,16 @@ impl ServerCost {
         if !batch.is_usable() {
             return;
         }
-        let pace = self.pace(config, now);
-        let ratio = batch.us / self.base(prior).times(pace).batch_us(batch.tokens);
+        let own = faded(self.pace, config, self.seen, now);
+        let base = self.base(prior).batch_us(batch.tokens);
+        prior.observe_pace(config, batch.us / base, now);
+        let ratio = batch.us / (base * prior.pace(config, now) * own);
         let step = ratio.clamp(1.0 / config.cost.max_step, config.cost.max_step);
-        self.pace = clamp_pace(pace * step.powf(GAIN));
+        self.pace = clamp_pace(own * step.powf(GAIN));
         self.seen = now;
         self.samples += 1;
         prior.observe(config, batch);
     }
-}
-
-fn clamp_pace(pace: f64) -> f64 {
-    pace.clamp(1.0 / MAX_PACE, MAX_PACE)
 }
 
 #[cfg(test)]

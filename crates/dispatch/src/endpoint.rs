@@ -111,6 +111,8 @@ pub(crate) struct Endpoint {
     pub(crate) joined: Option<Time>,
     /// Whether it ever answered anything.
     pub(crate) known: bool,
+    /// When this client last sent it an attempt.
+    pub(crate) last_used: Option<Time>,
 }
 
 impl Endpoint {

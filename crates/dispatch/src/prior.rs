@@ -6,7 +6,7 @@
 
 use sortie_work::Cost;
 
-use crate::{batch::BatchSample, config::DispatchConfig};
+use crate::{batch::BatchSample, config::DispatchConfig, time::Time};
 
 /// Samples after which a sample counts for half: a few jobs.
 const HALF_LIFE: f64 = 32.0;
@@ -14,6 +14,26 @@ const HALF_LIFE: f64 = 32.0;
 /// Weight, in samples, of each of the two made-up samples that anchor the fit to the belief. It is small beside batches
 /// of many sizes, and large where all batches have one size, because the slope of those is noise.
 const BELIEF_WEIGHT: f64 = 0.1;
+
+/// Share of a batch's deviation that the fleet's pace takes: some tens of batches decide.
+const PACE_GAIN: f64 = 0.1;
+
+/// That of the first batch, and in inverse proportion of the ones that follow: the rest of the step is the server's own.
+const FIRST_PACE_GAIN: f64 = 0.5;
+
+/// Farthest a pace may stray from 1, either way.
+const MAX_PACE: f64 = 1e4;
+
+/// A pace within reason.
+pub(crate) fn clamp_pace(pace: f64) -> f64 {
+    pace.clamp(1.0 / MAX_PACE, MAX_PACE)
+}
+
+/// What is left of a pace that was last seen at `seen`. In logarithms, so that twice as fast and twice as slow fade alike.
+pub(crate) fn faded(pace: f64, config: &DispatchConfig, seen: Time, now: Time) -> f64 {
+    let idle = (now - seen).as_secs_f64() / config.cost.decay.as_secs_f64();
+    pace.powf((-idle).exp())
+}
 
 /// What a model's batches cost on the fleet as a whole.
 #[derive(Clone, Debug)]
@@ -24,6 +44,9 @@ pub(crate) struct Prior {
     reported: bool,
     samples: u64,
     sums: RegressionSums,
+    pace: f64,
+    /// When the pace was last seen.
+    paced: Time,
 }
 
 /// Weighted sums of a regression.
@@ -60,11 +83,34 @@ impl RegressionSums {
 
 impl Prior {
     pub(crate) fn new(belief: Cost) -> Self {
-        Self { cost: belief, belief, reported: false, samples: 0, sums: RegressionSums::default() }
+        Self {
+            cost: belief,
+            belief,
+            reported: false,
+            samples: 0,
+            sums: RegressionSums::default(),
+            pace: 1.0,
+            paced: Time::default(),
+        }
     }
 
     pub(crate) fn cost(&self) -> Cost {
         self.cost
+    }
+
+    /// What batches take against what their servers say that they cost, lately and on the whole: what all servers of a
+    /// model have in common, such as small batches that take less than the line through large ones says. It fades to 1.
+    pub(crate) fn pace(&self, config: &DispatchConfig, now: Time) -> f64 {
+        faded(self.pace, config, self.paced, now)
+    }
+
+    /// A batch took `ratio` times what its server says that it costs.
+    pub(crate) fn observe_pace(&mut self, config: &DispatchConfig, ratio: f64, now: Time) {
+        let pace = self.pace(config, now);
+        let step = (ratio / pace).clamp(1.0 / config.cost.max_step, config.cost.max_step);
+        let gain = (FIRST_PACE_GAIN / (self.samples + 1) as f64).max(PACE_GAIN);
+        self.pace = clamp_pace(pace * step.powf(gain));
+        self.paced = now;
     }
 
     /// Whether a server said what its batches cost.

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use sortie_client::{Client, ClientBuilder, Discovery, Tls};
+use sortie_client::{
+    Client, ClientBuilder, DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT,
+    DEFAULT_STREAMS_PER_CONNECTION, Discovery, Tls,
+};
 use sortie_frontend::{FileError, Frontend, Reloaded};
 use tokio::sync::watch;
 
@@ -37,7 +40,12 @@ impl FleetClient {
     /// Names the setting that makes no sense.
     pub(crate) async fn new(config: &GatewayConfig, frontend: &Frontend, name: &str) -> Result<Self, FleetError> {
         let max_message = usize::try_from(config.frontend.max_message_bytes).unwrap_or(usize::MAX);
+        // A request that was let in must not fail for want of a stream, though all there are go to one server.
+        let requests = usize::try_from(config.frontend.max_concurrent_requests).unwrap_or(usize::MAX);
+        let streams = requests.div_ceil(DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT).max(DEFAULT_STREAMS_PER_CONNECTION);
         let mut builder = Client::builder()
+            .connections_per_endpoint(DEFAULT_CONNECTIONS_PER_ENDPOINT, DEFAULT_MAX_CONNECTIONS_PER_ENDPOINT)
+            .streams_per_connection(streams)
             .default_deadline(config.default_deadline.0)
             .hedging(config.hedging)
             .max_message_bytes(max_message)

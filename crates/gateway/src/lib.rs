@@ -7,11 +7,13 @@
 //! ```text
 //! connection → [http | tei.v1 →] layer (key, context, deadline, permits, trailers) → service → sortie-client → servers
 //!                                                                                      ↑
-//!                                     catalog: what the fleet serves and how loaded it is, asked every second
+//!                                     catalog: what the fleet serves and how loaded it is, asked every second;
+//!                                     cache: answers of items that were given before, where that is asked for
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod catalog;
 pub mod config;
 mod fleet;

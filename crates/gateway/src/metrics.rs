@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use prometheus::GaugeVec;
-use sortie_client::Client;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge};
+use sortie_client::{Client, Report};
 use sortie_frontend::metrics::{FrontendMetrics, buckets};
+
+use crate::cache::AnswerCache;
 
 /// States of a server, as labels.
 const STATES: [&str; 4] = ["known", "ready", "suspect", "ejected"];
@@ -27,8 +29,39 @@ static CLIENT: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 pub(crate) struct GatewayMetrics {
     pub(crate) frontend: Arc<FrontendMetrics>,
     endpoints: GaugeVec,
-    in_flight: prometheus::IntGauge,
+    in_flight: IntGauge,
     budget: GaugeVec,
+    pub(crate) reuse: ReuseCounters,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
+}
+
+/// How a lookup in the cache ended, as labels: found, not found, and not looked for, as nothing of the kind is kept, or
+/// servers disagree on the model.
+const LOOKUPS: [&str; 3] = ["hit", "miss", "skipped"];
+
+/// Items that were answered without being computed, and those that were looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct ReuseCounters {
+    duplicates: IntCounter,
+    lookups: IntCounterVec,
+}
+
+impl ReuseCounters {
+    /// Counts the items of a job that ended well; `cache` where there is one.
+    pub(crate) fn count(&self, report: &Report, cache: bool) {
+        self.duplicates.inc_by(report.duplicates as u64);
+        let computed = report.tokens.len().saturating_sub(report.kept.unwrap_or_default() + report.duplicates) as u64;
+        let count = |result: &str, items: u64| self.lookups.with_label_values(&[result]).inc_by(items);
+        match report.kept {
+            Some(kept) => {
+                count("hit", kept as u64);
+                count("miss", computed);
+            }
+            None if cache => count("skipped", computed),
+            None => {}
+        }
+    }
 }
 
 impl GatewayMetrics {
@@ -41,7 +74,25 @@ impl GatewayMetrics {
         let make = frontend.registrar();
         let build = make.gauges("sortie_build_info", "1; the build is in the labels", &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let reuse = ReuseCounters {
+            duplicates: make.counter(
+                "sortie_gateway_duplicate_items_total",
+                "Items that were answered with the answer of an equal one before them in their message",
+            )?,
+            lookups: make.counters(
+                "sortie_gateway_cache_lookups_total",
+                "Items by what the cache had of them: an answer, none, or nothing that could be asked for",
+                &["result"],
+            )?,
+        };
+        for result in LOOKUPS {
+            reuse.lookups.with_label_values(&[result]);
+        }
         let metrics = Self {
+            reuse,
+            cache_entries: make.gauge("sortie_gateway_cache_entries", "Answers that the cache holds")?,
+            cache_bytes: make
+                .gauge("sortie_gateway_cache_bytes", "Bytes that they take, with the bookkeeping of each")?,
             endpoints: make.gauges("sortie_gateway_endpoints", "Servers, by what is known of them", &["state"])?,
             in_flight: make
                 .gauge("sortie_gateway_in_flight_tokens", "Tokens that servers have and have not answered")?,
@@ -60,7 +111,12 @@ impl GatewayMetrics {
     ///
     /// # Errors
     /// When a metric cannot be written as text, which tests rule out.
-    pub(crate) fn render(&self, client: &Client, ready: bool) -> Result<String, prometheus::Error> {
+    pub(crate) fn render(
+        &self,
+        client: &Client,
+        cache: Option<&AnswerCache>,
+        ready: bool,
+    ) -> Result<String, prometheus::Error> {
         let stats = client.stats();
         let count = |of: fn(&sortie_client::EndpointStats) -> bool| stats.endpoints.iter().filter(|e| of(e)).count();
         let counts = [count(|_| true), count(|e| e.ready), count(|e| e.suspect), count(|e| e.ejected)];
@@ -71,6 +127,9 @@ impl GatewayMetrics {
         self.in_flight.set(i64::try_from(tokens).unwrap_or(i64::MAX));
         self.budget.with_label_values(&["retry"]).set(stats.retry_budget_tokens as f64);
         self.budget.with_label_values(&["hedge"]).set(stats.hedge_budget_tokens as f64);
+        let (entries, bytes) = cache.map(AnswerCache::size).unwrap_or_default();
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         let mut text = self.frontend.render(ready)?;
         if let Some(Some(client)) = CLIENT.get() {
             text.push_str(&client.render());

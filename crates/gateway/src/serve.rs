@@ -8,10 +8,11 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    cache::AnswerCache,
     catalog::Catalog,
     config::GatewayConfig,
     fleet::{FleetClient, FleetError},
-    metrics::{self, GatewayMetrics},
+    metrics::{self, GatewayMetrics, ReuseCounters},
     service::GatewayService,
     tei,
 };
@@ -65,6 +66,8 @@ struct Gateway {
     frontend: Frontend,
     fleet: FleetClient,
     replica: String,
+    cache: Option<Arc<AnswerCache>>,
+    reuse: ReuseCounters,
 }
 
 impl Gateway {
@@ -75,16 +78,26 @@ impl Gateway {
         let mut frontend = Frontend::start(config.frontend.clone(), shared, "sortie-gateway").await?;
         let replica = frontend.replica(bound);
         let fleet = FleetClient::new(&config, &frontend, &replica).await?;
-        let client = fleet.client.clone();
-        frontend.open_admin(Arc::new(move |ready| metrics.render(&client, ready)), Router::new()).await?;
-        Ok(Self { config, frontend, fleet, replica })
+        let cache = AnswerCache::new(config.cache_bytes).map(Arc::new);
+        let reuse = metrics.reuse.clone();
+        let (client, kept) = (fleet.client.clone(), cache.clone());
+        let render = move |ready| metrics.render(&client, kept.as_deref(), ready);
+        frontend.open_admin(Arc::new(render), Router::new()).await?;
+        Ok(Self { config, frontend, fleet, replica, cache, reuse })
     }
 
     async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), GatewayExit> {
-        let Self { config, frontend, fleet, replica } = self;
+        let Self { config, frontend, fleet, replica, cache, reuse } = self;
         let max_message = config.frontend.max_message_bytes;
         let catalog = Arc::new(Catalog::new(fleet.client.clone(), max_message));
-        let service = GatewayService::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
+        let service = GatewayService {
+            client: fleet.client.clone(),
+            catalog: Arc::clone(&catalog),
+            cache,
+            reuse,
+            replica: replica.as_str().into(),
+            max_message_bytes: max_message,
+        };
         let health = ServerHealth::new(Vec::new()).await;
         let (answers, answering) = watch::channel(false);
         let backing: Arc<dyn Backing> = Arc::<Catalog>::clone(&catalog);

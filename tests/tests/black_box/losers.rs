@@ -4,11 +4,7 @@
 //! then on is counted by its own metrics, over the admin port.
 
 use sortie_proto::v1::{Input, RerankRequest, input::Kind};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tonic::Request;
 
 use crate::support::{Client, Server, rerank, until};
@@ -27,18 +23,6 @@ const TOKENS: u64 = DOCUMENTS * 26;
 
 /// Share of the losers' tokens that must never be run.
 const SPARED: f64 = 0.99;
-
-/// The sum of a metric's lines that hold `label`.
-async fn metric(server: &Server, name: &str, label: &str) -> f64 {
-    let mut stream = TcpStream::connect(server.admin()).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
-    let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-    assert!(!values.is_empty(), "{name} with {label} is not among the metrics:\n{text}");
-    values.iter().sum()
-}
 
 async fn hedge(mut client: Client) {
     let text = |text: &str| Input { kind: Some(Kind::Text(text.to_owned())) };
@@ -61,7 +45,7 @@ async fn losers_cancelled_in_the_queue_reach_no_batch() {
     for _ in 0..ROUNDS {
         let mut blocker = clients[0].clone();
         let blocked = tokio::spawn(async move { rerank(&mut blocker, &["the batch that runs"]).await });
-        until("the device is busy", async || (metric(&server, "sortie_running_tokens", "").await > 0.0).then_some(()))
+        until("the device is busy", async || (server.metric("sortie_running_tokens", "").await > 0.0).then_some(()))
             .await;
         let running = server.tokens(&mut looker).await;
         let mut losers = JoinSet::new();
@@ -73,17 +57,17 @@ async fn losers_cancelled_in_the_queue_reach_no_batch() {
         })
         .await;
         losers.shutdown().await;
-        until("nothing waits", async || (metric(&server, "sortie_queue_tokens", "").await == 0.0).then_some(())).await;
+        until("nothing waits", async || (server.metric("sortie_queue_tokens", "").await == 0.0).then_some(())).await;
         blocked.await.unwrap().expect("the batch that ran is answered");
     }
     // Whatever of a loser had stayed would be in this batch or before it.
     rerank(&mut looker, &["the last"]).await.unwrap();
-    let ran = metric(&server, "sortie_device_tokens_total", "").await;
-    let own = metric(&server, "sortie_tokens_total", "").await;
+    let ran = server.metric("sortie_device_tokens_total", "").await;
+    let own = server.metric("sortie_tokens_total", "").await;
     let all = (ROUNDS * LOSERS * TOKENS) as f64;
     let spared = 1.0 - (ran - own) / all;
     println!("{:.2}% of the tokens of {} losers never reached a batch", spared * 100.0, ROUNDS * LOSERS);
     assert!(spared >= SPARED, "only {spared:.4}: the device ran {ran} tokens, of which {own} were answered");
-    let cancelled = metric(&server, "sortie_hedges_cancelled_total", "").await;
+    let cancelled = server.metric("sortie_hedges_cancelled_total", "").await;
     assert!(cancelled >= SPARED * (ROUNDS * LOSERS) as f64, "{cancelled} hedges were counted as cancelled");
 }

@@ -1,6 +1,6 @@
-//! The real server program from outside: signals, and peers that behave badly.
+//! The real programs from outside: signals, callers in numbers, and peers that behave badly.
 //!
-//! It serves a timed model, so that what is tested is the server and not this machine. The program is built once, by
+//! They serve a timed model, so that what is tested is they and not this machine. They are built once, by
 //! cargo itself, into the folder this test was built into.
 
 #![cfg(test)]
@@ -8,6 +8,7 @@
 
 mod drain;
 mod foreign;
+mod gateway;
 mod hostile;
 mod idle;
 mod losers;

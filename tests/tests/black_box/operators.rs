@@ -3,12 +3,7 @@
 //! before anything was refused or failed. A rule over a series that comes with the
 //! first fault would miss that fault.
 
-use std::{collections::BTreeSet, net::SocketAddr};
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use std::collections::BTreeSet;
 
 use crate::support::{Server, rerank};
 
@@ -30,20 +25,11 @@ fn named(text: &str) -> BTreeSet<&str> {
     metrics.filter(|word| !OF_GATEWAYS.iter().any(|of| word.starts_with(of))).collect()
 }
 
-async fn scrape(admin: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(admin).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer
-}
-
 #[tokio::test]
 async fn metrics_of_alerts_dashboard_and_autoscalers_are_there_before_the_first_fault() {
     let server = Server::start(1.0, 1.0, &["--admin", "127.0.0.1:0"]).await;
     rerank(&mut server.client().await, &["one"]).await.unwrap();
-    let text = scrape(server.admin()).await;
+    let text = server.metrics().await;
     let shown: BTreeSet<_> = text.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
     for (file, content) in FILES {
         let wanted = named(content);

@@ -106,7 +106,7 @@ impl<R: ChunkedRpc> Merge<R> {
         self.note(received, &head, &items, &chunk, |index| own.values.get(index).is_some_and(Option::is_some))?;
         self.head.get_or_insert(head);
         own.report.attempts = 1;
-        Ok(PartialAnswer { indices: received.indices.to_vec(), answer: own.finish(rpc, received.elapsed) })
+        Ok(PartialAnswer { indices: received.indices.to_vec(), answer: rpc.finish(own.into_merged(received.elapsed)) })
     }
 
     /// Adds the facts of an answer (tokens, errors, revision, times) to the report.
@@ -174,11 +174,11 @@ impl<R: ChunkedRpc> Merge<R> {
         self.report
     }
 
-    /// Makes the caller's result.
-    pub(crate) fn finish(mut self, rpc: &R, elapsed: Duration) -> R::Output {
+    /// The answers of all items, in request order.
+    pub(crate) fn into_merged(mut self, elapsed: Duration) -> MergedAnswer<R::Head, R::Value> {
         self.values.resize_with(self.report.tokens.len(), || None);
         let (head, values) = (self.head.take(), std::mem::take(&mut self.values));
-        rpc.finish(MergedAnswer { head, values, report: self.into_report(elapsed) })
+        MergedAnswer { head, values, report: self.into_report(elapsed) }
     }
 }
 

@@ -23,7 +23,7 @@ use sortie_dispatch::{Job, JobOptions};
 use tokio::time::Instant;
 use tracing::{Instrument as _, field::Empty, info_span};
 
-use chunked::ChunkedRpc;
+use chunked::{ChunkedRpc, MergedAnswer};
 use drive::{JobDriver, JobRequest};
 use merge::Merge;
 use stream::AnswerQueue;
@@ -42,9 +42,19 @@ pub(crate) async fn run<R: ChunkedRpc>(
     state: &Arc<ClientState>,
     options: CallOptions,
 ) -> Result<R::Output, Error> {
+    let (rpc, merged) = run_merged(rpc, state, options).await?;
+    Ok(rpc.finish(merged))
+}
+
+/// Runs a call to the answers of its items, of which nothing is made yet.
+pub(crate) async fn run_merged<R: ChunkedRpc>(
+    rpc: R,
+    state: &Arc<ClientState>,
+    options: CallOptions,
+) -> Result<(R, MergedAnswer<R::Head, R::Value>), Error> {
     let started = Instant::now();
     let (rpc, merge) = run_chunked(rpc, state, options, None, started).await?;
-    Ok(merge.finish(&rpc, started.elapsed()))
+    Ok((rpc, merge.into_merged(started.elapsed())))
 }
 
 /// A call whose answers go out as they come.
@@ -57,6 +67,11 @@ pub(crate) fn stream<R: ChunkedRpc>(rpc: R, state: Arc<ClientState>, options: Ca
         Ok(merge.into_report(started.elapsed()))
     };
     AnswerStream::new(Box::pin(job), answers)
+}
+
+/// The id of a job whose caller gave none.
+pub(crate) fn new_job_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 async fn run_chunked<R: ChunkedRpc>(
@@ -73,7 +88,7 @@ async fn run_chunked<R: ChunkedRpc>(
     rpc.check()?;
     check(&options)?;
     let model = state.defaults().model_of(&options).to_owned();
-    let job_id = options.job_id.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+    let job_id = options.job_id.clone().unwrap_or_else(new_job_id);
     let job_value = metadata::value("job_id", &job_id)?;
     let span = info_span!(
         "job",
@@ -119,7 +134,7 @@ async fn run_chunked<R: ChunkedRpc>(
 }
 
 /// Refuses options that make no sense.
-fn check(options: &CallOptions) -> Result<(), Error> {
+pub(crate) fn check(options: &CallOptions) -> Result<(), Error> {
     match options.join {
         Join::Coverage { min, .. } if !(0.0..=1.0).contains(&min) => {
             let message = format!("join: coverage of {min} is not between 0 and 1");

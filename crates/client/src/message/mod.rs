@@ -4,24 +4,33 @@
 //! A message goes out with every field its caller set: it is cut at its items, and what it has besides goes with each
 //! chunk. The answer is the message that one server would have sent, but for [`v1::ChunkInfo`], which says what
 //! all chunks together took: the longest waits, for chunks run side by side, and the sum of their work.
+//!
+//! Items that are the same in every byte are sent once ([`distinct`]), and not at all where an [`AnswerStore`] has their
+//! answers ([`kept`]). `ItemInfo` counts every item, as one server would; `ChunkInfo` what was computed.
 
 mod answer;
+mod distinct;
 mod fleet;
+mod kept;
+mod run;
 mod scores;
 mod texts;
 mod vectors;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use sortie_proto::v1;
 
-pub use self::fleet::FleetMessage;
+pub use self::{
+    fleet::FleetMessage,
+    kept::{AnswerName, AnswerStore},
+};
 use crate::{
     call::Sealed,
     client::Client,
     error::Error,
     input::TextOptions,
-    job::{self, chunked::ChunkedRpc},
+    job::chunked::ChunkedRpc,
     metadata::Lane,
     options::{CallOptions, Join, RevisionPolicy},
     report::Report,
@@ -47,11 +56,13 @@ pub struct MessageOptions {
     pub join: Join,
     /// What happens when chunks were answered by different revisions of the model.
     pub revisions: RevisionPolicy,
+    /// Where answers of its items may be, and are kept.
+    pub answers: Option<Arc<dyn AnswerStore>>,
 }
 
 impl MessageOptions {
     fn call(self, model: &str, text: Option<&v1::TextOptions>) -> CallOptions {
-        let Self { deadline, lane, tenant, job_id, traceparent, hedging, join, revisions } = self;
+        let Self { deadline, lane, tenant, job_id, traceparent, hedging, join, revisions, answers: _ } = self;
         // The message brings its own; these are for estimates.
         let max_length = text.map(|text| text.max_length).filter(|&tokens| tokens > 0);
         CallOptions {
@@ -129,15 +140,19 @@ struct Pass<M> {
     items: Vec<v1::Input>,
 }
 
-async fn run<M>(
-    pass: Pass<M>,
-    client: &Client,
-    options: CallOptions,
-) -> Result<MessageAnswer<<Pass<M> as ChunkedRpc>::Response>, Error>
-where
-    Pass<M>: ChunkedRpc<Output = MessageAnswer<<Pass<M> as ChunkedRpc>::Response>>,
+/// A message whose answer can be made of the answers of its items.
+trait PassedRpc:
+    ChunkedRpc<Response: prost::Message + Default, Value: Clone, Output = MessageAnswer<<Self as ChunkedRpc>::Response>>
 {
-    job::run(pass, client.state(), options).await
+}
+
+impl<R> PassedRpc for R where
+    R: ChunkedRpc<
+            Response: prost::Message + Default,
+            Value: Clone,
+            Output = MessageAnswer<<R as ChunkedRpc>::Response>,
+        >
+{
 }
 
 /// What is the same for every message: how it is taken apart, put together for a chunk, and sent.
@@ -151,12 +166,13 @@ macro_rules! message {
             async fn run(
                 mut self,
                 client: &crate::client::Client,
-                options: super::MessageOptions,
+                mut options: super::MessageOptions,
             ) -> Result<super::MessageAnswer<$response>, crate::error::Error> {
                 let text: fn(&$request) -> Option<&sortie_proto::v1::TextOptions> = $text;
+                let answers = options.answers.take();
                 let options = options.call(&self.model, text(&self));
                 let items = std::mem::take(&mut self.$items);
-                super::run(super::Pass { head: self, items }, client, options).await
+                super::run::run(super::Pass { head: self, items }, client, options, answers).await
             }
         }
 

@@ -8,6 +8,7 @@ mod chunks;
 mod common;
 mod discovery;
 mod faults;
+mod messages;
 mod partial;
 mod retry;
 mod streams;

@@ -14,6 +14,16 @@ settings! {
         /// How fast a load report ages: after this long it counts for 1/e.
         REPORT_DECAY report_decay: Duration = Duration::from_millis(100), lasting, "must be above zero";
 
+        /// Servers that would answer within this share of a chunk's own time after the first count as equal, and take
+        /// turns: the least recently used gets it. Each prediction strays by [`super::plan::SERVICE_NOISE`], two of them
+        /// by 0.11 from each other; one pair of equals in fourteen is still told apart by this. Without turns a fleet with
+        /// little to do sends everything to the one whose estimate happens to be lowest, and never learns better of the others.
+        /// Times `1 − ρ`: under load every server is used anyway, and waiting longer than needed costs what there is not.
+        MARGIN margin: f64 = 0.2, |x| (0.0..1.0).contains(x), "must be from 0 to below 1";
+
+        /// The least such time, for chunks so short that timers, threads that wake and the network decide.
+        LEAST_MARGIN least_margin: Duration = Duration::from_micros(100), |_| true, "";
+
         /// Whether jobs may ask servers for their load before they are placed.
         PROBING probing: bool = true, |_| true, "";
 

@@ -68,7 +68,12 @@ impl Fleet {
         plan::plan(&config, &deferred.items, deferred.shared, &candidates, &deferred.view).chunks
     }
 
-    fn candidates(&self, servers: &[EndpointId], model: ModelId, now: Time) -> Vec<Candidate> {
+    /// Servers as candidates, the least recently used first, so that equals take turns; those never used by chance, or all
+    /// clients of a fleet would begin with the same.
+    fn candidates(&mut self, servers: &[EndpointId], model: ModelId, now: Time) -> Vec<Candidate> {
+        let mut servers = servers.to_vec();
+        servers.shuffle(&mut self.rng);
+        servers.sort_by_key(|&id| self.endpoint(id).and_then(|endpoint| endpoint.last_used));
         servers.iter().filter_map(|&id| self.candidate(id, model, now)).collect()
     }
 

@@ -211,6 +211,9 @@ impl Fleet {
     pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64, now: Time) -> InFlightGuard {
         let us = self.own_token_us(endpoint, model, now) * tokens as f64;
         self.load.sent(&self.config.load, us, now);
+        if let Some((_, server)) = self.server(endpoint) {
+            server.last_used = Some(now);
+        }
         match self.served(endpoint, model) {
             Some((_, served, _)) => served.begin(tokens),
             // No such server or model: nobody else counts there.

@@ -8,6 +8,9 @@
 //! `L + noise · √(2 ln k) · service`; the `k` that ends soonest is taken if it
 //! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, and before the deadline, else the job stays
 //! whole.
+//!
+//! Servers that would end within [`crate::config::PlaceConfig::margin`] of the first are equal: of those the ones that come
+//! first in the list are taken.
 
 use super::{FleetView, PlanReason};
 use crate::{config::DispatchConfig, place::Candidate};
@@ -35,6 +38,14 @@ pub(super) fn slope_us(server: &Candidate) -> f64 {
     server.cost.b_us + server.cost.a_us / server.limits.max_batch_tokens.max(1) as f64
 }
 
+/// The time up to which servers end as soon as one that takes `finish` in all, `service` of it for the work itself. The more
+/// a fleet has to do, the less counts as equal: under load every server is used, and learnt of, anyway.
+fn as_soon_as(config: &DispatchConfig, view: &FleetView, finish: f64, service: f64) -> f64 {
+    let least = config.place.least_margin.as_secs_f64() * 1e6;
+    let idle = (1.0 - view.load).clamp(0.0, 1.0);
+    finish + (config.place.margin * idle * service).max(least)
+}
+
 /// The servers to cut for; `None` where limits force more chunks than there are servers.
 pub(super) fn choose<'a>(
     config: &DispatchConfig,
@@ -48,15 +59,30 @@ pub(super) fn choose<'a>(
     }
     let (cap, capped) = view.cap(config);
     let even = tokens / candidates.len().min(cap) as f64;
-    let mut order: Vec<(f64, &Candidate)> =
-        candidates.iter().map(|server| (start_us(server) + slope_us(server) * even, server)).collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let alone = |server: &Candidate| start_us(server) + slope_us(server) * (tokens + shared);
-    let Some(single) = candidates.iter().min_by(|a, b| alone(a).total_cmp(&alone(b))) else {
+    let finish = |server: &Candidate, tokens: f64| start_us(server) + slope_us(server) * tokens;
+    // Where the first ends with so many tokens, and until when others end as soon.
+    let soonest = |tokens: f64| {
+        let first = candidates.iter().min_by(|a, b| finish(a, tokens).total_cmp(&finish(b, tokens)));
+        first.map(|first| {
+            let finish = finish(first, tokens);
+            (finish, as_soon_as(config, view, finish, first.cost.a_us + slope_us(first) * tokens))
+        })
+    };
+    let (Some((first_even, as_even)), Some((alone, as_alone))) = (soonest(even), soonest(tokens + shared)) else {
         return (None, PlanReason::Forced);
     };
+    let Some(single) = candidates.iter().find(|server| finish(server, tokens + shared) <= as_alone) else {
+        return (None, PlanReason::Forced);
+    };
+    let key = |server: &Candidate| match finish(server, even) {
+        end if end <= as_even => first_even,
+        end => end,
+    };
+    let mut order: Vec<(f64, &Candidate)> = candidates.iter().map(|server| (key(server), server)).collect();
+    // Equals stay in the order in which they came.
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
 
-    let mut best = (least == 1).then(|| (alone(single), 1));
+    let mut best = (least == 1).then_some((alone, 1));
     let bar = best.map_or(f64::INFINITY, |(whole, _)| whole * (1.0 - config.plan.min_gain));
     let most = order.len().min(items).min(cap.max(least));
     // Why no more: the last rule that a larger k met.

@@ -63,7 +63,7 @@ pub struct DeferredPlan {
     pub(crate) options: JobOptions,
 }
 
-/// Cuts a job for `candidates`, which are not empty.
+/// Cuts a job for `candidates`, which are not empty. Of servers that are as good the earlier ones in the list are taken.
 #[must_use]
 pub fn plan(
     config: &DispatchConfig,

@@ -3,6 +3,7 @@
 //! | module | of |
 //! |---|---|
 //! | `job` | jobs from their first event to their last |
+//! | `idle` | small jobs on idle servers |
 //! | `plan` | plans for fleets people have |
 //! | `races` | late attempts and their hedges |
 //! | `probing` | servers asked before a job is cut |
@@ -18,6 +19,8 @@
 mod bench;
 #[cfg(test)]
 mod health;
+#[cfg(test)]
+mod idle;
 #[cfg(test)]
 mod job;
 #[cfg(test)]

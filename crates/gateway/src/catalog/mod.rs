@@ -5,27 +5,39 @@
 //!
 //! A model that several servers have is one model here ([`merge`]). Its load is that of a server with as many devices:
 //! tokens and rates are sums, shares, costs, waits and ages are means.
+//!
+//! What was kept of a model's answers stands as long as its servers agree on its [`ModelIdentity`] and no answer contradicts
+//! it ([`Catalog::doubt`]).
 
+mod identity;
 mod merge;
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use sortie_client::{Client, MessageOptions};
+use sortie_client::{Client, ErrorKind, MessageOptions};
 use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
 use sortie_proto::v1;
 
+pub(crate) use self::identity::ModelIdentity;
 use self::merge::{merged_load, merged_model};
 
 /// Most time that a server may take to describe itself: it looks and touches no queue.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a server that does not answer in time still serves what it last said: a burst may hold it up, or this process.
+/// As long as keep-alive takes to find out that a connection is dead.
+const SAID_FOR: Duration = Duration::from_secs(15);
+
+/// What a server last said that it serves, and when.
+type Said = BTreeMap<String, (Instant, Vec<v1::ModelInfo>)>;
 
 /// One model of the fleet.
 #[derive(Debug)]
@@ -34,6 +46,10 @@ pub(crate) struct FleetModel {
     pub(crate) info: v1::ModelInfo,
     load: v1::LoadReport,
     draining: Arc<AtomicBool>,
+    identity: Option<ModelIdentity>,
+    /// Doubts that there are by now, and that there were before the servers were asked.
+    doubts: Arc<AtomicU64>,
+    doubts_before: u64,
 }
 
 impl FleetModel {
@@ -44,6 +60,11 @@ impl FleetModel {
             load.set_state(v1::ModelState::Draining);
         }
         load
+    }
+
+    /// What decides its numbers, where every server said the same in the last round and nothing has contradicted that since.
+    pub(crate) fn identity(&self) -> Option<&ModelIdentity> {
+        self.identity.as_ref().filter(|_| self.doubts.load(Ordering::Acquire) == self.doubts_before)
     }
 
     /// Its description.
@@ -82,6 +103,9 @@ pub(crate) struct Catalog {
     /// Of this process: reports of another say nothing of this one.
     epoch: u64,
     max_message_bytes: u64,
+    doubts: Arc<AtomicU64>,
+    /// By server; written by rounds alone.
+    said: ArcSwap<Said>,
 }
 
 impl Catalog {
@@ -95,6 +119,8 @@ impl Catalog {
             drained: AtomicBool::new(false),
             epoch: u64::try_from(started.as_millis()).unwrap_or_default(),
             max_message_bytes,
+            doubts: Arc::default(),
+            said: ArcSwap::default(),
         }
     }
 
@@ -105,31 +131,53 @@ impl Catalog {
             options.deadline = Some(ROUND_TIMEOUT);
             options
         };
+        let doubts_before = self.doubts.load(Ordering::Acquire);
         let Ok(lists) = self.client.ask_servers(v1::ListModelsRequest {}, options()).await else {
             self.models.store(Arc::default());
             return false;
         };
         let mut described: BTreeMap<String, Vec<v1::ModelInfo>> = BTreeMap::new();
+        let (before, mut said, now) = (self.said.load_full(), Said::new(), Instant::now());
         for list in lists {
-            match list.result {
-                Ok(list) => list.models.into_iter().for_each(|model| {
-                    described.entry(model.name.clone()).or_default().push(model);
-                }),
-                Err(error) => tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves"),
+            let said_now = match list.result {
+                Ok(list) => Some((now, list.models)),
+                Err(error) => {
+                    tracing::debug!(endpoint = list.endpoint, %error, "a server did not say what it serves");
+                    let late = matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Overloaded);
+                    before.get(&list.endpoint).filter(|(at, _)| late && now - *at < SAID_FOR).cloned()
+                }
+            };
+            let Some(said_now) = said_now else { continue };
+            if said_now.0 != now {
+                // It may serve another by now.
+                self.doubt();
             }
+            said_now.1.iter().for_each(|model| described.entry(model.name.clone()).or_default().push(model.clone()));
+            said.insert(list.endpoint, said_now);
         }
+        self.said.store(Arc::new(said));
+        let known = self.models.load_full();
         let mut models = FleetModels::new();
         for (name, infos) in described {
             let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
             let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();
             let reports = probes.into_iter().filter_map(|probe| probe.result.ok()?.report).collect::<Vec<_>>();
-            let load = merged_load(&reports, self.epoch, self.max_message_bytes);
-            let Some(info) = merged_model(infos, &load) else { continue };
-            models.insert(name, Arc::new(FleetModel { info, load, draining: Arc::clone(&self.draining) }));
+            let last = known.get(&name).filter(|_| reports.is_empty()).map(|model| model.load);
+            let load = last.unwrap_or_else(|| merged_load(&reports, self.epoch, self.max_message_bytes));
+            let Some(info) = merged_model(infos.clone(), &load) else { continue };
+            let identity = identity::agreed(&infos, &info);
+            let (draining, doubts) = (Arc::clone(&self.draining), Arc::clone(&self.doubts));
+            let model = FleetModel { info, load, draining, identity, doubts, doubts_before };
+            models.insert(name, Arc::new(model));
         }
         let ready = models.values().any(|model| model.load.state() == v1::ModelState::Ready);
         self.models.store(Arc::new(models));
         ready
+    }
+
+    /// An answer came from another revision than the servers had said: until they are asked again nothing is known of any.
+    pub(crate) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Every model, in name order.

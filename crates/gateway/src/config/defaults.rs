@@ -17,5 +17,11 @@ pub const HEDGING: bool = true;
 /// loaded is listed, and a fleet that is gone is told, about as soon as a probe of Kubernetes would.
 pub const REFRESH_INTERVAL: ConfigDuration = ConfigDuration::secs(1);
 
+/// Nothing is kept: how often texts come again only the operator knows, and memory is theirs to give.
+pub const CACHE_BYTES: u64 = 0;
+
+/// Least size of a cache: a smaller one holds next to nothing, and was meant to be something else, megabytes say.
+pub const MIN_CACHE_BYTES: u64 = 1 << 20;
+
 /// One gateway: it connects to every server.
 pub const GATEWAYS: usize = 1;

@@ -54,6 +54,9 @@ pub struct GatewayConfig {
     /// How often servers are asked what they serve and how loaded they are
     #[arg(long, env = "SORTIE_REFRESH_INTERVAL", value_name = "TIME")]
     pub refresh_interval: ConfigDuration,
+    /// Bytes of answers to keep, for items that come again; 0 keeps none
+    #[arg(long, env = "SORTIE_CACHE_BYTES", value_name = "BYTES")]
+    pub cache_bytes: u64,
     /// How many gateways share the fleet: of more than a hundred servers each then uses a part
     #[arg(long, env = "SORTIE_GATEWAYS", value_name = "N")]
     pub gateways: usize,
@@ -73,6 +76,7 @@ impl Default for GatewayConfig {
             default_deadline: defaults::DEFAULT_DEADLINE,
             hedging: defaults::HEDGING,
             refresh_interval: defaults::REFRESH_INTERVAL,
+            cache_bytes: defaults::CACHE_BYTES,
             gateways: defaults::GATEWAYS,
         }
     }

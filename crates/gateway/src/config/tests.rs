@@ -35,6 +35,7 @@ fn what_is_wrong_is_named() {
         (vec!["--endpoint", "a:1", "--default-deadline", "0s"], "default_deadline"),
         (vec!["--endpoint", "a:1", "--refresh-interval", "0s"], "refresh_interval"),
         (vec!["--endpoint", "a:1", "--gateways", "0"], "gateways"),
+        (vec!["--endpoint", "a:1", "--cache-bytes", "64"], "cache_bytes"),
         (vec!["--endpoint", "a:1", "--endpoint-tls-cert", "/c"], "endpoint_tls_cert"),
         (vec!["--endpoint", "a:1", "--tls-cert", "/c"], "tls_cert"),
     ] {

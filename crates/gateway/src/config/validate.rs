@@ -31,6 +31,10 @@ impl Settings for GatewayConfig {
                 return Err(ConfigError::invalid(field, "must be above 0s"));
             }
         }
+        if (1..defaults::MIN_CACHE_BYTES).contains(&self.cache_bytes) {
+            let message = format!("must be 0, or at least {}", defaults::MIN_CACHE_BYTES);
+            return Err(ConfigError::invalid("cache_bytes", message));
+        }
         if self.gateways == 0 {
             return Err(ConfigError::invalid("gateways", "must be above 0"));
         }

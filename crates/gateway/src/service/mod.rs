@@ -7,21 +7,29 @@ mod job;
 
 use std::sync::Arc;
 
-use sortie_client::Client;
+use sortie_client::{AnswerStore, Client};
 use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1::{self, encoder_service_server::EncoderService};
 use tonic::{Request, Response, Status};
 
 use self::job::JobMessage;
-use crate::{catalog::Catalog, refusal::status_of};
+use crate::{cache::AnswerCache, catalog::Catalog, metrics::ReuseCounters, refusal::status_of};
 
 /// The service over a fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayService {
-    client: Client,
-    catalog: Arc<Catalog>,
-    replica: Arc<str>,
-    max_message_bytes: u64,
+    /// What reaches the servers.
+    pub(crate) client: Client,
+    /// What is known of them.
+    pub(crate) catalog: Arc<Catalog>,
+    /// Answers that were given before.
+    pub(crate) cache: Option<Arc<AnswerCache>>,
+    /// Counts what of them is used.
+    pub(crate) reuse: ReuseCounters,
+    /// What answers say that they come from.
+    pub(crate) replica: Arc<str>,
+    /// Most bytes of an answer.
+    pub(crate) max_message_bytes: u64,
 }
 
 /// The context that the request layer put in, and the message.
@@ -32,32 +40,35 @@ fn open<T>(request: Request<T>) -> Result<(RequestContext, T), Status> {
 }
 
 impl GatewayService {
-    /// Serves what `client` reaches and `catalog` knows of; answers have at most `max_message_bytes` and say that
-    /// `replica` gave them.
-    pub(crate) fn new(client: Client, catalog: Arc<Catalog>, replica: &str, max_message_bytes: u64) -> Self {
-        Self { client, catalog, replica: replica.into(), max_message_bytes }
-    }
-
     /// Runs a message as a job.
     async fn job<M: JobMessage>(&self, request: Request<M>) -> Result<Response<M::Answer>, Status> {
         let traceparent = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         let traceparent = traceparent.map(str::to_owned);
         let (context, mut message) = open(request)?;
         self.catalog.takes_work()?;
-        match self.catalog.get(message.model()) {
+        let model = match self.catalog.get(message.model()) {
             Ok(model) => {
                 message.set_model(&model.info.name);
-                context.note_model(model);
+                context.note_model(model.clone());
+                Some(model)
             }
             // A model that was loaded a moment ago: the servers know better. No name stays a question, though.
             Err(ServeError::ModelNotNamed { served }) => return Err(ServeError::ModelNotNamed { served }.into()),
-            Err(_) => {}
-        }
+            Err(_) => None,
+        };
         context.note_size(message.items(), context.caller.tokens);
-        let options = job::options(&context, traceparent);
+        let mut options = job::options(&context, traceparent);
+        let identity = model.as_ref().and_then(|model| model.identity());
+        let answers = self.cache.as_ref().zip(identity).map(|(cache, model)| cache.of(model, &context.caller.tenant));
+        options.answers = answers.map(|answers| Arc::new(answers) as Arc<dyn AnswerStore>);
         let begun = tokio::time::Instant::now();
         let answer = self.client.send(message, options).await.map_err(|error| status_of(&error))?;
         let report = &answer.report;
+        self.reuse.count(report, self.cache.is_some());
+        let known = model.as_ref().and_then(|model| model.identity());
+        if known.is_some_and(|known| report.revisions.iter().any(|revision| *revision != known.revision)) {
+            self.catalog.doubt();
+        }
         context.note_size(report.tokens.len(), report.total_tokens());
         let mut message = answer.message;
         if let Some(chunk) = M::chunk(&mut message) {

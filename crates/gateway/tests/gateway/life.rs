@@ -50,6 +50,25 @@ async fn health_and_readiness_follow_the_fleet() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_held_up_serves_what_it_served() {
+    let mut servers = fleet(1).await;
+    let (gateway, mut stub) = Running::ready(config(&servers)).await;
+    servers[0].freeze();
+    // Over several rounds, each of which ends without an answer.
+    let end = tokio::time::Instant::now() + Duration::from_secs(4);
+    while tokio::time::Instant::now() < end {
+        let listed = stub.list_models(sortie_proto::v1::ListModelsRequest {}).await.unwrap().into_inner().models;
+        assert_eq!(listed.len(), 1);
+        assert_eq!(health(&gateway, READINESS).await, Some(SERVING));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    servers[0].thaw();
+    stub.rerank(rerank(&texts(1, 3))).await.unwrap();
+    servers[0].kill().await;
+    until(async || health(&gateway, READINESS).await == Some(NOT_SERVING)).await;
+}
+
+#[tokio::test]
 async fn a_stop_lets_jobs_finish_and_takes_no_more() {
     let servers = fleet(1).await;
     let gate = Gate::new();

@@ -7,5 +7,6 @@ mod client;
 mod http;
 mod life;
 mod refusals;
+mod reuse;
 mod support;
 mod tei;
