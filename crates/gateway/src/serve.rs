@@ -84,6 +84,7 @@ impl Gateway {
         let Self { config, frontend, fleet, replica } = self;
         let max_message = config.frontend.max_message_bytes;
         let catalog = Arc::new(Catalog::new(fleet.client.clone(), max_message));
+        frontend.show(Arc::<Catalog>::clone(&catalog));
         let service = GatewayService::new(fleet.client.clone(), Arc::clone(&catalog), &replica, max_message);
         let health = ServerHealth::new(Vec::new()).await;
         let (answers, answering) = watch::channel(false);

@@ -4,6 +4,7 @@
 //! deadline go with it. Dropping a call's future cancels its job, in the servers' queues too.
 
 mod job;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ impl GatewayService {
         let begun = tokio::time::Instant::now();
         let answer = self.client.send(message, options).await.map_err(|error| status_of(&error))?;
         let report = &answer.report;
+        context.note_attempts(timeline::attempts(report, begun.saturating_duration_since(context.arrived)));
         context.note_size(report.tokens.len(), report.total_tokens());
         let mut message = answer.message;
         if let Some(chunk) = M::chunk(&mut message) {
