@@ -2,7 +2,6 @@
 
 import { byId, draw, make, say, time } from "./dom.js";
 
-const WIDTH = 560;
 const HEIGHT = 220;
 const LEFT = 56;
 const BOTTOM = 28;
@@ -26,15 +25,15 @@ function round(value) {
   return [1, 2, 2.5, 5, 10].map((step) => step * unit).find((step) => step >= value);
 }
 
-function chart(lines, tokens) {
+function chart(lines, tokens, width) {
   const top = round(Math.max(...lines.map(([, a, b]) => a + (b * tokens) / 1000)));
-  const x = (t) => LEFT + ((WIDTH - LEFT) * t) / tokens;
+  const x = (t) => LEFT + ((width - LEFT) * t) / tokens;
   const y = (ms) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - ms / top);
   const label = lines.map(([name, a, b]) => `${name}: ${time(a)} and ${b.toFixed(1)} microseconds a token`).join("; ");
-  const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Cost of a batch. ${label}` });
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Cost of a batch. ${label}` });
   for (const part of [0, 0.5, 1]) {
-    svg.append(draw("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(top * part), y2: y(top * part) }),
-      draw("text", { x: LEFT - 8, y: y(top * part) + 4, "text-anchor": "end" }, time(top * part)),
+    svg.append(draw("line", { class: "grid", x1: LEFT, x2: width, y1: y(top * part), y2: y(top * part) }),
+      draw("text", { x: LEFT - 8, y: y(top * part) + 4, "text-anchor": "end" }, part ? time(top * part) : "0"),
       draw("text", { x: x(tokens * part), y: HEIGHT - 6, "text-anchor": part === 1 ? "end" : part ? "middle" : "start" },
         part ? Math.round(tokens * part).toLocaleString("en") + (part === 1 ? " tokens" : "") : "0"));
   }
@@ -62,10 +61,12 @@ export function showCost(state) {
   }
   const of = state.models.filter((m) => !state.fleet || m.name === chosen);
   const tokens = Math.max(...of.map((m) => m.load.max_batch_tokens), 512);
-  const now = JSON.stringify([lines.map(([name, a, b]) => [name, a.toPrecision(3), b.toPrecision(3)]), tokens]);
+  // As wide as its place, so that its words are as large as all others.
+  const width = Math.max(byId("cost-chart").clientWidth, 240);
+  const now = JSON.stringify([lines.map(([name, a, b]) => [name, a.toPrecision(3), b.toPrecision(3)]), tokens, width]);
   if (!lines.length || now === last) return;
   last = now;
-  byId("cost-chart").replaceChildren(chart(lines, tokens));
+  byId("cost-chart").replaceChildren(chart(lines, tokens, width));
   const legend = ([name, a, b], n) => make("li", {}, make(`i.s${n % COLOURS}`), `${name}: ${time(a)} + ${b.toFixed(1)} µs a token`);
   byId("cost-legend").replaceChildren(...lines.map(legend));
 }

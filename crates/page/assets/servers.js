@@ -3,52 +3,52 @@
 import { bar, byId, count, keep, make, many, say, time } from "./dom.js";
 
 const TONE = { ready: "good", suspect: "warn", ejected: "bad", away: "bad" };
+const HEAD = ["Model", "Busy", "Wait", "Queue", "Tok/s"];
 
-function pair(list, word, value) {
-  list.append(make("dt", {}, word), make("dd", {}, value));
-}
-
-function busy(load) {
+/** A row of what a model is doing. */
+function row({ name, load }) {
+  const cell = (...children) => make("td", {}, ...children);
+  if (!load) return make("tr", {}, cell(name), make("td", { colSpan: 4 }, "has not said"));
   const share = Math.min(Math.max(load.busy, 0), 1);
-  return make("span.busy", {}, bar(share), `${Math.round(share * 100)} %`);
+  return make("tr", {}, make("td", { title: name }, name), cell(make("span.busy", {}, bar(share), `${Math.round(share * 100)} %`)),
+    cell(time(load.queue_wait_ms)), cell(count(load.queued_tokens)), cell(count(load.served_tokens_per_second)));
 }
 
-function loads(list, load, a, b, samples) {
-  if (load) {
-    pair(list, "busy", busy(load));
-    pair(list, "wait in the queue", time(load.queue_wait_ms));
-    pair(list, "tokens queued, running", `${count(load.queued_tokens)}, ${count(load.running_tokens)}`);
-    pair(list, "tokens a second", `${count(load.served_tokens_per_second)} of ${count(load.rate_tokens_per_second)}`);
-  } else {
-    pair(list, "load", "not told");
-  }
-  if (samples) pair(list, "cost of a batch", `${time(a)} + ${b.toFixed(1)} µs a token`);
+function table(models, of) {
+  const head = make("thead", {}, make("tr", {}, ...HEAD.map((word) => make("th", { scope: "col" }, word))));
+  return make("div.scroll", { tabIndex: 0, role: "region", ariaLabel: `Load of ${of}` },
+    make("table", {}, head, make("tbody", {}, ...models.map(row))));
 }
 
 function server(child, s) {
-  const list = make("dl");
-  pair(list, "tokens in flight", count(s.in_flight_tokens));
-  pair(list, "connections", count(s.connections));
-  const parts = [list];
-  for (const m of s.models) {
-    const more = make("dl");
-    loads(more, m.load, m.a_ms, m.b_us, m.samples);
-    parts.push(make("h4", {}, m.name), more);
-  }
-  child.replaceChildren(make("h3", {}, s.replica || s.address), " ", make(`span.pill.${TONE[s.state]}`, {}, s.state),
-    s.replica ? make("p.quiet", {}, s.address) : "", ...parts);
+  const name = s.replica || s.address;
+  const about = [s.replica ? s.address : "", `${count(s.in_flight_tokens)} tokens in flight`, many(s.connections, "connection")];
+  const parts = [make("h3", {}, name), " ", make(`span.pill.${TONE[s.state]}`, {}, s.state),
+    make("p.quiet", {}, about.filter(Boolean).join(" · "))];
+  refresh(child, parts, s.models.length ? table(s.models, name) : null);
 }
 
-function model(child, m) {
-  const list = make("dl");
-  loads(list, m.load, m.load.a_ms, m.load.b_us, m.load.b_us > 0);
-  child.replaceChildren(make("h3", {}, m.name), list);
+function own(child, { models, program }) {
+  refresh(child, [], table(models, program));
+}
+
+/** Puts what is new in place; a table that has the focus keeps its frame. */
+function refresh(child, parts, loads) {
+  const frame = child.querySelector(".scroll");
+  if (frame && loads) {
+    frame.replaceChildren(...loads.childNodes);
+    while (child.firstChild !== frame) child.firstChild.remove();
+    frame.before(...parts);
+  } else {
+    child.replaceChildren(...parts, ...(loads ? [loads] : []));
+  }
 }
 
 /** Shows them. */
-export function showServers({ fleet, models }) {
-  const rows = fleet ? fleet.servers : models;
-  byId("servers").hidden = !rows.length;
-  say(byId("servers-title"), fleet ? `${many(rows.length, "server")}` : "Load");
-  keep(byId("servers-list"), rows, (row) => row.address ?? row.name, () => make("li"), fleet ? server : model);
+export function showServers(state) {
+  const { fleet, models } = state;
+  byId("servers").hidden = fleet ? !fleet.servers.length : !models.length;
+  say(byId("servers-title"), fleet ? many(fleet.servers.length, "server") : "Load");
+  const rows = fleet ? fleet.servers : [state];
+  keep(byId("servers-list"), rows, (row) => row.address ?? "own", () => make("li"), fleet ? server : own);
 }

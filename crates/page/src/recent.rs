@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::jobs::{PageJob, ms};
 
-/// Jobs that are kept whole: more than a screen shows, and a megabyte at most.
-const KEPT_JOBS: usize = 24;
+/// Jobs that are kept whole: what a screen or two show, and half a megabyte at most.
+const KEPT_JOBS: usize = 12;
 
 /// Attempts that are kept of one job: a fleet of a hundred servers, and what would still be told apart on a screen.
 const KEPT_ATTEMPTS: usize = 128;

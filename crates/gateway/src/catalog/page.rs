@@ -34,9 +34,14 @@ impl PageSource for Catalog {
 
     fn fleet(&self) -> Option<PageFleet> {
         let Stats { endpoints, retry_budget_tokens, hedge_budget_tokens, counters, .. } = self.client.stats();
-        let said = self.servers.load();
+        let (said, models) = (self.servers.load(), self.models.load());
+        let server = |mut learned: EndpointStats| {
+            // A name that nobody serves is what some caller wrote.
+            learned.models.retain(|learned| models.contains_key(&learned.model));
+            server(said.get(&learned.endpoint), learned)
+        };
         Some(PageFleet {
-            servers: endpoints.into_iter().map(|learned| server(said.get(&learned.endpoint), learned)).collect(),
+            servers: endpoints.into_iter().map(server).collect(),
             retry_budget_tokens,
             hedge_budget_tokens,
             chunks: counters.chunks,
