@@ -243,7 +243,7 @@ def test_a_servers_own_page_and_the_admin_port(fleet: Fleet, visit: Visit, shot:
     server = visit(fleet.url(fleet.servers[0]), viewport={"width": 1280, "height": 800})
     expect(server.locator("h1")).to_have_text("sortie-server")
     expect(server.locator("#servers-title")).to_have_text("Load")
-    expect(server.locator("#servers-list > li").first).to_contain_text("wait in the queue")
+    expect(server.locator("#servers-list > li").first).to_contain_text("reranker")
     expect(server.locator("#cost-legend li").first).to_contain_text("a token")
     expect(server.locator("#jobs-list > li").first.locator(".compute").first).to_be_visible()
     server.locator("#try-run").click()

@@ -64,6 +64,7 @@ export const count = (n) => (n < 100_000 ? whole.format(n) : short.format(n));
 /** Milliseconds as they are read: 0.42 ms, 12.3 ms, 1.2 s. */
 export function time(ms) {
   if (!Number.isFinite(ms)) return "–";
+  if (ms === 0) return "0 ms";
   if (ms >= 1000) return `${(ms / 1000).toFixed(ms >= 10_000 ? 0 : 1)} s`;
   return `${ms >= 100 ? ms.toFixed(0) : ms >= 1 ? ms.toFixed(1) : ms.toFixed(2)} ms`;
 }

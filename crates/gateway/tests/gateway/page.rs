@@ -1,6 +1,9 @@
 //! The page of the gateway: who may see it, what it tells of jobs, and that it tells nobody's texts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -126,7 +129,16 @@ async fn jobs_are_told_chunk_by_chunk_and_nobodys_texts_are() {
     let texts: Vec<_> = texts(1, 1_316).into_iter().map(|text| format!("{SECRET} {text}")).collect();
     let marked = [("x-request-id", SECRET), ("sortie-tenant", SECRET), ("traceparent", SECRET), ("user-agent", SECRET)];
     let body = json!({ "query": SECRET, "texts": texts, "user": SECRET });
-    assert_eq!(pages.post("/rerank", &marked, &body).await, 200);
+    // How soon a job is cut over servers is the client's business; that it is told is ours.
+    let servers_of = |job: &Value| -> BTreeSet<String> {
+        let attempts = job["attempts"].as_array().unwrap();
+        attempts.iter().map(|attempt| attempt["server"].as_str().unwrap().to_owned()).collect()
+    };
+    until(async || {
+        assert_eq!(pages.post("/rerank", &marked, &body).await, 200);
+        servers_of(&pages.state(Port::Admin, &[]).await["jobs"][0]).len() > 1
+    })
+    .await;
     // Refused ones too: their messages name what was wrong.
     let unknown = json!({ "query": SECRET, "texts": texts, "model": SECRET });
     assert_eq!(pages.post("/rerank", &marked, &unknown).await, 404);
@@ -141,12 +153,11 @@ async fn jobs_are_told_chunk_by_chunk_and_nobodys_texts_are() {
 
     let state = pages.state(Port::Admin, &[]).await;
     let jobs = state["jobs"].as_array().unwrap();
-    let job = jobs.iter().find(|job| job["code"] == "OK" && job["model"] != "").unwrap();
+    let job = jobs.iter().find(|job| servers_of(job).len() > 1).unwrap();
     assert_eq!((&job["rpc"], &job["items"]), (&json!("Rerank"), &json!(1_316)), "{state}");
     let attempts = job["attempts"].as_array().unwrap();
-    let asked: std::collections::BTreeSet<_> = attempts.iter().map(|a| a["server"].as_str().unwrap()).collect();
-    assert!(asked.len() > 1, "{job}");
-    assert!(servers.iter().filter(|server| asked.contains(server.address().as_str())).count() == asked.len(), "{job}");
+    let addresses: BTreeSet<_> = servers.iter().map(|server| server.address()).collect();
+    assert!(servers_of(job).is_subset(&addresses), "{job}");
     let items: u64 = attempts.iter().map(|attempt| attempt["items"].as_u64().unwrap()).sum();
     assert_eq!(items, 1_316);
     for attempt in attempts {
@@ -155,7 +166,7 @@ async fn jobs_are_told_chunk_by_chunk_and_nobodys_texts_are() {
     }
     assert!(jobs.iter().any(|job| job["code"] == "NOT_FOUND"), "{state}");
     assert_eq!(state["fleet"]["servers"].as_array().map(Vec::len), Some(3));
-    assert_eq!(state["times"][0]["jobs"], 2);
+    assert!(state["times"][0]["jobs"].as_u64() >= Some(2), "{state}");
 
     for port in PORTS {
         for (_, headers, text) in pages.all(port, &[]).await {
