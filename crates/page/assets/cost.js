@@ -12,11 +12,11 @@ const COLOURS = 8;
 let last = "";
 let chosen = "";
 
-/** Lines of a model: name, fixed cost in milliseconds, cost of a token in microseconds. */
+/** Lines of a model: name, fixed cost in milliseconds, cost of a token in microseconds, and the place that gives the colour. */
 function linesOf(state, model) {
-  if (!state.fleet) return state.models.map((m) => [m.name, m.load.a_ms, m.load.b_us]).filter(([, , b]) => b > 0);
-  return state.fleet.servers.flatMap((s) =>
-    s.models.filter((m) => m.name === model && m.samples > 0).map((m) => [s.replica || s.address, m.a_ms, m.b_us]));
+  if (!state.fleet) return state.models.map((m, n) => [m.name, m.load.a_ms, m.load.b_us, n]).filter(([, , b]) => b > 0);
+  return state.fleet.servers.flatMap((s, n) =>
+    s.models.filter((m) => m.name === model && m.samples > 0).map((m) => [s.replica || s.address, m.a_ms, m.b_us, n]));
 }
 
 /** A round number no less than `value`. */
@@ -37,7 +37,7 @@ function chart(lines, tokens, width) {
       draw("text", { x: x(tokens * part), y: HEIGHT - 6, "text-anchor": part === 1 ? "end" : part ? "middle" : "start" },
         part ? Math.round(tokens * part).toLocaleString("en") + (part === 1 ? " tokens" : "") : "0"));
   }
-  lines.forEach(([, a, b], n) => {
+  lines.forEach(([, a, b, n]) => {
     svg.append(draw("line", { class: `costline s${n % COLOURS}`, x1: x(0), x2: x(tokens), y1: y(a), y2: y(a + (b * tokens) / 1000),
       ...(n >= COLOURS ? { "stroke-dasharray": "6 6" } : {}) }));
   });
@@ -63,10 +63,10 @@ export function showCost(state) {
   const tokens = Math.max(...of.map((m) => m.load.max_batch_tokens), 512);
   // As wide as its place, so that its words are as large as all others.
   const width = Math.max(byId("cost-chart").clientWidth, 240);
-  const now = JSON.stringify([lines.map(([name, a, b]) => [name, a.toPrecision(3), b.toPrecision(3)]), tokens, width]);
+  const now = JSON.stringify([lines.map(([name, a, b, n]) => [name, a.toPrecision(3), b.toPrecision(3), n]), tokens, width]);
   if (!lines.length || now === last) return;
   last = now;
   byId("cost-chart").replaceChildren(chart(lines, tokens, width));
-  const legend = ([name, a, b], n) => make("li", {}, make(`i.s${n % COLOURS}`), `${name}: ${time(a)} + ${b.toFixed(1)} µs a token`);
+  const legend = ([name, a, b, n]) => make("li", {}, make(`i.s${n % COLOURS}`), `${name}: ${time(a)} + ${b.toFixed(1)} µs a token`);
   byId("cost-legend").replaceChildren(...lines.map(legend));
 }

@@ -43,7 +43,7 @@ function showTimes(state) {
   byId("times-tiles").replaceChildren(...times.map((t) =>
     make("div.tile", {}, make("span.quiet", {}, t.rpc),
       make("b", {}, time(t.p50_ms), make("small", {}, " p50")), make("b", {}, time(t.p99_ms), make("small", {}, " p99")),
-      make("span.quiet", {}, `${many(t.jobs, "job")}, ${t.jobs_per_second.toFixed(1)} a second, ${count(t.tokens_per_second)} tokens a second`))));
+      make("span.quiet", {}, `${many(t.jobs, "job")}, ${t.jobs_per_second.toFixed(1)} a second, ${many(Math.round(t.tokens_per_second), "token")} a second`))));
   const told = fleet
     ? `Since the start: ${many(fleet.chunks, "chunk")}, ${many(fleet.hedges, "hedge")} (${count(fleet.hedges_won)} won), ` +
       `${count(fleet.retries)} retried. Budgets: ${count(fleet.hedge_budget_tokens)} tokens to hedge, ${count(fleet.retry_budget_tokens)} to retry.`
