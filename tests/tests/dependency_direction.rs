@@ -22,10 +22,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sortie-scheduler", &["sortie-work"]),
     ("sortie-client", &["sortie-dispatch", "sortie-proto"]),
     ("sortie", &["sortie-client", "sortie-lab", "sortie-proto"]),
-    ("sortie-frontend", &["sortie-http", "sortie-proto", "sortie-work"]),
+    ("sortie-frontend", &["sortie-http", "sortie-page", "sortie-proto", "sortie-work"]),
     ("sortie-http", &["sortie-proto", "sortie-work"]),
-    ("sortie-gateway", &["sortie-client", "sortie-frontend", "sortie-proto"]),
-    ("sortie-server", &["sortie-engine", "sortie-frontend", "sortie-proto", "sortie-scheduler", "sortie-work"]),
+    ("sortie-page", &["sortie-proto"]),
+    ("sortie-gateway", &["sortie-client", "sortie-frontend", "sortie-page", "sortie-proto"]),
+    (
+        "sortie-server",
+        &["sortie-engine", "sortie-frontend", "sortie-page", "sortie-proto", "sortie-scheduler", "sortie-work"],
+    ),
     ("sortie-lab", &["sortie-client", "sortie-dispatch", "sortie-proto", "sortie-scheduler"]),
 ];
 
@@ -164,6 +168,7 @@ fn light_crates_reach_nothing_heavy() {
         "sortie-gateway",
         "sortie-http",
         "sortie-lab",
+        "sortie-page",
         "sortie-proto",
         "sortie-scheduler",
         "sortie-work",

@@ -25,6 +25,7 @@ mod merge;
 pub mod models;
 pub mod ort;
 mod packages;
+mod page;
 mod pins;
 pub mod pip;
 mod print;
@@ -73,6 +74,8 @@ enum Command {
     Kernels(kernels::Args),
     /// Test a gateway and a server with the clients that people have: packages of PyPI and npm, unmodified
     Sdks(sdks::Args),
+    /// Test the page of a gateway and a server in Chromium
+    Page(page::Args),
     /// Run a fleet of local servers until Ctrl-C, with metrics and a configuration for Prometheus
     Fleet(fleet::Args),
     /// Fetch the ONNX Runtime library for this machine
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Python(args) => python_package::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Sdks(args) => sdks::run(&args),
+        Command::Page(args) => page::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),

@@ -95,7 +95,7 @@ impl ClientSet<'_> {
 }
 
 /// The file given, or the program built here.
-fn program(name: &str, given: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str, given: Option<&Path>) -> anyhow::Result<PathBuf> {
     match given {
         Some(file) => path::absolute(file).with_context(|| format!("cannot find {}", file.display())),
         None => {

@@ -100,7 +100,7 @@ pub use message::{AnswerName, AnswerStore, FleetMessage, Message, MessageAnswer,
 pub use metadata::{DEADLINE_MARGIN_SHARE, Lane, MAX_DEADLINE_MARGIN, MAX_VALUE_BYTES, MIN_DEADLINE_MARGIN};
 pub use model::{ModelInfo, ModelLimits, ModelLoad, ModelState, Prompt, Task};
 pub use options::{CallOptions, Join, RevisionPolicy};
-pub use report::{BatchReport, ChunkReport, ItemError, Report};
+pub use report::{BatchReport, ChunkReport, ItemError, LostAttempt, Report};
 pub use rpc::{
     classify::{Classified, Classify},
     detokenize::{Detokenize, Detokenized},

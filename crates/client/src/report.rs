@@ -52,10 +52,34 @@ pub struct ChunkReport {
     pub compute: Duration,
     /// Time from the request's arrival at the server to the answer's leaving.
     pub total: Duration,
+    /// Time from the call to the start of the attempt that answered.
+    pub began: Duration,
     /// Time of the attempt as the client saw it: from its start, with the wait for a connection, to the answer's arrival.
     pub elapsed: Duration,
     /// The batches that held its items.
     pub batches: Vec<BatchReport>,
+}
+
+/// One attempt whose answer did not count: it failed, or another one was first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostAttempt {
+    /// Address of the server.
+    pub endpoint: String,
+    /// Items it asked about.
+    pub items: usize,
+    /// Tokens they were expected to have.
+    pub estimated_tokens: u64,
+    /// Which attempt of its chunk it was, from 1.
+    pub attempt: u32,
+    /// Whether it was made beside a late one.
+    pub hedge: bool,
+    /// Time from the call to its start.
+    pub began: Duration,
+    /// Time from its start to its end.
+    pub elapsed: Duration,
+    /// A stable word: how it failed, `given_up`, or `second` for an answer that came after another.
+    pub outcome: &'static str,
 }
 
 /// What happened to a job.
@@ -84,6 +108,8 @@ pub struct Report {
     pub kept: Option<usize>,
     /// Chunks that were answered, in order of arrival.
     pub chunks: Vec<ChunkReport>,
+    /// Attempts whose answers did not count, in the order they ended.
+    pub lost: Vec<LostAttempt>,
     /// Attempts made over all chunks, first ones included.
     pub attempts: u32,
     /// Attempts that were made again after one failed.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /livez` | 200 while the process lives |
+//! | `GET /`, `/page/…` | the page, where it may be seen |
 //! | `GET /readyz` | 200 while work is taken, else 503 and why |
 //!
 //! A program merges routes of its own. HTTP, not gRPC: Prometheus, kubelets and `curl`

@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
+use sortie_page::PageAttempt;
+use sortie_proto::v1::ChunkInfo;
 use tokio::time::Instant;
 
 use crate::{asked_model::AskedModel, metadata::CallerInfo, metrics::RequestMetrics, traces::Stages};
@@ -38,6 +41,7 @@ struct RequestFacts {
     tokens: AtomicU64,
     stages: Stages,
     query_us: AtomicU64,
+    attempts: Mutex<Vec<PageAttempt>>,
 }
 
 impl RequestContext {
@@ -78,6 +82,34 @@ impl RequestContext {
     /// What [`Self::note_query`] noted; zero where there is no such query.
     pub fn query_took(&self) -> Duration {
         Duration::from_micros(self.facts.query_us.load(Ordering::Relaxed))
+    }
+
+    /// A chunk of it that this process answered itself, from `begun` until now.
+    pub fn note_chunk(&self, begun: Instant, chunk: &ChunkInfo, items: usize) {
+        self.note_attempts(vec![PageAttempt {
+            server: chunk.replica.clone(),
+            items,
+            tokens: chunk.tokens,
+            attempt: self.caller.attempt,
+            hedge: false,
+            outcome: "ok",
+            began: begun.saturating_duration_since(self.arrived),
+            took: begun.elapsed(),
+            at_server: begun.elapsed(),
+            tokenize: Duration::from_micros(chunk.tokenize_us),
+            queue: Duration::from_micros(chunk.queue_us),
+            compute: Duration::from_micros(chunk.compute_us),
+        }]);
+    }
+
+    /// Attempts that were made for it, for the page.
+    pub fn note_attempts(&self, attempts: Vec<PageAttempt>) {
+        self.facts.attempts.lock().extend(attempts);
+    }
+
+    /// Takes the attempts noted.
+    pub(crate) fn take_attempts(&self) -> Vec<PageAttempt> {
+        std::mem::take(&mut self.facts.attempts.lock())
     }
 
     /// The model noted.

@@ -24,6 +24,7 @@ use std::{
 
 use futures::FutureExt as _;
 use http::{Request, Response, header::AUTHORIZATION};
+use sortie_page::RecentJobs;
 use sortie_proto::v1::encoder_service_server::SERVICE_NAME;
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Status, body::Body};
@@ -87,6 +88,8 @@ pub struct RequestLayer {
     /// Keys that callers must show, if they must.
     keys: Option<Arc<Keys>>,
     traces: Option<Arc<Traces>>,
+    /// Where jobs are told once they have ended, if there is a page.
+    jobs: Option<Arc<RecentJobs>>,
     read_timeout: Option<Duration>,
 }
 
@@ -98,12 +101,13 @@ impl RequestLayer {
         metrics: Arc<RequestMetrics>,
         keys: Option<Arc<Keys>>,
         traces: Option<Arc<Traces>>,
+        jobs: Option<Arc<RecentJobs>>,
     ) -> Self {
         let FrontendConfig { max_concurrent_requests, max_message_bytes, request_read_timeout, .. } = *config;
         let permits = usize::try_from(max_concurrent_requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
         let read_timeout = request_read_timeout.some();
-        Self { permits, max_concurrent_requests, max_message_bytes, backing, metrics, keys, traces, read_timeout }
+        Self { permits, max_concurrent_requests, max_message_bytes, backing, metrics, keys, traces, jobs, read_timeout }
     }
 
     /// Where load reports come from.
@@ -205,7 +209,8 @@ where
                 Arc::clone(&shared.metrics),
                 shared.traces.as_ref().map(|traces| traces.parent(request.headers())),
             );
-            let record = RequestRecord::begin(rpc, context.clone(), shared.traces.clone());
+            let jobs = shared.jobs.clone().filter(|_| !UNTHROTTLED_RPCS.contains(&rpc));
+            let record = RequestRecord::begin(rpc, context.clone(), shared.traces.clone(), jobs);
             request.extensions_mut().insert(context.clone());
             let outcome = match caller {
                 Ok(_) => shared.guarded(rpc, &context, inner.call(request)).await,

@@ -28,6 +28,7 @@ mod memory;
 mod metadata;
 pub mod metrics;
 mod open_files;
+mod page;
 mod panics;
 mod phase;
 mod process;

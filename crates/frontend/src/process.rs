@@ -15,6 +15,7 @@ use std::{
 
 use ::http::{Request, Response};
 use axum::Router;
+use sortie_page::{LivePage, PageSource};
 use sortie_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -39,7 +40,9 @@ use crate::{
     layer::{RequestLayer, RequestService},
     load_reports::OrcaStream,
     metrics::{FrontendMetrics, RequestMetrics},
-    open_files, panics,
+    open_files,
+    page::{MountedPage, PageAccess},
+    panics,
     phase::Phase,
     protocol::Protocol,
     reflection,
@@ -157,6 +160,8 @@ pub struct Frontend {
     /// Where plain HTTP is served: its listener and its TLS.
     http: Option<(BoundAddress, Option<Arc<ServerTls>>)>,
     traces: Option<Arc<Traces>>,
+    /// What browsers see, where they see something.
+    page: Option<LivePage>,
     /// The admin port's task; ends with this.
     admin: Option<AbortOnDropHandle<()>>,
 }
@@ -184,7 +189,10 @@ impl Frontend {
             }
         };
         let traces = Traces::start(&config, program)?.map(Arc::new);
-        Ok(Self { config, metrics, phase: Arc::default(), callers, tls, http, traces, admin: None })
+        let phase = Arc::<Phase>::default();
+        let ready = Arc::clone(&phase);
+        let page = config.page.then(|| LivePage::new(program, Arc::new(move || ready.ready())));
+        Ok(Self { config, metrics, phase, callers, tls, http, traces, page, admin: None })
     }
 
     /// Opens the admin port where the settings name one: what every process has, and `more` of the program.
@@ -198,7 +206,12 @@ impl Frontend {
         let bound = listener.local_addr().map_err(failed)?;
         write_address("admin_addr_file", self.config.admin_addr_file.as_deref(), bound)?;
         tracing::info!(address = %bound, "admin port on {bound}");
-        let router = admin::router(Arc::clone(&self.phase), scrape).merge(more);
+        let mut router = admin::router(Arc::clone(&self.phase), scrape).merge(more);
+        if let Some(page) = &self.page {
+            // It has no TLS, so nobody shows a certificate.
+            let access = PageAccess::of("admin", bound, self.callers.clone(), false);
+            router = router.merge(MountedPage::new(page.clone(), access).router());
+        }
         // Until dropped: through the whole drain, so that its last state can be scraped.
         let serving = axum::serve(listener, router);
         self.admin = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -207,6 +220,13 @@ impl Frontend {
             }
         })));
         Ok(())
+    }
+
+    /// The page shows `source` from now on.
+    pub fn show(&self, source: Arc<dyn PageSource>) {
+        if let Some(page) = &self.page {
+            page.show(source);
+        }
     }
 
     /// The name of this process in answers: the one set, else host and port.
@@ -256,7 +276,8 @@ impl Frontend {
             // Answers are floats, which compress poorly: requests may be compressed, answers are not.
             .accept_compressed(CompressionEncoding::Gzip);
         let requests = Arc::clone(&self.metrics.requests);
-        let layer = RequestLayer::new(&self.config, backing, requests, self.callers.clone(), self.traces.clone());
+        let (keys, traces, jobs) = (self.callers.clone(), self.traces.clone(), self.page.as_ref().map(LivePage::jobs));
+        let layer = RequestLayer::new(&self.config, backing, requests, keys, traces, jobs);
         let stack = layer.layer(Routes::new(encoder.clone()).prepare());
         let mut routes = Routes::builder();
         routes.add_service(encoder);
@@ -273,7 +294,7 @@ impl Frontend {
         services: Services,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), FrontendError> {
-        let Self { config, metrics, phase, callers: _, tls, http, traces, admin: _admin } = self;
+        let Self { config, metrics, phase, callers, tls, http, traces, page, admin: _admin } = self;
         let address = config.listen;
         let bound =
             listener.local_addr().map_err(|source| FrontendError::Listen { setting: "listen", address, source })?;
@@ -298,7 +319,16 @@ impl Frontend {
                 let listener = bound.listen()?;
                 write_address("http_addr_file", config.http_addr_file.as_deref(), address)?;
                 tracing::info!(%address, "http on {address}");
-                let router = sortie_http::routes(stack, http::options(&config, Arc::clone(&phase)));
+                let mut options = http::options(&config, Arc::clone(&phase));
+                let mut router = Router::new();
+                if let Some(page) = page {
+                    let certified = config.tls_client_ca.is_some();
+                    let access = PageAccess::of("http", address, callers, certified);
+                    let page = MountedPage::new(page.with_dialects(), access);
+                    router = page.files();
+                    options.page = Some(Arc::new(move |request| page.root(request)));
+                }
+                let router = router.merge(sortie_http::routes(stack, options));
                 let service = router.map_request(|request: Request<Body>| request.map(axum::body::Body::new));
                 let service = service.map_response(|response: Response<axum::body::Body>| response.map(Body::new));
                 Some(accept(listener, service, Protocol::Http, tls, limits, metrics.wire.clone(), stop.clone()))

@@ -1,8 +1,10 @@
-//! One request's count, spans and log line, from its headers to its end, whatever the end: answered,
+//! One request's count, spans, place on the page and log line, from its headers to its end, whatever the end: answered,
 //! refused, or dropped because the caller went away.
 
 use std::sync::Arc;
 
+use sortie_page::{PageJob, RecentJobs};
+use sortie_proto::code::code_name;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -17,14 +19,36 @@ pub(crate) struct RequestRecord {
     rpc: &'static str,
     context: RequestContext,
     traces: Option<Arc<Traces>>,
+    /// Where it is told as a job, if it is one.
+    jobs: Option<Arc<RecentJobs>>,
     code: Code,
 }
 
 impl RequestRecord {
     /// A request begins.
-    pub(crate) fn begin(rpc: &'static str, context: RequestContext, traces: Option<Arc<Traces>>) -> Self {
+    pub(crate) fn begin(
+        rpc: &'static str,
+        context: RequestContext,
+        traces: Option<Arc<Traces>>,
+        jobs: Option<Arc<RecentJobs>>,
+    ) -> Self {
         context.metrics.in_flight.inc();
-        Self { rpc, context, traces, code: Code::Cancelled }
+        Self { rpc, context, traces, jobs, code: Code::Cancelled }
+    }
+
+    /// The request as the page shows it: what the process knows of it, and nothing that its caller wrote.
+    fn job(&self) -> PageJob {
+        let (items, tokens) = self.context.size();
+        PageJob {
+            rpc: self.rpc,
+            model: self.context.model_name().to_owned(),
+            code: code_name(self.code),
+            items,
+            tokens,
+            took: self.context.arrived.elapsed(),
+            attempts: self.context.take_attempts(),
+            attempts_left_out: 0,
+        }
     }
 
     /// It ended with this refusal, or none.
@@ -44,6 +68,9 @@ impl Drop for RequestRecord {
         requests.in_flight.dec();
         if let Some(traces) = &self.traces {
             traces.record(self.rpc, &self.context, self.context.stages(), self.code);
+        }
+        if let Some(jobs) = &self.jobs {
+            jobs.ended(self.job());
         }
         logs::request(self.rpc, &self.context, self.code);
     }

@@ -90,6 +90,7 @@ impl Gateway {
         let Self { config, frontend, fleet, replica, cache, reuse } = self;
         let max_message = config.frontend.max_message_bytes;
         let catalog = Arc::new(Catalog::new(fleet.client.clone(), max_message));
+        frontend.show(Arc::<Catalog>::clone(&catalog));
         let service = GatewayService {
             client: fleet.client.clone(),
             catalog: Arc::clone(&catalog),

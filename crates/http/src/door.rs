@@ -60,6 +60,7 @@ rpcs! {
     embed_tokens: EmbedTokensRequest => EmbedTokensResponse,
     embed_sparse: EmbedSparseRequest => EmbedSparseResponse,
     classify: ClassifyRequest => ClassifyResponse,
+    tag_tokens: TagTokensRequest => TagTokensResponse,
     similarity: SimilarityRequest => SimilarityResponse,
     tokenize: TokenizeRequest => TokenizeResponse,
     detokenize: DetokenizeRequest => DetokenizeResponse,

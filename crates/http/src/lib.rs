@@ -31,4 +31,5 @@ mod weaviate;
 
 pub use openapi::openapi;
 pub use options::{HttpOptions, IsReady, Page};
+pub use request::basic_password;
 pub use routes::routes;

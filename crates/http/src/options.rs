@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use axum::response::Response;
-use http::HeaderMap;
+use http::request::Parts;
 
 /// Bytes of one body: that of the largest message a server takes unless it is told otherwise. JSON is seldom shorter than
 /// the message it becomes.
@@ -16,8 +16,8 @@ pub(crate) const CUT_BY_DEFAULT: bool = true;
 /// Requests worked on at once that `/info` tells; the server's own default.
 pub(crate) const MAX_CONCURRENT_REQUESTS: u32 = 1_024;
 
-/// The answer to browsers at `/`, made from the request's headers.
-pub type Page = Arc<dyn Fn(&HeaderMap) -> Response + Send + Sync>;
+/// The answer to browsers at `/`, made from the request's head.
+pub type Page = Arc<dyn Fn(&Parts) -> Response + Send + Sync>;
 
 /// Whether work is taken now: `/health` says so without a key.
 pub type IsReady = Arc<dyn Fn() -> bool + Send + Sync>;

@@ -99,6 +99,7 @@ fn table() -> Vec<DialectRoute> {
         posted("/embed_all", Versioned, Form::Tei, tei::embed_all),
         posted("/embed_sparse", Versioned, Form::Tei, tei::embed_sparse),
         posted("/predict", Versioned, Form::Tei, tei::predict),
+        posted("/tag", Versioned, Form::Tei, tei::tag),
         posted("/similarity", Versioned, Form::Tei, tei::similarity),
         posted("/tokenize", Versioned, Form::Tei, tei::tokenize),
         posted("/decode", Versioned, Form::Tei, tei::decode),

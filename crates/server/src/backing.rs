@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
-use sortie_proto::v1::LoadReport;
+use sortie_page::{PageFleet, PageSource};
+use sortie_proto::v1::{LoadReport, ModelInfo};
 
 use crate::{
     models::{Registry, Served},
@@ -45,5 +46,15 @@ impl Backing for Registry {
 
     fn drain(&self) {
         self.drain();
+    }
+}
+
+impl PageSource for Registry {
+    fn models(&self) -> Vec<(ModelInfo, LoadReport)> {
+        self.all().iter().map(|served| (served.describe(), served.load_report())).collect()
+    }
+
+    fn fleet(&self) -> Option<PageFleet> {
+        None
     }
 }

@@ -134,6 +134,7 @@ impl Process {
         let manager = ModelManager::new(registry.clone(), health.clone(), metrics, gpu_lost.clone()).await;
         // Nobody else sets it.
         drop(admin.manager.set(Arc::new(manager)));
+        frontend.show(Arc::new(registry.clone()));
         tracing::info!(models = registry.names().join(","), "models loaded");
         let service = Service::new(registry.clone(), config.frontend.max_message_bytes);
         let services = frontend.services(service, Arc::new(registry), health, watch::channel(true).1);

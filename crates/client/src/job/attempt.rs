@@ -22,6 +22,8 @@ pub(crate) struct AttemptRecord {
     pub(crate) number: u32,
     pub(crate) kind: AttemptKind,
     pub(crate) address: String,
+    /// From the call to its start.
+    pub(crate) began: Duration,
 }
 
 /// How an attempt ended.

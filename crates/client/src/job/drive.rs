@@ -5,7 +5,7 @@
 //! attempts, each of which resets its HTTP/2 stream, at which the server lets go of
 //! the chunk. An attempt that loses its race is dropped the same way.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{
     StreamExt as _,
@@ -13,7 +13,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use sortie_dispatch::{
-    Action, AnswerReport, AttemptId, Event, FailReason, Failure, FleetEvent, Job, Missing, SendAttempt,
+    Action, AnswerReport, AttemptId, AttemptKind, Event, FailReason, Failure, FleetEvent, Job, Missing, SendAttempt,
 };
 use sortie_proto::v1;
 use tokio::time::{Instant, sleep_until};
@@ -32,6 +32,7 @@ use crate::{
     metadata::{self, JobMetadata},
     metrics,
     probe::probe,
+    report::LostAttempt,
     state::ClientState,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct JobRequest<R: ChunkedRpc> {
     pub(crate) text: v1::TextOptions,
     pub(crate) metadata: JobMetadata,
     pub(crate) sizes: ItemSizes,
+    /// When the call was made.
+    pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     /// Where the answers of a streaming call go; a call that is awaited whole has none.
     pub(crate) answers: Option<AnswerQueue<R::Output>>,
@@ -52,7 +55,13 @@ struct ValidAnswer<R: ChunkedRpc> {
     attempt: AttemptId,
     sent: AttemptRecord,
     answer: ChunkAnswer<R::Head, R::Value>,
-    elapsed: std::time::Duration,
+    elapsed: Duration,
+}
+
+/// An attempt under way, and how it is given up.
+struct UnderWay {
+    handle: AbortHandle,
+    sent: AttemptRecord,
 }
 
 /// How the job ended.
@@ -69,7 +78,7 @@ pub(crate) struct JobDriver<R: ChunkedRpc> {
     merge: Merge<R>,
     wake: Instant,
     attempts: FuturesUnordered<RunningAttempt<R::Response>>,
-    handles: HashMap<AttemptId, AbortHandle>,
+    under_way: HashMap<AttemptId, UnderWay>,
     probes: FuturesUnordered<BoxFuture<'static, Event>>,
     chunks: HashMap<usize, Span>,
     failures: HashMap<AttemptId, Error>,
@@ -87,7 +96,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
             job,
             merge,
             attempts: FuturesUnordered::new(),
-            handles: HashMap::new(),
+            under_way: HashMap::new(),
             probes: FuturesUnordered::new(),
             chunks: HashMap::new(),
             failures: HashMap::new(),
@@ -108,9 +117,15 @@ impl<R: ChunkedRpc> JobDriver<R> {
                 outcome = self.act(action)?.or(outcome);
             }
             // An answer that the job did not want came second.
-            self.valid_answer = None;
+            if let Some(ValidAnswer { sent, elapsed, .. }) = self.valid_answer.take() {
+                self.lost_attempt(sent, elapsed, "second");
+            }
             match outcome {
-                Some(JobOutcome::Finished) => return Ok((self.request.rpc, self.merge)),
+                Some(JobOutcome::Finished) => {
+                    let rest: Vec<_> = self.under_way.drain().map(|(_, attempt)| attempt.sent).collect();
+                    rest.into_iter().for_each(|sent| self.given_up(sent));
+                    return Ok((self.request.rpc, self.merge));
+                }
                 Some(JobOutcome::Failed(reason, cause)) => return Err(self.error_of_job(reason, cause)),
                 None => {}
             }
@@ -154,10 +169,11 @@ impl<R: ChunkedRpc> JobDriver<R> {
         match action {
             Action::Send(order) => self.send(order),
             Action::Cancel { attempt, reason } => {
-                if let Some(handle) = self.handles.remove(&attempt) {
+                if let Some(UnderWay { handle, sent }) = self.under_way.remove(&attempt) {
                     debug!(attempt = attempt.0, %reason, "given up");
                     metrics::cancelled(reason);
                     handle.abort();
+                    self.given_up(sent);
                 }
             }
             Action::Probe { probe: number, endpoint, tokens, purpose } => {
@@ -210,7 +226,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
         let items = indices.iter().filter_map(|&index| rpc.items().get(index)).cloned().collect();
         let attempt = Attempt::<R> {
             id: attempt,
-            sent: AttemptRecord { chunk, number, kind, address },
+            sent: AttemptRecord { chunk, number, kind, address, began: self.request.started.elapsed() },
             server,
             message: rpc.request(model, text.clone(), items),
             model: model.clone(),
@@ -220,16 +236,37 @@ impl<R: ChunkedRpc> JobDriver<R> {
             deadline: self.state.instant_of(deadline).min(self.request.deadline),
             span,
         };
-        let id = attempt.id;
+        let (id, sent) = (attempt.id, attempt.sent.clone());
         let (running, handle) = attempt.start();
         self.attempts.push(running);
-        self.handles.insert(id, handle);
+        self.under_way.insert(id, UnderWay { handle, sent });
+    }
+
+    /// Notes an attempt that is not waited for any longer.
+    fn given_up(&mut self, sent: AttemptRecord) {
+        let elapsed = self.request.started.elapsed().saturating_sub(sent.began);
+        self.lost_attempt(sent, elapsed, "given_up");
+    }
+
+    /// Notes an attempt whose answer does not count.
+    fn lost_attempt(&mut self, sent: AttemptRecord, elapsed: Duration, outcome: &'static str) {
+        let chunk = self.job.chunk(sent.chunk);
+        self.merge.lost(LostAttempt {
+            items: chunk.map_or(0, |chunk| chunk.items.len()),
+            estimated_tokens: chunk.map_or(0, |chunk| chunk.tokens),
+            endpoint: sent.address,
+            attempt: sent.number,
+            hedge: sent.kind == AttemptKind::Hedge,
+            began: sent.began,
+            elapsed,
+            outcome,
+        });
     }
 
     /// Turns the end of an attempt into an event for the job.
     fn ended(&mut self, ended: EndedAttempt<R::Response>) -> Event {
         let EndedAttempt { attempt, sent, outcome, elapsed, span } = ended;
-        self.handles.remove(&attempt);
+        self.under_way.remove(&attempt);
         let report = match &outcome {
             AttemptOutcome::Response(response) => metadata::report(response.metadata()),
             AttemptOutcome::Status(status) => metadata::report(status.metadata()),
@@ -260,8 +297,9 @@ impl<R: ChunkedRpc> JobDriver<R> {
         let word = if failure == Failure::Transport { "transport" } else { error.kind().as_str() };
         span.record("outcome", word);
         metrics::attempt(R::NAME, sent.kind, word, elapsed);
-        let error = error.with_endpoint(sent.address).with_job_indices(R::ITEMS, indices);
+        let error = error.with_endpoint(sent.address.clone()).with_job_indices(R::ITEMS, indices);
         debug!(parent: &span, ?failure, %error, "attempt failed");
+        self.lost_attempt(sent, elapsed, word);
         self.failures.insert(attempt, error);
         Event::Failed { attempt, failure, report }
     }

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind},
     metadata::millis,
     options::RevisionPolicy,
-    report::{BatchReport, ChunkReport, ItemError, Report},
+    report::{BatchReport, ChunkReport, ItemError, LostAttempt, Report},
 };
 
 /// The answer of an attempt as the client sees it: when it came, and for which items.
@@ -71,6 +71,11 @@ impl<R: ChunkedRpc> Merge<R> {
         self.report.hedges_won = coverage.hedges_won;
         self.report.extra_tokens = coverage.extra_tokens;
         self.report.free_tokens = coverage.free_tokens;
+    }
+
+    /// Notes an attempt whose answer does not count.
+    pub(crate) fn lost(&mut self, attempt: LostAttempt) {
+        self.report.lost.push(attempt);
     }
 
     /// Merges the answer of a chunk, which [`ChunkAnswer::check`] has found to fit. An error ends the job.
@@ -222,6 +227,7 @@ fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1:
         tokenize: Duration::from_micros(chunk.tokenize_us),
         compute: Duration::from_micros(chunk.compute_us),
         total: Duration::from_micros(chunk.total_us),
+        began: sent.began,
         elapsed,
         batches: batches.map(batch).collect(),
     }

@@ -113,7 +113,8 @@ async fn run_chunked<R: ChunkedRpc>(
         let mut merge = Merge::new(rpc.items().len(), job_id, options.revisions);
         merge.oversized(&plan.oversized, &sizes);
         let job = Job::new(model_id, plan, wants);
-        let request = JobRequest { rpc, model, text: options.text.to_wire(), metadata, sizes, deadline, answers };
+        let text = options.text.to_wire();
+        let request = JobRequest { rpc, model, text, metadata, sizes, started, deadline, answers };
         JobDriver::new(Arc::clone(state), request, job, merge).drive().await
     };
     let outcome = run.instrument(span.clone()).await;

@@ -30,6 +30,13 @@ async fn a_hedge_saves_a_stalled_server_and_the_loser_is_reset() {
     assert_ne!(saved.endpoint, servers[1].address());
     // A hedge may meet the stalled server too, and have one itself.
     assert!(saved.attempt >= 2, "{saved:?}");
+    assert!(saved.began >= report.chunks.iter().map(|chunk| chunk.began).min().unwrap());
+    assert!(report.chunks.iter().all(|chunk| chunk.began + chunk.elapsed <= report.elapsed), "{report:?}");
+    // The one that was stalled is told too, with its time.
+    let lost = report.lost.iter().find(|lost| lost.outcome == "given_up").unwrap();
+    assert_eq!(lost.endpoint, servers[1].address());
+    assert!(lost.items > 0 && lost.began + lost.elapsed <= report.elapsed, "{lost:?}");
+    assert_eq!(report.chunks.len() + report.lost.len(), report.attempts as usize);
     // The loser's stream was reset: its handler was dropped at the gate.
     stall.dropped(1).await;
     // And its tokens came back.

@@ -75,7 +75,12 @@ impl Keys {
     /// [`ServeError::Unauthenticated`] without a key or with one that is not known.
     pub fn check(&self, headers: &HeaderMap) -> Result<Arc<str>, ServeError> {
         let key = shown(headers).ok_or(ServeError::Unauthenticated("no key was sent as authorization: Bearer"))?;
-        self.0.get().find(key).ok_or(ServeError::Unauthenticated("the key is not known"))
+        self.find(key).ok_or(ServeError::Unauthenticated("the key is not known"))
+    }
+
+    /// The name that `key` stands for.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Arc<str>> {
+        self.0.get().find(key)
     }
 }
 

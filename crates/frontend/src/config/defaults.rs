@@ -83,3 +83,6 @@ pub const HTTP_TRUNCATE: bool = true;
 
 /// Most callers that send ids made them with another model's vocabulary, which gives wrong vectors without a word.
 pub const HTTP_TOKEN_IDS: bool = false;
+
+/// Whoever opens the address of a server wants to see what it is; strangers are kept out by where it listens and by keys.
+pub const PAGE: bool = true;

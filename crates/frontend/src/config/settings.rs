@@ -47,6 +47,9 @@ pub struct FrontendConfig {
     #[arg(long, env = "SORTIE_HTTP_RETURN_DOCUMENTS", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_return_documents: Option<bool>,
+    /// Show browsers the page at / of the HTTP and the admin port, on loopback or with a key
+    #[arg(long, env = "SORTIE_PAGE", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub page: bool,
     /// Address of the admin port (metrics, probes, models); without it there is none
     #[arg(long, env = "SORTIE_ADMIN", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +155,7 @@ impl Default for FrontendConfig {
             http_truncate: defaults::HTTP_TRUNCATE,
             http_token_ids: defaults::HTTP_TOKEN_IDS,
             http_return_documents: None,
+            page: defaults::PAGE,
             admin: None,
             admin_addr_file: None,
             api_keys: None,

@@ -11,6 +11,7 @@
 
 mod identity;
 mod merge;
+mod page;
 
 use std::{
     collections::BTreeMap,
@@ -22,12 +23,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sortie_client::{Client, ErrorKind, MessageOptions};
+use sortie_client::{Client, ErrorKind, MessageOptions, PerEndpoint};
 use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
 use sortie_proto::v1;
 
 pub(crate) use self::identity::ModelIdentity;
-use self::merge::{merged_load, merged_model};
+use self::{
+    merge::{merged_load, merged_model},
+    page::SaidByServers,
+};
 
 /// Most time that a server may take to describe itself: it looks and touches no queue.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -97,6 +101,8 @@ type FleetModels = BTreeMap<String, Arc<FleetModel>>;
 pub(crate) struct Catalog {
     client: Client,
     models: ArcSwap<FleetModels>,
+    /// What each server said of itself.
+    servers: ArcSwap<SaidByServers>,
     draining: Arc<AtomicBool>,
     /// No more work is taken.
     drained: AtomicBool,
@@ -115,6 +121,7 @@ impl Catalog {
         Self {
             client,
             models: ArcSwap::default(),
+            servers: ArcSwap::default(),
             draining: Arc::default(),
             drained: AtomicBool::new(false),
             epoch: u64::try_from(started.as_millis()).unwrap_or_default(),
@@ -134,6 +141,7 @@ impl Catalog {
         let doubts_before = self.doubts.load(Ordering::Acquire);
         let Ok(lists) = self.client.ask_servers(v1::ListModelsRequest {}, options()).await else {
             self.models.store(Arc::default());
+            self.servers.store(Arc::default());
             return false;
         };
         let mut described: BTreeMap<String, Vec<v1::ModelInfo>> = BTreeMap::new();
@@ -158,10 +166,16 @@ impl Catalog {
         self.said.store(Arc::new(said));
         let known = self.models.load_full();
         let mut models = FleetModels::new();
+        let mut servers = SaidByServers::new();
         for (name, infos) in described {
             let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
             let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();
-            let reports = probes.into_iter().filter_map(|probe| probe.result.ok()?.report).collect::<Vec<_>>();
+            let mut reports = Vec::with_capacity(probes.len());
+            for PerEndpoint { endpoint, result, .. } in probes {
+                let Ok(v1::ProbeResponse { report: Some(report), replica }) = result else { continue };
+                servers.entry(endpoint).or_default().note(replica, &name, &report);
+                reports.push(report);
+            }
             let last = known.get(&name).filter(|_| reports.is_empty()).map(|model| model.load);
             let load = last.unwrap_or_else(|| merged_load(&reports, self.epoch, self.max_message_bytes));
             let Some(info) = merged_model(infos.clone(), &load) else { continue };
@@ -172,6 +186,7 @@ impl Catalog {
         }
         let ready = models.values().any(|model| model.load.state() == v1::ModelState::Ready);
         self.models.store(Arc::new(models));
+        self.servers.store(Arc::new(servers));
         ready
     }
 

@@ -4,6 +4,7 @@
 //! deadline go with it. Dropping a call's future cancels its job, in the servers' queues too.
 
 mod job;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl GatewayService {
         if known.is_some_and(|known| report.revisions.iter().any(|revision| *revision != known.revision)) {
             self.catalog.doubt();
         }
+        context.note_attempts(timeline::attempts(report, begun.saturating_duration_since(context.arrived)));
         context.note_size(report.tokens.len(), report.total_tokens());
         let mut message = answer.message;
         if let Some(chunk) = M::chunk(&mut message) {

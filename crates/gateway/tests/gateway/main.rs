@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod http;
 mod life;
+mod page;
 mod refusals;
 mod reuse;
 mod support;

@@ -38,6 +38,7 @@ impl Need {
     /// Pairs are read by Classify, and scored by rerankers.
     pub(crate) const SCORE_PAIRS: Self = Self { rpc: "Classify", task: Task::Rerank };
     pub(crate) const SIMILARITY: Self = Self { rpc: "Similarity", task: Task::Embed };
+    pub(crate) const TAG: Self = Self { rpc: "TagTokens", task: Task::Tag };
     pub(crate) const TOKENIZE: Self = Self { rpc: "Tokenize", task: Task::Unspecified };
     pub(crate) const DETOKENIZE: Self = Self { rpc: "Detokenize", task: Task::Unspecified };
     pub(crate) const ANY: Self = Self { rpc: "", task: Task::Unspecified };

@@ -49,6 +49,14 @@ pub(crate) enum Predictions {
     Many(Vec<Vec<tei::classify::Prediction<'static>>>),
 }
 
+/// What was found in one text, or in several.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum TaggedTexts {
+    One(Vec<tei::tag::FoundSpan<'static>>),
+    Many(Vec<Vec<tei::tag::FoundSpan<'static>>>),
+}
+
 /// A text or a list of documents.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]

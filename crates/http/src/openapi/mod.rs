@@ -6,8 +6,8 @@ mod forms;
 
 pub(crate) use failures::{AnyFailure, CohereFailure, NestedFailure, TeiFailure, WeaviateFailure};
 pub(crate) use forms::{
-    AnyBody, DocumentList, FloatsOrBase64, Ids, OneOrMore, PredictInputs, Predictions, RerankAnswers, TextsOrIds,
-    WeaviateVectors,
+    AnyBody, DocumentList, FloatsOrBase64, Ids, OneOrMore, PredictInputs, Predictions, RerankAnswers, TaggedTexts,
+    TextsOrIds, WeaviateVectors,
 };
 use utoipa::OpenApi;
 
@@ -58,6 +58,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         tei::tokens::embed_all,
         tei::sparse::embed_sparse,
         tei::classify::predict,
+        tei::tag::tag,
         tei::similarity::similarity,
         tei::tokenize::tokenize,
         tei::decode::decode,

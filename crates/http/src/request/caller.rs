@@ -8,7 +8,7 @@ use sortie_work::Lane;
 use tokio::time::Instant;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
-use super::patience::patience;
+use super::{basic::basic_password, patience::patience};
 use crate::failure::{FailureKind, HttpFailure};
 
 /// Longest id or name that metadata takes.
@@ -56,7 +56,9 @@ impl Caller {
         if let Some(value) = headers.get(API_KEY).filter(|_| !sent.contains_key(X_API_KEY)) {
             sent.insert(X_API_KEY, value.clone());
         }
-        if let Some(value) = headers.get(AUTHORIZATION) {
+        if let Some(key) = basic_password(headers).and_then(|key| HeaderValue::from_bytes(&key).ok()) {
+            sent.insert(X_API_KEY, key);
+        } else if let Some(value) = headers.get(AUTHORIZATION) {
             // A key without a scheme: some clients of TEI send it so.
             let bare = !value.is_empty() && !value.as_bytes().contains(&b' ');
             sent.insert(if bare { HeaderName::from_static(X_API_KEY) } else { AUTHORIZATION }, value.clone());

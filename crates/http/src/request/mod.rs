@@ -1,10 +1,12 @@
 //! What comes in: the headers that say who calls and how long he waits, and the body.
 
+mod basic;
 mod body;
 mod caller;
 mod options;
 mod patience;
 
+pub use basic::basic_password;
 pub(crate) use body::parse;
 pub(crate) use caller::{Caller, REQUEST_ID};
 pub(crate) use options::{max_length, side};

@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 use sortie_proto::v1::Task;
 use utoipa::ToSchema;
 
-use super::{classify::predict_inputs, embed::embed_inputs, similarity::compare, sparse::sparse_inputs};
+use super::{
+    classify::predict_inputs, embed::embed_inputs, similarity::compare, sparse::sparse_inputs, tag::tag_inputs,
+};
 use crate::{
     door::Door,
     failure::{FailureKind, HttpFailure},
@@ -39,7 +41,7 @@ enum AnyInputs {
 
 /// The route that a body is for, of those that a model decides.
 #[utoipa::path(post, path = "/", tag = "TEI", request_body = crate::openapi::AnyBody, responses(
-    (status = 200, description = "The answer of /rerank, /predict, /embed, /embed_sparse or /similarity, as the model has it."),
+    (status = 200, description = "The answer of /rerank, /predict, /tag, /embed, /embed_sparse or /similarity, as the model has it."),
     (status = "default", description = "TEI's failure.", body = crate::openapi::TeiFailure),
 ))]
 pub(crate) async fn by_model(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
@@ -57,7 +59,8 @@ async fn one(door: &Door, caller: &Caller, body: &[u8]) -> Result<JsonReply, Htt
         Task::Rerank | Task::Classify => predict_inputs(door, caller, body).await,
         Task::Embed => embed_inputs(door, caller, body).await,
         Task::EmbedSparse => sparse_inputs(door, caller, body).await,
-        Task::Tag | Task::LateInteraction | Task::Unspecified => {
+        Task::Tag => tag_inputs(door, caller, body).await,
+        Task::LateInteraction | Task::Unspecified => {
             let why = format!("{} has no route of its own here; name one in the path", model.name);
             Err(HttpFailure::new(FailureKind::WrongTask, why).at("model"))
         }

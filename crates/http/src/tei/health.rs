@@ -33,7 +33,7 @@ pub(crate) async fn root(State(door): State<Door>, request: Request) -> Response
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let html = accept.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == "text/html");
     match &door.options().page {
-        Some(page) if html => page(request.headers()),
+        Some(page) if html => page(&request.into_parts().0),
         _ => health(State(door)).await,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod info;
 mod options;
 pub(crate) mod similarity;
 pub(crate) mod sparse;
+pub(crate) mod tag;
 pub(crate) mod tokenize;
 pub(crate) mod tokens;
 
@@ -21,5 +22,6 @@ pub(crate) use info::info;
 pub(crate) use options::pair_options;
 pub(crate) use similarity::similarity;
 pub(crate) use sparse::embed_sparse;
+pub(crate) use tag::tag;
 pub(crate) use tokenize::tokenize;
 pub(crate) use tokens::embed_all;

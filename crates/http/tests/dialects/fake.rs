@@ -27,6 +27,8 @@ pub(crate) const LONGEST: u32 = 64;
 /// Numbers of a vector.
 pub(crate) const DIMENSIONS: u32 = 8;
 
+use crate::tags;
+
 type Lock<T> = std::sync::Arc<tokio::sync::Mutex<T>>;
 
 /// What was asked.
@@ -62,6 +64,7 @@ pub(crate) fn model(name: &str, task: Task) -> ModelInfo {
         Task::Classify => &["Classify", "Tokenize", "Detokenize"],
         Task::Embed => &["Embed", "EmbedTokens", "Similarity", "Rerank", "Tokenize", "Detokenize"],
         Task::EmbedSparse => &["EmbedSparse", "Tokenize", "Detokenize"],
+        Task::Tag => &["TagTokens", "Tokenize", "Detokenize"],
         Task::LateInteraction => &["EmbedTokens", "Rerank", "Tokenize", "Detokenize"],
         _ => &["Tokenize", "Detokenize"],
     };
@@ -133,7 +136,7 @@ impl Fake {
     }
 
     /// Facts of items of so many tokens, and which failed.
-    fn items(&self, lengths: &[u32], options: &Option<TextOptions>) -> ItemInfo {
+    pub(crate) fn items(&self, lengths: &[u32], options: &Option<TextOptions>) -> ItemInfo {
         let options = options.clone().unwrap_or_default();
         let limit = if options.max_length == 0 { LONGEST } else { options.max_length };
         let mut info = ItemInfo::default();
@@ -150,7 +153,7 @@ impl Fake {
         info
     }
 
-    fn failed(&self, info: &ItemInfo, index: usize) -> bool {
+    pub(crate) fn failed(&self, info: &ItemInfo, index: usize) -> bool {
         self.not_numbers.contains(&index) || info.errors.iter().any(|error| error.index as usize == index)
     }
 
@@ -183,7 +186,7 @@ pub(crate) fn words(text: &str) -> u32 {
     text.split_whitespace().count() as u32
 }
 
-fn text_of(input: &Input) -> (String, u32) {
+pub(crate) fn text_of(input: &Input) -> (String, u32) {
     match &input.kind {
         Some(Kind::Text(text)) => (text.clone(), words(text) + 2),
         Some(Kind::Pair(pair)) => (pair.second.clone(), words(&pair.first) + words(&pair.second) + 3),
@@ -217,7 +220,7 @@ pub(crate) fn vector(text: &str, normalize: bool, dimensions: u32) -> Vec<f32> {
     row
 }
 
-fn chunk(model: &ModelInfo, info: &ItemInfo) -> Option<ChunkInfo> {
+pub(crate) fn chunk(model: &ModelInfo, info: &ItemInfo) -> Option<ChunkInfo> {
     Some(ChunkInfo {
         model: model.name.clone(),
         model_revision: model.revision.clone(),
@@ -354,8 +357,9 @@ impl v1::encoder_service_server::EncoderService for Fake {
         self.answer(ClassifyResponse { labels, scores, activation, items: Some(items), chunk })
     }
 
-    async fn tag_tokens(&self, _: Request<TagTokensRequest>) -> Result<Response<TagTokensResponse>, Status> {
-        Err(Status::unimplemented("no dialect tags"))
+    async fn tag_tokens(&self, request: Request<TagTokensRequest>) -> Result<Response<TagTokensResponse>, Status> {
+        let message = self.enter("TagTokens", request).await?;
+        self.answer(tags::found(self, self.model(&message.model, "TagTokens")?, &message))
     }
 
     async fn similarity(&self, request: Request<SimilarityRequest>) -> Result<Response<SimilarityResponse>, Status> {

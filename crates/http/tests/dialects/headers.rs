@@ -30,6 +30,7 @@ async fn who_calls_goes_on() {
     for (header, value, name, carried_value) in [
         ("authorization", "Bearer k", "authorization", "Bearer k"),
         ("authorization", "bare-key", "x-api-key", "bare-key"),
+        ("authorization", "Basic bWU6azE=", "x-api-key", "k1"),
         ("x-api-key", "k", "x-api-key", "k"),
         ("api-key", "k", "x-api-key", "k"),
         ("traceparent", "00-a-b-01", "traceparent", "00-a-b-01"),

@@ -9,6 +9,7 @@ mod fake;
 mod headers;
 mod nulls;
 mod random;
+mod tags;
 mod traps;
 
 use axum::{Router, body::Body};

@@ -14,6 +14,7 @@ fn body_of(path: &str) -> Value {
         "/score" => json!({"text_1": "q", "text_2": ["d1", "d2"]}),
         "/embed" | "/embed_all" | "/embed_sparse" | "/tokenize" => json!({"inputs": ["a b", "c"]}),
         "/predict" => json!({"inputs": [["a"], ["b", "c"]]}),
+        "/tag" => json!({"inputs": ["Ada", "b"], "model": "tag"}),
         "/similarity" => json!({"inputs": {"source_sentence": "a", "sentences": ["b", "a"]}}),
         "/decode" => json!({"ids": [[1, 2], [3]]}),
         "/" | "/invocations" => json!({"model": "embed", "inputs": "a"}),
@@ -43,7 +44,7 @@ fn settled(mut body: Value) -> Value {
 
 #[tokio::test]
 async fn null_is_absence_in_every_optional_field() {
-    let tasks = [Task::Rerank, Task::Classify, Task::Embed, Task::EmbedSparse, Task::LateInteraction];
+    let tasks = [Task::Rerank, Task::Classify, Task::Embed, Task::EmbedSparse, Task::LateInteraction, Task::Tag];
     let app = defaults_to_embed(&Fake::of(&tasks));
     let document = get(&app, "/api-doc/openapi.json").await.body;
     let mut tried = 0;

@@ -50,7 +50,7 @@ const FIELDS: [&str; 40] = [
     "use_activation",
 ];
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 19] = [
     "/rerank",
     "/v2/rerank",
     "/v1/embeddings",
@@ -62,6 +62,7 @@ const PATHS: [&str; 18] = [
     "/embed_all",
     "/embed_sparse",
     "/predict",
+    "/tag",
     "/similarity",
     "/tokenize",
     "/decode",

@@ -32,6 +32,7 @@ pub(super) async fn run_admitted(
 ) -> Result<(Items, ChunkInfo), ServeError> {
     let begun = Instant::now();
     let (items, chunk) = pipeline::run(served, context, admission, work).await?;
+    context.note_chunk(begun, &chunk, items.len());
     if context.parent.is_some() {
         context.stages().chunk(context.arrived, begun, Instant::now(), &chunk);
     }

@@ -16,7 +16,29 @@ async fn a_process_that_serves_is_live_and_ready() {
     for path in ["/livez", "/readyz"] {
         assert_eq!(admin.get(path).await, (StatusCode::OK, "ok\n".to_owned()), "{path}");
     }
-    assert_eq!(admin.get("/").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(admin.get("/nothing").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_page_tells_a_servers_jobs_and_nobodys_texts() {
+    let (_server, mut client, admin) = serve_with_admin(config(&["bert-base"])).await;
+    let (code, page) = admin.get("/").await;
+    assert!(code == StatusCode::OK && page.contains("<h3>bert-base</h3>"), "{page}");
+    let inputs = vec![text("zebra w1 w2"), text("w3")];
+    let mut request = tonic::Request::new(v1::EmbedRequest { inputs, ..v1::EmbedRequest::default() });
+    request.metadata_mut().insert("sortie-job-id", "zebra".parse().unwrap());
+    client.embed(request).await.unwrap();
+    let refused = v1::EmbedRequest { model: "zebra".to_owned(), ..v1::EmbedRequest::default() };
+    client.embed(refused).await.unwrap_err();
+    let (code, state) = admin.get("/page/state.json").await;
+    assert!(code == StatusCode::OK && !state.contains("zebra"), "{state}");
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert!(state["fleet"].is_null() && state["models"][0]["load"]["state"] == "ready", "{state}");
+    let [refused, job] = state["jobs"].as_array().unwrap().as_slice() else { panic!("{state}") };
+    assert_eq!((&refused["code"], &refused["model"]), (&"NOT_FOUND".into(), &"".into()));
+    assert_eq!((&job["rpc"], &job["items"], &job["model"]), (&"Embed".into(), &2.into(), &"bert-base".into()));
+    let attempt = &job["attempts"][0];
+    assert!(attempt["compute_ms"].as_f64().unwrap() > 0.0 && attempt["tokens"] == job["tokens"], "{job}");
 }
 
 #[tokio::test]
