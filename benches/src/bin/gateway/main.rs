@@ -33,7 +33,7 @@ use fleet::{SERVERS, ServedFleet};
 use pairs::PairedRounds;
 use split::SplitClient;
 use texts::JobShape;
-use ways::Callers;
+use ways::WayCallers;
 
 /// How much slower the last server is in the second part.
 const SLOWER: f64 = 4.0;
@@ -96,7 +96,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         DEVICE.a_ms, DEVICE.max_batch, DEVICE.b_us, args.seconds, args.warm_up, args.build
     );
     let fleet = start(&DEVICE, "paired")?;
-    let mut callers = Callers::new(&fleet, split.as_ref(), shape).await?;
+    let mut callers = WayCallers::new(&fleet, split.as_ref(), shape).await?;
     let mut verdict = String::new();
     for (first, setting, factor) in
         [(0, "equal".to_owned(), 1.0), (SECOND, format!("one {SLOWER} times slower"), SLOWER)]

@@ -10,7 +10,7 @@ use xtask::interrupt;
 
 use crate::{
     texts::JobShape,
-    ways::{Callers, RerankWay},
+    ways::{RerankWay, WayCallers},
 };
 
 /// Between two jobs: what a hedge left running on a server ends.
@@ -45,7 +45,7 @@ struct WayTimes {
 impl PairedRounds {
     /// Runs rounds for `warm_up`, which do not count, and then for `counted`. Jobs are numbered from `first` on.
     pub(super) async fn run(
-        callers: &mut Callers,
+        callers: &mut WayCallers,
         shape: JobShape,
         first: u64,
         (warm_up, counted): (Duration, Duration),

@@ -17,7 +17,7 @@ use crate::{
     texts::JobShape,
 };
 
-/// Callers at once: several for each core that answers them.
+/// WayCallers at once: several for each core that answers them.
 const CALLERS: u64 = 16;
 
 /// The head of its table.

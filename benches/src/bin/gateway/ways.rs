@@ -46,15 +46,15 @@ impl fmt::Display for RerankWay {
 
 /// A caller of each way; those whose packages are missing are left out.
 #[derive(Debug)]
-pub(super) struct Callers {
+pub(super) struct WayCallers {
     client: Client,
     gateway: PostCaller,
     envoy: Option<PostCaller>,
     split: Option<SplitCaller>,
 }
 
-impl Callers {
-    /// Callers of a fleet whose jobs have this shape.
+impl WayCallers {
+    /// WayCallers of a fleet whose jobs have this shape.
     pub(super) async fn new(fleet: &ServedFleet, split: Option<&SplitClient>, shape: JobShape) -> anyhow::Result<Self> {
         let client = Client::builder().endpoints(fleet.endpoints()).default_deadline(PATIENCE).connect().await?;
         let envoy = fleet.envoy.as_ref().map(|envoy| envoy.address);
