@@ -10,8 +10,8 @@ import time
 
 from baseten_performance_client import PerformanceClient, RequestProcessingPreference
 
-CHARACTERS = 10_000_000
-"""Most characters of a request: so many that the count alone decides where a job is cut."""
+CHARACTERS = 1_048_576
+"""Most characters of a request, as many as it takes: the count alone decides where a job is cut."""
 
 
 def main() -> None:
