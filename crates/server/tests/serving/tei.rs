@@ -73,9 +73,9 @@ fn what_is_said_in_our_own_words_counts() {
     let theirs =
         [("MAX_CLIENT_BATCH_SIZE", "1"), ("MAX_BATCH_TOKENS", "1"), ("TOKENIZATION_WORKERS", "1"), ("PORT", "1")];
     let ours = [("SORTIE_CONFIG", file.to_str().unwrap()), ("SORTIE_MAX_BATCH_TOKENS", "6"), ("MODEL_ID", "org/repo")];
-    let out = program(&[theirs.as_slice(), &ours].concat());
-    let mut out = out;
-    let out = out.args(["--", "--tokenize-threads", "7", "--model", "m=org/other", "--print-config"]).output().unwrap();
+    let mut command = program(&[theirs.as_slice(), &ours].concat());
+    let out =
+        command.args(["--", "--tokenize-threads", "7", "--model", "m=org/other", "--print-config"]).output().unwrap();
     let read: toml::Table = String::from_utf8(out.stdout).unwrap().parse().unwrap();
     let number = |name: &str| read[name].as_integer().unwrap();
     assert_eq!((number("max_items"), number("max_batch_tokens"), number("tokenize_threads")), (5, 6, 7));
