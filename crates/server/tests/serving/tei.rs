@@ -10,7 +10,11 @@ use std::{
 /// The program with nothing but these variables.
 fn program(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sortie-server"));
-    command.env_clear().envs(variables.iter().copied()).arg("tei").stdin(Stdio::null());
+    // What the library is found by.
+    let library = ["ORT_DYLIB_PATH", "HOME", "XDG_CACHE_HOME", "SORTIE_CACHE"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(library).envs(variables.iter().copied()).arg("tei").stdin(Stdio::null());
     command
 }
 
@@ -185,12 +189,8 @@ async fn a_folder_is_served_as_tei_serves_it() {
         ("SORTIE_HTTP_ADDR_FILE", http.to_str().unwrap()),
         ("SORTIE_ADDR_FILE", addr.to_str().unwrap()),
     ];
-    // Not those of the library, which is found by the usual ones.
-    let library = ["ORT_DYLIB_PATH", "HOME", "XDG_CACHE_HOME", "SORTIE_CACHE"]
-        .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = tokio::process::Command::from(program(&variables));
-    let mut child = command.envs(library).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let started = tokio::time::timeout(Duration::from_secs(60), async {
         while !addr.is_file() {
             if child.try_wait().unwrap().is_some() {
