@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `work` | the items that engines are given |
 //! | `timed`, `respawner` | servers whose device sleeps, kept running |
+//! | `envoy` | Envoy before them |
 //! | `jobs` | what they are asked |
 //! | `report` | runs `sortie bench` and reads what it prints |
 //! | `server_counters` | what servers say of a run themselves |
@@ -18,6 +19,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "servers")]
+pub mod envoy;
 #[cfg(feature = "servers")]
 pub mod jobs;
 #[cfg(feature = "servers")]

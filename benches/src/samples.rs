@@ -1,4 +1,4 @@
-//! Memory, threads and open files of a process while it is loaded, from `/proc`.
+//! Memory, threads, open files and processor time of a process while it is loaded, from `/proc`.
 //!
 //! Leaks show as a difference between quarters of the time: the second is warm, the last should look like it.
 
@@ -37,6 +37,19 @@ impl Sample {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
         Some(Self { memory: field("VmRSS")? / 1024.0, threads: field("Threads")?, files: files as f64 })
     }
+}
+
+/// Ticks of a second in `/proc/PID/stat`: the kernel's `USER_HZ`, which is the same on every architecture that we run on.
+const TICKS: f64 = 100.0;
+
+/// Processor time that a process has taken so far, all threads; `None` where it is gone or the system has no `/proc`.
+#[must_use]
+pub fn processor_time(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; user and system time are the 14th and 15th field.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Duration::try_from_secs_f64((ticks(11)? + ticks(12)?) / TICKS).ok()
 }
 
 /// What was seen over a time.
@@ -105,6 +118,17 @@ mod tests {
         assert_eq!(samples.quarters(|s| s.memory), (2.5, 6.5));
         assert_eq!(samples.most(|s| s.memory), 7.0);
         assert!(Samples::default().quarters(|s| s.memory).0.is_nan());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn work_takes_processor_time() {
+        let taken = || processor_time(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let (before, mut sum) = (taken(), 0_u64);
+        while taken() == before {
+            (0..100_000_u64).for_each(|n| sum = std::hint::black_box(sum.wrapping_add(n)));
+        }
+        assert!(taken() > before);
     }
 
     #[cfg(target_os = "linux")]

@@ -56,6 +56,14 @@ impl fmt::Display for Build {
     }
 }
 
+impl Build {
+    /// Where cargo puts programs.
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        let profile = self.profile.as_str();
+        Ok(workspace::target()?.join(if profile == "dev" { "debug" } else { profile }))
+    }
+}
+
 /// Builds both programs, or finds them.
 pub fn build(build: &Build) -> anyhow::Result<Programs> {
     let cache = Cache::open()?;
@@ -76,8 +84,18 @@ pub fn build(build: &Build) -> anyhow::Result<Programs> {
     ] {
         process::run(workspace::cargo().args(["build", "--profile", profile]).args(arguments), "cargo build")?;
     }
-    let folder = workspace::target()?.join(if profile == "dev" { "debug" } else { profile });
-    Ok(of(&folder, ort))
+    Ok(of(&build.folder()?, ort))
+}
+
+/// Builds `sortie-gateway` too, or finds it.
+pub fn build_gateway(build: &Build) -> anyhow::Result<PathBuf> {
+    let name = "sortie-gateway";
+    if let Some(folder) = &build.programs {
+        return Ok(folder.join(name));
+    }
+    let profile = build.profile.as_str();
+    process::run(workspace::cargo().args(["build", "--profile", profile, "-p", name]), "cargo build")?;
+    Ok(build.folder()?.join(name))
 }
 
 /// What a timed server is like.
@@ -123,13 +141,25 @@ impl TimedServer {
         programs: &Programs,
         shape: &TimedDevice,
         name: &str,
-        (ip, port): (Ipv4Addr, u16),
+        at: (Ipv4Addr, u16),
+        scratch: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(programs, shape, &[], name, at, scratch)
+    }
+
+    /// The same with more flags.
+    pub fn start_with(
+        programs: &Programs,
+        shape: &TimedDevice,
+        more: &[String],
+        name: &str,
+        at: (Ipv4Addr, u16),
         scratch: &Path,
     ) -> anyhow::Result<Self> {
         let slow_file = scratch.join(format!("{name}.slow"));
         let TimedDevice { a_ms, b_us, noise, max_batch } = shape;
         let model = format!("timed=timed:a_ms={a_ms},b_us={b_us},noise={noise},slow={}", slow_file.display());
-        Self::start_model(programs, (&model, *max_batch), &[], name, (ip, port), scratch)
+        Self::start_model(programs, (&model, *max_batch), more, name, at, scratch)
     }
 
     /// Starts one with this model, most tokens in a batch, and more flags.

@@ -214,17 +214,32 @@ def beside(name):
 
 
 @pytest.mark.skipif("SORTIE_GATEWAY" not in os.environ, reason="SORTIE_GATEWAY names no binary")
-@pytest.mark.parametrize("where", ["sidecar", "compose", "image"])
+@pytest.mark.parametrize("where", ["sidecar", "compose", "compose-tei", "image"])
 def test_the_gateway_takes_the_arguments_it_is_given(where):
     if where == "sidecar":
         args = beside("gateway-sidecar.yaml")[0]["spec"]["template"]["spec"]["initContainers"][0]["args"]
-    elif where == "compose":
-        args = beside("compose.yaml")[0]["services"]["gateway"]["command"]
+    elif where.startswith("compose"):
+        args = beside(f"{where}.yaml")[0]["services"]["gateway"]["command"]
     else:
         stage = (DEPLOY / "Dockerfile").read_text().split(" AS gateway\n")[1].split("\nFROM ")[0]
         args = json.loads(re.search(r"^CMD (.*)$", stage, re.M)[1])
     result = subprocess.run([os.environ["SORTIE_GATEWAY"], *args, "--print-config"], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and "\nhttp = " in result.stdout, result.stderr
+
+
+@pytest.mark.skipif("SORTIE_SERVER" not in os.environ, reason="SORTIE_SERVER names no binary")
+@pytest.mark.parametrize("stage", ["cpu-tei", "cuda-tei"])
+def test_the_server_takes_the_words_of_tei_that_it_is_given(stage):
+    image = (DEPLOY / "Dockerfile").read_text().split(f" AS {stage}\n")[1].split("\nFROM ")[0]
+    entry, default = (json.loads(re.search(rf"^{word} (.*)$", image, re.M)[1]) for word in ("ENTRYPOINT", "CMD"))
+    variables = dict(pair.split("=", 1) for pair in re.search(r"^ENV (.*)$", image, re.M)[1].split())
+    service = beside("compose-tei.yaml")[0]["services"]["tei-0"]
+    said = {name: value for name, value in service["environment"].items() if not value.startswith("$")}
+    for args, more in ((default, {}), (service["command"].split(), said)):
+        command = [os.environ["SORTIE_SERVER"], *entry[1:], *args, "--", "--print-config"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env={**variables, **more})
+        assert result.returncode == 0 and 'http = "0.0.0.0:80"' in result.stdout, result.stderr
+        assert 'listen = "0.0.0.0:50051"' in result.stdout
 
 
 def test_the_sidecar_is_a_pod_of_kubernetes_that_callers_alone_reach():

@@ -34,7 +34,7 @@ pub mod python;
 mod python_package;
 mod sdks;
 pub mod server_process;
-mod site;
+pub mod site;
 mod steps;
 mod test;
 pub mod workspace;

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | `sdks` | `requirements.lock` | the packages `openai`, `cohere` and `tei-client` |
 //! | `sdks-frameworks` | `frameworks.lock` | LangChain, LlamaIndex, Haystack, LiteLLM, the hub's and Baseten's clients |
+//! | `sdks-openapi` | `openapi.lock` | schemathesis, which asks every route of the OpenAPI document at random |
 //! | `sdks-node` | `node/package-lock.json` | `openai`, `cohere-ai` and `ai` of npm; needs Node and npm |
 
 use std::{
@@ -30,6 +31,7 @@ const NODE: u32 = 20;
 /// Tests of each set.
 const FAST: &[&str] = &["test_openai.py", "test_cohere.py", "test_tei_client.py", "test_connections.py"];
 const FRAMEWORKS: &[&str] = &["test_frameworks.py"];
+const OPENAPI: &[&str] = &["test_openapi.py"];
 const IN_NODE: &[&str] = &["test_node.py"];
 
 /// `cargo xtask sdks`.
@@ -66,7 +68,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             None
         } else {
             let frameworks = Site::ensure(&cache, "sdks-frameworks", "tests/sdks/frameworks.lock")?;
-            Some((frameworks, node_modules(&cache)?))
+            let openapi = Site::ensure(&cache, "sdks-openapi", "tests/sdks/openapi.lock")?;
+            Some((frameworks, openapi, node_modules(&cache)?))
         };
         (ort::ensure(&cache)?, fast, rest)
     };
@@ -75,8 +78,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let setting = ClientSet { server, gateway, library, rest: &args.rest };
     let mut steps = Steps::default();
     steps.run("clients", &mut setting.pytest(&fast, FAST))?;
-    if let Some((frameworks, modules)) = rest {
+    if let Some((frameworks, openapi, modules)) = rest {
         steps.run("frameworks", &mut setting.pytest(&frameworks, FRAMEWORKS))?;
+        steps.run("openapi", &mut setting.pytest(&openapi, OPENAPI))?;
         steps.run("node", setting.pytest(&fast, IN_NODE).env("SORTIE_NODE_MODULES", modules))?;
     }
     steps.finish()
@@ -162,7 +166,7 @@ mod tests {
             .filter(|name| name.starts_with("test_"))
             .collect();
         there.sort_unstable();
-        let mut named = [FAST, FRAMEWORKS, IN_NODE].concat();
+        let mut named = [FAST, FRAMEWORKS, OPENAPI, IN_NODE].concat();
         named.sort_unstable();
         assert_eq!(there, named);
     }

@@ -1,4 +1,5 @@
-//! Folders of Python packages in the cache, made of lock files with digests: what our checks and tests in Python import.
+//! Folders of Python packages in the cache, made of lock files with digests: what our checks, tests and benchmarks in
+//! Python import.
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ const PYTHON: (u32, u32) = (3, 11);
 
 /// A folder of Python packages.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub struct Site {
     python: Python,
     folder: PathBuf,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Site {
 impl Site {
     /// The packages that the file `lock` of the checkout lists, for the local Python: the cache's entry `python/NAME`,
     /// fetched where it is not there yet.
-    pub(crate) fn ensure(cache: &Cache, name: &str, lock: &str) -> anyhow::Result<Self> {
+    pub fn ensure(cache: &Cache, name: &str, lock: &str) -> anyhow::Result<Self> {
         let python = Python::find()?;
         let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
         let too_old =
@@ -57,11 +58,23 @@ impl Site {
     }
 
     /// A command that runs a module of it, and sees no other packages than these.
-    pub(crate) fn module(&self, name: &str) -> Command {
-        let mut command = self.python.command();
-        command.args(["-s", "-m", name]).env("PYTHONPATH", &self.folder).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.current_dir(workspace::root());
+    pub fn module(&self, name: &str) -> Command {
+        let mut command = self.python();
+        command.args(["-m", name]).current_dir(workspace::root());
         command
+    }
+
+    /// A command that runs Python and sees no other packages than these.
+    pub fn python(&self) -> Command {
+        let mut command = self.python.command();
+        // Byte code would change the cache's folder.
+        command.arg("-s").env("PYTHONPATH", &self.folder).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 

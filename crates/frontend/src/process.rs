@@ -178,7 +178,7 @@ impl Frontend {
     ) -> Result<Self, FrontendError> {
         panics::watch();
         open_files::allow_most();
-        let callers = Keys::of_setting("api_keys", config.api_keys.as_deref(), &config, &metrics.wire).await?;
+        let callers = Keys::of_callers(&config, &metrics.wire).await?;
         let tls = ServerTls::start(&config, Protocol::Grpc, &metrics.wire).await?.map(Arc::new);
         let http = match config.http {
             None => None,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{self, ConfigError, FrontendConfig, Invocation, Settings},
+    config::{ConfigError, FrontendConfig, Invocation, Settings},
     logs,
     signals::Signals,
 };
@@ -29,17 +29,21 @@ const LAST_WAIT: Duration = Duration::from_millis(200);
 /// Resolves when a stop is asked for.
 pub type StopSignal = futures::future::BoxFuture<'static, ()>;
 
-/// Reads settings of the process's command line and serves with them until a stop signal; prints what was asked for.
+/// Serves with the settings that a command line came to until a stop signal; prints what was asked for.
 ///
 /// It leaves without the exit handlers of libraries: those of ONNX Runtime and CUDA take down what a thread that is
 /// still loading a model or running a batch works with, and the process would end by a fault instead of its code.
-pub fn main<S, E, F>(frontend: impl Fn(&S) -> &FrontendConfig, serve: impl FnOnce(S, StopSignal) -> F) -> ExitCode
+pub fn main<S, E, F>(
+    invocation: Result<Invocation<S>, ConfigError>,
+    frontend: impl Fn(&S) -> &FrontendConfig,
+    serve: impl FnOnce(S, StopSignal) -> F,
+) -> ExitCode
 where
     S: Settings,
     E: Into<anyhow::Error>,
     F: Future<Output = Result<(), E>>,
 {
-    match config::read::<S, _, _>(std::env::args_os()) {
+    match invocation {
         Ok(Invocation::Print(text)) => match writeln!(std::io::stdout(), "{}", text.trim_end()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

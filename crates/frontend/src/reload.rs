@@ -56,7 +56,7 @@ type BuildFn<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, FileError> + Send + Sync>;
 /// A value made of files, and made anew when they change.
 pub struct Reloaded<T> {
     value: Arc<ArcSwap<T>>,
-    _watch: AbortOnDropHandle<()>,
+    _watch: Option<AbortOnDropHandle<()>>,
 }
 
 impl<T> std::fmt::Debug for Reloaded<T> {
@@ -81,7 +81,12 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         let seen = read(&files).await?;
         let value = Arc::new(ArcSwap::from_pointee(make(&seen)?));
         let watch = Watch { what, files, interval, metrics, make, value: Arc::clone(&value), seen, unread: false };
-        Ok(Self { value, _watch: AbortOnDropHandle::new(tokio::spawn(watch.run())) })
+        Ok(Self { value, _watch: Some(AbortOnDropHandle::new(tokio::spawn(watch.run()))) })
+    }
+
+    /// A value that stays: it is of no file.
+    pub(crate) fn fixed(value: T) -> Self {
+        Self { value: Arc::new(ArcSwap::from_pointee(value)), _watch: None }
     }
 
     /// The value of now.

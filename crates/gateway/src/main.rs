@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use sortie_frontend::program;
+use sortie_frontend::{config, program};
 use sortie_gateway::GatewayConfig;
 
 /// As in the server: a job is thousands of small pieces of memory, made on one thread and freed on another.
@@ -12,5 +12,5 @@ use sortie_gateway::GatewayConfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub(crate) fn main() -> ExitCode {
-    program::main(|config: &GatewayConfig| &config.frontend, sortie_gateway::run)
+    program::main(config::read(std::env::args_os()), |config: &GatewayConfig| &config.frontend, sortie_gateway::run)
 }

@@ -26,6 +26,7 @@ mod models;
 mod pipeline;
 mod serve;
 mod service;
+pub mod tei;
 mod token_vectors;
 mod tokenizing;
 mod vector_memory;

@@ -4,8 +4,14 @@
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use sortie_frontend::program;
-use sortie_server::{ServerConfig, doctor, inspect};
+use sortie_frontend::{
+    config::{ConfigError, Invocation},
+    program,
+};
+use sortie_server::{
+    ServerConfig, config, doctor, inspect,
+    tei::{self, TeiInvocation},
+};
 
 /// A request of 200 texts is thousands of small pieces of memory, made on one thread and freed on another, which is
 /// what the system's allocator is slow at: with this one a job on an idle GPU server takes 0.4 ms less of 7.5.
@@ -17,9 +23,24 @@ pub(crate) fn main() -> ExitCode {
     match line.nth(1) {
         Some(first) if first == "doctor" => return examine(line),
         Some(first) if first == "inspect" => return describe(line),
+        Some(first) if first == "tei" => return serve_as_tei(line),
         _ => {}
     }
-    program::main(|config: &ServerConfig| &config.frontend, sortie_server::run)
+    serve(config::read(std::env::args_os()))
+}
+
+/// `sortie-server tei …`.
+fn serve_as_tei(rest: impl Iterator<Item = OsString>) -> ExitCode {
+    match tei::read(rest) {
+        Ok(TeiInvocation::Here(invocation)) => serve(invocation),
+        Ok(TeiInvocation::Again(code)) => code,
+        Err(e) => usage(&e),
+    }
+}
+
+/// Serves, or prints what was asked for.
+fn serve(invocation: Result<Invocation<ServerConfig>, ConfigError>) -> ExitCode {
+    program::main(invocation, |config: &ServerConfig| &config.frontend, sortie_server::run)
 }
 
 /// `sortie-server doctor …`.

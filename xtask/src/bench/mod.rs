@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: benchmarks whose ratios are taken in one run on one machine.
 //!
-//! `cpu` and `gpu` measure the engine. `overload` and `fleet` measure real server processes over a device that only
-//! sleeps (`sortie-server-timed`), so that the cores of this machine do not decide, under `sortie bench`; they are
-//! programs of `benches/`.
+//! `cpu` and `gpu` measure the engine. `overload`, `balancers`, `gateway` and `fleet` measure real server processes over
+//! a device that only sleeps (`sortie-server-timed`), so that the cores of this machine do not decide; they are programs
+//! of `benches/`.
 
 mod cpu;
 
@@ -33,6 +33,9 @@ enum BenchCommand {
     /// Two servers, one four times slower, behind gRPC's own balancer and Envoy's, which read our load reports
     #[command(disable_help_flag = true)]
     Balancers(Passed),
+    /// One HTTP POST through a gateway against the Rust client, Envoy and a fixed split, over the same four servers
+    #[command(disable_help_flag = true)]
+    Gateway(Passed),
     /// Four servers, of which some stall, die, restart or are slow
     #[command(disable_help_flag = true)]
     Fleet(Passed),
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         BenchCommand::Gpu { args } => crate::gpu::run(args),
         BenchCommand::Overload(passed) => program("overload", &passed.args),
         BenchCommand::Balancers(passed) => program("balancers", &passed.args),
+        BenchCommand::Gateway(passed) => program("gateway", &passed.args),
         BenchCommand::Fleet(passed) => program("fleet", &passed.args),
     }
 }

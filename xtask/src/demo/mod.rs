@@ -1,13 +1,14 @@
 //! `cargo xtask demo`: real documents reranked by a real model on three real
 //! server processes, from a fresh checkout.
 //!
-//! Builds the server and the command-line tool, fetches what they need, starts
+//! Builds the server, the gateway and the command-line tool, fetches what they need, starts
 //! the servers, and does what a user would: calls `sortie rerank`, then
-//! `sortie bench` while one server is slow.
+//! `sortie bench` while one server is slow, then `curl` to a gateway.
 
 mod bench;
 mod comparison;
 mod corpus;
+mod http;
 mod outcome;
 mod readme;
 
@@ -24,6 +25,7 @@ use serde_json::json;
 use crate::{
     cache::Cache,
     fleet::{
+        gateway::{GatewayPlan, LocalGateway},
         programs,
         servers::{FleetPlan, LocalFleet},
     },
@@ -57,10 +59,10 @@ pub(crate) struct Args {
     /// Seconds each strategy is measured while a server gets slow half-way; 0 leaves that out
     #[arg(long, default_value_t = comparison::SECONDS)]
     seconds: u64,
-    /// Take `sortie` and `sortie-server` from this folder instead of building them
+    /// Take `sortie`, `sortie-server` and `sortie-gateway` from this folder instead of building them
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
-    /// Leave the servers running until Ctrl-C, and print calls to try
+    /// Leave the servers and the gateway running until Ctrl-C, and print calls to try and the page's address
     #[arg(long)]
     keep: bool,
 }
@@ -95,7 +97,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         println!("  {name} at {address}");
     }
     println!("asking {:?} of {} README openings", args.query, documents.len());
-    let wall = ask(&bin.join("sortie"), &fleet, &args.query, &documents, scratch.path()).or_else(|error| {
+    let cli = bin.join("sortie");
+    let lines = write_lines(&documents, scratch.path())?;
+    let wall = ask(&cli, &fleet, &args.query, &lines).or_else(|error| {
         fleet.check()?;
         Err(error)
     })?;
@@ -103,7 +107,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("the scores are those of a small model that was trained for this demo (docs/setup.md)");
     if args.seconds > 0 {
         let comparison = comparison::Comparison {
-            cli: &bin.join("sortie"),
+            cli: &cli,
             query: &args.query,
             seconds: args.seconds,
             bytes_s: documents.iter().map(|d| d.text.len()).sum::<usize>() as f64 / wall.as_secs_f64(),
@@ -113,27 +117,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Err(error)
         })?)?;
     }
+    let plan =
+        GatewayPlan { program: &bin.join("sortie-gateway"), scratch: scratch.path(), name: "demo-gateway", port: None };
+    let mut gateway = LocalGateway::start(&plan, &fleet)?;
+    let job =
+        http::HttpJob { cli: &cli, query: &args.query, documents: &documents, lines: &lines, scratch: scratch.path() };
+    job.run(&gateway, &fleet).or_else(|error| {
+        fleet.check()?;
+        gateway.check()?;
+        Err(error)
+    })?;
     if args.keep {
-        keep(&mut fleet, &bin.join("sortie"))?;
+        keep(&mut fleet, &mut gateway, &cli)?;
     }
     Ok(())
 }
 
-/// Asks through the command-line tool, which prints the best and where the time went; returns how long it took.
-fn ask(
-    cli: &Path,
-    fleet: &LocalFleet,
-    query: &str,
-    documents: &[Document],
-    scratch: &Path,
-) -> anyhow::Result<Duration> {
+/// Writes the documents down as the command-line tool takes them.
+fn write_lines(documents: &[Document], scratch: &Path) -> anyhow::Result<PathBuf> {
     let file = scratch.join("documents.jsonl");
     let lines: String = documents.iter().map(|d| format!("{}\n", json!({ "id": d.name, "text": d.text }))).collect();
     fs::write(&file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// Asks through the command-line tool, which prints the best and where the time went; returns how long it took.
+fn ask(cli: &Path, fleet: &LocalFleet, query: &str, lines: &Path) -> anyhow::Result<Duration> {
     let mut command = Command::new(cli);
     command
         .args(["rerank", query, "--model", MODEL, "--deadline", DEADLINE, "--top", SHOWN, "--timings", "--docs"])
-        .arg(&file);
+        .arg(lines);
     command.env_remove("SORTIE_ENDPOINT").env_remove("SORTIE_TOKEN");
     for (_, address) in fleet.addresses() {
         command.arg("--endpoint").arg(format!("http://{address}"));
@@ -146,8 +159,8 @@ fn ask(
     Ok(start.elapsed())
 }
 
-/// Keeps the servers until the user stops us.
-fn keep(fleet: &mut LocalFleet, cli: &Path) -> anyhow::Result<()> {
+/// Keeps the servers and the gateway until the user stops us.
+fn keep(fleet: &mut LocalFleet, gateway: &mut LocalGateway, cli: &Path) -> anyhow::Result<()> {
     let Some(address) = fleet.addresses().next().map(|(_, a)| a.to_owned()) else { return Ok(()) };
     let endpoints: Vec<_> = fleet.addresses().map(|(_, a)| format!("http://{a}")).collect();
     let body = json!({
@@ -155,15 +168,17 @@ fn keep(fleet: &mut LocalFleet, cli: &Path) -> anyhow::Result<()> {
         "documents": [{ "text": "A command line parser." }, { "text": "A hash map." }],
     });
     print(&format!(
-        "\nthe servers run until Ctrl-C; try\n\
+        "\nthe servers and the gateway run until Ctrl-C; a page to try them on, and to watch them: http://{}/\n\
+         or try\n\
          \x20 grpcurl -plaintext {address} list\n\
          \x20 grpcurl -plaintext -d '{body}' {address} sortie.v1.EncoderService/Rerank\n\
          \x20 {} --endpoint {} rerank 'a question' 'one text' 'another text'\n",
+        gateway.http(),
         cli.display(),
         endpoints.join(",")
     ))?;
     // Ends by the signal or by a server's death.
-    match interrupt::poll::<()>(None, || fleet.check().map(|()| None)) {
+    match interrupt::poll::<()>(None, || fleet.check().and_then(|()| gateway.check()).map(|()| None)) {
         Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
         other => other.map(drop),
     }

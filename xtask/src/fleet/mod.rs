@@ -1,9 +1,10 @@
-//! `cargo xtask fleet N`: a fleet on one machine, to try clients, alerts and
+//! `cargo xtask fleet N`: a fleet with a gateway before it on one machine, to try clients, alerts and
 //! dashboards on without Kubernetes.
 //!
 //! The servers share the machine's cores evenly. One that dies, or is killed to see
 //! what clients do, is told of and the others go on.
 
+pub(crate) mod gateway;
 pub(crate) mod programs;
 mod prometheus;
 pub(crate) mod servers;
@@ -17,6 +18,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{cache::Cache, interrupt, models, ort, print::print, workspace};
+use gateway::{GatewayPlan, LocalGateway};
 pub(crate) use prometheus::ALERTS;
 use servers::{FleetPlan, LocalFleet};
 
@@ -32,9 +34,13 @@ pub(crate) struct Args {
     /// A model to serve, as NAME=FOLDER; repeat it for several; without it the demo's reranker
     #[arg(long, value_parser = model)]
     model: Vec<(String, PathBuf)>,
-    /// Port of the first server, the next ones counting up; without it any free ones
+    /// Port of the first server, the next ones counting up, then the gateway's for gRPC and for HTTP; without it any
+    /// free ones
     #[arg(long)]
     port: Option<u16>,
+    /// Leave the gateway out
+    #[arg(long)]
+    no_gateway: bool,
     /// Threads of each server; without it the cores are shared out
     #[arg(long)]
     threads: Option<NonZeroUsize>,
@@ -77,28 +83,51 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         admin: true,
     };
     let mut fleet = LocalFleet::start(&plan, count)?;
+    let mut gateway = if args.no_gateway { None } else { Some(before(&fleet, args.port, &bin, folder)?) };
     let prometheus = folder.join("prometheus.yml");
     let admin: Vec<_> = fleet.admin_addresses().collect();
     let Some(first) = models.first() else { bail!("there is no model to serve") };
-    let text = prometheus::config(&admin, &first.0, &workspace::root());
+    let text = prometheus::config(&admin, gateway.as_ref().map(LocalGateway::admin), &first.0, &workspace::root());
     fs::write(&prometheus, text).with_context(|| format!("cannot write {}", prometheus.display()))?;
-    print(&summary(&fleet, &bin, folder, &prometheus))?;
-    match watch(&mut fleet) {
+    print(&summary(&fleet, gateway.as_ref(), &bin, folder, &prometheus))?;
+    match watch(&mut fleet, &mut gateway) {
         Err(error) if error.is::<interrupt::Interrupted>() => Ok(()),
         other => other,
     }
 }
 
+/// Starts the gateway; its ports follow the servers'.
+fn before(fleet: &LocalFleet, first: Option<u16>, bin: &Path, folder: &Path) -> anyhow::Result<LocalGateway> {
+    let port = first.map(|first| u16::try_from(usize::from(first) + fleet.addresses().count())).transpose();
+    let port = port.context("the gateway would have a port above 65535")?;
+    let plan = GatewayPlan { program: &bin.join("sortie-gateway"), scratch: folder, name: "gateway", port };
+    LocalGateway::start(&plan, fleet)
+}
+
 /// What is there and what to try.
-fn summary(fleet: &LocalFleet, bin: &Path, folder: &Path, prometheus: &Path) -> String {
+fn summary(fleet: &LocalFleet, gateway: Option<&LocalGateway>, bin: &Path, folder: &Path, prometheus: &Path) -> String {
     let mut text = String::new();
     for ((name, address), admin) in fleet.addresses().zip(fleet.admin_addresses()) {
         text += &format!("  {name} at {address}, metrics at http://{admin}/metrics\n");
+    }
+    let mut http = String::new();
+    if let Some(gateway) = gateway {
+        text += &format!(
+            "  gateway at {} (gRPC) and http://{}/ (HTTP), metrics at http://{}/metrics\n",
+            gateway.address(),
+            gateway.http(),
+            gateway.admin()
+        );
+        http = format!(
+            "\x20 curl http://{}/rerank -H 'content-type: application/json' -d '{{\"query\": \"a question\", \"texts\": [\"one text\", \"another\"]}}'\n",
+            gateway.http()
+        );
     }
     let endpoints: Vec<_> = fleet.addresses().map(|(_, address)| format!("http://{address}")).collect();
     text + &format!(
         "\nthey run until Ctrl-C; logs are in {}; try\n\
          \x20 {} --endpoint {} rerank 'a question' 'one text' 'another text'\n\
+         {http}\
          \x20 prometheus --config.file={} --storage.tsdb.path={}\n",
         folder.display(),
         bin.join("sortie").display(),
@@ -108,10 +137,16 @@ fn summary(fleet: &LocalFleet, bin: &Path, folder: &Path, prometheus: &Path) -> 
     )
 }
 
-/// Tells of servers that die; ends by the user's signal, or when none is left.
-fn watch(fleet: &mut LocalFleet) -> anyhow::Result<()> {
+/// Tells of servers that die, and of the gateway; ends by the user's signal, or when no server is left.
+fn watch(fleet: &mut LocalFleet, gateway: &mut Option<LocalGateway>) -> anyhow::Result<()> {
     loop {
-        let dead = interrupt::poll(None, || fleet.reap_exited())?;
+        let dead = interrupt::poll(None, || {
+            if let Some((status, tail)) = gateway.as_mut().map(LocalGateway::exited).transpose()?.flatten() {
+                *gateway = None;
+                return Ok(Some(("gateway".to_owned(), status, tail)));
+            }
+            fleet.reap_exited()
+        })?;
         // The terminal's Ctrl-C reaches the servers too.
         interrupt::check()?;
         let Some((name, status, tail)) = dead else { continue };

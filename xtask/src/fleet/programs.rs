@@ -1,4 +1,4 @@
-//! The two programs, built in release.
+//! The three programs, built in release.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -12,7 +12,7 @@ use crate::{
     workspace,
 };
 
-/// Builds the two programs and returns the folder they are in.
+/// Builds the three programs and returns the folder they are in.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo.args([
@@ -21,6 +21,8 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
         "-p",
         "sortie-server",
         "-p",
+        "sortie-gateway",
+        "-p",
         "sortie",
         "--bins",
         "--message-format=json-render-diagnostics",
@@ -28,7 +30,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     if !io::stderr().is_terminal() {
         cargo.env("CARGO_TERM_PROGRESS_WHEN", "never");
     }
-    eprintln!("building sortie-server and sortie (minutes the first time)");
+    eprintln!("building sortie-server, sortie-gateway and sortie (minutes the first time)");
     let out = process::output(&mut cargo, "cargo build", Keep::Stdout)?;
     if !out.status.success() {
         bail!("cargo build failed ({})", out.status);

@@ -46,6 +46,12 @@ impl LocalFleet {
         Ok(Self(servers))
     }
 
+    /// No server at all.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// (name, address) of each server.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|s| (s.name(), s.address()))

@@ -3,14 +3,12 @@
 //! | module | part |
 //! |---|---|
 //! | `load` | a generator over grpc-go, with its balancers |
-//! | `envoy` | Envoy before the servers |
 //! | `request` | what is asked |
 //!
 //! Each row offers the same requests at the same even pace. What a server got is counted by its own metrics.
 
 #![forbid(unsafe_code)]
 
-mod envoy;
 mod load;
 mod request;
 
@@ -19,12 +17,12 @@ use std::{fmt, net::Ipv4Addr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::Parser as _;
 use sortie_benches::{
+    envoy::{Envoy, EnvoyPolicy, EnvoyWire},
     server_counters::ServerCounters,
     timed::{self, TimedDevice, TimedServer},
 };
 use xtask::cache::Cache;
 
-use envoy::{Envoy, EnvoyPolicy};
 use load::{GrpcGenerator, GrpcPolicy, Offered};
 
 /// How much slower the second server is.
@@ -129,7 +127,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let found = match (balancer, &envoy) {
             (Balancer::Grpc(policy), _) => generator.run(&offered(&addresses, policy))?,
             (Balancer::Envoy(policy), Some(envoy)) => {
-                let proxy = envoy.start(policy, &addresses, scratch.path())?;
+                let proxy = envoy.start(policy, EnvoyWire::Http2, &addresses, scratch.path())?;
                 generator.run(&offered(&[proxy.address], GrpcPolicy::RoundRobin))?
             }
             (Balancer::Envoy(_), None) => continue,

@@ -17,12 +17,10 @@ enum GrpcioLine {
 }
 
 pub(super) fn run(spec: &LoadSpec<'_>) -> anyhow::Result<LoadResult> {
-    let (python, site) = spec.rivals.and_then(|rivals| rivals.grpcio.as_ref()).context("there is no grpcio")?;
+    let site = spec.rivals.and_then(|rivals| rivals.grpcio.as_ref()).context("there is no grpcio")?;
     let out = spec.scratch.join("grpcio.jsonl");
     let list = |words: Vec<String>| words.join(",");
-    let mut command = python.command();
-    // Its byte code would change the cache's folder.
-    command.env("PYTHONPATH", site).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut command = site.python();
     command.arg(workspace::root().join("benches/overload/grpcio_load.py"));
     command.args(["--servers", &list(spec.addresses.iter().map(ToString::to_string).collect())]);
     command.arg("--bodies").arg(&spec.bodies.wire).arg("--out").arg(&out);

@@ -3,30 +3,30 @@
 //! Invariant: what is missing is said by name once, with what to do about it; its rows are left out.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use xtask::{
     cache::Cache,
-    digest, pip,
     process::{self, Keep},
-    python::Python,
-    workspace,
+    site::Site,
 };
 
 /// ghz's module and version; `go` checks its digest against the public log.
 const GHZ: &str = "github.com/bojand/ghz/cmd/ghz@v0.93.0";
 
+/// What grpcio is pinned by.
+const GRPCIO: &str = "benches/overload/requirements.txt";
+
 /// What there is of them.
 #[derive(Debug, Default)]
 pub(super) struct Rivals {
     pub(super) ghz: Option<PathBuf>,
-    /// The Python, and the folder with grpcio.
-    pub(super) grpcio: Option<(Python, PathBuf)>,
+    /// Python with grpcio.
+    pub(super) grpcio: Option<Site>,
 }
 
 impl Rivals {
@@ -41,7 +41,7 @@ impl Rivals {
             }
         }
         if wants.1 {
-            match site(&cache) {
+            match Site::ensure(&cache, "grpcio", GRPCIO) {
                 Ok(found) => rivals.grpcio = Some(found),
                 Err(error) => eprintln!("SKIPPED: every row of grpcio: {error:#}"),
             }
@@ -63,18 +63,4 @@ fn build_ghz(cache: &Cache) -> anyhow::Result<PathBuf> {
         Ok(())
     })?;
     Ok(folder.join("ghz"))
-}
-
-fn site(cache: &Cache) -> anyhow::Result<(Python, PathBuf)> {
-    let python = Python::find()?;
-    let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
-    let lock = workspace::root().join("benches/overload/requirements.txt");
-    let text = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-    let fingerprint = digest::bytes(&[&text, version.as_bytes()].concat());
-    let folder = cache.entry("python/grpcio", &fingerprint, |folder| {
-        eprintln!("fetching grpcio for {}", version.trim());
-        let scratch = cache.scratch()?;
-        pip::install_all(&python, &lock, folder, scratch.path())
-    })?;
-    Ok((python, folder))
 }

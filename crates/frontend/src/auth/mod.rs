@@ -55,6 +55,21 @@ impl Keys {
         Ok(Self(Reloaded::start("keys", files, interval, metrics.clone(), make).await?))
     }
 
+    /// Those that callers must show, if they must: the file that `api_keys` names, else keys that are in no file.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn of_callers(config: &FrontendConfig, metrics: &WireMetrics) -> Result<Option<Arc<Self>>, FileError> {
+        const SETTING: &str = "api_keys";
+        match (&config.inline_keys, &config.api_keys) {
+            (Some(keys), None) => {
+                let failed = |message| FileError::Content { setting: keys.setting(), message };
+                Ok(Some(Arc::new(Self(Reloaded::fixed(KeyRing::read(keys.lines()).map_err(failed)?)))))
+            }
+            (_, path) => Self::of_setting(SETTING, path.as_deref(), config, metrics).await,
+        }
+    }
+
     /// [`Self::start`] where `path` names a file, looked at as often as `config` says.
     ///
     /// # Errors

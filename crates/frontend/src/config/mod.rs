@@ -9,6 +9,7 @@
 pub mod defaults;
 mod duration;
 mod error;
+mod inline_keys;
 mod log_format;
 mod read;
 mod settings;
@@ -17,8 +18,9 @@ mod validate;
 pub use self::{
     duration::ConfigDuration,
     error::ConfigError,
+    inline_keys::InlineKeys,
     log_format::LogFormat,
-    read::{Invocation, Settings, command, from_file, read, unset_blank},
+    read::{Invocation, Settings, command, from_file, read, read_over, unset_blank},
     settings::FrontendConfig,
 };
 

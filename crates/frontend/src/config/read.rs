@@ -79,13 +79,29 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    read_over(args, S::default())
+}
+
+/// The same over `base` in place of the defaults.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_over<S, I, T>(args: I, base: S) -> Result<Invocation<S>, ConfigError>
+where
+    S: Settings,
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
     let matches = match command::<S>()?.try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) if !e.use_stderr() => return Ok(Invocation::Print(e.to_string())),
         Err(e) => return Err(e.into()),
     };
     let file = matches.get_one::<PathBuf>("config");
-    let settings = file.map_or_else(|| Ok(S::default()), |path| from_file(path))?;
+    let settings = match file {
+        Some(path) => from_file_over(path, base)?,
+        None => base,
+    };
     let mut line = CommandLine { config: None, print_config: false, settings };
     line.update_from_arg_matches(&matches)?;
     let mut settings = line.settings;
@@ -102,6 +118,11 @@ where
 /// # Errors
 /// When the file cannot be read, is no TOML or has a key that is no setting.
 pub fn from_file<S: Settings>(path: &Path) -> Result<S, ConfigError> {
+    from_file_over(path, S::default())
+}
+
+/// What a file leaves out is as in `base`.
+fn from_file_over<S: Settings>(path: &Path, base: S) -> Result<S, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let failed = |e| ConfigError::Parse { path: path.to_owned(), source: Box::new(e) };
     let table = toml::de::DeTable::parse(&text).map_err(failed)?;
@@ -118,7 +139,11 @@ pub fn from_file<S: Settings>(path: &Path) -> Result<S, ConfigError> {
             return Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.get_ref().to_string(), line });
         }
     }
-    S::from_toml(&text).map_err(failed)
+    // First by itself, so that an error says where in the file it is.
+    S::from_toml(&text).map_err(failed)?;
+    let mut merged = toml::Table::try_from(base)?;
+    merged.extend(text.parse::<toml::Table>().map_err(failed)?);
+    S::from_toml(&toml::to_string(&merged)?).map_err(failed)
 }
 
 /// A variable that is set and blank is as good as unset: orchestrators set all that they know of.

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Args};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigDuration, LogFormat, defaults};
+use super::{ConfigDuration, InlineKeys, LogFormat, defaults};
 
 /// Settings of the frontend. Field names are the keys of the file, the flags (with dashes) and
 /// the environment (`SORTIE_` and upper case). A program flattens them into its own.
@@ -62,6 +62,10 @@ pub struct FrontendConfig {
     #[arg(long, env = "SORTIE_API_KEYS", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<PathBuf>,
+    /// Keys that are in no file, where `api_keys` names none: no flag, no variable and no key of the file says them.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub inline_keys: Option<InlineKeys>,
     /// Certificate chain in PEM; with it and `tls_key` the gRPC port speaks TLS only
     #[arg(long, env = "SORTIE_TLS_CERT", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +163,7 @@ impl Default for FrontendConfig {
             admin: None,
             admin_addr_file: None,
             api_keys: None,
+            inline_keys: None,
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,

@@ -53,3 +53,11 @@ pub(crate) enum AnyFailure {
     Tei(TeiFailure),
     Nested(NestedFailure),
 }
+
+/// A failure in Cohere's form or in TEI's.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum CohereOrTeiFailure {
+    Cohere(CohereFailure),
+    Tei(TeiFailure),
+}

@@ -4,7 +4,7 @@
 mod failures;
 mod forms;
 
-pub(crate) use failures::{AnyFailure, CohereFailure, NestedFailure, TeiFailure, WeaviateFailure};
+pub(crate) use failures::{AnyFailure, CohereFailure, CohereOrTeiFailure, NestedFailure, TeiFailure, WeaviateFailure};
 pub(crate) use forms::{
     AnyBody, DocumentList, FloatsOrBase64, Ids, OneOrMore, PredictInputs, Predictions, RerankAnswers, TaggedTexts,
     TextsOrIds, WeaviateVectors,

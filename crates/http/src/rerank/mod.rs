@@ -48,7 +48,7 @@ pub(crate) async fn rerank(door: Door, incoming: Incoming) -> Result<JsonReply, 
 /// The same with Cohere's habits: documents come back only where they are asked for, and failures are Cohere's.
 #[utoipa::path(post, path = "/v2/rerank", tag = "Cohere", request_body = RerankBody, responses(
     (status = 200, description = "As of `/rerank`.", body = crate::openapi::RerankAnswers),
-    (status = "default", description = "Cohere's failure.", body = crate::openapi::CohereFailure),
+    (status = "default", description = "Cohere's failure; TEI's where `texts` were sent.", body = crate::openapi::CohereOrTeiFailure),
 ))]
 pub(crate) async fn rerank_v2(door: Door, incoming: Incoming) -> Result<JsonReply, HttpFailure> {
     answer(&door, &incoming.caller, incoming.body, Habit::CohereV2).await

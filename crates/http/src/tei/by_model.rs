@@ -78,7 +78,7 @@ pub(crate) struct VertexBody<'a> {
 /// Answers of each.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct VertexPredictions {
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     predictions: Vec<Box<RawValue>>,
 }
 

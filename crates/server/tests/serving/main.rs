@@ -21,5 +21,6 @@ mod overload;
 mod process;
 mod refusals;
 mod support;
+mod tei;
 mod tls;
 mod traces;

