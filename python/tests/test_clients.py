@@ -110,6 +110,7 @@ def test_the_trace_is_asked_for_with_every_call(kind: Kind) -> None:
         (lambda c: c.embed(["a"], job_id="x" * 129), sortie.SortieError, "job_id must be"),
         (lambda c: c.embed(["a"], timeout=0), ValueError, "timeout is 0"),
         (lambda c: c.tag(["a"], ignore_labels="O"), TypeError, "ignore_labels is one text"),
+        (lambda c: c.tag(["a"], labels="person"), TypeError, "labels is one text"),
         (lambda c: c.detokenize(["text"]), TypeError, "token ids"),
         (lambda c: c.embed(["a"], ranges=sortie.Ranges([1.0], [1.0, 2.0])), sortie.SortieError, "ranges have shapes"),
     ],

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packs model folders with their expected outputs into an archive of this folder.
 
-    python3 pack.py families|folders|long|experimental SOURCE
+    python3 pack.py families|folders|long|experimental|gliner SOURCE
 
 SOURCE holds one folder for each model. The same files give the same archive, byte for byte: names are sorted, and
 owners, modes and times are fixed. Of `folders`, those that lie in the tree already are left out, and a file that
@@ -50,7 +50,7 @@ def linked(files, shared):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("families", "folders", "long", "experimental"))
+    parser.add_argument("name", choices=("families", "folders", "long", "experimental", "gliner"))
     parser.add_argument("source", type=Path)
     options = parser.parse_args()
     folders = sorted(p for p in options.source.iterdir() if p.is_dir())

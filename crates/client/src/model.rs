@@ -92,6 +92,12 @@ pub struct ModelInfo {
     pub rpcs: Vec<String>,
     /// Labels in output order; empty where there are none.
     pub labels: Vec<String>,
+    /// Whether it finds what a request's own labels name ([`Call<Tag>::labels`](crate::Call::labels)).
+    pub labels_in_request: bool,
+    /// Words of a text that it reads, where words are counted.
+    pub max_words: Option<u32>,
+    /// Words in the longest span it finds, where spans have a greatest length.
+    pub max_span_words: Option<u32>,
     /// Whether labels do not exclude one another.
     pub multi_label: bool,
     /// Longest sequence in tokens, specials included.
@@ -212,6 +218,9 @@ impl From<v1::ModelInfo> for ModelInfo {
             task,
             rpcs: wire.rpcs,
             labels: wire.labels,
+            labels_in_request: wire.labels_in_request,
+            max_words: Some(wire.max_words).filter(|&n| n > 0),
+            max_span_words: Some(wire.max_span_words).filter(|&n| n > 0),
             multi_label: wire.multi_label,
             max_length: wire.max_length,
             dimensions: wire.dimensions,

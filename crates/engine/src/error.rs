@@ -97,6 +97,14 @@ pub enum InputError {
         /// The limit.
         limit: usize,
     },
+    /// A text of more words than are read, which must not be cut.
+    #[error("{words} words, but {limit} are read at most: cut the text, or name what to cut (options.truncation)")]
+    TooManyWords {
+        /// Words it has.
+        words: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The query alone leaves no room for a document.
     #[error("the query takes {tokens} tokens of {limit}, and a query is never cut")]
     QueryTooLong {
@@ -185,6 +193,7 @@ impl InputError {
     pub fn reason(&self) -> &'static str {
         match self {
             InputError::TooLong { .. } => "TOO_LONG",
+            InputError::TooManyWords { .. } => "TOO_MANY_WORDS",
             InputError::QueryTooLong { .. } => "QUERY_TOO_LONG",
             InputError::BadMaxLength { .. } => "BAD_MAX_LENGTH",
             InputError::BadId { .. } => "BAD_TOKEN_ID",

@@ -74,6 +74,7 @@ impl ModelInfo {
             Task::Embedding => vec!["Embed", "EmbedTokens", "Similarity", "Rerank"],
             Task::SparseEmbedding => vec!["EmbedSparse"],
             Task::LateInteraction => vec!["EmbedTokens", "Rerank"],
+            Task::ZeroShotTagging { .. } => vec!["TagTokens"],
         };
         rpcs.retain(|rpc| *rpc != "EmbedTokens" || self.gives_tokens);
         rpcs.extend(["Tokenize", "Detokenize"]);

@@ -3,7 +3,12 @@
 //! in order. Items of one batch never change one another's numbers beyond
 //! floating-point noise.
 
-use crate::task::{Pooling, Role};
+use std::sync::Arc;
+
+use crate::{
+    spans::SpanScores,
+    task::{Pooling, Role},
+};
 
 /// Token ids ready for the model: special tokens in place, cut to fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,28 @@ pub struct Sequence {
     pub prompt_tokens: usize,
     /// Tokens at the end that query expansion added.
     pub expansion: usize,
+    /// Where labels and words stand in it, where labels came with the text.
+    pub places: Option<Arc<WordPlaces>>,
+}
+
+/// Where the labels and the words of a text stand in a sequence that has both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WordPlaces {
+    /// Place of the token that each label is read from, ascending.
+    pub labels: Vec<u32>,
+    /// The words, in order.
+    pub words: Vec<WordPlace>,
+}
+
+/// A word of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordPlace {
+    /// Place of the token that it is read from.
+    pub token: u32,
+    /// Its first byte in the text.
+    pub start: usize,
+    /// The byte behind its last.
+    pub end: usize,
 }
 
 impl Sequence {
@@ -66,6 +93,8 @@ pub enum Want {
     Sparse,
     /// One vector a token: those of a late-interaction model, or the token states of an embedding model.
     TokenEmbeddings,
+    /// One logit per stretch of words and label, or three per word and label.
+    SpanScores,
 }
 
 impl Want {
@@ -78,6 +107,7 @@ impl Want {
             Want::Embedding(_) => "dense vectors",
             Want::Sparse => "sparse vectors",
             Want::TokenEmbeddings => "token vectors",
+            Want::SpanScores => "scores of labels that come with a text",
         }
     }
 }
@@ -104,6 +134,8 @@ pub enum Output {
     Sparse(Vec<(u32, f32)>),
     /// One vector a token that counts.
     TokenEmbeddings(TokenVectors),
+    /// Scores of a text's stretches or words against its labels.
+    SpanScores(SpanScores),
 }
 
 /// Vectors of the tokens of one text. Tokens that the model leaves out, for example those on its skip list, have none.

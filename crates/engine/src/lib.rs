@@ -35,6 +35,7 @@ mod options;
 mod post;
 mod runtime;
 mod sample;
+mod spans;
 mod task;
 #[cfg(feature = "timed")]
 mod timed;
@@ -50,11 +51,12 @@ pub use info::ModelInfo;
 pub use inspect::{
     DefaultActivation, Inspection, LateInspection, RouteInspection, SimilarityInspection, TokenizerInspection, inspect,
 };
-pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WorkItem};
+pub use item::{EmbedSpec, ItemFault, Output, Sequence, TokenVectors, Want, WordPlace, WordPlaces, WorkItem};
 pub use model::Model;
 pub use native::{CapturedGraphs, native_model_types};
 pub use options::{
-    CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_KERNELS, DEFAULT_GRAPHS, DEFAULT_PINNED, Gelu, LoadOptions,
+    CudaOptions, DEFAULT_ATTENTION, DEFAULT_BIND, DEFAULT_CALIBRATE, DEFAULT_GRAPHS, DEFAULT_KERNELS, DEFAULT_PINNED,
+    Gelu, LoadOptions,
 };
 pub use post::{
     Activation, LateSimilarity, Quantization, Ranges, activate, cosine, heaviest, late_similarity, quantize,
@@ -63,8 +65,10 @@ pub use runtime::{
     ArenaUse, DEFAULT_SHARE_TENTHS, NodeTime, ORT_VERSION, Runtime, library_candidates, library_candidates_for,
 };
 pub use sample::{SampleShape, write_sample};
+pub use spans::{DEFAULT_THRESHOLD, FoundSpan, MAX_CANDIDATES, SpanRules, SpanScores, TooManyCandidates};
 pub use task::{Pooling, Problem, Role, Task};
 pub use tokenize::{
-    EncodeOptions, MAX_WINDOWS, Passage, Query, TextCounts, TokenDetail, TokenizedText, Tokenizer, TokenizerPath,
-    Truncation, TruncationSide, VOCABULARIES, WindowPlan, WindowScore, Windows, mean_of_windows,
+    EncodeOptions, LabelPrompt, MAX_LABEL_BYTES, MAX_LABELS, MAX_WINDOWS, Passage, Query, TextCounts, TokenDetail,
+    TokenizedText, Tokenizer, TokenizerPath, Truncation, TruncationSide, VOCABULARIES, WindowPlan, WindowScore,
+    Windows, mean_of_windows,
 };

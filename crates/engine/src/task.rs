@@ -24,6 +24,13 @@ pub enum Task {
     SparseEmbedding,
     /// One vector per token, compared by the best match of each query token (ColBERT and its like).
     LateInteraction,
+    /// One logit per stretch of words and label, or three per word and label; the labels come with each request.
+    ZeroShotTagging {
+        /// Words of a text that are read.
+        most_words: usize,
+        /// Words in the longest stretch; `None` where it may be as long as the text.
+        width: Option<usize>,
+    },
 }
 
 /// What the logits of a sequence classifier mean: `problem_type` of config.json.
@@ -84,6 +91,7 @@ impl Task {
             Task::SequenceClassification { problem: Problem::Regression, .. } => Activation::Raw,
             Task::SequenceClassification { problem: Problem::MultiLabel, .. } => Activation::Sigmoid,
             Task::SequenceClassification { .. } | Task::TokenClassification { .. } => Activation::Softmax,
+            Task::ZeroShotTagging { .. } => Activation::Sigmoid,
             _ => Activation::Raw,
         }
     }
@@ -93,7 +101,7 @@ impl Task {
     pub fn labels(&self) -> &[String] {
         match self {
             Task::SequenceClassification { labels, .. } | Task::TokenClassification { labels } => labels,
-            Task::Embedding | Task::SparseEmbedding | Task::LateInteraction => &[],
+            Task::Embedding | Task::SparseEmbedding | Task::LateInteraction | Task::ZeroShotTagging { .. } => &[],
         }
     }
 }

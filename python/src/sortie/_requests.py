@@ -236,10 +236,15 @@ def tag(
     token_scores: bool,
     activation: Activation | None,
     ignore_labels: Iterable[str] | None,
+    labels: Iterable[str] | None,
+    threshold: float | None,
+    nested: bool,
+    multi_label: bool,
 ) -> Request[answers.Tagged]:
     """Labelled spans."""
-    if isinstance(ignore_labels, str):
-        raise TypeError("ignore_labels is one text; it must be a list of labels")
+    for name, value in (("ignore_labels", ignore_labels), ("labels", labels)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} is one text; it must be a list of labels")
     message = pb.TagTokensRequest(
         model=model,
         inputs=inputs_to_wire(inputs, "inputs"),
@@ -248,6 +253,10 @@ def tag(
         per_token_scores=token_scores,
         activation=_activation(activation),
         ignore_labels=ignore_labels,
+        labels=labels,
+        threshold=threshold,
+        nested=nested,
+        multi_label=multi_label,
     )
     items = len(message.inputs)
     texts = [_spanned_text(item) for item in message.inputs]

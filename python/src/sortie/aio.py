@@ -365,6 +365,10 @@ class AsyncClient(AsyncTransport):
         token_scores: bool = False,
         activation: Activation | None = None,
         ignore_labels: Iterable[str] | None = None,
+        labels: Iterable[str] | None = None,
+        threshold: float | None = None,
+        nested: bool = False,
+        multi_label: bool = False,
         truncation: Truncation | None = None,
         truncation_side: TruncationSide | None = None,
         max_length: int | None = None,
@@ -388,6 +392,10 @@ class AsyncClient(AsyncTransport):
             token_scores: Asks for the scores of every token too, shape (tokens, labels).
             activation: What is done to the logits.
             ignore_labels: Labels that make no span; the default is ``O`` alone.
+            labels: What to find, in words, of a model whose labels come with the request (``labels_in_request``).
+            threshold: Score from 0 to 1 above which such a model finds something; 0.5 otherwise.
+            nested: Lets such a model find spans within spans.
+            multi_label: Lets such a model give a span several labels.
         """
         options = text_options(
             truncation=truncation,
@@ -399,7 +407,17 @@ class AsyncClient(AsyncTransport):
             plain_text=plain_text,
         )
         request = requests.tag(
-            self._model(model), inputs, options, aggregation, token_scores, activation, ignore_labels
+            self._model(model),
+            inputs,
+            options,
+            aggregation,
+            token_scores,
+            activation,
+            ignore_labels,
+            labels,
+            threshold,
+            nested,
+            multi_label,
         )
         return await self._call(
             request, timeout=timeout, lane=lane, tenant=tenant, job_id=job_id, traceparent=traceparent

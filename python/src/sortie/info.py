@@ -76,6 +76,8 @@ class ModelInfo:
     """RPCs it answers, by name."""
     labels: tuple[str, ...]
     """Labels in output order; empty where there are none."""
+    labels_in_request: bool
+    """Whether ``tag`` finds what a request's own ``labels`` name."""
     multi_label: bool
     """Whether labels do not exclude one another."""
     max_length: int

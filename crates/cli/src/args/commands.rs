@@ -120,6 +120,18 @@ pub(crate) struct TagArgs {
     /// How token labels become spans
     #[arg(long, value_enum)]
     pub(crate) aggregation: Option<AggregationArg>,
+    /// What to find, in words, for a model whose labels come with the request; once for each
+    #[arg(long = "label", value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+    /// Score above which something is found, with --label; 0.5 if left out
+    #[arg(long, value_name = "0..1", requires = "labels")]
+    pub(crate) threshold: Option<f32>,
+    /// Find spans within spans too, with --label
+    #[arg(long, requires = "labels")]
+    pub(crate) nested: bool,
+    /// Give a span several labels, with --label
+    #[arg(long, requires = "labels")]
+    pub(crate) multi_label: bool,
     /// Print the scores of every token too (with --json)
     #[arg(long, requires = "json")]
     pub(crate) token_scores: bool,

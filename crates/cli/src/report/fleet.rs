@@ -35,6 +35,8 @@ pub(crate) struct ModelRow {
     pub(crate) rpcs: Vec<String>,
     /// Labels in output order.
     pub(crate) labels: Vec<String>,
+    /// Labels come with the request.
+    pub(crate) labels_in_request: bool,
     /// Labels do not exclude one another.
     pub(crate) multi_label: bool,
     /// Longest sequence in tokens.

@@ -98,6 +98,7 @@ fn model_row(endpoint: String, model: ModelInfo) -> ModelRow {
         architecture: model.architecture,
         rpcs: model.rpcs,
         labels: model.labels,
+        labels_in_request: model.labels_in_request,
         multi_label: model.multi_label,
         max_length: model.max_length,
         dimensions: model.dimensions,

@@ -54,6 +54,10 @@ pub(crate) fn tag(args: &TagArgs, context: &CommandContext) -> Result<Exit, Comm
             gather(items, context.output.quiet, args.text.revisions(), |slice| {
                 let mut call = client.tag(slice).options(args.text.options()).revisions(args.text.revisions());
                 call = call.per_token_scores(args.token_scores).ignore_labels(&args.ignore_labels);
+                call = call.labels(&args.labels).nested(args.nested).multi_label(args.multi_label);
+                if let Some(threshold) = args.threshold {
+                    call = call.threshold(threshold);
+                }
                 if let Some(aggregation) = args.aggregation {
                     call = call.aggregation(aggregation.into());
                 }

@@ -8,7 +8,7 @@ use crate::{
     call::Call,
     client::Client,
     input::{Activation, Input, to_wire},
-    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, SharedInput, expect_len},
     report::Report,
     transport::Stub,
 };
@@ -27,6 +27,12 @@ pub struct Tag {
     per_token_scores: bool,
     activation: Activation,
     ignore_labels: Vec<String>,
+    labels: Vec<String>,
+    /// The labels as a text, which stands before each item.
+    beside: v1::Input,
+    threshold: Option<f32>,
+    nested: bool,
+    multi_label: bool,
 }
 
 /// How token labels become spans.
@@ -109,6 +115,11 @@ impl Client {
             per_token_scores: false,
             activation: Activation::default(),
             ignore_labels: Vec::new(),
+            labels: Vec::new(),
+            beside: v1::Input::default(),
+            threshold: None,
+            nested: false,
+            multi_label: false,
         };
         Call::new(self, rpc)
     }
@@ -140,6 +151,36 @@ impl Call<Tag> {
         I::Item: Into<String>,
     {
         self.rpc.ignore_labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets what to find, in words, for a model whose labels come with the request
+    /// ([`ModelInfo::labels_in_request`](crate::ModelInfo::labels_in_request)); other models refuse them.
+    pub fn labels<I>(mut self, labels: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.rpc.labels = labels.into_iter().map(Into::into).collect();
+        self.rpc.beside = to_wire([self.rpc.labels.join(" ")]).remove(0);
+        self
+    }
+
+    /// Sets the score, from 0 to 1, above which something is found, for such a model; it is 0.5 otherwise.
+    pub fn threshold(mut self, threshold: f32) -> Self {
+        self.rpc.threshold = Some(threshold);
+        self
+    }
+
+    /// Lets such a model find spans within spans.
+    pub fn nested(mut self, allow: bool) -> Self {
+        self.rpc.nested = allow;
+        self
+    }
+
+    /// Lets such a model give a span several labels.
+    pub fn multi_label(mut self, allow: bool) -> Self {
+        self.rpc.multi_label = allow;
         self
     }
 }
@@ -177,6 +218,10 @@ impl ChunkedRpc for Tag {
         &self.inputs
     }
 
+    fn shared(&self) -> SharedInput<'_> {
+        if self.labels.is_empty() { SharedInput::Nothing } else { SharedInput::PerItem(&self.beside) }
+    }
+
     fn answer_bytes(&self, tokens: u64) -> u64 {
         answer_bytes(tokens, self.per_token_scores)
     }
@@ -198,6 +243,10 @@ impl ChunkedRpc for Tag {
             per_token_scores: self.per_token_scores,
             activation: self.activation.to_wire(),
             ignore_labels: self.ignore_labels.clone(),
+            labels: self.labels.clone(),
+            threshold: self.threshold,
+            nested: self.nested,
+            multi_label: self.multi_label,
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     adapter::Adapter,
     causal::ChatTemplate,
     config::Config,
+    gliner::{ScoredParts, TaggerFolder},
     keys::{Note, Notes},
     late::{late_interaction, similarity_fits},
     layers,
@@ -58,6 +59,8 @@ pub(crate) struct Folder {
     pub(crate) chat: Option<ChatTemplate>,
     /// Set where its scores have an activation of their own.
     pub(crate) activation: Option<ScoreActivation>,
+    /// Set where labels come with each request.
+    pub(crate) tagger: Option<TaggerFolder>,
     /// A table whose texts are read by model2vec's rules.
     pub(crate) model2vec: bool,
     pub(crate) notes: Vec<Note>,
@@ -67,6 +70,9 @@ impl Folder {
     /// Reads the folder at `root`.
     pub(crate) fn read(root: &Path, options: &LoadOptions) -> Result<Self, LoadError> {
         let mut notes = Notes::new(root);
+        if let Some(tagger) = TaggerFolder::read(root, &mut notes)? {
+            return Self::of_tagger(root, tagger, options, notes);
+        }
         let mut library = Library::read(root, &mut notes)?;
         let listed = modules::read(root, &mut library, &mut notes)?;
         let is_listed = listed.is_some();
@@ -164,6 +170,51 @@ impl Folder {
             activation,
             config,
             routes,
+            tagger: None,
+            notes: notes.into_vec(),
+        })
+    }
+
+    /// A folder whose labels come with each request.
+    fn of_tagger(
+        root: &Path,
+        tagger: TaggerFolder,
+        options: &LoadOptions,
+        mut notes: Notes,
+    ) -> Result<Self, LoadError> {
+        if options.pooling.is_some() || options.prefer_onnx || options.onnx_file.is_some() {
+            return Err(LoadError::unsupported(
+                tagger.path(),
+                "a tagger whose labels come with each request is served from safetensors, without a pooling",
+            ));
+        }
+        let config = tagger.config()?;
+        let hints = ClassHints { model_type: &config.model_type, class: None, exported: false };
+        let tokenizer = TokenizerRules::read(root, hints, &mut notes)?;
+        let width = match tagger.scored {
+            ScoredParts::Spans { width } => Some(width),
+            ScoredParts::Words => None,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            encoder: root.to_owned(),
+            tokenizer_home: root.to_owned(),
+            adapter: None,
+            routes: Routes::single(unlisted(root, &config)?),
+            task: Some(Task::ZeroShotTagging { most_words: tagger.most_words, width }),
+            max_length: tokenizer.max_length,
+            length_source: "model_max_length of tokenizer_config.json",
+            tokenizer,
+            prompts: Vec::new(),
+            default_prompt: None,
+            library_class: None,
+            similarity: None,
+            late: None,
+            chat: None,
+            activation: None,
+            config,
+            tagger: Some(tagger),
+            model2vec: false,
             notes: notes.into_vec(),
         })
     }

@@ -46,6 +46,12 @@ impl FileKeys {
         Ok(Some(Self { path: path.to_owned(), left: read_json(path)? }))
     }
 
+    /// The keys of an object that stands at `path`.
+    pub(crate) fn of(path: &Path, object: Value) -> Result<Self, LoadError> {
+        let left = serde_json::from_value(object).map_err(|e| LoadError::invalid(path, e.to_string()))?;
+        Ok(Self { path: path.to_owned(), left })
+    }
+
     /// The object at `key` of this file; empty where it is missing or null.
     pub(crate) fn inner(&mut self, key: &str) -> Result<Self, LoadError> {
         let left = self.take::<BTreeMap<String, Value>>(key)?.unwrap_or_default();

@@ -9,6 +9,7 @@ mod causal;
 mod class;
 pub(crate) mod config;
 mod describe;
+mod gliner;
 mod harmless;
 pub(crate) mod keys;
 mod late;
@@ -32,6 +33,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::{
     causal::{ChatTemplate, LogitScore},
     describe::{Folder, LateInteraction, Route, RouteInput, Routes},
+    gliner::{ScoredParts, TaggerFolder},
     tokenizer_class::{BertRules, TokenizerFamily},
     tokenizer_config::{TokenizerRules, content as token_content},
 };

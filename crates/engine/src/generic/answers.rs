@@ -128,6 +128,7 @@ fn answer(
         Want::Embedding(spec) => chain.end_of_row(values.to_vec(), sequence, &spec).map(Output::Embedding),
         Want::TokenEmbeddings if per_token => chain.tokens(values, width, sequence).map(Output::TokenEmbeddings),
         Want::TokenEmbeddings => misshapen(),
+        Want::SpanScores => Err(ItemFault::WrongWant(item.want.name())),
         Want::Sparse if pooled => route.sparse.unwrap_or_default().of_largest(values).map(Output::Sparse),
         Want::Sparse if per_token => route.sparse.unwrap_or_default().of_tokens(values, width).map(Output::Sparse),
         Want::Sparse => route.sparse.unwrap_or_default().of_weights(values).map(Output::Sparse),

@@ -116,6 +116,7 @@ fn preference(port: &Port, task: &Task, vocab: usize) -> Option<Preference> {
         Task::TokenClassification { labels } => {
             (could_be(3) && fits(labels.len())).then(|| by_name(&name, &LOGIT_NAMES))
         }
+        Task::ZeroShotTagging { .. } => None,
         Task::SparseEmbedding => ((could_be(2) || could_be(3)) && fits(vocab)).then(|| by_name(&name, &SPARSE_NAMES)),
     }
 }
@@ -136,6 +137,7 @@ fn wanted(task: &Task, vocab: usize) -> String {
         Task::TokenClassification { labels } => {
             format!("a float tensor [batch, sequence, {}] of label logits", labels.len())
         }
+        Task::ZeroShotTagging { .. } => "nothing: labels of the request are served natively alone".to_owned(),
         Task::SparseEmbedding => format!("a float tensor [batch, {vocab}] or [batch, sequence, {vocab}]"),
     }
 }

@@ -257,5 +257,6 @@ fn task_name(task: &Task) -> &'static str {
         Task::Embedding => "embed",
         Task::SparseEmbedding => "embed sparse",
         Task::LateInteraction => "late interaction",
+        Task::ZeroShotTagging { .. } => "tag by labels of the request",
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn activations(task: &Task, rpcs: &[&'static str]) -> Vec<DefaultActi
         }
         Task::SequenceClassification { .. } => "several labels of which one is right",
         Task::TokenClassification { .. } => "labels of a token",
+        Task::ZeroShotTagging { .. } => "labels that do not exclude one another",
         _ => return Vec::new(),
     };
     let of = |rpc: &'static str| match (rpc, task.labels().len()) {

@@ -48,6 +48,13 @@ pub(super) fn of(opened: &Opened, route: &Route) -> Vec<String> {
                 Task::TokenClassification { labels } => {
                     steps.push(format!("head: {}, {} a token", of_head(), logits(labels.len())));
                 }
+                Task::ZeroShotTagging { most_words, width } => {
+                    let words = format!("up to {most_words} words behind the labels of the request");
+                    steps.push(match width {
+                        Some(width) => format!("{words}; a logit a label for each stretch of up to {width}"),
+                        None => format!("{words}; three logits a label for each: first, last, within"),
+                    });
+                }
                 Task::SparseEmbedding if pooled => steps.push("weights of the vocabulary, by the graph".to_owned()),
                 Task::SparseEmbedding => {
                     steps.push(format!("head: {}, a logit a token for each entry of the vocabulary", of_head()));

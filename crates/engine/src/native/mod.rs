@@ -20,7 +20,7 @@ pub(crate) use run::{NativeBatch, NativeExecutor, NativeHost, NativeRaw, Written
 
 use self::{
     calibration::{Calibration, calibrate},
-    family::{Encoder, FamilyEncoder, describe},
+    family::{Encoder, FamilyEncoder, Tagger, describe},
     graph::Head,
 };
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct NativeModel {
     encoder: Encoder,
     weights: Weights,
     head: Head,
+    /// What stands on it in place of a head, where labels come with each request.
+    tagger: Option<Tagger>,
     task: Task,
     routes: Arc<Routes>,
     /// How its states are pooled where a caller says nothing, where that is one pooling that a device may do.
@@ -67,7 +69,9 @@ impl NativeModel {
             adapter.merge(&mut weights)?;
         }
         let mut notes = Notes::new(&described.root);
-        let FamilyEncoder { mut encoder, experimental } = describe(folder, &described.config, &weights, &mut notes)?;
+        let within = described.tagger.as_ref();
+        let FamilyEncoder { mut encoder, experimental, tagger } =
+            describe(folder, &described.config, within, &weights, &mut notes)?;
         encoder.unseen = described.late.as_ref().and_then(|l| l.expansion.as_ref()).is_some_and(|e| !e.attend);
         for route in routes.all().iter().filter(|route| matches!(route.input, RouteInput::Encoder { .. })) {
             route
@@ -88,6 +92,7 @@ impl NativeModel {
                 logit_score.map_or(Head::Sequence(labels.len()), Head::Logit)
             }
             Task::TokenClassification { labels } => Head::Tokens(labels.len()),
+            Task::ZeroShotTagging { width, .. } => Head::Spans { width: *width },
             Task::Embedding | Task::LateInteraction => Head::States,
             Task::SparseEmbedding => {
                 let rule = main.and_then(|route| route.sparse).unwrap_or_default();
@@ -107,6 +112,7 @@ impl NativeModel {
             encoder,
             weights,
             head,
+            tagger,
             task,
             routes,
             pooling,
@@ -127,6 +133,7 @@ impl NativeModel {
         };
         match device {
             Device::Cpu => Ok(()),
+            Device::Cuda(_) if self.tagger.is_some() => refuse("tagging by labels of the request"),
             Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
             Device::Cuda(_) => self.encoder.beyond_kernels().map_or(Ok(()), refuse),
         }

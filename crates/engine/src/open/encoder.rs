@@ -85,6 +85,9 @@ pub(super) fn open(
             tokenizer.check_instruction(prompt).map_err(|why| LoadError::unsupported(&template.path, why))?;
         }
     }
+    if let Some(tagger) = &folder.tagger {
+        tokenizer = tokenizer.with_labels(tagger)?;
+    }
     Ok(Opened { folder, routes, task, served_by, lookup, tokenizer, max_length, vocab, dimensions })
 }
 

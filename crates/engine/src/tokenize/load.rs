@@ -133,6 +133,7 @@ impl Tokenizer {
             words,
             one_segment: false,
             chat: None,
+            labelled: None,
             #[cfg(feature = "timed")]
             counting: false,
         };
@@ -180,6 +181,7 @@ impl Tokenizer {
             words: WordRules::default(),
             one_segment: false,
             chat: None,
+            labelled: None,
             counting: true,
         })
     }

@@ -25,6 +25,7 @@ mod encode;
 mod fast;
 mod file;
 mod guard;
+mod labels;
 mod load;
 mod options;
 mod piece;
@@ -46,7 +47,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use self::{chat::Chat, fast::Fast, reading::Readings, template::Template};
+use self::{chat::Chat, fast::Fast, labels::LabelRules, reading::Readings, template::Template};
 pub(crate) use self::{
     class::special_text,
     load::{Baked, TokenizerSpec},
@@ -56,6 +57,7 @@ pub use self::{
     detail::{TokenDetail, TokenizedText},
     fast::{TextCounts, TokenizerPath},
     file::VOCABULARIES,
+    labels::{LabelPrompt, MAX_LABEL_BYTES, MAX_LABELS},
     options::{EncodeOptions, Truncation, TruncationSide},
     query::Query,
     windows::{MAX_WINDOWS, Passage, WindowPlan, WindowScore, Windows, mean_of_windows},
@@ -95,6 +97,8 @@ pub struct Tokenizer {
     one_segment: bool,
     /// Set where pairs are put into a chat template.
     chat: Option<Arc<Chat>>,
+    /// Set where labels come with each text.
+    labelled: Option<Arc<LabelRules>>,
     /// Counts bytes instead of tokenizing.
     #[cfg(feature = "timed")]
     counting: bool,

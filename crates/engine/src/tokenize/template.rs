@@ -77,6 +77,11 @@ impl Template {
         self.frame(pair).affixes.iter().map(|a| a.ids.len()).sum()
     }
 
+    /// Special tokens before a single text.
+    pub(super) fn before_single(&self) -> usize {
+        self.single.affixes.first().map_or(0, |affix| affix.ids.len())
+    }
+
     /// Ids and type ids of a whole sequence.
     pub(super) fn assemble(&self, a: &[u32], b: Option<&[u32]>) -> (Vec<u32>, Vec<u32>) {
         let frame = self.frame(b.is_some());

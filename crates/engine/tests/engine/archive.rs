@@ -11,7 +11,7 @@ use lzma_rust2::XzReader;
 use sha2::{Digest, Sha256};
 
 /// The archives of `tests/oracle`; what lies in each begins with its own name.
-const ARCHIVES: [&str; 4] = ["experimental", "families", "folders", "long"];
+const ARCHIVES: [&str; 5] = ["experimental", "families", "folders", "gliner", "long"];
 
 /// The folder below which `families/`, `folders/` and the others lie. Nobody may write there: tests of several processes
 /// share it.

@@ -21,7 +21,9 @@ fn numbers(o: &Output) -> Vec<f32> {
             dense
         }
         Output::TokenEmbeddings(v) => v.values.clone(),
-        Output::TokenLogits(_) => panic!("not asked for; `oracle` holds these against their batch"),
+        Output::TokenLogits(_) | Output::SpanScores(_) => {
+            panic!("not asked for; `oracle` and `gliner` hold these against their batch")
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod families;
 mod faults;
 mod folders;
 mod generic;
+mod gliner;
 mod invariance;
 mod layouts;
 mod long;

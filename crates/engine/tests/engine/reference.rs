@@ -80,7 +80,7 @@ fn numbers(output: &Output, length: usize) -> Vec<f32> {
             entries.iter().for_each(|&(id, weight)| dense[id as usize] = weight);
             dense
         }
-        Output::TokenEmbeddings(_) => panic!("no reference has a vector a token"),
+        Output::TokenEmbeddings(_) | Output::SpanScores(_) => panic!("no reference here has these"),
     }
 }
 

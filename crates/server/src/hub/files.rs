@@ -10,8 +10,9 @@ use sortie_engine::{TRANSFORMER_CONFIGS, VOCABULARIES, native_model_types};
 use super::error::HubError;
 
 /// Files beside the weights that say what the model is.
-const PLAIN: [&str; 13] = [
+const PLAIN: [&str; 14] = [
     "config.json",
+    "gliner_config.json",
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",

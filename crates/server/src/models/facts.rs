@@ -14,6 +14,7 @@ pub(super) fn made_for(task: &Task) -> String {
         Task::Embedding => "an embedding model".to_owned(),
         Task::SparseEmbedding => "a sparse embedding model".to_owned(),
         Task::LateInteraction => "a late-interaction model".to_owned(),
+        Task::ZeroShotTagging { .. } => "a tagger of labels that come with the request".to_owned(),
         _ => "a model of another kind".to_owned(),
     }
 }
@@ -29,7 +30,7 @@ pub(super) fn proto_task(task: &Task) -> v1::Task {
     match task {
         Task::SequenceClassification { labels, .. } if labels.len() == 1 => v1::Task::Rerank,
         Task::SequenceClassification { .. } => v1::Task::Classify,
-        Task::TokenClassification { .. } => v1::Task::Tag,
+        Task::TokenClassification { .. } | Task::ZeroShotTagging { .. } => v1::Task::Tag,
         Task::Embedding => v1::Task::Embed,
         Task::SparseEmbedding => v1::Task::EmbedSparse,
         Task::LateInteraction => v1::Task::LateInteraction,
@@ -54,6 +55,14 @@ pub(super) fn problem_type(task: &Task) -> &'static str {
     match task {
         Task::SequenceClassification { problem, .. } => problem.name(),
         _ => "",
+    }
+}
+
+/// Words of a text and of a span, where words are counted.
+pub(super) fn words(task: &Task) -> [usize; 2] {
+    match task {
+        Task::ZeroShotTagging { most_words, width } => [*most_words, width.unwrap_or(0)],
+        _ => [0, 0],
     }
 }
 

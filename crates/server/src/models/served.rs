@@ -18,7 +18,7 @@ use sortie_work::TokenRatio;
 use super::{
     facts::{
         late_similarity, made_for, problem_type, proto_activation, proto_pooling, proto_side, proto_task, role_prompts,
-        roles, rpcs,
+        roles, rpcs, words,
     },
     reserved::Reserved,
 };
@@ -131,6 +131,9 @@ impl Served {
             rpcs: self.rpcs().into_iter().map(str::to_owned).collect(),
             labels: info.task.labels().to_vec(),
             multi_label: matches!(info.task, Task::SequenceClassification { problem: Problem::MultiLabel, .. }),
+            labels_in_request: matches!(info.task, Task::ZeroShotTagging { .. }),
+            max_words: number(words(&info.task)[0]),
+            max_span_words: number(words(&info.task)[1]),
             max_length: number(info.max_length),
             dimensions: number(info.dimensions),
             pooling: proto_pooling(&info.task, info.pooling).into(),

@@ -193,6 +193,13 @@ fn fault(result: &ChunkResult<Output, ItemFault>) -> Option<String> {
 /// A sequence of the usual length, made of the text's own ids, of the first role that the model takes.
 fn item(model: &Model) -> Option<WorkItem> {
     let info = model.info();
+    if model.tokenizer().reads_labels() {
+        let prompt = model.tokenizer().label_prompt(&[TEXT.to_owned()]).ok()?;
+        let text = [TEXT].repeat(TOKENS).join(" ");
+        let options = EncodeOptions { max_length: Some(TOKENS.min(info.max_length)), ..EncodeOptions::default() };
+        let sequence = model.tokenizer().encode_labelled(&prompt, &text, &options).ok()?;
+        return Some(WorkItem { sequence, want: Want::SpanScores });
+    }
     let read = |role: Option<Role>| {
         let options = EncodeOptions { role, ..EncodeOptions::default() };
         let tokenizer = model.tokenizer();

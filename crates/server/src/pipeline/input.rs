@@ -6,7 +6,7 @@ use sortie_engine::{EncodeOptions, InputError, Passage, Query, Sequence, TokenDe
 use sortie_proto::v1::{Input, input::Kind};
 use sortie_work::{SPECIAL_TOKENS, TextSize};
 
-use super::validate::PromptText;
+use super::{labels::RequestLabels, validate::PromptText};
 use crate::item_refusal::ItemRefusal;
 
 /// One input and how it is to be read.
@@ -38,6 +38,8 @@ pub(crate) enum InputKind {
     },
     /// The second halves of pairs; the query was made once.
     Documents(Query),
+    /// Texts behind the labels of the request.
+    Labelled(Arc<RequestLabels>),
 }
 
 impl InputKind {
@@ -53,6 +55,7 @@ impl InputKind {
     fn shared_tokens(&self) -> usize {
         match self {
             InputKind::Documents(query) => query.tokens(),
+            InputKind::Labelled(labels) => labels.tokens(),
             InputKind::Alone | InputKind::WithoutSpecials { .. } | InputKind::Detailed { .. } => 0,
         }
     }
@@ -184,6 +187,13 @@ impl ParsedInput {
             (Kind::Text(text), InputKind::Documents(query)) => {
                 whole(text)?;
                 plain(tokenizer.encode_with(query, text)?)
+            }
+            (Kind::Text(text), InputKind::Labelled(labels)) => {
+                whole(text)?;
+                plain(tokenizer.encode_labelled(labels.prompt(tokenizer)?, text, &self.fit)?)
+            }
+            (Kind::Pair(_) | Kind::Tokens(_), InputKind::Labelled(_)) => {
+                return Err(unsupported("what labels name is looked for in a text, not in a pair or in ids"));
             }
             (Kind::Pair(pair), InputKind::Alone | InputKind::WithoutSpecials { pairs: true }) => {
                 whole(&pair.first)?;

@@ -1,6 +1,8 @@
 //! One item's answer, made of what came of its sequences.
 
-use sortie_engine::{ItemFault, Output, TokenDetail, WindowScore, mean_of_windows};
+use std::sync::Arc;
+
+use sortie_engine::{ItemFault, Output, TokenDetail, WindowScore, WordPlaces, mean_of_windows};
 use sortie_frontend::ServeError;
 use sortie_proto::v1;
 
@@ -21,12 +23,14 @@ pub(crate) struct Item {
     pub(crate) details: Vec<TokenDetail>,
     /// Its token ids where the reading was [`InputKind::Detailed`].
     pub(crate) ids: Vec<u32>,
+    /// Its words where the reading was [`InputKind::Labelled`].
+    pub(crate) places: Option<Arc<WordPlaces>>,
 }
 
 impl Item {
     /// An item of which nothing is known but its answer.
     pub(crate) fn of(output: Output) -> Self {
-        Self { output, windows: None, tokens: 0, truncated: false, details: Vec::new(), ids: Vec::new() }
+        Self { output, windows: None, tokens: 0, truncated: false, details: Vec::new(), ids: Vec::new(), places: None }
     }
 
     /// The same without the numbers that came of it, once they have been used.
@@ -130,6 +134,7 @@ fn item(made: TokenizedItem, given: Vec<Result<Output, ItemFault>>) -> Result<Re
         truncated: made.truncated,
         details: made.details,
         ids: made.kept.ids,
+        places: made.kept.places,
     }))
 }
 

@@ -15,6 +15,7 @@ mod detokenize;
 mod estimate;
 mod input;
 mod item;
+mod labels;
 mod refusals;
 mod tokenize;
 mod tokenize_task;
@@ -34,6 +35,7 @@ pub(crate) use self::{
     detokenize::detokenize,
     input::{InputKind, ParsedInput, Tokens},
     item::{Item, Items, item_info},
+    labels::RequestLabels,
     tokenize::{make_query, tokenize},
     validate::{TextRules, check_answer_size, check_list, enum_value, text_rules},
     windows::{WindowRule, window_rule},

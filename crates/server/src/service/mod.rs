@@ -7,6 +7,7 @@ mod detokenize;
 mod embed;
 mod embed_tokens;
 mod introspection;
+mod labelled;
 mod late_interaction;
 mod rerank;
 mod similarity;

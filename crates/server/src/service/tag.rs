@@ -6,6 +6,7 @@ use sortie_proto::v1::{self, input::Kind};
 
 use super::{
     convert::{activation, parse_inputs},
+    labelled,
     work::run,
 };
 use crate::{
@@ -22,10 +23,16 @@ pub(super) async fn tag_tokens(
     let served = &registry.get(&request.model)?;
     context.note_model(served.clone());
     let task = &served.info().task;
-    let Task::TokenClassification { labels } = task else {
-        return Err(served.wrong_task("TagTokens"));
+    let labels = match task {
+        Task::TokenClassification { labels } => labels,
+        Task::ZeroShotTagging { .. } => {
+            check_list("inputs", &request.inputs, served.limits.max_items)?;
+            return labelled::tag(served, context, request).await;
+        }
+        _ => return Err(served.wrong_task("TagTokens")),
     };
     check_list("inputs", &request.inputs, served.limits.max_items)?;
+    labelled::refuse_labels(&request)?;
     let rules = text_rules(served, request.options)?;
     let activation = activation(served, request.activation, task.default_activation())?;
     let aggregation = match enum_value("aggregation", request.aggregation)? {

@@ -657,6 +657,10 @@ class TagTokensRequest(_message.Message):
     PER_TOKEN_SCORES_FIELD_NUMBER: _builtins.int
     ACTIVATION_FIELD_NUMBER: _builtins.int
     IGNORE_LABELS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    NESTED_FIELD_NUMBER: _builtins.int
+    MULTI_LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to ask; may be empty where the server has one only."""
     aggregation: Global___Aggregation.ValueType
@@ -665,6 +669,12 @@ class TagTokensRequest(_message.Message):
     """Send the scores of every token too, special tokens included."""
     activation: _model_pb2.Activation.ValueType
     """What is done to the logits, in spans and per-token scores."""
+    threshold: _builtins.float
+    """Only scores above it make spans; 0.5 where it is missing. From 0 to 1."""
+    nested: _builtins.bool
+    """A span may lie within another."""
+    multi_label: _builtins.bool
+    """A span may have several labels."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]:
         """At least one. Pairs and ids are taken; ids and the second text of a pair
@@ -681,6 +691,17 @@ class TagTokensRequest(_message.Message):
         otherwise; empty means the label `O`.
         """
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a model with ModelInfo.labels_in_request, which is asked for what these name,
+        and of no other. Such a model takes texts alone, and neither of the four fields
+        above nor a prompt. A text that is too long is refused there, unless
+        `options.truncation` says DOCUMENT_ONLY: whole words at its end are then cut.
+
+        What to find, in words: `person`, `red wine`. From 1 to 256, each of at most 512
+        bytes; one that is named twice counts once.
+        """
+
     def __init__(
         self,
         *,
@@ -691,12 +712,18 @@ class TagTokensRequest(_message.Message):
         per_token_scores: _builtins.bool = ...,
         activation: _model_pb2.Activation.ValueType = ...,
         ignore_labels: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        threshold: _builtins.float | None = ...,
+        nested: _builtins.bool = ...,
+        multi_label: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "options", b"options", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "aggregation", b"aggregation", "ignore_labels", b"ignore_labels", "inputs", b"inputs", "model", b"model", "options", b"options", "per_token_scores", b"per_token_scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "activation", b"activation", "aggregation", b"aggregation", "ignore_labels", b"ignore_labels", "inputs", b"inputs", "labels", b"labels", "model", b"model", "multi_label", b"multi_label", "nested", b"nested", "options", b"options", "per_token_scores", b"per_token_scores", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___TagTokensRequest: _TypeAlias = TagTokensRequest  # noqa: Y015
 
@@ -717,7 +744,9 @@ class Span(_message.Message):
     end: _builtins.int
     """One past its last byte."""
     score: _builtins.float
-    """The label's score: the mean over what was joined, tokens or words."""
+    """The label's score: the mean over what was joined, tokens or words. Of a model whose
+    labels come with the request: that of the span, or the least of its words'.
+    """
     def __init__(
         self,
         *,
@@ -744,7 +773,7 @@ class TaggedText(_message.Message):
     TOKEN_SCORES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
-        """In text order."""
+        """In text order; of nested spans that start alike the best first."""
 
     @_builtins.property
     def token_scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -780,7 +809,7 @@ class TagTokensResponse(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels, in score order."""
+        """Labels, in score order; those of the request, where they come with it."""
 
     @_builtins.property
     def items(self) -> _result_pb2.ItemInfo:

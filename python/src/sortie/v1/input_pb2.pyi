@@ -27,7 +27,7 @@ class _Truncation:
 class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
-    """The default: DOCUMENT_ONLY."""
+    """The default: DOCUMENT_ONLY; ERROR in TagTokens with labels in the request."""
     TRUNCATION_DOCUMENT_ONLY: _Truncation.ValueType  # 1
     """The end of the document (the second text of a pair, or the only text) is
     cut. The query is never cut: one that leaves no room is an error.
@@ -41,7 +41,7 @@ class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
     """What gives way when a sequence is longer than the model takes."""
 
 TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
-"""The default: DOCUMENT_ONLY."""
+"""The default: DOCUMENT_ONLY; ERROR in TagTokens with labels in the request."""
 TRUNCATION_DOCUMENT_ONLY: Truncation.ValueType  # 1
 """The end of the document (the second text of a pair, or the only text) is
 cut. The query is never cut: one that leaves no room is an error.

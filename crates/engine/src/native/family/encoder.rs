@@ -193,6 +193,13 @@ impl Encoder {
         }
     }
 
+    /// Whether its texts may be longer than its configuration says: there is no table of positions, and from some distance on
+    /// all keys are alike to a query.
+    pub(crate) fn ends_nowhere(&self) -> bool {
+        let alike = |layer: &Layer| matches!(layer.attention.distances, Some(Distances::Vectors(_)));
+        self.embedding.positions.is_none() && self.layers.iter().all(|l| l.attention.rope.is_none() && alike(l))
+    }
+
     /// Rows of the segment table; 0 where there is none.
     pub(crate) fn segments(&self) -> usize {
         self.embedding.segments.as_ref().map_or(0, |s| s.rows)

@@ -8,6 +8,7 @@ mod encoder;
 mod eurobert;
 mod feed_forward;
 mod gemma;
+mod gliner;
 mod gte;
 mod heads;
 mod jina;
@@ -23,6 +24,7 @@ mod rope;
 mod rope_keys;
 mod source;
 mod t5;
+mod tagger;
 
 use std::path::Path;
 
@@ -37,10 +39,11 @@ pub(crate) use self::{
     places::PositionSegments,
     rope::Rope,
     source::FamilySource,
+    tagger::{BothWays, Lstm, TagScorer, Tagger, TwoProducts},
 };
 use crate::{
     error::LoadError,
-    folder::{config::Config, keys::Notes, weights::Weights},
+    folder::{TaggerFolder, config::Config, keys::Notes, weights::Weights},
 };
 
 /// A family.
@@ -95,16 +98,22 @@ pub(crate) fn serves(model_type: &str) -> bool {
 pub(crate) struct FamilyEncoder {
     pub(crate) encoder: Encoder,
     pub(crate) experimental: bool,
+    /// What stands on it where labels come with each request.
+    pub(crate) tagger: Option<Tagger>,
 }
 
 /// Reads what the encoder in `folder` is, or says why it is not served natively.
 pub(crate) fn describe(
     folder: &Path,
     config: &Config,
+    within: Option<&TaggerFolder>,
     weights: &Weights,
     notes: &mut Notes,
 ) -> Result<FamilyEncoder, LoadError> {
-    let mut source = FamilySource::open(folder, config, weights)?;
+    let mut source = match within {
+        None => FamilySource::open(folder, config, weights)?,
+        Some(tagger) => FamilySource::within(tagger, folder, config, weights)?,
+    };
     let model_type = config.model_type.as_str();
     let of_type = |family: &&Family| family.model_types.contains(&model_type);
     let Some(family) = FAMILIES.iter().filter(of_type).find(|family| (family.is)(&source)) else {
@@ -120,9 +129,10 @@ pub(crate) fn describe(
             ),
         });
     };
-    let encoder = (family.describe)(&mut source)?;
+    let mut encoder = (family.describe)(&mut source)?;
     source.finish(notes)?;
-    Ok(FamilyEncoder { encoder, experimental: family.experimental })
+    let tagger = within.map(|folder| gliner::on(folder, &mut encoder));
+    Ok(FamilyEncoder { encoder, experimental: family.experimental, tagger })
 }
 
 /// For families whose type nobody else has.

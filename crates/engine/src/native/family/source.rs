@@ -12,6 +12,7 @@ use super::{
 use crate::{
     error::LoadError,
     folder::{
+        TaggerFolder,
         config::Config,
         keys::{FileKeys, Notes},
         weights::Weights,
@@ -83,6 +84,8 @@ pub(crate) struct FamilySource<'a> {
     /// Keys of `config.json` that nobody has read yet.
     pub(super) keys: FileKeys,
     pub(super) weights: &'a Weights,
+    /// Before the names of all tensors, where the encoder is part of another model.
+    base: &'static str,
     /// Before the names of the encoder's tensors, for example `bert.`.
     prefix: String,
 }
@@ -92,13 +95,25 @@ impl<'a> FamilySource<'a> {
     pub(super) fn open(folder: &'a Path, config: &'a Config, weights: &'a Weights) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
         let keys = FileKeys::read(&path)?.ok_or_else(|| LoadError::invalid(&path, "it is missing"))?;
-        Ok(Self { folder, config, keys, weights, prefix: String::new() })
+        Ok(Self { folder, config, keys, weights, base: "", prefix: String::new() })
+    }
+
+    /// The encoder within a tagger: its configuration stands in the tagger's, its tensors behind a prefix.
+    pub(super) fn within(
+        tagger: &TaggerFolder,
+        folder: &'a Path,
+        config: &'a Config,
+        weights: &'a Weights,
+    ) -> Result<Self, LoadError> {
+        let (keys, base) = (tagger.encoder_keys()?, tagger.encoder_prefix);
+        Ok(Self { folder, config, keys, weights, base, prefix: base.to_owned() })
     }
 
     /// Takes the first of these prefixes before which a tensor of this name is stored, else none.
     pub(super) fn set_prefix(&mut self, prefixes: &[&str], tensor: &str) {
-        let stored = prefixes.iter().find(|prefix| self.weights.has(&format!("{prefix}{tensor}")));
-        self.prefix = stored.map_or_else(String::new, |prefix| (*prefix).to_owned());
+        let base = self.base;
+        let stored = prefixes.iter().find(|prefix| self.weights.has(&format!("{base}{prefix}{tensor}")));
+        self.prefix = format!("{base}{}", stored.copied().unwrap_or_default());
     }
 
     /// Name of an encoder's tensor.

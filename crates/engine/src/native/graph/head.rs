@@ -10,20 +10,21 @@
 //! | … where mean or largest is the model's own | `pooled` | one a sequence |
 //! | sparse embedding | `output`: logits | one a sequence: the largest of its tokens' |
 //! | … by a sum | `output`: weights | one a sequence: the sum over its tokens |
+//! | labels of the request | `output`: logits | one a stretch and label, or word and label; text after text |
 //!
 //! What a run does not ask for is not copied back. Past the encoder all is f32, but
 //! for the product with the vocabulary, which is most of a sparse model's work.
 
 use super::{
     super::{
-        family::{Classifier, Encoder, HeadStep, Reads, Transform, VocabularyHead},
+        family::{Classifier, Encoder, HeadStep, Reads, Tagger, Transform, VocabularyHead},
         kernel::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
     },
     encoder::{WORDS, Wanted},
     names::{OUTPUT, PICKED, POOLED, input},
     on_cuda,
     parts::{activated, linear, normed},
-    pooling,
+    pooling, tagger,
 };
 use crate::{
     error::LoadError,
@@ -49,6 +50,11 @@ pub(crate) enum Head {
     },
     /// One number a sequence, of the logits behind its last token.
     Logit(LogitScore),
+    /// Scores against labels that come with each text: of its stretches of up to so many words, or of its words.
+    Spans {
+        /// Words in the longest stretch.
+        width: Option<usize>,
+    },
 }
 
 impl Head {
@@ -76,7 +82,7 @@ pub(crate) fn head(
     b: &mut Builder,
     e: &Encoder,
     w: &Weights,
-    head: Head,
+    (head, on): (Head, Option<&Tagger>),
     pooling: Option<Pooling>,
     x: &str,
 ) -> Result<usize, LoadError> {
@@ -100,6 +106,10 @@ pub(crate) fn head(
         Head::Logit(score) => {
             logit(b, e, w, score, x)?;
             1
+        }
+        Head::Spans { .. } => {
+            tagger::tagger(b, on.ok_or_else(|| none("tagging by labels of the request"))?, e, w, x)?;
+            return Ok(1);
         }
     };
     let rows = if head.is_per_token() { "tokens" } else { "sequences" };

@@ -8,6 +8,7 @@ mod on_cuda;
 mod parts;
 pub(super) mod pooling;
 pub(super) mod self_attention;
+mod tagger;
 
 pub(super) use encoder::{Wanted, encoder};
 pub(super) use head::{Head, head, wanted};

@@ -39,4 +39,16 @@ pub(crate) mod input {
     pub(crate) const GROUP: &str = "group";
     /// (32 · chunks) i32: token at each place of each chunk, place by place.
     pub(crate) const CHUNKED: &str = "chunked";
+    /// (words) i32: row of the token that each word of each text is read from.
+    pub(crate) const WORD_ROW: &str = "word_row";
+    /// (sequences + 1) i32: where each text's words start, and where the last's end.
+    pub(crate) const WORD_BOUNDS: &str = "word_bounds";
+    /// (labels) i32: row of the token that each label of each text is read from.
+    pub(crate) const LABEL_ROW: &str = "label_row";
+    /// (sequences + 1) i32: where each text's labels start, and where the last's end.
+    pub(crate) const LABEL_BOUNDS: &str = "label_bounds";
+    /// (pairs) i32: the word of each pair of a word and a label of its text, word by word.
+    pub(crate) const PAIR_WORD: &str = "pair_word";
+    /// (pairs) i32: the label of each.
+    pub(crate) const PAIR_LABEL: &str = "pair_label";
 }

@@ -4,12 +4,14 @@
 mod attention;
 mod bias_gelu;
 mod gpu;
+mod lstm;
 mod on_cuda;
 mod operator;
 mod packed_attention;
 mod query_key_value;
 mod reserve;
 mod segments;
+mod span_scores;
 #[cfg(test)]
 mod stand_in;
 #[cfg(test)]
@@ -25,20 +27,24 @@ pub(super) use self::{
     attention::WIDEST_PASS,
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
+    lstm::{LSTM_STEP, PACKED_LSTM},
     on_cuda::{DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute, norm_code, norm_place},
     operator::NUM_HEADS,
     packed_attention::{ATTENTION, attribute, place},
     query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},
     reserve::{GAPS, RESERVE},
     segments::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
+    span_scores::{LONGEST, SPAN_SCORES},
 };
 use self::{
     bias_gelu::BiasGelu,
     gpu::CUDA_PROVIDER,
+    lstm::PackedLstm,
     packed_attention::PackedAttention,
     query_key_value::QueryKeyValue,
     reserve::Reserve,
     segments::{SegmentMax, SegmentMean, SegmentSum},
+    span_scores::ScoreSpans,
 };
 use crate::{
     cuda::{Kernels, Products},
@@ -50,8 +56,13 @@ pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
 /// The operators of a session on the processor.
 pub(super) fn cpu_domain() -> Result<OperatorDomain> {
-    let domain =
-        OperatorDomain::new(SORTIE)?.add(PackedAttention)?.add(SegmentMax)?.add(SegmentSum)?.add(SegmentMean)?;
+    let domain = OperatorDomain::new(SORTIE)?
+        .add(PackedAttention)?
+        .add(SegmentMax)?
+        .add(SegmentSum)?
+        .add(SegmentMean)?
+        .add(PackedLstm)?
+        .add(ScoreSpans)?;
     #[cfg(test)]
     let domain = stand_in::add(domain)?;
     Ok(domain)

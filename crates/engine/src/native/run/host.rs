@@ -22,12 +22,17 @@ use crate::{
     folder::{Route, Routes},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
     post,
+    spans::SpanScores,
     task::{Pooling, Task},
 };
 
 /// Bytes that the (tokens × vocabulary) logits of a masked-LM head may take in one
 /// run: they are reduced to a row a sequence at once, but must exist before.
 const MAX_SPARSE_BYTES: usize = 256 << 20;
+
+/// Bytes that the inner states of pairs of a word and a label may take in one run, where words are scored: a text alone may
+/// have more.
+const MAX_PAIR_BYTES: usize = 256 << 20;
 
 /// Most (sequences × tokens) members of a mean on the device, 256 MB of them: only very
 /// many very short texts come near.
@@ -132,6 +137,8 @@ pub(crate) struct NativeHost {
     pub(crate) routes: Arc<Routes>,
     /// Numbers in an output row.
     pub(crate) width: usize,
+    /// Bytes of a pair of a word and a label where words are scored; 0 elsewhere.
+    pub(crate) pair_bytes: usize,
     /// Inputs the graph takes.
     pub(crate) inputs: Vec<&'static str>,
     /// Outputs the graph has.
@@ -160,9 +167,14 @@ impl NativeHost {
                 | (Task::Embedding, Want::Embedding(_) | Want::TokenEmbeddings)
                 | (Task::SparseEmbedding, Want::Sparse)
                 | (Task::LateInteraction, Want::TokenEmbeddings)
+                | (Task::ZeroShotTagging { .. }, Want::SpanScores)
         );
         if !suits {
             return Some(ItemFault::WrongWant(item.want.name()));
+        }
+        if matches!(self.head, Head::Spans { .. }) && item.sequence.places.as_ref().is_none_or(|p| p.labels.is_empty())
+        {
+            return Some(ItemFault::BadSequence("the labels are missing that it is to be scored against".into()));
         }
         self.bounds.check(&item.sequence).err().map(ItemFault::BadSequence)
     }
@@ -173,18 +185,24 @@ impl NativeHost {
             Head::Vocabulary { .. } => MAX_SPARSE_BYTES / (self.width * size_of::<f32>()).max(1),
             _ => usize::MAX,
         };
+        let most_pairs = MAX_PAIR_BYTES / (self.pair_bytes).max(1);
         let most_members = if self.has.pooled { MAX_MEMBERS } else { usize::MAX };
         let mut groups = Vec::new();
-        let (mut group, mut tokens) = (Vec::new(), 0);
+        let (mut group, mut tokens, mut pairs) = (Vec::new(), 0, 0);
         for &i in ready {
             let n = items[i].sequence.len();
             let members = (tokens + n).saturating_mul(group.len() + 1);
-            if !group.is_empty() && (tokens + n > most_tokens || members > most_members) {
+            let own = match (self.head, &items[i].sequence.places) {
+                (Head::Spans { width: None }, Some(places)) => places.words.len() * places.labels.len(),
+                _ => 0,
+            };
+            if !group.is_empty() && (tokens + n > most_tokens || members > most_members || pairs + own > most_pairs) {
                 groups.push(std::mem::take(&mut group));
-                tokens = 0;
+                (tokens, pairs) = (0, 0);
             }
             group.push(i);
             tokens += n;
+            pairs += own;
         }
         if !group.is_empty() {
             groups.push(group);
@@ -246,9 +264,13 @@ impl NativeHost {
         let missing = || Err(ItemFault::Run("the item was not run".into()));
         let mut answers: Vec<_> = raw.faults.into_iter().map(|f| f.map_or_else(missing, Err)).collect();
         for (places, cumulative, numbers) in raw.groups {
+            let mut scores = 0;
             for (k, &place) in places.iter().enumerate() {
                 if let (Some(answer), Some(item)) = (answers.get_mut(place), items.get(place)) {
-                    *answer = self.answer(item, k, &cumulative, &numbers);
+                    *answer = match self.head {
+                        Head::Spans { width } => span_scores(item, width, &mut scores, &numbers.whole),
+                        _ => self.answer(item, k, &cumulative, &numbers),
+                    };
                 }
             }
         }
@@ -283,6 +305,7 @@ impl NativeHost {
             Want::Logits if self.head == Head::States => Output::Logits(vector(&EmbedSpec::default())?),
             Want::Logits => Output::Logits(finite(part)?),
             Want::TokenLogits => Output::TokenLogits(finite(part)?),
+            Want::SpanScores => return Err(ItemFault::WrongWant(item.want.name())),
             Want::Embedding(spec) => Output::Embedding(vector(&spec)?),
             Want::TokenEmbeddings => Output::TokenEmbeddings(route.chain.tokens(part, self.width, &item.sequence)?),
             Want::Sparse => {
@@ -297,6 +320,16 @@ enum RowSource {
     Whole,
     Picked,
     Pooled,
+}
+
+/// An item's scores, from place `at` of all on, which moves on behind them.
+fn span_scores(item: &WorkItem, width: Option<usize>, at: &mut usize, all: &[f32]) -> Result<Output, ItemFault> {
+    let (words, labels) = item.sequence.places.as_ref().map_or((0, 0), |p| (p.words.len(), p.labels.len()));
+    let count = SpanScores::count(words, labels, width);
+    let own = all.get(*at..*at + count);
+    *at += count;
+    let own = own.ok_or_else(|| ItemFault::Run("the model gave fewer numbers than it should".into()))?;
+    Ok(Output::SpanScores(SpanScores { words, labels, width, values: finite(own)? }))
 }
 
 fn finite(rows: &[f32]) -> Result<Vec<f32>, ItemFault> {

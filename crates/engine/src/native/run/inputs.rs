@@ -55,7 +55,7 @@ impl HostTensor {
 }
 
 /// Every name that a graph of ours may take.
-pub(crate) const INPUTS: [&str; 15] = [
+pub(crate) const INPUTS: [&str; 21] = [
     input::IDS,
     input::PLACES,
     input::CUMULATIVE,
@@ -71,6 +71,12 @@ pub(crate) const INPUTS: [&str; 15] = [
     input::LAST,
     input::GROUP,
     input::CHUNKED,
+    input::WORD_ROW,
+    input::WORD_BOUNDS,
+    input::LABEL_ROW,
+    input::LABEL_BOUNDS,
+    input::PAIR_WORD,
+    input::PAIR_LABEL,
 ];
 
 /// What the rows of [`pooling::largest`] are.
@@ -136,7 +142,16 @@ pub(crate) fn tensors(
         let places = chunked(&lengths);
         put(input::CHUNKED, vec![places.len()], Values::I32(places));
     }
+    if wants(input::PAIR_WORD) {
+        let [words, labels] = pairs(&flat);
+        put(input::PAIR_WORD, vec![words.len()], Values::I32(words));
+        put(input::PAIR_LABEL, vec![labels.len()], Values::I32(labels));
+    }
     for (name, values) in [
+        (input::WORD_ROW, flat.words.rows),
+        (input::WORD_BOUNDS, flat.words.bounds),
+        (input::LABEL_ROW, flat.labels.rows),
+        (input::LABEL_BOUNDS, flat.labels.bounds),
         (input::IDS, flat.ids),
         (input::PLACES, flat.places),
         (input::CUMULATIVE, flat.cumulative),
@@ -149,6 +164,18 @@ pub(crate) fn tensors(
         }
     }
     made
+}
+
+/// Every word of each sequence with every label of it, word by word.
+fn pairs(flat: &PackedInputs) -> [Vec<i32>; 2] {
+    let (mut words, mut labels) = (Vec::new(), Vec::new());
+    for (of_words, of_labels) in flat.words.bounds.windows(2).zip(flat.labels.bounds.windows(2)) {
+        for word in of_words[0]..of_words[1] {
+            words.resize(words.len() + (of_labels[1] - of_labels[0]).max(0) as usize, word);
+            labels.extend(of_labels[0]..of_labels[1]);
+        }
+    }
+    [words, labels]
 }
 
 /// Places of a padded (sequences × longest) batch: first those that hold tokens, in

@@ -19,6 +19,30 @@ pub(crate) struct PackedInputs {
     pub(crate) keys: Vec<i32>,
     /// Row of each sequence's last token.
     pub(crate) last: Vec<i32>,
+    pub(crate) words: PlacedRows,
+    pub(crate) labels: PlacedRows,
+}
+
+/// Rows of tokens that are read by themselves: of words, or of labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlacedRows {
+    pub(crate) rows: Vec<i32>,
+    /// Where each sequence's start, and where the last's end.
+    pub(crate) bounds: Vec<i32>,
+}
+
+impl Default for PlacedRows {
+    fn default() -> Self {
+        Self { rows: Vec::new(), bounds: vec![0] }
+    }
+}
+
+impl PlacedRows {
+    /// Adds those of a sequence whose first token has the row `start`.
+    fn add(&mut self, start: usize, places: impl Iterator<Item = u32>) {
+        self.rows.extend(places.map(|place| (start + place as usize) as i32));
+        self.bounds.push(self.rows.len() as i32);
+    }
 }
 
 /// What a sequence may hold. Checked before packing, so that an id can never
@@ -42,6 +66,12 @@ impl Bounds {
         }
         if !s.type_ids.is_empty() && s.type_ids.len() != s.len() {
             return Err(format!("{} type ids for {} ids", s.type_ids.len(), s.len()));
+        }
+        if let Some(places) = &s.places {
+            let mut all = places.labels.iter().copied().chain(places.words.iter().map(|word| word.token));
+            if let Some(place) = all.find(|&place| place as usize >= s.len()) {
+                return Err(format!("a word or a label at place {place} of {} tokens", s.len()));
+            }
         }
         if let Some((at, id)) = outside(&s.ids, self.vocab) {
             return Err(format!("token id {id} at place {at} is outside the vocabulary of {}", self.vocab));
@@ -100,11 +130,18 @@ impl PackedInputs {
             first: room(count),
             keys: room(count),
             last: room(count),
+            words: PlacedRows::default(),
+            labels: PlacedRows::default(),
         };
         f.cumulative.push(0);
         // A whole sequence at a time: these are copies, where a token at a time is three checked pushes.
         for s in sequences {
-            f.first.push(f.ids.len() as i32);
+            let start = f.ids.len();
+            f.first.push(start as i32);
+            if let Some(places) = &s.places {
+                f.words.add(start, places.words.iter().map(|word| word.token));
+                f.labels.add(start, places.labels.iter().copied());
+            }
             let last = s.ids.iter().rposition(|&id| Some(id) != places.passed_over).unwrap_or(0);
             f.last.push((f.ids.len() + last) as i32);
             f.ids.extend(s.ids.iter().map(|&id| id as i32));

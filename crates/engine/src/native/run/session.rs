@@ -60,7 +60,14 @@ pub(crate) fn write(
     let mut b = Builder::new(target).with(form.own);
     let wanted = graph::wanted(&model.encoder, model.head);
     let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
-    let width = graph::head(&mut b, &model.encoder, &model.weights, model.head, model.pooling, &hidden)?;
+    let width = graph::head(
+        &mut b,
+        &model.encoder,
+        &model.weights,
+        (model.head, model.tagger.as_ref()),
+        model.pooling,
+        &hidden,
+    )?;
     let (proto, weights) = b.finish();
     Ok((proto, weights, width))
 }
@@ -246,6 +253,7 @@ pub(crate) fn load(
         head: model.head,
         routes: Arc::clone(&model.routes),
         width: graph.width,
+        pair_bytes: model.tagger.as_ref().map_or(0, |tagger| tagger.pair_numbers() * size_of::<f32>()),
         inputs: INPUTS.into_iter().filter(takes).collect(),
         has: Outputs { whole: true, picked: gives(PICKED), pooled: gives(POOLED) },
         pooling: model.pooling,

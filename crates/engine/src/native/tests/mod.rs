@@ -1,12 +1,13 @@
 //! CUDA's graph without a GPU: its text against what is committed ([`golden`]), its
 //! numbers against PyTorch's with an operator of ours in attention's place ([`numbers`]). And mistakes that families invite, made
-//! on purpose ([`traps`]).
+//! on purpose ([`traps`], [`tagger_traps`]).
 
 #[path = "../../../tests/engine/archive.rs"]
 mod archive;
 mod families;
 mod golden;
 mod numbers;
+mod tagger_traps;
 mod traps;
 
 use std::{

@@ -83,6 +83,7 @@ pub(super) fn numbers(output: &Result<Output, ItemFault>) -> Vec<f32> {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v.clone(),
         Output::Sparse(v) => v.iter().map(|&(_, w)| w).collect(),
         Output::TokenEmbeddings(v) => v.values.clone(),
+        Output::SpanScores(v) => v.values.clone(),
     }
 }
 

@@ -72,6 +72,7 @@ fn numbers(output: &Output) -> Vec<f32> {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => v.clone(),
         Output::TokenEmbeddings(v) => v.values.clone(),
         Output::Sparse(v) => v.iter().map(|(_, w)| *w).collect(),
+        Output::SpanScores(v) => v.values.clone(),
     }
 }
 

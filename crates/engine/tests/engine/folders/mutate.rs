@@ -105,6 +105,7 @@ fn text_of(output: &Output) -> String {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => round(v),
         Output::TokenEmbeddings(v) => format!("{:?} {}", v.tokens, round(&v.values)),
         Output::Sparse(v) => v.iter().map(|(id, w)| format!("{id}:{w:.5}")).collect::<Vec<_>>().join(" "),
+        Output::SpanScores(v) => round(&v.values),
     }
 }
 

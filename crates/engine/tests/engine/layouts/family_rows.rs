@@ -5,6 +5,10 @@ use super::rows::{
     Row, row,
 };
 
+/// What labels that come with the request make of a folder.
+const ZERO_SHOT: &str = "tag by labels of the request";
+const GLINER: &str = "gliner_config.json";
+
 pub(super) const FAMILY_ROWS: &[Row] = &[
     row("MPNet encoder", "families/mpnet-base", &[], Served("native", "embed")),
     row("MPNet tagger", "families/mpnet-tokens5", &[], Served("native", "tag")),
@@ -165,5 +169,64 @@ pub(super) const FAMILY_ROWS: &[Row] = &[
         "families/qwen3-embed",
         &[("config.json", r#"+"head_dim": 1000000000000"#)],
         Refused(&["config.json", "head_dim"]),
+    ),
+    row("GLiNER of spans", "gliner/deberta-lstm", &[], Served("native", ZERO_SHOT)),
+    row("GLiNER of spans without an LSTM", "gliner/deberta-plain", &[], Served("native", ZERO_SHOT)),
+    row("GLiNER over ModernBERT", "gliner/modernbert-two-lstms", &[], Served("native", ZERO_SHOT)),
+    row("GLiNER over BERT", "gliner/bert-label-words", &[], Served("native", ZERO_SHOT)),
+    row("GLiNER of tokens", "gliner/deberta-tokens", &[], Served("native", ZERO_SHOT)),
+    row(
+        "GLiNER as a pickle",
+        "gliner/deberta-lstm",
+        &[("model.safetensors", "-"), ("pytorch_model.bin", "x")],
+        Refused(&["pytorch_model.bin", "convert"]),
+    ),
+    row(
+        "GLiNER without its encoder's configuration",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"encoder_config": null"#)],
+        Refused(&[GLINER, "encoder_config", "save_pretrained"]),
+    ),
+    row(
+        "GLiNER without its tokenizer",
+        "gliner/deberta-lstm",
+        &[("tokenizer_config.json", "-")],
+        Refused(&["tokenizer_config.json", "save_pretrained"]),
+    ),
+    row(
+        "GLiNER with an encoder of its own for labels",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"labels_encoder": "BAAI/bge-small-en-v1.5""#)],
+        Refused(&[GLINER, "labels_encoder"]),
+    ),
+    row(
+        "GLiNER with a decoder of labels",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"labels_decoder": "gpt2""#)],
+        Refused(&[GLINER, "labels_decoder"]),
+    ),
+    row(
+        "GLiNER of relations",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"relations_layer": "dot""#)],
+        Refused(&[GLINER, "relations_layer"]),
+    ),
+    row(
+        "GLiNER with spans of another kind",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"span_mode": "markerV1""#)],
+        Refused(&[GLINER, "span_mode", "markerV1"]),
+    ),
+    row(
+        "GLiNER with another splitter of words",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"words_splitter_type": "stanza""#)],
+        Refused(&[GLINER, "words_splitter_type", "stanza"]),
+    ),
+    row(
+        "GLiNER over another encoder",
+        "gliner/deberta-lstm",
+        &[(GLINER, r#"+"encoder_config": {"model_type": "t5"}"#)],
+        Refused(&[GLINER, "t5"]),
     ),
 ];

@@ -96,6 +96,9 @@ fn first_answer(folder: &Path) -> Result<Output, String> {
     let tokenizer = model.tokenizer();
     let sequence = if tokenizer.reads_chat() {
         tokenizer.encode_pair("w20", "w21 w22", &fit)
+    } else if tokenizer.reads_labels() {
+        let labels = tokenizer.label_prompt(&["person".to_owned()]).map_err(|e| e.to_string())?;
+        tokenizer.encode_labelled(&labels, "w20 w21 w22", &fit)
     } else {
         tokenizer.encode("w20 w21 w22", &fit)
     };
@@ -105,6 +108,7 @@ fn first_answer(folder: &Path) -> Result<Output, String> {
         Task::TokenClassification { .. } => Want::TokenLogits,
         Task::Embedding => Want::Embedding(EmbedSpec::default()),
         Task::SparseEmbedding => Want::Sparse,
+        Task::ZeroShotTagging { .. } => Want::SpanScores,
         _ => Want::TokenEmbeddings,
     };
     let mut executor = Executor::new(&model).map_err(|e| e.to_string())?;

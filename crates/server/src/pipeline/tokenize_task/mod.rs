@@ -63,7 +63,8 @@ pub(super) struct TokenizedItem {
     pub(super) queued: Range<usize>,
     /// Tokens of the text in each window, where it was read in windows.
     pub(super) window_tokens: Option<Vec<usize>>,
-    /// Its tokens, where they were kept or the reading was [`InputKind::Detailed`].
+    /// Its tokens, where they were kept or the reading was [`InputKind::Detailed`]; its words where it was
+    /// [`InputKind::Labelled`].
     pub(super) kept: Sequence,
 }
 

@@ -97,8 +97,11 @@ impl<'a> PieceReader<'a> {
     fn keep(&mut self, sequence: Sequence) -> Sequence {
         match self.task.sink {
             TokenSink::Queue { .. } => {
-                let detailed = matches!(self.task.input_kind, InputKind::Detailed { .. });
-                let kept = if detailed { sequence.clone() } else { Sequence::default() };
+                let kept = match self.task.input_kind {
+                    InputKind::Detailed { .. } => sequence.clone(),
+                    InputKind::Labelled(_) => Sequence { places: sequence.places.clone(), ..Sequence::default() },
+                    _ => Sequence::default(),
+                };
                 self.sequences.push(sequence);
                 kept
             }

@@ -1,6 +1,7 @@
 //! Folders as people publish them, over the wire, judged by what their own libraries answer.
 
 mod causal;
+mod labels;
 mod late;
 mod scores;
 mod texts;

@@ -93,6 +93,11 @@ pub(crate) fn sparse_model() -> (tempfile::TempDir, PathBuf) {
     (dir, folder)
 }
 
+/// What one of the oracle's archives holds: a folder of folders, which are not to be written to.
+pub(crate) fn archived(archive: &str) -> PathBuf {
+    archive::unpacked(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle")).join(archive)
+}
+
 /// A folder of `tests/oracle/folders` or of the archive of that name, put together: what several share lies elsewhere, as
 /// its `from.json` says.
 pub(crate) fn assemble(name: &str) -> tempfile::TempDir {
