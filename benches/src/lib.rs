@@ -23,6 +23,7 @@
 pub mod envoy;
 #[cfg(feature = "servers")]
 pub mod jobs;
+mod random;
 #[cfg(feature = "servers")]
 pub mod report;
 #[cfg(feature = "servers")]
@@ -32,7 +33,6 @@ pub mod samples;
 pub mod server_counters;
 #[cfg(feature = "servers")]
 pub mod timed;
-mod random;
 mod work;
 
 pub use random::Random;

@@ -53,7 +53,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(said)
     };
     let made = scratch.path().join(MODULE);
-    let code = |virtual_one: &str, real: &str| vec!["-gencode".to_owned(), format!("arch=compute_{virtual_one},code={real}")];
+    let code =
+        |virtual_one: &str, real: &str| vec!["-gencode".to_owned(), format!("arch=compute_{virtual_one},code={real}")];
     let mut more = code(PORTABLE, &format!("compute_{PORTABLE}"));
     more.extend(code(NATIVE, &format!("sm_{NATIVE}")));
     more.extend(["-fatbin", "-Xptxas", "-v", "-Xfatbin", "-compress-all", "-compress-mode=size"].map(str::to_owned));

@@ -123,10 +123,12 @@ fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usiz
         Ok(())
     };
     thread::scope(|scope| {
-        let both = [(false, 1), (true, 2)].map(|(captured, seed)| scope.spawn({
-            let drive = &drive;
-            move || drive(captured, seed)
-        }));
+        let both = [(false, 1), (true, 2)].map(|(captured, seed)| {
+            scope.spawn({
+                let drive = &drive;
+                move || drive(captured, seed)
+            })
+        });
         both.into_iter().try_for_each(|side| side.join().unwrap_or_else(|_| bail!("a session's thread panicked")))
     })?;
     Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))

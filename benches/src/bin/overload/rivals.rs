@@ -11,6 +11,7 @@ use anyhow::bail;
 
 use xtask::{
     cache::Cache,
+    digest,
     process::{self, Keep},
     site::Site,
 };

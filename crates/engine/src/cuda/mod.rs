@@ -16,9 +16,8 @@ mod runtime;
 pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use kernels::{
-    AttentionLaunch, Depth, DotsLaunch, Extra, FEW_COLUMNS, GateLaunch, HeadsLaunch, KernelHandle, Kernels, MOST_DISTANCES, NormKernel,
-    NormLaunch, Reduction,
-    SegmentsLaunch, SightCode,
+    AttentionLaunch, Depth, DotsLaunch, Extra, FEW_COLUMNS, GateLaunch, HeadsLaunch, KernelHandle, Kernels,
+    MOST_DISTANCES, NormKernel, NormLaunch, Reduction, SegmentsLaunch, SightCode,
 };
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{DeviceBuffer, Memory};

@@ -83,7 +83,11 @@ impl Builder {
 
     /// Those that may be written now.
     pub(crate) fn own(&self) -> SortieOperators {
-        if self.elem == Elem::F16 { self.own } else { SortieOperators { kernels: self.own.kernels, ..SortieOperators::default() } }
+        if self.elem == Elem::F16 {
+            self.own
+        } else {
+            SortieOperators { kernels: self.own.kernels, ..SortieOperators::default() }
+        }
     }
 
     /// What the graph is written for.

@@ -19,7 +19,11 @@ pub(crate) use self::{
     attention::{AttentionLaunch, Depth, Extra, MOST_DISTANCES, SightCode},
     rows::{DotsLaunch, FEW_COLUMNS, GateLaunch, HeadsLaunch, NormKernel, NormLaunch, Reduction, SegmentsLaunch},
 };
-use super::{Cuda, CudaError, libraries::DRIVER, runtime::{Status, calls}};
+use super::{
+    Cuda, CudaError,
+    libraries::DRIVER,
+    runtime::{Status, calls},
+};
 
 /// The module, on a boundary that the driver may read it from.
 #[repr(C, align(16))]
@@ -141,7 +145,13 @@ impl Kernels {
     /// # Safety
     /// `P` is laid out as the kernel's parameter is; what its pointers name is device memory of the sizes that it says, and
     /// stays as it is until the stream's work is done. The device of this value is the calling thread's current one.
-    unsafe fn launch<P>(&self, kernel: KernelHandle, size: LaunchSize, params: &P, stream: Handle) -> Result<(), CudaError> {
+    unsafe fn launch<P>(
+        &self,
+        kernel: KernelHandle,
+        size: LaunchSize,
+        params: &P,
+        stream: Handle,
+    ) -> Result<(), CudaError> {
         let count = |n: usize| c_uint::try_from(n).unwrap_or(c_uint::MAX);
         let params = [ptr::from_ref(params).cast::<c_void>()];
         // SAFETY: by the contract; the parameter is read before the call returns.

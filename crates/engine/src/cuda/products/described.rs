@@ -126,7 +126,8 @@ impl<'a> Product<'a> {
         let matrix = |elem: Elem, rows: usize, columns: usize, apart: usize| {
             let mut at = ptr::null_mut();
             // SAFETY: writes one pointer. Rows and columns as cublasLt counts them; a column is without gaps.
-            let status = unsafe { (lt.layout_create)(&mut at, format(elem), columns as u64, rows as u64, columns as i64) };
+            let status =
+                unsafe { (lt.layout_create)(&mut at, format(elem), columns as u64, rows as u64, columns as i64) };
             of.check("cublasLtMatrixLayoutCreate", status)?;
             let made = Described { at, destroy: lt.layout_destroy };
             if kind.count > 1 {
@@ -155,7 +156,8 @@ impl<'a> Product<'a> {
         of.check("cublasLtMatmulDescCreate", unsafe { (lt.product_create)(&mut at, COMPUTE_F32, F32) })?;
         let product = Described { at, destroy: lt.product_destroy };
         let weight_row = if kind.turned { inner } else { columns };
-        let alignments = [alignment(weight_row, from), alignment(inner, from), alignment(columns, to), alignment(columns, to)];
+        let alignments =
+            [alignment(weight_row, from), alignment(inner, from), alignment(columns, to), alignment(columns, to)];
         let made = Self { of, product, weight, x, y, alignments };
         if kind.turned {
             made.set(TURN_A, &TURNED)?;

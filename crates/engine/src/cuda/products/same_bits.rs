@@ -165,7 +165,8 @@ impl<'a> Trial<'a> {
         let memory = cuda.device_memory(number, end)?;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut numbers = Vec::with_capacity(places[3]);
-        for (place, size, elem) in [(places[0], sizes[0], from), (places[1], sizes[1], from), (places[2], sizes[2], to)] {
+        for (place, size, elem) in [(places[0], sizes[0], from), (places[1], sizes[1], from), (places[2], sizes[2], to)]
+        {
             numbers.resize(place, 0);
             while numbers.len() < place + size {
                 random.push(elem, &mut numbers);
@@ -195,7 +196,8 @@ impl<'a> Trial<'a> {
 
     /// What a kernel gives for the first `rows` rows.
     fn run(&self, algorithm: &Algorithm, rows: usize) -> Result<Vec<u8>, CudaError> {
-        let operands = Operands { factor: 1.0, x: self.place(0), weight: self.place(1), bias: self.place(2), y: self.place(3) };
+        let operands =
+            Operands { factor: 1.0, x: self.place(0), weight: self.place(1), bias: self.place(2), y: self.place(3) };
         let bytes = rows * self.kind.sizes.columns * self.kind.formats.to.bytes();
         let product = self.described(rows)?;
         // SAFETY: the operands are reserved for more rows; the session's stream has its products alone.
@@ -236,7 +238,8 @@ mod tests {
     #[test]
     fn the_first_that_agrees_is_taken_and_each_is_tried_once() {
         let mut tried = Vec::new();
-        let proposed = vec![(64, vec![algorithm(1), algorithm(2)]), (128, vec![algorithm(2)]), (1_024, vec![algorithm(1)])];
+        let proposed =
+            vec![(64, vec![algorithm(1), algorithm(2)]), (128, vec![algorithm(2)]), (1_024, vec![algorithm(1)])];
         let full = algorithm(9);
         let made = SameBits::choose(full, proposed, |a, rows| {
             tried.push((*a, rows));
@@ -244,13 +247,10 @@ mod tests {
         })
         .unwrap();
         assert_eq!([1, 64, 65, 128, 129, 5_000].map(|rows| made.of(rows)), [2, 2, 2, 2, 9, 9].map(algorithm));
-        assert_eq!(tried, [
-                (algorithm(1), 64),
-                (algorithm(2), 64),
-                (algorithm(2), 128),
-                (algorithm(1), 512),
-                (full, 512),
-            ]);
+        assert_eq!(
+            tried,
+            [(algorithm(1), 64), (algorithm(2), 64), (algorithm(2), 128), (algorithm(1), 512), (full, 512),]
+        );
     }
 
     #[test]

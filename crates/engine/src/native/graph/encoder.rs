@@ -260,8 +260,7 @@ impl LayerWriter<'_> {
         next: Option<&Norm>,
     ) -> Result<ResidualStream, LoadError> {
         if self.is_wide(b) {
-            let addition =
-                Addition { w: self.w, width: self.e.hidden, given: Some(&given.x), given_norm: norm, next };
+            let addition = Addition { w: self.w, width: self.e.hidden, given: Some(&given.x), given_norm: norm, next };
             return addition.write(b, &self.at(part), &sum);
         }
         let PartOutput { mut x, mut bias } = given;

@@ -95,7 +95,13 @@ impl Addition<'_> {
         sum.clone_into(&mut inputs[norm_place::SUM]);
         let mut attributes = Vec::new();
         for (norm, gamma_at, beta_at, kind, eps) in [
-            (self.given_norm, norm_place::GIVEN_GAMMA, norm_place::GIVEN_BETA, attribute::GIVEN_KIND, attribute::GIVEN_EPS),
+            (
+                self.given_norm,
+                norm_place::GIVEN_GAMMA,
+                norm_place::GIVEN_BETA,
+                attribute::GIVEN_KIND,
+                attribute::GIVEN_EPS,
+            ),
             (self.next, norm_place::GAMMA, norm_place::BETA, attribute::KIND, attribute::EPS),
         ] {
             let Some(norm) = norm else { continue };

@@ -21,8 +21,8 @@ use super::{
         distances,
         family::{Attention, Distances, Encoder, NormKind, Sight, plain_scale},
         kernel::{
-            ATTENTION, DEVICE_ATTENTION, FINISHED_HEADS, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE, attribute, place,
-            takes_query_key_value,
+            ATTENTION, DEVICE_ATTENTION, FINISHED_HEADS, GAPS, NUM_HEADS, PACKED_ATTENTION, QUERY_KEY_VALUE, RESERVE,
+            attribute, place, takes_query_key_value,
         },
     },
     names::input,
@@ -128,11 +128,10 @@ fn by_our_operator(
     }
     if let Some(rope) = &a.rope {
         let earlier = e.layers.iter().position(|layer| layer.attention.rope.as_ref() == Some(rope)).unwrap_or(i);
-        inputs[place::ROTATION] =
-            b.in_format(Elem::F32, |b| {
-                let shape = [2, e.longest, rope.frequencies.len()];
-                b.weight_once(&format!("attention/rotation{earlier}"), &shape, || rope.table(e.longest))
-            });
+        inputs[place::ROTATION] = b.in_format(Elem::F32, |b| {
+            let shape = [2, e.longest, rope.frequencies.len()];
+            b.weight_once(&format!("attention/rotation{earlier}"), &shape, || rope.table(e.longest))
+        });
     }
     if let Some(norms) = &a.query_key_norm {
         let mut weights = Vec::with_capacity(2 * a.size);

@@ -73,8 +73,13 @@ impl BiasGeluKernel {
         let sizes = sizes(BIAS_GELU, x.shape(), weight.shape(), bias.shape()).map_err(Error::new)?;
         let y = context.output(0, [sizes.rows, sizes.columns])?.ok_or_else(|| Error::new("no output"))?;
         let y = y.downcast::<TensorValueType<f16>>()?;
-        let at =
-            Operands { factor: 1.0, x: x.data_ptr(), weight: weight.data_ptr(), bias: bias.data_ptr(), y: y.data_ptr().cast_mut() };
+        let at = Operands {
+            factor: 1.0,
+            x: x.data_ptr(),
+            weight: weight.data_ptr(),
+            bias: bias.data_ptr(),
+            y: y.data_ptr().cast_mut(),
+        };
         aligned(BIAS_GELU, [at.x, at.weight, at.bias, at.y.cast_const()])?;
         let stream = stream(BIAS_GELU, context)?;
         // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until

@@ -28,7 +28,10 @@ pub(super) use self::{
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
     lstm::{LSTM_STEP, PACKED_LSTM},
-    on_cuda::{DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute, norm_code, norm_place},
+    on_cuda::{
+        DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute,
+        norm_code, norm_place,
+    },
     operator::NUM_HEADS,
     packed_attention::{ATTENTION, attribute, place},
     query_key_value::{QUERY_KEY_VALUE, takes as takes_query_key_value},

@@ -96,7 +96,13 @@ impl QueryKeyValueKernel {
             let given = context.output(i, [sizes.rows, sizes.columns])?.ok_or_else(|| Error::new("no output"))?;
             *y = given.downcast::<TensorValueType<f16>>()?.data_ptr().cast_mut();
         }
-        let at = Operands { factor: 1.0, x: x.data_ptr(), weight: weight.data_ptr(), bias: bias.data_ptr(), y: ptr::null_mut() };
+        let at = Operands {
+            factor: 1.0,
+            x: x.data_ptr(),
+            weight: weight.data_ptr(),
+            bias: bias.data_ptr(),
+            y: ptr::null_mut(),
+        };
         let all = [at.x, at.weight, at.bias].into_iter().chain(ys.iter().map(|y| y.cast_const()));
         gpu::aligned(QUERY_KEY_VALUE, all)?;
         let stream = gpu::stream(QUERY_KEY_VALUE, context)?;

@@ -13,7 +13,10 @@ use ort::{
 
 use super::{
     super::family::Sight,
-    on_cuda::{DEVICE_ATTENTION, FINISHED_HEADS, GATE, KernelNumber, PRODUCT, WIDE_PRODUCT, add_norm, attribute, norm_code, norm_place},
+    on_cuda::{
+        DEVICE_ATTENTION, FINISHED_HEADS, GATE, KernelNumber, PRODUCT, WIDE_PRODUCT, add_norm, attribute, norm_code,
+        norm_place,
+    },
     operator::boundaries,
     packed_attention::{AttentionAttributes, place},
     stand_in::Number,
@@ -105,7 +108,10 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
             turned: int(attribute::TURNED) == 1,
             act: int(attribute::ACT),
             gated: int(attribute::GATED) == 1,
-            norms: [(int(attribute::KIND), float(attribute::EPS, 0.0)), (int(attribute::GIVEN_KIND), float(attribute::GIVEN_EPS, 0.0))],
+            norms: [
+                (int(attribute::KIND), float(attribute::EPS, 0.0)),
+                (int(attribute::GIVEN_KIND), float(attribute::GIVEN_EPS, 0.0)),
+            ],
             heads: match self.kind {
                 Kind::Attention | Kind::Heads => Some(AttentionAttributes::read(context)?),
                 _ => None,

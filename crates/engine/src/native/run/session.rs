@@ -149,7 +149,10 @@ fn own(
         #[cfg(test)]
         (Target::StandIn(_, has), _) => {
             let kernels = wanted.kernels && has.kernels;
-            return Ok((SortieOperators { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart, kernels }, None));
+            return Ok((
+                SortieOperators { gelu: wanted.gelu && has.gelu, apart: wanted.apart && has.apart, kernels },
+                None,
+            ));
         }
         (Target::Cuda(_) | Target::Cpu, _) => return Ok((none, None)),
     };
@@ -170,7 +173,11 @@ fn own(
         }
     };
     let up = ProductSizes { rows: 1, inner: hidden, columns: inner };
-    let gelu = || products.serves(up, Formats::HALF, Epilogue::BiasGelu, 1).inspect_err(|e| plain(e, "no product with GELU inside"));
+    let gelu = || {
+        products
+            .serves(up, Formats::HALF, Epilogue::BiasGelu, 1)
+            .inspect_err(|e| plain(e, "no product with GELU inside"))
+    };
     // What may be launched: queries with their bias, alone or with others; the others without.
     let kinds = [
         (Epilogue::Bias, 1),

@@ -89,7 +89,11 @@ fn compare(file: &str, model: &NativeModel, precision: Precision, own: SortieOpe
     let on_cuda = [BIAS_GELU, QUERY_KEY_VALUE, RESERVE];
     let ours = on_cuda.iter().fold(got.clone(), |text, name| text.replace(&format!("sortie.{name}("), ""));
     assert!(!ours.contains("sortie."), "{file}: an operator of ours has no CUDA kernel");
-    assert_eq!(own, SortieOperators { gelu: got.contains(BIAS_GELU), apart: got.contains(QUERY_KEY_VALUE), kernels: false }, "{file}");
+    assert_eq!(
+        own,
+        SortieOperators { gelu: got.contains(BIAS_GELU), apart: got.contains(QUERY_KEY_VALUE), kernels: false },
+        "{file}"
+    );
     assert_eq!(
         weights.len(),
         proto.graph.as_ref().unwrap().initializer.iter().filter(|t| !t.external_data.is_empty()).count()

@@ -99,7 +99,9 @@ pub(crate) mod norm_code {
 }
 
 /// A format that the operators take.
-pub(in super::super) trait KernelNumber: PrimitiveTensorElementType + std::fmt::Debug + Copy + Send + Sync + 'static {
+pub(in super::super) trait KernelNumber:
+    PrimitiveTensorElementType + std::fmt::Debug + Copy + Send + Sync + 'static
+{
     const ELEM: Elem;
     const TYPE: TensorElementType;
 }

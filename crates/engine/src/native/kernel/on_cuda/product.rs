@@ -9,8 +9,8 @@ use ort::{
 };
 
 use super::{
-    super::gpu::CUDA_PROVIDER, Gpu, KernelNumber, PRODUCT, WIDE_PRODUCT, attribute, failed, given, guarded, int, maybe, once,
-    output, place_of, stream,
+    super::gpu::CUDA_PROVIDER, Gpu, KernelNumber, PRODUCT, WIDE_PRODUCT, attribute, failed, given, guarded, int, maybe,
+    once, output, place_of, stream,
 };
 use crate::{
     cuda::{DotsLaunch, FEW_COLUMNS, Formats, KernelHandle, Operands, ProductSizes},
@@ -53,7 +53,14 @@ impl<T: KernelNumber> Operator for CudaProduct<T> {
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> Result<Self::Kernel<'attr>> {
         let factor = context.get(attribute::FACTOR).unwrap_or(1.0);
         let turned = context.get::<i64>(attribute::TURNED) == Some(1);
-        Ok(CudaProductKernel { gpu: Arc::clone(&self.gpu), wide: self.wide, factor, turned, few: None, of: PhantomData })
+        Ok(CudaProductKernel {
+            gpu: Arc::clone(&self.gpu),
+            wide: self.wide,
+            factor,
+            turned,
+            few: None,
+            of: PhantomData,
+        })
     }
 }
 
@@ -90,8 +97,10 @@ impl<T: KernelNumber> Kernel for CudaProductKernel<T> {
             // SAFETY: tensors of this operator's provider lie on its device, of the sizes just checked, and live until
             // the stream is done with them, as for every kernel of ONNX Runtime; a session runs on one stream.
             #[expect(unsafe_code, reason = "device memory is known by address alone")]
-            unsafe { self.gpu.products.product(ProductSizes { rows, inner, columns }, formats, self.turned, at, stream) }
-                .map_err(|e| failed(&e))
+            unsafe {
+                self.gpu.products.product(ProductSizes { rows, inner, columns }, formats, self.turned, at, stream)
+            }
+            .map_err(|e| failed(&e))
         })
     }
 }

@@ -9,12 +9,9 @@ use ort::{
 };
 
 use super::{
-    super::{
-        gpu::CUDA_PROVIDER,
-        packed_attention::AttentionAttributes,
-    },
-    FINISHED_HEADS, GATE, Gpu, KernelNumber, add_norm, attribute, failed, given, guarded, int, maybe, norm_code, norm_place,
-    once, output, place_of, stream,
+    super::{gpu::CUDA_PROVIDER, packed_attention::AttentionAttributes},
+    FINISHED_HEADS, GATE, Gpu, KernelNumber, add_norm, attribute, failed, given, guarded, int, maybe, norm_code,
+    norm_place, once, output, place_of, stream,
 };
 use crate::cuda::{GateLaunch, HeadsLaunch, KernelHandle, NormKernel, NormLaunch};
 
@@ -109,15 +106,17 @@ impl<T: KernelNumber> Kernel for CudaAddNormKernel<T> {
             let part = |i| maybe::<f32>(context, i);
             let (added, gamma, beta) = (part(norm_place::GIVEN)?, part(norm_place::GAMMA)?, part(norm_place::BETA)?);
             let (given_gamma, given_beta) = (part(norm_place::GIVEN_GAMMA)?, part(norm_place::GIVEN_BETA)?);
-            let as_wide = [&gamma, &beta, &given_gamma, &given_beta].into_iter().flatten().all(|t| t.numbers() == width);
+            let as_wide =
+                [&gamma, &beta, &given_gamma, &given_beta].into_iter().flatten().all(|t| t.numbers() == width);
             let as_large = added.as_ref().is_none_or(|added| added.shape == sum.shape);
             let weighed = gamma.is_some() == (self.kind != NormKernel::Nothing)
                 && given_gamma.is_some() == (self.given_kind != NormKernel::Nothing);
             if !as_wide || !as_large || !weighed {
-                return Err(Error::new(format!("{name}: what is added or multiplied does not fit {rows} rows of {width}")));
+                return Err(Error::new(format!(
+                    "{name}: what is added or multiplied does not fit {rows} rows of {width}"
+                )));
             }
-            let (sum_out, read) =
-                (output::<f32>(context, 0, [rows, width])?, output::<T>(context, 1, [rows, width])?);
+            let (sum_out, read) = (output::<f32>(context, 0, [rows, width])?, output::<T>(context, 1, [rows, width])?);
             if rows == 0 {
                 return Ok(());
             }
@@ -273,7 +272,8 @@ pub(super) struct CudaHeadsKernel<T> {
 impl<T: KernelNumber> Kernel for CudaHeadsKernel<T> {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
         guarded(FINISHED_HEADS, || {
-            let (qkv, cumulative) = (given::<T>(context, heads_place::QKV)?, given::<i32>(context, heads_place::CUMULATIVE)?);
+            let (qkv, cumulative) =
+                (given::<T>(context, heads_place::QKV)?, given::<i32>(context, heads_place::CUMULATIVE)?);
             let rotation = maybe::<f32>(context, heads_place::ROTATION)?;
             let norms = maybe::<f32>(context, heads_place::NORMS)?;
             let AttentionAttributes { heads, kv_heads, norm_eps, .. } = self.attributes;
