@@ -229,6 +229,7 @@ pub(crate) fn numbers(answer: Result<Output, sortie_engine::ItemFault>, model: &
     match answer? {
         Output::Logits(v) | Output::TokenLogits(v) | Output::Embedding(v) => Ok(v),
         Output::TokenEmbeddings(vectors) => Ok(vectors.values),
+        Output::SpanScores(_) => bail!("spans are not compared here"),
         Output::Sparse(weights) => {
             let mut all = vec![0.0; model.info().vocab_size];
             for (id, weight) in weights {
