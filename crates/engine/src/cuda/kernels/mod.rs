@@ -27,9 +27,9 @@ use super::{
 
 /// The module, on a boundary that the driver may read it from.
 #[repr(C, align(16))]
-struct Embedded<T: ?Sized>(T);
+struct ModuleImage<T: ?Sized>(T);
 
-static MODULE: &Embedded<[u8]> = &Embedded(*include_bytes!("../../../kernels/module.fatbin"));
+static MODULE: &ModuleImage<[u8]> = &ModuleImage(*include_bytes!("../../../kernels/module.fatbin"));
 
 /// Least compute capability that the kernels serve: Ampere, for asynchronous copies and bf16.
 const LEAST_CAPABILITY: (u32, u32) = (8, 0);
@@ -37,14 +37,14 @@ const LEAST_CAPABILITY: (u32, u32) = (8, 0);
 /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
 const SHARED_BYTES: c_int = 8;
 
-type Handle = *mut c_void;
+type DriverHandle = *mut c_void;
 
 calls! { ModuleCalls:
     device c"cuDeviceGet" (*mut c_int, c_int)
-    load c"cuLibraryLoadData" (*mut Handle, *const c_void, *mut c_int, *mut *mut c_void, c_uint, *mut c_int, *mut *mut c_void, c_uint)
-    kernel c"cuLibraryGetKernel" (*mut Handle, Handle, *const c_char)
-    set c"cuKernelSetAttribute" (c_int, c_int, Handle, c_int)
-    launch c"cuLaunchKernel" (Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *const *const c_void, *const *const c_void)
+    load c"cuLibraryLoadData" (*mut DriverHandle, *const c_void, *mut c_int, *mut *mut c_void, c_uint, *mut c_int, *mut *mut c_void, c_uint)
+    kernel c"cuLibraryGetKernel" (*mut DriverHandle, DriverHandle, *const c_char)
+    set c"cuKernelSetAttribute" (c_int, c_int, DriverHandle, c_int)
+    launch c"cuLaunchKernel" (DriverHandle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, DriverHandle, *const *const c_void, *const *const c_void)
 }
 
 /// The module's calls and handle, once a process.
@@ -53,7 +53,7 @@ static LOADED: OnceLock<LoadedModule> = OnceLock::new();
 #[derive(Clone, Copy)]
 struct LoadedModule {
     calls: ModuleCalls,
-    library: Handle,
+    library: DriverHandle,
 }
 
 // SAFETY: a library's handle may be used by any thread; it is never unloaded.
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Kernels {
 /// A kernel, and the shared memory that a block of it takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KernelHandle {
-    at: Handle,
+    at: DriverHandle,
     shared: usize,
 }
 
@@ -150,7 +150,7 @@ impl Kernels {
         kernel: KernelHandle,
         size: LaunchSize,
         params: &P,
-        stream: Handle,
+        stream: DriverHandle,
     ) -> Result<(), CudaError> {
         let count = |n: usize| c_uint::try_from(n).unwrap_or(c_uint::MAX);
         let params = [ptr::from_ref(params).cast::<c_void>()];

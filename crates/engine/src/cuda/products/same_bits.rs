@@ -163,7 +163,7 @@ impl<'a> Trial<'a> {
             end += size.next_multiple_of(256);
         }
         let memory = cuda.device_memory(number, end)?;
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = TrialNumbers(0x9e37_79b9_7f4a_7c15);
         let mut numbers = Vec::with_capacity(places[3]);
         for (place, size, elem) in [(places[0], sizes[0], from), (places[1], sizes[1], from), (places[2], sizes[2], to)]
         {
@@ -212,9 +212,9 @@ impl<'a> Trial<'a> {
 }
 
 /// Numbers between −1 and 1 whose products do not add up exactly.
-struct Random(u64);
+struct TrialNumbers(u64);
 
-impl Random {
+impl TrialNumbers {
     fn push(&mut self, elem: Elem, to: &mut Vec<u8>) {
         // Knuth's multiplier; the upper bits are the better ones.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn numbers_are_on_both_sides_of_zero_and_differ() {
         let mut bytes = Vec::new();
-        let mut random = Random(1);
+        let mut random = TrialNumbers(1);
         (0..1_000).for_each(|_| random.push(Elem::F32, &mut bytes));
         let numbers: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         assert!(numbers.iter().all(|x| x.abs() <= 1.0));

@@ -79,7 +79,7 @@ pub(super) fn cuda_domain(products: Products, kernels: Option<Kernels>) -> Resul
         .add(QueryKeyValue { products: Arc::clone(&products) })?
         .add(Reserve { provider: Some(CUDA_PROVIDER) })?;
     match kernels {
-        Some(kernels) => on_cuda::add(domain, &Arc::new(on_cuda::Gpu { products, kernels })),
+        Some(kernels) => on_cuda::add(domain, &Arc::new(on_cuda::OperatorGpu { products, kernels })),
         None => Ok(domain),
     }
 }

@@ -30,16 +30,23 @@ pub(super) fn add(domain: OperatorDomain) -> Result<OperatorDomain> {
 }
 
 fn add_format<T: Number + KernelNumber>(mut domain: OperatorDomain) -> Result<OperatorDomain> {
-    for kind in [Kind::Product, Kind::WideProduct, Kind::Attention, Kind::Heads, Kind::AddNorm, Kind::Gate] {
-        if T::TYPE != Float32 || !matches!(kind, Kind::WideProduct) {
-            domain = domain.add(StandIn::<T> { kind, of: std::marker::PhantomData })?;
+    for kind in [
+        StandInKind::Product,
+        StandInKind::WideProduct,
+        StandInKind::Attention,
+        StandInKind::Heads,
+        StandInKind::AddNorm,
+        StandInKind::Gate,
+    ] {
+        if T::TYPE != Float32 || !matches!(kind, StandInKind::WideProduct) {
+            domain = domain.add(CudaStandIn::<T> { kind, of: std::marker::PhantomData })?;
         }
     }
     Ok(domain)
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum StandInKind {
     Product,
     WideProduct,
     Attention,
@@ -48,22 +55,22 @@ enum Kind {
     Gate,
 }
 
-struct StandIn<T> {
-    kind: Kind,
+struct CudaStandIn<T> {
+    kind: StandInKind,
     of: std::marker::PhantomData<T>,
 }
 
-impl<T: Number + KernelNumber> Operator for StandIn<T> {
+impl<T: Number + KernelNumber> Operator for CudaStandIn<T> {
     type Kernel<'attr> = StandInKernel<T>;
 
     fn name(&self) -> &str {
         match self.kind {
-            Kind::Product => PRODUCT,
-            Kind::WideProduct => WIDE_PRODUCT,
-            Kind::Attention => DEVICE_ATTENTION,
-            Kind::Heads => FINISHED_HEADS,
-            Kind::AddNorm => add_norm(T::ELEM),
-            Kind::Gate => GATE,
+            StandInKind::Product => PRODUCT,
+            StandInKind::WideProduct => WIDE_PRODUCT,
+            StandInKind::Attention => DEVICE_ATTENTION,
+            StandInKind::Heads => FINISHED_HEADS,
+            StandInKind::AddNorm => add_norm(T::ELEM),
+            StandInKind::Gate => GATE,
         }
     }
 
@@ -71,9 +78,9 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
         use OperatorInput as In;
         let t = T::TYPE;
         match self.kind {
-            Kind::Product => vec![In::required(t), In::required(t), In::optional(t)],
-            Kind::WideProduct => vec![In::required(t), In::required(t), In::optional(Float32)],
-            Kind::Attention => (0..place::ALL)
+            StandInKind::Product => vec![In::required(t), In::required(t), In::optional(t)],
+            StandInKind::WideProduct => vec![In::required(t), In::required(t), In::optional(Float32)],
+            StandInKind::Attention => (0..place::ALL)
                 .map(|i| match i {
                     place::QKV => In::required(t),
                     place::CUMULATIVE => In::required(Int32),
@@ -82,19 +89,21 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
                     _ => In::optional(Float32),
                 })
                 .collect(),
-            Kind::Heads => vec![In::required(t), In::required(Int32), In::optional(Float32), In::optional(Float32)],
-            Kind::AddNorm => (0..norm_place::ALL)
+            StandInKind::Heads => {
+                vec![In::required(t), In::required(Int32), In::optional(Float32), In::optional(Float32)]
+            }
+            StandInKind::AddNorm => (0..norm_place::ALL)
                 .map(|i| if i == norm_place::SUM { In::required(Float32) } else { In::optional(Float32) })
                 .collect(),
-            Kind::Gate => vec![In::required(t)],
+            StandInKind::Gate => vec![In::required(t)],
         }
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
         let out = |t: TensorElementType| OperatorOutput::required(t);
         match self.kind {
-            Kind::WideProduct => vec![out(Float32)],
-            Kind::AddNorm => vec![out(Float32), out(T::TYPE)],
+            StandInKind::WideProduct => vec![out(Float32)],
+            StandInKind::AddNorm => vec![out(Float32), out(T::TYPE)],
             _ => vec![out(T::TYPE)],
         }
     }
@@ -113,7 +122,7 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
                 (int(attribute::GIVEN_KIND), float(attribute::GIVEN_EPS, 0.0)),
             ],
             heads: match self.kind {
-                Kind::Attention | Kind::Heads => Some(AttentionAttributes::read(context)?),
+                StandInKind::Attention | StandInKind::Heads => Some(AttentionAttributes::read(context)?),
                 _ => None,
             },
             of: std::marker::PhantomData,
@@ -122,12 +131,12 @@ impl<T: Number + KernelNumber> Operator for StandIn<T> {
 }
 
 struct StandInKernel<T> {
-    kind: Kind,
+    kind: StandInKind,
     factor: f64,
     turned: bool,
     act: i64,
     gated: bool,
-    /// Kind and epsilon, of the sum and of what is given.
+    /// StandInKind and epsilon, of the sum and of what is given.
     norms: [(i64, f64); 2],
     heads: Option<AttentionAttributes>,
     of: std::marker::PhantomData<T>,
@@ -168,12 +177,12 @@ fn give<T: Number>(context: &ComputeContext, i: usize, shape: [usize; 2], number
 impl<T: Number + KernelNumber> Kernel for StandInKernel<T> {
     fn compute(&mut self, context: &ComputeContext) -> Result<()> {
         match self.kind {
-            Kind::Product => self.product::<T>(context),
-            Kind::WideProduct => self.product::<f32>(context),
-            Kind::Attention => self.attention(context),
-            Kind::Heads => self.finish_heads(context),
-            Kind::AddNorm => self.add_norm(context),
-            Kind::Gate => self.gate(context),
+            StandInKind::Product => self.product::<T>(context),
+            StandInKind::WideProduct => self.product::<f32>(context),
+            StandInKind::Attention => self.attention(context),
+            StandInKind::Heads => self.finish_heads(context),
+            StandInKind::AddNorm => self.add_norm(context),
+            StandInKind::Gate => self.gate(context),
         }
     }
 }

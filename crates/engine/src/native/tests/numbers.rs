@@ -220,6 +220,17 @@ fn every_pooling_is_the_hosts_own_wherever_it_is_done() {
     }
 }
 
+/// What every GPU from Ampere on runs BERT's kin by.
+#[test]
+fn our_kernels_give_the_same() {
+    let own = SortieOperators::KERNELS;
+    for name in ["bert-rerank", "bert-rerank-relu", "bert-base", "distilbert-tokens5", "electra-rerank", "roberta-base"]
+    {
+        agrees_with(name, own, Precision::F32, None, EXACT);
+        agrees_with(name, own, Precision::F16, None, HALF);
+    }
+}
+
 #[test]
 fn every_set_of_operators_gives_the_same() {
     for own in SortieOperators::EVERY {

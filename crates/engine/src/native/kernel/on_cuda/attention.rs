@@ -13,7 +13,7 @@ use super::{
         gpu::CUDA_PROVIDER,
         packed_attention::{AttentionAttributes, place},
     },
-    DEVICE_ATTENTION, Gpu, KernelNumber, failed, given, guarded, int, maybe, once, output, place_of, stream,
+    DEVICE_ATTENTION, KernelNumber, OperatorGpu, failed, given, guarded, int, maybe, once, output, place_of, stream,
 };
 use crate::{
     cuda::{AttentionLaunch, Depth, Extra, KernelHandle, SightCode},
@@ -23,12 +23,12 @@ use crate::{
 /// The processor's attention on CUDA: see [`place`] for what it takes. Bias, rotation and norms are left out here; they come
 /// before.
 pub(super) struct CudaAttention<T> {
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     of: PhantomData<T>,
 }
 
 impl<T> CudaAttention<T> {
-    pub(super) fn new(gpu: &Arc<Gpu>) -> Self {
+    pub(super) fn new(gpu: &Arc<OperatorGpu>) -> Self {
         Self { gpu: Arc::clone(gpu), of: PhantomData }
     }
 }
@@ -70,7 +70,7 @@ impl<T: KernelNumber> Operator for CudaAttention<T> {
 
 pub(super) struct CudaAttentionKernel<T> {
     handle: Option<KernelHandle>,
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     attributes: AttentionAttributes,
     of: PhantomData<T>,
 }

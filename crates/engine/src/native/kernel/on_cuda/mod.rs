@@ -123,20 +123,20 @@ impl KernelNumber for f32 {
 
 /// What the operators run on.
 #[derive(Debug)]
-pub(crate) struct Gpu {
+pub(crate) struct OperatorGpu {
     pub(crate) products: Arc<Products>,
     pub(crate) kernels: Kernels,
 }
 
 /// Adds all of them.
-pub(super) fn add(domain: OperatorDomain, gpu: &Arc<Gpu>) -> Result<OperatorDomain> {
+pub(super) fn add(domain: OperatorDomain, gpu: &Arc<OperatorGpu>) -> Result<OperatorDomain> {
     let domain = add_format::<f16>(domain, gpu)?;
     let domain = add_format::<bf16>(domain, gpu)?;
     let domain = add_format::<f32>(domain, gpu)?;
     segments::ALL.into_iter().try_fold(domain, |domain, name| domain.add(CudaSegments { name, gpu: Arc::clone(gpu) }))
 }
 
-fn add_format<T: KernelNumber>(domain: OperatorDomain, gpu: &Arc<Gpu>) -> Result<OperatorDomain> {
+fn add_format<T: KernelNumber>(domain: OperatorDomain, gpu: &Arc<OperatorGpu>) -> Result<OperatorDomain> {
     let domain = domain.add(CudaProduct::<T>::new(gpu, false))?;
     let domain = if T::ELEM == Elem::F32 { domain } else { domain.add(CudaProduct::<T>::new(gpu, true))? };
     domain

@@ -9,8 +9,8 @@ use ort::{
 };
 
 use super::{
-    super::gpu::CUDA_PROVIDER, Gpu, KernelNumber, PRODUCT, WIDE_PRODUCT, attribute, failed, given, guarded, int, maybe,
-    once, output, place_of, stream,
+    super::gpu::CUDA_PROVIDER, KernelNumber, OperatorGpu, PRODUCT, WIDE_PRODUCT, attribute, failed, given, guarded,
+    int, maybe, once, output, place_of, stream,
 };
 use crate::{
     cuda::{DotsLaunch, FEW_COLUMNS, Formats, KernelHandle, Operands, ProductSizes},
@@ -19,13 +19,13 @@ use crate::{
 
 /// `factor·x·weight + bias`.
 pub(super) struct CudaProduct<T> {
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     wide: bool,
     of: PhantomData<T>,
 }
 
 impl<T> CudaProduct<T> {
-    pub(super) fn new(gpu: &Arc<Gpu>, wide: bool) -> Self {
+    pub(super) fn new(gpu: &Arc<OperatorGpu>, wide: bool) -> Self {
         Self { gpu: Arc::clone(gpu), wide, of: PhantomData }
     }
 }
@@ -65,7 +65,7 @@ impl<T: KernelNumber> Operator for CudaProduct<T> {
 }
 
 pub(super) struct CudaProductKernel<T> {
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     wide: bool,
     factor: f32,
     turned: bool,

@@ -10,8 +10,8 @@ use ort::{
 
 use super::{
     super::{gpu::CUDA_PROVIDER, packed_attention::AttentionAttributes},
-    FINISHED_HEADS, GATE, Gpu, KernelNumber, add_norm, attribute, failed, given, guarded, int, maybe, norm_code,
-    norm_place, once, output, place_of, stream,
+    FINISHED_HEADS, GATE, KernelNumber, OperatorGpu, add_norm, attribute, failed, given, guarded, int, maybe,
+    norm_code, norm_place, once, output, place_of, stream,
 };
 use crate::cuda::{GateLaunch, HeadsLaunch, KernelHandle, NormKernel, NormLaunch};
 
@@ -19,12 +19,12 @@ macro_rules! operator {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         pub(super) struct $name<T> {
-            gpu: Arc<Gpu>,
+            gpu: Arc<OperatorGpu>,
             of: PhantomData<T>,
         }
 
         impl<T> $name<T> {
-            pub(super) fn new(gpu: &Arc<Gpu>) -> Self {
+            pub(super) fn new(gpu: &Arc<OperatorGpu>) -> Self {
                 Self { gpu: Arc::clone(gpu), of: PhantomData }
             }
         }
@@ -89,7 +89,7 @@ impl<T: KernelNumber> Operator for CudaAddNorm<T> {
 
 pub(super) struct CudaAddNormKernel<T> {
     handle: Option<KernelHandle>,
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     kind: NormKernel,
     given_kind: NormKernel,
     eps: f32,
@@ -180,7 +180,7 @@ impl<T: KernelNumber> Operator for CudaGate<T> {
 
 pub(super) struct CudaGateKernel<T> {
     handle: Option<KernelHandle>,
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     act: i32,
     gated: bool,
     scale: f32,
@@ -264,7 +264,7 @@ impl<T: KernelNumber> Operator for CudaHeads<T> {
 
 pub(super) struct CudaHeadsKernel<T> {
     handle: Option<KernelHandle>,
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     attributes: AttentionAttributes,
     of: PhantomData<T>,
 }

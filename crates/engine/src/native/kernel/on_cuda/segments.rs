@@ -13,7 +13,7 @@ use super::{
         gpu::CUDA_PROVIDER,
         segments::{SEGMENT_MAX, SEGMENT_MEAN, SEGMENT_SUM, TWICE},
     },
-    Gpu, failed, given, guarded, int, once, output, stream,
+    OperatorGpu, failed, given, guarded, int, once, output, stream,
 };
 use crate::cuda::{KernelHandle, Reduction, SegmentsLaunch};
 
@@ -23,7 +23,7 @@ pub(super) const ALL: [&str; 3] = [SEGMENT_MEAN, SEGMENT_MAX, SEGMENT_SUM];
 /// One of the processor's reductions on CUDA.
 pub(super) struct CudaSegments {
     pub(super) name: &'static str,
-    pub(super) gpu: Arc<Gpu>,
+    pub(super) gpu: Arc<OperatorGpu>,
 }
 
 impl Operator for CudaSegments {
@@ -59,7 +59,7 @@ impl Operator for CudaSegments {
 pub(super) struct CudaSegmentsKernel {
     handle: Option<KernelHandle>,
     name: &'static str,
-    gpu: Arc<Gpu>,
+    gpu: Arc<OperatorGpu>,
     reduction: Reduction,
 }
 
