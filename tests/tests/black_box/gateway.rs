@@ -270,6 +270,8 @@ async fn one_kept_alive_connection_loads_all_servers() {
         shares.push(server.metric("sortie_items_total", "ok").await / IN_TURN as f64);
     }
     println!("shares of {IN_TURN} posts over one connection: {shares:.2?}");
-    assert_eq!(gateway.metric("sortie_connections_opened_total", "accepted").await, opened, "one connection");
+    // A connection that a busy machine lets go is made again; a post does not have one of its own.
+    let more = gateway.metric("sortie_connections_opened_total", "accepted").await - opened;
+    assert!(more <= IN_TURN as f64 / 20.0, "{more} more connections");
     assert!(shares.iter().all(|share| *share >= LEAST_SHARE), "{shares:?}");
 }

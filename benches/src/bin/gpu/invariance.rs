@@ -1,9 +1,10 @@
 //! The same bits in every company: each text's answer alone, and in twenty thousand answers among others, in batches of random
 //! size and order, replayed from graphs and run eagerly, on two sessions side by side.
 
-use std::{sync::Mutex, thread};
+use std::thread;
 
 use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 use sortie_benches::Random;
 use sortie_engine::{
     EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Precision, Sequence, Want, WorkItem, write_sample,
@@ -108,7 +109,7 @@ fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usiz
             let chosen: Vec<usize> = (0..count).map(|_| random.below(TEXTS as u64) as usize).collect();
             let batch: Vec<&WorkItem> = chosen.iter().filter_map(|&i| texts.get(i)).collect();
             let given = bits(&mut executor, &batch)?;
-            let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut found = found.lock();
             for (&i, given) in chosen.iter().zip(&given) {
                 let want = alone.get(i).map(Vec::as_slice).unwrap_or_default();
                 found.0 += 1;
@@ -131,7 +132,7 @@ fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usiz
         });
         both.into_iter().try_for_each(|side| side.join().unwrap_or_else(|_| bail!("a session's thread panicked")))
     })?;
-    Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(found.into_inner())
 }
 
 fn bits(executor: &mut Executor, batch: &[&WorkItem]) -> anyhow::Result<Vec<Vec<u32>>> {

@@ -14,6 +14,7 @@ mod fleet;
 mod kept;
 mod run;
 mod scores;
+mod size;
 mod texts;
 mod vectors;
 
@@ -142,14 +143,18 @@ struct Pass<M> {
 
 /// A message whose answer can be made of the answers of its items.
 trait PassedRpc:
-    ChunkedRpc<Response: prost::Message + Default, Value: Clone, Output = MessageAnswer<<Self as ChunkedRpc>::Response>>
+    ChunkedRpc<
+        Response: prost::Message + Default,
+        Value: Clone + size::AnswerBytes,
+        Output = MessageAnswer<<Self as ChunkedRpc>::Response>,
+    >
 {
 }
 
 impl<R> PassedRpc for R where
     R: ChunkedRpc<
             Response: prost::Message + Default,
-            Value: Clone,
+            Value: Clone + size::AnswerBytes,
             Output = MessageAnswer<<R as ChunkedRpc>::Response>,
         >
 {

@@ -11,10 +11,11 @@ use super::{
     Pass, PassedRpc,
     distinct::DistinctItems,
     kept::{AnswerStore, KeptAnswers},
+    size::AnswerBytes as _,
 };
 use crate::{
     client::Client,
-    error::Error,
+    error::{Error, ErrorKind},
     job::{
         self,
         chunked::{ChunkedRpc, MergedAnswer},
@@ -50,9 +51,11 @@ where
         Some(kept) if numbers.is_empty() => answered_before(kept, client, &options)?,
         _ => of_items(&pass, &distinct, &numbers, client, options.clone()).await?,
     };
+    let limit = client.state().fleet().config().limits.max_message_bytes;
     let merged = match kept {
         Some(kept) if numbers.is_empty() || kept.goes_with(&fresh) => {
             kept.keep(&pass, &numbers, &fresh);
+            fits(&distinct, &numbers, &fresh, Some(&kept), limit)?;
             spread(&distinct, &numbers, fresh, Some(kept))
         }
         // The model is another one by now: what was kept may not stand beside its answers.
@@ -60,9 +63,13 @@ where
             let numbers = all();
             let deadline = Some(deadline.saturating_duration_since(Instant::now()));
             let fresh = of_items(&pass, &distinct, &numbers, client, CallOptions { deadline, ..options }).await?;
+            fits::<Pass<M>>(&distinct, &numbers, &fresh, None, limit)?;
             spread::<Pass<M>>(&distinct, &numbers, fresh, None)
         }
-        _ => spread::<Pass<M>>(&distinct, &numbers, fresh, None),
+        _ => {
+            fits::<Pass<M>>(&distinct, &numbers, &fresh, None, limit)?;
+            spread::<Pass<M>>(&distinct, &numbers, fresh, None)
+        }
     };
     Ok(pass.finish(in_all(merged, started.elapsed())))
 }
@@ -106,6 +113,34 @@ where
     let merged = job::run_merged(part, client.state(), options).await;
     let (_, merged) = merged.map_err(|error| error.with_job_indices(<Pass<M> as ChunkedRpc>::ITEMS, &places))?;
     Ok(merged)
+}
+
+/// Refuses answers that no message holds before they are made: an item that is asked for a million times is computed once.
+fn fits<R: PassedRpc>(
+    distinct: &DistinctItems,
+    numbers: &[usize],
+    fresh: &Merged<R>,
+    kept: Option<&KeptAnswers<R>>,
+    limit: u64,
+) -> Result<(), Error> {
+    let mut each = vec![0_u64; distinct.firsts.len()];
+    for (&number, value) in numbers.iter().zip(&fresh.values) {
+        if let (Some(bytes), Some(value)) = (each.get_mut(number), value) {
+            *bytes = value.answer_bytes() as u64;
+        }
+    }
+    for (bytes, answer) in each.iter_mut().zip(kept.map_or(&[][..], |kept| &kept.answers)) {
+        if let Some(answer) = answer {
+            *bytes = answer.value.answer_bytes() as u64;
+        }
+    }
+    let of = |number: &usize| each.get(*number).copied().unwrap_or(0);
+    let bytes = distinct.number.iter().map(of).fold(0, u64::saturating_add);
+    if bytes > limit {
+        let message = format!("the answer would have {bytes} bytes or more; a message may have {limit}");
+        return Err(Error::new(ErrorKind::TooLarge, message).with_reason("ANSWER_TOO_LARGE"));
+    }
+    Ok(())
 }
 
 /// Gives every item of the message its answer: what was kept of it, or what `fresh` has for its number, whose place in

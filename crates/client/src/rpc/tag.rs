@@ -228,6 +228,8 @@ impl ChunkedRpc for Tag {
 
     fn request(&self, model: &str, text: v1::TextOptions, items: Vec<v1::Input>) -> v1::TagTokensRequest {
         let aggregation = match self.aggregation {
+            // The default, which a model whose labels come with the request has no use for.
+            Aggregation::Words if !self.labels.is_empty() => v1::Aggregation::Unspecified,
             Aggregation::Words => v1::Aggregation::Words,
             Aggregation::None => v1::Aggregation::None,
             Aggregation::Simple => v1::Aggregation::Simple,

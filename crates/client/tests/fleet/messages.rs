@@ -1,10 +1,8 @@
 //! Messages passed on: items that are the same are computed once, kept ones not at all, and the answer is that to the
 //! message as it came.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use sortie_client::{AnswerName, AnswerStore, Client, Message, MessageAnswer, MessageOptions};
@@ -34,7 +32,7 @@ impl Shelf {
     }
 
     fn name(&self, of: Vec<u8>) -> AnswerName {
-        let mut names = self.names.lock().unwrap();
+        let mut names = self.names.lock();
         let next = names.len() as u64;
         *names.entry(of).or_insert_with(|| {
             let mut name = [0; 32];
@@ -44,7 +42,7 @@ impl Shelf {
     }
 
     fn len(&self) -> usize {
-        self.answers.lock().unwrap().len()
+        self.answers.lock().len()
     }
 }
 
@@ -62,11 +60,11 @@ impl AnswerStore for Shelf {
     }
 
     fn get(&self, name: &AnswerName) -> Option<Arc<[u8]>> {
-        self.answers.lock().unwrap().get(name).cloned()
+        self.answers.lock().get(name).cloned()
     }
 
     fn put(&self, name: AnswerName, answer: &[u8]) {
-        self.answers.lock().unwrap().insert(name, answer.into());
+        self.answers.lock().insert(name, answer.into());
     }
 }
 
@@ -106,6 +104,7 @@ fn timeless<A: prost::Message + Clone>(message: &A, clear: impl FnOnce(&mut A)) 
 }
 
 /// Asks for the answer that one server gives, for what is sent when it is asked for plainly, and, twice, with a shelf.
+#[expect(clippy::unwrap_used, reason = "what tests ask")]
 async fn asked<M: Message<Answer: prost::Message + Clone> + Clone>(
     client: &Client,
     shelf: &Shelf,

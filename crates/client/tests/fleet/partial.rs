@@ -123,8 +123,10 @@ async fn an_error_comes_after_what_was_answered_and_dropping_a_stream_cancels() 
     }
     assert!(!answers.try_next().await.unwrap().unwrap().indices.is_empty());
     drop(answers);
-    for server in &servers {
-        server.then(refuse(Code::InvalidArgument));
+    let (servers, gates, client) = gated().await;
+    for (server, gate) in servers.iter().zip(&gates) {
+        server.always(refuse(Code::InvalidArgument));
+        gate.open();
     }
     let mut answers = client.embed(texts(4, 120)).stream();
     assert_eq!(answers.try_next().await.unwrap_err().kind(), ErrorKind::InvalidArgument);

@@ -74,7 +74,10 @@ pub(super) fn translate(flags: TeiFlags) -> Result<TeiSettings, ConfigError> {
         ("HF_HUB_CACHE", flags.huggingface_hub_cache.clone()),
         ("OTEL_SERVICE_NAME", flags.otlp_service_name.clone()),
     ];
-    let variables = variables.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let variables = variables
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?)))
+        .collect();
     Ok(TeiSettings { settings, variables, passed_over: passed_over(&flags) })
 }
 

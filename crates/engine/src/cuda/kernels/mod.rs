@@ -34,6 +34,9 @@ static MODULE: &ModuleImage<[u8]> = &ModuleImage(*include_bytes!("../../../kerne
 /// Least compute capability that the kernels serve: Ampere, for asynchronous copies and bf16.
 const LEAST_CAPABILITY: (u32, u32) = (8, 0);
 
+/// Bytes of shared memory that a block may take without being allowed more.
+const SHARED_FREELY: usize = 47 << 10;
+
 /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
 const SHARED_BYTES: c_int = 8;
 
@@ -134,9 +137,12 @@ impl Kernels {
         let mut at = ptr::null_mut();
         // SAFETY: writes one pointer; the name ends with a zero.
         check("cuLibraryGetKernel", unsafe { (calls.kernel)(&mut at, self.module.library, text.as_ptr()) })?;
-        let bytes = c_int::try_from(shared).unwrap_or(c_int::MAX);
-        // SAFETY: the kernel is of the library, the device one of the driver's.
-        check("cuKernelSetAttribute", unsafe { (calls.set)(SHARED_BYTES, bytes, at, self.device) })?;
+        // The limit is the kernel's on this device, for every session: it is never set below what each may take anyway.
+        if shared > SHARED_FREELY {
+            let bytes = c_int::try_from(shared).unwrap_or(c_int::MAX);
+            // SAFETY: the kernel is of the library, the device one of the driver's.
+            check("cuKernelSetAttribute", unsafe { (calls.set)(SHARED_BYTES, bytes, at, self.device) })?;
+        }
         Ok(KernelHandle { at, shared })
     }
 

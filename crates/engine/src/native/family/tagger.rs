@@ -53,6 +53,7 @@ pub(crate) struct TwoProducts {
 
 /// What is scored, and by what.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(crate) enum TagScorer {
     /// A stretch of up to `longest` words: ReLU over its first word's vector and its last's, side by side, then `joined`;
     /// times the label's vector.

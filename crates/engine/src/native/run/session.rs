@@ -117,6 +117,9 @@ fn facts(model: &NativeModel, target: Target, options: &LoadOptions) -> Option<A
     model.calibration(options).inspect_err(warn).ok()
 }
 
+/// Operators of ours that run on a device, and what they run on.
+type DeviceOperators = (SortieOperators, Option<(Products, Option<Kernels>)>);
+
 /// Which operators of ours run here, and what they run on. `known`: something is known of the activations.
 fn own(
     model: &NativeModel,
@@ -124,7 +127,7 @@ fn own(
     ready: &Ready,
     options: &LoadOptions,
     known: bool,
-) -> Result<(SortieOperators, Option<(Products, Option<Kernels>)>), CudaError> {
+) -> Result<DeviceOperators, CudaError> {
     let none = SortieOperators::default();
     let needs = model.encoder.needs_kernels();
     let wants = needs || options.cuda.kernels;
