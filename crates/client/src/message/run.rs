@@ -138,7 +138,7 @@ fn fits<R: PassedRpc>(
     let bytes = distinct.number.iter().map(of).fold(0, u64::saturating_add);
     if bytes > limit {
         let message = format!("the answer would have {bytes} bytes or more; a message may have {limit}");
-        return Err(Error::new(ErrorKind::TooLarge, message).with_reason("ANSWER_TOO_LARGE"));
+        return Err(Error::new(ErrorKind::InvalidArgument, message).with_reason("ANSWER_TOO_LARGE"));
     }
     Ok(())
 }
