@@ -171,6 +171,7 @@ def model_info(wire: model_pb2.ModelInfo) -> ModelInfo:
         task=word_of(model_pb2.Task, "TASK", wire.task),
         rpcs=tuple(wire.rpcs),
         labels=tuple(wire.labels),
+        labels_in_request=wire.labels_in_request,
         multi_label=wire.multi_label,
         max_length=wire.max_length,
         dimensions=wire.dimensions,
