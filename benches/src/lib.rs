@@ -9,7 +9,7 @@
 //! | `jobs` | what they are asked |
 //! | `report` | runs `sortie bench` and reads what it prints |
 //! | `server_counters` | what servers say of a run themselves |
-//! | `Random` | numbers that are the same in every run |
+//! | `SeededNumbers` | numbers that are the same in every run |
 //! | `samples` | memory, threads and files of a process |
 //!
 //! All but `work` and `samples` need clients and processes, and come with the feature `servers`, which is on unless
@@ -35,5 +35,5 @@ pub mod server_counters;
 pub mod timed;
 mod work;
 
-pub use random::Random;
+pub use random::SeededNumbers;
 pub use work::{batches_in_order, rerank_items};

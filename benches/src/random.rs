@@ -2,9 +2,9 @@
 
 /// Knuth's generator of 64 bits; its upper half is given.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct SeededNumbers(u64);
 
-impl Random {
+impl SeededNumbers {
     /// One of many sequences.
     #[must_use]
     pub fn new(seed: u64) -> Self {

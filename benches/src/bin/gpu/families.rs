@@ -11,7 +11,7 @@ use sortie_engine::{Executor, LoadOptions, Model, Precision, Want, WorkItem};
 
 use crate::{
     Common,
-    parity::{Expected, numbers, read, wanted},
+    parity::{ParityAnswers, numbers, read, wanted},
     speed::{answer, items, timed},
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
 }
 
 fn compare(path: &Path, options: &LoadOptions) -> anyhow::Result<serde_json::Value> {
-    let expected: Expected = read(&path.join("expected.json"))?;
+    let expected: ParityAnswers = read(&path.join("expected.json"))?;
     let model = Model::open(path, options)?;
     let mut executor = Executor::new(&model)?;
     executor.capture();

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use sortie_benches::Random;
+use sortie_benches::SeededNumbers;
 use sortie_engine::{
     EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Precision, Sequence, Want, WorkItem, write_sample,
 };
@@ -78,7 +78,7 @@ fn wants() -> [(bool, Vec<(&'static str, Want)>); 2] {
 fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usize, f32)> {
     let vocabulary = u64::try_from(model.info().vocab_size)?;
     let longest = LONGEST.min(model.info().max_length);
-    let mut random = Random::new(11);
+    let mut random = SeededNumbers::new(11);
     let mut below = |n: usize| usize::try_from(random.below(n as u64)).unwrap_or(0);
     let texts: Vec<WorkItem> = (0..TEXTS)
         .map(|_| {
@@ -100,7 +100,7 @@ fn one(model: &Model, want: Want, answers: usize) -> anyhow::Result<(usize, usiz
         if captured {
             executor.capture();
         }
-        let mut random = Random::new(seed);
+        let mut random = SeededNumbers::new(seed);
         let mut done = 0;
         while done < answers / 2 {
             // Sizes spread evenly over their logarithm: single texts are as common as hundreds.

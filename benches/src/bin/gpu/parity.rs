@@ -19,26 +19,26 @@ const LOGIT: f32 = 5e-3;
 const COSINE: f32 = 0.9999;
 
 #[derive(Deserialize)]
-pub(crate) struct Expected {
-    pub(crate) cases: Vec<Case>,
+pub(crate) struct ParityAnswers {
+    pub(crate) cases: Vec<ParityCase>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Case {
+pub(crate) struct ParityCase {
     input_ids: Vec<u32>,
     #[serde(default)]
     token_type_ids: Vec<u32>,
     cls: Option<Vec<f32>>,
     mean: Option<Vec<f32>>,
     last: Option<Vec<f32>>,
-    logits: Option<Logits>,
+    logits: Option<ParityLogits>,
     /// Largest logit that any token gives each entry of the vocabulary.
     vocab_max: Option<Vec<f32>>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Logits {
+enum ParityLogits {
     Sequence(Vec<f32>),
     Tokens(Vec<Vec<f32>>),
 }
@@ -103,7 +103,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
             }
             Err(error) => return Err(error).with_context(|| folder.display().to_string()),
         };
-        let expected: Expected = read(&folder.join("expected.json"))?;
+        let expected: ParityAnswers = read(&folder.join("expected.json"))?;
         let cases = expected.cases.iter().flat_map(wanted).collect();
         rows.push(compare(&name, &model, cases)?);
     }
@@ -126,7 +126,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Resul
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-pub(crate) fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
+pub(crate) fn wanted(case: &ParityCase) -> Vec<(WorkItem, Vec<f32>)> {
     let (ids, type_ids) = (case.input_ids.clone(), case.token_type_ids.clone());
     let sequence = Sequence { ids, type_ids, ..Sequence::default() };
     let item = |want| WorkItem { sequence: sequence.clone(), want };
@@ -139,8 +139,8 @@ pub(crate) fn wanted(case: &Case) -> Vec<(WorkItem, Vec<f32>)> {
     let sparse = |row: &Vec<f32>| row.iter().map(|v| v.max(0.0).ln_1p()).collect();
     all.extend(case.vocab_max.as_ref().map(|row| (item(Want::Sparse), sparse(row))));
     match &case.logits {
-        Some(Logits::Sequence(v)) => all.push((item(Want::Logits), v.clone())),
-        Some(Logits::Tokens(rows)) => all.push((item(Want::TokenLogits), rows.concat())),
+        Some(ParityLogits::Sequence(v)) => all.push((item(Want::Logits), v.clone())),
+        Some(ParityLogits::Tokens(rows)) => all.push((item(Want::TokenLogits), rows.concat())),
         None => {}
     }
     all

@@ -64,14 +64,14 @@ pub(crate) fn device(cuda: &Cuda, number: u32) -> Result<GpuFacts, CudaError> {
     if number >= count {
         return Err(CudaError::NoDevice { number, count });
     }
-    let facts = cuda.facts(number)?;
-    if facts.capability < LEAST_CAPABILITY {
-        return Err(CudaError::TooOld {
-            number,
-            name: facts.name,
-            capability: facts.capability,
-            least: LEAST_CAPABILITY,
-        });
+    at_least(cuda.facts(number)?, LEAST_CAPABILITY)
+}
+
+/// The GPU, where its compute capability is `least` or more.
+fn at_least(facts: GpuFacts, least: (u32, u32)) -> Result<GpuFacts, CudaError> {
+    let GpuFacts { number, capability, .. } = facts;
+    if capability < least {
+        return Err(CudaError::TooOld { number, name: facts.name, capability, least });
     }
     Ok(facts)
 }

@@ -41,7 +41,7 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 const SAID_FOR: Duration = Duration::from_secs(15);
 
 /// What a server last said that it serves, and when.
-type Said = BTreeMap<String, (Instant, Vec<v1::ModelInfo>)>;
+type LastLists = BTreeMap<String, (Instant, Vec<v1::ModelInfo>)>;
 
 /// One model of the fleet.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ pub(crate) struct Catalog {
     max_message_bytes: u64,
     doubts: Arc<AtomicU64>,
     /// By server; written by rounds alone.
-    said: ArcSwap<Said>,
+    said: ArcSwap<LastLists>,
 }
 
 impl Catalog {
@@ -145,7 +145,7 @@ impl Catalog {
             return false;
         };
         let mut described: BTreeMap<String, Vec<v1::ModelInfo>> = BTreeMap::new();
-        let (before, mut said, now) = (self.said.load_full(), Said::new(), Instant::now());
+        let (before, mut said, now) = (self.said.load_full(), LastLists::new(), Instant::now());
         for list in lists {
             let said_now = match list.result {
                 Ok(list) => Some((now, list.models)),

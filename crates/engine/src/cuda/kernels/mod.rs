@@ -107,15 +107,7 @@ impl Kernels {
     /// # Errors
     /// Where the GPU is older than Ampere, or the driver refuses the module.
     pub(crate) fn open(cuda: &Cuda, number: u32) -> Result<Self, CudaError> {
-        let facts = cuda.facts(number)?;
-        if facts.capability < LEAST_CAPABILITY {
-            return Err(CudaError::TooOld {
-                number,
-                name: facts.name,
-                capability: facts.capability,
-                least: LEAST_CAPABILITY,
-            });
-        }
+        super::at_least(cuda.facts(number)?, LEAST_CAPABILITY)?;
         let module = match LOADED.get() {
             Some(loaded) => *loaded,
             None => *LOADED.get_or_init({

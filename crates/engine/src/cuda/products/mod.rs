@@ -13,7 +13,7 @@ use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use libloading::{Library, Symbol};
@@ -185,6 +185,8 @@ pub(crate) struct Products {
     _memory: Option<DeviceMemory>,
     /// By what was chosen for: steps of rows, and very sizes that a step's choice did not fit.
     chosen: Mutex<HashMap<ProductKey, Algorithm>>,
+    /// Kernels of the products that were run, whose number of rows is 0 here.
+    same_bits: Mutex<HashMap<ProductKey, Arc<same_bits::SameBits>>>,
     /// Launches of several that failed, by steps of rows, and are made one by one since.
     refused: Mutex<HashSet<ProductKey>>,
 }
@@ -219,6 +221,7 @@ impl Products {
             device: Some((cuda.clone(), number)),
             _memory: Some(memory),
             chosen: Mutex::default(),
+            same_bits: Mutex::default(),
             refused: Mutex::default(),
         })
     }

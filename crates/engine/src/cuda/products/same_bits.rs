@@ -6,7 +6,7 @@
 //! batches: each is run once on numbers in which any other order shows. Where none agrees, the kernel for full batches serves.
 //!
 //! The choice hangs on the library and the architecture, not on timings. It is made when a product is first wanted, once a process
-//! and device, and takes tens of milliseconds.
+//! and device, and takes the longer the larger the product is.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -86,10 +86,10 @@ fn steps() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(near(1)), |&rows| Some(near(rows + 1))).take_while(|&rows| rows <= MOST)
 }
 
-type Known = HashMap<(u32, ProductKey), Arc<SameBits>>;
+type KnownKernels = HashMap<(u32, ProductKey), Arc<SameBits>>;
 
 /// By device and product, whose number of rows is 0 here.
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+static KNOWN: LazyLock<Mutex<KnownKernels>> = LazyLock::new(Mutex::default);
 
 impl Products {
     /// The kernels of a product, chosen now if they are not known. `stream` has no work that a wait would hold up for long, and
@@ -101,6 +101,22 @@ impl Products {
         stream: *mut c_void,
     ) -> Result<Arc<SameBits>, CudaError> {
         let kind = ProductKey { sizes: ProductSizes { rows: 0, ..kind.sizes }, ..kind };
+        // Asked for at every launch: no session waits there for what another one has to find out.
+        if let Some(there) = self.same_bits.lock().get(&kind) {
+            return Ok(Arc::clone(there));
+        }
+        let made = self.same_bits_of_process((cuda, number), kind, stream)?;
+        self.same_bits.lock().insert(kind, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The same for a product that this session has not had yet.
+    fn same_bits_of_process(
+        &self,
+        (cuda, number): (&Cuda, u32),
+        kind: ProductKey,
+        stream: *mut c_void,
+    ) -> Result<Arc<SameBits>, CudaError> {
         // Sessions that start together wait for the first.
         let mut known = KNOWN.lock();
         if let Some(there) = known.get(&(number, kind)) {

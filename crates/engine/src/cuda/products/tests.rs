@@ -168,6 +168,7 @@ fn products() -> Products {
         device: None,
         _memory: None,
         chosen: Mutex::default(),
+        same_bits: Mutex::default(),
         refused: Mutex::default(),
     }
 }
