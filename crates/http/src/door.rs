@@ -9,7 +9,9 @@ use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
 use tonic::body::Body;
 use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
 
-use crate::{failure::HttpFailure, models::Models, options::HttpOptions, reply::Load, request::Caller};
+use crate::{
+    failure::HttpFailure, header_first::HeaderFirst, models::Models, options::HttpOptions, reply::Load, request::Caller,
+};
 
 type InProcess = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, ServiceError>;
 
@@ -77,7 +79,8 @@ impl Door {
     {
         let service = service
             .map_err(|error: S::Error| ServiceError(error.into()))
-            .map_response(|response: http::Response<B>| response.map(Body::new));
+            .map_response(|response: http::Response<B>| response.map(Body::new))
+            .map_request(|request: http::Request<Body>| request.map(|body| Body::new(HeaderFirst::new(body))));
         // What may be too large for the network is not too large here: the service has limits of its own.
         let client = EncoderServiceClient::new(BoxCloneSyncService::new(service)).max_decoding_message_size(usize::MAX);
         Self(Arc::new(DoorState { client, options, models: Models::default(), started: SystemTime::now() }))

@@ -17,6 +17,7 @@ mod cohere;
 mod door;
 mod embed;
 mod failure;
+mod header_first;
 mod models;
 mod openai;
 mod openapi;

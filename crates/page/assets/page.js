@@ -28,6 +28,7 @@ function showModels(models) {
       `${m.task} · up to ${m.max_length} tokens`,
       m.dimensions > 0 ? `${m.dimensions} dimensions` : "",
       m.labels > 1 ? `${m.labels} labels` : "",
+      m.labels_in_request ? "labels of the request" : "",
       m.experimental ? "experimental" : "",
     ].filter(Boolean).join(", ");
   const rows = models.map((m) =>

@@ -11,6 +11,10 @@ const EXAMPLE_LINES = [
   "Colours and styles for text in a terminal.",
 ].join("\n");
 const EXAMPLE_NAMES = "Ada wrote the first program in London.\nThe parcel for Oslo left the port of Hamburg on Friday.";
+const EXAMPLE_LABELS = "person, city, day of the week";
+
+/** What stands between commas. */
+const listed = (text) => text.split(",").map((part) => part.trim()).filter(Boolean);
 
 /** What can be tried: which models can, what is asked for, where, and how the answer is shown. */
 const TASKS = {
@@ -35,8 +39,14 @@ const TASKS = {
   },
   tag: {
     title: "Tag", lines: "Texts, one a line", examples: ["", EXAMPLE_NAMES],
-    can: (m) => m.rpcs.includes("TagTokens"),
+    can: (m) => m.rpcs.includes("TagTokens") && !m.labels_in_request,
     path: "tag", body: (model, _, lines) => ({ model, inputs: lines }),
+    show: (answer, lines) => answer.map((spans, n) => marked([...lines[n]], spans)),
+  },
+  find: {
+    title: "Find", first: "What to find, with commas between", lines: "Texts, one a line", examples: [EXAMPLE_LABELS, EXAMPLE_NAMES],
+    can: (m) => m.rpcs.includes("TagTokens") && m.labels_in_request,
+    path: "tag", body: (model, first, lines) => ({ model, inputs: lines, parameters: { labels: listed(first) } }),
     show: (answer, lines) => answer.map((spans, n) => marked([...lines[n]], spans)),
   },
 };
@@ -146,7 +156,7 @@ export function showTry(models, look) {
   const form = byId("try-form");
   if (!form) return;
   ended = look;
-  const names = JSON.stringify(models.map((m) => [m.name, m.task, m.rpcs]));
+  const names = JSON.stringify(models.map(({ name, task, rpcs, labels_in_request }) => ({ name, task, rpcs, labels_in_request })));
   if (names === known) return;
   if (!known) {
     form.addEventListener("submit", run);
@@ -155,7 +165,7 @@ export function showTry(models, look) {
     });
     byId("try-tasks").addEventListener("change", (event) => {
       choose(event.target.value);
-      fillModels(JSON.parse(known).map(([name, made, rpcs]) => ({ name, task: made, rpcs })));
+      fillModels(JSON.parse(known));
     });
   }
   known = names;

@@ -39,6 +39,8 @@ pub(crate) struct PageModel {
     pub(crate) max_length: u32,
     pub(crate) dimensions: u32,
     pub(crate) labels: usize,
+    /// Its labels come with a request.
+    pub(crate) labels_in_request: bool,
     pub(crate) engine: String,
     pub(crate) device: String,
     pub(crate) precision: String,
@@ -71,6 +73,7 @@ impl PageModel {
             max_length: info.max_length,
             dimensions: info.dimensions,
             labels: info.labels.len(),
+            labels_in_request: info.labels_in_request,
             engine: info.engine,
             device: info.device,
             precision: info.precision,
@@ -92,6 +95,9 @@ impl PageModel {
         }
         if self.labels > 1 {
             facts.push(format!("{} labels", self.labels));
+        }
+        if self.labels_in_request {
+            facts.push("labels of the request".to_owned());
         }
         if self.experimental {
             facts.push("experimental".to_owned());

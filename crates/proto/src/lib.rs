@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::all)]
 
 pub mod code;
+pub mod codec;
 pub mod load;
 pub mod ranking;
 

@@ -13,6 +13,17 @@ use crate::{
     request::{Caller, Incoming, parse},
 };
 
+/// Fields of the message that a failure names, and where the caller wrote them.
+const NAMES: [(&str, &str); 7] = [
+    ("inputs", "inputs"),
+    ("ignore_labels", "parameters.ignore_labels"),
+    ("aggregation", "parameters.aggregation_strategy"),
+    ("labels", "parameters.labels"),
+    ("threshold", "parameters.threshold"),
+    ("nested", "parameters.flat_ner"),
+    ("multi_label", "parameters.multi_label"),
+];
+
 /// What is read. All that is not named here is ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct TagBody {
@@ -40,6 +51,15 @@ struct TagParameters {
     ignore_labels: Option<Vec<String>>,
     /// Windows with an overlap are not served.
     stride: Option<u32>,
+    /// What to find, in words, for a model that takes its labels from the request; also as `candidate_labels`.
+    #[serde(alias = "candidate_labels")]
+    labels: Option<Vec<String>>,
+    /// Only scores above it make a stretch, from 0 to 1; for such a model, 0.5 unless said.
+    threshold: Option<f32>,
+    /// No stretch lies within another; for such a model, true unless said.
+    flat_ner: Option<bool>,
+    /// A stretch may have several labels; for such a model, false unless said.
+    multi_label: Option<bool>,
 }
 
 /// A labelled stretch of a text.
@@ -87,16 +107,21 @@ pub(super) async fn tag_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Res
         return Err(HttpFailure::empty("inputs"));
     }
     let model = door.model(caller, body.model.as_deref(), Need::TAG).await?;
+    let joined = aggregation.unwrap_or(Aggregation::Words);
     let request = TagTokensRequest {
         model: model.name.clone(),
         inputs: texts.iter().map(|text| Input { kind: Some(InputKind::Text(text.clone())) }).collect(),
         options: Some(text_options(door, body.truncate, body.truncation_direction.as_deref(), None)?),
-        aggregation: aggregation.into(),
+        // Labels of a request name whole stretches: there is nothing to join.
+        aggregation: if model.labels_in_request { aggregation.unwrap_or_default() } else { joined }.into(),
         ignore_labels: parameters.ignore_labels.unwrap_or_default(),
+        labels: parameters.labels.unwrap_or_default(),
+        threshold: parameters.threshold,
+        nested: !parameters.flat_ner.unwrap_or(true),
+        multi_label: parameters.multi_label.unwrap_or_default(),
         ..TagTokensRequest::default()
     };
-    let names = [("inputs", "inputs"), ("ignore_labels", "parameters.ignore_labels")];
-    let answer = door.tag_tokens(caller, request).await.map_err(|failure| failure.renamed(&names))?;
+    let answer = door.tag_tokens(caller, request).await.map_err(|failure| failure.renamed(&NAMES))?;
     let message = answer.message;
     let fate = check_items(message.items.as_ref(), texts.len(), "inputs", false)?;
     if message.texts.len() != texts.len() {
@@ -105,7 +130,7 @@ pub(super) async fn tag_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Res
     let mut found = Vec::with_capacity(texts.len());
     for (index, (text, tagged)) in texts.iter().zip(&message.texts).enumerate() {
         tagged.spans.iter().try_for_each(|span| finite(span.score, "inputs", index).map(drop))?;
-        found.push(spans(text, &tagged.spans, aggregation == Aggregation::None)?);
+        found.push(spans(text, &tagged.spans, joined == Aggregation::None)?);
     }
     let characters = texts.iter().map(|text| text.chars().count()).sum();
     let facts = Facts { characters, ..Facts::of(&model, message.chunk, fate, texts.len(), answer.load) };
@@ -115,15 +140,15 @@ pub(super) async fn tag_inputs(door: &Door, caller: &Caller, body: &[u8]) -> Res
     }
 }
 
-/// How tokens are joined, by the names of transformers.
-fn aggregation(strategy: Option<&str>) -> Result<Aggregation, HttpFailure> {
+/// How tokens are joined, by the names of transformers, where it is said.
+fn aggregation(strategy: Option<&str>) -> Result<Option<Aggregation>, HttpFailure> {
     Ok(match strategy {
-        None => Aggregation::Words,
-        Some("none") => Aggregation::None,
-        Some("simple") => Aggregation::Simple,
-        Some("first") => Aggregation::First,
-        Some("average") => Aggregation::Average,
-        Some("max") => Aggregation::Max,
+        None => None,
+        Some("none") => Some(Aggregation::None),
+        Some("simple") => Some(Aggregation::Simple),
+        Some("first") => Some(Aggregation::First),
+        Some("average") => Some(Aggregation::Average),
+        Some("max") => Some(Aggregation::Max),
         Some(_) => {
             let message = "`parameters.aggregation_strategy` takes none, simple, first, average or max";
             return Err(HttpFailure::new(FailureKind::Validation, message).at("parameters.aggregation_strategy"));

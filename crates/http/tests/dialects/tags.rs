@@ -49,6 +49,26 @@ async fn stretches_are_told_as_the_hub_does() {
 }
 
 #[tokio::test]
+async fn labels_of_the_request_travel_as_they_are() {
+    let mut fake = Fake::of(&[Task::Tag]);
+    fake.models[0].labels_in_request = true;
+    let app = app(&fake);
+    let parameters = json!({"labels": ["person"], "threshold": 0.25, "flat_ner": false, "multi_label": true});
+    for parameters in [parameters, json!({"candidate_labels": ["person"], "flat_ner": null, "multi_label": null})] {
+        let answer = post(&app, "/tag", json!({"inputs": "Ada", "parameters": parameters})).await;
+        assert_eq!(answer.body[0]["entity_group"], "NAME", "{answer:?}");
+    }
+    let plain = json!({"inputs": "Ada", "parameters": {"labels": ["person"], "aggregation_strategy": "none"}});
+    post(&app, "/tag", plain).await;
+    let sent: Vec<TagTokensRequest> = fake.messages("TagTokens").await;
+    let of = |sent: &TagTokensRequest| (sent.aggregation(), sent.threshold, sent.nested, sent.multi_label);
+    assert!(sent.iter().all(|sent| sent.labels == ["person"]));
+    assert_eq!(of(&sent[0]), (Aggregation::Unspecified, Some(0.25), true, true));
+    assert_eq!(of(&sent[1]), (Aggregation::Unspecified, None, false, false));
+    assert_eq!(of(&sent[2]), (Aggregation::None, None, false, false), "said, so that the model can refuse it");
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_refused_by_name() {
     let fake = Fake { not_numbers: vec![1], ..Fake::of(&[Task::Tag]) };
     let app = app(&fake);

@@ -1,10 +1,12 @@
 //! Labels that come with the request, judged by the package `gliner`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sortie_proto::v1::{self, Aggregation, Truncation};
 
 use super::describe;
-use crate::support::{Client, Running, bad, config, folder, pair, refused, serve, serve_with, spec, text};
+use crate::support::{
+    Client, Running, bad, config, folder, pair, refused, serve, serve_with, spec, text, with_frontend,
+};
 
 const MODEL: &str = "deberta-lstm";
 
@@ -107,4 +109,51 @@ async fn a_text_that_is_not_read_whole_is_refused_unless_it_may_be_cut() {
     assert_eq!(errors, [(0, "TOO_MANY_WORDS"), (1, "UNSUPPORTED_INPUT")]);
     let got = client.tag_tokens(ask(Truncation::DocumentOnly)).await.unwrap().into_inner().items.unwrap();
     assert_eq!((got.errors.len(), got.truncated), (1, vec![true, false, false]));
+}
+
+#[tokio::test]
+async fn the_http_route_finds_what_the_rpc_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("http");
+    let mut config = with_frontend(&[], |f| {
+        f.http = Some("127.0.0.1:0".parse().unwrap());
+        f.http_addr_file = Some(file.clone());
+    });
+    config.models.push(spec(MODEL, folder::archived("gliner").join(MODEL)));
+    let (_server, mut client) = serve_with(config).await;
+    let url = format!("http://{}/tag", std::fs::read_to_string(&file).unwrap().trim());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |body: Value| -> (u16, Value) {
+        let request = http.post(&url).header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    };
+    let asked = "ada lived in paris and london";
+    let request = v1::TagTokensRequest {
+        inputs: vec![text(asked)],
+        labels: labels(&["person", "place"]),
+        threshold: Some(0.1),
+        nested: true,
+        multi_label: true,
+        ..Default::default()
+    };
+    let spans = client.tag_tokens(request).await.unwrap().into_inner().texts.remove(0).spans;
+    assert!(!spans.is_empty());
+    let want: Vec<_> = spans.iter().map(|span| (span.label.as_str(), span.start.into(), span.end.into())).collect();
+    let how = json!({"labels": ["person", "place"], "threshold": 0.1, "flat_ner": false, "multi_label": true});
+    let (status, body) = post(json!({"inputs": asked, "parameters": how})).await;
+    assert_eq!(status, 200, "{body}");
+    let of = |span: &Value| (span["start"].as_u64().unwrap(), span["end"].as_u64().unwrap());
+    let got: Vec<_> =
+        body.as_array().unwrap().iter().map(|s| (s["entity_group"].as_str().unwrap(), of(s).0, of(s).1)).collect();
+    assert_eq!(got, want);
+    for (parameters, field) in [
+        (json!({}), "parameters.labels"),
+        (json!({"labels": ["person"], "threshold": 2}), "parameters.threshold"),
+        (json!({"labels": ["person"], "aggregation_strategy": "first"}), "parameters.aggregation_strategy"),
+        (json!({"labels": ["person"], "ignore_labels": ["O"]}), "parameters.ignore_labels"),
+    ] {
+        let (status, body) = post(json!({"inputs": asked, "parameters": parameters})).await;
+        assert!((400..500).contains(&status) && body.to_string().contains(field), "{status} {body}");
+    }
 }
