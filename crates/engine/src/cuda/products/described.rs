@@ -194,6 +194,18 @@ impl<'a> Product<'a> {
         self.heuristics(most, Some(0))
     }
 
+    /// The number of the family of kernels that one is of: `CUBLASLT_ALGO_CONFIG_ID`.
+    pub(super) fn family(&self, algorithm: &Algorithm) -> Result<c_int, CudaError> {
+        const ID: c_int = 0;
+        let (mut id, mut written): (c_int, usize) = (0, 0);
+        // SAFETY: writes one number of the length that is said.
+        let status = unsafe {
+            (self.of.lt.config)(algorithm, ID, ptr::from_mut(&mut id).cast(), size_of::<c_int>(), &mut written)
+        };
+        self.of.check("cublasLtMatmulAlgoConfigGetAttribute", status)?;
+        Ok(id)
+    }
+
     fn heuristics(&self, most: usize, reductions: Option<u32>) -> Result<Vec<Algorithm>, CudaError> {
         let (of, lt) = (self.of, &self.of.lt);
         let mut at = ptr::null_mut();

@@ -60,6 +60,7 @@ calls! { Lt:
     preference_destroy c"cublasLtMatmulPreferenceDestroy" (Handle)
     preference_set c"cublasLtMatmulPreferenceSetAttribute" (Handle, c_int, *const c_void, usize)
     heuristic c"cublasLtMatmulAlgoGetHeuristic" (Handle, Handle, Handle, Handle, Handle, Handle, Handle, c_int, *mut Heuristic, *mut c_int)
+    config c"cublasLtMatmulAlgoConfigGetAttribute" (*const Algorithm, c_int, *mut c_void, usize, *mut usize)
     run c"cublasLtMatmul" (Handle, Handle, *const c_void, *const c_void, Handle, *const c_void, Handle, *const c_void, *const c_void, Handle, *mut c_void, Handle, *const Algorithm, *mut c_void, usize, *mut c_void)
 }
 

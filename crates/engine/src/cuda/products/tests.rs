@@ -137,6 +137,15 @@ mod calls {
             s.answers.pop().unwrap_or(0)
         })
     }
+    pub(super) unsafe extern "C" fn config(
+        _: *const Algorithm,
+        _: c_int,
+        _: *mut c_void,
+        _: usize,
+        _: *mut usize,
+    ) -> Status {
+        0
+    }
     pub(super) unsafe extern "C" fn name(_: Status) -> *const c_char {
         c"CUBLAS_STATUS_NOT_SUPPORTED".as_ptr()
     }
@@ -156,6 +165,7 @@ fn products() -> Products {
         preference_destroy: calls::destroy,
         preference_set: calls::prefer,
         heuristic: calls::heuristic,
+        config: calls::config,
         run: calls::run,
     };
     seen(|s| *s = Seen { alive: 1, ..Seen::default() });
