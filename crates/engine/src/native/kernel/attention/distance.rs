@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{
-    AttentionRules, HeadQueries, QUERIES, VECTORS,
+    AttentionRules, HeadQueries, QUERIES, Tile, VECTORS,
     load::Loaded,
     tile::{products, store},
 };
@@ -101,8 +101,7 @@ impl DistanceScratch {
         }
     }
 
-    /// Adds what distances give to the scores of a tile: `rows` are its queries' places, `keys` those of its keys less the
-    /// place of the first that was loaded.
+    /// Adds what distances give to the scores of a tile. `loaded_from` is the place of the first key that was loaded.
     #[expect(clippy::too_many_arguments, reason = "a tile's own numbers")]
     #[inline(always)]
     pub(super) fn add<S: Simd>(
@@ -110,12 +109,12 @@ impl DistanceScratch {
         simd: S,
         task: &HeadQueries,
         rules: &AttentionRules<'_>,
-        loaded: &Loaded,
-        rows: &Range<usize>,
-        (keys, loaded_from): (Range<usize>, usize),
+        tile: &Tile,
+        loaded_from: usize,
         scores: &mut [f32],
         wide: usize,
     ) {
+        let (rows, keys) = (&tile.rows, tile.from..tile.to);
         if rules.by_distance.is_some() {
             for (query, scores) in rows.clone().zip(scores.chunks_exact_mut(wide)) {
                 let from = task.queries.end - 1 - query + keys.start;
@@ -130,7 +129,7 @@ impl DistanceScratch {
             let own = &vectors.keys[task.head * size * vectors.width..][..size * vectors.width];
             for c in vectors.columns_of(rows, &places, pass).step_by(pass) {
                 let stretches = own.chunks_exact(vectors.width).map(|v| &v[c..c + pass]);
-                let sums = products(simd, loaded.queries.iter().copied().zip(stretches));
+                let sums = products(simd, tile.queries.iter().copied().zip(stretches));
                 store::<S>(sums, &mut self.of_queries, vectors.width, c);
             }
         }

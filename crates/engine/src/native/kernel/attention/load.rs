@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, Rotation};
+use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, Rotation, Tile};
 
 /// What a task multiplies.
 #[derive(Default)]
@@ -11,8 +11,6 @@ pub(super) struct Loaded {
     pub(super) keys: Vec<f32>,
     /// (keys × deep) values.
     pub(super) values: Vec<f32>,
-    /// (size × queries) queries, turned.
-    pub(super) queries: Vec<[f32; QUERIES]>,
     /// One token's numbers.
     one: Vec<f32>,
 }
@@ -36,8 +34,6 @@ impl Loaded {
             buffer.clear();
             buffer.resize(length, 0.0);
         }
-        self.queries.clear();
-        self.queries.resize(size, [0.0; QUERIES]);
         let [_, key_at, value_at] = rules.columns.of(task.head);
         let width = rules.columns.width();
         let plain = rules.norms.is_none() && rules.rotation.is_none();
@@ -59,7 +55,7 @@ impl Loaded {
         }
     }
 
-    /// Copies the queries of places `rows` in, at most [`QUERIES`] of them.
+    /// Copies a tile's queries into it, at most [`QUERIES`] of them.
     #[inline(always)]
     pub(super) fn load_queries(
         &mut self,
@@ -67,22 +63,24 @@ impl Loaded {
         rules: &AttentionRules<'_>,
         qkv: &[f32],
         bias: &[f32],
-        rows: Range<usize>,
+        tile: &mut Tile,
     ) {
         let size = rules.columns.size;
+        tile.queries.clear();
+        tile.queries.resize(size, [0.0; QUERIES]);
         let [at, _, _] = rules.columns.of(task.head);
         let width = rules.columns.width();
-        for (r, place) in rows.enumerate() {
+        for (r, place) in tile.rows.clone().enumerate() {
             let token = &qkv[(task.start + place) * width + at..][..size];
             if rules.norms.is_none() && rules.rotation.is_none() {
-                for (q, (x, b)) in self.queries.iter_mut().zip(token.iter().zip(&bias[at..])) {
+                for (q, (x, b)) in tile.queries.iter_mut().zip(token.iter().zip(&bias[at..])) {
                     q[r] = x + b;
                 }
                 continue;
             }
             biased(&mut self.one, token, &bias[at..][..size]);
             finish(&mut self.one, rules.norms.map(|n| (n, n.query)), rules.rotation, place);
-            for (q, x) in self.queries.iter_mut().zip(&self.one) {
+            for (q, x) in tile.queries.iter_mut().zip(&self.one) {
                 q[r] = *x;
             }
         }

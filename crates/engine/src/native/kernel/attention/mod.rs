@@ -25,7 +25,7 @@ use pulp::{Arch, Simd, WithSimd};
 pub(super) use self::distance::{ByDistance, RelativeVectors};
 use self::{
     load::Loaded,
-    tile::{exponentiate, products, store},
+    tile::{add, exponentiate, products, store},
 };
 use super::super::family::Sight;
 
@@ -33,6 +33,12 @@ use super::super::family::Sight;
 const QUERIES: usize = 4;
 /// Vectors side by side in one pass over keys or values.
 const VECTORS: usize = 2;
+
+/// Tiles of queries that go over a block of keys, and of values, before the next: a block is read from the farther cache once
+/// for all of them.
+const TILES: usize = 4;
+/// Keys of a block: with its values 256 KiB for heads of 64, half of the nearer cache of today's processors.
+const BLOCK_KEYS: usize = 512;
 
 /// Most numbers in a pass, on processors with the widest vectors: tables that are read in passes are filled up to a multiple.
 pub(crate) const WIDEST_PASS: usize = 32;
@@ -106,12 +112,25 @@ pub(crate) struct HeadQueries {
     pub(crate) head: usize,
 }
 
+/// Queries that are handled together.
+#[derive(Default)]
+struct Tile {
+    /// Their places in the sequence.
+    rows: Range<usize>,
+    /// The first of the loaded keys that they see, rounded down to passes, and one past the last.
+    from: usize,
+    to: usize,
+    /// (size × queries), turned.
+    queries: Vec<[f32; QUERIES]>,
+}
+
 #[derive(Default)]
 struct Scratch {
     loaded: Loaded,
-    /// (queries × wide) scores, then weights.
+    tiles: [Tile; TILES],
+    /// (tiles × queries × wide) scores, then weights.
     weights: Vec<f32>,
-    /// (queries × deep) results.
+    /// (tiles × queries × deep) results.
     results: Vec<f32>,
     distance: distance::DistanceScratch,
 }
@@ -149,7 +168,7 @@ impl WithSimd for Attend<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { task, rules, qkv, bias, scratch, write } = self;
-        let Scratch { loaded, weights, results, distance } = scratch;
+        let Scratch { loaded, tiles, weights, results, distance } = scratch;
         let size = rules.columns.size;
         let seen = rules.sight.of(&task.queries, task.keys);
         if seen.is_empty() {
@@ -160,53 +179,78 @@ impl WithSimd for Attend<'_> {
         }
         // Rounded up to whole passes; nothing read there changes a sum.
         let pass = VECTORS * S::F32_LANES;
-        let (wide, deep) = (seen.len().next_multiple_of(pass), size.next_multiple_of(pass));
+        let deep = size.next_multiple_of(pass);
+        // An odd number of passes: rows of keys that lie a power of two apart would push one another out of the cache.
+        let wide = (seen.len().div_ceil(pass) | 1) * pass;
         loaded.load(task, rules, qkv, bias, seen.clone(), (wide, deep));
-        for (buffer, length) in [(&mut *weights, QUERIES * wide), (&mut *results, QUERIES * deep)] {
+        for (buffer, length) in [(&mut *weights, TILES * QUERIES * wide), (&mut *results, TILES * QUERIES * deep)] {
             buffer.clear();
             buffer.resize(length, 0.0);
         }
         distance.begin(simd, task, rules, loaded, &seen, wide);
 
-        for first in task.queries.clone().step_by(QUERIES) {
-            let rows = first..task.queries.end.min(first + QUERIES);
-            loaded.load_queries(task, rules, qkv, bias, rows.clone());
-            let Loaded { keys, queries, .. } = &*loaded;
-            let together = rules.sight.of(&rows, task.keys);
-            let from = (together.start - seen.start) / pass * pass;
-            let to = together.end - seen.start;
-            let rounded = to.next_multiple_of(pass);
-            for j in (from..rounded).step_by(pass) {
-                // Q·Kᵀ: each query number times a stretch of keys.
-                let sums =
-                    products(simd, queries.iter().copied().zip(keys.chunks_exact(wide).map(|k| &k[j..j + pass])));
-                store::<S>(sums, weights, wide, j);
+        for group in task.queries.clone().step_by(TILES * QUERIES) {
+            let end = task.queries.end.min(group + TILES * QUERIES);
+            for (tile, first) in tiles.iter_mut().zip((group..end).step_by(QUERIES)) {
+                tile.rows = first..end.min(first + QUERIES);
+                let together = rules.sight.of(&tile.rows, task.keys);
+                tile.from = (together.start - seen.start) / pass * pass;
+                tile.to = together.end - seen.start;
+                loaded.load_queries(task, rules, qkv, bias, tile);
             }
-            distance.add(simd, task, rules, loaded, &rows, (from..to, seen.start), weights, wide);
-            let mut scales = [0.0; QUERIES];
-            for ((r, scale), w) in scales.iter_mut().enumerate().zip(weights.chunks_exact_mut(wide)) {
-                let own = first + r.min(rows.len() - 1);
-                let own = rules.sight.of(&(own..own + 1), task.keys);
-                w[from..own.start - seen.start].fill(f32::NEG_INFINITY);
-                w[own.end - seen.start..rounded].fill(f32::NEG_INFINITY);
-                let sum = exponentiate(simd, &mut w[from..rounded]);
-                // The same for one query among others.
-                *scale = if own.is_empty() { 0.0 } else { 1.0 / sum };
-                if own.is_empty() {
-                    w[from..rounded].fill(0.0);
+            let tiles = &tiles[..(end - group).div_ceil(QUERIES)];
+            let mut scales = [[0.0; QUERIES]; TILES];
+            let all = tiles.iter().fold(wide..0, |all, tile| all.start.min(tile.from)..all.end.max(tile.to));
+            // Blocks begin at the same places for every group, so that a query's sums are cut alike in every company.
+            let blocks = || (all.start / BLOCK_KEYS..all.end.div_ceil(BLOCK_KEYS)).map(|block| block * BLOCK_KEYS);
+            for block in blocks() {
+                for (tile, weights) in tiles.iter().zip(weights.chunks_exact_mut(QUERIES * wide)) {
+                    let rounded = tile.to.next_multiple_of(pass);
+                    for j in (tile.from.max(block)..rounded.min(block + BLOCK_KEYS)).step_by(pass) {
+                        // Q·Kᵀ: each query number times a stretch of keys.
+                        let keys = loaded.keys.chunks_exact(wide).map(|k| &k[j..j + pass]);
+                        store::<S>(products(simd, tile.queries.iter().copied().zip(keys)), weights, wide, j);
+                    }
                 }
             }
-            let Loaded { values, .. } = &*loaded;
-            for d in (0..deep).step_by(pass) {
-                // Weights·V: each weight times a stretch of its token's value.
-                let each = (from..to).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
-                let stretches = values[from * deep..].chunks_exact(deep).map(|v| &v[d..d + pass]);
-                store::<S>(products(simd, each.zip(stretches)), results, deep, d);
+            for (tile, (weights, scales)) in tiles.iter().zip(weights.chunks_exact_mut(QUERIES * wide).zip(&mut scales))
+            {
+                let &Tile { ref rows, from, to, .. } = tile;
+                distance.add(simd, task, rules, tile, seen.start, weights, wide);
+                let rounded = to.next_multiple_of(pass);
+                for ((r, scale), w) in scales.iter_mut().enumerate().zip(weights.chunks_exact_mut(wide)) {
+                    let own = rows.start + r.min(rows.len() - 1);
+                    let own = rules.sight.of(&(own..own + 1), task.keys);
+                    w[from..own.start - seen.start].fill(f32::NEG_INFINITY);
+                    w[own.end - seen.start..rounded].fill(f32::NEG_INFINITY);
+                    let sum = exponentiate(simd, &mut w[from..rounded]);
+                    // The same for one query among others.
+                    *scale = if own.is_empty() { 0.0 } else { 1.0 / sum };
+                    if own.is_empty() {
+                        w[from..rounded].fill(0.0);
+                    }
+                }
             }
-            for (r, scale) in scales.into_iter().enumerate().take(rows.len()) {
-                let out = &mut results[r * deep..][..size];
-                out.iter_mut().for_each(|x| *x *= scale);
-                write(task.start + first + r, out);
+            results.fill(0.0);
+            for block in blocks() {
+                let each = weights.chunks_exact(QUERIES * wide).zip(results.chunks_exact_mut(QUERIES * deep));
+                for (tile, (weights, results)) in tiles.iter().zip(each) {
+                    let (from, to) = (tile.from.max(block), tile.to.min(block + BLOCK_KEYS));
+                    for d in (0..deep).step_by(pass) {
+                        // Weights·V: each weight times a stretch of its token's value.
+                        let each = (from..to).map(|j| std::array::from_fn(|r| weights[r * wide + j]));
+                        let stretches =
+                            loaded.values[from.min(to) * deep..].chunks_exact(deep).map(|v| &v[d..d + pass]);
+                        add::<S>(simd, products(simd, each.zip(stretches)), results, deep, d);
+                    }
+                }
+            }
+            for ((tile, scales), results) in tiles.iter().zip(&scales).zip(results.chunks_exact_mut(QUERIES * deep)) {
+                for ((query, scale), out) in tile.rows.clone().zip(scales).zip(results.chunks_exact_mut(deep)) {
+                    let out = &mut out[..size];
+                    out.iter_mut().for_each(|x| *x *= scale);
+                    write(task.start + query, out);
+                }
             }
         }
     }

@@ -35,6 +35,17 @@ pub(super) fn store<S: Simd>(sums: Sums<S>, rows: &mut [f32], width: usize, j: u
     }
 }
 
+/// Adds sums to column `j` of rows of `width`.
+#[inline(always)]
+pub(super) fn add<S: Simd>(simd: S, sums: Sums<S>, rows: &mut [f32], width: usize, j: usize) {
+    for (sums, row) in sums.iter().zip(rows.chunks_exact_mut(width)) {
+        let (to, _) = S::as_mut_simd_f32s(&mut row[j..]);
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = simd.add_f32s(*to, *sum);
+        }
+    }
+}
+
 /// Replaces each `x` by `exp(x − max)` and returns the sum of them. −∞ becomes 1e-38.
 #[inline(always)]
 pub(super) fn exponentiate<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
