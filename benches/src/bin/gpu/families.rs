@@ -27,13 +27,7 @@ const LONG: usize = 8_192;
 pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
     let mut all = true;
     for folder in &common.folders {
-        let mut inside: Vec<PathBuf> = std::fs::read_dir(folder)
-            .with_context(|| format!("cannot list {}", folder.display()))?
-            .filter_map(|e| Some(e.ok()?.path()))
-            .filter(|path| path.join("config.json").is_file())
-            .collect();
-        inside.sort();
-        for path in inside {
+        for path in models_in(folder)? {
             for precision in FORMATS {
                 let options = LoadOptions { precision: Some(precision), ..common.options()? };
                 let timed = !path.join("expected.json").is_file();
@@ -50,6 +44,17 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
         }
     }
     Ok(all)
+}
+
+/// The folders of models in a folder, in their names' order.
+pub(crate) fn models_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut inside: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot list {}", folder.display()))?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|path| path.join("config.json").is_file())
+        .collect();
+    inside.sort();
+    Ok(inside)
 }
 
 fn compare(path: &Path, options: &LoadOptions) -> anyhow::Result<serde_json::Value> {

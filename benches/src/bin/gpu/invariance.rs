@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use sortie_benches::SeededNumbers;
 use sortie_engine::{
-    EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Precision, Sequence, Want, WorkItem, write_sample,
+    EmbedSpec, Executor, LoadOptions, Model, Output, Pooling, Precision, Sequence, Task, Want, WorkItem, write_sample,
 };
 
 use crate::{Common, ModelShape};
@@ -48,7 +48,11 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<bool> {
         for precision in FORMATS {
             let options = LoadOptions { precision: Some(precision), ..common.options()? };
             let model = Model::open(folder, &options)?;
-            let want = Want::Embedding(EmbedSpec::default());
+            let want = match model.info().task {
+                Task::TokenClassification { .. } => Want::TokenLogits,
+                Task::SequenceClassification { .. } => Want::Logits,
+                _ => Want::Embedding(EmbedSpec::default()),
+            };
             let (answers, moved, most) = one(&model, want, ANSWERS / 10)?;
             println!("| {} | {} | {answers} | {moved} | {most:.1e} |", folder.display(), precision.name());
             still &= moved == 0;

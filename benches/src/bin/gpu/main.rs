@@ -6,6 +6,7 @@
 //! gpu speed    200 pairs and one pair, beside padded ONNX Runtime and PyTorch
 //! gpu serve    text in, scores out over gRPC on loopback, beside sentence-transformers
 //! gpu families folders of any family: numbers in every format, or speed
+//! gpu errors   scores in f16 and bf16, for gpu_errors.py to judge
 //! gpu invariance  the same bits alone and in every company
 //! gpu memory   random batches, and what they leave behind
 //! gpu all      all of these
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod errors;
 mod export;
 mod families;
 mod invariance;
@@ -55,6 +57,8 @@ enum Part {
     Serve,
     /// Folders of any family, in every format
     Families,
+    /// Scores of rerankers in f16 and bf16, for `gpu_errors.py`
+    Errors,
     /// Answers alone and in every company, bit for bit
     Invariance,
     /// Random batches, and what they leave behind
@@ -236,6 +240,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     match which {
         Part::Invariance => held &= invariance::run(&common)?,
+        Part::Errors => errors::run(&common)?,
         Part::Families => held &= families::run(&common)?,
         Part::Several => several::run(&common)?,
         Part::Lost => several::lost(&common)?,
