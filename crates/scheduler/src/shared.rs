@@ -276,6 +276,7 @@ impl<B: Backend> Shared<B> {
         let tokens = tokens(batch);
         self.counters.batches.one();
         self.counters.batch_tokens.add(tokens);
+        self.counters.batch_work.add(batch.iter().map(|item| item.work).sum());
         self.counters.batch_room_tokens.add(self.budget.max(tokens));
         self.counters.prepare_us.add(micros(prepared));
     }
