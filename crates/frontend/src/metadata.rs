@@ -68,7 +68,9 @@ impl CallerInfo {
         };
         let number = |key| match text(headers, key)? {
             None => Ok(0),
-            Some(value) => value.parse::<u64>().map_err(|_| bad(key, format!("{value:?} is not a whole number from 0"))),
+            Some(value) => {
+                value.parse::<u64>().map_err(|_| bad(key, format!("{value:?} is not a whole number from 0")))
+            }
         };
         let tokens = number(TOKENS)?;
         Ok(Self {

@@ -147,11 +147,7 @@ fn unpack(words: [u64; WORDS]) -> DeviceGauge {
         cost: Cost { a_us: f64::from_bits(a_us), b_us: f64::from_bits(b_us) },
         best_recent_ratio: f64::from_bits(best_recent_ratio),
         ended: time(ended),
-        running: (started != IDLE).then_some(RunningBatch {
-            work,
-            started: time(started),
-            predicted: time(predicted),
-        }),
+        running: (started != IDLE).then_some(RunningBatch { work, started: time(started), predicted: time(predicted) }),
         busy: Utilization {
             share: f64::from_bits(share),
             tokens_per_second: f64::from_bits(tokens_per_second),

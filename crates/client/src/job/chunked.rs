@@ -58,7 +58,9 @@ impl<H, V> ChunkAnswer<H, V> {
     /// The batches that the chunk rode in.
     pub(super) fn batches(&self) -> Vec<BatchSample> {
         let batches = batches(&self.chunk);
-        batches.map(|batch| BatchSample { us: batch.duration.as_secs_f64() * 1e6, work: f64::from(batch.work) }).collect()
+        batches
+            .map(|batch| BatchSample { us: batch.duration.as_secs_f64() * 1e6, work: f64::from(batch.work) })
+            .collect()
     }
 }
 

@@ -13,7 +13,8 @@ use futures::{
     stream::FuturesUnordered,
 };
 use sortie_dispatch::{
-    Action, Amount, AnswerReport, AttemptId, AttemptKind, Event, FailReason, Failure, FleetEvent, Job, Missing, SendAttempt,
+    Action, Amount, AnswerReport, AttemptId, AttemptKind, Event, FailReason, Failure, FleetEvent, Job, Missing,
+    SendAttempt,
 };
 use sortie_proto::v1;
 use tokio::time::{Instant, sleep_until};

@@ -20,13 +20,8 @@ fn job(believed: WorkCurve) -> Vec<ItemSize> {
 }
 
 fn servers(count: u32) -> Vec<Candidate> {
-    let server = |id| Candidate {
-        endpoint: EndpointId(id),
-        cost: COST,
-        backlog_us: 0.0,
-        round_trip_us: 500.0,
-        limits: LIMITS,
-    };
+    let server =
+        |id| Candidate { endpoint: EndpointId(id), cost: COST, backlog_us: 0.0, round_trip_us: 500.0, limits: LIMITS };
     (0..count).map(server).collect()
 }
 

@@ -102,9 +102,7 @@ impl JobSizes {
         match self {
             Self::Even { job_tokens, items }
             | Self::LogNormal { job_tokens, items }
-            | Self::WithLong { job_tokens, items, .. } => {
-                *items > 0 && *job_tokens >= *items as u64
-            }
+            | Self::WithLong { job_tokens, items, .. } => *items > 0 && *job_tokens >= *items as u64,
             Self::Mixed(all) => !all.is_empty() && all.iter().all(Self::is_sound),
         }
     }

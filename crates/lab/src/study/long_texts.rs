@@ -56,7 +56,7 @@ pub fn long_texts(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
         for load in [0.3, 0.6, 0.75] {
             for (known, name) in [(false, "by tokens"), (true, "by work")] {
                 let scenario = long_fleet(servers, load, known, run_budget);
-                cells.push(Cell::new(&format!("{servers} servers, load {load}, {name}"), scenario));
+                cells.push(Cell::new(format!("{servers} servers, load {load}, {name}"), scenario));
             }
         }
     }

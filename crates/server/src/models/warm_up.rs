@@ -13,7 +13,8 @@ use std::{
 
 use futures::future::join_all;
 use sortie_engine::{
-    Device, EncodeOptions, Executor, ItemFault, LoadError, Model, Output, Role, RunFault, Sequence, Task, Want, WorkItem,
+    Device, EncodeOptions, Executor, ItemFault, LoadError, Model, Output, Role, RunFault, Sequence, Task, Want,
+    WorkItem,
 };
 use sortie_scheduler::{ChunkResult, QueuedItem, Request, Scheduler};
 
@@ -68,7 +69,9 @@ pub(super) fn prepare_device(
             Err(fault) => Some(ItemFault::Run(fault.to_string())),
         };
         match fault {
-            Some(ItemFault::Run(why)) if count == 1 && item.sequence.len() <= TOKENS => return Err(LoadError::FirstRun { device, why }),
+            Some(ItemFault::Run(why)) if count == 1 && item.sequence.len() <= TOKENS => {
+                return Err(LoadError::FirstRun { device, why });
+            }
             Some(fault) => {
                 let tokens = item.sequence.len();
                 tracing::warn!(name, %device, items = count, tokens, %fault, "warming up failed");

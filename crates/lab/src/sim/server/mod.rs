@@ -9,9 +9,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sortie_dispatch::{
-    Amount, AttemptId, BatchSample, Cost, Failure, Limits, LoadReport, WorkCurve, config::LIMITS,
-};
+use sortie_dispatch::{Amount, AttemptId, BatchSample, Cost, Failure, Limits, LoadReport, WorkCurve, config::LIMITS};
 use sortie_scheduler::{
     BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Priority, QueuedItem, Request, SchedulerConfig,
 };
