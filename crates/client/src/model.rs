@@ -140,6 +140,9 @@ pub struct ModelInfo {
 }
 
 /// The load of one model's device as a server reports it.
+///
+/// Tokens are of work: a text of `n` tokens counts as `n · (1 + n / doubling_length)` of them
+/// ([`ModelInfo::doubling_length`]). Those of the limits are as they are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelLoad {

@@ -26,7 +26,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The load of one model as it stands now."""
+    """The load of one model as it stands now. Tokens are of work, by ``ModelInfo.doubling_length``."""
 
     epoch: int
     """Grows when the process or its model restarts."""
