@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use sortie_dispatch::{EndpointId, FleetEvent, LoadReport, Resource};
+use sortie_dispatch::{EndpointId, FleetEvent, LoadReport, Resource, WorkCurve};
 use sortie_proto::v1;
 use tokio::time::Instant;
 use tonic::{Request, Response};
@@ -180,6 +180,9 @@ fn learn(
         if let Some(info) = described {
             let limits = info.limits.as_ref().map(metadata::from_limits).unwrap_or_default();
             fleet.set_limits(id, number, limits, info.max_length.into());
+            if resource == Resource::Device {
+                fleet.set_curve(number, WorkCurve::new(info.doubling_length));
+            }
         }
         if let Some(report) = report {
             fleet.report(id, number, report, now);

@@ -1,6 +1,6 @@
 //! Request metadata that every attempt carries, and what trailers say back.
 //!
-//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-model`, `sortie-tokens`, `sortie-lane`,
+//! Sent: `sortie-job-id`, `sortie-attempt`, `sortie-rescue`, `sortie-model`, `sortie-tokens`, `sortie-work`, `sortie-lane`,
 //! `sortie-tenant`, `authorization`, `traceparent`, `grpc-timeout`. Read: `grpc-retry-pushback-ms` (gRFC A6) and
 //! `endpoint-load-metrics-bin` (ORCA, gRFC A51).
 
@@ -11,7 +11,7 @@ use std::{
 
 use prost::Message as _;
 pub use sortie_dispatch::Lane;
-use sortie_dispatch::{Cost, Limits, LoadReport, Pushback};
+use sortie_dispatch::{Amount, Cost, Limits, LoadReport, Pushback};
 use sortie_proto::{load::from_orca, metadata as keys, orca::OrcaLoadReport, v1};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
@@ -59,13 +59,14 @@ pub(crate) fn bearer(token: &str) -> Result<AsciiValue, Error> {
     Ok(value)
 }
 
-/// Adds the model and the estimated number of tokens to the metadata, so that a server without time for them can refuse
+/// Adds the model and the estimated tokens and their work to the metadata, so that a server without time for them can refuse
 /// before it reads the message. A model name that cannot stand in metadata is left out.
-pub(crate) fn announce(map: &mut MetadataMap, model: &str, tokens: u64) {
+pub(crate) fn announce(map: &mut MetadataMap, model: &str, amount: Amount) {
     if let Ok(model) = value("model", model) {
         map.insert(keys::MODEL, model);
     }
-    map.insert(keys::TOKENS, tokens.into());
+    map.insert(keys::TOKENS, amount.tokens.into());
+    map.insert(keys::WORK, amount.work.into());
 }
 
 /// Marks an attempt as a rescue: every earlier attempt of the chunk is lost.

@@ -102,6 +102,9 @@ pub struct ModelInfo {
     pub multi_label: bool,
     /// Longest sequence in tokens, specials included.
     pub max_length: u32,
+    /// Length in tokens at which a token of a text takes twice the time of one in a short text, where attention over all
+    /// pairs is known to make long texts dearer.
+    pub doubling_length: Option<u32>,
     /// Size of its vectors; 0 where it makes none.
     pub dimensions: u32,
     /// Its own pooling, where it pools.
@@ -137,6 +140,9 @@ pub struct ModelInfo {
 }
 
 /// The load of one model's device as a server reports it.
+///
+/// Tokens are of work: a text of `n` tokens counts as `n · (1 + n / doubling_length)` of them
+/// ([`ModelInfo::doubling_length`]). Those of the limits are as they are.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelLoad {
@@ -223,6 +229,7 @@ impl From<v1::ModelInfo> for ModelInfo {
             max_span_words: Some(wire.max_span_words).filter(|&n| n > 0),
             multi_label: wire.multi_label,
             max_length: wire.max_length,
+            doubling_length: Some(wire.doubling_length).filter(|&n| n > 0),
             dimensions: wire.dimensions,
             pooling,
             normalize: wire.normalize,

@@ -22,6 +22,8 @@ pub struct BatchReport {
     pub duration: Duration,
     /// Tokens in it, other callers' included.
     pub tokens: u32,
+    /// The work that they were, in tokens: a long text counts more than it has.
+    pub work: u32,
 }
 
 /// One chunk of a job as its server answered it.

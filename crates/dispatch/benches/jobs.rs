@@ -35,7 +35,7 @@ fn fleet(servers: usize, cost: Cost) -> (Fleet, ModelId) {
 fn pairs() -> Vec<ItemSize> {
     let item = |i: u64| {
         let tokens = 60 + i * 7919 % 200;
-        ItemSize { tokens, bytes: tokens * 4, answer_bytes: 4 }
+        ItemSize { tokens, work: tokens, bytes: tokens * 4, answer_bytes: 4 }
     };
     (0..200).map(item).collect()
 }
@@ -56,7 +56,7 @@ fn finish(fleet: &mut Fleet, job: &mut Job, mut actions: Vec<Action>, now: Time)
             Action::Send(send) => {
                 chunks += 1;
                 let tokens = job.chunk(send.chunk).map_or(0, |chunk| chunk.tokens) as f64;
-                let batches = vec![BatchSample { us: COST.batch_us(tokens), tokens }];
+                let batches = vec![BatchSample { us: COST.batch_us(tokens), work: tokens }];
                 let report = Some(report(send.endpoint.0));
                 Event::Answered {
                     attempt: send.attempt,

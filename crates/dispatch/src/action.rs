@@ -28,8 +28,8 @@ pub enum Action {
         probe: ProbeId,
         /// The server.
         endpoint: EndpointId,
-        /// Tokens that the server reserves for 2 ms (`ProbeRequest.tokens`).
-        tokens: u64,
+        /// Work in tokens that the server reserves for 2 ms (`ProbeRequest.tokens`).
+        work: u64,
         /// Why.
         purpose: ProbePurpose,
     },

@@ -1,4 +1,5 @@
-//! What work costs: `T(c) = a + b · tokens` a batch, for each server and model.
+//! What work costs: `T(c) = a + b · tokens` a batch, for each server and model. Tokens are of
+//! [work](sortie_work::WorkCurve), so that a batch with long texts says of a server what one of short texts does.
 //!
 //! A server's cost is its *base* times the fleet's pace times its own. The base is what the server
 //! itself reports, else the fleet's [`Prior`]. A pace follows `seen ÷ base` of
@@ -6,7 +7,7 @@
 //! `e^(−idle / τ)`. One that was never seen has the fleet's: what small batches take against a line that was fitted through
 //! large ones is true of all, and must not make the one server that was tried look better than the rest.
 //!
-//! Samples are `batch_ms` and `batch_tokens` of answers, never a call's own latency:
+//! Samples are `batch_ms` and `batch_work` of answers, never a call's own latency:
 //! that holds other callers' time.
 //!
 //! Invariant: every cost handed out is finite, with `a ≥ 0` and `b > 0`.
@@ -78,7 +79,7 @@ impl ServerCost {
             return;
         }
         let own = faded(self.pace, config, self.seen, now);
-        let base = self.base(prior).batch_us(batch.tokens);
+        let base = self.base(prior).batch_us(batch.work);
         prior.observe_pace(config, batch.us / base, now);
         let ratio = batch.us / (base * prior.pace(config, now) * own);
         let step = ratio.clamp(1.0 / config.cost.max_step, config.cost.max_step);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     fn batch(cost: Cost, tokens: f64) -> BatchSample {
-        BatchSample { us: cost.batch_us(tokens), tokens }
+        BatchSample { us: cost.batch_us(tokens), work: tokens }
     }
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
         let mut server = ServerCost::default();
         let usual = Cost { a_us: 1_000.0, b_us: 0.5 };
         server.record_reported_cost(&config, &mut prior, usual, at(0));
-        server.observe(&config, &mut prior, BatchSample { us: 1e6, tokens: 2_000.0 }, at(0));
+        server.observe(&config, &mut prior, BatchSample { us: 1e6, work: 2_000.0 }, at(0));
         let after = server.cost(&config, &prior, at(0)).batch_us(2_000.0) / usual.batch_us(2_000.0);
         assert!((1.1..=config.cost.max_step).contains(&after), "{after}");
         let later = server.cost(&config, &prior, at(30)).batch_us(2_000.0) / usual.batch_us(2_000.0);
@@ -165,7 +166,7 @@ mod tests {
                     server.record_reported_cost(&config, &mut prior, Cost { a_us: us.clamp(-1e9, 1e9), b_us: tokens.clamp(-1e6, 1e6) }, at(seconds));
                 } else {
                     let tokens = tokens.clamp(-1e9, 1e9);
-                    server.observe(&config, &mut prior, BatchSample { us: us.clamp(-1e12, 1e12), tokens }, at(seconds));
+                    server.observe(&config, &mut prior, BatchSample { us: us.clamp(-1e12, 1e12), work: tokens }, at(seconds));
                 }
                 prop_assert!(prior.cost().is_usable(), "{prior:?}");
                 prop_assert!(server.cost(&config, &prior, at(seconds)).is_usable(), "{server:?} {prior:?}");

@@ -46,7 +46,7 @@
 //!     fleet.add(now);
 //!     let _probes = fleet.handle(now, FleetEvent::Tick);
 //! }
-//! let items = vec![ItemSize { tokens: 160, bytes: 640, answer_bytes: 4 }; 200];
+//! let items = vec![ItemSize { tokens: 160, work: 160, bytes: 640, answer_bytes: 4 }; 200];
 //! let options = JobOptions::by(now + Duration::from_secs(1));
 //! let plan = fleet.plan(model, &items, SharedSize::default(), &options, now);
 //! let mut job = Job::new(model, plan, options);
@@ -75,7 +75,7 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `cost`, `prior` | how long do so many tokens take on this server? |
+//! | `cost`, `prior` | how long does so much work take on this server? |
 //! | `utilization` | how loaded is the fleet? |
 //! | `plan` | into how many chunks, and which items in each? |
 //! | `place` | which server? |
@@ -130,5 +130,5 @@ pub use options::{JobOptions, Join};
 pub use place::Candidate;
 pub use plan::{Chunk, DeferredPlan, FleetView, ItemSize, Plan, PlanReason, SharedSize, plan};
 pub use report::{Limits, LoadReport};
-pub use sortie_work::{Cost, Lane, TextSize};
+pub use sortie_work::{Amount, Cost, Lane, TextSize, WorkCurve};
 pub use time::Time;

@@ -1,9 +1,9 @@
 //! Which server gets a chunk: the one that would finish it first.
 //!
-//! `score = backlog + a · batches + b · tokens + round trip`, in microseconds. Equal
+//! `score = backlog + a · batches + b · work + round trip`, in microseconds. Equal
 //! scores are settled by chance.
 //!
-//! Invariant: the score grows with backlog, with tokens and with cost. (The formula of
+//! Invariant: the score grows with backlog, with work and with cost. (The formula of
 //! Elasticsearch's adaptive replica selection was inverted for four years: this is a
 //! property test.)
 
@@ -28,27 +28,27 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Microseconds that `tokens` take on it once they have started; cut into batches where they do not
+    /// Microseconds that `work` takes on it once it has started; cut into batches where it does not
     /// fit one.
     #[must_use]
-    pub fn service_us(&self, tokens: f64) -> f64 {
-        let batches = (tokens / self.limits.max_batch_tokens.max(1) as f64).ceil().max(1.0);
-        self.cost.a_us * batches + self.cost.b_us * tokens
+    pub fn service_us(&self, work: f64) -> f64 {
+        let batches = (work / self.limits.max_batch_tokens.max(1) as f64).ceil().max(1.0);
+        self.cost.a_us * batches + self.cost.b_us * work
     }
 
-    /// Microseconds until the answer to `tokens` more would be here.
+    /// Microseconds until the answer to so much more work would be here.
     #[must_use]
-    pub fn finish_us(&self, tokens: f64) -> f64 {
-        self.backlog_us + self.service_us(tokens) + self.round_trip_us
+    pub fn finish_us(&self, work: f64) -> f64 {
+        self.backlog_us + self.service_us(work) + self.round_trip_us
     }
 }
 
-/// The server that would finish `tokens` more first, if there is any.
-pub(crate) fn best<R: Rng>(rng: &mut R, candidates: &[Candidate], tokens: u64) -> Option<Candidate> {
+/// The server that would finish so much more work first, if there is any.
+pub(crate) fn best<R: Rng>(rng: &mut R, candidates: &[Candidate], work: u64) -> Option<Candidate> {
     let mut best: Option<(&Candidate, f64)> = None;
     let mut equals = 0u32;
     for candidate in candidates {
-        let score = candidate.finish_us(tokens as f64);
+        let score = candidate.finish_us(work as f64);
         match best {
             Some((_, least)) if score > least => continue,
             Some((_, least)) if score >= least => {

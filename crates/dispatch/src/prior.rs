@@ -136,7 +136,7 @@ impl Prior {
     }
 
     pub(crate) fn observe(&mut self, config: &DispatchConfig, batch: BatchSample) {
-        let expected = self.cost.batch_us(batch.tokens);
+        let expected = self.cost.batch_us(batch.work);
         let known = self.reported || self.samples >= config.cost.cold_samples;
         let us = if known {
             batch.us.clamp(expected / config.cost.max_step, expected * config.cost.max_step)
@@ -145,7 +145,7 @@ impl Prior {
         };
         self.samples += 1;
         self.sums.fade(0.5f64.powf(1.0 / HALF_LIFE));
-        self.sums.add(1.0, batch.tokens, us);
+        self.sums.add(1.0, batch.work, us);
         self.cost = self.fit().unwrap_or(self.cost);
     }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn batch(cost: Cost, tokens: f64) -> BatchSample {
-        BatchSample { us: cost.batch_us(tokens), tokens }
+        BatchSample { us: cost.batch_us(tokens), work: tokens }
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let config = DispatchConfig::default();
         let mut prior = Prior::new(config.cost.prior);
         for noise in [0.0, 1.0, -1.0, 2.0, -2.0] {
-            prior.observe(&config, BatchSample { us: 200_000.0 * (1.0 + 0.03 * noise), tokens: 2_000.0 + noise });
+            prior.observe(&config, BatchSample { us: 200_000.0 * (1.0 + 0.03 * noise), work: 2_000.0 + noise });
         }
         let found = prior.cost();
         assert!((found.batch_us(2_000.0) / 200_000.0 - 1.0).abs() < 0.02, "{found:?}");

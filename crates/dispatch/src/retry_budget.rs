@@ -1,4 +1,4 @@
-//! What paid retries and hedges may add to the load: one bucket of tokens of text for both, of
+//! What paid retries and hedges may add to the load: one bucket of tokens of work for both, of
 //! which hedges may take half.
 //!
 //! Every token that is answered for the first time puts `hedge_share + retry_share` of a

@@ -48,6 +48,9 @@ pub struct ModelInfo {
     pub default_prompt: Option<String>,
     /// No judge but its published code has confirmed the numbers of its family.
     pub experimental: bool,
+    /// Length in tokens at which attention over all pairs takes as long as everything else on its device, so that a token
+    /// there is twice as dear; 0 where tokens cost the same at every length, or an export's graph does not say.
+    pub doubling_length: u32,
     /// Weights of its layers, embedding tables not counted; `None` for an export, whose graph does not say.
     pub layer_parameters: Option<u64>,
     /// Digest of the files it is served from (hex).

@@ -1,9 +1,9 @@
-//! What callers say of themselves in request metadata: job, attempt, rescue, model, tokens, lane and
+//! What callers say of themselves in request metadata: job, attempt, rescue, model, tokens, work, lane and
 //! tenant. All are optional; a value that makes no sense is refused rather than
 //! read as something else.
 
 use http::HeaderMap;
-use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, MODEL, RESCUE, TENANT, TOKENS};
+use sortie_proto::metadata::{ATTEMPT, JOB_ID, LANE, MODEL, RESCUE, TENANT, TOKENS, WORK};
 use sortie_work::Lane;
 
 use crate::errors::ServeError;
@@ -22,6 +22,8 @@ pub struct CallerInfo {
     pub model: String,
     /// About how many tokens it will have; zero if not sent.
     pub tokens: u64,
+    /// The work that they are; no less than the tokens.
+    pub work: u64,
     /// Lane in the queue.
     pub lane: Lane,
     /// Number of the attempt, from 1; what is above it is speculation.
@@ -35,6 +37,7 @@ impl Default for CallerInfo {
             tenant: String::new(),
             model: String::new(),
             tokens: 0,
+            work: 0,
             lane: Lane::default(),
             attempt: 1,
         }
@@ -63,13 +66,17 @@ impl CallerInfo {
                 Lane::from_name(name).ok_or_else(|| bad(LANE, format!("{name:?} is neither interactive nor bulk")))?
             }
         };
-        let tokens = match text(headers, TOKENS)? {
-            None => 0,
-            Some(value) => value.parse().map_err(|_| bad(TOKENS, format!("{value:?} is not a whole number from 0")))?,
+        let number = |key| match text(headers, key)? {
+            None => Ok(0),
+            Some(value) => {
+                value.parse::<u64>().map_err(|_| bad(key, format!("{value:?} is not a whole number from 0")))
+            }
         };
+        let tokens = number(TOKENS)?;
         Ok(Self {
             model: text(headers, MODEL)?.unwrap_or_default().to_owned(),
             tokens,
+            work: number(WORK)?.max(tokens),
             job_id: text(headers, JOB_ID)?.unwrap_or_default().to_owned(),
             tenant: known.map_or_else(|| text(headers, TENANT), |name| Ok(Some(name)))?.unwrap_or_default().to_owned(),
             lane,
@@ -114,7 +121,9 @@ mod tests {
     fn everything_sent_is_read() {
         let info = read(&[(JOB_ID, "j1"), (TENANT, "t"), (ATTEMPT, "2"), (LANE, "bulk"), (MODEL, "m"), (TOKENS, "70")])
             .unwrap();
-        assert_eq!((info.model.as_str(), info.tokens), ("m", 70));
+        assert_eq!((info.model.as_str(), info.tokens, info.work), ("m", 70, 70));
+        let long = read(&[(TOKENS, "8192"), (WORK, "24576")]).unwrap();
+        assert_eq!((long.tokens, long.work), (8_192, 24_576));
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "true")]).unwrap().attempt, 1);
         assert_eq!(read(&[(ATTEMPT, "3"), (RESCUE, "false")]).unwrap().attempt, 3);
         assert_eq!((info.job_id.as_str(), info.tenant.as_str()), ("j1", "t"));

@@ -65,6 +65,8 @@ pub mod metadata {
     pub const MODEL: &str = "sortie-model";
     /// About how many tokens the request has: a server that has no time for them says so before it reads the message.
     pub const TOKENS: &str = "sortie-tokens";
+    /// The work that those tokens are, by the model's `doubling_length`; as many as the tokens if absent.
+    pub const WORK: &str = "sortie-work";
     /// `interactive` or `bulk`.
     pub const LANE: &str = "sortie-lane";
     /// Who pays for the work.

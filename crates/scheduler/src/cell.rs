@@ -103,15 +103,15 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn pack(gauge: &DeviceGauge) -> [u64; WORDS] {
-    let (tokens, started, predicted) =
-        gauge.running.map_or((0, IDLE, 0), |batch| (batch.tokens, nanos(batch.started), nanos(batch.predicted)));
+    let (work, started, predicted) =
+        gauge.running.map_or((0, IDLE, 0), |batch| (batch.work, nanos(batch.started), nanos(batch.predicted)));
     [
         u64::from(gauge.alive) | u64::from(gauge.measured) << 1,
         gauge.budget as u64,
         u64::from(gauge.knee),
         gauge.cost.a_us.to_bits(),
         gauge.cost.b_us.to_bits(),
-        tokens,
+        work,
         started,
         predicted,
         gauge.busy.share.to_bits(),
@@ -129,7 +129,7 @@ fn unpack(words: [u64; WORDS]) -> DeviceGauge {
         knee,
         a_us,
         b_us,
-        tokens,
+        work,
         started,
         predicted,
         share,
@@ -147,11 +147,7 @@ fn unpack(words: [u64; WORDS]) -> DeviceGauge {
         cost: Cost { a_us: f64::from_bits(a_us), b_us: f64::from_bits(b_us) },
         best_recent_ratio: f64::from_bits(best_recent_ratio),
         ended: time(ended),
-        running: (started != IDLE).then_some(RunningBatch {
-            tokens,
-            started: time(started),
-            predicted: time(predicted),
-        }),
+        running: (started != IDLE).then_some(RunningBatch { work, started: time(started), predicted: time(predicted) }),
         busy: Utilization {
             share: f64::from_bits(share),
             tokens_per_second: f64::from_bits(tokens_per_second),
@@ -177,7 +173,7 @@ mod tests {
             best_recent_ratio: i as f64,
             ended: Duration::from_nanos(i),
             running: Some(RunningBatch {
-                tokens: i,
+                work: i,
                 started: Duration::from_nanos(i),
                 predicted: Duration::from_nanos(i),
             }),

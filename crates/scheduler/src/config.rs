@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sortie_work::WorkCurve;
+
 /// Tokens of one batch. Large enough that a GPU's fixed cost is a small share of
 /// it, small enough that a late urgent chunk waits for milliseconds only.
 pub const DEFAULT_MAX_BATCH_TOKENS: usize = 16_384;
@@ -30,6 +32,8 @@ pub struct SchedulerConfig {
     pub max_chunks: usize,
     /// Longest estimated wait that a chunk is admitted with; a standing queue is held to a share of it.
     pub max_queue_wait: Duration,
+    /// What an item of so many tokens counts as where time is reckoned. The limits above are in tokens as they are.
+    pub curve: WorkCurve,
 }
 
 impl Default for SchedulerConfig {
@@ -39,6 +43,7 @@ impl Default for SchedulerConfig {
             max_queue_tokens: DEFAULT_MAX_QUEUE_TOKENS,
             max_chunks: DEFAULT_MAX_CHUNKS,
             max_queue_wait: DEFAULT_MAX_QUEUE_WAIT,
+            curve: WorkCurve::STRAIGHT,
         }
     }
 }

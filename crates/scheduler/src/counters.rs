@@ -51,6 +51,8 @@ counters! {
     batches,
     /// Tokens of batches that ran.
     batch_tokens,
+    /// The work that they were.
+    batch_work,
     /// Tokens those batches had room for.
     batch_room_tokens,
     /// Tokens that were run for chunks that were over.

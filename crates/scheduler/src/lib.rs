@@ -46,4 +46,4 @@ pub use request::{Priority, QueuedItem, Refusal, Request, Tenant};
 pub use response::PendingResponse;
 pub use scheduler::Scheduler;
 pub use shared::DevicesHealth;
-pub use sortie_work::{Cost, Lane};
+pub use sortie_work::{Amount, Cost, Lane, WorkCurve};

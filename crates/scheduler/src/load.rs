@@ -1,5 +1,7 @@
 //! The load as others see it, worked out from one [`DeviceGauge`] a device.
 //!
+//! Tokens are of [work](sortie_work::WorkCurve) here, but for the size of a batch.
+//!
 //! The wait of a request that arrives now is what is left of the running batch
 //! plus the queue at the fitted cost: `rest + a·⌈q/max⌉ + b·q`. A batch past its
 //! prediction is expected to take as long again as it is late. Several devices
@@ -32,9 +34,9 @@ const SERVED_SECONDS: f64 = 5.0;
 pub struct LoadSnapshot {
     /// Grows when the scheduler is started anew, in this process or a later one.
     pub epoch: u64,
-    /// Tokens admitted and not yet running: reserved, waiting or in a prepared batch.
+    /// Tokens of work admitted and not yet running: reserved, waiting or in a prepared batch.
     pub queued_tokens: u64,
-    /// Tokens in the batches that run.
+    /// Tokens of work in the batches that run.
     pub running_tokens: u64,
     /// Tokens of the largest batch; less than configured after a device ran out of memory.
     pub max_batch_tokens: u32,
@@ -61,15 +63,15 @@ pub struct LoadSnapshot {
 /// A batch on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunningBatch {
-    pub(crate) tokens: u64,
+    pub(crate) work: u64,
     pub(crate) started: At,
     pub(crate) predicted: Duration,
 }
 
 impl RunningBatch {
-    /// Tokens a second that it gives if it ends as predicted, or now.
-    pub(crate) fn tokens_per_second(self, now: At) -> f64 {
-        self.tokens as f64 / self.predicted.max(now.saturating_sub(self.started)).as_secs_f64().max(f64::MIN_POSITIVE)
+    /// Work a second that it gives if it ends as predicted, or now.
+    pub(crate) fn work_per_second(self, now: At) -> f64 {
+        self.work as f64 / self.predicted.max(now.saturating_sub(self.started)).as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
@@ -133,7 +135,7 @@ impl DeviceGauge {
 
     /// What it has been doing until `now`.
     fn busy_by(&self, now: At) -> Utilization {
-        self.busy.by(now, self.running.map(|batch| batch.tokens_per_second(now)))
+        self.busy.by(now, self.running.map(|batch| batch.work_per_second(now)))
     }
 
     fn overdue(&self, now: At) -> f64 {
@@ -142,14 +144,14 @@ impl DeviceGauge {
     }
 }
 
-/// Seconds until `tokens` are through, over all devices. Zero if none is alive.
-pub(crate) fn wait_seconds(now: At, tokens: u64, gauges: impl Iterator<Item = DeviceGauge>) -> f64 {
+/// Seconds until so much work is through, over all devices. Zero if none is alive.
+pub(crate) fn wait_seconds(now: At, work: u64, gauges: impl Iterator<Item = DeviceGauge>) -> f64 {
     let mut alive: Vec<DeviceGauge> = gauges.filter(|gauge| gauge.alive).collect();
     if let [only] = alive.as_slice() {
-        return only.rest(now) + only.cost(now).queue_seconds(tokens, only.budget);
+        return only.rest(now) + only.cost(now).queue_seconds(work, only.budget);
     }
     alive.sort_by(|x, y| x.rest(now).total_cmp(&y.rest(now)));
-    let (mut rate, mut level, mut left) = (0.0, 0.0, tokens as f64);
+    let (mut rate, mut level, mut left) = (0.0, 0.0, work as f64);
     for gauge in &alive {
         let rest = gauge.rest(now);
         // What those that are free earlier do until this one is.
@@ -176,7 +178,7 @@ pub(crate) fn snapshot(
     LoadSnapshot {
         epoch,
         queued_tokens: queued,
-        running_tokens: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.tokens).sum(),
+        running_tokens: alive.iter().filter_map(|gauge| gauge.running).map(|batch| batch.work).sum(),
         max_batch_tokens: alive.iter().map(|g| u32::try_from(g.budget).unwrap_or(u32::MAX)).max().unwrap_or(0),
         devices: u32::try_from(alive.len()).unwrap_or(u32::MAX),
         a_ms: (mean(&|gauge| gauge.cost(now).a_us) / 1e3) as f32,
@@ -230,15 +232,15 @@ mod tests {
         let (mut busy, batch) = (Utilization::default(), SECOND / 10);
         for i in 0..200 {
             let started = 2 * i * batch;
-            let running = RunningBatch { tokens: 90, started, predicted: batch };
+            let running = RunningBatch { work: 90, started, predicted: batch };
             busy = busy.by(started, None);
             let mid = DeviceGauge { busy, ..gauge(Some(running)) };
             let seen = snapshot(0, started + batch / 2, 0, [mid].into_iter()).served_tokens_per_second;
             assert!(i < 140 || (425.0..475.0).contains(&seen), "{seen}");
-            busy = busy.by(started + batch, Some(running.tokens_per_second(started + batch)));
+            busy = busy.by(started + batch, Some(running.work_per_second(started + batch)));
         }
         // A batch that hangs serves nothing more.
-        let hung = RunningBatch { tokens: 90, started: 40 * SECOND, predicted: batch };
+        let hung = RunningBatch { work: 90, started: 40 * SECOND, predicted: batch };
         let hung = DeviceGauge { busy: busy.by(40 * SECOND, None), ..gauge(Some(hung)) };
         assert!(snapshot(0, 70 * SECOND, 0, [hung].into_iter()).served_tokens_per_second < 10.0);
     }
@@ -252,7 +254,7 @@ mod tests {
         assert!((405.0..430.0).contains(&after), "{after}");
         assert!((250.0..260.0).contains(&b_us(slow, 130)));
         // What runs is as slow as it was seen to be.
-        let running = RunningBatch { tokens: 90, started: 129 * SECOND, predicted: SECOND };
+        let running = RunningBatch { work: 90, started: 129 * SECOND, predicted: SECOND };
         assert!((b_us(DeviceGauge { running: Some(running), ..slow }, 130) - 1000.0).abs() < 0.1);
         assert!((b_us(gauge(None), 1_000) - 1000.0).abs() < 0.1);
     }
@@ -261,7 +263,7 @@ mod tests {
     fn wait_is_rest_of_the_batch_and_the_queue() {
         let idle = wait_seconds(Duration::ZERO, 250, [gauge(None)].into_iter());
         assert!((idle - (3.0 * 0.010 + 0.250)).abs() < 1e-9);
-        let running = RunningBatch { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let running = RunningBatch { work: 90, started: Duration::ZERO, predicted: SECOND / 10 };
         let at = |ms: u64| snapshot(7, Duration::from_millis(ms), 250, [gauge(Some(running))].into_iter());
         assert!((at(40).queue_wait_ms - (60.0 + 280.0)).abs() < 0.01);
         assert!((at(50).overdue - 0.5).abs() < 1e-3);
@@ -273,7 +275,7 @@ mod tests {
 
     #[test]
     fn several_devices_fill_like_vessels() {
-        let running = RunningBatch { tokens: 90, started: Duration::ZERO, predicted: SECOND / 10 };
+        let running = RunningBatch { work: 90, started: Duration::ZERO, predicted: SECOND / 10 };
         let both = [gauge(None), gauge(Some(running))];
         let rate = 100.0 / 0.110;
         // The idle one has done 90 tokens when the other joins it.

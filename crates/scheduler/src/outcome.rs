@@ -11,6 +11,8 @@ pub struct BatchRecord {
     pub duration: Duration,
     /// Tokens of the whole batch, other chunks' too.
     pub tokens: usize,
+    /// The work that they were.
+    pub work: u64,
 }
 
 /// A chunk's answers.

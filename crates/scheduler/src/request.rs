@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sortie_work::Lane;
+use sortie_work::{Amount, Lane};
 
 /// Where a chunk stands in the queue, its deadline aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ impl Tenant {
 pub struct Request<T> {
     /// Estimated tokens; the true ones replace them as items are pushed.
     pub tokens: u64,
+    /// The work that they are, by the [curve](sortie_work::WorkCurve) that the scheduler was started with.
+    pub work: u64,
     /// When its answer is worthless.
     pub deadline: Option<T>,
     /// Its lane and attempt.
@@ -55,16 +57,27 @@ pub struct Request<T> {
 }
 
 impl<T> Request<T> {
-    /// A first, interactive attempt of nobody in particular, without a deadline.
+    /// A first, interactive attempt of nobody in particular, without a deadline, of short texts.
     #[must_use]
     pub fn of(tokens: u64) -> Self {
-        Self { tokens, deadline: None, priority: Priority::default(), tenant: Tenant::default() }
+        Self::of_work(Amount { tokens, work: tokens })
+    }
+
+    /// The same of texts whose tokens are so much work.
+    #[must_use]
+    pub fn of_work(Amount { tokens, work }: Amount) -> Self {
+        Self { tokens, work, deadline: None, priority: Priority::default(), tenant: Tenant::default() }
+    }
+
+    /// Its tokens and their work, which is never less.
+    pub(crate) fn amount(&self) -> Amount {
+        Amount { tokens: self.tokens, work: self.work.max(self.tokens) }
     }
 
     /// The same on another clock.
     pub(crate) fn map<U>(self, clock: impl FnOnce(T) -> U) -> Request<U> {
-        let Self { tokens, deadline, priority, tenant } = self;
-        Request { tokens, deadline: deadline.map(clock), priority, tenant }
+        let Self { tokens, work, deadline, priority, tenant } = self;
+        Request { tokens, work, deadline: deadline.map(clock), priority, tenant }
     }
 }
 

@@ -103,7 +103,7 @@ impl<B: Backend> Shared<B> {
     }
 
     fn publish(&self, core: &MutexGuard<'_, Core<Arc<ChunkProgress<B>>, ItemInFlight<B>>>) {
-        self.load.publish(core.queued_tokens(), core.gauges());
+        self.load.publish(core.queued_work(), core.gauges());
     }
 
     /// Changes the queue; wakes the devices if that may concern them.
@@ -112,7 +112,7 @@ impl<B: Backend> Shared<B> {
         let was_attentive = core.is_attentive();
         let result = f(&mut core);
         let wake = was_attentive || core.is_drained();
-        self.load.publish_queued(core.queued_tokens());
+        self.load.publish_queued(core.queued_work());
         drop(core);
         if wake {
             self.wake_all();
@@ -151,7 +151,7 @@ impl<B: Backend> Shared<B> {
         let next = core.next_deadline();
         let admitted = core.admit(now, asked, Arc::clone(&chunk));
         let sooner = core.next_deadline() != next;
-        self.load.publish_queued(core.queued_tokens());
+        self.load.publish_queued(core.queued_work());
         drop(core);
         if sooner {
             // The devices' threads keep the deadlines.
@@ -276,6 +276,7 @@ impl<B: Backend> Shared<B> {
         let tokens = tokens(batch);
         self.counters.batches.one();
         self.counters.batch_tokens.add(tokens);
+        self.counters.batch_work.add(batch.iter().map(|item| item.work).sum());
         self.counters.batch_room_tokens.add(self.budget.max(tokens));
         self.counters.prepare_us.add(micros(prepared));
     }

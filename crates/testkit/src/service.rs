@@ -132,6 +132,7 @@ impl Scripted {
             total_us: 60,
             batch_ms: vec![batch_ms],
             batch_tokens: vec![tokens],
+            batch_work: vec![tokens],
             tokens: tokens.into(),
         };
         Ok(CallContext { reply, texts, chunk, in_windows: false })

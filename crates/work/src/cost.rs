@@ -1,4 +1,4 @@
-//! What a batch costs, `T = a + b · tokens`.
+//! What a batch costs, `T = a + b · tokens`, where the tokens are [work](crate::WorkCurve): a long text counts more than it has.
 
 /// The cost of a batch, in microseconds. The default costs nothing, which is "not known" ([`Cost::is_usable`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

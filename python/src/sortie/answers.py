@@ -100,6 +100,8 @@ class ChunkInfo:
     """Milliseconds of each batch it was in."""
     batch_tokens: npt.NDArray[np.uint32]
     """Tokens of each of those batches, others' included."""
+    batch_work: npt.NDArray[np.uint32]
+    """The work that they were, in tokens: a long text counts more than it has."""
     tokens: int
     """Tokens of this request alone."""
 
@@ -370,6 +372,7 @@ def chunk_info(wire: result_pb2.ChunkInfo) -> ChunkInfo:
         total_us=wire.total_us,
         batch_ms=np.array(wire.batch_ms, np.float32),
         batch_tokens=np.array(wire.batch_tokens, np.uint32),
+        batch_work=np.array(wire.batch_work, np.uint32),
         tokens=wire.tokens,
     )
 

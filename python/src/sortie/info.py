@@ -26,7 +26,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The load of one model as it stands now."""
+    """The load of one model as it stands now. Tokens are of work, by ``ModelInfo.doubling_length``."""
 
     epoch: int
     """Grows when the process or its model restarts."""
@@ -82,6 +82,8 @@ class ModelInfo:
     """Whether labels do not exclude one another."""
     max_length: int
     """Longest sequence in tokens, specials included."""
+    doubling_length: int
+    """Length in tokens at which a token takes twice the time of one in a short text; 0 where all take the same."""
     dimensions: int
     """Size of its vectors; 0 where it makes none."""
     pooling: str | None
@@ -174,6 +176,7 @@ def model_info(wire: model_pb2.ModelInfo) -> ModelInfo:
         labels_in_request=wire.labels_in_request,
         multi_label=wire.multi_label,
         max_length=wire.max_length,
+        doubling_length=wire.doubling_length,
         dimensions=wire.dimensions,
         pooling=word_of(model_pb2.Pooling, "POOLING", wire.pooling),
         normalize=wire.normalize,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture, abortable};
-use sortie_dispatch::{AttemptId, AttemptKind};
+use sortie_dispatch::{Amount, AttemptId, AttemptKind};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Response, Status};
 use tracing::{Instrument as _, Span};
@@ -58,8 +58,8 @@ pub(crate) struct Attempt<R: ChunkedRpc> {
     pub(crate) server: Result<std::sync::Arc<Server>, Error>,
     pub(crate) message: R::Request,
     pub(crate) model: String,
-    /// Estimated tokens of its chunk.
-    pub(crate) tokens: u64,
+    /// Estimated tokens of its chunk, and their work.
+    pub(crate) amount: Amount,
     /// Whether nobody else works on the chunk.
     pub(crate) rescue: bool,
     pub(crate) metadata: JobMetadata,
@@ -76,7 +76,7 @@ impl<R: ChunkedRpc> Attempt<R> {
     }
 
     async fn run(self) -> EndedAttempt<R::Response> {
-        let Self { id, sent, server, message, model, tokens, rescue, metadata, deadline, span } = self;
+        let Self { id, sent, server, message, model, amount, rescue, metadata, deadline, span } = self;
         let started = Instant::now();
         let number = sent.number;
         let call = async {
@@ -92,7 +92,7 @@ impl<R: ChunkedRpc> Attempt<R> {
             // What is left after the wait for a connection; each attempt has less than the one before.
             let remaining = deadline.saturating_duration_since(Instant::now());
             let mut request = metadata.request(message, number, remaining);
-            metadata::announce(request.metadata_mut(), &model, tokens);
+            metadata::announce(request.metadata_mut(), &model, amount);
             if rescue {
                 metadata::mark_rescue(request.metadata_mut());
             }

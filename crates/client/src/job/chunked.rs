@@ -11,7 +11,12 @@ use sortie_dispatch::BatchSample;
 use sortie_proto::v1;
 use tonic::{Response, Status};
 
-use crate::{error::Error, report::Report, transport::Stub};
+use crate::{
+    error::Error,
+    metadata::millis,
+    report::{BatchReport, Report},
+    transport::Stub,
+};
 
 /// What servers spend on a call's tokens; costs are kept apart.
 pub(crate) use sortie_dispatch::Resource;
@@ -52,9 +57,21 @@ impl<H, V> ChunkAnswer<H, V> {
 
     /// The batches that the chunk rode in.
     pub(super) fn batches(&self) -> Vec<BatchSample> {
-        let batches = self.chunk.batch_ms.iter().zip(&self.chunk.batch_tokens);
-        batches.map(|(&ms, &tokens)| BatchSample { us: f64::from(ms) * 1e3, tokens: f64::from(tokens) }).collect()
+        let batches = batches(&self.chunk);
+        batches
+            .map(|batch| BatchSample { us: batch.duration.as_secs_f64() * 1e6, work: f64::from(batch.work) })
+            .collect()
     }
+}
+
+/// The batches that a server's answer speaks of. Where it says nothing of work every token counts as one.
+pub(super) fn batches(chunk: &v1::ChunkInfo) -> impl Iterator<Item = BatchReport> + '_ {
+    let times = chunk.batch_ms.iter().zip(&chunk.batch_tokens).enumerate();
+    times.map(|(at, (&ms, &tokens))| BatchReport {
+        duration: millis(f64::from(ms)),
+        tokens,
+        work: chunk.batch_work.get(at).copied().unwrap_or(tokens),
+    })
 }
 
 /// Answers of all chunks, in request order.

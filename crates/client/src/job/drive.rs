@@ -13,7 +13,8 @@ use futures::{
     stream::FuturesUnordered,
 };
 use sortie_dispatch::{
-    Action, AnswerReport, AttemptId, AttemptKind, Event, FailReason, Failure, FleetEvent, Job, Missing, SendAttempt,
+    Action, Amount, AnswerReport, AttemptId, AttemptKind, Event, FailReason, Failure, FleetEvent, Job, Missing,
+    SendAttempt,
 };
 use sortie_proto::v1;
 use tokio::time::{Instant, sleep_until};
@@ -176,9 +177,9 @@ impl<R: ChunkedRpc> JobDriver<R> {
                     self.given_up(sent);
                 }
             }
-            Action::Probe { probe: number, endpoint, tokens, purpose } => {
+            Action::Probe { probe: number, endpoint, work, purpose } => {
                 let within = self.state.fleet().config().health.probe_timeout;
-                let call = probe(&self.state, endpoint, self.request.model.clone(), tokens, within);
+                let call = probe(&self.state, endpoint, self.request.model.clone(), work, within);
                 self.probes.push(Box::pin(async move {
                     let outcome = call.await;
                     metrics::probe(purpose, outcome.is_ok());
@@ -214,7 +215,8 @@ impl<R: ChunkedRpc> JobDriver<R> {
         let JobRequest { rpc, model, text, metadata, .. } = &self.request;
         let cut = self.job.chunk(chunk);
         let indices = cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default();
-        let tokens = cut.map_or(0, |chunk| chunk.tokens);
+        let amount = cut.map_or(Amount::default(), |chunk| Amount { tokens: chunk.tokens, work: chunk.work });
+        let tokens = amount.tokens;
         let parent =
             self.chunks.entry(chunk).or_insert_with(|| debug_span!("chunk", chunk, items = indices.len(), tokens));
         let server = self.state.server(endpoint);
@@ -230,7 +232,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
             server,
             message: rpc.request(model, text.clone(), items),
             model: model.clone(),
-            tokens,
+            amount,
             rescue,
             metadata: metadata.clone(),
             deadline: self.state.instant_of(deadline).min(self.request.deadline),

@@ -16,9 +16,8 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    metadata::millis,
     options::RevisionPolicy,
-    report::{BatchReport, ChunkReport, ItemError, LostAttempt, Report},
+    report::{ChunkReport, ItemError, LostAttempt, Report},
 };
 
 /// The answer of an attempt as the client sees it: when it came, and for which items.
@@ -211,8 +210,6 @@ fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
 
 fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
     let ReceivedAnswer { sent, indices, expected_tokens, elapsed } = received;
-    let batches = chunk.batch_ms.iter().zip(&chunk.batch_tokens);
-    let batch = |(&ms, &tokens): (&f32, &u32)| BatchReport { duration: millis(f64::from(ms)), tokens };
     let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
     ChunkReport {
         endpoint: sent.address.clone(),
@@ -229,6 +226,6 @@ fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1:
         total: Duration::from_micros(chunk.total_us),
         began: sent.began,
         elapsed,
-        batches: batches.map(batch).collect(),
+        batches: super::chunked::batches(chunk).collect(),
     }
 }

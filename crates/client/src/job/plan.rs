@@ -1,7 +1,7 @@
 //! How large a call's items are, how it is cut by that, and what answers teach about such guesses.
 
 use prost::Message as _;
-use sortie_dispatch::{Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, TextSize, Texts};
+use sortie_dispatch::{Amount, Fleet, ItemSize, JobOptions, ModelId, Plan, SharedSize, TextSize, Texts};
 use sortie_proto::v1::{self, input::Kind};
 
 use super::chunked::{ChunkAnswer, ChunkedRpc, SharedInput};
@@ -36,23 +36,29 @@ impl ItemSizes {
     fn measure<R: ChunkedRpc>(rpc: &R, max_length: Option<u32>, fleet: &Fleet, model: ModelId) -> Self {
         let most = max_length.map_or(u64::MAX, u64::from).max(1);
         let tokens = |size: TextSize| fleet.estimate(model, size, most);
+        let (curve, longest) = (fleet.curve(model), fleet.longest(model, most));
         let (with_each, shared) = match rpc.shared() {
             SharedInput::Nothing => (TextSize::default(), SharedSize::default()),
             SharedInput::PerChunk(input) => {
-                let shared = SharedSize { tokens: tokens(size_of(input)), bytes: input.encoded_len() as u64 };
+                let Amount { tokens, work } = curve.of(tokens(size_of(input)));
+                let shared = SharedSize { tokens, work, bytes: input.encoded_len() as u64 };
                 (TextSize::default(), shared)
             }
             SharedInput::PerItem(input) => {
-                (size_of(input), SharedSize { tokens: 0, bytes: input.encoded_len() as u64 })
+                (size_of(input), SharedSize { bytes: input.encoded_len() as u64, ..SharedSize::default() })
             }
         };
         let inputs: Vec<_> = rpc.items().iter().map(|input| size_of(input).and(with_each)).collect();
         let item = |(input, size): (&v1::Input, &TextSize)| {
-            let tokens = match rpc.stride() {
-                None => tokens(*size),
-                Some(stride) => fleet.estimate_windows(model, size_of(input), with_each, stride.into(), most),
+            let Amount { tokens, work } = match rpc.stride() {
+                None => curve.of(tokens(*size)),
+                // Each window is a sequence of its own.
+                Some(stride) => {
+                    let tokens = fleet.estimate_windows(model, size_of(input), with_each, stride.into(), most);
+                    Amount { tokens, work: curve.windows(tokens, longest) }
+                }
             };
-            ItemSize { tokens, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
+            ItemSize { tokens, work, bytes: input.encoded_len() as u64, answer_bytes: rpc.answer_bytes(tokens) }
         };
         let items = rpc.items().iter().zip(&inputs).map(item).collect();
         Self { inputs, items, shared }

@@ -39,6 +39,7 @@ pub(super) fn chunk(report: &Report) -> v1::ChunkInfo {
         total_us: micros(report.elapsed),
         batch_ms: batches().map(|batch| batch.duration.as_secs_f32() * 1e3).collect(),
         batch_tokens: batches().map(|batch| batch.tokens).collect(),
+        batch_work: batches().map(|batch| batch.work).collect(),
         tokens: chunks().map(|chunk| chunk.tokens).sum(),
     }
 }

@@ -28,8 +28,8 @@ impl Fleet {
         options: &JobOptions,
         now: Time,
     ) -> Plan {
-        let tokens = items.iter().map(|item| item.tokens).sum::<u64>();
-        self.budget.job(&self.config.budget, tokens);
+        let work = items.iter().map(|item| item.work).sum::<u64>();
+        self.budget.job(&self.config.budget, work);
         self.refresh_load(now);
         let view = self.view(model, options, now);
         let (cap, _) = view.cap(&self.config);
@@ -38,9 +38,9 @@ impl Fleet {
         let plan = plan::plan(&self.config, items, shared, &candidates, &view);
         let Some(probes) = self.worth_asking(&plan, &candidates, model, options, now) else { return plan };
         let chunks = plan.chunks.len();
-        let chunk_tokens = tokens / chunks.max(1) as u64;
+        let chunk_work = work / chunks.max(1) as u64;
         let deferred =
-            DeferredPlan { probes, chunks, chunk_tokens, items: items.to_vec(), shared, view, options: *options };
+            DeferredPlan { probes, chunks, chunk_work, items: items.to_vec(), shared, view, options: *options };
         Plan { chunks: Vec::new(), deferred: Some(deferred), ..plan }
     }
 
@@ -120,7 +120,7 @@ impl Fleet {
             .chunks
             .first()
             .zip(candidates.first())
-            .is_some_and(|(chunk, server)| server.service_us(chunk.tokens as f64) >= worth);
+            .is_some_and(|(chunk, server)| server.service_us(chunk.work as f64) >= worth);
         if !place.probing || members < place.probe_fleet || 2 * chunks >= members || !slow {
             return None;
         }

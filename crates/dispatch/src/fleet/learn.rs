@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sortie_work::Lane;
+use sortie_work::{Lane, WorkCurve};
 
 use super::{EndpointId, Fleet, ModelId, PickRequest, Resource};
 use crate::{
@@ -43,6 +43,14 @@ impl Fleet {
             if max_length > 0 {
                 state.sequences.longest = max_length;
             }
+        }
+    }
+
+    /// Records what a sequence of a model counts as. Servers of one model say the same but for the kinds of their devices;
+    /// the last word counts.
+    pub fn set_curve(&mut self, model: ModelId, curve: WorkCurve) {
+        if let Some(state) = self.models.get_mut(model.0 as usize) {
+            state.curve = curve;
         }
     }
 
@@ -186,7 +194,7 @@ impl Fleet {
         now: Time,
     ) {
         if request.queue_class.lane != Lane::Bulk {
-            self.budget.refused(&self.config.budget, request.tokens);
+            self.budget.refused(&self.config.budget, request.work);
         }
         let Some(queue) = queue else { return };
         // A batch that happens to run is no queue.
@@ -210,8 +218,8 @@ impl Fleet {
         let (config, served, state) = self.served(endpoint, model).filter(|_| batch.is_usable())?;
         served.cost.observe(config, &mut state.prior, batch, now);
         let fleet = state.prior.cost();
-        let usual = fleet.batch_us(batch.tokens);
-        self.load.record_batch(fleet.b_us * batch.tokens / usual);
+        let usual = fleet.batch_us(batch.work);
+        self.load.record_batch(fleet.b_us * batch.work / usual);
         Some(batch.us / usual)
     }
 }

@@ -25,7 +25,7 @@ mod watch;
 use std::{collections::HashMap, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use sortie_work::{SequenceRule, TextSize, TokenRatio};
+use sortie_work::{SequenceRule, TextSize, TokenRatio, WorkCurve};
 
 use crate::{
     backoff::Backoff,
@@ -61,6 +61,7 @@ struct ModelFacts {
     prior: Prior,
     ratio: TokenRatio,
     sequences: SequenceRule,
+    curve: WorkCurve,
     latencies: Latencies,
     contention: Contention,
 }
@@ -159,6 +160,7 @@ impl Fleet {
             prior: Prior::new(belief),
             ratio: TokenRatio::new(self.config.cost.tokens_per_byte),
             sequences: SequenceRule { specials: self.config.cost.special_tokens, longest: u64::MAX },
+            curve: WorkCurve::default(),
             latencies: Latencies::default(),
             contention: Contention::default(),
         });
@@ -185,6 +187,18 @@ impl Fleet {
         self.state(model).map_or(1, |state| state.ratio.windows(text, beside, stride, state.sequences_of(most)))
     }
 
+    /// What a sequence of a model counts as where time is reckoned.
+    #[must_use]
+    pub fn curve(&self, model: ModelId) -> WorkCurve {
+        self.state(model).map_or(WorkCurve::default(), |state| state.curve)
+    }
+
+    /// Tokens of the longest sequence that a model reads of a caller who wants it cut after `most`.
+    #[must_use]
+    pub fn longest(&self, model: ModelId, most: u64) -> u64 {
+        self.state(model).map_or(most, |state| state.sequences_of(most).longest)
+    }
+
     fn state(&self, model: ModelId) -> Option<&ModelFacts> {
         self.models.get(model.0 as usize)
     }
@@ -208,32 +222,32 @@ impl Fleet {
     }
 
     /// Counts an attempt as in flight.
-    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, tokens: u64, now: Time) -> InFlightGuard {
-        let us = self.own_token_us(endpoint, model, now) * tokens as f64;
+    pub(crate) fn begin(&mut self, endpoint: EndpointId, model: ModelId, work: u64, now: Time) -> InFlightGuard {
+        let us = self.own_token_us(endpoint, model, now) * work as f64;
         self.load.sent(&self.config.load, us, now);
         if let Some((_, server)) = self.server(endpoint) {
             server.last_used = Some(now);
         }
         match self.served(endpoint, model) {
-            Some((_, served, _)) => served.begin(tokens),
+            Some((_, served, _)) => served.begin(work),
             // No such server or model: nobody else counts there.
-            None => EndpointModel::default().begin(tokens),
+            None => EndpointModel::default().begin(work),
         }
     }
 
-    /// Tokens of a chunk were answered.
-    pub(crate) fn deposit(&mut self, tokens: u64) {
-        self.budget.answered(&self.config.budget, tokens);
+    /// Work of a chunk was answered.
+    pub(crate) fn deposit(&mut self, work: u64) {
+        self.budget.answered(&self.config.budget, work);
     }
 
-    /// Asks for the tokens of a retry.
-    pub(crate) fn pay_retry(&mut self, tokens: u64, now: Time) -> bool {
-        self.budget.retry(&self.config.budget, tokens, now)
+    /// Asks for the work of a retry.
+    pub(crate) fn pay_retry(&mut self, work: u64, now: Time) -> bool {
+        self.budget.retry(&self.config.budget, work, now)
     }
 
-    /// Asks for the tokens of a hedge.
-    pub(crate) fn pay_hedge(&mut self, tokens: u64) -> bool {
-        self.budget.hedge(tokens)
+    /// Asks for the work of a hedge.
+    pub(crate) fn pay_hedge(&mut self, work: u64) -> bool {
+        self.budget.hedge(work)
     }
 
     /// A wait before attempt number `attempt` + 1: `backoff · 2^(attempt − 1)`, full jitter.

@@ -29,7 +29,8 @@ const DRAWS: usize = 24;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PickRequest<'a> {
     pub(crate) model: ModelId,
-    pub(crate) tokens: u64,
+    /// Its work in tokens.
+    pub(crate) work: u64,
     pub(crate) kind: AttemptKind,
     /// Servers that the chunk was tried on.
     pub(crate) tried: &'a [EndpointId],
@@ -43,9 +44,9 @@ pub(crate) struct PickRequest<'a> {
 
 impl PickRequest<'_> {
     /// That of a chunk that no server has had, in a job that has no other.
-    pub(crate) fn of(model: ModelId, tokens: u64, kind: AttemptKind, options: &JobOptions) -> Self {
+    pub(crate) fn of(model: ModelId, work: u64, kind: AttemptKind, options: &JobOptions) -> Self {
         let queue_class = QueueClass { lane: options.lane, tenant: options.tenant };
-        Self { model, tokens, kind, tried: &[], siblings: &[], deadline: options.deadline, queue_class }
+        Self { model, work, kind, tried: &[], siblings: &[], deadline: options.deadline, queue_class }
     }
 }
 
@@ -93,7 +94,7 @@ impl PickTier {
 }
 
 impl Fleet {
-    /// Microseconds that a token takes on a server's device.
+    /// Microseconds that a token of work takes on a server's device.
     pub(super) fn own_token_us(&self, endpoint: EndpointId, model: ModelId, now: Time) -> f64 {
         let Some(state) = self.state(model).filter(|state| state.resource == Resource::Device) else { return 0.0 };
         let served = self.endpoint(endpoint).and_then(|endpoint| endpoint.served(model));
@@ -105,7 +106,7 @@ impl Fleet {
         let Some(endpoint) = self.endpoint(id) else { return 0.0 };
         let work = endpoint.models().map(|(model, served)| match served.in_flight() {
             0 => 0.0,
-            tokens => tokens as f64 * self.own_token_us(id, model, now),
+            work => work as f64 * self.own_token_us(id, model, now),
         });
         work.sum()
     }
@@ -150,7 +151,7 @@ impl Fleet {
 
     /// Time that a server takes for a chunk itself.
     pub(super) fn service(&self, id: EndpointId, request: &PickRequest<'_>, now: Time) -> Duration {
-        let us = self.candidate(id, request.model, now).map_or(0.0, |server| server.service_us(request.tokens as f64));
+        let us = self.candidate(id, request.model, now).map_or(0.0, |server| server.service_us(request.work as f64));
         Duration::try_from_secs_f64(us / 1e6).unwrap_or(Duration::MAX)
     }
 
@@ -232,7 +233,7 @@ impl Fleet {
         now: Time,
     ) -> Option<Candidate> {
         let candidates: Vec<_> = servers.iter().filter_map(|&id| self.candidate(id, request.model, now)).collect();
-        place::best(&mut self.rng, &candidates, request.tokens)
+        place::best(&mut self.rng, &candidates, request.work)
     }
 
     /// Servers to ask before a hedge of a fleet too large to be looked at whole.

@@ -30,19 +30,19 @@ pub struct EndpointSnapshot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DispatchCounters {
-    /// Chunks sent for the first time, and their tokens.
+    /// Chunks sent for the first time, and their tokens of work.
     pub chunks: u64,
     /// See `chunks`.
     pub tokens: u64,
-    /// Retries that were free, and their tokens.
+    /// Retries that were free, and their tokens of work.
     pub free_retries: u64,
     /// See `free_retries`.
     pub free_retry_tokens: u64,
-    /// Retries paid from the budget, and their tokens.
+    /// Retries paid from the budget, and their tokens of work.
     pub retries: u64,
     /// See `retries`.
     pub retry_tokens: u64,
-    /// Hedges, and their tokens.
+    /// Hedges, and their tokens of work.
     pub hedges: u64,
     /// See `hedges`.
     pub hedge_tokens: u64,

@@ -96,11 +96,11 @@ impl Job {
         let Some(index) = self.live.get(&id).map(|attempt| attempt.chunk) else { return };
         let siblings = self.siblings(fleet, index);
         let Some(state) = self.chunks.get_mut(index).filter(|state| state.round.is_none()) else { return };
-        let tokens = state.chunk.tokens;
-        let request = PickRequest::of(self.model, tokens, AttemptKind::Hedge, &self.options);
+        let work = state.chunk.work;
+        let request = PickRequest::of(self.model, work, AttemptKind::Hedge, &self.options);
         let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
         let servers = fleet.draw_for_hedge(&request, now);
-        let round = ask(fleet, now, &servers, tokens, ProbePurpose::Hedge, actions);
+        let round = ask(fleet, now, &servers, work, ProbePurpose::Hedge, actions);
         let until = round.until;
         state.round = Some(round);
         self.check(id, Some(until));
@@ -129,7 +129,7 @@ impl Job {
     ) -> Option<(Candidate, PlaceReason)> {
         let state = self.chunks.get(index)?;
         let siblings = self.siblings(fleet, index);
-        let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Hedge, &self.options);
+        let request = PickRequest::of(self.model, state.chunk.work, AttemptKind::Hedge, &self.options);
         let request = PickRequest { tried: &state.tried, siblings: &siblings, ..request };
         match among {
             None => fleet.pick(&request, now),
@@ -155,19 +155,19 @@ impl Job {
     ) {
         let Some(attempt) = self.live.get(&id) else { return };
         let index = attempt.chunk;
-        let Some(tokens) = self.chunks.get(index).map(|state| state.chunk.tokens) else { return };
+        let Some(work) = self.chunks.get(index).map(|state| state.chunk.work) else { return };
         let Some((candidate, reason)) = candidate else {
             let at = now + again(fleet, attempt, left_us);
             return self.skip_hedge(fleet, id, HedgeSkipped::NoneSooner, Some(at), actions);
         };
-        let finish_us = candidate.finish_us(tokens as f64);
+        let finish_us = candidate.finish_us(work as f64);
         let in_time = now + micros(finish_us) < self.options.deadline;
         let sooner = finish_us < left_us || fleet.is_silent(attempt.endpoint, now);
         if !sooner || !in_time {
             let at = now + again(fleet, attempt, left_us.min(finish_us));
             return self.skip_hedge(fleet, id, HedgeSkipped::NoneSooner, Some(at), actions);
         }
-        if !fleet.pay_hedge(tokens) {
+        if !fleet.pay_hedge(work) {
             let at = now + again(fleet, attempt, finish_us);
             return self.skip_hedge(fleet, id, HedgeSkipped::Budget, Some(at), actions);
         }

@@ -170,7 +170,7 @@ impl Job {
         fleet.answered(endpoint, self.model, answer, took, now);
         let Some(state) = self.chunks.get_mut(index).filter(|state| state.phase != ChunkPhase::Done) else { return };
         state.phase = ChunkPhase::Done;
-        fleet.deposit(state.chunk.tokens);
+        fleet.deposit(state.chunk.work);
         self.coverage.items += state.chunk.items.len();
         self.coverage.tokens += state.chunk.tokens;
         if kind == AttemptKind::Hedge {

@@ -25,8 +25,8 @@ impl Job {
         let Some(deferred) = &self.deferred else { return };
         match &self.round {
             None => {
-                let (probes, tokens) = (deferred.probes.clone(), deferred.chunk_tokens);
-                self.round = Some(ask(fleet, now, &probes, tokens, ProbePurpose::Place, actions));
+                let (probes, work) = (deferred.probes.clone(), deferred.chunk_work);
+                self.round = Some(ask(fleet, now, &probes, work, ProbePurpose::Place, actions));
             }
             Some(round) if round.is_over(now) => {
                 let chunks = fleet.cut(deferred, &round.answered, self.model, now);
@@ -60,7 +60,7 @@ impl Job {
         }
     }
 
-    /// Sends what can be sent now, most tokens first. An error where a chunk that the job cannot do without has no
+    /// Sends what can be sent now, most work first. An error where a chunk that the job cannot do without has no
     /// server that could answer it in time: it is not sent, and neither are its siblings.
     pub(super) fn place(
         &mut self,
@@ -73,7 +73,7 @@ impl Job {
                 |state: &ChunkState| matches!(state.phase, ChunkPhase::Waiting { not_before } if not_before <= now);
             let Some(state) = self.chunks.get(index).filter(|state| waits(state)) else { continue };
             let cause = state.last_failure;
-            if fleet.all_too_busy(&PickRequest::of(self.model, state.chunk.tokens, state.next, &self.options), now) {
+            if fleet.all_too_busy(&PickRequest::of(self.model, state.chunk.work, state.next, &self.options), now) {
                 self.fail_chunk(index, FailReason::Overloaded, actions).map_err(|reason| (reason, cause))?;
                 continue;
             }
@@ -86,11 +86,11 @@ impl Job {
     fn choose(&self, fleet: &mut Fleet, now: Time, index: usize) -> Option<(Candidate, AttemptKind, PlaceReason)> {
         let state = self.chunks.get(index)?;
         let siblings = self.servers();
-        let (kind, tokens) = (state.next, state.chunk.tokens);
+        let (kind, work) = (state.next, state.chunk.work);
         let request = PickRequest {
             tried: &state.tried,
             siblings: &siblings,
-            ..PickRequest::of(self.model, tokens, kind, &self.options)
+            ..PickRequest::of(self.model, work, kind, &self.options)
         };
         let target = state.chunk.target.filter(|&id| kind == AttemptKind::First && fleet.is_open(id, &request, now));
         if let Some(candidate) = target.and_then(|id| fleet.candidate(id, self.model, now)) {
@@ -119,7 +119,7 @@ impl Job {
         let mut racing = self.live.values().filter(|attempt| attempt.chunk == index);
         let rescue = kind != AttemptKind::First && racing.all(|attempt| fleet.is_silent(attempt.endpoint, now));
         let Some(state) = self.chunks.get_mut(index) else { return };
-        let (endpoint, tokens) = (candidate.endpoint, state.chunk.tokens);
+        let (endpoint, tokens, work) = (candidate.endpoint, state.chunk.tokens, state.chunk.work);
         match kind {
             AttemptKind::First => {}
             AttemptKind::FreeRetry | AttemptKind::Retry => {
@@ -133,7 +133,7 @@ impl Job {
                 state.hedges += 1;
             }
         }
-        fleet.count_send(kind, tokens);
+        fleet.count_send(kind, work);
         let attempt = AttemptId(self.coverage.attempts);
         self.coverage.attempts += 1;
         state.attempts += u32::from(kind != AttemptKind::Hedge);
@@ -152,7 +152,7 @@ impl Job {
             rescue,
             reason,
         };
-        let predicted_us = candidate.service_us(tokens as f64) + candidate.round_trip_us;
+        let predicted_us = candidate.service_us(work as f64) + candidate.round_trip_us;
         let late_after = fleet.late_after(self.model, predicted_us);
         let attempt_state = AttemptState {
             chunk: index,
@@ -164,7 +164,7 @@ impl Job {
             check_at: Some(now + late_after),
             late: false,
             skipped: None,
-            in_flight: fleet.begin(endpoint, self.model, tokens, now),
+            in_flight: fleet.begin(endpoint, self.model, work, now),
         };
         self.live.insert(attempt, attempt_state);
         actions.push(Action::Send(send));
@@ -176,7 +176,7 @@ pub(super) fn ask(
     fleet: &mut Fleet,
     now: Time,
     servers: &[EndpointId],
-    tokens: u64,
+    work: u64,
     purpose: ProbePurpose,
     actions: &mut Vec<Action>,
 ) -> ProbeRound {
@@ -184,7 +184,7 @@ pub(super) fn ask(
     for &endpoint in servers {
         let probe = fleet.next_probe();
         asked.insert(probe, endpoint);
-        actions.push(Action::Probe { probe, endpoint, tokens, purpose });
+        actions.push(Action::Probe { probe, endpoint, work, purpose });
     }
     let config = fleet.config();
     let trips = Duration::try_from_secs_f64(PROBE_WAIT_TRIPS * fleet.round_trip_us() / 1e6).unwrap_or_default();

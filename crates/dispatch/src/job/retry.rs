@@ -57,7 +57,7 @@ impl Job {
         if let Failure::Overloaded { queue, .. } = failure
             && let Some(state) = self.chunks.get(index)
         {
-            let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
+            let request = PickRequest::of(self.model, state.chunk.work, AttemptKind::Retry, &self.options);
             // A hedge waits behind first attempts: what is ahead of it is not ahead of them.
             fleet.refused(endpoint, &request, queue.filter(|_| kind != AttemptKind::Hedge), now);
         }
@@ -89,9 +89,9 @@ impl Job {
             return self.fail_chunk(index, FailReason::Attempts, actions);
         }
         let died = failure == Failure::Transport && std::mem::take(&mut state.free_retry);
-        let (tokens, newest) = (state.chunk.tokens, state.newest);
+        let (work, newest) = (state.chunk.work, state.newest);
         let elsewhere = self.has_other(fleet, now, index);
-        let paid = !died && fleet.pay_retry(tokens, now);
+        let paid = !died && fleet.pay_retry(work, now);
         if !(died || paid) {
             return self.fail_chunk(index, FailReason::Budget, actions);
         }
@@ -113,7 +113,7 @@ impl Job {
         if bulk {
             state.attempts = state.attempts.saturating_sub(1);
         }
-        let (tokens, newest, attempts) = (state.chunk.tokens, state.newest, state.attempts);
+        let (work, newest, attempts) = (state.chunk.work, state.newest, state.attempts);
         let elsewhere = self.has_other(fleet, now, index);
         let not_before = match pushback {
             _ if elsewhere => now,
@@ -127,7 +127,7 @@ impl Job {
         if !bulk && attempts >= fleet.config().retry.max_attempts {
             return self.fail_chunk(index, FailReason::Attempts, actions);
         }
-        let paid = !bulk && fleet.pay_retry(tokens, now);
+        let paid = !bulk && fleet.pay_retry(work, now);
         if !(bulk || paid) {
             return self.fail_chunk(index, FailReason::Budget, actions);
         }
@@ -155,7 +155,7 @@ impl Job {
     /// Whether there is a server that has not had the chunk and can be reached.
     fn has_other(&self, fleet: &mut Fleet, now: Time, index: usize) -> bool {
         let Some(state) = self.chunks.get(index) else { return false };
-        let request = PickRequest::of(self.model, state.chunk.tokens, AttemptKind::Retry, &self.options);
+        let request = PickRequest::of(self.model, state.chunk.work, AttemptKind::Retry, &self.options);
         let request = PickRequest { tried: &state.tried, ..request };
         fleet
             .pick(&request, now)
@@ -172,8 +172,8 @@ impl Job {
     ) -> Result<(), FailReason> {
         let halves = self.chunks.get(index).filter(|state| !state.is_half).and_then(|state| halves(&state.chunk));
         let Some(halves) = halves else { return self.fail_chunk(index, FailReason::Poison, actions) };
-        let tokens = halves.iter().map(|half| half.tokens).sum();
-        if !fleet.pay_retry(tokens, now) {
+        let work = halves.iter().map(|half| half.work).sum();
+        if !fleet.pay_retry(work, now) {
             return self.fail_chunk(index, FailReason::Budget, actions);
         }
         fleet.count_split();
@@ -214,6 +214,12 @@ fn halves(chunk: &Chunk) -> Option<[Chunk; 2]> {
     let middle = chunk.items.len() / 2;
     let (left, right) = chunk.items.split_at_checked(middle).filter(|(left, _)| !left.is_empty())?;
     // By items: what single items weigh is not kept.
-    let share = |part: &[usize]| chunk.tokens * part.len() as u64 / chunk.items.len().max(1) as u64;
-    Some([left, right].map(|part| Chunk { items: part.to_vec(), tokens: share(part).max(1), target: None }))
+    let share = |all: u64, part: &[usize]| (all * part.len() as u64 / chunk.items.len().max(1) as u64).max(1);
+    let half = |part: &[usize]| Chunk {
+        items: part.to_vec(),
+        tokens: share(chunk.tokens, part),
+        work: share(chunk.work, part),
+        target: None,
+    };
+    Some([half(left), half(right)])
 }

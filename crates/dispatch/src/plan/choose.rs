@@ -1,10 +1,11 @@
 //! For which servers a job is cut.
 //!
-//! For `k` servers with start `s` (backlog, round trip and fixed cost) and cost `b`
+//! Tokens are of work here. For `k` servers with start `s` (backlog, round trip and fixed cost) and cost `b`
 //! a token, the level that `T` tokens fill them to is
 //! `L = (T + Σ s/b) / Σ 1/b`, and server `i` gets `(L − sᵢ)/bᵢ` tokens: faster
 //! servers get larger chunks. A share below `contention · a/b` tokens would be mostly
-//! overhead, so that many servers are too many. The chunks finish at
+//! overhead, so that many servers are too many. An item is not cut: where the largest alone ends later than `L`, that
+//! is when the job does, and more servers than are done by then are no gain. The chunks finish at
 //! `L + noise · √(2 ln k) · service`; the `k` that ends soonest is taken if it
 //! ends [`crate::config::PlanConfig::min_gain`] sooner than one chunk, and before the deadline, else the job stays
 //! whole.
@@ -18,9 +19,11 @@ use crate::{config::DispatchConfig, place::Candidate};
 /// The job that is to be cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobSize {
-    /// Tokens of its items.
-    pub(super) tokens: f64,
-    /// Tokens that each chunk has beside.
+    /// Work of its items.
+    pub(super) work: f64,
+    /// That of the largest.
+    pub(super) largest: f64,
+    /// Work that each chunk has beside.
     pub(super) shared: f64,
     /// Its items.
     pub(super) items: usize,
@@ -33,7 +36,7 @@ pub(super) fn start_us(server: &Candidate) -> f64 {
     server.backlog_us + server.cost.a_us + server.round_trip_us
 }
 
-/// Microseconds a token takes, the fixed cost of further batches spread over them.
+/// Microseconds a token of work takes, the fixed cost of further batches spread over them.
 pub(super) fn slope_us(server: &Candidate) -> f64 {
     server.cost.b_us + server.cost.a_us / server.limits.max_batch_tokens.max(1) as f64
 }
@@ -53,25 +56,25 @@ pub(super) fn choose<'a>(
     candidates: &'a [Candidate],
     view: &FleetView,
 ) -> (Option<Vec<&'a Candidate>>, PlanReason) {
-    let &JobSize { tokens, shared, items, least } = job;
+    let &JobSize { work, largest, shared, items, least } = job;
     if least > candidates.len() {
         return (None, PlanReason::Forced);
     }
     let (cap, capped) = view.cap(config);
-    let even = tokens / candidates.len().min(cap) as f64;
-    let finish = |server: &Candidate, tokens: f64| start_us(server) + slope_us(server) * tokens;
-    // Where the first ends with so many tokens, and until when others end as soon.
-    let soonest = |tokens: f64| {
-        let first = candidates.iter().min_by(|a, b| finish(a, tokens).total_cmp(&finish(b, tokens)));
+    let even = work / candidates.len().min(cap) as f64;
+    let finish = |server: &Candidate, work: f64| start_us(server) + slope_us(server) * work;
+    // Where the first ends with so much work, and until when others end as soon.
+    let soonest = |work: f64| {
+        let first = candidates.iter().min_by(|a, b| finish(a, work).total_cmp(&finish(b, work)));
         first.map(|first| {
-            let finish = finish(first, tokens);
-            (finish, as_soon_as(config, view, finish, first.cost.a_us + slope_us(first) * tokens))
+            let finish = finish(first, work);
+            (finish, as_soon_as(config, view, finish, first.cost.a_us + slope_us(first) * work))
         })
     };
-    let (Some((first_even, as_even)), Some((alone, as_alone))) = (soonest(even), soonest(tokens + shared)) else {
+    let (Some((first_even, as_even)), Some((alone, as_alone))) = (soonest(even), soonest(work + shared)) else {
         return (None, PlanReason::Forced);
     };
-    let Some(single) = candidates.iter().find(|server| finish(server, tokens + shared) <= as_alone) else {
+    let Some(single) = candidates.iter().find(|server| finish(server, work + shared) <= as_alone) else {
         return (None, PlanReason::Forced);
     };
     let key = |server: &Candidate| match finish(server, even) {
@@ -89,15 +92,18 @@ pub(super) fn choose<'a>(
     let mut ends = if most < order.len() && most == cap { capped } else { PlanReason::Servers };
     let (mut filled, mut rates) = (0.0, 0.0);
     let mut least_start = f64::INFINITY;
+    // When the largest item ends where it ends first.
+    let mut largest_end = f64::INFINITY;
     for (k, (_, server)) in (1..).zip(order.iter().take(most)) {
         let (start, slope) = (start_us(server), slope_us(server));
         filled += start / slope + shared;
         rates += 1.0 / slope;
         least_start = least_start.min(start);
+        largest_end = largest_end.min(start + slope * (largest + shared));
         if k < least.max(2) {
             continue;
         }
-        let level = (tokens + filled) / rates;
+        let level = (work + filled) / rates;
         let sound = |server: &Candidate| {
             let share = (level - start_us(server)) / slope_us(server) - shared;
             share >= (view.contention * server.cost.break_even_tokens()).max(1.0)
@@ -106,8 +112,9 @@ pub(super) fn choose<'a>(
             ends = PlanReason::Overhead;
             continue;
         }
-        let service = level - least_start;
-        let end = level + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
+        let last = level.max(largest_end);
+        let service = last - least_start;
+        let end = last + config.plan.service_noise * (2.0 * (k as f64).ln()).sqrt() * service;
         if end > view.time_us && k > least {
             ends = PlanReason::NoTime;
         } else if end > bar {

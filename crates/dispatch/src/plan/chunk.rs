@@ -7,6 +7,8 @@ use crate::ids::EndpointId;
 pub struct ItemSize {
     /// Tokens it will have.
     pub tokens: u64,
+    /// The work that they are: of each of its sequences by the model's curve ([`crate::Fleet::curve`]).
+    pub work: u64,
     /// Bytes it takes in a request.
     pub bytes: u64,
     /// Bytes it takes in an answer.
@@ -18,6 +20,8 @@ pub struct ItemSize {
 pub struct SharedSize {
     /// Tokens it adds to a chunk.
     pub tokens: u64,
+    /// The work that they are.
+    pub work: u64,
     /// Bytes it adds to a request.
     pub bytes: u64,
 }
@@ -29,6 +33,8 @@ pub struct Chunk {
     pub items: Vec<usize>,
     /// Tokens of the chunk, what is shared included.
     pub tokens: u64,
+    /// The work that they are.
+    pub work: u64,
     /// The server it was made for; none for a chunk that waits until one has finished another.
     pub target: Option<EndpointId>,
 }

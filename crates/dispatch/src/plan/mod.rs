@@ -28,7 +28,7 @@ use pack::{ChunkBuilder, ChunkLimits, pack};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The chunks, most tokens first; none yet where the plan is deferred.
+    /// The chunks, most work first; none yet where the plan is deferred.
     pub chunks: Vec<Chunk>,
     /// Items that no request can hold, ascending.
     pub oversized: Vec<usize>,
@@ -54,8 +54,8 @@ pub struct DeferredPlan {
     pub probes: Vec<EndpointId>,
     /// Most chunks it will be cut into.
     pub chunks: usize,
-    /// Tokens of one of them, about.
-    pub chunk_tokens: u64,
+    /// Work of one of them in tokens, about.
+    pub chunk_work: u64,
     /// Items of the job.
     pub(crate) items: Vec<ItemSize>,
     pub(crate) shared: SharedSize,
@@ -81,8 +81,9 @@ pub fn plan(
         return Plan { oversized, ..Plan::default() };
     }
     let job = JobSize {
-        tokens: fitting.iter().map(|(_, item)| item.tokens).sum::<u64>() as f64,
-        shared: shared.tokens as f64,
+        work: fitting.iter().map(|(_, item)| item.work).sum::<u64>() as f64,
+        largest: fitting.iter().map(|(_, item)| item.work).max().unwrap_or(0) as f64,
+        shared: shared.work as f64,
         items: fitting.len(),
         least: limits.least_chunks(fitting.iter().map(|(_, item)| item)),
     };
@@ -94,6 +95,6 @@ pub fn plan(
     pack(&mut builders, fitting, &limits, shared);
 
     let mut chunks: Vec<Chunk> = builders.into_iter().filter_map(ChunkBuilder::into_chunk).collect();
-    chunks.sort_by(|a, b| b.tokens.cmp(&a.tokens).then_with(|| a.items.cmp(&b.items)));
+    chunks.sort_by(|a, b| b.work.cmp(&a.work).then_with(|| a.items.cmp(&b.items)));
     Plan { chunks, oversized, reason, deferred: None }
 }

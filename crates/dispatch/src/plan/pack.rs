@@ -1,5 +1,5 @@
-//! Fills chunks with items: longest first, each where it would end soonest, within
-//! the limits (LPT; Graham 1969: no chunk passes 4/3 of the best possible on equal
+//! Fills chunks with items: most work first, each where it would end soonest, within
+//! the limits, which are in tokens (LPT; Graham 1969: no chunk passes 4/3 of the best possible on equal
 //! servers).
 //!
 //! Invariant: an item is put in exactly one bin, and no bin passes its bounds.
@@ -74,6 +74,7 @@ struct ChunkSize {
     bytes: u64,
     answer_bytes: u64,
     tokens: u64,
+    work: u64,
 }
 
 impl ChunkSize {
@@ -83,6 +84,7 @@ impl ChunkSize {
             bytes: self.bytes.saturating_add(item.bytes).saturating_add(ITEM_OVERHEAD),
             answer_bytes: self.answer_bytes.saturating_add(item.answer_bytes).saturating_add(ITEM_OVERHEAD),
             tokens: self.tokens.saturating_add(item.tokens),
+            work: self.work.saturating_add(item.work),
         }
     }
 }
@@ -93,7 +95,7 @@ pub(super) struct ChunkBuilder {
     target: Option<EndpointId>,
     start: f64,
     slope: f64,
-    shared: u64,
+    shared: SharedSize,
     size: ChunkSize,
     items: Vec<usize>,
 }
@@ -108,18 +110,18 @@ impl ChunkBuilder {
     /// One for whichever server is free.
     pub(super) fn waiting(shared: SharedSize) -> Self {
         let size = ChunkSize::default();
-        Self { target: None, start: 0.0, slope: 1.0, shared: shared.tokens, size, items: Vec::new() }
+        Self { target: None, start: 0.0, slope: 1.0, shared, size, items: Vec::new() }
     }
 
     /// The chunk; none if it stayed empty.
     pub(super) fn into_chunk(mut self) -> Option<Chunk> {
         self.items.sort_unstable();
-        let tokens = self.size.tokens + self.shared;
-        (!self.items.is_empty()).then_some(Chunk { items: self.items, tokens, target: self.target })
+        let (tokens, work) = (self.size.tokens + self.shared.tokens, self.size.work + self.shared.work);
+        (!self.items.is_empty()).then_some(Chunk { items: self.items, tokens, work, target: self.target })
     }
 
     fn end_with(&self, item: &ItemSize) -> f64 {
-        self.start + self.slope * (self.size.tokens + item.tokens) as f64
+        self.start + self.slope * (self.size.work + item.work) as f64
     }
 }
 
@@ -130,7 +132,7 @@ pub(super) fn pack(
     bounds: &ChunkLimits,
     shared: SharedSize,
 ) {
-    items.sort_by(|(a_place, a), (b_place, b)| b.tokens.cmp(&a.tokens).then(a_place.cmp(b_place)));
+    items.sort_by(|(a_place, a), (b_place, b)| b.work.cmp(&a.work).then(a_place.cmp(b_place)));
     for (place, item) in items {
         let open = builders.iter_mut().filter(|builder| bounds.hold(&builder.size.with(&item)));
         let builder = open.min_by(|a, b| a.end_with(&item).total_cmp(&b.end_with(&item)));

@@ -85,7 +85,7 @@ pub(crate) fn queue_wait_of(ms: u64) -> LoadReport {
 }
 
 pub(crate) fn items(count: usize) -> Vec<ItemSize> {
-    vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; count]
+    vec![ItemSize { tokens: 200, work: 200, bytes: 800, answer_bytes: 4 }; count]
 }
 
 pub(crate) struct Bench {

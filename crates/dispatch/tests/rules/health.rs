@@ -180,7 +180,7 @@ fn a_slow_server_is_ejected_by_its_batches_once_it_has_been_slow_for_a_second() 
         bench = Bench::on(bench.fleet, model, 200, now, JobOptions::by(now + DEADLINE));
         for send in bench.handle(now, Event::Start).0 {
             let slow = if send.endpoint == EndpointId(0) { 4.0 } else { 1.0 };
-            let batches = vec![BatchSample { us: slow * cost.batch_us(4_000.0), tokens: 4_000.0 }];
+            let batches = vec![BatchSample { us: slow * cost.batch_us(4_000.0), work: 4_000.0 }];
             let answer = AnswerReport { batches, ..AnswerReport::default() };
             bench.handle(now, Event::Answered { attempt: send.attempt, answer });
         }

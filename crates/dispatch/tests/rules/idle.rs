@@ -45,7 +45,7 @@ fn shares(servers: &[IdleServer], tokens: u64, seed: u64) -> Vec<usize> {
     let mut now = 1_000.0;
     for _ in 0..JOBS {
         let options = JobOptions::by(time(now) + DEADLINE);
-        let item = ItemSize { tokens, bytes: 4 * tokens, answer_bytes: 4 };
+        let item = ItemSize { tokens, work: tokens, bytes: 4 * tokens, answer_bytes: 4 };
         let plan = fleet.plan(model, &[item], SharedSize::default(), &options, time(now));
         let mut job = Job::new(model, plan, options);
         let actions = job.handle(&mut fleet, time(now), Event::Start);
@@ -60,7 +60,7 @@ fn shares(servers: &[IdleServer], tokens: u64, seed: u64) -> Vec<usize> {
         let us = says.batch_us(tokens as f64) * factor * noise.sample(&mut rng);
         now += us + 200.0 * rng.random_range(1.0..2.0);
         let answer = AnswerReport {
-            batches: vec![BatchSample { us, tokens: tokens as f64 }],
+            batches: vec![BatchSample { us, work: tokens as f64 }],
             report: Some(LoadReport { served_tokens_per_second: 100.0, ..idle(says) }),
             texts: Texts { bytes: 4 * tokens, tokens, items: 1 },
         };

@@ -52,7 +52,7 @@ fn the_first_death_of_a_chunk_is_free_and_goes_to_another_server_at_once() {
 fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
     let mut bench = Bench::new(3, DispatchConfig::default());
     bench.fleet.handle(at(0), FleetEvent::Disconnected(EndpointId(1)));
-    let items = vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let items = vec![ItemSize { tokens: 200, work: 200, bytes: 800, answer_bytes: 4 }; 200];
     let targets = |bench: &mut Bench, now| {
         let plan = bench.fleet.plan(bench.model, &items, SharedSize::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().filter_map(|chunk| chunk.target).collect::<Vec<_>>()
@@ -67,7 +67,7 @@ fn a_server_without_a_connection_gets_nothing_until_it_has_one() {
 fn a_report_of_external_load_corrects_own_work_and_ages() {
     let mut bench = Bench::new(3, DispatchConfig::default());
     let report = |queue_wait| LoadReport { queue_wait: Duration::from_millis(queue_wait), ..LoadReport::default() };
-    let items = vec![ItemSize { tokens: 200, bytes: 800, answer_bytes: 4 }; 200];
+    let items = vec![ItemSize { tokens: 200, work: 200, bytes: 800, answer_bytes: 4 }; 200];
     let tokens_of = |bench: &mut Bench, now, id| {
         let plan = bench.fleet.plan(bench.model, &items, SharedSize::default(), &JobOptions::by(at(0) + DEADLINE), now);
         plan.chunks.iter().find(|chunk| chunk.target == Some(EndpointId(id))).map_or(0, |chunk| chunk.tokens)
@@ -183,7 +183,7 @@ proptest! {
             let limits = Limits { max_items, ..Default::default() };
             fleet.set_limits(EndpointId(id as u32), model, limits, 512);
         }
-        let items = vec![ItemSize { tokens: 150, bytes: 600, answer_bytes: 4 }; 120];
+        let items = vec![ItemSize { tokens: 150, work: 150, bytes: 600, answer_bytes: 4 }; 120];
         let options = JobOptions::by(at(0) + DEADLINE);
         let plan = fleet.plan(model, &items, SharedSize::default(), &options, at(0));
         let mut job = Some(Job::new(model, plan.clone(), options));

@@ -5,6 +5,7 @@
 //! | `job` | jobs from their first event to their last |
 //! | `idle` | small jobs on idle servers |
 //! | `plan` | plans for fleets people have |
+//! | `long_texts` | jobs with texts that take longer than their tokens say |
 //! | `races` | late attempts and their hedges |
 //! | `probing` | servers asked before a job is cut |
 //! | `joins` | jobs that need not be whole, and jobs nobody wants any more |
@@ -25,6 +26,8 @@ mod idle;
 mod job;
 #[cfg(test)]
 mod joins;
+#[cfg(test)]
+mod long_texts;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]

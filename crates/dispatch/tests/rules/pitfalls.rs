@@ -138,7 +138,7 @@ fn other_clients_in_a_batch_do_not_make_a_server_slow() {
         for send in bench.handle(now, Event::Start).0 {
             // The first server's batches hold three times as many tokens of others.
             let tokens = if send.endpoint == EndpointId(0) { 60_000.0 } else { 20_000.0 };
-            let batches = vec![BatchSample { us: cost.batch_us(tokens), tokens }];
+            let batches = vec![BatchSample { us: cost.batch_us(tokens), work: tokens }];
             let answer = AnswerReport { batches, ..AnswerReport::default() };
             bench.handle(now, Event::Answered { attempt: send.attempt, answer });
         }
@@ -163,7 +163,7 @@ fn every_attempt_has_the_deadline_of_the_job() {
 fn a_large_chunk_is_tried_again_like_a_small_one() {
     let mut fleet = Fleet::new(DispatchConfig::default(), 3, 1);
     let model = fleet.model("m", Resource::Device);
-    let large = vec![ItemSize { tokens: 500, bytes: 100_000, answer_bytes: 4 }; 300];
+    let large = vec![ItemSize { tokens: 500, work: 500, bytes: 100_000, answer_bytes: 4 }; 300];
     let options = JobOptions::by(at(0) + DEADLINE);
     let plan = fleet.plan(model, &large, SharedSize::default(), &options, at(0));
     let mut bench = Bench { chunks: plan.chunks.len(), job: Job::new(model, plan, options), fleet, model };

@@ -29,7 +29,7 @@ fn fleet(costs: &[Cost]) -> Vec<Candidate> {
 }
 
 fn items(tokens: impl IntoIterator<Item = u64>) -> Vec<ItemSize> {
-    tokens.into_iter().map(|tokens| ItemSize { tokens, bytes: 4 * tokens, answer_bytes: 4 }).collect()
+    tokens.into_iter().map(|tokens| ItemSize { tokens, work: tokens, bytes: 4 * tokens, answer_bytes: 4 }).collect()
 }
 
 fn cut(items: &[ItemSize], candidates: &[Candidate]) -> Plan {
@@ -112,8 +112,9 @@ fn an_item_that_no_request_can_hold_is_set_aside() {
 }
 
 fn any_item() -> impl Strategy<Value = ItemSize> {
-    (1u64..2_000, 0u64..20_000, 0u64..5_000).prop_map(|(tokens, bytes, answer_bytes)| ItemSize {
+    (1u64..2_000, 1u64..4, 0u64..20_000, 0u64..5_000).prop_map(|(tokens, dear, bytes, answer_bytes)| ItemSize {
         tokens,
+        work: dear * tokens,
         bytes,
         answer_bytes,
     })
@@ -159,14 +160,14 @@ proptest! {
         seen.sort_unstable();
         prop_assert_eq!(seen, (0..job.len()).collect::<Vec<_>>());
         prop_assert!(plan.chunks.iter().all(|chunk| chunk.items.is_sorted() && !chunk.items.is_empty()));
-        prop_assert!(tokens(&plan).is_sorted_by(|a, b| a >= b));
+        prop_assert!(plan.chunks.is_sorted_by(|a, b| a.work >= b.work));
     }
 
     #[test]
     fn limits_hold_for_every_chunk(
         job in prop::collection::vec(any_item(), 1..200), servers in any_fleet(), shared_bytes in 0u64..5_000, shared_tokens in 0u64..500,
     ) {
-        let shared = SharedSize { tokens: shared_tokens, bytes: shared_bytes };
+        let shared = SharedSize { tokens: shared_tokens, work: shared_tokens, bytes: shared_bytes };
         let plan = plan(&DispatchConfig::default(), &job, shared, &servers, &FleetView::idle(servers.len()));
         let limits = servers.iter().map(|server| server.limits).reduce(Limits::both).unwrap();
         let message = limits.max_message_bytes as f64 * MESSAGE_SHARE;
@@ -174,6 +175,7 @@ proptest! {
             prop_assert!(chunk.items.len() as u64 <= limits.max_items);
             prop_assert!((sum(&job, chunk, |item| item.bytes) + shared.bytes) as f64 <= message);
             prop_assert_eq!(chunk.tokens, sum(&job, chunk, |item| item.tokens) + shared.tokens);
+            prop_assert_eq!(chunk.work, sum(&job, chunk, |item| item.work) + shared.work);
             if chunk.items.len() > 1 {
                 prop_assert!(sum(&job, chunk, |item| item.answer_bytes) as f64 <= message);
                 prop_assert!(chunk.tokens as f64 <= limits.max_queue_tokens as f64 * QUEUE_SHARE);

@@ -78,6 +78,10 @@ impl Opened {
                 ServedBy::Native(m) => Some(m.layer_parameters()),
                 _ => None,
             },
+            doubling_length: match &self.served_by {
+                ServedBy::Native(m) => m.doubling_length(options.device),
+                _ => 0,
+            },
             revision: revision::digest(&folder.root, &self.places())?,
             similarity: folder.similarity.clone().filter(|_| has_vectors || self.task == Task::SparseEmbedding),
             role_lengths: folder.late.as_ref().map_or([None; 2], |late| late.lengths),

@@ -68,6 +68,7 @@ pub(crate) fn describe(path: &Path, spec: &Spec, options: &LoadOptions) -> Resul
         prompts: Vec::new(),
         default_prompt: None,
         layer_parameters: None,
+        doubling_length: 0,
         revision: spec.to_string(),
         engine: "timed",
         precision: "none",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, StandardNormal};
-use sortie_dispatch::ItemSize;
+use sortie_dispatch::{ItemSize, WorkCurve};
 
 use super::scenario::{JobSizes, Scenario};
 use crate::{
@@ -35,6 +35,8 @@ pub(crate) struct JobGenerator {
     /// The mean until then.
     surge: Option<(Duration, Duration)>,
     sizes: JobSizes,
+    /// What clients take a text for.
+    curve: WorkCurve,
     clients: usize,
 }
 
@@ -45,6 +47,7 @@ impl JobGenerator {
             mean_gap: scenario.mean_gap(),
             surge: scenario.surge.map(|surge| (surge.until, scenario.gap_at(surge.load))),
             sizes: scenario.sizes.clone(),
+            curve: scenario.believed_curve(),
             clients: scenario.clients,
         }
     }
@@ -53,6 +56,13 @@ impl JobGenerator {
     pub(crate) fn gap(&mut self, now: Duration) -> Duration {
         let mean = self.surge.filter(|(until, _)| now < *until).map_or(self.mean_gap, |(_, mean)| mean);
         exponential(mean, &mut self.rng)
+    }
+
+    /// Passages of a job.
+    fn passages(&mut self, job_tokens: u64, items: usize) -> impl Iterator<Item = ItemSize> + use<> {
+        let middle = middle(job_tokens as f64 / items as f64);
+        let size = |_| item(passage(middle, StandardNormal.sample(&mut self.rng)) as u64, self.curve);
+        (0..items).map(size).collect::<Vec<_>>().into_iter()
     }
 
     /// The client that has it.
@@ -72,14 +82,40 @@ impl JobGenerator {
             JobSizes::Even { job_tokens, items } => {
                 let mean = job_tokens / items as u64;
                 let spread = SizeDistribution::Uniform(mean - mean / 2, mean + mean / 2);
-                (0..items).map(|_| item(spread.draw(&mut self.rng))).collect()
+                (0..items).map(|_| item(spread.draw(&mut self.rng), self.curve)).collect()
             }
-            JobSizes::LogNormal { job_tokens, items } => {
-                let middle = middle(job_tokens as f64 / items as f64);
-                let size = |_| passage(middle, StandardNormal.sample(&mut self.rng));
-                (0..items).map(size).map(|tokens| item(tokens as u64)).collect()
+            JobSizes::LogNormal { job_tokens, items } => self.passages(job_tokens, items).collect(),
+            JobSizes::WithLong { job_tokens, items, long, long_tokens } => {
+                let long = std::iter::repeat_n(item(long_tokens, self.curve), long);
+                self.passages(job_tokens, items).chain(long).collect()
             }
             JobSizes::Mixed(_) => Vec::new(),
+        }
+    }
+}
+
+/// Mean work of a job by a curve.
+pub(super) fn mean_work(sizes: &JobSizes, curve: WorkCurve) -> f64 {
+    if curve == WorkCurve::STRAIGHT {
+        return sizes.mean();
+    }
+    let passages = |job_tokens: u64, items: usize| {
+        let middle = middle(job_tokens as f64 / items as f64);
+        items as f64 * mean_passage(middle, |tokens| curve.work(tokens as u64) as f64)
+    };
+    match *sizes {
+        JobSizes::Even { job_tokens, items } => {
+            let mean = job_tokens / items as u64;
+            let all = mean - mean / 2..=mean + mean / 2;
+            let count = (all.end() - all.start() + 1) as f64;
+            items as f64 * all.map(|tokens| curve.work(tokens) as f64).sum::<f64>() / count
+        }
+        JobSizes::LogNormal { job_tokens, items } => passages(job_tokens, items),
+        JobSizes::WithLong { job_tokens, items, long, long_tokens } => {
+            passages(job_tokens, items) + long as f64 * curve.work(long_tokens) as f64
+        }
+        JobSizes::Mixed(ref all) => {
+            all.iter().map(|sizes| mean_work(sizes, curve)).sum::<f64>() / all.len().max(1) as f64
         }
     }
 }
@@ -91,20 +127,24 @@ fn passage(middle: f64, z: f64) -> f64 {
 
 /// The middle passage of those whose mean, within bounds, is `mean`.
 fn middle(mean: f64) -> f64 {
-    // Each step of the standard normal distribution counts by its density.
-    let grid = || (-40..=40).map(|step| f64::from(step) / 10.0).map(|z| (z, (-z * z / 2.0).exp()));
-    let weight: f64 = grid().map(|(_, weight)| weight).sum();
     let mut middle = mean;
     for _ in 0..ROUNDS {
-        let reached = grid().map(|(z, weight)| weight * passage(middle, z)).sum::<f64>() / weight;
-        middle *= mean / reached;
+        middle *= mean / mean_passage(middle, |tokens| tokens);
     }
     middle
 }
 
-fn item(tokens: u64) -> ItemSize {
+/// The mean of something over passages.
+fn mean_passage(middle: f64, of: impl Fn(f64) -> f64) -> f64 {
+    // Each step of the standard normal distribution counts by its density.
+    let grid = || (-40..=40).map(|step| f64::from(step) / 10.0).map(|z| (z, (-z * z / 2.0).exp()));
+    let weight: f64 = grid().map(|(_, weight)| weight).sum();
+    grid().map(|(z, weight)| weight * of(passage(middle, z))).sum::<f64>() / weight
+}
+
+fn item(tokens: u64, curve: WorkCurve) -> ItemSize {
     let tokens = tokens.max(1);
-    ItemSize { tokens, bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
+    ItemSize { tokens, work: curve.work(tokens), bytes: tokens * BYTES_PER_TOKEN, answer_bytes: ANSWER_BYTES }
 }
 
 #[cfg(test)]
@@ -115,15 +155,18 @@ mod tests {
     fn gaps_and_sizes_have_their_means() {
         let even = JobSizes::Even { job_tokens: 32_000, items: 200 };
         let passages = JobSizes::LogNormal { job_tokens: 51_200, items: 200 };
-        for sizes in [even.clone(), passages.clone(), JobSizes::Mixed(vec![even, passages])] {
-            let scenario = Scenario { sizes, ..Scenario::default() };
+        let long = JobSizes::WithLong { job_tokens: 51_200, items: 200, long: 3, long_tokens: 8_192 };
+        for sizes in [even.clone(), passages.clone(), long.clone(), JobSizes::Mixed(vec![even, passages, long])] {
+            let scenario = Scenario { sizes, curve: WorkCurve::new(4_096), ..Scenario::default() };
             let mut load = JobGenerator::new(&scenario);
             let total: Duration = (0..20_000).map(|_| load.gap(Duration::ZERO)).sum();
             let ratio = total.as_secs_f64() / 20_000.0 / scenario.mean_gap().as_secs_f64();
             assert!((0.97..1.03).contains(&ratio), "{ratio}");
-            let tokens: u64 = (0..400).flat_map(|_| load.job()).map(|item| item.tokens).sum();
-            let ratio = tokens as f64 / 400.0 / scenario.sizes.mean();
-            assert!((0.97..1.03).contains(&ratio), "{ratio} {:?}", scenario.sizes);
+            let items: Vec<ItemSize> = (0..400).flat_map(|_| load.job()).collect();
+            let mean = |of: fn(&ItemSize) -> u64| items.iter().map(of).sum::<u64>() as f64 / 400.0;
+            let tokens = mean(|item| item.tokens) / scenario.sizes.mean();
+            let work = mean(|item| item.work) / mean_work(&scenario.sizes, scenario.curve);
+            assert!((0.95..1.05).contains(&tokens) && (0.95..1.05).contains(&work), "{tokens} {work} {scenario:?}");
         }
     }
 }

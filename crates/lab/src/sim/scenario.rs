@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sortie_dispatch::{Cost, DispatchConfig, config::PRIOR};
+use sortie_dispatch::{Cost, DispatchConfig, WorkCurve, config::PRIOR};
 
+use super::job_generator::mean_work;
 use crate::{
     fault::{Incident, Stalls},
     micros,
@@ -71,6 +72,17 @@ pub enum JobSizes {
         /// Items of a job.
         items: usize,
     },
+    /// The same, and beside them so many long texts in each job.
+    WithLong {
+        /// Tokens of the passages of a job, about.
+        job_tokens: u64,
+        /// Passages of a job.
+        items: usize,
+        /// Long texts of a job.
+        long: usize,
+        /// Tokens of a long text.
+        long_tokens: u64,
+    },
     /// One of these at random, evenly.
     Mixed(Vec<JobSizes>),
 }
@@ -81,15 +93,16 @@ impl JobSizes {
     pub fn mean(&self) -> f64 {
         match self {
             Self::Even { job_tokens, .. } | Self::LogNormal { job_tokens, .. } => *job_tokens as f64,
+            Self::WithLong { job_tokens, long, long_tokens, .. } => (job_tokens + *long as u64 * long_tokens) as f64,
             Self::Mixed(all) => all.iter().map(Self::mean).sum::<f64>() / all.len().max(1) as f64,
         }
     }
 
     fn is_sound(&self) -> bool {
         match self {
-            Self::Even { job_tokens, items } | Self::LogNormal { job_tokens, items } => {
-                *items > 0 && *job_tokens >= *items as u64
-            }
+            Self::Even { job_tokens, items }
+            | Self::LogNormal { job_tokens, items }
+            | Self::WithLong { job_tokens, items, .. } => *items > 0 && *job_tokens >= *items as u64,
             Self::Mixed(all) => !all.is_empty() && all.iter().all(Self::is_sound),
         }
     }
@@ -111,12 +124,17 @@ pub struct Scenario {
     pub servers: usize,
     /// Clients; each has a brain of its own and sees only its own work and what servers report.
     pub clients: usize,
-    /// Tokens a second that arrive, over those that all servers could run in endless batches (1/b).
+    /// Work a second that arrives, over what all servers could run in endless batches (1/b); of short texts it is their
+    /// tokens.
     pub load: f64,
     /// Another load at first.
     pub surge: Option<Surge>,
     /// What a batch costs on every server.
     pub cost: Cost,
+    /// What a text counts as on a device.
+    pub curve: WorkCurve,
+    /// Whether servers and clients know that curve; else they reckon in tokens.
+    pub curve_is_known: bool,
     /// Tokens below which a batch takes no less time.
     pub knee: u64,
     /// Tokens in a batch.
@@ -172,6 +190,8 @@ impl Default for Scenario {
             load: 0.5,
             surge: None,
             cost: PRIOR,
+            curve: WorkCurve::STRAIGHT,
+            curve_is_known: true,
             knee: 0,
             budget: DEFAULT_BUDGET,
             noise: DEFAULT_NOISE,
@@ -238,7 +258,7 @@ impl Scenario {
         }
     }
 
-    /// Mean time between two jobs: `b · tokens / (load · servers)`.
+    /// Mean time between two jobs: `b · work / (load · servers)`.
     #[must_use]
     pub fn mean_gap(&self) -> Duration {
         self.gap_at(self.load)
@@ -246,7 +266,13 @@ impl Scenario {
 
     /// The same under a load.
     pub(crate) fn gap_at(&self, load: f64) -> Duration {
-        micros(self.cost.b_us * self.sizes.mean() / (load * self.servers as f64))
+        micros(self.cost.b_us * mean_work(&self.sizes, self.curve) / (load * self.servers as f64))
+    }
+
+    /// The curve that servers and clients reckon by.
+    #[must_use]
+    pub fn believed_curve(&self) -> WorkCurve {
+        if self.curve_is_known { self.curve } else { WorkCurve::STRAIGHT }
     }
 
     /// How a client sends, by its number from 0.

@@ -5,6 +5,7 @@
 //! | `large` | 1,000 servers: strategies, ablations, sensitivity, loads, client counts |
 //! | `small` | 1 to 16 servers against sending the job whole |
 //! | `capacity` | how many servers a load needs for a p99 |
+//! | `long_texts` | texts that take longer than their tokens say |
 //! | `faults` | each fault, on fleets of several sizes |
 //! | `overload` | more work than can be done, from clients of every kind |
 //! | `measure` | runs over seeds, pooled; no cell may pass its budget |
@@ -15,6 +16,7 @@
 mod capacity;
 mod faults;
 mod large;
+mod long_texts;
 mod measure;
 mod overload;
 mod plot;
@@ -23,6 +25,7 @@ mod small;
 pub use capacity::{Capacity, MOST_SERVERS, Workload, capacity};
 pub use faults::faults;
 pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
+pub use long_texts::{long_fleet, long_texts};
 pub use measure::{Cell, Measured, RunBudget, StudyError, measure};
 pub use overload::{
     Callers, FLEETS, LOADS, OverloadRow, Shape, Sweep, aims, fair, overload, overload_missed, overload_table,

@@ -1,6 +1,6 @@
 //! Admission: how long a chunk would wait, and whether that is in time.
 //!
-//! `end = rest of the running batch + queue ahead at the measured cost + own work`, where *ahead* are the tokens that
+//! `end = rest of the running batch + queue ahead at the measured cost + own work`, where *ahead* is the work that
 //! the forming rules serve first: more urgent classes, and of its own class what its tenant has plus the others' fair
 //! share, of what they have or, where work of theirs has been refused since it was last empty, of what they will have.
 //! The share that goes by age alone is paid by everybody. Two rules hold:
@@ -53,12 +53,13 @@ impl<K, I> Core<K, I> {
         match &verdict {
             Ok(()) => {}
             // What could not be in time on an idle device is no load.
-            Err(Refusal::TooLate { remaining, .. }) if secs(self.own_seconds(request.tokens)) >= *remaining => {}
+            Err(Refusal::TooLate { remaining, .. }) if secs(self.own_seconds(request.amount().work)) >= *remaining => {}
             Err(Refusal::TooLate { .. } | Refusal::WaitTooLong { .. }) => {
                 // Where a message was not read its tokens are not known: it counts as others do.
-                let tokens = if request.tokens > 1 { request.tokens } else { self.mean_chunk_tokens as u64 };
+                let known = request.tokens > 1;
+                let work = if known { request.amount().work } else { self.mean_chunk_work as u64 };
                 if let Some(class) = self.queue.classes.get_mut(class_of(request.priority)) {
-                    class.refuse(request.tenant, tokens);
+                    class.refuse(request.tenant, work);
                 }
             }
             Err(_) => {}
@@ -78,8 +79,8 @@ impl<K, I> Core<K, I> {
         if tokens > limit {
             return Err(Refusal::TooLarge { tokens, limit });
         }
-        let queued = self.queue.tokens() + self.queue.reserved();
-        let queue_wait = || wait_seconds(now, self.queued_tokens(), self.gauges());
+        let queued = self.queue.waits().and(self.queue.reserved()).tokens;
+        let queue_wait = || wait_seconds(now, self.queued_work(), self.gauges());
         let excess = queued.saturating_add(tokens).saturating_sub(limit);
         if excess > 0 {
             // Room comes when the excess has gone into a batch.
@@ -103,7 +104,7 @@ impl<K, I> Core<K, I> {
     /// The two rules.
     fn in_time(&self, now: At, request: &Request<At>, remaining: Option<Duration>) -> Result<(), Refusal> {
         let end = self.end_seconds(now, request);
-        let own = self.own_seconds(request.tokens).min(end);
+        let own = self.own_seconds(request.amount().work).min(end);
         let wait = end - own;
         let longest = self.config.max_queue_wait.as_secs_f64();
         let slack = remaining.map_or(longest, |left| (left.as_secs_f64() - own).clamp(0.0, longest));
@@ -142,18 +143,19 @@ impl<K, I> Core<K, I> {
     }
 
     /// Seconds of a chunk's own work, spread over the devices.
-    pub(super) fn own_seconds(&self, tokens: u64) -> f64 {
-        self.cost().map_or(0.0, |cost| cost.queue_seconds(tokens, self.budget()) / self.alive() as f64)
+    pub(super) fn own_seconds(&self, work: u64) -> f64 {
+        self.cost().map_or(0.0, |cost| cost.queue_seconds(work, self.budget()) / self.alive() as f64)
     }
 
     /// Estimated seconds until a chunk that is admitted now is answered.
     pub(super) fn end_seconds(&self, now: At, request: &Request<At>) -> f64 {
         let class = class_of(request.priority);
         let before: u64 = self.queue.classes.iter().take(class).map(|c| c.tokens()).sum();
-        let own = self.queue.classes.get(class).map_or(request.tokens, |c| c.ahead(request.tenant, request.tokens));
-        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_tokens()).sum();
+        let work = request.amount().work;
+        let own = self.queue.classes.get(class).map_or(work, |c| c.ahead(request.tenant, work));
+        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_work()).sum();
         let ahead = before + own;
-        let all = self.queue.tokens() + self.queue.reserved() + request.tokens;
+        let all = self.queue.waits().and(self.queue.reserved()).work + work;
         // Others take what goes by age while they wait.
         let aged = (ahead / (AGING_SHARE as u64 - 1)).min(all.saturating_sub(ahead));
         wait_seconds(now, ahead + aged + sealed, self.gauges())

@@ -35,7 +35,7 @@ const LEAST_SHARE: usize = 64;
 /// A batch that is prepared.
 #[derive(Debug)]
 struct SealedBatch {
-    tokens: u64,
+    work: u64,
     complete: Vec<AdmissionEstimate>,
 }
 
@@ -101,8 +101,8 @@ impl DeviceState {
 
     /// A batch was formed for it.
     pub(super) fn seal<I>(&mut self, items: &[BatchItem<I>], complete: Vec<AdmissionEstimate>) {
-        let tokens = items.iter().map(|item| item.tokens as u64).sum();
-        self.sealed = Some(SealedBatch { tokens, complete });
+        let work = items.iter().map(|item| item.work).sum();
+        self.sealed = Some(SealedBatch { work, complete });
     }
 
     /// The prepared batch will not run.
@@ -110,9 +110,9 @@ impl DeviceState {
         self.sealed = None;
     }
 
-    /// Tokens of the batch that is prepared.
-    pub(super) fn sealed_tokens(&self) -> Option<u64> {
-        self.sealed.as_ref().map(|batch| batch.tokens)
+    /// Work of the batch that is prepared.
+    pub(super) fn sealed_work(&self) -> Option<u64> {
+        self.sealed.as_ref().map(|batch| batch.work)
     }
 
     /// Cost of a batch as far as an estimate may rest on it, once measured: stretched by the error of full batches.
@@ -137,12 +137,12 @@ impl DeviceState {
 
     /// Seconds until it has run what was taken for it.
     pub(super) fn busy_seconds(&self, now: At) -> f64 {
-        let sealed = self.sealed_tokens().map_or(0.0, |tokens| self.fit.cost().batch_seconds(tokens));
+        let sealed = self.sealed_work().map_or(0.0, |work| self.fit.cost().batch_seconds(work));
         self.free_at(now).saturating_sub(now).as_secs_f64() + sealed
     }
 
     /// What it does in a long batch.
-    pub(super) fn tokens_per_second(&self) -> f64 {
+    pub(super) fn work_per_second(&self) -> f64 {
         1e6 / self.fit.cost().b_us
     }
 
@@ -159,13 +159,13 @@ impl DeviceState {
         let took = prepared.as_secs_f64();
         self.lead_deviation += LEAD_WEIGHT * ((took - self.lead).abs() - self.lead_deviation);
         self.lead += LEAD_WEIGHT * (took - self.lead);
-        let SealedBatch { tokens, complete } =
-            self.sealed.take().unwrap_or(SealedBatch { tokens: 0, complete: Vec::new() });
+        let SealedBatch { work, complete } =
+            self.sealed.take().unwrap_or(SealedBatch { work: 0, complete: Vec::new() });
         self.complete = complete;
-        let predicted = secs(self.fit.cost().batch_seconds(tokens)).max(Duration::from_nanos(1));
+        let predicted = secs(self.fit.cost().batch_seconds(work)).max(Duration::from_nanos(1));
         self.settle(now, true);
         self.rested = self.has_rested(now);
-        self.running = Some(RunningBatch { tokens, started: now, predicted });
+        self.running = Some(RunningBatch { work, started: now, predicted });
     }
 
     /// Whether it has been idle for so long that what it is believed to cost may not hold any more.
@@ -185,7 +185,7 @@ impl DeviceState {
         match (self.running.take(), ran) {
             (Some(batch), BatchOutcome::Whole(took)) => {
                 self.margins.observe(batch.predicted.as_secs_f64(), took, now);
-                self.fit.observe(batch.tokens, took, self.rested);
+                self.fit.observe(batch.work, took, self.rested);
                 kept = std::mem::take(&mut self.complete);
             }
             (Some(_), BatchOutcome::Otherwise) => self.complete.clear(),
@@ -205,8 +205,8 @@ impl DeviceState {
     fn settle(&mut self, now: At, served: bool) {
         // The batch is over: it took what it took, whatever was predicted.
         let over = |batch: RunningBatch| RunningBatch { predicted: Duration::ZERO, ..batch };
-        let tokens_per_second = |batch: RunningBatch| if served { over(batch).tokens_per_second(now) } else { 0.0 };
-        self.busy = self.busy.by(now, self.running.map(tokens_per_second));
+        let work_per_second = |batch: RunningBatch| if served { over(batch).work_per_second(now) } else { 0.0 };
+        self.busy = self.busy.by(now, self.running.map(work_per_second));
     }
 
     /// Memory did not suffice for a batch of `tokens`.

@@ -1,6 +1,6 @@
 //! What goes in the next batch. The rules, in the order they are applied:
 //!
-//! 1. **Nobody waits for ever.** One token in [`AGING_SHARE`] is owed to the chunk
+//! 1. **Nobody waits for ever.** One token of work in [`AGING_SHARE`] is owed to the chunk
 //!    that waits longest, whatever its lane, tenant or size; once what is owed
 //!    covers its next item, that item leads the batch.
 //! 2. **Lanes.** Interactive first attempts, interactive hedges, bulk first
@@ -21,12 +21,15 @@
 //! 1/[`DEADLINE_SHARE`] of the time that any chunk in it came with, where smaller batches cost next to nothing: a chunk
 //! is answered when its batch ends, so a long batch makes everybody wait for the last of it.
 //!
-//! Invariants: the sum is within the budget or there is one item; a chunk that
+//! Two measures hold at once: the budget is in tokens, which memory goes by; whatever is of time is in tokens of work,
+//! since a long text takes longer than its tokens say ([`WorkCurve`](sortie_work::WorkCurve)).
+//!
+//! Invariants: the sum of tokens is within the budget or there is one item; a chunk that
 //! waits gets at least 1/[`AGING_SHARE`] of the device by the time it is the oldest.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use sortie_work::Cost;
+use sortie_work::{Amount, Cost, WorkCurve};
 
 use super::{
     queue::{CLASSES, Queue},
@@ -66,43 +69,50 @@ pub(crate) struct Sealing {
     pub(crate) starts: At,
     /// Most tokens.
     pub(crate) budget: usize,
+    /// Most work: this device's share of what waits.
+    pub(crate) share: u64,
     /// What it costs, once that was measured.
     pub(crate) cost: Option<Cost>,
-    /// A batch is not cut shorter than this to meet a deadline.
-    pub(crate) knee: usize,
+    /// A batch is not cut to less work than this to meet a deadline.
+    pub(crate) knee: u64,
 }
 
 /// A batch being formed.
 struct BatchBuilder<I> {
     sealing: Sealing,
-    tokens: usize,
-    /// Most tokens that let every chunk in it be in time.
-    cap: usize,
+    curve: WorkCurve,
+    taken: Amount,
+    /// Most work that lets every chunk in it be in time.
+    cap: u64,
     formed: Formed<I>,
 }
 
 impl<I> BatchBuilder<I> {
+    /// Tokens of the longest item that may come in.
     fn room(&self) -> usize {
-        if self.formed.items.is_empty() {
-            // The first item goes whatever its size.
-            usize::MAX
-        } else {
-            self.cap.saturating_sub(self.tokens)
-        }
+        // The first item goes whatever its size.
+        if self.formed.items.is_empty() { usize::MAX } else { self.room_beside(self.taken) }
+    }
+
+    /// The same beside so much.
+    fn room_beside(&self, taken: Amount) -> usize {
+        let in_time = self.curve.longest(self.cap.saturating_sub(taken.work));
+        usize::try_from(in_time.min((self.sealing.budget as u64).saturating_sub(taken.tokens))).unwrap_or(usize::MAX)
     }
 
     fn is_full(&self) -> bool {
-        !self.formed.items.is_empty() && self.tokens >= self.cap
+        !self.formed.items.is_empty()
+            && (self.taken.work >= self.cap || self.taken.tokens >= self.sealing.budget as u64)
     }
 
     /// A chunk that came at `admitted` with this deadline is in it: the batch must not outlast it, nor take much of
     /// its time.
     fn due(&mut self, admitted: At, deadline: Option<At>) {
         let (Some(at), Some(cost)) = (deadline, self.sealing.cost) else { return };
-        let tokens = |seconds: f64| ((seconds * 1e6 - cost.a_us) / cost.b_us).max(0.0) as usize;
-        let in_time = tokens(at.saturating_sub(self.sealing.starts).as_secs_f64());
-        let brief = tokens(at.saturating_sub(admitted).as_secs_f64() / DEADLINE_SHARE);
-        let efficient = (cost.break_even_tokens() * (1.0 - MOST_FIXED) / MOST_FIXED) as usize;
+        let work = |seconds: f64| ((seconds * 1e6 - cost.a_us) / cost.b_us).max(0.0) as u64;
+        let in_time = work(at.saturating_sub(self.sealing.starts).as_secs_f64());
+        let brief = work(at.saturating_sub(admitted).as_secs_f64() / DEADLINE_SHARE);
+        let efficient = (cost.break_even_tokens() * (1.0 - MOST_FIXED) / MOST_FIXED) as u64;
         let cap = in_time.min(brief.max(efficient)).max(self.sealing.knee);
         self.cap = self.cap.min(cap);
     }
@@ -111,8 +121,9 @@ impl<I> BatchBuilder<I> {
 impl<K, I> Queue<K, I> {
     /// Takes the next batch, longest item first. Empty when nothing waits.
     pub(super) fn form(&mut self, sealing: Sealing) -> Formed<I> {
-        let formed = Formed { items: Vec::new(), complete: Vec::new() };
-        let mut builder = BatchBuilder { sealing, tokens: 0, cap: sealing.budget, formed };
+        let formed = Formed::default();
+        let (taken, cap) = (Amount::default(), sealing.share);
+        let mut builder = BatchBuilder { sealing, curve: self.curve, taken, cap, formed };
         self.take_oldest(&mut builder);
         for class in 0..CLASSES {
             if builder.is_full() {
@@ -126,7 +137,8 @@ impl<K, I> Queue<K, I> {
         self.aging_credit = if self.waiting.is_empty() {
             0
         } else {
-            (self.aging_credit + builder.tokens.div_ceil(AGING_SHARE)).min(sealing.budget)
+            let owed = builder.taken.work.div_ceil(AGING_SHARE as u64);
+            (self.aging_credit + usize::try_from(owed).unwrap_or(usize::MAX)).min(sealing.budget)
         };
         builder.formed.items.sort_by_key(|item| Reverse(item.tokens));
         builder.formed
@@ -137,30 +149,33 @@ impl<K, I> Queue<K, I> {
         let Some((admitted, deadline)) = self.chunk(id).map(|chunk| (chunk.admitted(), chunk.deadline)) else {
             return 0;
         };
-        let before = builder.tokens;
+        let before = builder.taken.tokens;
         let first = builder.room();
         if self.chunk(id).and_then(|chunk| chunk.largest(first)).is_none() {
             return 0;
         }
         builder.due(admitted, deadline);
-        let cap = builder.cap;
-        let mut tokens = builder.tokens;
+        let mut so_far = builder.taken;
+        let mut formed = std::mem::take(&mut builder.formed);
         let room = |item: &BatchItem<I>| {
-            tokens += item.tokens;
-            cap.saturating_sub(tokens).min(quota.saturating_sub(tokens - before))
+            so_far += Amount { tokens: item.tokens as u64, work: item.work };
+            let own = usize::try_from(so_far.tokens - before).unwrap_or(usize::MAX);
+            builder.room_beside(so_far).min(quota.saturating_sub(own))
         };
         // The first item was found to fit before the cap may have fallen under it: it
         // goes all the same, being what the cap is for.
-        let taken = self.take(id, room, first, &mut builder.formed);
-        builder.tokens += taken;
-        taken
+        let taken = self.take(id, room, first, &mut formed);
+        builder.formed = formed;
+        builder.taken += taken;
+        usize::try_from(taken.tokens).unwrap_or(usize::MAX)
     }
 
     /// Rule 1.
     fn take_oldest(&mut self, builder: &mut BatchBuilder<I>) {
         while let Some(oldest) = self.waiting.first().copied() {
             let Some(size) = self.chunk(oldest).and_then(|chunk| chunk.longest()) else { return };
-            let price = size.min(builder.sealing.budget);
+            let work = usize::try_from(self.curve.work(size as u64)).unwrap_or(usize::MAX);
+            let price = work.min(builder.sealing.budget);
             if self.aging_credit < price || size > builder.room() || self.add_from(oldest, 1, builder) == 0 {
                 return;
             }

@@ -85,8 +85,8 @@ pub struct Core<K, I> {
     returned: VecDeque<Vec<BatchItem<I>>>,
     /// By how much estimates of a chunk's end were outlasted.
     margins: Margins,
-    /// Running mean of the tokens of chunks.
-    mean_chunk_tokens: f64,
+    /// Running mean of the work of chunks.
+    mean_chunk_work: f64,
     draining: bool,
 }
 
@@ -99,11 +99,11 @@ impl<K, I> Core<K, I> {
         let budget = config.max_batch_tokens.max(1);
         Self {
             epoch,
-            queue: Queue::new(),
+            queue: Queue::new(config.curve),
             devices: (0..devices.max(1)).map(|_| DeviceState::new(budget)).collect(),
             returned: VecDeque::new(),
             margins: Margins::default(),
-            mean_chunk_tokens: 0.0,
+            mean_chunk_work: 0.0,
             draining: false,
             config,
         }
@@ -115,10 +115,10 @@ impl<K, I> Core<K, I> {
     /// A [`Refusal`] when draining or dead, when the queue has no room, when the estimated end is past the deadline, or
     /// when the wait is longer than a standing queue may make it.
     pub fn admit(&mut self, now: At, request: Request<At>, key: K) -> Result<ChunkId, Refusal> {
-        self.mean_chunk_tokens += SIZE_WEIGHT * (request.tokens as f64 - self.mean_chunk_tokens);
+        self.mean_chunk_work += SIZE_WEIGHT * (request.amount().work as f64 - self.mean_chunk_work);
         self.admissible(now, &request)?;
         let estimate = AdmissionEstimate { admitted: now, seconds: self.end_seconds(now, &request) };
-        let work = secs(self.own_seconds(request.tokens));
+        let work = secs(self.own_seconds(request.amount().work));
         let small = self.budget() / form::SMALL_SHARE;
         Ok(self.queue.open(request, key, queue::AdmissionEntry { estimate, work, small }))
     }
@@ -160,7 +160,7 @@ impl<K, I> Core<K, I> {
     /// Whether a batch is sealed for `device` and does not run yet.
     #[must_use]
     pub fn is_sealed(&self, device: usize) -> bool {
-        self.devices.get(device).is_some_and(|dev| dev.sealed_tokens().is_some())
+        self.devices.get(device).is_some_and(|dev| dev.sealed_work().is_some())
     }
 
     /// Forgets every chunk, for a driver that has no device left.
@@ -197,7 +197,7 @@ impl<K, I> Core<K, I> {
             dev.seal(&items, Vec::new());
             return PollResult { expired, action: DeviceAction::Batch(items) };
         }
-        let ready = self.queue.tokens();
+        let ready = self.queue.waits().work;
         if ready == 0 && self.returned.is_empty() {
             dev.held_since = None;
             return PollResult { expired, action: wake(None) };
@@ -205,7 +205,7 @@ impl<K, I> Core<K, I> {
         if seal_at > now {
             return PollResult { expired, action: wake(Some(seal_at)) };
         }
-        let reserved = self.queue.reserved();
+        let reserved = self.queue.reserved().work;
         // Several devices share what waits, in parts worth a batch; one takes what is ready.
         let share = if alive > 1 { split::share(now, device, ready + reserved, &self.devices) } else { ready };
         let Some(dev) = self.devices.get_mut(device) else {
@@ -213,8 +213,8 @@ impl<K, I> Core<K, I> {
         };
         let knee = dev.fit.knee(dev.budget);
         let least = if alive > 1 { dev.fit.least_batch(dev.budget) } else { knee };
-        let share = usize::try_from(share).unwrap_or(usize::MAX).max(least as usize);
-        let enough = share.min(knee as usize) as u64;
+        let share = share.max(u64::from(least));
+        let enough = share.min(u64::from(knee));
         if ready < enough && reserved > 0 {
             // Siblings are being tokenized: a running batch hides the wait, an idle
             // device waits for as long as a second batch would cost more.
@@ -231,8 +231,10 @@ impl<K, I> Core<K, I> {
             }
         }
         dev.held_since = None;
-        let budget = dev.budget.min(share).max(1);
-        let sealing = form::Sealing { starts, budget, cost: dev.cost_with_margin(now), knee: knee as usize };
+        // What the share has in tokens is no more than its work.
+        let budget = dev.budget.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
+        let cost = dev.cost_with_margin(now);
+        let sealing = form::Sealing { starts, budget, share, cost, knee: u64::from(knee) };
         let Formed { items, complete } = self.queue.form(sealing);
         dev.seal(&items, complete);
         PollResult { expired, action: DeviceAction::Batch(items) }
@@ -315,7 +317,7 @@ impl<K, I> Core<K, I> {
     /// one is idle, or nothing waits. If not, devices poll again at their own time.
     #[must_use]
     pub fn is_attentive(&self) -> bool {
-        (self.queue.tokens() == 0 && self.returned.is_empty()) || self.devices.iter().any(DeviceState::is_free)
+        (self.queue.waits().tokens == 0 && self.returned.is_empty()) || self.devices.iter().any(DeviceState::is_free)
     }
 
     /// The next deadline of any chunk that is known.
@@ -335,18 +337,18 @@ impl<K, I> Core<K, I> {
         self.draining && self.queue.is_empty() && self.returned.is_empty()
     }
 
-    /// Tokens admitted and not yet in a running batch.
+    /// Work admitted and not yet in a running batch, in tokens.
     #[must_use]
-    pub fn queued_tokens(&self) -> u64 {
-        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_tokens()).sum();
-        let returned: u64 = self.returned.iter().flatten().map(|item| item.tokens as u64).sum();
-        self.queue.tokens() + self.queue.reserved() + sealed + returned
+    pub fn queued_work(&self) -> u64 {
+        let sealed: u64 = self.devices.iter().filter_map(|dev| dev.sealed_work()).sum();
+        let returned: u64 = self.returned.iter().flatten().map(|item| item.work).sum();
+        self.queue.waits().and(self.queue.reserved()).work + sealed + returned
     }
 
     /// The load now.
     #[must_use]
     pub fn load(&self, now: At) -> LoadSnapshot {
-        snapshot(self.epoch, now, self.queued_tokens(), self.gauges())
+        snapshot(self.epoch, now, self.queued_work(), self.gauges())
     }
 
     /// What is known of each device.

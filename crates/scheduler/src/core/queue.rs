@@ -6,7 +6,7 @@
 //! a deadline is not passed for ever. The key never changes: a chunk that was begun
 //! keeps its place.
 //!
-//! Invariants: `tokens` is the sum over every waiting item, `reserved` over every
+//! Invariants: `waits` is the sum over every waiting item, `reserved` over every
 //! open chunk; each index holds exactly the waiting chunks; what was cancelled or
 //! expired is in none. An item of no tokens counts as one, so that a batch is always bounded.
 
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use sortie_work::{Cost, Lane};
+use sortie_work::{Amount, Cost, Lane, WorkCurve};
 
 use super::{
     tenants::{PriorityClass, QueueOrder},
@@ -56,9 +56,9 @@ pub(super) struct QueuedChunk<K, I> {
     /// Deadline less the work it was admitted with.
     latest: Option<At>,
     small: bool,
-    reserved: u64,
+    reserved: Amount,
     open: bool,
-    tokens: u64,
+    waits: Amount,
     estimate: AdmissionEstimate,
     /// Ascending by (tokens, index from the end): items leave from the end, longest and first first.
     items: Vec<(usize, Reverse<usize>, I)>,
@@ -105,10 +105,12 @@ pub(crate) struct Queue<K, I> {
     /// Every chunk with a deadline, by that.
     deadlines: BTreeSet<(At, ChunkId)>,
     pub(super) classes: [PriorityClass; CLASSES],
-    /// Tokens owed to the oldest chunk; see [`form`](super::form).
+    /// Work owed to the oldest chunk; see [`form`](super::form).
     pub(super) aging_credit: usize,
-    tokens: u64,
-    reserved: u64,
+    /// What an item counts as.
+    pub(super) curve: WorkCurve,
+    waits: Amount,
+    reserved: Amount,
     next: ChunkId,
 }
 
@@ -122,8 +124,8 @@ pub(super) fn class_of(priority: Priority) -> usize {
 }
 
 impl<K, I> Queue<K, I> {
-    /// An empty queue.
-    pub(super) fn new() -> Self {
+    /// An empty queue of items that count by `curve`.
+    pub(super) fn new(curve: WorkCurve) -> Self {
         Self {
             chunks: HashMap::new(),
             waiting: BTreeSet::new(),
@@ -131,19 +133,20 @@ impl<K, I> Queue<K, I> {
             deadlines: BTreeSet::new(),
             classes: Default::default(),
             aging_credit: 0,
-            tokens: 0,
-            reserved: 0,
+            curve,
+            waits: Amount::default(),
+            reserved: Amount::default(),
             next: 0,
         }
     }
 
-    /// Tokens that wait.
-    pub(super) fn tokens(&self) -> u64 {
-        self.tokens
+    /// What waits.
+    pub(super) fn waits(&self) -> Amount {
+        self.waits
     }
 
-    /// Tokens of open chunks that were not pushed yet.
-    pub(super) fn reserved(&self) -> u64 {
+    /// What open chunks have beyond what was pushed.
+    pub(super) fn reserved(&self) -> Amount {
         self.reserved
     }
 
@@ -171,7 +174,8 @@ impl<K, I> Queue<K, I> {
     pub(super) fn open(&mut self, request: Request<At>, key: K, entry: AdmissionEntry) -> ChunkId {
         let id = self.next;
         self.next += 1;
-        let Request { tokens, deadline, priority, tenant } = request;
+        let reserved = request.amount();
+        let Request { tokens, work: _, deadline, priority, tenant } = request;
         let AdmissionEntry { estimate, work, small } = entry;
         let unhurried = estimate.admitted.saturating_add(DEFAULT_SLACK);
         let latest = deadline.map(|at| at.saturating_sub(work));
@@ -183,15 +187,15 @@ impl<K, I> Queue<K, I> {
             order: latest.map_or(unhurried, |at| at.min(unhurried)),
             latest,
             small: tokens <= small as u64,
-            reserved: tokens,
+            reserved,
             open: true,
-            tokens: 0,
+            waits: Amount::default(),
             estimate,
             items: Vec::new(),
         };
         self.classes[chunk.class].join(tenant, estimate.admitted);
-        self.classes[chunk.class].add(tenant, tokens);
-        self.reserved += tokens;
+        self.classes[chunk.class].add(tenant, reserved.work);
+        self.reserved += reserved;
         self.deadlines.extend(deadline.map(|at| (at, id)));
         self.chunks.insert(id, chunk);
         id
@@ -204,22 +208,22 @@ impl<K, I> Queue<K, I> {
             return items;
         }
         let waited = !chunk.items.is_empty();
-        let mut tokens = 0u64;
+        let mut came = Amount::default();
         chunk.items.reserve_exact(items.len());
         for (i, item) in items.into_iter().enumerate() {
             let size = item.tokens.max(1);
-            tokens += size as u64;
+            came += self.curve.of(size as u64);
             chunk.items.push((size, Reverse(at + i), item.item));
         }
         chunk.items.sort_by_key(|(tokens, index, _)| (*tokens, *index));
-        chunk.tokens += tokens;
-        self.tokens += tokens;
-        let replaced = chunk.reserved.min(tokens);
+        chunk.waits += came;
+        self.waits += came;
+        let replaced = chunk.reserved.min(came);
         chunk.reserved -= replaced;
         self.reserved -= replaced;
         let class = &mut self.classes[chunk.class];
-        class.add(chunk.tenant, tokens);
-        class.drop_tokens(chunk.tenant, replaced);
+        class.add(chunk.tenant, came.work);
+        class.drop_tokens(chunk.tenant, replaced.work);
         if !waited {
             class.enter(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.insert(id);
@@ -234,7 +238,7 @@ impl<K, I> Queue<K, I> {
         chunk.open = false;
         let rest = std::mem::take(&mut chunk.reserved);
         self.reserved -= rest;
-        self.classes[chunk.class].drop_tokens(chunk.tenant, rest);
+        self.classes[chunk.class].drop_tokens(chunk.tenant, rest.work);
         if chunk.items.is_empty() {
             self.remove(id);
         }
@@ -243,10 +247,10 @@ impl<K, I> Queue<K, I> {
     /// Takes a chunk out whole.
     pub(super) fn remove(&mut self, id: ChunkId) -> Option<Removed<K, I>> {
         let chunk = self.chunks.remove(&id)?;
-        self.tokens -= chunk.tokens;
+        self.waits -= chunk.waits;
         self.reserved -= chunk.reserved;
         let class = &mut self.classes[chunk.class];
-        class.drop_tokens(chunk.tenant, chunk.tokens + chunk.reserved);
+        class.drop_tokens(chunk.tenant, chunk.waits.and(chunk.reserved).work);
         if !chunk.items.is_empty() {
             class.exit(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.remove(&id);
@@ -291,7 +295,7 @@ impl<K, I> Queue<K, I> {
         // The index knows the work a chunk came with; what was served since gave it slack.
         let late = |(_, id): &&QueueOrder| {
             self.chunks.get(id).is_some_and(|chunk| {
-                let work = secs(cost.queue_seconds(chunk.tokens, budget) / devices as f64);
+                let work = secs(cost.queue_seconds(chunk.waits.work, budget) / devices as f64);
                 chunk.deadline.is_some_and(|at| starts.saturating_add(work) > at)
             })
         };
@@ -307,30 +311,31 @@ impl<K, I> Queue<K, I> {
     }
 
     /// Takes items of `chunk`, largest first, while `room` says how large the next
-    /// may be. Returns the tokens taken.
+    /// may be. Returns what was taken.
     pub(super) fn take(
         &mut self,
         id: ChunkId,
         mut room: impl FnMut(&BatchItem<I>) -> usize,
         first: usize,
         out: &mut Formed<I>,
-    ) -> usize {
-        let Some(chunk) = self.chunks.get_mut(&id) else { return 0 };
-        let (mut limit, mut taken) = (first, 0);
+    ) -> Amount {
+        let Some(chunk) = self.chunks.get_mut(&id) else { return Amount::default() };
+        let (mut limit, mut taken) = (first, Amount::default());
         while let Some(position) = chunk.largest(limit) {
             let (tokens, Reverse(index), item) = chunk.items.remove(position);
-            taken += tokens;
-            let item = BatchItem { chunk: id, index, tokens, item };
+            let size = self.curve.of(tokens as u64);
+            taken += size;
+            let item = BatchItem { chunk: id, index, tokens, work: size.work, item };
             limit = room(&item);
             out.items.push(item);
         }
-        if taken == 0 {
-            return 0;
+        if taken.tokens == 0 {
+            return taken;
         }
-        chunk.tokens -= taken as u64;
-        self.tokens -= taken as u64;
+        chunk.waits -= taken;
+        self.waits -= taken;
         let class = &mut self.classes[chunk.class];
-        class.charge(chunk.tenant, taken as u64);
+        class.charge(chunk.tenant, taken.work);
         if chunk.items.is_empty() {
             class.exit(chunk.tenant, (chunk.order, id), chunk.small);
             self.waiting.remove(&id);

@@ -1,4 +1,4 @@
-//! Who of a class goes next: start-time fair queueing over tokens.
+//! Who of a class goes next: start-time fair queueing over tokens of work, so that long texts pay for the time they take.
 //!
 //! Each tenant with waiting work has a *virtual time*, the tokens it was served.
 //! The one with the least goes next and is charged what it took. One that comes

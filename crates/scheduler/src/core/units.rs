@@ -30,6 +30,8 @@ pub struct BatchItem<I> {
     pub index: usize,
     /// Its size.
     pub tokens: usize,
+    /// The work that it is.
+    pub work: u64,
     /// The work.
     pub item: I,
 }
@@ -40,6 +42,12 @@ pub(crate) struct Formed<I> {
     pub(crate) items: Vec<BatchItem<I>>,
     /// What was estimated of the chunks that end with this batch.
     pub(crate) complete: Vec<AdmissionEstimate>,
+}
+
+impl<I> Default for Formed<I> {
+    fn default() -> Self {
+        Self { items: Vec::new(), complete: Vec::new() }
+    }
 }
 
 /// How a batch ended.

@@ -119,7 +119,11 @@ mod tests {
     use super::*;
 
     fn items(sizes: &[usize]) -> Vec<BatchItem<usize>> {
-        sizes.iter().enumerate().map(|(i, tokens)| BatchItem { chunk: 0, index: i, tokens: *tokens, item: i }).collect()
+        sizes
+            .iter()
+            .enumerate()
+            .map(|(i, tokens)| BatchItem { chunk: 0, index: i, tokens: *tokens, work: *tokens as u64, item: i })
+            .collect()
     }
 
     fn failed() -> RunError {

@@ -142,7 +142,8 @@ impl<B: Backend, F> DeviceThread<B, F> {
         let ran = if whole { BatchOutcome::Whole(took) } else { BatchOutcome::Otherwise };
         self.shared.finished(self.index, ran);
         let tokens = groups.iter().map(|group| crate::shared::tokens(&group.items)).sum::<u64>();
-        let record = BatchRecord { duration: took, tokens: usize::try_from(tokens).unwrap_or(usize::MAX) };
+        let work = groups.iter().flat_map(|group| &group.items).map(|item| item.work).sum();
+        let record = BatchRecord { duration: took, tokens: usize::try_from(tokens).unwrap_or(usize::MAX), work };
         if !groups.is_empty()
             && let Err(unsent) = self.answers.send(AnsweredBatch { groups, host, started, record })
         {

@@ -1,10 +1,10 @@
-//! A driver in virtual time: devices that take exactly `a + b·tokens`.
+//! A driver in virtual time: devices that take exactly `a + b·work`.
 
 use std::time::Duration;
 
 use sortie_scheduler::{
     At, BatchItem, BatchOutcome, BatchRecord, ChunkId, Core, Cost, DeviceAction, Lane, Priority, QueuedItem, Refusal,
-    Request, SchedulerConfig, Tenant,
+    Request, SchedulerConfig, Tenant, WorkCurve,
 };
 
 pub(crate) const fn ms(n: u64) -> Duration {
@@ -28,6 +28,10 @@ pub(crate) struct FormedBatchUnits {
 impl FormedBatchUnits {
     pub(crate) fn tokens(&self) -> usize {
         self.items.iter().map(|item| item.tokens).sum()
+    }
+
+    pub(crate) fn work(&self) -> u64 {
+        self.items.iter().map(|item| item.work).sum()
     }
 
     pub(crate) fn keys(&self) -> Vec<u64> {
@@ -66,7 +70,12 @@ pub(crate) struct World {
 impl World {
     /// `devices` of this cost, which the core has not measured yet.
     pub(crate) fn cold(budget: usize, devices: usize, cost: Cost) -> Self {
-        let config = SchedulerConfig { max_batch_tokens: budget, ..SchedulerConfig::default() };
+        Self::curved(budget, devices, cost, WorkCurve::STRAIGHT)
+    }
+
+    /// The same where long texts count by a curve.
+    pub(crate) fn curved(budget: usize, devices: usize, cost: Cost, curve: WorkCurve) -> Self {
+        let config = SchedulerConfig { max_batch_tokens: budget, curve, ..SchedulerConfig::default() };
         let idle = (0..devices).map(|_| Device::default()).collect();
         let core = Core::new(config, devices, 1);
         Self {
@@ -156,13 +165,13 @@ impl World {
             return;
         }
         let Some(batch) = self.devices[device].prepared.take() else { return };
-        let tokens = self.batches[batch].tokens();
+        let (tokens, work) = (self.batches[batch].tokens(), self.batches[batch].work());
         let scatter = (self.noise * self.normal()).exp();
-        let duration = Duration::from_secs_f64(self.cost.batch_seconds(tokens as u64) * scatter);
+        let duration = Duration::from_secs_f64(self.cost.batch_seconds(work) * scatter);
         self.batches[batch].started = Some(self.now);
         self.batches[batch].ends = Some(self.now + duration);
         self.core.started(self.now, device, Duration::ZERO);
-        self.devices[device].running = Some((self.now + duration, BatchRecord { duration, tokens }));
+        self.devices[device].running = Some((self.now + duration, BatchRecord { duration, tokens, work }));
     }
 
     /// A seeded draw, near enough to normal: the sum of twelve even ones.
@@ -213,5 +222,5 @@ impl World {
 
 /// A request by its lane, attempt, tenant and deadline.
 pub(crate) fn ask(tokens: u64, lane: Lane, attempt: u32, tenant: &str, deadline: Option<At>) -> Request<At> {
-    Request { tokens, deadline, priority: Priority { lane, attempt }, tenant: Tenant::named(tenant) }
+    Request { deadline, priority: Priority { lane, attempt }, tenant: Tenant::named(tenant), ..Request::of(tokens) }
 }

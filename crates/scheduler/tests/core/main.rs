@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test driver")]
 
 mod drive;
+mod long_texts;
 mod overload;
 mod properties;
 mod rules;

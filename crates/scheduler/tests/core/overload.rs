@@ -118,7 +118,7 @@ fn run(setting: OverloadSetting, load: f64, fickle: bool) -> OverloadOutcome {
             }
             Err(_) => refused += usize::from(counts),
         }
-        deepest = deepest.max(world.core.queued_tokens());
+        deepest = deepest.max(world.core.queued_work());
         next += dice.gap(mean_tokens / capacity / load);
     }
     world.idle();

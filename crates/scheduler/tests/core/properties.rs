@@ -149,7 +149,7 @@ proptest! {
             let whole = left == chunk.sizes.len();
             prop_assert!(whole || chunk.cancelled.is_some() || expired.contains_key(key), "{key} lost {left}");
         }
-        prop_assert_eq!(world.core.queued_tokens(), 0);
+        prop_assert_eq!(world.core.queued_work(), 0);
         let load = world.core.load(world.now);
         prop_assert!(load.queue_wait_ms == 0.0 && load.running_tokens == 0, "{:?}", load);
     }

@@ -81,6 +81,7 @@ impl CountMetrics {
             c.batches_failed
         })?;
         plain("sortie_device_tokens_total", "Tokens that went through the device", |c| c.batch_tokens)?;
+        plain("sortie_device_work_total", "Tokens of work that went through the device", |c| c.batch_work)?;
         plain("sortie_batch_room_tokens_total", "Tokens that batches had room for", |c| c.batch_room_tokens)?;
         plain("sortie_items_poisoned_total", "Items given up because they fail alone", |c| c.poisoned)?;
         plain("sortie_items_quarantined_total", "Items refused because they failed alone before", |c| c.quarantined)?;

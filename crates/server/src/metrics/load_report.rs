@@ -39,9 +39,9 @@ impl LoadReportMetrics {
     pub(super) fn new(make: &MetricRegistrar<'_>) -> Result<Self, prometheus::Error> {
         let of_model = |name, help| make.gauges(name, help, &["model"]);
         Ok(Self {
-            queue_tokens: of_model("sortie_queue_tokens", "Tokens admitted whose batch does not run yet")?,
+            queue_tokens: of_model("sortie_queue_tokens", "Tokens of work admitted whose batch does not run yet")?,
             queue_limit: of_model("sortie_queue_limit_tokens", "Most tokens that may wait")?,
-            running_tokens: of_model("sortie_running_tokens", "Tokens in the batches that run")?,
+            running_tokens: of_model("sortie_running_tokens", "Tokens of work in the batches that run")?,
             queue_wait: of_model(
                 "sortie_queue_wait_estimate_seconds",
                 "Time until a request that arrives now would start",
@@ -53,7 +53,7 @@ impl LoadReportMetrics {
             )?,
             batch_cost: of_model("sortie_batch_cost_seconds", "Fitted fixed cost of a batch")?,
             token_cost: of_model("sortie_token_cost_seconds", "Fitted cost of one token")?,
-            rate: of_model("sortie_device_tokens_per_second", "Tokens a second that full batches give")?,
+            rate: of_model("sortie_device_tokens_per_second", "Tokens of work a second that full batches give")?,
             batch_limit: of_model(
                 "sortie_batch_limit_tokens",
                 "Most tokens of a batch; less than configured after a device ran out of memory",

@@ -10,7 +10,7 @@ use sortie_engine::{
     CudaOptions, Device, DeviceSet, Executor, LoadError, LoadOptions, Model, ModelInfo, Pooling, Runtime,
 };
 use sortie_proto::v1;
-use sortie_scheduler::{Scheduler, SchedulerConfig};
+use sortie_scheduler::{Scheduler, SchedulerConfig, WorkCurve};
 
 use super::{
     error::StartupError,
@@ -117,6 +117,7 @@ pub(super) async fn load(
         max_batch_tokens: usize::try_from(batch_tokens).unwrap_or(usize::MAX),
         max_queue_tokens: config.max_queue_tokens,
         max_queue_wait: config.max_queue_wait.0,
+        curve: WorkCurve::new(model.info().doubling_length),
         ..SchedulerConfig::default()
     };
     let warm = config.warm_up;

@@ -135,6 +135,7 @@ impl Served {
             max_words: number(words(&info.task)[0]),
             max_span_words: number(words(&info.task)[1]),
             max_length: number(info.max_length),
+            doubling_length: info.doubling_length,
             dimensions: number(info.dimensions),
             pooling: proto_pooling(&info.task, info.pooling).into(),
             normalize: info.normalize,

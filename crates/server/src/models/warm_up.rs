@@ -13,7 +13,8 @@ use std::{
 
 use futures::future::join_all;
 use sortie_engine::{
-    EncodeOptions, Executor, ItemFault, LoadError, Model, Output, Role, RunFault, Sequence, Task, Want, WorkItem,
+    Device, EncodeOptions, Executor, ItemFault, LoadError, Model, Output, Role, RunFault, Sequence, Task, Want,
+    WorkItem,
 };
 use sortie_scheduler::{ChunkResult, QueuedItem, Request, Scheduler};
 
@@ -22,6 +23,10 @@ use crate::backend::EngineBackend;
 
 /// Tokens of one sequence: a usual passage.
 const TOKENS: usize = 128;
+
+/// Most tokens of the long text that a GPU runs once: what most families read at most. Memory for longer ones is taken when
+/// they come.
+const LONG_TOKENS: usize = 8_192;
 
 /// Rounds that are learnt from: an outlier among three of a size does not decide.
 const ROUNDS: u32 = 3;
@@ -33,12 +38,12 @@ const TIME: Duration = Duration::from_secs(2);
 /// Any text will do.
 const TEXT: &str = "warm up";
 
-/// On the device's own thread, before it takes work: captures its graphs, takes the memory of a full batch, and runs
-/// one and a small one that nobody counts. The first of each is many times slower than the next.
+/// On the device's own thread, before it takes work: captures its graphs, takes the memory of its largest batch, and runs
+/// a full one, a small one, and on a GPU a long text, that nobody counts. The first of each is many times slower than the next.
 ///
 /// # Errors
-/// When the device is lost, or not even one sequence gets through. A full batch that fails is a warning: smaller ones
-/// may fit, and the scheduler finds that out.
+/// When the device is lost, or not even one sequence gets through. A full batch or a long text that fails is a warning:
+/// smaller ones may fit, and the scheduler finds that out.
 pub(super) fn prepare_device(
     name: &str,
     model: &Model,
@@ -50,23 +55,38 @@ pub(super) fn prepare_device(
         let (captured, left_out, mib) = (graphs.captured, graphs.left_out, graphs.bytes >> 20);
         tracing::info!(name, device = %executor.device(), captured, left_out, mib, "CUDA graphs of small batches");
     }
-    executor.reserve(usize::try_from(batch_tokens).unwrap_or(usize::MAX));
-    let Some(item) = item(model) else { return Ok(()) };
+    let long = long_text(executor.device(), model.info().max_length);
+    executor.reserve(usize::try_from(batch_tokens).unwrap_or(usize::MAX).max(long.unwrap_or(0)));
+    let Some(item) = item(model, TOKENS) else { return Ok(()) };
+    let long = long.and_then(|tokens| self::item(model, tokens));
     let (device, host) = (executor.device(), executor.host());
-    for count in [full(&item, batch_tokens), 1] {
-        let batch: Vec<&WorkItem> = std::iter::repeat_n(&item, count).collect();
+    // The one that must get through is the last.
+    for (item, count) in long.iter().map(|long| (long, 1)).chain([(&item, full(&item, batch_tokens)), (&item, 1)]) {
+        let batch: Vec<&WorkItem> = std::iter::repeat_n(item, count).collect();
         let fault = match executor.run_batch(host.prepare(&batch)) {
             Ok(raw) => host.finish(&batch, raw).into_iter().find_map(Result::err),
             Err(RunFault::DeviceLost(why)) => return Err(LoadError::FirstRun { device, why }),
             Err(fault) => Some(ItemFault::Run(fault.to_string())),
         };
         match fault {
-            Some(ItemFault::Run(why)) if count == 1 => return Err(LoadError::FirstRun { device, why }),
-            Some(fault) => tracing::warn!(name, %device, items = count, %fault, "warming up failed"),
+            Some(ItemFault::Run(why)) if count == 1 && item.sequence.len() <= TOKENS => {
+                return Err(LoadError::FirstRun { device, why });
+            }
+            Some(fault) => {
+                let tokens = item.sequence.len();
+                tracing::warn!(name, %device, items = count, tokens, %fault, "warming up failed");
+            }
             None => {}
         }
     }
     Ok(())
+}
+
+/// Tokens of the long text that a device runs once; `None` where the usual one is as long as the model reads, and on
+/// processors, which would take seconds for it and gain nothing.
+fn long_text(device: Device, max_length: usize) -> Option<usize> {
+    let tokens = max_length.min(LONG_TOKENS);
+    (device != Device::Cpu && tokens > TOKENS).then_some(tokens)
 }
 
 /// Sequences in a full batch.
@@ -87,7 +107,7 @@ pub(super) async fn warm_up(
     devices: usize,
     batch_tokens: u32,
 ) -> Result<(), StartupError> {
-    let Some(item) = item(model) else { return Ok(()) };
+    let Some(item) = item(model, TOKENS) else { return Ok(()) };
     let full = full(&item, batch_tokens);
     let item = Arc::new(item);
     if let Err(fault) = rounds(&item, scheduler, devices, full).await {
@@ -190,13 +210,13 @@ fn fault(result: &ChunkResult<Output, ItemFault>) -> Option<String> {
     faults.find(|f| !matches!(f, ItemFault::NonFinite)).map(ToString::to_string)
 }
 
-/// A sequence of the usual length, made of the text's own ids, of the first role that the model takes.
-fn item(model: &Model) -> Option<WorkItem> {
+/// A sequence of so many tokens, where the model reads as many, made of the text's own ids, of the first role that it takes.
+fn item(model: &Model, tokens: usize) -> Option<WorkItem> {
     let info = model.info();
     if model.tokenizer().reads_labels() {
         let prompt = model.tokenizer().label_prompt(&[TEXT.to_owned()]).ok()?;
-        let text = [TEXT].repeat(TOKENS).join(" ");
-        let options = EncodeOptions { max_length: Some(TOKENS.min(info.max_length)), ..EncodeOptions::default() };
+        let text = [TEXT].repeat(tokens).join(" ");
+        let options = EncodeOptions { max_length: Some(tokens.min(info.max_length)), ..EncodeOptions::default() };
         let sequence = model.tokenizer().encode_labelled(&prompt, &text, &options).ok()?;
         return Some(WorkItem { sequence, want: Want::SpanScores });
     }
@@ -214,7 +234,7 @@ fn item(model: &Model) -> Option<WorkItem> {
         .into_iter()
         .filter(|role| info.reads_roles || role.is_none())
         .find_map(read)?;
-    let length = TOKENS.min(info.max_length);
+    let length = tokens.min(info.max_length);
     let ids: Vec<u32> = start.ids.iter().copied().cycle().take(length).collect();
     let want = match &info.task {
         Task::SequenceClassification { .. } => Want::Logits,
@@ -231,7 +251,7 @@ fn item(model: &Model) -> Option<WorkItem> {
 mod tests {
     use std::path::Path;
 
-    use sortie_engine::{Device, LoadOptions};
+    use sortie_engine::LoadOptions;
 
     use super::*;
 
@@ -249,6 +269,18 @@ mod tests {
         let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
         let model = Model::open(folder.path(), &options).unwrap();
         prepare_device("m", &model, &mut Executor::on(&model, Device::Cpu).unwrap(), 512)
+    }
+
+    #[test]
+    fn a_gpu_runs_a_long_text_before_a_caller_sends_one() {
+        assert_eq!(long_text(Device::Cpu, 8_192), None);
+        let lengths = [128, 512, 8_192, 32_768, usize::MAX].map(|longest| long_text(Device::Cuda(0), longest));
+        assert_eq!(lengths, [None, Some(512), Some(8_192), Some(8_192), Some(8_192)]);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle/tiny/bert-rerank");
+        let model = Model::open(&folder, &LoadOptions::default()).unwrap();
+        let most = model.info().max_length;
+        let tokens = [TOKENS, LONG_TOKENS].map(|tokens| item(&model, tokens).unwrap().sequence.len());
+        assert_eq!(tokens, [TOKENS.min(most), LONG_TOKENS.min(most)]);
     }
 
     #[test]

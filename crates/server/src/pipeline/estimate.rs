@@ -1,10 +1,10 @@
-//! How many tokens a request will have, before it is tokenized: of each input what [`TokenRatio`] says, bounded by what
+//! How many tokens a request will have, and how much work they are, before it is tokenized: of each input what [`TokenRatio`] says, bounded by what
 //! its model reads and by what the caller asked for.
 //!
 //! Only admission uses the estimate; the true count takes its place once it is known.
 
 use sortie_engine::{MAX_WINDOWS, ModelInfo};
-use sortie_work::{SPECIAL_TOKENS, SequenceRule, TextSize, TokenRatio};
+use sortie_work::{Amount, SPECIAL_TOKENS, SequenceRule, TextSize, TokenRatio, WorkCurve};
 
 use super::input::ParsedInput;
 
@@ -23,18 +23,23 @@ pub(crate) struct TokenEstimate<'a> {
 }
 
 impl TokenEstimate<'_> {
-    /// Tokens of all inputs, each of which has `shared` beside it.
-    pub(crate) fn tokens(self, inputs: &[ParsedInput], shared: Option<&ParsedInput>) -> u64 {
+    /// Tokens and work of all inputs, each of which has `shared` beside it.
+    pub(crate) fn amount(self, inputs: &[ParsedInput], shared: Option<&ParsedInput>) -> Amount {
         let beside = shared.map_or(TextSize::default(), ParsedInput::size);
-        inputs.iter().map(|input| self.one(input, beside)).fold(0, u64::saturating_add)
+        inputs.iter().map(|input| self.one(input, beside)).sum()
     }
 
-    fn one(self, input: &ParsedInput, beside: TextSize) -> u64 {
+    fn one(self, input: &ParsedInput, beside: TextSize) -> Amount {
+        let curve = WorkCurve::new(self.info.doubling_length);
         let specials = SPECIAL_TOKENS.max(self.info.chat_tokens as u64);
         let rule = SequenceRule { specials, longest: self.longest(input) };
         match input.stride {
-            None => self.ratio.sequence(input.size().and(beside), rule),
-            Some(stride) => self.ratio.windows(input.own_size(), beside.and(input.prompt_size()), stride as u64, rule),
+            None => curve.of(self.ratio.sequence(input.size().and(beside), rule)),
+            Some(stride) => {
+                let beside = beside.and(input.prompt_size());
+                let tokens = self.ratio.windows(input.own_size(), beside, stride as u64, rule);
+                Amount { tokens, work: curve.windows(tokens, rule.longest) }
+            }
         }
     }
 
@@ -69,8 +74,8 @@ mod tests {
         let all = [text(1_000_000), text(0), text(100)];
         let (ratio, info) = (TokenRatio::default(), info(128));
         let estimate = TokenEstimate { ratio, info: &info };
-        assert_eq!(estimate.tokens(&all[1..2], Some(&text(40))), 10 + 3);
-        assert_eq!(estimate.tokens(&all, None), 128 + 3 + 28);
+        assert_eq!(estimate.amount(&all[1..2], Some(&text(40))).tokens, 10 + 3);
+        assert_eq!(estimate.amount(&all, None).tokens, 128 + 3 + 28);
     }
 
     #[test]
@@ -79,23 +84,23 @@ mod tests {
         let (ratio, mut info) = (TokenRatio::default(), info(128));
         let estimate = TokenEstimate { ratio, info: &info };
         // 400 tokens in windows of 125 that share 25: the first and three more.
-        assert_eq!(estimate.tokens(&[text(1_600)], None), 400 + 3 * 25 + 4 * 3);
+        assert_eq!(estimate.amount(&[text(1_600)], None).tokens, 400 + 3 * 25 + 4 * 3);
         // A chat template of 60 tokens stands around each pair.
         let chat = ModelInfo { chat_tokens: 60, ..info.clone() };
         let estimate_of_chat = TokenEstimate { ratio, info: &chat };
-        assert_eq!(estimate_of_chat.tokens(&[ParsedInput::text("y".repeat(80))], None), 20 + 60);
+        assert_eq!(estimate_of_chat.amount(&[ParsedInput::text("y".repeat(80))], None).tokens, 20 + 60);
         // A prompt of 20 tokens stands in each.
         let prompt = super::super::validate::PromptText { text: "y".repeat(80), asked: true };
         let prompted = ParsedInput { prompt: Some(std::sync::Arc::new(prompt)), ..text(1_600) };
-        assert_eq!(estimate.tokens(&[prompted], None), 400 + 4 * 25 + 5 * 23);
+        assert_eq!(estimate.amount(&[prompted], None).tokens, 400 + 4 * 25 + 5 * 23);
         // A text beyond all windows is refused by itself, and counts as the most there may be.
-        assert_eq!(estimate.tokens(&[text(100_000_000)], None), (MAX_WINDOWS * 128) as u64);
+        assert_eq!(estimate.amount(&[text(100_000_000)], None).tokens, (MAX_WINDOWS * 128) as u64);
         assert_eq!(window_limit(400, 2, 128), 4 * 400 + 2 * 2 * 128);
         assert_eq!(window_limit(u64::MAX, usize::MAX, 128), usize::MAX);
         info.role_lengths = [None, Some(53)];
         let role = sortie_engine::EncodeOptions { role: Some(sortie_engine::Role::Document), ..text(0).fit };
         let document = ParsedInput { fit: role, ..text(400) };
         let estimate = TokenEstimate { ratio, info: &info };
-        assert_eq!(estimate.tokens(&[document], None), 100 + 2 * 25 + 3 * 3);
+        assert_eq!(estimate.amount(&[document], None).tokens, 100 + 2 * 25 + 3 * 3);
     }
 }

@@ -28,7 +28,7 @@ use parking_lot::RwLock;
 use sortie_engine::Want;
 use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
-use sortie_scheduler::{Admission, Priority, Refusal, Request, Tenant};
+use sortie_scheduler::{Admission, Amount, Priority, Refusal, Request, Tenant};
 use tokio::time::Instant;
 
 pub(crate) use self::{
@@ -59,12 +59,12 @@ pub(crate) struct InferenceRequest {
 }
 
 /// What `context` asks of the scheduler.
-fn request(context: &RequestContext, tokens: u64) -> Request<Instant> {
+fn request(context: &RequestContext, amount: Amount) -> Request<Instant> {
     Request {
-        tokens,
         deadline: context.deadline,
         priority: Priority { lane: context.caller.lane, attempt: context.caller.attempt },
         tenant: Tenant::named(&context.caller.tenant),
+        ..Request::of_work(amount)
     }
 }
 
@@ -73,7 +73,8 @@ fn request(context: &RequestContext, tokens: u64) -> Request<Instant> {
 /// # Errors
 /// As [`admit`], for the tokens that the caller said it has, or for next to none.
 pub(crate) fn check_admissible(served: &Served, context: &RequestContext) -> Result<(), ServeError> {
-    match served.scheduler.admissible(&request(context, context.caller.tokens.max(1))) {
+    let said = Amount { tokens: context.caller.tokens.max(1), work: context.caller.work.max(1) };
+    match served.scheduler.admissible(&request(context, said)) {
         // The caller's estimate knows nothing of where texts are cut: too large is what is too large once it is read.
         Ok(()) | Err(Refusal::TooLarge { .. }) => Ok(()),
         Err(refusal) => Err(refused(refusal)),
@@ -90,8 +91,8 @@ pub(crate) fn admit(
     inputs: &[ParsedInput],
     shared: Option<&ParsedInput>,
 ) -> Result<Admission<EngineBackend>, ServeError> {
-    let estimate = TokenEstimate { ratio: *served.ratio.lock(), info: served.info() }.tokens(inputs, shared);
-    context.note_size(inputs.len(), estimate);
+    let estimate = TokenEstimate { ratio: *served.ratio.lock(), info: served.info() }.amount(inputs, shared);
+    context.note_size(inputs.len(), estimate.tokens);
     served.scheduler.admit(request(context, estimate)).map_err(refused)
 }
 
@@ -118,6 +119,7 @@ pub(crate) async fn run(
     chunk.queue_us = micros(response.queued);
     chunk.compute_us = response.batches.iter().map(|b| micros(b.duration)).sum();
     chunk.batch_ms = response.batches.iter().map(|b| b.duration.as_secs_f32() * 1e3).collect();
+    chunk.batch_work = response.batches.iter().map(|b| u32::try_from(b.work).unwrap_or(u32::MAX)).collect();
     chunk.batch_tokens = response.batches.iter().map(|b| u32::try_from(b.tokens).unwrap_or(u32::MAX)).collect();
     let items = merge(results, response.outputs)?;
     chunk.total_us = micros(context.arrived.elapsed());

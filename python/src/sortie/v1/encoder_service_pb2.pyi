@@ -5,8 +5,8 @@ The service: every RPC is free of side effects, so a call may be sent twice.
 
 Request metadata: `sortie-job-id`, `sortie-attempt` (from 1), `sortie-rescue`
 (true where every earlier attempt is lost), `sortie-lane` (interactive | bulk),
-`sortie-tenant`, `sortie-model` and `sortie-tokens` (what the message will ask
-for, so that it may be refused before it is read), `authorization` or
+`sortie-tenant`, `sortie-model`, `sortie-tokens` and `sortie-work` (what the message
+will ask for, so that it may be refused before it is read), `authorization` or
 `x-api-key`, `traceparent` and gRPC's own `grpc-timeout`. Trailers, on success and on error:
 `endpoint-load-metrics-bin` (xds.data.orca.v3.OrcaLoadReport, gRFC A51);
 on refusals also `grpc-retry-pushback-ms` (gRFC A6) and google.rpc details.
@@ -1195,7 +1195,9 @@ class ProbeRequest(_message.Message):
     model: _builtins.str
     """Its name; may be empty where the server has one only."""
     tokens: _builtins.int
-    """Tokens the caller thinks of sending: they count in the server's reports for 2 ms."""
+    """Tokens of work that the caller thinks of sending: they count in the server's reports
+    for 2 ms.
+    """
     def __init__(
         self,
         *,

@@ -5,8 +5,8 @@ The service: every RPC is free of side effects, so a call may be sent twice.
 
 Request metadata: `sortie-job-id`, `sortie-attempt` (from 1), `sortie-rescue`
 (true where every earlier attempt is lost), `sortie-lane` (interactive | bulk),
-`sortie-tenant`, `sortie-model` and `sortie-tokens` (what the message will ask
-for, so that it may be refused before it is read), `authorization` or
+`sortie-tenant`, `sortie-model`, `sortie-tokens` and `sortie-work` (what the message
+will ask for, so that it may be refused before it is read), `authorization` or
 `x-api-key`, `traceparent` and gRPC's own `grpc-timeout`. Trailers, on success and on error:
 `endpoint-load-metrics-bin` (xds.data.orca.v3.OrcaLoadReport, gRFC A51);
 on refusals also `grpc-retry-pushback-ms` (gRFC A6) and google.rpc details.

@@ -96,7 +96,8 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 @_typing.final
 class LoadReport(_message.Message):
     """The load of one model as it stands now. Where it has several devices, tokens and
-    rates are their sums, shares, costs and ages their means.
+    rates are their sums, shares, costs and ages their means. Tokens are of work, by the
+    model's `doubling_length`; those of the limits are as they are.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

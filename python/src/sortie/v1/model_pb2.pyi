@@ -234,6 +234,7 @@ class ModelInfo(_message.Message):
     LABELS_IN_REQUEST_FIELD_NUMBER: _builtins.int
     MAX_WORDS_FIELD_NUMBER: _builtins.int
     MAX_SPAN_WORDS_FIELD_NUMBER: _builtins.int
+    DOUBLING_LENGTH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to ask for."""
     revision: _builtins.str
@@ -292,6 +293,11 @@ class ModelInfo(_message.Message):
     """Words of a text that it reads; 0 where words are not counted."""
     max_span_words: _builtins.int
     """Words in the longest span it finds; 0 where it is as long as the text."""
+    doubling_length: _builtins.int
+    """Length in tokens at which attention over all pairs takes as long as all the rest: where
+    time is reckoned a text of n tokens counts as n * (1 + n / doubling_length) tokens of
+    work. 0: every token takes the same, or it is not known.
+    """
     @_builtins.property
     def rpcs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """RPCs it answers, by name."""
@@ -352,10 +358,11 @@ class ModelInfo(_message.Message):
         labels_in_request: _builtins.bool = ...,
         max_words: _builtins.int = ...,
         max_span_words: _builtins.int = ...,
+        doubling_length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "device", b"device", "dimensions", b"dimensions", "document_length", b"document_length", "engine", b"engine", "experimental", b"experimental", "labels", b"labels", "labels_in_request", b"labels_in_request", "late_similarity", b"late_similarity", "limits", b"limits", "max_length", b"max_length", "max_span_words", b"max_span_words", "max_words", b"max_words", "model_activation", b"model_activation", "model_activation_source", b"model_activation_source", "model_type", b"model_type", "multi_label", b"multi_label", "name", b"name", "normalize", b"normalize", "pooling", b"pooling", "precision", b"precision", "problem_type", b"problem_type", "prompts", b"prompts", "query_length", b"query_length", "revision", b"revision", "role_prompts", b"role_prompts", "roles", b"roles", "rpcs", b"rpcs", "similarity", b"similarity", "state", b"state", "task", b"task", "truncation_side", b"truncation_side", "vocab_size", b"vocab_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "device", b"device", "dimensions", b"dimensions", "document_length", b"document_length", "doubling_length", b"doubling_length", "engine", b"engine", "experimental", b"experimental", "labels", b"labels", "labels_in_request", b"labels_in_request", "late_similarity", b"late_similarity", "limits", b"limits", "max_length", b"max_length", "max_span_words", b"max_span_words", "max_words", b"max_words", "model_activation", b"model_activation", "model_activation_source", b"model_activation_source", "model_type", b"model_type", "multi_label", b"multi_label", "name", b"name", "normalize", b"normalize", "pooling", b"pooling", "precision", b"precision", "problem_type", b"problem_type", "prompts", b"prompts", "query_length", b"query_length", "revision", b"revision", "role_prompts", b"role_prompts", "roles", b"roles", "rpcs", b"rpcs", "similarity", b"similarity", "state", b"state", "task", b"task", "truncation_side", b"truncation_side", "vocab_size", b"vocab_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

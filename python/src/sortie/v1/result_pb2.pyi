@@ -109,6 +109,7 @@ class ChunkInfo(_message.Message):
     BATCH_MS_FIELD_NUMBER: _builtins.int
     BATCH_TOKENS_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    BATCH_WORK_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that answered."""
     model_revision: _builtins.str
@@ -137,6 +138,12 @@ class ChunkInfo(_message.Message):
     def batch_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tokens of each of those batches, other callers' tokens included."""
 
+    @_builtins.property
+    def batch_work(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The work that each of those batches was, in tokens: a long text counts more than it
+        has, by the model's `doubling_length`. What `a_ms` and `b_us` of a load report are of.
+        """
+
     def __init__(
         self,
         *,
@@ -151,10 +158,11 @@ class ChunkInfo(_message.Message):
         batch_ms: _abc.Iterable[_builtins.float] | None = ...,
         batch_tokens: _abc.Iterable[_builtins.int] | None = ...,
         tokens: _builtins.int = ...,
+        batch_work: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_ms", b"batch_ms", "batch_tokens", b"batch_tokens", "compute_us", b"compute_us", "job_id", b"job_id", "model", b"model", "model_revision", b"model_revision", "queue_us", b"queue_us", "replica", b"replica", "tokenize_us", b"tokenize_us", "tokens", b"tokens", "total_us", b"total_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_ms", b"batch_ms", "batch_tokens", b"batch_tokens", "batch_work", b"batch_work", "compute_us", b"compute_us", "job_id", b"job_id", "model", b"model", "model_revision", b"model_revision", "queue_us", b"queue_us", "replica", b"replica", "tokenize_us", b"tokenize_us", "tokens", b"tokens", "total_us", b"total_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -210,6 +210,25 @@ impl Encoder {
         self.layers.iter().map(|layer| layer.numbers() as u64).sum()
     }
 
+    /// Length in tokens at which attention over all pairs takes as long as everything else; 0 where no layer sees all.
+    ///
+    /// Counted in multiplications: of a token `layer_parameters`, and with each key that it sees two a number of its query
+    /// heads, which take `dearer` times as long each. A causal layer sees half of the pairs; one with a window does the same
+    /// for every token.
+    pub(crate) fn doubling_length(&self, dearer: f64) -> u32 {
+        let (mut each, mut pairs) = (self.layer_parameters() as f64, 0.0);
+        for attention in self.layers.iter().map(|layer| &layer.attention) {
+            let key = dearer * 2.0 * (attention.heads * attention.size) as f64;
+            match attention.sight {
+                Sight::All => pairs += key,
+                Sight::Causal => pairs += key / 2.0,
+                Sight::Window(radius) => each += key * (2 * radius + 1) as f64,
+            }
+        }
+        // A cast saturates; less than one token would be none.
+        if pairs > 0.0 { ((each / pairs).round() as u32).max(1) } else { 0 }
+    }
+
     /// Widest state between the products of a feed-forward part, both halves of a gated one counted.
     pub(crate) fn inner(&self) -> usize {
         self.layers.iter().map(|layer| layer.feed_forward.inner()).max().unwrap_or(0)

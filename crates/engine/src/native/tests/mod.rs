@@ -6,6 +6,7 @@
 mod archive;
 mod families;
 mod golden;
+mod lengths;
 mod numbers;
 mod tagger_traps;
 mod traps;

@@ -66,6 +66,8 @@ enum Study {
         #[arg(long, default_value_t = 4)]
         clients: usize,
     },
+    /// Texts of 8,192 tokens among passages, reckoned by their tokens and by their work
+    LongTexts,
     /// Loads from 0.8 to 8 with deadlines, from clients that retry, do not, and are ours
     Overload(overload_args::OverloadArgs),
     /// Stalls, deaths, black holes, failures, restarts and new servers on fleets of 4, 16 and 100
@@ -244,6 +246,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
         Study::Sensitivity => study::sensitivity(run_budget)?,
         Study::Loads => study::loads(run_budget)?,
         Study::Clients => study::clients(run_budget)?,
+        Study::LongTexts => study::long_texts(run_budget)?,
         Study::Faults => study::faults(run_budget)?,
     };
     println!("{}", markdown(&HEADER, measured.iter().map(row)));

@@ -24,7 +24,7 @@ pub(crate) enum SimAction {
     /// What every client does.
     Client(ClientAction),
     /// Asks for a report.
-    Probe { job: Option<JobId>, probe: ProbeId, server: usize, tokens: u64 },
+    Probe { job: Option<JobId>, probe: ProbeId, server: usize, work: u64 },
     /// Wants to be woken for the fleet.
     WakeFleet { at: Duration },
 }

@@ -75,7 +75,7 @@ impl Sortie {
 
     pub(super) fn submit(&mut self, id: JobId, items: &[ItemSize], now: Duration, out: &mut Vec<SimAction>) {
         let time = Time::from_start(now);
-        self.largest_job = self.largest_job.max(items.iter().map(|item| item.tokens).sum());
+        self.largest_job = self.largest_job.max(items.iter().map(|item| item.work).sum());
         let options = JobOptions::by(time + self.deadline).hedging(self.hedging);
         let plan = self.fleet.plan(self.model, items, SharedSize::default(), &options, time);
         let job = Job::new(self.model, plan, options);
@@ -176,9 +176,9 @@ impl Sortie {
                     let server = open.sent.get(attempt.0 as usize).copied().unwrap_or(usize::MAX);
                     out.push(SimAction::Client(ClientAction::Cancel { job: id, attempt: attempt.0, server }));
                 }
-                Action::Probe { probe, endpoint, tokens, .. } => {
+                Action::Probe { probe, endpoint, work, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(SimAction::Probe { job: Some(id), probe, server, tokens });
+                    out.push(SimAction::Probe { job: Some(id), probe, server, work });
                 }
                 Action::WakeAt(at) => {
                     let at = open.wake.set(at.since_start());
@@ -210,7 +210,7 @@ impl Sortie {
             match action {
                 FleetAction::Probe { probe, endpoint, .. } => {
                     let server = self.servers.get(endpoint.0 as usize).copied().unwrap_or(usize::MAX);
-                    out.push(SimAction::Probe { job: None, probe, server, tokens: 0 });
+                    out.push(SimAction::Probe { job: None, probe, server, work: 0 });
                 }
                 FleetAction::WakeAt(at) => {
                     let at = self.fleet_wake.set(at.since_start());

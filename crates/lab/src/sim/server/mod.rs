@@ -1,5 +1,5 @@
 //! A server: the real queue and batch former ([`sortie_scheduler::Core`]) before a
-//! device that takes `T = (a + b · max(tokens, knee)) · pace · noise` for a batch.
+//! device that takes `T = (a + b · max(work, knee)) · pace · noise` for a batch.
 //!
 //! What it says of itself is what the real one says: costs fitted from its own batches, queue wait
 //! and busy share as [`Core::load`] has them. It knows no more than that of its device.
@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sortie_dispatch::{AttemptId, BatchSample, Cost, Failure, Limits, LoadReport, config::LIMITS};
+use sortie_dispatch::{Amount, AttemptId, BatchSample, Cost, Failure, Limits, LoadReport, WorkCurve, config::LIMITS};
 use sortie_scheduler::{
     BatchItem, BatchOutcome, ChunkId, Core, DeviceAction, Priority, QueuedItem, Request, SchedulerConfig,
 };
@@ -21,17 +21,23 @@ use crate::micros;
 /// warms up with, two sizes each twice.
 const WARM_UP: [u64; 4] = [4, 1, 4, 1];
 
+/// Tokens of the texts in them: what the real one warms up with.
+const WARM_UP_TEXT: u64 = 128;
+
 /// What a device is and what the queue before it may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeviceModel {
     pub(crate) cost: Cost,
     pub(crate) knee: u64,
     pub(crate) budget: u64,
+    /// What a text counts as on it, and what the server takes it for.
+    pub(crate) curve: WorkCurve,
+    pub(crate) believed: WorkCurve,
 }
 
 impl DeviceModel {
-    fn batch_us(&self, tokens: u64) -> f64 {
-        self.cost.batch_us(tokens.max(self.knee) as f64)
+    fn batch_us(&self, work: u64) -> f64 {
+        self.cost.batch_us(work.max(self.knee) as f64)
     }
 }
 
@@ -50,7 +56,6 @@ struct AdmittedChunk {
 #[derive(Debug)]
 struct BatchOnDevice {
     items: Vec<BatchItem<()>>,
-    tokens: u64,
     began: Duration,
 }
 
@@ -76,7 +81,7 @@ pub(crate) struct SimServer {
     /// What batches take against what the device is.
     pub(crate) pace: f64,
     pub(crate) draining: bool,
-    /// Tokens of probes that count as queued until then.
+    /// Work of probes that counts as queued until then.
     reserved: VecDeque<(Duration, u64)>,
     /// Batches and tokens that ran, and how long the device was at work.
     batches: u64,
@@ -87,7 +92,8 @@ pub(crate) struct SimServer {
 impl SimServer {
     /// A process that has warmed up. `epoch` grows with each.
     pub(crate) fn new(device: DeviceModel, pace: f64, epoch: u64, now: Duration) -> Self {
-        let config = SchedulerConfig { max_batch_tokens: device.budget as usize, ..SchedulerConfig::default() };
+        let (max_batch_tokens, curve) = (device.budget as usize, device.believed);
+        let config = SchedulerConfig { max_batch_tokens, curve, ..SchedulerConfig::default() };
         let mut server = Self {
             device,
             core: Core::new(config, 1, epoch),
@@ -110,23 +116,26 @@ impl SimServer {
         let key = Key { client: u32::MAX, job: u32::MAX, attempt: AttemptId(u32::MAX) };
         for share in WARM_UP {
             let tokens = (self.device.budget / share).max(1);
-            let item = QueuedItem { item: (), tokens: tokens as usize };
+            // Of a model whose long texts are dearer, short ones; else one of that size is the same.
+            let each = if self.device.curve == WorkCurve::STRAIGHT { tokens } else { WARM_UP_TEXT.min(tokens) };
+            let items = vec![QueuedItem { item: (), tokens: each as usize }; (tokens / each) as usize];
             let Ok(id) = self.core.admit(now, Request::of(tokens), key) else { continue };
-            self.core.push(id, 0, vec![item]);
+            self.core.push(id, 0, items);
             self.core.close(id);
-            if let DeviceAction::Batch(_) = self.core.poll(now, 0).action {
+            if let DeviceAction::Batch(items) = self.core.poll(now, 0).action {
+                let took = self.device.batch_us(self.work(&items)) * self.pace;
                 self.core.started(now, 0, Duration::ZERO);
-                self.core.finished(now, 0, BatchOutcome::Whole(micros(self.device.batch_us(tokens) * self.pace)));
+                self.core.finished(now, 0, BatchOutcome::Whole(micros(took)));
             }
         }
     }
 
     /// A chunk arrives: it waits, or is refused.
     pub(crate) fn admit(&mut self, chunk: &ArrivedChunk, now: Duration) -> Result<(), Failure> {
-        let tokens = chunk.items.iter().map(|&tokens| u64::from(tokens)).sum();
+        let amount: Amount = chunk.items.iter().map(|&tokens| self.device.believed.of(tokens.into())).sum();
         let priority = Priority { attempt: chunk.number, ..Priority::default() };
         let (deadline, tenant) = (Some(chunk.deadline), chunk.tenant);
-        let request = Request { deadline, priority, tenant, ..Request::of(tokens) };
+        let request = Request { deadline, priority, tenant, ..Request::of_work(amount) };
         let id = self.core.admit(now, request, chunk.key).map_err(failure)?;
         let items: Vec<_> =
             chunk.items.iter().map(|&tokens| QueuedItem { item: (), tokens: tokens as usize }).collect();
@@ -172,21 +181,27 @@ impl SimServer {
     /// Starts the sealed batch: what it takes, but for noise.
     fn start(&mut self, now: Duration) -> Option<f64> {
         let items = self.sealed.take()?;
-        let tokens = items.iter().map(|item| item.tokens as u64).sum();
+        let takes = self.device.batch_us(self.work(&items)) * self.pace;
         self.core.started(now, 0, Duration::ZERO);
-        self.running = Some(BatchOnDevice { items, tokens, began: now });
-        Some(self.device.batch_us(tokens) * self.pace)
+        self.running = Some(BatchOnDevice { items, began: now });
+        Some(takes)
+    }
+
+    /// What a batch is to the device, whatever the server takes it for.
+    fn work(&self, items: &[BatchItem<()>]) -> u64 {
+        items.iter().map(|item| self.device.curve.work(item.tokens as u64)).sum()
     }
 
     /// The running batch is over: chunks that are complete, and what the sealed one takes that starts now.
     pub(crate) fn finish(&mut self, now: Duration) -> (Vec<FinishedChunk>, Option<f64>) {
-        let Some(BatchOnDevice { items, tokens, began }) = self.running.take() else { return (Vec::new(), None) };
+        let Some(BatchOnDevice { items, began }) = self.running.take() else { return (Vec::new(), None) };
         let took = now.saturating_sub(began);
         self.core.finished(now, 0, BatchOutcome::Whole(took));
-        self.served_tokens += tokens;
+        self.served_tokens += items.iter().map(|item| item.tokens as u64).sum::<u64>();
         self.batches += 1;
         self.busy += took;
-        let batch = BatchSample { us: took.as_secs_f64() * 1e6, tokens: tokens as f64 };
+        let work: u64 = items.iter().map(|item| item.work).sum();
+        let batch = BatchSample { us: took.as_secs_f64() * 1e6, work: work as f64 };
         let mut done = Vec::new();
         for item in &items {
             // In the order they were admitted, so by their numbers.
@@ -207,9 +222,9 @@ impl SimServer {
         (done, self.start(now))
     }
 
-    /// Reserves tokens until then: a probe asks on behalf of a chunk.
-    pub(crate) fn reserve(&mut self, tokens: u64, until: Duration) {
-        self.reserved.push_back((until, tokens));
+    /// Reserves work until then: a probe asks on behalf of a chunk.
+    pub(crate) fn reserve(&mut self, work: u64, until: Duration) {
+        self.reserved.push_back((until, work));
     }
 
     /// What it says of itself, as it reads after the wire.
@@ -217,7 +232,7 @@ impl SimServer {
         while self.reserved.front().is_some_and(|(until, _)| *until <= now) {
             self.reserved.pop_front();
         }
-        let reserved: u64 = self.reserved.iter().map(|(_, tokens)| tokens).sum();
+        let reserved: u64 = self.reserved.iter().map(|(_, work)| work).sum();
         let load = self.core.load(now);
         let cost = Cost { a_us: f64::from(load.a_ms) * 1e3, b_us: f64::from(load.b_us) };
         LoadReport {
@@ -248,9 +263,9 @@ impl SimServer {
         self.held.iter().map(|held| held.key)
     }
 
-    /// Tokens that wait.
+    /// Work that waits, in tokens.
     pub(crate) fn queued(&self) -> u64 {
-        self.core.queued_tokens()
+        self.core.queued_work()
     }
 }
 

@@ -4,7 +4,13 @@ use sortie_scheduler::Tenant;
 
 use super::*;
 
-const DEVICE: DeviceModel = DeviceModel { cost: Cost { a_us: 1_000.0, b_us: 1.0 }, knee: 0, budget: 1_000 };
+const DEVICE: DeviceModel = DeviceModel {
+    cost: Cost { a_us: 1_000.0, b_us: 1.0 },
+    knee: 0,
+    budget: 1_000,
+    curve: WorkCurve::STRAIGHT,
+    believed: WorkCurve::STRAIGHT,
+};
 
 fn chunk(attempt: u32, items: &[u32]) -> ArrivedChunk {
     let key = Key { client: 0, job: 0, attempt: AttemptId(attempt) };

@@ -48,7 +48,7 @@ impl World<'_> {
                 self.log.gave_up(job, attempt, now);
                 self.clock.after(one_way, WorldEvent::At(server, Arrival::Cancel(key)));
             }
-            SimAction::Probe { job, probe, server, tokens } => {
+            SimAction::Probe { job, probe, server, work } => {
                 let origin = ProbeOrigin { client, job, probe };
                 if job.is_none() {
                     // Whoever asks for the fleet waits so long; a job has its own patience.
@@ -56,7 +56,7 @@ impl World<'_> {
                     self.clock.after(timeout, WorldEvent::Probed(origin, Box::new(Err(Failure::Deadline))));
                 }
                 if !self.random.loses(&self.scenario.network) {
-                    self.clock.after(one_way, WorldEvent::At(server, Arrival::Probe(origin, tokens)));
+                    self.clock.after(one_way, WorldEvent::At(server, Arrival::Probe(origin, work)));
                 }
             }
             SimAction::Client(ClientAction::Wake { job, at }) => self.clock.at(at, WorldEvent::Wake(client, job)),

@@ -76,7 +76,13 @@ pub fn run(scenario: &Scenario) -> Result<RunOutcome, ScenarioError> {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let device = DeviceModel { cost: scenario.cost, knee: scenario.knee, budget: scenario.budget };
+        let device = DeviceModel {
+            cost: scenario.cost,
+            knee: scenario.knee,
+            budget: scenario.budget,
+            curve: scenario.curve,
+            believed: scenario.believed_curve(),
+        };
         let seed = |number: usize| scenario.seed.wrapping_add((number as u64 + 1).wrapping_mul(APART));
         let client = |number: usize| SimClient::new(scenario, number, seed(number));
         let mut world = Self {
