@@ -69,7 +69,6 @@ impl DistanceScratch {
         rules: &AttentionRules<'_>,
         loaded: &Loaded,
         seen: &Range<usize>,
-        wide: usize,
     ) {
         if let Some(ByDistance { table, reach }) = rules.by_distance {
             let own = &table[task.head * (2 * reach + 1)..][..2 * reach + 1];
@@ -93,7 +92,7 @@ impl DistanceScratch {
         let own = &vectors.queries[task.head * size * vectors.width..][..size * vectors.width];
         let columns = vectors.columns_of(&task.queries, seen, pass);
         for (j, rows) in (0..seen.len()).step_by(QUERIES).zip(self.of_keys.chunks_exact_mut(QUERIES * vectors.width)) {
-            let key = |d: usize| std::array::from_fn(|r| loaded.keys[d * wide + (j + r).min(seen.len() - 1)]);
+            let key = |d: usize| std::array::from_fn(|r| loaded.keys[loaded.place((j + r).min(seen.len() - 1), d)]);
             for c in columns.clone().step_by(pass) {
                 let stretches = own.chunks_exact(vectors.width).map(|v| &v[c..c + pass]);
                 store::<S>(products(simd, (0..size).map(key).zip(stretches)), rows, vectors.width, c);

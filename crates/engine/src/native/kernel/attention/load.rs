@@ -7,15 +7,29 @@ use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, Rotation, Tile};
 /// What a task multiplies.
 #[derive(Default)]
 pub(super) struct Loaded {
-    /// (size × wide) keys, turned and scaled.
+    /// (passes × size × pass) keys, scaled: those of a pass side by side, number for number.
     pub(super) keys: Vec<f32>,
     /// (keys × deep) values.
     pub(super) values: Vec<f32>,
     /// One token's numbers.
     one: Vec<f32>,
+    size: usize,
+    pass: usize,
 }
 
 impl Loaded {
+    /// Where number `d` of key `j` lies.
+    #[inline(always)]
+    pub(super) fn place(&self, j: usize, d: usize) -> usize {
+        (j / self.pass * self.size + d) * self.pass + j % self.pass
+    }
+
+    /// The keys of the pass that begins with key `j`: (size × pass).
+    #[inline(always)]
+    pub(super) fn keys_from(&self, j: usize) -> &[f32] {
+        &self.keys[j * self.size..][..self.size * self.pass]
+    }
+
     /// Copies the keys and values of places `seen` in.
     #[inline(always)]
     pub(super) fn load(
@@ -25,9 +39,10 @@ impl Loaded {
         qkv: &[f32],
         bias: &[f32],
         seen: Range<usize>,
-        (wide, deep): (usize, usize),
+        (pass, wide, deep): (usize, usize, usize),
     ) {
         let size = rules.columns.size;
+        (self.size, self.pass) = (size, pass);
         for (buffer, length) in
             [(&mut self.keys, size * wide), (&mut self.values, seen.len() * deep), (&mut self.one, size)]
         {
@@ -42,13 +57,15 @@ impl Loaded {
             let (key, key_bias) = (&token[key_at..][..size], &bias[key_at..][..size]);
             if plain {
                 for (d, (x, b)) in key.iter().zip(key_bias).enumerate() {
-                    self.keys[d * wide + j] = (x + b) * rules.scale;
+                    let at = self.place(j, d);
+                    self.keys[at] = (x + b) * rules.scale;
                 }
             } else {
                 biased(&mut self.one, key, key_bias);
                 finish(&mut self.one, rules.norms.map(|n| (n, n.key)), rules.rotation, place);
                 for (d, x) in self.one.iter().enumerate() {
-                    self.keys[d * wide + j] = x * rules.scale;
+                    let at = self.place(j, d);
+                    self.keys[at] = x * rules.scale;
                 }
             }
             biased(&mut self.values[j * deep..][..size], &token[value_at..][..size], &bias[value_at..][..size]);

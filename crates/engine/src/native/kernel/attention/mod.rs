@@ -179,15 +179,13 @@ impl WithSimd for Attend<'_> {
         }
         // Rounded up to whole passes; nothing read there changes a sum.
         let pass = VECTORS * S::F32_LANES;
-        let deep = size.next_multiple_of(pass);
-        // An odd number of passes: rows of keys that lie a power of two apart would push one another out of the cache.
-        let wide = (seen.len().div_ceil(pass) | 1) * pass;
-        loaded.load(task, rules, qkv, bias, seen.clone(), (wide, deep));
+        let (wide, deep) = (seen.len().next_multiple_of(pass), size.next_multiple_of(pass));
+        loaded.load(task, rules, qkv, bias, seen.clone(), (pass, wide, deep));
         for (buffer, length) in [(&mut *weights, TILES * QUERIES * wide), (&mut *results, TILES * QUERIES * deep)] {
             buffer.clear();
             buffer.resize(length, 0.0);
         }
-        distance.begin(simd, task, rules, loaded, &seen, wide);
+        distance.begin(simd, task, rules, loaded, &seen);
 
         for group in task.queries.clone().step_by(TILES * QUERIES) {
             let end = task.queries.end.min(group + TILES * QUERIES);
@@ -208,7 +206,7 @@ impl WithSimd for Attend<'_> {
                     let rounded = tile.to.next_multiple_of(pass);
                     for j in (tile.from.max(block)..rounded.min(block + BLOCK_KEYS)).step_by(pass) {
                         // Q·Kᵀ: each query number times a stretch of keys.
-                        let keys = loaded.keys.chunks_exact(wide).map(|k| &k[j..j + pass]);
+                        let keys = loaded.keys_from(j).chunks_exact(pass);
                         store::<S>(products(simd, tile.queries.iter().copied().zip(keys)), weights, wide, j);
                     }
                 }
