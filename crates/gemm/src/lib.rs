@@ -11,6 +11,7 @@
 //!
 //! [`LayerRest`] is what a transformer's layer does behind its attention, by blocks of rows that stay in a core's cache.
 
+mod attention;
 mod check;
 mod convert;
 mod format;
@@ -27,6 +28,7 @@ mod vectors;
 mod weight;
 
 pub use self::{
+    attention::{HeadRows, HeadShape, attend_head},
     check::PackError,
     format::WeightFormat,
     layer::{Act, LayerNorms, LayerOutput, LayerRest, RowNorm, Widening},

@@ -7,6 +7,7 @@ use crate::{
 };
 
 /// Pairs of bf16, one after the other, each product rounded before it is added.
+#[inline(never)]
 pub(super) fn halves(rows: usize, x: &[Tile], columns: [&[Tile]; 2], strip: Strip<'_>, sums: &mut GroupSums) {
     let (rows_of_sums, _) = sums.as_chunks_mut::<STRIP>();
     for (row, sums) in rows_of_sums.iter_mut().enumerate().take(rows) {
@@ -31,6 +32,7 @@ pub(super) fn halves(rows: usize, x: &[Tile], columns: [&[Tile]; 2], strip: Stri
 }
 
 /// Quads of int8 in i32, whose bits lie in the sums.
+#[inline(never)]
 pub(super) fn bytes(rows: usize, x: &[Tile], columns: [&[Tile]; 2], strip: Strip<'_>, sums: &mut GroupSums) {
     let (rows_of_sums, _) = sums.as_chunks_mut::<STRIP>();
     for (row, sums) in rows_of_sums.iter_mut().enumerate().take(rows) {

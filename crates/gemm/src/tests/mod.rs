@@ -1,6 +1,7 @@
 //! Kernels against f64, by every unit: those that this machine lacks are skipped, and say so. AMX's instructions are emulated
 //! where there are none ([`emulator`]), so that its kernels are judged everywhere on Linux.
 
+mod attention;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod emulator;
 mod layers;

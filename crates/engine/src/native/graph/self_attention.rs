@@ -15,6 +15,8 @@
 //! does not see. Nor do values: their weights sum to one, so the bias comes out as it went in, and through
 //! the next product into that one's bias ([`put_back`]).
 
+use sortie_gemm::WeightFormat;
+
 use super::{
     super::{
         calibration::add_through,
@@ -128,6 +130,9 @@ fn by_our_operator(
         Sight::All => {}
         Sight::Causal => attributes.push(Attr::Int(attribute::CAUSAL, 1)),
         Sight::Window(radius) => attributes.push(Attr::Int(attribute::WINDOW, radius as i64)),
+    }
+    if matches!(b.kept_format(), Some(WeightFormat::Bf16 | WeightFormat::Int8)) {
+        attributes.push(Attr::Int(attribute::NARROW, 1));
     }
     if e.unseen {
         inputs[place::KEYS] = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);
