@@ -1,4 +1,5 @@
-//! TFLOP/s of each unit of this machine, by format and shape: `cargo run --release -p sortie-gemm --example kernels`.
+//! TFLOP/s of each unit of this machine, or of those that are named, by format and shape:
+//! `cargo run --release -p sortie-gemm --example kernels [AMX …]`.
 //!
 //! A product is `x·W + b` from f32 to f32, conversion included; a layer is what [`LayerRest`] does. First, each unit's largest
 //! error against f64 in parts of the product's size. The peak of a core is what a loop of the unit's products without memory
@@ -7,20 +8,24 @@
 use std::{sync::Barrier, time::Instant};
 
 use sortie_gemm::{
-    Act, KeptProduct, KeptWeight, LayerNorms, LayerOutput, LayerRest, PackError, RowNorm, Unit, WeightFormat, Widening,
+    Act, HeadRows, HeadShape, KeptProduct, KeptWeight, LayerNorms, LayerOutput, LayerRest, PackError, RowNorm, Unit,
+    WeightFormat, Widening, attend_head,
 };
 
 /// Rows of a batch: what the engine takes together on a processor.
 const ROWS: usize = 1_024;
 /// Seconds of a measurement; the best of [`TIMES`] counts.
-const SECONDS: f64 = 0.15;
+const SECONDS: f64 = 0.05;
 const TIMES: usize = 3;
 
 fn main() -> Result<(), PackError> {
     for unit in Unit::ALL {
         println!("{:<12} {}", unit.name(), if unit.is_here() { "here" } else { "not here: its rows are not measured" });
     }
-    let kinds = Unit::ALL.into_iter().filter(|&unit| unit.is_here() && unit != Unit::Portable).flat_map(|unit| {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |unit: Unit| named.is_empty() || named.iter().any(|name| name == unit.name());
+    let here = |unit: &Unit| unit.is_here() && *unit != Unit::Portable && wanted(*unit);
+    let kinds = Unit::ALL.into_iter().filter(here).flat_map(|unit| {
         WeightFormat::ALL.into_iter().filter(move |&format| unit.makes(format)).map(move |format| (unit, format))
     });
     let kinds: Vec<_> = kinds.collect();
@@ -69,7 +74,46 @@ fn main() -> Result<(), PackError> {
             println!("{:<12} {:<7} {shape:>18} {:>8.3} {:>8.3}", unit.name(), format.name(), one(1), one(2));
         }
     }
+    println!("\nattention in bf16, {ROWS} tokens in texts of so many, 12 heads of 32 or 64: µs a token");
+    for unit in [Unit::Amx, Unit::Avx512Bf16, Unit::Avx2].into_iter().filter(here) {
+        for (size, tokens) in [(32, 32), (32, 128), (32, 512), (64, 128), (64, 512)] {
+            let heads = MadeUpHeads { size, numbers: numbers(4, tokens * size) };
+            let shape = HeadShape { size, queries: tokens, keys: tokens };
+            let one = |count| {
+                let all = seconds(count, &|rows: usize| {
+                    let heads = &heads;
+                    move || (0..12 * rows / tokens).for_each(|_| attend_head(unit, shape, heads, &mut |_, _| ()))
+                });
+                all * 1e6 / ROWS as f64
+            };
+            println!("{:<12} {:>18} {:>8.3} {:>8.3}", unit.name(), format!("{size}, {tokens} tokens"), one(1), one(2));
+        }
+    }
     Ok(())
+}
+
+/// A head whose queries, keys and values are the same.
+struct MadeUpHeads {
+    size: usize,
+    numbers: Vec<f32>,
+}
+
+impl HeadRows for MadeUpHeads {
+    fn query(&self, i: usize, to: &mut [f32]) {
+        to.copy_from_slice(&self.numbers[i * self.size..][..self.size]);
+    }
+
+    fn key(&self, j: usize, to: &mut [f32]) {
+        self.query(j, to);
+    }
+
+    fn value(&self, j: usize, to: &mut [f32]) {
+        self.query(j, to);
+    }
+
+    fn seen(&self, _: usize) -> std::ops::Range<usize> {
+        0..self.numbers.len() / self.size
+    }
 }
 
 /// Seconds of [`ROWS`] rows shared among `threads`, the best of some.

@@ -85,8 +85,7 @@ fn documents_keep_their_order() {
             let query = model.tokenizer().query(&case.query, &options).unwrap();
             model.tokenizer().encode_with(&query, &case.document).unwrap()
         };
-        let items: Vec<_> =
-            all.iter().map(|case| WorkItem { sequence: encode(case), want: Want::Logits }).collect();
+        let items: Vec<_> = all.iter().map(|case| WorkItem { sequence: encode(case), want: Want::Logits }).collect();
         let answers = executor.run(&items.iter().collect::<Vec<_>>());
         let scores: Vec<f32> = answers
             .into_iter()
@@ -110,9 +109,8 @@ fn vectors_keep_their_direction() {
             let sequence = model.tokenizer().encode(&case.text, &EncodeOptions::default()).unwrap();
             let item = WorkItem { sequence, want: Want::Embedding(model.info().embed) };
             let Ok(Output::Embedding(v)) = executor.run(&[&item]).remove(0) else { panic!("no vector") };
-            let dot = |a: &[f32], b: &[f32]| -> f64 {
-                a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-            };
+            let dot =
+                |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
             let want = &case.embedding;
             let alike = dot(&v, want) / (dot(&v, &v) * dot(want, want)).sqrt();
             assert!(alike >= least, "{}: cosine {alike} of {:?}", model.info().precision, case.text);
@@ -123,9 +121,7 @@ fn vectors_keep_their_direction() {
 #[test]
 fn what_a_processor_lacks_is_refused_by_name() {
     let folder = crate::support::tiny().join("bert-rerank");
-    let open = |precision| {
-        Model::open(&folder, &LoadOptions { precision: Some(precision), ..LoadOptions::default() })
-    };
+    let open = |precision| Model::open(&folder, &LoadOptions { precision: Some(precision), ..LoadOptions::default() });
     let why = open(Precision::F16).map(drop).unwrap_err().to_string();
     assert!(why.contains("precision f16") && why.contains("bf16x3"), "{why}");
     let automatic = open(Precision::Auto).unwrap();

@@ -17,7 +17,7 @@ use super::{
         kernel::{BIAS_GELU, takes_product},
     },
     experts::experts,
-    kept,
+    kept::KeptWriter,
     names::input,
     on_cuda::{self, Addition, INNER, WideProduct},
     parts::{activated, biased, linear, matrix, norm_weights, normed, stored, vector},
@@ -180,9 +180,9 @@ impl LayerWriter<'_> {
             attended = b.node(ONNX, "Gather", &self.at("attended_first"), &[&attended, &rows], &[]);
             sum = b.node(ONNX, "Gather", &self.at("first"), &[&sum, &rows], &[]);
         }
-        if b.kept_format().is_some() {
-            let edge = self.at("rest");
-            if let Some(stream) = kept::layer_rest(b, e, w, (layer, &edge), self.after, &attended, &sum)? {
+        if let Some(format) = b.kept_format() {
+            let (kept, edge) = (KeptWriter { format, w }, self.at("rest"));
+            if let Some(stream) = kept.layer_rest(b, e, (layer, &edge), self.after, &attended, &sum)? {
                 return Ok(stream);
             }
         }
@@ -226,8 +226,9 @@ impl LayerWriter<'_> {
             true => None,
             false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
         };
-        if b.kept_format().is_some() {
-            let x = kept::multiplied(b, self.w, &self.at(part), x, product, &weight)?;
+        if let Some(format) = b.kept_format() {
+            let (kept, shape) = (KeptWriter { format, w: self.w }, [product.from, product.to()]);
+            let x = kept.product(b, &self.at(part), x, &product.weight.name, shape, &weight)?;
             return Ok(PartOutput { x, bias });
         }
         let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);

@@ -4,7 +4,7 @@
 //! What a layer does behind its attention is one node. Layers of experts have no such node: their products before and behind the
 //! attention are nodes by themselves, and the experts stay in f32, as do embeddings, heads and poolings.
 
-use sortie_gemm::{Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, Widening};
+use sortie_gemm::{Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, WeightFormat, Widening};
 
 use super::{
     super::{
@@ -20,94 +20,85 @@ use crate::{
     onnx::{Attr, Builder, Edge, SORTIE},
 };
 
-/// Packs a weight (from × to) of the tensor that `product` names.
-fn packed(b: &Builder, w: &Weights, product: &Linear, weight: &[f32], bias: &[f32]) -> Result<KeptWeight, LoadError> {
-    let shape = [product.from, product.to()];
-    let format = b.kept_format().unwrap_or(sortie_gemm::WeightFormat::Bf16x3);
-    KeptWeight::new(format, shape, weight, bias).map_err(|why| refused(w, &product.weight.name, &why))
+/// Writes layers' products in `format`.
+pub(super) struct KeptWriter<'a> {
+    pub(super) format: WeightFormat,
+    pub(super) w: &'a Weights,
 }
 
-fn refused(w: &Weights, tensor: &str, why: &PackError) -> LoadError {
-    LoadError::unsupported(w.path_of(tensor), format!("{tensor}: {why}"))
-}
+impl KeptWriter<'_> {
+    /// `x·weight` (inner × columns), of which `tensor` is or is a part.
+    pub(super) fn product(
+        &self,
+        b: &mut Builder,
+        edge: &str,
+        x: &str,
+        tensor: &str,
+        shape: [usize; 2],
+        weight: &[f32],
+    ) -> Result<Edge, LoadError> {
+        let weight = self.packed(tensor, shape, weight, &[])?;
+        let number = b.kept().products.len();
+        b.kept().products.push(KeptProduct::new(weight));
+        Ok(b.node(SORTIE, KEPT_PRODUCT, edge, &[x], &[Attr::Int(KEPT, number as i64)]))
+    }
 
-/// `x·weight`, by an operator that keeps it. `product` says how it is stored.
-pub(super) fn kept_product(b: &mut Builder, edge: &str, x: &str, weight: KeptWeight) -> Edge {
-    let number = b.kept().products.len();
-    b.kept().products.push(KeptProduct::new(weight));
-    b.node(SORTIE, KEPT_PRODUCT, edge, &[x], &[Attr::Int(KEPT, number as i64)])
-}
+    fn packed(&self, tensor: &str, shape: [usize; 2], weight: &[f32], bias: &[f32]) -> Result<KeptWeight, LoadError> {
+        KeptWeight::new(self.format, shape, weight, bias).map_err(|why| self.refused(tensor, &why))
+    }
 
-/// [`kept_product`] of a (from × to) weight, without a bias.
-pub(super) fn multiplied(
-    b: &mut Builder,
-    w: &Weights,
-    edge: &str,
-    x: &str,
-    product: &Linear,
-    weight: &[f32],
-) -> Result<Edge, LoadError> {
-    let weight = packed(b, w, product, weight, &[])?;
-    Ok(kept_product(b, edge, x, weight))
-}
+    fn refused(&self, tensor: &str, why: &PackError) -> LoadError {
+        LoadError::unsupported(self.w.path_of(tensor), format!("{tensor} in {}: {why}", self.format))
+    }
 
-/// The projection to queries, keys and values (rows × columns), which is made of several tensors; `first` is one of them.
-pub(super) fn projected(
-    b: &mut Builder,
-    w: &Weights,
-    edge: &str,
-    x: &str,
-    first: &Linear,
-    shape: [usize; 2],
-    weight: &[f32],
-) -> Result<Edge, LoadError> {
-    let format = b.kept_format().unwrap_or(sortie_gemm::WeightFormat::Bf16x3);
-    let weight = KeptWeight::new(format, shape, weight, &[]).map_err(|why| refused(w, &first.weight.name, &why))?;
-    Ok(kept_product(b, edge, x, weight))
-}
+    /// A product with its bias.
+    fn linear(&self, product: &Linear) -> Result<KeptWeight, LoadError> {
+        let (weight, bias) = (matrix(self.w, product)?, vector(self.w, product)?);
+        self.packed(&product.weight.name, [product.from, product.to()], &weight.data, &bias)
+    }
 
-/// All of a layer behind its attention as one node, where it can be one. `next` norms the stream behind it.
-pub(super) fn layer_rest(
-    b: &mut Builder,
-    e: &Encoder,
-    w: &Weights,
-    (layer, edge): (&Layer, &str),
-    next: Option<&Norm>,
-    attended: &str,
-    sum: &str,
-) -> Result<Option<ResidualStream>, LoadError> {
-    let one = |b: &Builder, product: &Linear| packed(b, w, product, &matrix(w, product)?.data, &vector(w, product)?);
-    let (widening, down) = match &layer.feed_forward {
-        FeedForward::Plain { up, act, down } => (Widening::Plain { up: one(b, up)?, act: kind(*act) }, down),
-        FeedForward::Gated { gate, up, act, down } => {
-            (Widening::Gated { gate: one(b, gate)?, up: one(b, up)?, act: kind(*act) }, down)
-        }
-        FeedForward::Experts(_) => return Ok(None),
-    };
-    let norm = |norm: &Norm| row_norm(w, norm, e.hidden);
-    let norms = match &layer.norms {
-        Norms::Post { attention, feed_forward } => {
-            LayerNorms::Post { attention: norm(attention)?, feed_forward: norm(feed_forward)? }
-        }
-        Norms::Pre { feed_forward, given, .. } => {
-            let given = match given {
-                Some(given) => Some(Box::new([norm(&given.attention)?, norm(&given.feed_forward)?])),
-                None => None,
-            };
-            let next = next.map(norm).transpose()?.map(Box::new);
-            LayerNorms::Pre { given, feed_forward: Box::new(norm(feed_forward)?), next }
-        }
-    };
-    let out = &layer.attention.out;
-    let rest = LayerRest::new(one(b, out)?, widening, one(b, down)?, norms);
-    let rest = rest.map_err(|why| refused(w, &out.weight.name, &why))?;
-    let (number, gives_sum) = (b.kept().layers.len(), rest.gives_sum());
-    b.kept().layers.push(rest);
-    let (read, added) = (format!("{edge}_read"), format!("{edge}_added"));
-    let outputs = if gives_sum { vec![read.as_str(), added.as_str()] } else { vec![read.as_str()] };
-    b.nodes(SORTIE, LAYER_REST, &outputs, &[attended, sum], &[Attr::Int(KEPT, number as i64)]);
-    let sum = if gives_sum { added } else { read.clone() };
-    Ok(Some(ResidualStream { sum, read }))
+    /// All of a layer behind its attention as one node, where it can be one. `next` norms the stream behind it.
+    pub(super) fn layer_rest(
+        &self,
+        b: &mut Builder,
+        e: &Encoder,
+        (layer, edge): (&Layer, &str),
+        next: Option<&Norm>,
+        attended: &str,
+        sum: &str,
+    ) -> Result<Option<ResidualStream>, LoadError> {
+        let (widening, down) = match &layer.feed_forward {
+            FeedForward::Plain { up, act, down } => (Widening::Plain { up: self.linear(up)?, act: kind(*act) }, down),
+            FeedForward::Gated { gate, up, act, down } => {
+                (Widening::Gated { gate: self.linear(gate)?, up: self.linear(up)?, act: kind(*act) }, down)
+            }
+            FeedForward::Experts(_) => return Ok(None),
+        };
+        let norm = |norm: &Norm| row_norm(self.w, norm, e.hidden);
+        let norms = match &layer.norms {
+            Norms::Post { attention, feed_forward } => {
+                LayerNorms::Post { attention: norm(attention)?, feed_forward: norm(feed_forward)? }
+            }
+            Norms::Pre { feed_forward, given, .. } => {
+                let given = match given {
+                    Some(given) => Some(Box::new([norm(&given.attention)?, norm(&given.feed_forward)?])),
+                    None => None,
+                };
+                let next = next.map(norm).transpose()?.map(Box::new);
+                LayerNorms::Pre { given, feed_forward: Box::new(norm(feed_forward)?), next }
+            }
+        };
+        let out = &layer.attention.out;
+        let rest = LayerRest::new(self.linear(out)?, widening, self.linear(down)?, norms);
+        let rest = rest.map_err(|why| self.refused(&out.weight.name, &why))?;
+        let (number, gives_sum) = (b.kept().layers.len(), rest.gives_sum());
+        b.kept().layers.push(rest);
+        let (read, added) = (format!("{edge}_read"), format!("{edge}_added"));
+        let outputs = if gives_sum { vec![read.as_str(), added.as_str()] } else { vec![read.as_str()] };
+        b.nodes(SORTIE, LAYER_REST, &outputs, &[attended, sum], &[Attr::Int(KEPT, number as i64)]);
+        let sum = if gives_sum { added } else { read.clone() };
+        Ok(Some(ResidualStream { sum, read }))
+    }
 }
 
 fn row_norm(w: &Weights, norm: &Norm, width: usize) -> Result<RowNorm, LoadError> {

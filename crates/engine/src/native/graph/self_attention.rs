@@ -27,7 +27,7 @@ use super::{
             attribute, place, takes_query_key_value,
         },
     },
-    kept,
+    kept::KeptWriter,
     names::input,
     on_cuda,
     parts::{stored, vector},
@@ -60,9 +60,9 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
     }
     let ours = b.target().is_cpu() || b.own().kernels;
     let (weight, bias) = projection(w, attention, ours)?;
-    if b.kept_format().is_some() {
-        let shape = [attention.query.from, attention.projected()];
-        let qkv = kept::projected(b, w, &at("qkv"), x, &attention.query, shape, &weight.data)?;
+    if let Some(format) = b.kept_format() {
+        let (kept, shape) = (KeptWriter { format, w }, [attention.query.from, attention.projected()]);
+        let qkv = kept.product(b, &at("qkv"), x, &attention.query.weight.name, shape, &weight.data)?;
         return by_our_operator(b, e, w, i, &qkv, Some(bias));
     }
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
