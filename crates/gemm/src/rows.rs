@@ -92,7 +92,7 @@ fn gelu(x: f32) -> f32 {
 
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const ROOT: f32 = 0.797_884_56;
+    const ROOT: f32 = 0.797_884_6;
     const CUBE: f32 = 0.044_715;
     0.5 * x * (1.0 + tanh(ROOT * (x + CUBE * x * x * x)))
 }

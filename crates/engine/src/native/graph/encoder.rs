@@ -222,17 +222,22 @@ impl LayerWriter<'_> {
             let product = WideProduct { shape: [product.from, product.to()], weight, bias, factor };
             return Ok(PartOutput { x: product.write(b, &self.at(part), x), bias: None });
         }
+        let shape = [product.from, product.to()];
+        let x = match b.kept_format() {
+            Some(format) => {
+                let kept = KeptWriter { format, w: self.w };
+                kept.product(b, &self.at(part), x, &product.weight.name, shape, &weight)?
+            }
+            None => {
+                let weight = b.weight(self.at(&format!("{part}_weight")), &shape, weight);
+                multiplied(b, &self.at(part), x, &weight)
+            }
+        };
         let bias = match bias.is_empty() {
             true => None,
             false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
         };
-        if let Some(format) = b.kept_format() {
-            let (kept, shape) = (KeptWriter { format, w: self.w }, [product.from, product.to()]);
-            let x = kept.product(b, &self.at(part), x, &product.weight.name, shape, &weight)?;
-            return Ok(PartOutput { x, bias });
-        }
-        let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);
-        Ok(PartOutput { x: multiplied(b, &self.at(part), x, &weight), bias })
+        Ok(PartOutput { x, bias })
     }
 
     /// Whether the stream is f32, and so what is added to it.
