@@ -8,6 +8,8 @@
 
 use std::{fmt, str::FromStr};
 
+use sortie_gemm::{Unit, WeightFormat};
+
 /// One device of this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -117,20 +119,37 @@ impl FromStr for DeviceSet {
 
 /// Number format of weights and activations on the device. Sums inside norms and
 /// softmax, and everything past the encoder, are f32 whatever this is.
+///
+/// | | processor | GPU |
+/// | --- | --- | --- |
+/// | `f32` | default | yes |
+/// | `f16` | no | default |
+/// | `bf16` | products in bf16, sums in f32 | yes |
+/// | `bf16x3`, `int8` | the same, in these formats | no |
+/// | `auto` | `bf16` where that is fast, else `f32` | `f16` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {
-    /// 32 bits: the reference; the only one on processors.
+    /// 32 bits: the reference.
     F32,
     /// 16 bits, 11 of them significant, up to 65,504: the default on GPUs.
     F16,
-    /// 16 bits, 8 of them significant, with the range of f32: for models whose
-    /// activations leave f16's range. Attention still runs in f16, since ONNX
-    /// Runtime's packed attention has no bf16 kernel.
+    /// 16 bits, 8 of them significant, with the range of f32. On GPUs for models whose
+    /// activations leave f16's range; attention still runs in f16 there, since ONNX
+    /// Runtime's packed attention has no bf16 kernel. On processors products alone are in it.
     Bf16,
+    /// Processors: each number in two parts of bf16, three products: near f32.
+    Bf16x3,
+    /// Processors: products of 8 bits, a scale for each token and each output.
+    Int8,
+    /// The fastest whose answers hardly differ.
+    Auto,
 }
 
 impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Bf16, Self::Bf16x3, Self::Int8, Self::Auto];
+
     /// Short name, as in a configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -138,6 +157,49 @@ impl Precision {
             Precision::F32 => "f32",
             Precision::F16 => "f16",
             Precision::Bf16 => "bf16",
+            Precision::Bf16x3 => "bf16x3",
+            Precision::Int8 => "int8",
+            Precision::Auto => "auto",
+        }
+    }
+
+    /// What it comes to on `device`.
+    #[must_use]
+    pub fn on(self, device: Device) -> Self {
+        match (self, device) {
+            (Self::Auto, Device::Cuda(_)) => Self::F16,
+            (Self::Auto, Device::Cpu) => {
+                let fast = Unit::of(WeightFormat::Bf16).is_fast(WeightFormat::Bf16);
+                if fast { Self::Bf16 } else { Self::F32 }
+            }
+            (named, _) => named,
+        }
+    }
+
+    /// Why `device` does not have it.
+    #[must_use]
+    pub fn refused_on(self, device: Device) -> Option<&'static str> {
+        match (self, device) {
+            (Self::F16, Device::Cpu) => {
+                Some("processors have no f16; f32, bf16, bf16x3, int8 and auto are served there")
+            }
+            (Self::Int8, Device::Cpu) if Unit::of(WeightFormat::Int8) == Unit::Portable => Some(
+                "int8 needs AMX, AVX512-VNNI or AVX-VNNI, and this processor has none; f32, bf16 and bf16x3 are served here",
+            ),
+            (Self::Bf16x3 | Self::Int8, Device::Cuda(_)) => {
+                Some("GPUs have no such products; f16, bf16, f32 and auto are served there")
+            }
+            _ => None,
+        }
+    }
+
+    /// Format of products on a processor; `None`: ONNX Runtime's, in f32.
+    pub(crate) fn kept(self) -> Option<WeightFormat> {
+        match self {
+            Self::Bf16 => Some(WeightFormat::Bf16),
+            Self::Bf16x3 => Some(WeightFormat::Bf16x3),
+            Self::Int8 => Some(WeightFormat::Int8),
+            Self::F32 | Self::F16 | Self::Auto => None,
         }
     }
 }
@@ -146,10 +208,10 @@ impl FromStr for Precision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Precision::F32, Precision::F16, Precision::Bf16]
+        Self::ALL
             .into_iter()
             .find(|p| p.name() == text)
-            .ok_or_else(|| format!("{text:?} is no precision; f32, f16 and bf16 are"))
+            .ok_or_else(|| format!("{text:?} is no precision; f32, f16, bf16, bf16x3, int8 and auto are"))
     }
 }
 
@@ -193,9 +255,20 @@ mod tests {
 
     #[test]
     fn precisions_read_back() {
-        for p in [Precision::F32, Precision::F16, Precision::Bf16] {
+        for p in Precision::ALL {
             assert_eq!(p.name().parse(), Ok(p));
         }
         assert!("fp8".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn each_device_has_its_precisions() {
+        let (cpu, gpu) = (Device::Cpu, Device::Cuda(0));
+        assert_eq!(Precision::Auto.on(gpu), Precision::F16);
+        assert!(matches!(Precision::Auto.on(cpu), Precision::F32 | Precision::Bf16));
+        let refused = |device| Precision::ALL.into_iter().filter(move |p| p.refused_on(device).is_some());
+        assert_eq!(refused(gpu).collect::<Vec<_>>(), [Precision::Bf16x3, Precision::Int8]);
+        let without = refused(cpu).filter(|p| *p != Precision::Int8).collect::<Vec<_>>();
+        assert_eq!(without, [Precision::F16]);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sortie_gemm::WeightFormat;
+
 use crate::{
     device::{Device, DeviceSet, Precision},
     error::LoadError,
@@ -26,7 +28,7 @@ pub struct LoadOptions {
     pub onnx_file: Option<PathBuf>,
     /// Device of [`crate::Executor::new`].
     pub device: Device,
-    /// Number format on the device; `None` is f16 on GPUs and f32 on processors, which have no other.
+    /// Number format of native models on the device; `None` is f16 on GPUs and f32 on processors.
     pub precision: Option<Precision>,
     /// What only GPUs have.
     pub cuda: CudaOptions,
@@ -150,10 +152,13 @@ impl LoadOptions {
 
     /// Number format of a native model on `device`.
     pub(crate) fn precision_on(&self, device: Device) -> Precision {
-        match device {
-            Device::Cpu => Precision::F32,
-            Device::Cuda(_) => self.precision.unwrap_or(Precision::F16),
-        }
+        let usual = if device == Device::Cpu { Precision::F32 } else { Precision::F16 };
+        self.precision.unwrap_or(usual).on(device)
+    }
+
+    /// Format of products by operators that keep their weights; `None`: the graph's.
+    pub(crate) fn kept_on(&self, device: Device) -> Option<WeightFormat> {
+        if device == Device::Cpu { self.precision_on(device).kept() } else { None }
     }
 }
 

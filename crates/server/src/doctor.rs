@@ -45,7 +45,7 @@ pub struct DoctorArgs {
     /// The ONNX Runtime library; without it ORT_DYLIB_PATH and the usual places are tried
     #[arg(long, env = "SORTIE_ORT_LIBRARY", value_name = "FILE")]
     ort_library: Option<PathBuf>,
-    /// Number format on GPUs: f16, bf16 or f32
+    /// Number format: f32, bf16, auto; on GPUs f16; on processors bf16x3, int8; without it f16 on GPUs and f32 on processors
     #[arg(long)]
     precision: Option<Precision>,
 }

@@ -103,7 +103,7 @@ class ModelInfo:
     device: str
     """Execution provider and device: ``cpu``, ``cuda:0``."""
     precision: str
-    """Number format of its weights on the device."""
+    """Number format of its weights on the device: ``f32``, ``f16``, ``bf16``, and on processors ``bf16x3`` and ``int8``."""
     problem_type: str
     """What the logits of its head mean; empty for other models."""
     model_activation: str | None

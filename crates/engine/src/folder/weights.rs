@@ -246,7 +246,8 @@ impl Weights {
         })
     }
 
-    fn path_of(&self, name: &str) -> &Path {
+    /// The file that holds a tensor.
+    pub(crate) fn path_of(&self, name: &str) -> &Path {
         let shard = self.place.get(name).copied().unwrap_or(0);
         self.shards.get(shard).map_or(Path::new(ONE_FILE), |s| &s.path)
     }

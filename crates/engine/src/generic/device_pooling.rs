@@ -245,12 +245,9 @@ fn session(
     // A profile that is asked for is of the model's own session, and small batches of an export have no graphs.
     let cuda = CudaOptions { graphs: false, pinned: false, ..options.cuda.clone() };
     let options = LoadOptions { profile: None, cuda, ..options.clone() };
-    let mut ready = Ready::new(&options, device, path, true)?;
-    if let Some(threads) = options.threads {
-        ready.builder = ready.builder.with_intra_threads(threads).map_err(|e| refused(path)(e.into()))?;
-    }
+    let ready = Ready::new(&options, device, path, true)?;
     let graph = WrittenGraph::new(&proto, weights).map_err(refused(path))?;
-    commit(ready.builder, target, None, &graph, path)
+    commit(ready.builder, target, options.threads, None, &graph, path)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //! handed the memory, since a serialised protobuf ends at 2 GB.
 
 use half::{bf16, f16};
+use sortie_gemm::WeightFormat;
 
 use super::{
-    MICROSOFT, ONNX, SORTIE,
+    KeptWeights, MICROSOFT, ONNX, SORTIE,
     proto::{
         AttributeKind, AttributeProto, Dim, EXTERNAL, Elem, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId,
         ShapeProto, TensorProto, TensorType, TypeProto, ValueInfo,
@@ -61,6 +62,8 @@ pub(crate) struct Builder {
     own: SortieOperators,
     graph: GraphProto,
     weights: Vec<Initializer>,
+    /// Weights that live in operators of ours.
+    kept: KeptWeights,
 }
 
 impl Builder {
@@ -72,7 +75,29 @@ impl Builder {
             own: SortieOperators::default(),
             graph: GraphProto::default(),
             weights: Vec::new(),
+            kept: KeptWeights::default(),
         }
+    }
+
+    /// Writes the processor's products in `format`, by operators that keep their weights; `None`: by ONNX Runtime's, in f32.
+    pub(crate) fn keeping(mut self, format: Option<WeightFormat>) -> Self {
+        self.kept = KeptWeights::new(format);
+        self
+    }
+
+    /// Weights that live in operators, to which more may be added.
+    pub(crate) fn kept(&mut self) -> &mut KeptWeights {
+        &mut self.kept
+    }
+
+    /// Format of products by operators that keep their weights.
+    pub(crate) fn kept_format(&self) -> Option<WeightFormat> {
+        self.kept.format
+    }
+
+    /// Takes them out, when all is written.
+    pub(crate) fn take_kept(&mut self) -> KeptWeights {
+        std::mem::take(&mut self.kept)
     }
 
     /// Writes with these operators of ours, where the format is the one they take.

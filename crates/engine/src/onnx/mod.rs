@@ -1,11 +1,14 @@
 //! ONNX as text to read and to write: the messages of onnx.proto that are used here ([`proto`]), a graph written node by node
-//! ([`builder`]), and the device it is written for ([`target`]).
+//! ([`builder`]), the device it is written for ([`target`]), and the weights that are not in it
+//! ([`kept`]).
 
 mod builder;
+mod kept;
 mod proto;
 mod target;
 
 pub(crate) use builder::{Attr, Builder, Edge, Initializer, Size, WeightNumbers};
+pub(crate) use kept::KeptWeights;
 pub(crate) use proto::{EXTERNAL, Elem, GraphProto, ModelProto, NodeProto, ValueInfo};
 pub(crate) use target::{SortieOperators, Target};
 

@@ -70,6 +70,8 @@ impl Target {
             Precision::F32 => Elem::F32,
             Precision::F16 => Elem::F16,
             Precision::Bf16 => Elem::BF16,
+            // No GPU has these, and what is asked of one is resolved before.
+            Precision::Bf16x3 | Precision::Int8 | Precision::Auto => Elem::F32,
         }
     }
 

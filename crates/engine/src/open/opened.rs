@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    device::Precision,
     error::LoadError,
     folder::{Folder, Routes, revision},
     generic::GenericModel,
@@ -98,7 +99,7 @@ impl Opened {
                 ServedBy::Timed(_) => "timed",
             },
             precision: match &self.served_by {
-                ServedBy::Native(_) => options.precision_on(options.device).name(),
+                ServedBy::Native(_) => precision(folder, options)?.name(),
                 ServedBy::Generic(_) => "onnx",
                 ServedBy::Lookup => "f32",
                 #[cfg(feature = "timed")]
@@ -109,5 +110,14 @@ impl Opened {
                 _ => options.devices().to_string(),
             },
         })
+    }
+}
+
+/// Number format of a native model, or why the device does not have it.
+fn precision(folder: &Folder, options: &LoadOptions) -> Result<Precision, LoadError> {
+    let precision = options.precision_on(options.device);
+    match precision.refused_on(options.device) {
+        Some(why) => Err(LoadError::unsupported(&folder.root, format!("precision {}: {why}", precision.name()))),
+        None => Ok(precision),
     }
 }

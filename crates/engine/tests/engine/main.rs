@@ -16,6 +16,7 @@ mod layouts;
 mod long;
 mod minilm;
 mod oracle;
+mod precision;
 mod reference;
 mod splade;
 mod support;

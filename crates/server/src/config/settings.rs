@@ -31,7 +31,7 @@ pub struct ServerConfig {
     /// Devices to run on: cpu, cuda:N, several separated by commas, or cuda:all
     #[arg(long, env = "SORTIE_DEVICE")]
     pub device: String,
-    /// Number format of native models on GPUs: f16, bf16 or f32
+    /// Number format of native models: default (f16 on GPUs, f32 on processors), f32, bf16, auto; on GPUs f16; on processors bf16x3, int8
     #[arg(long, env = "SORTIE_PRECISION", value_name = "FORMAT")]
     pub precision: String,
     /// Most MiB of a GPU's memory for each model's work; 0 is all there is

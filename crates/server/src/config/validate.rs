@@ -69,8 +69,20 @@ impl ServerConfig {
     }
 
     /// Number format of native models on GPUs.
-    pub(crate) fn precision(&self) -> Result<Precision, ConfigError> {
-        self.precision.parse().map_err(|e: String| ConfigError::invalid("precision", e))
+    pub(crate) fn precision(&self) -> Result<Option<Precision>, ConfigError> {
+        if self.precision == super::defaults::PRECISION {
+            return Ok(None);
+        }
+        let invalid = |why: String| ConfigError::invalid("precision", why);
+        let precision: Precision = self.precision.parse().map_err(|why| invalid(format!("{why}, and default")))?;
+        let listed = match self.devices()? {
+            DeviceSet::Listed(all) => all,
+            _ => vec![Device::Cuda(0)],
+        };
+        match listed.into_iter().find_map(|device| precision.refused_on(device)) {
+            Some(why) => Err(invalid(format!("{}: {why}", precision.name()))),
+            None => Ok(Some(precision)),
+        }
     }
 
     /// Tokens in one batch: those set, else what suits the devices and a model with so many weights in its layers.

@@ -88,7 +88,7 @@ pub(super) async fn load(
         runtime: Some(shared.runtime.clone()),
         threads: (config.threads > 0).then_some(config.threads),
         device: shared.devices.first().copied().unwrap_or_default(),
-        precision: Some(config.precision()?),
+        precision: config.precision()?,
         cuda: CudaOptions {
             memory_limit: (config.gpu_memory_mib > 0).then_some(config.gpu_memory_mib << 20),
             devices: shared.devices.clone(),

@@ -21,7 +21,7 @@ pub(super) struct TeiFlags {
     /// Threads that tokenize
     #[arg(long, env = "TOKENIZATION_WORKERS")]
     pub(super) tokenization_workers: Option<usize>,
-    /// float16, bfloat16 or float32; processors have float32
+    /// float16, bfloat16 or float32; processors have no float16
     #[arg(long, env = "DTYPE")]
     pub(super) dtype: Option<String>,
     /// Name that callers ask for; without it the model id

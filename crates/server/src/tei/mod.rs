@@ -89,9 +89,9 @@ fn finish(config: &mut ServerConfig, key: Option<&str>, dtype: Option<&str>) -> 
     }
     let on_processors = matches!(config.devices()?, DeviceSet::Listed(all) if all.contains(&Device::Cpu));
     match dtype {
-        Some(dtype) if on_processors && dtype != "float32" && settings::precision(dtype)? == config.precision => {
+        Some(dtype @ "float16") if on_processors && settings::precision(dtype)? == config.precision => {
             let why = format!(
-                "{dtype} is not served on processors, which have float32; leave it out, or say SORTIE_DEVICE=cuda:0"
+                "{dtype} is not served on processors, which have float32 and bfloat16; leave it out, or say SORTIE_DEVICE=cuda:0"
             );
             Err(ConfigError::invalid("DTYPE (--dtype)", why))
         }

@@ -19,7 +19,7 @@ use super::{
         NativeModel,
         family::Pointwise,
         graph::{self, Wanted},
-        run::{HostTensor, INPUTS, PackedInputs, Rows, WrittenGraph, commit, tensors},
+        run::{HostTensor, INPUTS, PackedInputs, Rows, WrittenGraph, commit, tensors, threads},
     },
     Calibration, LayerFacts,
     rounding::RoundingPlan,
@@ -61,19 +61,16 @@ pub(crate) fn calibrate(model: &NativeModel, options: &LoadOptions) -> Result<Ca
     let (proto, weights) = b.finish();
     // A profile that is asked for is of the model's own session.
     let options = LoadOptions { profile: None, ..options.clone() };
-    let mut ready = Ready::new(&options, Device::Cpu, &model.folder, true)?;
-    if let Some(threads) = options.threads {
-        ready.builder = ready.builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
-    }
+    let ready = Ready::new(&options, Device::Cpu, &model.folder, true)?;
     let graph = WrittenGraph::new(&proto, weights).map_err(&bad)?;
-    let mut session = commit(ready.builder, Target::Cpu, None, &graph, &model.folder)?;
+    let mut session = commit(ready.builder, Target::Cpu, options.threads, None, &graph, &model.folder)?;
     let flat = made_up(model);
     let tokens = flat.ids.len();
     let given = run(&mut session, flat).map_err(&bad)?;
     drop(session);
     let read = |name: String| given.iter().find(|(there, _)| *there == name).map_or(&[][..], |(_, v)| v.as_slice());
     // As many as the model's own runs may use.
-    let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let threads = threads(options.threads);
     let layer = |i: usize| LayerFacts {
         up: RoundingPlan::of(read(format!("layer{i}/{NORMED}")), e.hidden, threads),
         drift: read(format!("layer{i}/{DRIFT}")).iter().map(|d| d / tokens.max(1) as f32).collect(),
@@ -202,7 +199,9 @@ mod tests {
         let model = open("bert-rerank");
         let facts = calibrate(native(&model), &LoadOptions::default()).unwrap();
         let target = Target::Cuda(crate::device::Precision::F16);
-        let with = |facts| write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts }).unwrap().1;
+        let with = |facts| {
+            write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts, kept: None }).unwrap().1
+        };
         let (plain, known) = (with(None), with(Some(Arc::new(facts))));
         for (a, b) in plain.iter().zip(&known) {
             let may = a.name.ends_with("/up_weight") || a.name.ends_with("/down_bias");

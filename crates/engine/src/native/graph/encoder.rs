@@ -17,6 +17,7 @@ use super::{
         kernel::{BIAS_GELU, takes_product},
     },
     experts::experts,
+    kept::KeptWriter,
     names::input,
     on_cuda::{self, Addition, INNER, WideProduct},
     parts::{activated, biased, linear, matrix, norm_weights, normed, stored, vector},
@@ -179,11 +180,17 @@ impl LayerWriter<'_> {
             attended = b.node(ONNX, "Gather", &self.at("attended_first"), &[&attended, &rows], &[]);
             sum = b.node(ONNX, "Gather", &self.at("first"), &[&sum, &rows], &[]);
         }
+        if let Some(format) = b.kept_format() {
+            let (kept, edge) = (KeptWriter { format, w }, self.at("rest"));
+            if let Some(stream) = kept.layer_rest(b, e, (layer, &edge), self.after, &attended, &sum)? {
+                return Ok(stream);
+            }
+        }
         let out = &layer.attention.out;
         let weight = matrix(w, out)?;
         let mut bias = vector(w, out)?;
         put_back(b, e, w, &layer.attention, &weight.data, &mut bias)?;
-        let given = self.product(b, "attended_out", &attended, (out, weight.data), bias, 1.0);
+        let given = self.product(b, "attended_out", &attended, (out, weight.data), bias, 1.0)?;
         let stream = match &layer.norms {
             Norms::Post { attention, .. } => self.norm_sum(b, "attended_normed", given, sum, attention)?,
             Norms::Pre { feed_forward, given: norms, .. } => {
@@ -210,17 +217,27 @@ impl LayerWriter<'_> {
         (product, weight): (&Linear, Vec<f32>),
         bias: Vec<f32>,
         factor: f32,
-    ) -> PartOutput {
+    ) -> Result<PartOutput, LoadError> {
         if self.is_wide(b) {
             let product = WideProduct { shape: [product.from, product.to()], weight, bias, factor };
-            return PartOutput { x: product.write(b, &self.at(part), x), bias: None };
+            return Ok(PartOutput { x: product.write(b, &self.at(part), x), bias: None });
         }
-        let weight = b.weight(self.at(&format!("{part}_weight")), &[product.from, product.to()], weight);
+        let shape = [product.from, product.to()];
+        let x = match b.kept_format() {
+            Some(format) => {
+                let kept = KeptWriter { format, w: self.w };
+                kept.product(b, &self.at(part), x, &product.weight.name, shape, &weight)?
+            }
+            None => {
+                let weight = b.weight(self.at(&format!("{part}_weight")), &shape, weight);
+                multiplied(b, &self.at(part), x, &weight)
+            }
+        };
         let bias = match bias.is_empty() {
             true => None,
             false => Some(b.weight(self.at(&format!("{part}_bias")), &[product.to()], bias)),
         };
-        PartOutput { x: multiplied(b, &self.at(part), x, &weight), bias }
+        Ok(PartOutput { x, bias })
     }
 
     /// Whether the stream is f32, and so what is added to it.
@@ -323,7 +340,7 @@ impl LayerWriter<'_> {
         if let Some(facts) = self.facts.filter(|_| fused) {
             facts.put_back(&weight.data, &mut bias);
         }
-        Ok(self.product(b, "down", &inner, (down, weight.data), bias, scale))
+        self.product(b, "down", &inner, (down, weight.data), bias, scale)
     }
 
     /// What a gated part has between its products, both halves of the first made by one.
@@ -391,7 +408,7 @@ impl LayerWriter<'_> {
     /// One of the two products of a gated part.
     fn halves(&self, b: &mut Builder, part: &str, x: &str, product: &Linear) -> Result<Edge, LoadError> {
         let (weight, bias) = (matrix(self.w, product)?, vector(self.w, product)?);
-        let given = self.product(b, part, x, (product, weight.data), bias, 1.0);
+        let given = self.product(b, part, x, (product, weight.data), bias, 1.0)?;
         Ok(match given.bias {
             Some(bias) => b.node(ONNX, "Add", &self.at(&format!("{part}_biased")), &[&given.x, &bias], &[]),
             None => given.x,

@@ -3,6 +3,7 @@
 mod encoder;
 mod experts;
 mod head;
+mod kept;
 pub(super) mod names;
 mod on_cuda;
 mod parts;

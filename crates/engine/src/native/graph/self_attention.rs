@@ -15,6 +15,8 @@
 //! does not see. Nor do values: their weights sum to one, so the bias comes out as it went in, and through
 //! the next product into that one's bias ([`put_back`]).
 
+use sortie_gemm::WeightFormat;
+
 use super::{
     super::{
         calibration::add_through,
@@ -25,6 +27,7 @@ use super::{
             attribute, place, takes_query_key_value,
         },
     },
+    kept::KeptWriter,
     names::input,
     on_cuda,
     parts::{stored, vector},
@@ -57,6 +60,11 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
     }
     let ours = b.target().is_cpu() || b.own().kernels;
     let (weight, bias) = projection(w, attention, ours)?;
+    if let Some(format) = b.kept_format() {
+        let (kept, shape) = (KeptWriter { format, w }, [attention.query.from, attention.projected()]);
+        let qkv = kept.product(b, &at("qkv"), x, &attention.query.weight.name, shape, &weight.data)?;
+        return by_our_operator(b, e, w, i, &qkv, Some(bias));
+    }
     let weight = b.weight(at("qkv_weight"), &weight.shape, weight.data);
     if b.own().kernels {
         let none = bias.iter().all(|&x| x == 0.0);
@@ -122,6 +130,9 @@ fn by_our_operator(
         Sight::All => {}
         Sight::Causal => attributes.push(Attr::Int(attribute::CAUSAL, 1)),
         Sight::Window(radius) => attributes.push(Attr::Int(attribute::WINDOW, radius as i64)),
+    }
+    if matches!(b.kept_format(), Some(WeightFormat::Bf16 | WeightFormat::Int8)) {
+        attributes.push(Attr::Int(attribute::NARROW, 1));
     }
     if e.unseen {
         inputs[place::KEYS] = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);

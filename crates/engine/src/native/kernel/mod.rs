@@ -1,9 +1,10 @@
 //! Operators of ours, registered with ONNX Runtime under the domain `sortie`: attention and reductions for the processor,
-//! products of cublasLt for CUDA, and stand-ins for the latter in tests.
+//! products whose weights stay in them, products of cublasLt for CUDA, and stand-ins for the latter in tests.
 
 mod attention;
 mod bias_gelu;
 mod gpu;
+mod kept;
 mod lstm;
 mod on_cuda;
 mod operator;
@@ -27,6 +28,7 @@ pub(super) use self::{
     attention::WIDEST_PASS,
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
+    kept::{KEPT, KEPT_PRODUCT, LAYER_REST},
     lstm::{LSTM_STEP, PACKED_LSTM},
     on_cuda::{
         DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute,
@@ -51,14 +53,14 @@ use self::{
 };
 use crate::{
     cuda::{Kernels, Products},
-    onnx::SORTIE,
+    onnx::{KeptWeights, SORTIE},
 };
 
 /// Name of ONNX Runtime's packed attention, which it has on CUDA alone.
 pub(super) const PACKED_ATTENTION: &str = "PackedMultiHeadAttention";
 
-/// The operators of a session on the processor.
-pub(super) fn cpu_domain() -> Result<OperatorDomain> {
+/// The operators of a session on the processor, `threads` of which share their work. `weights` are those that live in them.
+pub(super) fn cpu_domain(weights: &Arc<KeptWeights>, threads: usize) -> Result<OperatorDomain> {
     let domain = OperatorDomain::new(SORTIE)?
         .add(PackedAttention)?
         .add(SegmentMax)?
@@ -66,6 +68,7 @@ pub(super) fn cpu_domain() -> Result<OperatorDomain> {
         .add(SegmentMean)?
         .add(PackedLstm)?
         .add(ScoreSpans)?;
+    let domain = kept::add(domain, &kept::Holder { weights: Arc::clone(weights), threads })?;
     #[cfg(test)]
     let domain = stand_in::add(domain)?;
     Ok(domain)

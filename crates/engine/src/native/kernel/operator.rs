@@ -35,6 +35,17 @@ impl OutputRows {
         // SAFETY: within bounds by the line above; disjoint by the contract.
         unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.at.add(start), numbers.len()) }
     }
+
+    /// The `len` numbers from place `start` on, which are written before they are read.
+    ///
+    /// # Safety
+    /// No other task may write or read that part.
+    #[expect(unsafe_code, clippy::mut_from_ref, reason = "see the contract")]
+    pub(super) unsafe fn part(&self, start: usize, len: usize) -> &mut [f32] {
+        assert!(start <= self.len && len <= self.len - start, "a part past the output");
+        // SAFETY: within bounds by the line above; disjoint by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }
+    }
 }
 
 pub(super) fn input(context: &ComputeContext, i: usize) -> Result<ort::value::ValueRef<'_>> {

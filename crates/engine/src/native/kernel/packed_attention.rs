@@ -11,7 +11,9 @@ use ort::{
 
 use super::{
     super::family::Sight,
-    attention::{AttentionRules, ByDistance, Columns, HeadNorms, HeadQueries, RelativeVectors, Rotation, attend},
+    attention::{
+        AttentionRules, ByDistance, Columns, HeadNorms, HeadQueries, RelativeVectors, Rotation, attend, narrow,
+    },
     operator::{NUM_HEADS, OutputRows, boundaries, guarded, input, two},
 };
 
@@ -30,6 +32,8 @@ pub(crate) mod attribute {
     pub(crate) const WINDOW: &str = "window";
     /// Epsilon of the norms of heads.
     pub(crate) const NORM_EPS: &str = "norm_eps";
+    /// 1 where products are made in bf16, if the processor has a unit that makes them faster and nothing goes by distance.
+    pub(crate) const NARROW: &str = "narrow";
 }
 
 /// Places of its inputs; those from [`KEYS`](place::KEYS) on may be left out.
@@ -93,6 +97,7 @@ pub(super) struct AttentionAttributes {
     pub(super) scale: Option<f32>,
     pub(super) sight: Sight,
     pub(super) norm_eps: f32,
+    pub(super) narrow: bool,
 }
 
 impl AttentionAttributes {
@@ -117,6 +122,7 @@ impl AttentionAttributes {
             scale: context.get(attribute::SCALE),
             sight,
             norm_eps: context.get(attribute::NORM_EPS).unwrap_or(0.0),
+            narrow: context.get::<i64>(attribute::NARROW) == Some(1),
         })
     }
 }
@@ -131,7 +137,7 @@ impl Kernel for AttentionKernel {
         let (_, bias) = bias.try_extract_tensor::<f32>()?;
         let (_, cumulative) = cumulative.try_extract_tensor::<i32>()?;
         let [tokens, width] = two(shape)?;
-        let AttentionAttributes { heads, kv_heads, scale, sight, norm_eps } = self.0;
+        let AttentionAttributes { heads, kv_heads, scale, sight, norm_eps, narrow: in_bf16 } = self.0;
         let columns = Columns { heads, kv_heads, size: width / (heads + 2 * kv_heads) };
         let size = columns.size;
         if columns.width() != width || bias.len() != width {
@@ -163,6 +169,7 @@ impl Kernel for AttentionKernel {
                 None => None,
             },
         };
+        let unit = narrow::unit().filter(|_| in_bf16 && narrow::takes(&rules));
         let tasks = tasks(&bounds, keys.as_deref(), heads);
         let hidden = heads * size;
         let mut out = context.output(0, [tokens, hidden])?.ok_or_else(|| Error::new("PackedAttention: no output"))?;
@@ -172,9 +179,13 @@ impl Kernel for AttentionKernel {
             let task = &tasks[task];
             // SAFETY: each task writes the rows of its own queries and the columns of its own head, and no other's.
             #[expect(unsafe_code, reason = "tasks write disjoint parts of one tensor")]
-            attend(task, &rules, qkv, bias, &mut |token, numbers| unsafe {
+            let mut write = |token: usize, numbers: &[f32]| unsafe {
                 out.write(token * hidden + task.head * size, numbers);
-            });
+            };
+            match unit {
+                Some(unit) => narrow::attend(unit, task, &rules, qkv, bias, &mut write),
+                None => attend(task, &rules, qkv, bias, &mut write),
+            }
         })
     }
 }

@@ -16,7 +16,7 @@ use prost::Message;
 use super::super::kernel::cpu_domain;
 use crate::{
     error::LoadError,
-    onnx::{Initializer, ModelProto, Target, WeightNumbers},
+    onnx::{Initializer, KeptWeights, ModelProto, Target, WeightNumbers},
     runtime::session::refused,
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct WrittenGraph {
     /// The serialised model.
     proto: Vec<u8>,
     weights: Vec<(String, Arc<DynValue>)>,
+    /// Those that live in operators.
+    kept: Arc<KeptWeights>,
 }
 
 impl WrittenGraph {
@@ -41,7 +43,13 @@ impl WrittenGraph {
             value.map(|value| (weight.name, Arc::new(value)))
         };
         let weights = weights.into_iter().map(value).collect::<ort::Result<_>>()?;
-        Ok(Self { proto: proto.encode_to_vec(), weights })
+        Ok(Self { proto: proto.encode_to_vec(), weights, kept: Arc::default() })
+    }
+
+    /// With weights that live in operators of ours.
+    pub(crate) fn with(mut self, kept: KeptWeights) -> Self {
+        self.kept = Arc::new(kept);
+        self
     }
 }
 
@@ -50,15 +58,25 @@ impl WrittenGraph {
 /// sessions with our operators, made at once, can both find the domain missing.
 static REGISTERING: Mutex<()> = Mutex::new(());
 
-/// Loads a written graph into a session. `own` are its operators of ours on a GPU.
+/// Threads that ONNX Runtime has for a run where `given` says nothing.
+pub(crate) fn threads(given: Option<usize>) -> usize {
+    given.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// Loads a written graph into a session that runs on so many threads, one a core where nothing is said. `own` are its operators
+/// of ours on a GPU.
 pub(crate) fn commit(
-    builder: SessionBuilder,
+    mut builder: SessionBuilder,
     target: Target,
+    threads: Option<usize>,
     own: Option<OperatorDomain>,
     graph: &WrittenGraph,
     path: &Path,
 ) -> Result<Session, LoadError> {
     let bad = refused(path);
+    if let Some(threads) = threads {
+        builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
+    }
     let mut builder = builder
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|e| bad(e.into()))?
@@ -69,7 +87,9 @@ pub(crate) fn commit(
         .with_intra_op_spinning(false)
         .map_err(|e| bad(e.into()))?;
     let own = match own {
-        None if !matches!(target, Target::Cuda(_)) => Some(cpu_domain().map_err(&bad)?),
+        None if !matches!(target, Target::Cuda(_)) => {
+            Some(cpu_domain(&graph.kept, self::threads(threads)).map_err(&bad)?)
+        }
         own => own,
     };
     if let Some(own) = own {

@@ -19,7 +19,7 @@ pub(super) use self::{
     session::{SessionShape, load, write},
 };
 pub(crate) use self::{
-    commit::{WrittenGraph, commit},
+    commit::{WrittenGraph, commit, threads},
     executor::NativeExecutor,
     host::{NativeBatch, NativeHost, NativeRaw},
 };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use ort::session::Session;
+use sortie_gemm::WeightFormat;
 
 use super::{
     super::{
@@ -25,7 +26,7 @@ use crate::{
     cuda::{self, CudaError, Epilogue, FEW_ROWS, Formats, Kernels, Memory, ProductSizes, Products, TOGETHER},
     device::Device,
     error::LoadError,
-    onnx::{Builder, Elem, Initializer, ModelProto, SortieOperators, Target},
+    onnx::{Builder, Elem, Initializer, KeptWeights, ModelProto, SortieOperators, Target},
     options::{Gelu, LoadOptions},
     runtime::session::{Ready, refused},
 };
@@ -37,6 +38,8 @@ pub(crate) struct SessionShape {
     pub(crate) own: SortieOperators,
     /// What is known of the activations, for rounding.
     pub(crate) facts: Option<Arc<Calibration>>,
+    /// Format of products by operators that keep their weights; `None`: the graph's.
+    pub(crate) kept: Option<WeightFormat>,
 }
 
 impl PartialEq for SessionShape {
@@ -47,17 +50,18 @@ impl PartialEq for SessionShape {
             (None, None) => true,
             _ => false,
         };
-        self.own == other.own && facts
+        (self.own, self.kept) == (other.own, other.kept) && facts
     }
 }
 
-/// Writes the graph of `model` for `target`. Returns it, its weights and the width of an output row.
+/// Writes the graph of `model` for `target`. Returns it, its weights, the width of an output row, and the weights that live in
+/// operators.
 pub(crate) fn write(
     model: &NativeModel,
     target: Target,
     form: &SessionShape,
-) -> Result<(ModelProto, Vec<Initializer>, usize), LoadError> {
-    let mut b = Builder::new(target).with(form.own);
+) -> Result<(ModelProto, Vec<Initializer>, usize, KeptWeights), LoadError> {
+    let mut b = Builder::new(target).with(form.own).keeping(form.kept);
     let wanted = graph::wanted(&model.encoder, model.head);
     let hidden = graph::encoder(&mut b, &model.encoder, &model.weights, wanted, form.facts.as_deref())?;
     let width = graph::head(
@@ -68,8 +72,9 @@ pub(crate) fn write(
         model.pooling,
         &hidden,
     )?;
+    let kept = b.take_kept();
     let (proto, weights) = b.finish();
-    Ok((proto, weights, width))
+    Ok((proto, weights, width, kept))
 }
 
 /// A written graph, and what it was written for. Sessions alone keep it alive: the host's copy of the weights goes with the
@@ -99,8 +104,8 @@ fn shared(model: &NativeModel, target: Target, form: SessionShape) -> Result<Arc
     {
         return Ok(graph);
     }
-    let (proto, weights, width) = write(model, target, &form)?;
-    let written = WrittenGraph::new(&proto, weights).map_err(refused(&model.folder))?;
+    let (proto, weights, width, kept) = write(model, target, &form)?;
+    let written = WrittenGraph::new(&proto, weights).map_err(refused(&model.folder))?.with(kept);
     let graph = Arc::new(NativeGraph { written, width });
     *known = Some(SharedGraph { target, form, graph: Arc::downgrade(&graph) });
     Ok(graph)
@@ -238,18 +243,14 @@ pub(crate) fn load(
         let _using = using();
         own(model, target, &ready, options, facts.is_some()).map_err(|source| LoadError::Device { device, source })?
     };
-    let graph = shared(model, target, SessionShape { own, facts });
+    let graph = shared(model, target, SessionShape { own, facts, kept: options.kept_on(device) });
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
     let _using = using();
     let (mut ready, products) = (ready, products);
     let graph = graph?;
     let memory = ready.memory.take();
     let own = products.map(|(products, kernels)| cuda_domain(products, kernels)).transpose().map_err(&bad)?;
-    let mut builder = ready.builder;
-    if let Some(threads) = options.threads {
-        builder = builder.with_intra_threads(threads).map_err(|e| bad(e.into()))?;
-    }
-    let session = commit(builder, target, own, &graph.written, path)?;
+    let session = commit(ready.builder, target, options.threads, own, &graph.written, path)?;
     let gives = |name: &str| session.outputs().iter().any(|o| o.name() == name);
     let takes = |name: &&str| session.inputs().iter().any(|i| i.name() == *name);
     let host = NativeHost {

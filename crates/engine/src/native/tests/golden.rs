@@ -83,7 +83,8 @@ fn holds(file: &str, model: &str, precision: Precision, own: SortieOperators, po
 }
 
 fn compare(file: &str, model: &NativeModel, precision: Precision, own: SortieOperators) {
-    let (proto, weights, _) = write(model, Target::Cuda(precision), &SessionShape { own, facts: None }).unwrap();
+    let (proto, weights, ..) =
+        write(model, Target::Cuda(precision), &SessionShape { own, ..SessionShape::default() }).unwrap();
     let got = text(&proto);
     // Of our operators these alone have a CUDA kernel, and no node may be left to the processor.
     let on_cuda = [BIAS_GELU, QUERY_KEY_VALUE, RESERVE];

@@ -6,6 +6,7 @@
 mod archive;
 mod families;
 mod golden;
+mod kept;
 mod lengths;
 mod numbers;
 mod tagger_traps;

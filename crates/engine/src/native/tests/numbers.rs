@@ -326,11 +326,13 @@ fn onnx_runtime_takes_the_types_of_cudas_attention_over_three_matrices() {
     let target = Target::Cuda(Precision::F16);
     for name in ["bert-rerank", "electra-rerank"] {
         let model = open(name, &options);
-        let (proto, weights, _) =
-            write(native(&model), target, &SessionShape { own: SortieOperators::ALL, facts: None }).unwrap();
+        let (proto, weights, ..) =
+            write(native(&model), target, &SessionShape { own: SortieOperators::ALL, ..SessionShape::default() })
+                .unwrap();
         let builder = Ready::new(&options, Device::Cpu, &oracle(name), true).unwrap().builder;
         let graph = WrittenGraph::new(&proto, weights).unwrap();
-        let loaded = commit(builder, target, Some(cpu_domain().unwrap()), &graph, &oracle(name));
+        let own = cpu_domain(&Arc::default(), 1).unwrap();
+        let loaded = commit(builder, target, None, Some(own), &graph, &oracle(name));
         let why = format!("{:?}", loaded.expect_err("a processor has no packed attention"));
         assert!(why.contains("PackedMultiHeadAttention") && why.contains("NotImplemented"), "{name}: {why}");
     }

@@ -105,7 +105,7 @@ impl Loaded {
 }
 
 #[inline(always)]
-fn biased(to: &mut [f32], numbers: &[f32], bias: &[f32]) {
+pub(super) fn biased(to: &mut [f32], numbers: &[f32], bias: &[f32]) {
     for (to, (x, b)) in to.iter_mut().zip(numbers.iter().zip(bias)) {
         *to = x + b;
     }
@@ -113,7 +113,12 @@ fn biased(to: &mut [f32], numbers: &[f32], bias: &[f32]) {
 
 /// Norms a head's numbers, then rotates them by their place.
 #[inline(always)]
-fn finish(x: &mut [f32], norm: Option<(HeadNorms<'_>, &[f32])>, rotation: Option<Rotation<'_>>, place: usize) {
+pub(super) fn finish(
+    x: &mut [f32],
+    norm: Option<(HeadNorms<'_>, &[f32])>,
+    rotation: Option<Rotation<'_>>,
+    place: usize,
+) {
     if let Some((norms, weight)) = norm {
         let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
         let share = 1.0 / (mean + norms.eps).sqrt();

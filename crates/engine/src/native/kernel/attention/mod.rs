@@ -7,13 +7,14 @@
 //!
 //! Keys are turned on their side once, so that both products run along rows with the sums of [`QUERIES`] queries in registers
 //! ([`tile`]). A query that sees a window pays for the window alone, and none pays for another sequence's length.
-//! What distances add is in [`distance`].
+//! What distances add is in [`distance`]. The same in bf16 is [`narrow`].
 //!
 //! Vectors are written out (`pulp` picks the widest the CPU has). Loops left to
 //! the compiler ran ten times slower at one optimisation level than at another.
 
 mod distance;
 mod load;
+pub(crate) mod narrow;
 #[cfg(test)]
 mod tests;
 mod tile;
