@@ -34,6 +34,8 @@ pub struct Envoy {
 pub enum EnvoyPolicy {
     /// One server after another.
     RoundRobin,
+    /// Of two at random the one with fewer requests of its own.
+    LeastRequest,
     /// By load reports in trailers.
     Weighted,
 }
@@ -120,6 +122,10 @@ fn configuration(policy: EnvoyPolicy, wire: EnvoyWire, address: SocketAddr, serv
         EnvoyPolicy::RoundRobin => (
             "envoy.load_balancing_policies.round_robin",
             json!({"@type": format!("{POLICIES}.round_robin.v3.RoundRobin")}),
+        ),
+        EnvoyPolicy::LeastRequest => (
+            "envoy.load_balancing_policies.least_request",
+            json!({"@type": format!("{POLICIES}.least_request.v3.LeastRequest")}),
         ),
         EnvoyPolicy::Weighted => (
             "envoy.load_balancing_policies.client_side_weighted_round_robin",

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use crate::{
     cache::Cache,
     packages::{self, PackagePart},
+    report,
     steps::Steps,
     workspace,
 };
@@ -54,6 +55,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     for (name, command) in &mut cargo_steps {
         steps.run(name, command).context("is `rustup component add rustfmt clippy` missing?")?;
+    }
+    if report::folder().join(report::DATA).exists() {
+        steps.take("report", report::check);
     }
     match buf(&Cache::open()?)? {
         Some(tool) => {

@@ -32,6 +32,7 @@ mod print;
 pub mod process;
 pub mod python;
 mod python_package;
+pub mod report;
 mod sdks;
 pub mod server_process;
 pub mod site;
@@ -84,6 +85,9 @@ enum Command {
     Models(models::Args),
     /// Run a benchmark
     Bench(bench::Args),
+    /// Measure what docs/report shows, rivals included, and write it
+    #[command(disable_help_flag = true)]
+    Report(bench::Passed),
 }
 
 /// Runs the task that the command line names.
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Ort(args) => ort::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Report(passed) => bench::program("report", &passed.args),
     })
 }
 

@@ -39,8 +39,21 @@ pub fn share_at(place: f64) -> f64 {
 ///
 /// As [`lines`].
 pub fn tails(curves: Vec<Curve>, most: f64, title: Option<&str>, path: &Path) -> Result<(), Box<dyn Error>> {
-    let share = |x: &f64| format!("{:.4}", share_at(*x)).trim_end_matches('0').trim_end_matches('.').to_owned();
-    lines(curves, (0.0, place_of(most)), "share of jobs", &share, title, path)
+    lines(curves, (0.0, place_of(most)), "share of jobs", &share_label, title, path)
+}
+
+/// The same as text.
+///
+/// # Errors
+///
+/// As [`lines_svg`].
+pub fn tails_svg(curves: Vec<Curve>, most: f64, title: Option<&str>) -> Result<String, Box<dyn Error>> {
+    lines_svg(curves, (0.0, place_of(most)), "share of jobs", &share_label, title)
+}
+
+/// `0.99`, `0.999`, …
+fn share_label(place: &f64) -> String {
+    format!("{:.4}", share_at(*place)).trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Milliseconds over something else, a line a curve. Across: from where to where, what it is, and how it is written.
@@ -56,15 +69,33 @@ pub fn lines(
     title: Option<&str>,
     path: &Path,
 ) -> Result<(), Box<dyn Error>> {
+    let drawn = lines_svg(curves, across, what, label, title)?;
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    fs_err::write(path, drawn)?;
+    Ok(())
+}
+
+/// The same as text.
+///
+/// # Errors
+///
+/// If there is nothing to draw.
+pub fn lines_svg(
+    curves: Vec<Curve>,
+    across: (f64, f64),
+    what: &str,
+    label: &dyn Fn(&f64) -> String,
+    title: Option<&str>,
+) -> Result<String, Box<dyn Error>> {
     let all = || curves.iter().flat_map(|(_, points)| points).map(|(_, ms)| *ms).filter(|ms| *ms > 0.0);
     let (least, most) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
     if most <= 0.0 {
         return Err("there is nothing to draw".into());
     }
-    if let Some(folder) = path.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let mut drawn = String::new();
+    let root = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&root);
     if let Some(title) = title {
@@ -89,5 +120,6 @@ pub fn lines(
         .border_style(BLACK.mix(0.3))
         .draw()?;
     root.present()?;
-    Ok(())
+    drop((chart, root));
+    Ok(drawn)
 }

@@ -65,6 +65,12 @@ impl Strategy {
         }
     }
 
+    /// Whether the client library sends.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::WholeJob | Self::SortieNoHedge | Self::Sortie)
+    }
+
     /// Takes away from dispatch what the strategy is without.
     pub fn restrict(self, config: &mut DispatchConfig) {
         match self {

@@ -43,10 +43,10 @@ enum BenchCommand {
 
 /// Flags of a program, `--help` included.
 #[derive(Debug, clap::Args)]
-struct Passed {
+pub(crate) struct Passed {
     /// Passed on
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    pub(crate) args: Vec<String>,
 }
 
 /// Runs one.
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Builds a program of `benches/` and runs it.
-fn program(name: &str, args: &[String]) -> anyhow::Result<()> {
+pub(crate) fn program(name: &str, args: &[String]) -> anyhow::Result<()> {
     let build = ["build", "--release", "-p", "sortie-benches", "--bin", name];
     process::run(workspace::cargo().args(build), "cargo build")?;
     process::run(Command::new(workspace::target()?.join("release").join(name)).args(args), name)

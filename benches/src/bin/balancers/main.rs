@@ -68,17 +68,19 @@ impl fmt::Display for Balancer {
             Self::Grpc(GrpcPolicy::WeightedByTrailers) => "grpc-go, weighted_round_robin, trailers",
             Self::Grpc(GrpcPolicy::WeightedByStream) => "grpc-go, weighted_round_robin, OpenRcaService",
             Self::Envoy(EnvoyPolicy::RoundRobin) => "Envoy, round_robin",
+            Self::Envoy(EnvoyPolicy::LeastRequest) => "Envoy, least_request",
             Self::Envoy(EnvoyPolicy::Weighted) => "Envoy, client_side_weighted_round_robin",
         })
     }
 }
 
 /// Each in turn; those that read reports come after the one of their kind that does not.
-const BALANCERS: [(Balancer, bool); 5] = [
+const BALANCERS: [(Balancer, bool); 6] = [
     (Balancer::Grpc(GrpcPolicy::RoundRobin), false),
     (Balancer::Grpc(GrpcPolicy::WeightedByTrailers), true),
     (Balancer::Grpc(GrpcPolicy::WeightedByStream), true),
     (Balancer::Envoy(EnvoyPolicy::RoundRobin), false),
+    (Balancer::Envoy(EnvoyPolicy::LeastRequest), false),
     (Balancer::Envoy(EnvoyPolicy::Weighted), true),
 ];
 

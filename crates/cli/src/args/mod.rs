@@ -73,7 +73,7 @@ pub(crate) enum CommandArgs {
     /// Ask every endpoint how loaded a model is
     Probe(ProbeArgs),
     /// Measure a fleet under load, with several ways of spreading jobs over it
-    Bench(sortie_lab::bench::BenchArgs),
+    Bench(Box<sortie_lab::bench::BenchArgs>),
 }
 
 /// A variable that is set and blank is as good as unset: orchestrators set all that they know of.

@@ -11,10 +11,8 @@ const LATE_MS: f64 = 5.0;
 impl PrintedAnswer for BenchReport {
     fn table(&self, screen: Screen) -> String {
         let s = &self.setting;
-        let head = format!(
-            "{} servers, {:.1} jobs/s of {} documents ({:.0} tokens), load {:.2}, {} s each, seed {}\n\n",
-            s.endpoints, s.rate, s.documents, s.tokens_per_job, s.load, s.seconds, s.seed
-        );
+        let load = if s.load.is_nan() { String::new() } else { format!(", load {:.2}", s.load) };
+        let head = format!("{}{load}, {} s each, seed {}\n\n", self.title(), s.seconds, s.seed);
         let ms = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{value:.1}") };
         let percent = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{:.2}", value * 100.0) };
         let rows = self.results.iter().map(|row| {

@@ -1,5 +1,7 @@
 //! `sortie bench`: the load generator of [`sortie_lab`] on the fleet that every other command asks.
 
+use std::{fs, path::Path};
+
 use sortie_lab::bench::{BenchArgs, BenchError, BenchTarget, LoadTest};
 
 use super::print;
@@ -24,6 +26,19 @@ pub(super) fn bench(args: &BenchArgs, context: &CommandContext) -> Result<Exit, 
     let report = context.run(async { Ok(test.run(&target, &|what| context.say(what)).await?) })?;
     if let Some(path) = &args.plot {
         report.draw(path)?;
+    }
+    if let Some(path) = &args.results {
+        report.append(path)?;
+    }
+    let write = |flag: &str, path: &Path, text: String| {
+        fs::write(path, text)
+            .map_err(|error| CommandFailure::new(Exit::Internal, format!("{flag} {}: {error}", path.display())))
+    };
+    if let Some(path) = &args.markdown {
+        write("--markdown", path, report.markdown())?;
+    }
+    if let Some(path) = &args.html {
+        write("--html", path, report.html()?)?;
     }
     print(&report, &context.output)
 }

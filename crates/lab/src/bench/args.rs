@@ -2,22 +2,55 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::{
+    moments::{ArrivalBursts, ArrivalTimes},
+    target::BenchError,
+    wire::{BenchProtocol, BenchTask},
+};
 use crate::{Strategy, fault::FaultSpec, sizes::SizeDistribution};
+
+/// Ways to send where the client library can be one.
+const OURS: [Strategy; 5] = [Strategy::Naive, Strategy::P2c, Strategy::P2cHedge, Strategy::Whole, Strategy::Sortie];
+
+/// Ways to send to anybody's servers: a whole job, and a client's fixed split.
+const ANYBODYS: [Strategy; 2] = [Strategy::Naive, Strategy::Whole];
 
 /// `sortie bench`
 ///
 /// Jobs arrive at random (Poisson) whether earlier ones have ended or not, and a latency is counted from the moment its
-/// job was meant to start: a stall shows in every job it held up.
+/// job was meant to start: a stall shows in every job it held up. Other servers than ours are asked by --protocol.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
     /// Jobs a second
-    #[arg(long, value_name = "N", value_parser = positive, required_unless_present = "load")]
+    #[arg(long, value_name = "N", value_parser = positive, required_unless_present_any = ["load", "trace", "closed"])]
     pub rate: Option<f64>,
-    /// Instead of --rate: this share of the tokens a second that the servers report they can do
+    /// Instead of --rate: this share of what the servers can do, as they report it, or as --measure-capacity finds
     #[arg(long, value_name = "SHARE", value_parser = positive, conflicts_with = "rate")]
     pub load: Option<f64>,
-    /// Ways to spread a job over the servers; each gets the same jobs at the same moments
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "naive,p2c,p2c+hedge,whole,sortie")]
+    /// Find what --load is a share of by a closed loop of this length before, in the first strategy; what is found is told.
+    /// Protocols in which servers do not report their rate are measured for 10 s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub measure_capacity: Option<Duration>,
+    /// How jobs that come by chance are spread: poisson, or burst:N for N at a time
+    #[arg(long, value_name = "SPREAD", default_value = "poisson")]
+    pub arrivals: ArrivalBursts,
+    /// Start jobs at the moments of this file, one a line: milliseconds, or an object with at_ms as --log writes it; with
+    /// --rate stretched to that. Moments of the warm-up are part of it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["load", "arrivals"])]
+    pub trace: Option<PathBuf>,
+    /// Instead of an open loop: so many callers, each of which sends its next job when it has the answer to the last.
+    /// Latencies of a closed loop leave out what a stall would have held up
+    #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["rate", "load", "trace", "arrivals"])]
+    pub closed: Option<u32>,
+    /// What is spoken to the servers; all but sortie.v1 for strategies without the client library
+    #[arg(long, value_enum, default_value_t = BenchProtocol::Sortie)]
+    pub protocol: BenchProtocol,
+    /// What a job asks for
+    #[arg(long, value_enum, default_value_t = BenchTask::Rerank)]
+    pub task: BenchTask,
+    /// Ways to spread a job over the servers; each gets the same jobs at the same moments. If left out, naive, p2c,
+    /// p2c+hedge, whole and sortie in sortie.v1, else naive and whole
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub strategies: Vec<Strategy>,
     /// Time each strategy is measured, all rounds together
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -37,9 +70,13 @@ pub struct BenchArgs {
     /// Take documents from this file instead, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     pub texts: Option<PathBuf>,
-    /// Send the jobs of this file in turn instead of drawing them, one a line: {"query": "…", "documents": ["…", …]}
+    /// Send the jobs of this file in turn instead of drawing them, one a line: {"query": "…", "documents": ["…", …]}, and
+    /// perhaps "scores": [n, …], the right ones, that answers must have within 5e-3 and in that order
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["texts", "bytes", "documents", "query"])]
     pub jobs: Option<PathBuf>,
+    /// Write the jobs of --jobs with the scores that were seen into this file, for other runs to be held against
+    #[arg(long, value_name = "FILE.jsonl", requires = "jobs")]
+    pub save_reference: Option<PathBuf>,
     /// Ask this instead of made-up queries; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub query: Vec<String>,
@@ -73,6 +110,52 @@ pub struct BenchArgs {
     /// Draw latencies by share of jobs into this SVG file
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Add what came of it to this file, a JSON value a strategy and line, with what was asked for in each
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub results: Option<PathBuf>,
+    /// Write a table in Markdown into this file
+    #[arg(long, value_name = "FILE.md")]
+    pub markdown: Option<PathBuf>,
+    /// Write one page with tables and pictures, that needs no other file, into this file
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
+    /// What results, tables and pages call this run
+    #[arg(long, value_name = "TEXT", default_value = "sortie bench")]
+    pub label: String,
+}
+
+impl BenchArgs {
+    /// The ways to send that were asked for.
+    pub(super) fn ways(&self) -> Result<&[Strategy], BenchError> {
+        let ways: &[Strategy] = match (self.strategies.as_slice(), self.protocol) {
+            ([], BenchProtocol::Sortie) => &OURS,
+            ([], _) => &ANYBODYS,
+            (given, _) => given,
+        };
+        let (protocol, task) = (self.protocol, self.task);
+        if !protocol.has(task) {
+            return Err(BenchError::Usage(format!("--task {}: {} does not have it", task.name(), protocol.name())));
+        }
+        match ways.iter().find(|way| protocol != BenchProtocol::Sortie && way.is_ours()) {
+            Some(way) => {
+                let (way, protocol) = (way.name(), protocol.name());
+                Err(BenchError::Usage(format!("--strategies {way}: the client library does not speak {protocol}")))
+            }
+            None => Ok(ways),
+        }
+    }
+
+    /// The moments of jobs where they come at `rate` jobs a second, if that is known.
+    pub(super) fn times(&self, rate: Option<f64>) -> Result<ArrivalTimes, BenchError> {
+        match (&self.trace, self.closed, rate) {
+            (Some(trace), _, _) => ArrivalTimes::read(trace, self.rate),
+            (None, Some(_), _) => Ok(ArrivalTimes::AtOnce),
+            (None, None, Some(rate)) => Ok(ArrivalTimes::Bursts { rate, size: self.arrivals.0 }),
+            (None, None, None) => {
+                Err(BenchError::Usage("--load: the servers do not report their rate; say --rate".to_owned()))
+            }
+        }
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{drive::StrategyDriver, jobs::BenchJob, record::BenchJobEnd};
@@ -76,6 +77,33 @@ pub(crate) fn generate(
         }
     })?;
     Ok((Generator { stop }, ended))
+}
+
+/// So many callers until `end`, counted from `start`: each starts a job when its last has ended.
+pub(crate) fn closed_loop(
+    jobs: impl Iterator<Item = BenchJob> + Send + 'static,
+    callers: u32,
+    driver: &StrategyDriver,
+    start: Instant,
+    end: Duration,
+) -> mpsc::UnboundedReceiver<Done> {
+    let (done, ended) = mpsc::unbounded_channel();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for _ in 0..callers {
+        let (jobs, driver, done) = (Arc::clone(&jobs), driver.clone(), done.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep_until(start.into()).await;
+            while start.elapsed() < end {
+                let Some(job) = jobs.lock().next() else { return };
+                let (sent, at) = (Instant::now(), start.elapsed());
+                let ended = driver.drive(job).await;
+                if done.send(Done { at, latency: sent.elapsed(), late: Duration::ZERO, ended }).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    ended
 }
 
 /// Sleeps until `moment`; false when it was stopped.

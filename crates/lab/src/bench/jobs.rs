@@ -1,4 +1,4 @@
-//! When jobs are meant to start, and what is in them: a Poisson process from a seed.
+//! When jobs are meant to start, and what is in them: by chance from a seed, or as a trace says.
 //!
 //! The same seed gives the same jobs at the same offsets.
 
@@ -6,7 +6,8 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::{arrivals::exponential, sizes::SizeDistribution};
+use super::moments::ArrivalTimes;
+use crate::sizes::SizeDistribution;
 
 /// One job.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +25,8 @@ pub(crate) struct BenchJob {
 /// What jobs are like.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
-    /// Jobs a second.
-    pub(crate) rate: f64,
+    /// When they come.
+    pub(crate) times: ArrivalTimes,
     /// Documents in a job.
     pub(crate) documents: SizeDistribution,
     /// Share of jobs that are given up.
@@ -38,7 +39,7 @@ pub(crate) struct Mix {
     pub(crate) given: Arc<[Range<usize>]>,
 }
 
-/// Jobs in the order of their starts; never ends.
+/// Jobs in the order of their starts; ends with its trace, if it has one.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     mix: Mix,
@@ -59,9 +60,8 @@ impl Iterator for Arrivals {
     type Item = BenchJob;
 
     fn next(&mut self) -> Option<BenchJob> {
-        let &Mix { rate, documents, cancel, cancel_within, pool, ref given } = &self.mix;
-        let mean = Duration::try_from_secs_f64(1.0 / rate).ok()?;
-        self.at = self.at.checked_add(exponential(mean, &mut self.rng))?;
+        let &Mix { ref times, documents, cancel, cancel_within, pool, ref given } = &self.mix;
+        self.at = times.next(self.count, self.at, &mut self.rng)?;
         let cancelled = self.rng.random_bool(cancel);
         let moment = cancel_within.mul_f64(self.rng.random());
         let turn = self.count % given.len().max(1);
@@ -84,7 +84,7 @@ mod tests {
 
     fn mix(rate: f64) -> Mix {
         Mix {
-            rate,
+            times: ArrivalTimes::Bursts { rate, size: 1 },
             documents: SizeDistribution::Uniform(1, 9),
             cancel: 0.3,
             cancel_within: Duration::from_millis(40),

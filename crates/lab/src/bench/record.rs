@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use super::{jobs::BenchJob, texts::TextPool};
 use crate::stats::Spent;
 
 /// Longest latency told apart: an hour.
@@ -30,20 +32,78 @@ pub(crate) struct AnsweredJob {
     pub(crate) hedges_won: u64,
     /// Chunks that were sent again because their attempt had failed.
     pub(crate) retries: u64,
-    /// Scores that are missing.
+    /// Documents without a score.
     pub(crate) missing: usize,
-    /// Scores that are not what they were before.
+    /// Documents that one answer scored again, and scores of documents that were not sent.
+    pub(crate) twice: usize,
+    /// Scores that are no number.
+    pub(crate) not_finite: usize,
+    /// Scores that are not what they were before, or not the reference's.
     pub(crate) wrong: usize,
+    /// Documents below one that the reference has clearly below them, and answers that are not from best to worst.
+    pub(crate) misplaced: usize,
+    /// Documents that a server says it cut.
+    pub(crate) truncated: u64,
+    /// How far a score lies from its reference at most.
+    pub(crate) worst_error: f32,
 }
 
 impl AnsweredJob {
     /// Why it counts as failed, if it does.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        match (self.wrong, self.missing) {
-            (0, 0) => None,
-            (0, _) => Some("MISSING_SCORE"),
-            _ => Some("WRONG_SCORE"),
+        let faults = [
+            (self.wrong, "WRONG_SCORE"),
+            (self.not_finite, "NOT_A_NUMBER"),
+            (self.twice, "SCORED_TWICE"),
+            (self.missing, "MISSING_SCORE"),
+            (self.misplaced, "WRONG_ORDER"),
+        ];
+        faults.into_iter().find(|(documents, _)| *documents > 0).map(|(_, word)| word)
+    }
+
+    /// Holds what was answered, a number a document of the job, against what was answered before and the reference.
+    pub(crate) fn judge(&mut self, values: &[Option<f32>], job: &BenchJob, pool: &TextPool) {
+        for (value, &document) in values.iter().zip(&job.documents) {
+            match value {
+                None => self.missing += 1,
+                Some(value) if !value.is_finite() => self.not_finite += 1,
+                Some(value) => self.wrong += usize::from(!pool.agrees(job.query, document, *value)),
+            }
         }
+        let compared = pool.compare(job, values);
+        self.misplaced += compared.misplaced;
+        self.worst_error = self.worst_error.max(compared.worst_error);
+    }
+}
+
+/// Documents of all answers, by what was wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct TruthCounts {
+    /// Without a score.
+    pub missing: u64,
+    /// Scored again by one answer, or never sent.
+    pub twice: u64,
+    /// With a score that is no number.
+    pub not_finite: u64,
+    /// With a score that is not what it was before, or not the reference's.
+    pub wrong: u64,
+    /// Below one that the reference has clearly below them.
+    pub misplaced: u64,
+    /// Cut, as the server says; no fault.
+    pub truncated: u64,
+    /// How far a score lies from its reference at most; 0 without one.
+    pub worst_error: f32,
+}
+
+impl TruthCounts {
+    fn add(&mut self, answered: &AnsweredJob) {
+        self.missing += answered.missing as u64;
+        self.twice += answered.twice as u64;
+        self.not_finite += answered.not_finite as u64;
+        self.wrong += answered.wrong as u64;
+        self.misplaced += answered.misplaced as u64;
+        self.truncated += answered.truncated;
+        self.worst_error = self.worst_error.max(answered.worst_error);
     }
 }
 
@@ -71,6 +131,8 @@ pub(crate) struct Record {
     pub(crate) reasons: BTreeMap<String, Histogram<u64>>,
     /// Jobs given up on purpose.
     pub(crate) cancelled: u64,
+    /// Documents of answers, by what was wrong with them.
+    pub(crate) truths: TruthCounts,
     /// Tokens of answered jobs.
     pub(crate) tokens: u64,
     /// Hedges of answered jobs.
@@ -95,6 +157,7 @@ impl Record {
             late: histogram()?,
             reasons: BTreeMap::new(),
             cancelled: 0,
+            truths: TruthCounts::default(),
             tokens: 0,
             hedges: 0,
             hedges_won: 0,
@@ -115,6 +178,7 @@ impl Record {
             BenchJobEnd::Answered(answered) => {
                 self.hedges += answered.hedges;
                 self.hedges_won += answered.hedges_won;
+                self.truths.add(answered);
                 match answered.fault() {
                     None => {
                         self.tokens += answered.tokens;

@@ -6,8 +6,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    record::{Record, millis},
+    record::{Record, TruthCounts, millis},
     target::BenchError,
+    wire::{BenchProtocol, BenchTask},
 };
 use crate::plot;
 
@@ -21,8 +22,20 @@ const MOST_DRAWN: f64 = 0.9999;
 /// What was asked for and what it came to.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Setting {
-    /// Jobs a second.
+    /// What the run is called.
+    pub label: String,
+    /// What was spoken to the servers.
+    pub protocol: BenchProtocol,
+    /// What jobs asked for.
+    pub task: BenchTask,
+    /// How they came: `poisson`, `burst:N`, the trace's file, or `closed:N` callers.
+    pub arrivals: String,
+    /// Jobs a second; null in a closed loop, where the servers decide.
+    #[serde(with = "number")]
     pub rate: f64,
+    /// Jobs a second that a closed loop found before; null where none was run.
+    #[serde(with = "number")]
+    pub capacity: f64,
     /// Offered tokens over what the servers say they can do.
     #[serde(with = "number")]
     pub load: f64,
@@ -47,6 +60,9 @@ pub struct Setting {
 /// Latencies in milliseconds; null where there was no job.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Latency {
+    /// Their mean.
+    #[serde(with = "number")]
+    pub mean: f64,
     /// Half of the jobs took no longer.
     #[serde(with = "number")]
     pub p50: f64,
@@ -67,7 +83,8 @@ pub struct Latency {
 impl Latency {
     fn new(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| millis(histogram, quantile);
-        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+        let mean = if histogram.is_empty() { f64::NAN } else { histogram.mean() / 1e3 };
+        Self { mean, p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
     }
 }
 
@@ -103,7 +120,11 @@ pub struct StrategyRow {
     pub latency_ms: Latency,
     /// All jobs, a failed one as late as its deadline at least.
     pub all_ms: Latency,
-    /// Tokens a second in whole answers.
+    /// Documents of all answers, by what was wrong with them.
+    pub truths: TruthCounts,
+    /// Whole answers a second.
+    pub answered_per_second: f64,
+    /// Tokens a second in whole answers; four bytes count as one where servers do not tell.
     pub goodput_tokens_per_second: f64,
     /// Chunks that were sent again because they were late, in answered jobs.
     pub hedges: u64,
@@ -131,6 +152,7 @@ impl StrategyRow {
     /// Sums a record up.
     pub(super) fn new(strategy: &str, record: &Record) -> Self {
         let share = |part: u64, whole: u64| part as f64 / whole as f64;
+        let per_second = |count: u64| count as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE);
         let spent = record.spent;
         let curve = CURVE.iter().filter(|_| !record.answered.is_empty());
         Self {
@@ -141,7 +163,9 @@ impl StrategyRow {
             cancelled: record.cancelled,
             latency_ms: Latency::new(&record.answered),
             all_ms: Latency::new(&record.all),
-            goodput_tokens_per_second: record.tokens as f64 / record.measured.as_secs_f64().max(f64::MIN_POSITIVE),
+            truths: record.truths,
+            answered_per_second: per_second(record.answered.len()),
+            goodput_tokens_per_second: per_second(record.tokens),
             hedges: record.hedges,
             hedges_won: record.hedges_won,
             hedge_share: share(spent.hedges, spent.first),
@@ -170,14 +194,34 @@ impl BenchReport {
     ///
     /// If no job was answered or the file cannot be written; the message begins with the flag.
     pub fn draw(&self, path: &Path) -> Result<(), BenchError> {
+        plot::tails(self.curves(), MOST_DRAWN, Some(&self.title()), path)
+            .map_err(|error| BenchError::unwritten("--plot", path, error))
+    }
+
+    /// The same picture as text.
+    ///
+    /// # Errors
+    ///
+    /// If no job was answered.
+    pub fn svg(&self) -> Result<String, BenchError> {
+        plot::tails_svg(self.curves(), MOST_DRAWN, Some(&self.title()))
+            .map_err(|error| BenchError::Internal(format!("no picture: {error}")))
+    }
+
+    fn curves(&self) -> Vec<plot::Curve> {
         let curve = |row: &StrategyRow| {
             let points = row.curve.iter().filter(|(share, _)| *share <= MOST_DRAWN);
             (row.strategy.clone(), points.map(|&(share, ms)| (plot::place_of(share), ms)).collect())
         };
+        self.results.iter().map(curve).collect()
+    }
+
+    /// What was asked for, in a line.
+    #[must_use]
+    pub fn title(&self) -> String {
         let s = &self.setting;
-        let title = format!("{} servers, {:.1} jobs/s of {:.0} tokens", s.endpoints, s.rate, s.tokens_per_job);
-        plot::tails(self.results.iter().map(curve).collect(), MOST_DRAWN, Some(&title), path)
-            .map_err(|error| BenchError::unwritten("--plot", path, error))
+        let pace = if s.rate.is_nan() { s.arrivals.clone() } else { format!("{:.1} jobs/s", s.rate) };
+        format!("{} servers, {pace} of {} documents, {:.0} tokens", s.endpoints, s.documents, s.tokens_per_job)
     }
 }
 
@@ -212,6 +256,7 @@ mod tests {
         record.add(&failed, Duration::from_millis(1), Duration::ZERO, Duration::from_secs(1));
         let setting = Setting {
             rate: 50.0,
+            capacity: f64::NAN,
             load: f64::NAN,
             tokens_per_job: 20.0,
             documents: "2".to_owned(),
@@ -221,6 +266,7 @@ mod tests {
             seed: 1,
             deadline_ms: 1000.0,
             endpoints: 3,
+            ..Setting::default()
         };
         BenchReport { setting, results: vec![StrategyRow::new("whole", &record)] }
     }

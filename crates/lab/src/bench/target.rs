@@ -23,6 +23,22 @@ pub struct BenchTarget {
     pub token: Option<String>,
 }
 
+#[cfg(test)]
+impl BenchTarget {
+    /// One address and nothing else.
+    pub(super) fn for_tests(endpoint: &str) -> Self {
+        Self {
+            client: sortie_client::Client::builder().endpoint(endpoint),
+            endpoints: vec![endpoint.to_owned()],
+            model: String::new(),
+            deadline: Duration::from_secs(10),
+            lane: Lane::Interactive,
+            tenant: None,
+            token: None,
+        }
+    }
+}
+
 /// A benchmark that was not made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -14,9 +14,9 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::target::BenchError;
+use super::{jobs::BenchJob, target::BenchError};
 use crate::sizes::SizeDistribution;
 
 /// Documents made: enough for many jobs without repetition, few enough to be made at once.
@@ -52,14 +52,28 @@ pub(crate) struct TextPool {
     seen: Vec<AtomicU32>,
     /// The documents of each job where jobs are given; its query is the one of its place.
     jobs: Arc<[Range<usize>]>,
+    /// The right score of each document of jobs that are given; NaN where none is known, empty without any.
+    reference: Vec<f32>,
+}
+
+/// An answer beside its reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Compared {
+    /// Documents below one that the reference has clearly below them.
+    pub(crate) misplaced: usize,
+    /// How far a score lies from its reference at most.
+    pub(crate) worst_error: f32,
 }
 
 /// A job of a file.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Given {
     query: String,
     documents: Vec<String>,
+    /// Their right scores, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scores: Option<Vec<f32>>,
 }
 
 impl TextPool {
@@ -81,16 +95,27 @@ impl TextPool {
         Ok(Self::new(documents, queries, &mut StdRng::seed_from_u64(seed)))
     }
 
-    /// Reads jobs, one JSON value a line.
-    pub(crate) fn jobs(path: &Path) -> Result<Self, BenchError> {
+    /// Reads jobs, one JSON value a line. Where `squashed`, reference scores become what a sigmoid makes of them.
+    pub(crate) fn jobs(path: &Path, squashed: bool) -> Result<Self, BenchError> {
         let wrong = |what: String| BenchError::file("--jobs", path, what);
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let (mut documents, mut queries, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut documents, mut queries, mut jobs, mut reference) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let job: Given =
                 serde_json::from_str(line).map_err(|error| wrong(format!("line {}: {error}", number + 1)))?;
             if job.query.is_empty() || job.documents.is_empty() {
                 return Err(wrong(format!("line {}: there is no query or no document", number + 1)));
+            }
+            let count = job.documents.len();
+            match job.scores {
+                None => reference.extend(std::iter::repeat_n(f32::NAN, count)),
+                Some(scores) if scores.len() == count && scores.iter().all(|score| score.is_finite()) => {
+                    let as_given = |score: f32| if squashed { 1.0 / (1.0 + (-score).exp()) } else { score };
+                    reference.extend(scores.into_iter().map(as_given));
+                }
+                Some(_) => {
+                    return Err(wrong(format!("line {}: scores must be one number a document", number + 1)));
+                }
             }
             let first = documents.len();
             documents.extend(job.documents.into_iter().map(Arc::from));
@@ -101,7 +126,63 @@ impl TextPool {
             return Err(wrong("there is no job in it".to_owned()));
         }
         let pool = Self::new(documents, &queries, &mut StdRng::seed_from_u64(0));
-        Ok(Self { jobs: jobs.into(), ..pool })
+        for (query, documents) in jobs.iter().enumerate() {
+            for document in documents.clone() {
+                let known = reference.get(document).copied().filter(|score| score.is_finite());
+                // What is not known stays unseen.
+                if let Some(score) = known {
+                    pool.agrees(query, document, score);
+                }
+            }
+        }
+        Ok(Self { jobs: jobs.into(), reference, ..pool })
+    }
+
+    /// Writes the jobs that were given with the scores that were seen; jobs that lack one have none.
+    pub(crate) fn save(&self, path: &Path) -> Result<(), BenchError> {
+        let mut text = String::new();
+        for (query, documents) in self.jobs.iter().enumerate() {
+            let seen = documents.clone().map(|document| self.seen(query, document));
+            let job = Given {
+                query: self.query(query).to_owned(),
+                documents: documents.clone().map(|document| self.document(document).to_owned()).collect(),
+                scores: seen.collect(),
+            };
+            let line = serde_json::to_string(&job);
+            text += &line.map_err(|error| BenchError::unwritten("--save-reference", path, error))?;
+            text.push('\n');
+        }
+        fs::write(path, text).map_err(|error| BenchError::unwritten("--save-reference", path, error))
+    }
+
+    /// The first score of a pair, if there was one.
+    fn seen(&self, query: usize, document: usize) -> Option<f32> {
+        let bits = self.seen.get(query * self.documents.len() + document)?.load(Ordering::Relaxed);
+        (bits != UNSEEN).then(|| f32::from_bits(bits))
+    }
+
+    /// Holds a job's scores against the reference. Two documents are in the wrong order where the reference has one above
+    /// the other by more than scores may differ, and the answer has it below.
+    pub(crate) fn compare(&self, job: &BenchJob, values: &[Option<f32>]) -> Compared {
+        let pairs = job.documents.iter().zip(values).filter_map(|(&document, value)| {
+            let right = self.reference.get(document).copied().filter(|score| score.is_finite())?;
+            Some((right, value.filter(|value| value.is_finite())?))
+        });
+        let mut pairs: Vec<(f32, f32)> = pairs.collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut compared = Compared::default();
+        // The best answer among those that are clearly below the one at hand.
+        let (mut below, mut best) = (0, f32::NEG_INFINITY);
+        for &(right, value) in &pairs {
+            while let Some((lower, other)) = pairs.get(below).filter(|(lower, _)| right - lower > allowance(right)) {
+                debug_assert!(lower < &right);
+                best = best.max(*other);
+                below += 1;
+            }
+            compared.misplaced += usize::from(value < best);
+            compared.worst_error = compared.worst_error.max((value - right).abs());
+        }
+        compared
     }
 
     fn new(documents: Vec<Arc<str>>, queries: &[String], rng: &mut StdRng) -> Self {
@@ -110,7 +191,7 @@ impl TextPool {
             given => given.iter().map(|text| Arc::from(text.as_str())).collect(),
         };
         let seen = (0..documents.len() * queries.len()).map(|_| AtomicU32::new(UNSEEN)).collect();
-        Self { documents, queries, seen, jobs: Arc::default() }
+        Self { documents, queries, seen, jobs: Arc::default(), reference: Vec::new() }
     }
 
     /// The documents of each job that was given; none where jobs are drawn.
@@ -158,10 +239,15 @@ impl TextPool {
             Ok(_) => true,
             Err(bits) => {
                 let first = f32::from_bits(bits);
-                (score - first).abs() <= TOLERANCE * first.abs().max(1.0)
+                (score - first).abs() <= allowance(first)
             }
         }
     }
+}
+
+/// How far two scores of one pair may lie apart.
+fn allowance(score: f32) -> f32 {
+    TOLERANCE * score.abs().max(1.0)
 }
 
 /// Words up to just `bytes` bytes.
@@ -202,7 +288,7 @@ mod tests {
         let read = |text: &str| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            TextPool::jobs(file.path())
+            TextPool::jobs(file.path(), false)
         };
         let pool =
             read("{\"query\": \"a\", \"documents\": [\"b\", \"c\"]}\n\n{\"query\": \"d\", \"documents\": [\"e\"]}\n");
@@ -212,6 +298,25 @@ mod tests {
         for wrong in ["", "{}", "{\"query\": \"a\", \"documents\": []}", "{\"query\": \"\", \"documents\": [\"b\"]}"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_reference_is_held_against_answers_and_can_be_saved() {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "{{\"query\": \"q\", \"documents\": [\"a\", \"b\", \"c\"], \"scores\": [-2, 0, 3]}}").unwrap();
+        let pool = TextPool::jobs(file.path(), false).unwrap();
+        let job = BenchJob { at: std::time::Duration::ZERO, query: 0, documents: vec![0, 1, 2], cancel: None };
+        assert_eq!(pool.compare(&job, &[Some(-2.0), Some(0.0), Some(3.0)]), Compared::default());
+        let off = pool.compare(&job, &[Some(1.0), Some(0.0), Some(3.0)]);
+        assert_eq!((off.misplaced, off.worst_error), (1, 3.0));
+        assert!(pool.agrees(0, 2, 3.001) && !pool.agrees(0, 2, 3.1), "the reference is what was seen first");
+        let squashed = TextPool::jobs(file.path(), true).unwrap();
+        assert!(squashed.agrees(0, 1, 0.5) && squashed.agrees(0, 2, 0.9526));
+        pool.save(file.path()).unwrap();
+        assert!(TextPool::jobs(file.path(), false).unwrap().agrees(0, 0, -2.0));
+        let ties = pool.compare(&job, &[Some(1.0), Some(1.0), Some(1.0)]);
+        assert_eq!(ties.misplaced, 0, "an answer that cannot tell them apart has no wrong order");
     }
 
     #[test]

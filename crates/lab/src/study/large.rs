@@ -30,6 +30,12 @@ const SERVERS: usize = 1_000;
 /// Clients of the row.
 const CLIENTS: usize = 50;
 
+/// A fleet as large as any that is known to serve encoders.
+const VAST_SERVERS: usize = 10_000;
+
+/// Its clients.
+const VAST_CLIENTS: usize = 1_000;
+
 /// The scenario of the row, so many virtual seconds of it.
 #[must_use]
 pub fn large_fleet(run_budget: RunBudget) -> Scenario {
@@ -45,6 +51,24 @@ pub fn large_fleet(run_budget: RunBudget) -> Scenario {
         ..Scenario::default()
     };
     of(scenario, SERVERS)
+}
+
+/// Ten times the servers and twenty times the clients of the row; counted from a virtual second on, since each costs
+/// minutes.
+#[must_use]
+pub fn vast_fleet(run_budget: RunBudget) -> Scenario {
+    let warm_up = WARM_UP / 2;
+    let end = warm_up + Duration::from_secs_f64(run_budget.seconds.max(0.1));
+    of(Scenario { clients: VAST_CLIENTS, warm_up, end, ..large_fleet(run_budget) }, VAST_SERVERS)
+}
+
+/// Our client on that fleet.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn vast(run_budget: RunBudget) -> Result<Vec<Measured>, StudyError> {
+    measure(vec![Cell::new(Strategy::Sortie.name(), vast_fleet(run_budget))], run_budget)
 }
 
 /// The same with so many servers.

@@ -24,7 +24,7 @@ mod small;
 
 pub use capacity::{Capacity, MOST_SERVERS, Workload, capacity};
 pub use faults::faults;
-pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies};
+pub use large::{ablations, clients, every_way, large_fleet, loads, sensitivity, strategies, vast, vast_fleet};
 pub use long_texts::{long_fleet, long_texts};
 pub use measure::{Cell, Measured, RunBudget, StudyError, measure};
 pub use overload::{

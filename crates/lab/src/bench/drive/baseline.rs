@@ -1,4 +1,4 @@
-//! A [`Baseline`] over the generated stubs and tonic's own transport, as people write it by hand.
+//! A [`Baseline`] over any protocol, as people write it by hand.
 
 use std::{
     sync::{
@@ -10,64 +10,48 @@ use std::{
 
 use parking_lot::Mutex;
 use sortie_dispatch::config::{BudgetConfig, HedgeConfig};
-use sortie_proto::v1::{Input, RerankRequest, RerankResponse, input::Kind};
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-};
+use tonic::Status;
 
-use super::server::BaselineServer;
 use crate::{
     baseline::{Baseline, BaselineRules, BaselineSetup, ChunkItem, ExpectedTime},
     bench::{
+        args::BenchArgs,
         jobs::BenchJob,
         target::{BenchError, BenchTarget},
         texts::TextPool,
+        wire::{WireCall, WireFailure, WireHeaders, WireReply, WireServer},
     },
     stats::Spent,
 };
 
 /// Bytes that count as a token where all that is needed is a share of others.
-const BYTES_PER_TOKEN: usize = 4;
+pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
 /// A baseline at work.
 #[derive(Debug)]
 pub(crate) struct BaselineDriver {
     pub(super) baseline: Mutex<Baseline>,
-    pub(super) servers: Vec<BaselineServer>,
+    pub(super) servers: Vec<WireServer>,
     pub(super) pool: Arc<TextPool>,
     /// Time counts from here.
     pub(super) began: Instant,
-    model: String,
-    headers: RequestHeaders,
+    headers: WireHeaders,
     jobs: AtomicU32,
-}
-
-/// Metadata of every request.
-#[derive(Debug)]
-struct RequestHeaders {
-    lane: &'static str,
-    tenant: Option<MetadataValue<Ascii>>,
-    authorization: Option<MetadataValue<Ascii>>,
 }
 
 impl BaselineDriver {
     /// Sets it up; connections are made when first needed.
     pub(super) fn start(
         rules: BaselineRules,
+        args: &BenchArgs,
         target: &BenchTarget,
         pool: &Arc<TextPool>,
-        seed: u64,
     ) -> Result<Self, BenchError> {
-        let value = |flag: &str, text: &str| {
-            MetadataValue::try_from(text).map_err(|_| BenchError::Usage(format!("{flag}: is no header value")))
-        };
-        let servers = target.endpoints.iter().map(|endpoint| BaselineServer::new(endpoint));
+        let servers = target.endpoints.iter().map(|endpoint| WireServer::new(endpoint, args.protocol));
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         let mut hedge = HedgeConfig::default();
         // Nothing is known of cost, and so nothing is late before enough has been answered.
         hedge.cold_trigger = f64::INFINITY;
-        let token = target.token.as_ref().map(|token| format!("Bearer {token}"));
         Ok(Self {
             baseline: Mutex::new(Baseline::new(BaselineSetup {
                 rules,
@@ -78,17 +62,12 @@ impl BaselineDriver {
                 budget: BudgetConfig::default(),
                 exclusion: true,
                 turn: 0,
-                seed,
+                seed: args.seed,
             })),
             servers,
             pool: Arc::clone(pool),
             began: Instant::now(),
-            model: target.model.clone(),
-            headers: RequestHeaders {
-                lane: target.lane.name(),
-                tenant: target.tenant.as_deref().map(|name| value("--tenant", name)).transpose()?,
-                authorization: token.as_deref().map(|token| value("--token", token)).transpose()?,
-            },
+            headers: WireHeaders::new(target, args.task)?,
             jobs: AtomicU32::new(0),
         })
     }
@@ -119,27 +98,15 @@ impl BaselineDriver {
         server: usize,
         number: u32,
         deadline: Duration,
-    ) -> Result<RerankResponse, Status> {
-        let text = |text: &str| Input { kind: Some(Kind::Text(text.to_owned())) };
+    ) -> Result<WireReply, WireFailure> {
         let documents = items.iter().filter_map(|item| job.documents.get(item.place));
-        let mut request = Request::new(RerankRequest {
-            model: self.model.clone(),
-            query: Some(text(self.pool.query(job.query))),
-            documents: documents.map(|&document| text(self.pool.document(document))).collect(),
-            ..RerankRequest::default()
-        });
-        request.set_timeout(deadline.saturating_sub(self.began.elapsed()));
-        let headers = request.metadata_mut();
-        headers.insert("sortie-lane", MetadataValue::from_static(self.headers.lane));
-        headers.insert("sortie-attempt", MetadataValue::from(number));
-        if let Some(tenant) = &self.headers.tenant {
-            headers.insert("sortie-tenant", tenant.clone());
-        }
-        if let Some(authorization) = &self.headers.authorization {
-            headers.insert("authorization", authorization.clone());
-        }
-        let gone = || Status::internal("there is no such server");
-        let mut stub = self.servers.get(server).and_then(BaselineServer::stub).ok_or_else(gone)?;
-        Ok(stub.rerank(request).await?.into_inner())
+        let call = WireCall {
+            query: self.pool.query(job.query),
+            texts: documents.map(|&document| self.pool.document(document)).collect(),
+            attempt: number,
+            timeout: deadline.saturating_sub(self.began.elapsed()),
+        };
+        let gone = || WireFailure::from(Status::internal("there is no such server"));
+        self.servers.get(server).ok_or_else(gone)?.call(call, &self.headers).await
     }
 }

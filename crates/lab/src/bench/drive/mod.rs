@@ -1,14 +1,15 @@
 //! Strategies at work over sockets.
 //!
-//! `sortie` is the client library as anybody would use it. The others are what people write by hand, over the same
-//! generated stubs and transport settings: none plans, none knows what a token costs.
+//! `sortie` is the client library as anybody would use it. The others are what people write by hand, over any protocol
+//! and the same transport settings: none plans, none knows what a token costs.
 
 mod baseline;
 mod run;
-mod server;
 mod sortie;
 
 use std::sync::Arc;
+
+pub(crate) use self::baseline::BYTES_PER_TOKEN;
 
 use self::{baseline::BaselineDriver, run::JobRun, sortie::SortieDriver};
 use super::{
@@ -49,8 +50,8 @@ impl StrategyDriver {
             numbered: true,
         };
         Ok(match strategy.rules(parts, retry) {
-            Some(rules) => Self::Baseline(Arc::new(BaselineDriver::start(rules, target, pool, args.seed)?)),
-            None => Self::Sortie(Arc::new(SortieDriver::start(strategy, target, pool).await?)),
+            Some(rules) => Self::Baseline(Arc::new(BaselineDriver::start(rules, args, target, pool)?)),
+            None => Self::Sortie(Arc::new(SortieDriver::start(strategy, args.task, target, pool).await?)),
         })
     }
 

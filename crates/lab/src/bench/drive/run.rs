@@ -9,10 +9,8 @@ use futures::{
     future::{AbortHandle, Abortable, BoxFuture, FutureExt as _},
     stream::FuturesUnordered,
 };
-use sortie_dispatch::{FailReason, Failure, Pushback};
-use sortie_proto::{code::code_name, v1::RerankResponse};
+use sortie_dispatch::{FailReason, Failure};
 use tokio::time::sleep_until;
-use tonic::{Code, Status};
 
 use super::baseline::BaselineDriver;
 use crate::{
@@ -20,14 +18,12 @@ use crate::{
     bench::{
         jobs::BenchJob,
         record::{AnsweredJob, BenchJobEnd},
+        wire::{WireFailure, WireReply},
     },
 };
 
-/// The word for a job whose deadline passed.
-const DEADLINE: &str = "DEADLINE_EXCEEDED";
-
 /// The number of an attempt, and what it came to.
-type AttemptResult = (u32, Result<RerankResponse, Status>);
+type AttemptResult = (u32, Result<WireReply, WireFailure>);
 
 /// A job under way.
 pub(super) struct JobRun<'a> {
@@ -40,7 +36,9 @@ pub(super) struct JobRun<'a> {
     /// When the baseline wants to be called.
     wakes: BTreeSet<Duration>,
     /// What the last failed attempt met.
-    status: Option<Status>,
+    met: Option<WireFailure>,
+    /// A number a document.
+    values: Vec<Option<f32>>,
     answered: AnsweredJob,
 }
 
@@ -60,7 +58,8 @@ impl<'a> JobRun<'a> {
             calls: FuturesUnordered::new(),
             sent: Vec::new(),
             wakes: BTreeSet::new(),
-            status: None,
+            met: None,
+            values: vec![None; job.documents.len()],
             answered: AnsweredJob::default(),
         }
     }
@@ -111,42 +110,44 @@ impl<'a> JobRun<'a> {
                 self.wakes.insert(at);
             }
             ClientAction::End { failed: None, .. } => {
-                return Some(BenchJobEnd::Answered(std::mem::take(&mut self.answered)));
+                let mut answered = std::mem::take(&mut self.answered);
+                answered.judge(&self.values, self.job, &self.driver.pool);
+                return Some(BenchJobEnd::Answered(answered));
             }
             ClientAction::End { failed: Some(reason), .. } => {
-                let word = self.status.as_ref().filter(|_| reason != FailReason::Deadline);
-                return Some(BenchJobEnd::Failed(word.map_or(DEADLINE, |status| code_name(status.code())).to_owned()));
+                let met = self.met.take().filter(|_| reason != FailReason::Deadline);
+                return Some(BenchJobEnd::Failed(met.unwrap_or_else(WireFailure::deadline).word));
             }
         }
         None
     }
 
     /// Takes what an attempt came to down.
-    fn record(&mut self, attempt: u32, result: Result<RerankResponse, Status>) -> Result<(), Failure> {
-        let response = match result {
-            Ok(response) => response,
-            Err(status) => {
-                let failure = failure(status.code());
-                self.status = Some(status);
+    fn record(&mut self, attempt: u32, result: Result<WireReply, WireFailure>) -> Result<(), Failure> {
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(met) => {
+                let failure = met.failure;
+                self.met = Some(met);
                 return Err(failure);
             }
         };
         let Some(sent) = self.sent.get(attempt as usize) else { return Ok(()) };
-        let (driver, answered) = (self.driver, &mut self.answered);
-        let tokens = response.chunk.as_ref().map_or(0, |chunk| chunk.tokens);
+        let answered = &mut self.answered;
+        let counted = || sent.items.iter().map(|item| u64::from(item.tokens)).sum();
+        let tokens = reply.tokens.unwrap_or_else(counted);
         answered.tokens += tokens;
-        if let Some(server) = driver.servers.get(sent.server) {
+        if let Some(server) = self.driver.servers.get(sent.server) {
             *answered.servers.entry(server.address().to_owned()).or_default() += tokens;
         }
         answered.chunks += 1;
         answered.hedges_won += u64::from(sent.kind == SendKind::Hedge);
-        for (place, item) in sent.items.iter().enumerate() {
-            let score = response.scores.get(place).filter(|score| score.is_finite());
-            match score.zip(self.job.documents.get(item.place)) {
-                Some((score, &document)) => {
-                    answered.wrong += usize::from(!driver.pool.agrees(self.job.query, document, *score));
-                }
-                None => answered.missing += 1,
+        answered.twice += reply.twice;
+        answered.truncated += reply.truncated;
+        answered.misplaced += usize::from(reply.unsorted);
+        for (value, item) in reply.values.iter().zip(&sent.items) {
+            if let Some(place) = self.values.get_mut(item.place) {
+                *place = *value;
             }
         }
         Ok(())
@@ -167,15 +168,5 @@ fn wait(driver: &BaselineDriver, at: Option<Duration>) -> impl Future<Output = (
             Some(at) => sleep_until(at.into()).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// A code as the rules of baselines have it.
-fn failure(code: Code) -> Failure {
-    match code {
-        Code::Unavailable => Failure::Unavailable,
-        Code::ResourceExhausted => Failure::Overloaded { pushback: Pushback::Unsaid, queue: None },
-        Code::DeadlineExceeded => Failure::Deadline,
-        _ => Failure::Internal,
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         record::{AnsweredJob, BenchJobEnd},
         target::{BenchError, BenchTarget},
         texts::TextPool,
+        wire::{BenchTask, fingerprint},
     },
     stats::Spent,
 };
@@ -25,6 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct SortieDriver {
     client: Client,
+    task: BenchTask,
     pool: Arc<TextPool>,
     first: AtomicU64,
     hedges: AtomicU64,
@@ -36,6 +38,7 @@ impl SortieDriver {
     /// Connects and meets the servers.
     pub(super) async fn start(
         strategy: Strategy,
+        task: BenchTask,
         target: &BenchTarget,
         pool: &Arc<TextPool>,
     ) -> Result<Self, BenchError> {
@@ -47,7 +50,7 @@ impl SortieDriver {
         }
         let client = builder.connect().await?;
         let [first, hedges, retries, free] = [const { AtomicU64::new(0) }; 4];
-        Ok(Self { client, pool: Arc::clone(pool), first, hedges, retries, free })
+        Ok(Self { client, task, pool: Arc::clone(pool), first, hedges, retries, free })
     }
 
     /// Tokens sent so far.
@@ -64,22 +67,32 @@ impl SortieDriver {
     /// Runs one job.
     pub(super) async fn drive(&self, job: &BenchJob) -> BenchJobEnd {
         let documents = job.documents.iter().map(|&index| self.pool.document(index));
-        let answer = match self.client.rerank(self.pool.query(job.query), documents).await {
+        let answer = match self.task {
+            BenchTask::Rerank => {
+                let call = self.client.rerank(self.pool.query(job.query), documents);
+                call.await.map(|answer| (answer.scores, answer.report))
+            }
+            BenchTask::Embed => self.client.embed(documents).await.map(|answer| {
+                let of = |vector: &Option<Vec<f32>>| vector.as_deref().and_then(fingerprint);
+                (answer.vectors.iter().map(of).collect(), answer.report)
+            }),
+            BenchTask::Classify => self.client.classify(documents).await.map(|answer| {
+                let best = |place| answer.best(place).map(|(_, score)| score);
+                ((0..answer.scores.len()).map(best).collect::<Vec<_>>(), answer.report)
+            }),
+        };
+        let (mut values, report) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 let word = error.reason().map(str::to_owned);
                 return BenchJobEnd::Failed(word.unwrap_or_else(|| error.kind().reason()));
             }
         };
-        self.count(&answer.report);
-        let mut answered = answered(&answer.report);
-        for (score, &document) in answer.scores.iter().zip(&job.documents) {
-            match score {
-                Some(score) => answered.wrong += usize::from(!self.pool.agrees(job.query, document, *score)),
-                None => answered.missing += 1,
-            }
-        }
-        answered.missing += job.documents.len().saturating_sub(answer.scores.len());
+        self.count(&report);
+        let mut answered = answered(&report);
+        answered.twice += values.len().saturating_sub(job.documents.len());
+        values.resize(job.documents.len(), None);
+        answered.judge(&values, job, &self.pool);
         BenchJobEnd::Answered(answered)
     }
 
@@ -110,6 +123,7 @@ fn answered(report: &Report) -> AnsweredJob {
         hedges: report.hedges.into(),
         hedges_won: report.hedges_won.into(),
         retries: report.retries.into(),
+        truncated: report.truncated.iter().filter(|cut| **cut).count() as u64,
         ..AnsweredJob::default()
     }
 }

@@ -52,6 +52,8 @@ enum Study {
     Capacity(CapacityArgs),
     /// 1,000 servers: random, p2c, p2c with hedges, whole jobs and sortie
     Large,
+    /// 10,000 servers and 1,000 clients: sortie; minutes for each virtual second
+    Vast,
     /// 1,000 servers: sortie with one rule less at a time
     Ablations,
     /// 1,000 servers: noise, load, stalls, lost probes, sizes
@@ -242,6 +244,7 @@ fn answer(args: &Args) -> Result<(), Wrong> {
         }
         Study::Fleet(fleet) => study::every_way(&fleet.scenario(run_budget), run_budget)?,
         Study::Large => study::strategies(run_budget)?,
+        Study::Vast => study::vast(run_budget)?,
         Study::Ablations => study::ablations(run_budget)?,
         Study::Sensitivity => study::sensitivity(run_budget)?,
         Study::Loads => study::loads(run_budget)?,
