@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest;
 
+/// Jobs that were sent later than this (99 of 100, milliseconds) say nothing of who was sent to.
+const LATE_MS: f64 = 5.0;
+
 /// Parts of the report, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +109,12 @@ pub struct ReportCell {
 }
 
 impl ReportCell {
+    /// Whether the machine, not what was measured, decided it.
+    #[must_use]
+    pub fn was_late(&self) -> bool {
+        self.late_p99_ms > LATE_MS
+    }
+
     /// What tells it from others: also its place on the page.
     #[must_use]
     pub fn key(&self) -> String {

@@ -88,6 +88,9 @@ pub fn page(data: &ReportData) -> String {
     }
     text += "\n## What we lose\n\nRows in which another system is ahead of `sortie` by more than 5%, taken from the tables by the same program:\n\n";
     let lost = losses(data);
+    if data.cells.iter().any(ReportCell::was_late) {
+        text += "* (Rows for which the machine was too busy are not compared.)\n";
+    }
     if lost.is_empty() {
         text += "* none in this data\n";
     }
@@ -140,7 +143,14 @@ fn losses(data: &ReportData) -> Vec<String> {
     for part in ReportPart::ALL.into_iter().filter(|part| *part != ReportPart::Simulated) {
         for group in tables::groups(data, part) {
             let Some(ours) = group.iter().find(|cell| cell.system == OURS) else { continue };
-            for other in group.iter().filter(|cell| cell.system != OURS && cell.failed <= ours.failed && cell.jobs > 0)
+            // Who was sent to late lost, or won, by the machine.
+            if ours.was_late() {
+                continue;
+            }
+            for other in group
+                .iter()
+                .filter(|cell| !cell.was_late())
+                .filter(|cell| cell.system != OURS && cell.failed <= ours.failed && cell.jobs > 0)
             {
                 lost.extend(behind(ours, other, part));
             }
@@ -191,6 +201,9 @@ mod tests {
         data.cells[1].ms.all_p99 = 30.0;
         data.cells[3].ms.all_p99 = 1.0;
         data.cells[3].failed = 9;
+        let mut busy = data.cells[1].clone();
+        (busy.system, busy.late_p99_ms) = ("too late".to_owned(), 50.0);
+        data.cells.push(busy);
         let lost = losses(&data);
         assert_eq!(lost.len(), 2, "{lost:?}");
         assert!(lost[0].contains("p50 10.0 ms, `fixed split` 5.00 ms") && lost[1].contains("p99 40.0 ms"), "{lost:?}");

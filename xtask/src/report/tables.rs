@@ -4,9 +4,6 @@ use std::fmt::Write as _;
 
 use super::data::{ReportCell, ReportData, ReportPart};
 
-/// Past this the machine, not what was measured, decided a row.
-const LATE_MS: f64 = 5.0;
-
 /// Jobs below which a p99 is one of the slowest few.
 const ENOUGH_FOR_P99: u64 = 500;
 
@@ -107,9 +104,9 @@ fn failures(cell: &ReportCell) -> String {
 }
 
 fn notes(cell: &ReportCell) -> String {
-    let late = cell.late_p99_ms > LATE_MS;
-    let late =
-        late.then(|| format!("sent late by {:.1} ms at p99: the machine was too busy for this row", cell.late_p99_ms));
+    let late = cell
+        .was_late()
+        .then(|| format!("sent late by {:.1} ms at p99: the machine was too busy for this row", cell.late_p99_ms));
     let all: Vec<String> = late.into_iter().chain((!cell.note.is_empty()).then(|| cell.note.clone())).collect();
     all.join("; ")
 }

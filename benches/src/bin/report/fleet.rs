@@ -22,9 +22,9 @@ use xtask::{report::data::ReportCell, server_process::unset_settings};
 use crate::{
     cell::{blank, of_row},
     plan::{FleetSender, OfferedLoad, PlannedCell},
-    proxy::Gateway,
+    proxy::FleetGateway,
     splitter,
-    tools::Tools,
+    tools::ReportTools,
     trouble::{SLOWER, Trouble},
     work::WorkShape,
 };
@@ -65,7 +65,7 @@ pub(crate) struct TimedFleet {
 
 impl TimedFleet {
     /// Starts them.
-    pub(crate) fn start(tools: &Tools, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(tools: &ReportTools, scratch: &Path) -> anyhow::Result<Self> {
         let (mut servers, mut http) = (Vec::new(), Vec::new());
         for n in 1..=SERVERS {
             let port = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?));
@@ -94,12 +94,12 @@ pub(crate) fn rate(work: WorkShape, load: OfferedLoad) -> f64 {
 }
 
 /// Seconds that a row counts.
-pub(crate) fn seconds(cell: &PlannedCell, tools: &Tools) -> f64 {
+pub(crate) fn seconds(cell: &PlannedCell, tools: &ReportTools) -> f64 {
     (cell.jobs / rate(cell.work, cell.load)).max(SHORTEST) * tools.part_of_time
 }
 
 /// Measures a row.
-pub(crate) fn measure(cell: &PlannedCell, sender: FleetSender, tools: &Tools) -> anyhow::Result<ReportCell> {
+pub(crate) fn measure(cell: &PlannedCell, sender: FleetSender, tools: &ReportTools) -> anyhow::Result<ReportCell> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let fleet = TimedFleet::start(tools, scratch.path())?;
     if let (Trouble::Slow, Some(first)) = (cell.trouble, fleet.servers.first()) {
@@ -132,7 +132,7 @@ pub(crate) fn measure(cell: &PlannedCell, sender: FleetSender, tools: &Tools) ->
             run(&["--strategies", Strategy::Whole.name(), "--endpoint", &endpoint])?
         }
         FleetSender::Gateway => {
-            let gateway = Gateway::start(tools, &fleet, scratch.path())?;
+            let gateway = FleetGateway::start(tools, &fleet, scratch.path())?;
             let (protocol, endpoint) = (BenchProtocol::Tei.name(), format!("http://{}", gateway.http));
             run(&["--strategies", Strategy::Whole.name(), "--protocol", protocol, "--endpoint", &endpoint])?
         }
@@ -170,7 +170,7 @@ impl Offer {
 struct Others(Option<Child>);
 
 impl Others {
-    fn start(cell: &PlannedCell, fleet: &TimedFleet, seconds: f64, tools: &Tools) -> anyhow::Result<Self> {
+    fn start(cell: &PlannedCell, fleet: &TimedFleet, seconds: f64, tools: &ReportTools) -> anyhow::Result<Self> {
         let (share, more): (f64, &[&str]) = match (cell.trouble, cell.work) {
             (Trouble::Neighbour, _) => {
                 (NEIGHBOURS_SHARE, &["--strategies", "retry-at-once", "--tenant", "neighbour", "--arrivals", "burst:8"])

@@ -41,8 +41,9 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use sortie_benches::timed;
+use sortie_lab::bench::BenchTask;
 use xtask::{
-    interrupt::Interrupted,
+    interrupt::{self, Interrupted},
     report::{
         self,
         data::{ReportCell, ReportData},
@@ -52,7 +53,8 @@ use xtask::{
 
 use contender::{Contender, GivenContender};
 use plan::{Measure, PlannedCell, plan};
-use tools::Tools;
+use serving::ServingContender;
+use tools::ReportTools;
 use trouble::Trouble;
 
 /// The share of its time that a row gets in a trial.
@@ -84,6 +86,13 @@ struct Args {
     /// Make the page and the pictures anew from the data and measure nothing
     #[arg(long)]
     draw: bool,
+    /// Start this rival (sortie, sentence-transformers, sentence-transformers-openvino, fastembed, ort-padded, infinity) with
+    /// the model of --serve-task, say where it is asked, and wait for Ctrl-C
+    #[arg(long, value_name = "NAME")]
+    serve: Option<String>,
+    /// What --serve is to do: rerank or embed
+    #[arg(long, value_enum, value_name = "TASK", default_value_t = BenchTask::Rerank)]
+    serve_task: BenchTask,
     /// This process runs where packets are delayed and lost already
     #[arg(long, hide = true)]
     inside_netem: bool,
@@ -104,6 +113,9 @@ fn run(args: Args) -> anyhow::Result<()> {
         args.only.is_empty() || args.only.iter().any(|word| key.contains(word.as_str()))
     });
     let rows: Vec<PlannedCell> = rows.collect();
+    if let Some(name) = &args.serve {
+        return serve(name, args.serve_task, &contenders, args.build);
+    }
     if args.list {
         rows.iter().for_each(|row| println!("{}", cell::blank(row).key()));
         return Ok(());
@@ -120,13 +132,15 @@ fn run(args: Args) -> anyhow::Result<()> {
         return draw::draw(&data, &folder);
     }
     anyhow::ensure!(!rows.is_empty(), "no row has any of {:?} in its key", args.only);
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    // Where things lie on this machine is nobody else's business.
+    let word = |word: String| if word.contains('/') && !word.contains("://") { "…".to_owned() } else { word };
+    let words: Vec<String> = std::env::args().skip(1).map(word).collect();
     let command = ["cargo xtask report".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
     let skipped = std::mem::take(&mut data.environment.skipped);
     data.environment = machine::environment(&command);
     data.environment.skipped = skipped;
     let part_of_time = if args.quick { TRIAL } else { 1.0 };
-    let tools = Tools::new(args.build, part_of_time)?;
+    let tools = ReportTools::new(args.build, part_of_time)?;
     let kept = tempfile::tempdir().context("cannot make a temporary folder")?;
     let began = Instant::now();
     for (number, row) in rows.iter().enumerate() {
@@ -155,8 +169,27 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     if !args.inside_netem {
         draw::draw(&data, &folder)?;
+        let late: Vec<String> = data.cells.iter().filter(|cell| cell.was_late()).map(ReportCell::key).collect();
+        if !late.is_empty() {
+            let (rows, keys) = (late.len(), late.join(","));
+            eprintln!("warning: the machine was too busy for {rows} rows; measure them again: --again --only {keys}");
+        }
         eprintln!("{:.0} s; {}", began.elapsed().as_secs_f64(), folder.join(report::PAGE).display());
     }
+    Ok(())
+}
+
+/// Starts a contender and leaves it running until the user stops it.
+fn serve(name: &str, task: BenchTask, contenders: &[Contender], build: timed::Build) -> anyhow::Result<()> {
+    let known = || contenders.iter().map(Contender::name).collect::<Vec<_>>().join(", ");
+    let contender = contenders.iter().find(|contender| contender.name() == name);
+    let contender = contender.with_context(|| format!("--serve {name}: there are {}", known()))?;
+    anyhow::ensure!(task != BenchTask::Classify, "--serve-task classify: no rival has a model for it");
+    let tools = ReportTools::new(build, 1.0)?;
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let serving = ServingContender::start(contender, task, &tools, scratch.path())?;
+    println!("{} --protocol {} --model {}", serving.endpoint, contender.protocol(task).name(), serving.model);
+    interrupt::poll(None, || Ok(None::<()>))?;
     Ok(())
 }
 
@@ -169,7 +202,7 @@ fn is_there(data: &ReportData, row: &PlannedCell, key: &str) -> bool {
 }
 
 /// Measures a row.
-fn measure(row: &PlannedCell, tools: &Tools, kept: &Path) -> anyhow::Result<Vec<ReportCell>> {
+fn measure(row: &PlannedCell, tools: &ReportTools, kept: &Path) -> anyhow::Result<Vec<ReportCell>> {
     match &row.measure {
         Measure::Fleet(sender) => fleet::measure(row, *sender, tools).map(|cell| vec![cell]),
         Measure::Model(contender) => models::measure(row, contender, tools, kept).map(|cell| vec![cell]),

@@ -15,7 +15,7 @@ use crate::{
     fleet::write,
     plan::{OfferedLoad, PlannedCell},
     serving::ServingContender,
-    tools::Tools,
+    tools::ReportTools,
     work::WorkShape,
 };
 
@@ -41,7 +41,7 @@ const WORDS: [&str; 24] = [
 pub(crate) fn measure(
     cell: &PlannedCell,
     contender: &Contender,
-    tools: &Tools,
+    tools: &ReportTools,
     kept: &Path,
 ) -> anyhow::Result<ReportCell> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -64,7 +64,7 @@ fn ask(
     serving: &ServingContender,
     (callers, seconds): (u32, f64),
     more: &[&str],
-    tools: &Tools,
+    tools: &ReportTools,
 ) -> anyhow::Result<BenchReport> {
     let text = format!(
         "--closed {callers} --duration {}ms --warm-up {}ms --deadline {DEADLINE} --task {} --strategies whole",
@@ -80,7 +80,7 @@ fn ask(
 }
 
 /// The jobs of a shape with our server's scores; made once.
-fn reference(work: WorkShape, tools: &Tools, kept: &Path) -> anyhow::Result<PathBuf> {
+fn reference(work: WorkShape, tools: &ReportTools, kept: &Path) -> anyhow::Result<PathBuf> {
     let made = kept.join(format!("{}.jsonl", work.name()));
     if made.exists() {
         return Ok(made);
@@ -94,7 +94,7 @@ fn reference(work: WorkShape, tools: &Tools, kept: &Path) -> anyhow::Result<Path
     let part = kept.join("reference.part");
     let save = ["--save-reference", &part.display().to_string()];
     // One caller until every job was answered once: longer than the slowest machine that this was tried on needs.
-    let mut seconds = 4.0;
+    let mut seconds = 12.0;
     loop {
         ask(&plain, work.task(), &serving, (1, seconds), &save, tools)?;
         let text = std::fs::read_to_string(&part).context("no reference was written")?;

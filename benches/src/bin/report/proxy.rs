@@ -10,21 +10,21 @@ use std::{
 use sortie_benches::timed::free_port;
 use xtask::server_process::{ServerProcess, unset_settings};
 
-use crate::{fleet::TimedFleet, tools::Tools};
+use crate::{fleet::TimedFleet, tools::ReportTools};
 
 /// How long it may take to be ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// One that runs.
-pub(crate) struct Gateway {
+pub(crate) struct FleetGateway {
     /// Where it takes HTTP.
     pub(crate) http: SocketAddr,
     _process: ServerProcess,
 }
 
-impl Gateway {
+impl FleetGateway {
     /// Starts one.
-    pub(crate) fn start(tools: &Tools, fleet: &TimedFleet, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(tools: &ReportTools, fleet: &TimedFleet, scratch: &Path) -> anyhow::Result<Self> {
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?));
         let mut command = Command::new(tools.gateway()?);
         unset_settings(&mut command);

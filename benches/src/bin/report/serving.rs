@@ -16,7 +16,7 @@ use xtask::{interrupt, process::Owned, workspace};
 
 use crate::{
     contender::{Contender, GivenContender, GivenPlace},
-    tools::Tools,
+    tools::ReportTools,
 };
 
 /// How long one may take to listen: a first import of PyTorch from a slow disk, or OpenVINO's conversion.
@@ -40,7 +40,12 @@ pub(crate) struct ServingContender {
 
 impl ServingContender {
     /// Starts it with the model of a task.
-    pub(crate) fn start(contender: &Contender, task: BenchTask, tools: &Tools, scratch: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        contender: &Contender,
+        task: BenchTask,
+        tools: &ReportTools,
+        scratch: &Path,
+    ) -> anyhow::Result<Self> {
         let folder = model_folder(contender, task, tools, scratch)?;
         let port = free_port(Ipv4Addr::LOCALHOST)?;
         let name = task.name();
@@ -123,7 +128,12 @@ fn tail(log: &Path) -> String {
 }
 
 /// The folder that a contender reads: the model's own, or one with an ONNX file in it.
-fn model_folder(contender: &Contender, task: BenchTask, tools: &Tools, scratch: &Path) -> anyhow::Result<PathBuf> {
+fn model_folder(
+    contender: &Contender,
+    task: BenchTask,
+    tools: &ReportTools,
+    scratch: &Path,
+) -> anyhow::Result<PathBuf> {
     match (task, contender.reads_onnx()) {
         (BenchTask::Embed, false) => tools.model("minilm"),
         (_, false) => tools.model("reranker"),

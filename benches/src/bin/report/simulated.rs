@@ -17,7 +17,7 @@ use crate::{
     cell::blank,
     fleet::{DEVICE, Offer, SERVERS, TimedFleet, rate},
     plan::{OfferedLoad, PlannedCell},
-    tools::Tools,
+    tools::ReportTools,
     trouble::{SLOWER, STALL, STALL_EVERY, Trouble},
 };
 
@@ -49,7 +49,7 @@ struct RunTimes {
 }
 
 /// Both sides of a scenario: processes first.
-pub(crate) fn measure(cell: &PlannedCell, tools: &Tools) -> anyhow::Result<Vec<ReportCell>> {
+pub(crate) fn measure(cell: &PlannedCell, tools: &ReportTools) -> anyhow::Result<Vec<ReportCell>> {
     let seconds = (SECONDS * tools.part_of_time).max(1.0);
     let (mut processes, mut simulated) = (Vec::new(), Vec::new());
     for seed in 1..=RUNS {
@@ -83,7 +83,7 @@ pub(crate) fn measure(cell: &PlannedCell, tools: &Tools) -> anyhow::Result<Vec<R
     Ok(vec![row("processes", &processes, String::new()), row("simulator", &simulated, note)])
 }
 
-fn by_processes(cell: &PlannedCell, seconds: f64, seed: u64, tools: &Tools) -> anyhow::Result<RunTimes> {
+fn by_processes(cell: &PlannedCell, seconds: f64, seed: u64, tools: &ReportTools) -> anyhow::Result<RunTimes> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let fleet = TimedFleet::start(tools, scratch.path())?;
     if let (Trouble::Slow, Some(first)) = (cell.trouble, fleet.servers.first()) {
@@ -150,7 +150,7 @@ fn in_virtual_time(cell: &PlannedCell, seconds: f64, seed: u64) -> anyhow::Resul
 }
 
 /// Ten thousand servers and a thousand clients, for as long as a run of minutes allows.
-pub(crate) fn vast(cell: &PlannedCell, tools: &Tools) -> anyhow::Result<ReportCell> {
+pub(crate) fn vast(cell: &PlannedCell, tools: &ReportTools) -> anyhow::Result<ReportCell> {
     let began = Instant::now();
     let seconds = VAST_SECONDS * tools.part_of_time;
     let scenario = vast_fleet(RunBudget { seeds: 1, seconds, jobs: 0, threads: 1 });

@@ -17,7 +17,7 @@ const RIVALS: &str = "benches/rivals/requirements.lock";
 const SPLITTERS: &str = "benches/rivals/splitters.lock";
 
 /// What rows need.
-pub(crate) struct Tools {
+pub(crate) struct ReportTools {
     pub(crate) programs: Programs,
     pub(crate) build: timed::Build,
     /// The share of its time that a row gets: 1, or less for a trial.
@@ -39,7 +39,7 @@ fn made<T>(cell: &OnceCell<T>, make: impl FnOnce() -> anyhow::Result<T>) -> anyh
     }
 }
 
-impl Tools {
+impl ReportTools {
     /// Builds the servers and the command-line tool.
     pub(crate) fn new(build: timed::Build, part_of_time: f64) -> anyhow::Result<Self> {
         let programs = timed::build(&build)?;

@@ -58,7 +58,7 @@ pub(crate) struct TextPool {
 
 /// An answer beside its reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Compared {
+pub(crate) struct ComparedJob {
     /// Documents below one that the reference has clearly below them.
     pub(crate) misplaced: usize,
     /// How far a score lies from its reference at most.
@@ -163,14 +163,14 @@ impl TextPool {
 
     /// Holds a job's scores against the reference. Two documents are in the wrong order where the reference has one above
     /// the other by more than scores may differ, and the answer has it below.
-    pub(crate) fn compare(&self, job: &BenchJob, values: &[Option<f32>]) -> Compared {
+    pub(crate) fn compare(&self, job: &BenchJob, values: &[Option<f32>]) -> ComparedJob {
         let pairs = job.documents.iter().zip(values).filter_map(|(&document, value)| {
             let right = self.reference.get(document).copied().filter(|score| score.is_finite())?;
             Some((right, value.filter(|value| value.is_finite())?))
         });
         let mut pairs: Vec<(f32, f32)> = pairs.collect();
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut compared = Compared::default();
+        let mut compared = ComparedJob::default();
         // The best answer among those that are clearly below the one at hand.
         let (mut below, mut best) = (0, f32::NEG_INFINITY);
         for &(right, value) in &pairs {
@@ -307,7 +307,7 @@ mod tests {
         writeln!(file, "{{\"query\": \"q\", \"documents\": [\"a\", \"b\", \"c\"], \"scores\": [-2, 0, 3]}}").unwrap();
         let pool = TextPool::jobs(file.path(), false).unwrap();
         let job = BenchJob { at: std::time::Duration::ZERO, query: 0, documents: vec![0, 1, 2], cancel: None };
-        assert_eq!(pool.compare(&job, &[Some(-2.0), Some(0.0), Some(3.0)]), Compared::default());
+        assert_eq!(pool.compare(&job, &[Some(-2.0), Some(0.0), Some(3.0)]), ComparedJob::default());
         let off = pool.compare(&job, &[Some(1.0), Some(0.0), Some(3.0)]);
         assert_eq!((off.misplaced, off.worst_error), (1, 3.0));
         assert!(pool.agrees(0, 2, 3.001) && !pool.agrees(0, 2, 3.1), "the reference is what was seen first");

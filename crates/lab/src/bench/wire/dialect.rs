@@ -67,7 +67,7 @@ struct RankedResults {
 }
 
 #[derive(Deserialize)]
-struct OneVector {
+struct OpenAiVector {
     index: usize,
     embedding: Vec<f32>,
 }
@@ -80,7 +80,7 @@ struct TokensUsed {
 
 #[derive(Deserialize)]
 struct VectorList {
-    data: Vec<OneVector>,
+    data: Vec<OpenAiVector>,
     usage: Option<TokensUsed>,
 }
 

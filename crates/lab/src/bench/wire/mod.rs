@@ -78,11 +78,11 @@ impl WireHeaders {
 #[derive(Debug)]
 pub(crate) struct WireServer {
     address: String,
-    wire: Wire,
+    wire: ServerWire,
 }
 
 #[derive(Debug)]
-enum Wire {
+enum ServerWire {
     Sortie(SortieStubs),
     Tei(TeiStubs),
     Http(Box<HttpPoster>),
@@ -98,9 +98,9 @@ impl WireServer {
         }
         let endpoint = Endpoint::from_shared(full.clone()).map_err(|_| bad("is no address of a server"))?;
         let wire = match protocol {
-            BenchProtocol::Sortie => Wire::Sortie(SortieStubs::new(&tuned(endpoint))),
-            BenchProtocol::TeiGrpc => Wire::Tei(TeiStubs::new(&tuned(endpoint))),
-            http => Wire::Http(Box::new(HttpPoster::new(&full, http))),
+            BenchProtocol::Sortie => ServerWire::Sortie(SortieStubs::new(&tuned(endpoint))),
+            BenchProtocol::TeiGrpc => ServerWire::Tei(TeiStubs::new(&tuned(endpoint))),
+            http => ServerWire::Http(Box::new(HttpPoster::new(&full, http))),
         };
         Ok(Self { address: full, wire })
     }
@@ -113,9 +113,9 @@ impl WireServer {
     /// Asks it. Dropping the future cancels the request.
     pub(crate) async fn call(&self, call: WireCall<'_>, headers: &WireHeaders) -> Result<WireReply, WireFailure> {
         match &self.wire {
-            Wire::Sortie(stubs) => stubs.call(call, headers).await,
-            Wire::Tei(stubs) => stubs.call(call, headers).await,
-            Wire::Http(poster) => {
+            ServerWire::Sortie(stubs) => stubs.call(call, headers).await,
+            ServerWire::Tei(stubs) => stubs.call(call, headers).await,
+            ServerWire::Http(poster) => {
                 let timeout = call.timeout;
                 // Nobody but this client knows the deadline there.
                 tokio::time::timeout(timeout, poster.call(call, headers)).await.unwrap_or(Err(WireFailure::deadline()))
