@@ -146,6 +146,9 @@ pub enum Precision {
     Auto,
 }
 
+/// Why a processor has no narrow products at all.
+const NO_UNIT: &str = "this processor has no unit for it; f32 is served here";
+
 impl Precision {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Bf16, Self::Bf16x3, Self::Int8, Self::Auto];
@@ -186,6 +189,8 @@ impl Precision {
             (Self::Int8, Device::Cpu) if Unit::of(WeightFormat::Int8) == Unit::Portable => Some(
                 "int8 needs AMX, AVX512-VNNI or AVX-VNNI, and this processor has none; f32, bf16 and bf16x3 are served here",
             ),
+            (Self::Bf16, Device::Cpu) if Unit::of(WeightFormat::Bf16) == Unit::Portable => Some(NO_UNIT),
+            (Self::Bf16x3, Device::Cpu) if Unit::of(WeightFormat::Bf16x3) == Unit::Portable => Some(NO_UNIT),
             (Self::Bf16x3 | Self::Int8, Device::Cuda(_)) => {
                 Some("GPUs have no such products; f16, bf16, f32 and auto are served there")
             }

@@ -137,6 +137,13 @@ fn about(part: ReportPart) -> (&'static str, &'static str) {
     }
 }
 
+/// Share of jobs by which another may fail more often and still be compared.
+const FEW_FAILED: f64 = 0.001;
+
+fn failed_share(cell: &ReportCell) -> f64 {
+    cell.failed as f64 / cell.jobs.max(1) as f64
+}
+
 /// What `sortie` is behind in, worst first.
 fn losses(data: &ReportData) -> Vec<String> {
     let mut lost: Vec<(f64, String)> = Vec::new();
@@ -147,11 +154,9 @@ fn losses(data: &ReportData) -> Vec<String> {
             if ours.was_late() {
                 continue;
             }
-            for other in group
-                .iter()
-                .filter(|cell| !cell.was_late())
-                .filter(|cell| cell.system != OURS && cell.failed <= ours.failed && cell.jobs > 0)
-            {
+            for other in group.iter().filter(|cell| !cell.was_late()).filter(|cell| {
+                cell.system != OURS && cell.jobs > 0 && failed_share(cell) <= failed_share(ours) + FEW_FAILED
+            }) {
                 lost.extend(behind(ours, other, part));
             }
         }
@@ -172,7 +177,8 @@ fn behind(ours: &ReportCell, other: &ReportCell, part: ReportPart) -> Vec<(f64, 
     let compare = |&(name, of): &NamedFigure| {
         let (mine, theirs) = (of(ours), of(other));
         let ratio = mine / theirs;
-        (ratio > 1.0 + ALIKE).then(|| {
+        let enough = name != "p99" || ours.jobs.min(other.jobs) >= tables::ENOUGH_FOR_P99;
+        (enough && ratio > 1.0 + ALIKE).then(|| {
             let fault = if ours.fault == "none" { String::new() } else { format!(", {}", ours.fault) };
             let what = format!(
                 "[{}, load {}{fault}](#{}): {name} {} ms, `{}` {} ms",

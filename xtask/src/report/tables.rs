@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::data::{ReportCell, ReportData, ReportPart};
 
 /// Jobs below which a p99 is one of the slowest few.
-const ENOUGH_FOR_P99: u64 = 500;
+pub(super) const ENOUGH_FOR_P99: u64 = 500;
 
 /// Jobs below which a p99.9 is.
 const ENOUGH_FOR_P999: u64 = 5_000;

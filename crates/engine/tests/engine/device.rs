@@ -43,8 +43,10 @@ fn a_library_without_cuda_says_how_to_get_one() {
 }
 
 #[test]
-fn processors_have_one_precision() {
-    let options = LoadOptions { precision: Some(Precision::F16), threads: Some(1), ..LoadOptions::default() };
-    let model = Model::open(&oracle("bert-rerank"), &options).unwrap();
+fn processors_have_f32_unless_asked_and_no_f16() {
+    let options = |precision| LoadOptions { precision, threads: Some(1), ..LoadOptions::default() };
+    let model = Model::open(&oracle("bert-rerank"), &options(None)).unwrap();
     assert_eq!((model.info().device.as_str(), model.info().precision), ("cpu", "f32"));
+    let error = Model::open(&oracle("bert-rerank"), &options(Some(Precision::F16))).unwrap_err().to_string();
+    assert!(error.contains("processors have no f16"), "{error}");
 }

@@ -24,13 +24,15 @@ pub(super) fn agreed(infos: &[v1::ModelInfo], merged: &v1::ModelInfo) -> Option<
         engine: String::new(),
         device: String::new(),
         precision: String::new(),
+        // It hangs on the device, and on nothing that an answer hangs on.
+        doubling_length: 0,
         ..info.clone()
     };
     let common = own(merged);
     if merged.revision.is_empty() || infos.iter().any(|info| own(info) != common) {
         return None;
     }
-    let all = v1::ModelInfo { limits: None, state: 0, ..merged.clone() };
+    let all = v1::ModelInfo { limits: None, state: 0, doubling_length: 0, ..merged.clone() };
     Some(ModelIdentity { revision: all.revision.clone(), digest: Sha256::digest(all.encode_to_vec()).into() })
 }
 
@@ -65,6 +67,8 @@ mod tests {
         ] {
             assert_ne!(of(&[changed]).unwrap().digest, one.digest);
         }
+        let lengths = [1_152, 2_304].map(|length| info(|info| info.doubling_length = length));
+        assert_eq!(of(&lengths), Some(one.clone()), "what a long text costs is no part of its answer");
         let both = of(&[info(|_| ()), info(|info| info.precision = "f16".to_owned())]).unwrap();
         assert!(both != one, "another precision may answer");
         let both_again = of(&[info(|info| info.precision = "f16".to_owned()), info(|_| ())]);

@@ -40,7 +40,7 @@ pub struct BenchArgs {
     pub trace: Option<PathBuf>,
     /// Instead of an open loop: so many callers, each of which sends its next job when it has the answer to the last.
     /// Latencies of a closed loop leave out what a stall would have held up
-    #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["rate", "load", "trace", "arrivals"])]
+    #[arg(long, value_name = "CALLERS", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["rate", "load", "trace", "arrivals", "cancel"])]
     pub closed: Option<u32>,
     /// What is spoken to the servers; all but sortie.v1 for strategies without the client library
     #[arg(long, value_enum, default_value_t = BenchProtocol::Sortie)]

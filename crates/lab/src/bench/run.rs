@@ -7,6 +7,7 @@ use std::{
 };
 
 use sortie_client::Client;
+use sortie_dispatch::WorkCurve;
 use tokio::time::sleep_until;
 
 use super::{
@@ -250,7 +251,7 @@ fn guess(args: &BenchArgs, pool: &TextPool) -> f64 {
     pool.mean_documents(args.documents) * pool.mean_bytes() / BYTES_PER_TOKEN as f64
 }
 
-/// Mean tokens of a job: a few jobs tell how many tokens a byte makes.
+/// Mean tokens of work of a job: a few jobs tell how many tokens a byte makes, the model how much more long texts are.
 async fn taste(client: &Client, args: &BenchArgs, pool: &TextPool) -> Result<f64, BenchError> {
     let (mut bytes, mut tokens) = (0, 0);
     for turn in 0..TASTERS {
@@ -267,10 +268,12 @@ async fn taste(client: &Client, args: &BenchArgs, pool: &TextPool) -> Result<f64
         tokens += report.total_tokens();
     }
     let per_byte = tokens as f64 / bytes.max(1) as f64;
-    Ok(pool.mean_documents(args.documents) * pool.mean_bytes() * per_byte)
+    let curve = WorkCurve::new(client.get_model().await?.doubling_length.unwrap_or(0));
+    let work = |bytes: usize| curve.work((bytes as f64 * per_byte).round() as u64) as f64;
+    Ok(pool.mean_documents(args.documents) * pool.mean_over_sizes(work))
 }
 
-/// Tokens a second that the servers report they can do, all together.
+/// Tokens of work a second that the servers report they can do, all together.
 async fn capacity(client: &Client) -> Result<f64, BenchError> {
     let probes = client.probe().await?;
     Ok(probes.into_iter().filter_map(|probe| probe.result.ok()).map(|load| f64::from(load.tokens_per_second)).sum())

@@ -162,7 +162,7 @@ impl TextPool {
     }
 
     /// Holds a job's scores against the reference. Two documents are in the wrong order where the reference has one above
-    /// the other by more than scores may differ, and the answer has it below.
+    /// the other by more than both may be off, and the answer has it below.
     pub(crate) fn compare(&self, job: &BenchJob, values: &[Option<f32>]) -> ComparedJob {
         let pairs = job.documents.iter().zip(values).filter_map(|(&document, value)| {
             let right = self.reference.get(document).copied().filter(|score| score.is_finite())?;
@@ -174,7 +174,9 @@ impl TextPool {
         // The best answer among those that are clearly below the one at hand.
         let (mut below, mut best) = (0, f32::NEG_INFINITY);
         for &(right, value) in &pairs {
-            while let Some((lower, other)) = pairs.get(below).filter(|(lower, _)| right - lower > allowance(right)) {
+            while let Some((lower, other)) =
+                pairs.get(below).filter(|(lower, _)| right - lower > 2.0 * allowance(right))
+            {
                 debug_assert!(lower < &right);
                 best = best.max(*other);
                 below += 1;
@@ -229,7 +231,12 @@ impl TextPool {
 
     /// Mean bytes of a document.
     pub(crate) fn mean_bytes(&self) -> f64 {
-        self.documents.iter().map(|text| text.len()).sum::<usize>() as f64 / self.documents.len().max(1) as f64
+        self.mean_over_sizes(|bytes| bytes as f64)
+    }
+
+    /// The mean of `of` over the documents' bytes.
+    pub(crate) fn mean_over_sizes(&self, of: impl Fn(usize) -> f64) -> f64 {
+        self.documents.iter().map(|text| of(text.len())).sum::<f64>() / self.documents.len().max(1) as f64
     }
 
     /// Whether a pair's score is what it was the first time.

@@ -29,6 +29,7 @@ use sortie_engine::Want;
 use sortie_frontend::{RequestContext, ServeError};
 use sortie_proto::v1;
 use sortie_scheduler::{Admission, Amount, Priority, Refusal, Request, Tenant};
+use sortie_work::WorkCurve;
 use tokio::time::Instant;
 
 pub(crate) use self::{
@@ -73,7 +74,10 @@ fn request(context: &RequestContext, amount: Amount) -> Request<Instant> {
 /// # Errors
 /// As [`admit`], for the tokens that the caller said it has, or for next to none.
 pub(crate) fn check_admissible(served: &Served, context: &RequestContext) -> Result<(), ServeError> {
-    let said = Amount { tokens: context.caller.tokens.max(1), work: context.caller.work.max(1) };
+    let tokens = context.caller.tokens.max(1);
+    // However tokens are parted into texts, they are no more work than one text of them all, and no less than themselves.
+    let most = WorkCurve::new(served.info().doubling_length).work(tokens);
+    let said = Amount { tokens, work: context.caller.work.clamp(tokens, most) };
     match served.scheduler.admissible(&request(context, said)) {
         // The caller's estimate knows nothing of where texts are cut: too large is what is too large once it is read.
         Ok(()) | Err(Refusal::TooLarge { .. }) => Ok(()),

@@ -18,7 +18,6 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use sortie_engine::{Device, DeviceSet};
 use sortie_frontend::config::{self, ConfigError, InlineKeys, Invocation};
 
 use self::{flags::TeiFlags, settings::TeiSettings};
@@ -51,6 +50,13 @@ pub fn read(args: impl Iterator<Item = OsString>) -> Result<TeiInvocation, clap:
     flags.log_level = std::env::var(LOG_LEVEL).ok().filter(|level| !level.trim().is_empty());
     let own = std::mem::take(&mut flags.own);
     let (key, dtype) = (flags.api_key.take(), flags.dtype.clone());
+    let named = |error| match error {
+        // What the device lacks is found out in our word for it.
+        ConfigError::Invalid { field, message } if field == "precision" && dtype.as_deref() == Some("float16") => {
+            ConfigError::invalid("DTYPE (--dtype)", message)
+        }
+        other => other,
+    };
     let TeiSettings { settings, variables, passed_over } = match settings::translate(flags) {
         Ok(translated) => translated,
         Err(error) => return Ok(TeiInvocation::Here(Err(error))),
@@ -63,12 +69,12 @@ pub fn read(args: impl Iterator<Item = OsString>) -> Result<TeiInvocation, clap:
         eprintln!("sortie-server tei: {flag}");
     }
     let program = std::iter::once(OsString::from("sortie-server"));
-    let invocation = config::read_over(program.chain(own), settings).and_then(|mut invocation| {
-        if let Invocation::Serve(config) = &mut invocation {
-            finish(config, key.as_deref(), dtype.as_deref())?;
-        }
-        Ok(invocation)
-    });
+    let mut invocation = config::read_over(program.chain(own), settings).map_err(named);
+    if let (Ok(Invocation::Serve(config)), Some(key)) = (&mut invocation, &key)
+        && config.frontend.api_keys.is_none()
+    {
+        config.frontend.inline_keys = Some(InlineKeys::one("API_KEY (--api-key)", TENANT, key));
+    }
     Ok(TeiInvocation::Here(invocation))
 }
 
@@ -79,23 +85,6 @@ fn is_missing(name: &str, value: &str) -> bool {
         Ok(there) if name == settings::HUB_TOKEN => there != value,
         Ok(there) => there.trim().is_empty(),
         Err(_) => true,
-    }
-}
-
-/// What cannot be said before everything else is known: the key, and whether the device has the number format.
-fn finish(config: &mut ServerConfig, key: Option<&str>, dtype: Option<&str>) -> Result<(), ConfigError> {
-    if let Some(key) = key.filter(|_| config.frontend.api_keys.is_none()) {
-        config.frontend.inline_keys = Some(InlineKeys::one("API_KEY (--api-key)", TENANT, key));
-    }
-    let on_processors = matches!(config.devices()?, DeviceSet::Listed(all) if all.contains(&Device::Cpu));
-    match dtype {
-        Some(dtype @ "float16") if on_processors && settings::precision(dtype)? == config.precision => {
-            let why = format!(
-                "{dtype} is not served on processors, which have float32 and bfloat16; leave it out, or say SORTIE_DEVICE=cuda:0"
-            );
-            Err(ConfigError::invalid("DTYPE (--dtype)", why))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -111,7 +111,7 @@ fn model(flags: &TeiFlags) -> Result<Option<ModelSpec>, ConfigError> {
 }
 
 /// Our name of a number format.
-pub(super) fn precision(dtype: &str) -> Result<&'static str, ConfigError> {
+fn precision(dtype: &str) -> Result<&'static str, ConfigError> {
     match dtype {
         "float16" => Ok("f16"),
         "bfloat16" => Ok("bf16"),

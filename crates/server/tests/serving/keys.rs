@@ -1,6 +1,6 @@
 //! Keys: who may call, who that is, and that nobody reads them anywhere.
 
-use std::{path::Path, process::Stdio};
+use std::process::Stdio;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client
 use crate::support::{
     Client, Running,
     admin::{Admin, serve_with_admin},
-    config, oracle, plain, refused, text, with_frontend,
+    config, oracle, plain, read_soon, refused, text, with_frontend,
 };
 
 const KEY: &str = "the-first-key-of-team-a";
@@ -163,15 +163,6 @@ async fn no_key_is_ever_logged() {
     assert!(log.contains("\"team-a\""), "the tenant is the key's name, whatever the caller says");
     for secret in [KEY, OTHER, "somebody-else"] {
         assert!(!log.contains(secret), "{secret} is in the log");
-    }
-}
-
-async fn read_soon(path: &Path) -> String {
-    loop {
-        if let Ok(text) = std::fs::read_to_string(path) {
-            break text.trim().to_owned();
-        }
-        tokio::task::yield_now().await;
     }
 }
 

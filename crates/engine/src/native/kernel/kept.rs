@@ -48,7 +48,7 @@ pub(super) fn add(domain: OperatorDomain, holder: &Holder) -> Result<OperatorDom
 /// Rows of each task: as many tasks for each thread, none larger than [`MOST_ROWS`].
 fn task_rows(rows: usize, threads: usize) -> usize {
     let rounds = rows.div_ceil(MOST_ROWS * threads.max(1)).max(1);
-    rows.div_ceil(rounds * threads.max(1)).next_multiple_of(ROWS)
+    rows.div_ceil(rounds * threads.max(1)).next_multiple_of(ROWS).max(ROWS)
 }
 
 fn number(context: &KernelContext<'_>, count: usize) -> Result<usize> {

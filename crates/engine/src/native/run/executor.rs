@@ -56,6 +56,12 @@ impl fmt::Debug for NativeExecutor {
 impl NativeExecutor {
     /// Writes the graph, hands the weights over and loads a session on `device`.
     pub(crate) fn new(model: &NativeModel, options: &LoadOptions, device: Device) -> Result<Self, LoadError> {
+        if let Some(why) = options.precision_on(device).refused_on(device) {
+            return Err(LoadError::unsupported(
+                &model.folder,
+                format!("precision {}: {why}", options.precision_on(device).name()),
+            ));
+        }
         let target = match device {
             Device::Cpu => Target::Cpu,
             Device::Cuda(_) => Target::Cuda(options.precision_on(device)),

@@ -5,7 +5,7 @@ use sortie_proto::v1::{self, Aggregation, Truncation};
 
 use super::describe;
 use crate::support::{
-    Client, Running, bad, config, folder, pair, refused, serve, serve_with, spec, text, with_frontend,
+    Client, Running, bad, config, folder, pair, read_soon, refused, serve, serve_with, spec, text, with_frontend,
 };
 
 const MODEL: &str = "deberta-lstm";
@@ -121,13 +121,6 @@ async fn the_http_route_finds_what_the_rpc_finds() {
     });
     config.models.push(spec(MODEL, folder::archived("gliner").join(MODEL)));
     let (_server, mut client) = serve_with(config).await;
-    let url = format!("http://{}/tag", std::fs::read_to_string(&file).unwrap().trim());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let post = async |body: Value| -> (u16, Value) {
-        let request = http.post(&url).header("content-type", "application/json").body(body.to_string());
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
-    };
     let asked = "ada lived in paris and london";
     let request = v1::TagTokensRequest {
         inputs: vec![text(asked)],
@@ -138,6 +131,13 @@ async fn the_http_route_finds_what_the_rpc_finds() {
         ..Default::default()
     };
     let spans = client.tag_tokens(request).await.unwrap().into_inner().texts.remove(0).spans;
+    let url = format!("http://{}/tag", read_soon(&file).await);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |body: Value| -> (u16, Value) {
+        let request = http.post(&url).header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    };
     assert!(!spans.is_empty());
     let want: Vec<_> = spans.iter().map(|span| (span.label.as_str(), span.start.into(), span.end.into())).collect();
     let how = json!({"labels": ["person", "place"], "threshold": 0.1, "flat_ner": false, "multi_label": true});

@@ -103,6 +103,16 @@ pub(crate) async fn serve_with(config: ServerConfig) -> (Running, Client) {
     (running, client)
 }
 
+/// What a file says, once it is there.
+pub(crate) async fn read_soon(path: &std::path::Path) -> String {
+    loop {
+        if let Ok(text) = std::fs::read_to_string(path) {
+            break text.trim().to_owned();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) fn text(text: impl Into<String>) -> Input {
     Input { kind: Some(Kind::Text(text.into())) }
 }
