@@ -135,8 +135,8 @@ pub enum Precision {
     /// 16 bits, 11 of them significant, up to 65,504: the default on GPUs.
     F16,
     /// 16 bits, 8 of them significant, with the range of f32. On GPUs for models whose
-    /// activations leave f16's range; attention still runs in f16 there, since ONNX
-    /// Runtime's packed attention has no bf16 kernel. On processors products alone are in it.
+    /// activations leave f16's range; attention is in it too where our kernels run. On
+    /// processors products are in it, and attention where nothing goes by distance.
     Bf16,
     /// Processors: each number in two parts of bf16, three products: near f32.
     Bf16x3,

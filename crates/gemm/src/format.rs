@@ -8,10 +8,10 @@ pub enum WeightFormat {
     /// bf16 on both sides, sums in f32: about 2e-3 of a product's size is lost. Numbers beyond the largest bf16 (3.39e38)
     /// become infinite; on AMX and AVX512-BF16 denormals (below 1.2e-38) count as zero.
     Bf16,
-    /// Both sides in two parts of bf16, three products: high·high, high·low and low·high, sums in f32. About 5e-6 is lost.
+    /// Both sides in two parts of bf16, three products: high·high, high·low and low·high, sums in f32. About 4e-6 is lost.
     /// A row with an infinity or NaN gives infinities or NaN, never a finite number where f32 gives none, though NaN may stand where f32 has an infinity.
     Bf16x3,
-    /// int8 on both sides, a scale for each row and one for each column, sums exact in i32: about 1e-2 is lost. A row with an
+    /// int8 on both sides, a scale for each row and one for each column, sums exact in i32: about 6e-3 is lost. A row with an
     /// infinity or NaN gives NaN in every column.
     Int8,
 }

@@ -206,7 +206,7 @@ mod tests {
         data.cells[1].ms.p50 = 5.0;
         data.cells[1].ms.all_p99 = 30.0;
         data.cells[3].ms.all_p99 = 1.0;
-        data.cells[3].failed = 9;
+        data.cells[3].failed = data.cells[3].jobs / 100;
         let mut busy = data.cells[1].clone();
         (busy.system, busy.late_p99_ms) = ("too late".to_owned(), 50.0);
         data.cells.push(busy);

@@ -23,7 +23,7 @@ use crate::{
 const START_LIMIT: Duration = Duration::from_secs(240);
 
 /// Tokens of a batch of our server: its default on processors.
-const BATCH: u32 = 2_048;
+const BATCH: u32 = 1_024;
 
 /// What serves the libraries.
 const SHIM: &str = "benches/rivals/shim.py";

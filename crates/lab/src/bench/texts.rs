@@ -28,7 +28,7 @@ const QUERIES: usize = 16;
 /// Words of a query.
 const QUERY_WORDS: usize = 5;
 
-/// How far two scores of one pair may lie apart, relative to `max(1, |score|)`: half precision's, as README promises.
+/// How far two scores of one pair may lie apart, relative to `max(1, |score|)`: half precision's, the bound of parity in docs/benchmarks.md.
 const TOLERANCE: f32 = 5e-3;
 
 /// Bits of an f32 that no score has: nothing was seen.

@@ -68,7 +68,7 @@ impl ServerConfig {
         self.gelu.parse().map_err(|e: String| ConfigError::invalid("gelu", e))
     }
 
-    /// Number format of native models on GPUs.
+    /// Number format of native models.
     pub(crate) fn precision(&self) -> Result<Option<Precision>, ConfigError> {
         if self.precision == super::defaults::PRECISION {
             return Ok(None);
