@@ -9,7 +9,7 @@ use std::{cell::RefCell, ops::Range};
 use crate::{
     convert::bf16,
     format::WeightFormat,
-    kernel::{self, Running, Step, Strip},
+    kernel::{self, RunningUnit, Strip, TileStep},
     row_tiles::RowTiles,
     rows::exp,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
@@ -44,7 +44,7 @@ pub trait HeadRows {
 }
 
 #[derive(Default)]
-struct Scratch {
+struct HeadScratch {
     keys: Vec<Tile>,
     values: Vec<Tile>,
     queries: RowTiles,
@@ -57,11 +57,11 @@ struct Scratch {
     /// One over the sum of each query's weights.
     shares: Vec<f32>,
     one: Vec<f32>,
-    steps: Vec<Step>,
+    steps: Vec<TileStep>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<HeadScratch> = RefCell::default();
 }
 
 /// Gives each query's result to `write`, on this thread, by a unit that makes products in bf16.
@@ -75,16 +75,16 @@ pub fn attend_head(unit: Unit, shape: HeadShape, rows: &dyn HeadRows, write: &mu
 
 /// [`attend_head`] on a unit that tests make up.
 pub(crate) fn run(unit: Unit, shape: HeadShape, rows: &dyn HeadRows, write: &mut dyn FnMut(usize, &[f32])) {
-    let running = Running::start(unit);
+    let running = RunningUnit::start(unit);
     SCRATCH.with_borrow_mut(|scratch| attend(&running, shape, rows, scratch, write));
 }
 
 by_vectors! {
     fn attend(
-        running: &Running,
+        running: &RunningUnit,
         shape: HeadShape,
         rows: &dyn HeadRows,
-        scratch: &mut Scratch,
+        scratch: &mut HeadScratch,
         write: &mut dyn FnMut(usize, &[f32]),
     ) {
         scratch.one.resize(shape.size, 0.0);
@@ -114,10 +114,10 @@ by_vectors! {
 
 /// Keys and values into tiles, filled up with zeros.
 #[inline(always)]
-fn load(shape: HeadShape, rows: &dyn HeadRows, scratch: &mut Scratch) {
+fn load(shape: HeadShape, rows: &dyn HeadRows, scratch: &mut HeadScratch) {
     let HeadShape { size, keys, .. } = shape;
     let (deep, strips) = (size.div_ceil(STRIP), keys.div_ceil(STRIP));
-    let Scratch { keys: key_tiles, values: value_tiles, one, .. } = scratch;
+    let HeadScratch { keys: key_tiles, values: value_tiles, one, .. } = scratch;
     for tiles in [&mut *key_tiles, &mut *value_tiles] {
         tiles.clear();
         tiles.resize(2 * strips * deep, Tile::ZERO);
@@ -148,11 +148,11 @@ fn score(
     unit: Unit,
     shape: HeadShape,
     rows: &dyn HeadRows,
-    scratch: &mut Scratch,
+    scratch: &mut HeadScratch,
     queries: Range<usize>,
     strips: Range<usize>,
 ) {
-    let Scratch { keys, queries: x, sums, scores, one, steps, .. } = scratch;
+    let HeadScratch { keys, queries: x, sums, scores, one, steps, .. } = scratch;
     x.reset(WeightFormat::Bf16, queries.len(), shape.size);
     for (i, query) in queries.clone().enumerate() {
         rows.query(query, one);
@@ -172,14 +172,14 @@ fn score(
     }
 }
 
-fn step(a: usize, b: usize) -> Step {
-    Step { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 }
+fn step(a: usize, b: usize) -> TileStep {
+    TileStep { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 }
 }
 
 /// Weights of some queries from their scores, into tiles: `exp(score − largest)`, zero for keys that are not seen.
 #[inline(always)]
-fn weigh(rows: &dyn HeadRows, scratch: &mut Scratch, queries: Range<usize>, strips: Range<usize>) {
-    let Scratch { weights, scores, shares, .. } = scratch;
+fn weigh(rows: &dyn HeadRows, scratch: &mut HeadScratch, queries: Range<usize>, strips: Range<usize>) {
+    let HeadScratch { weights, scores, shares, .. } = scratch;
     let (before, wide) = (strips.start * STRIP, strips.len() * STRIP);
     weights.reset(WeightFormat::Bf16, queries.len(), wide);
     for (i, query) in queries.enumerate() {
@@ -223,8 +223,8 @@ fn weigh(rows: &dyn HeadRows, scratch: &mut Scratch, queries: Range<usize>, stri
 
 /// The values' sums by these weights.
 #[inline(always)]
-fn gather(unit: Unit, shape: HeadShape, scratch: &mut Scratch, count: usize, seen: Range<usize>) {
-    let Scratch { values, weights, sums, out, shares, steps, .. } = scratch;
+fn gather(unit: Unit, shape: HeadShape, scratch: &mut HeadScratch, count: usize, seen: Range<usize>) {
+    let HeadScratch { values, weights, sums, out, shares, steps, .. } = scratch;
     let strips = shape.keys.div_ceil(STRIP);
     steps.clear();
     steps.extend(seen.clone().map(|strip| step(strip - seen.start, strip)));

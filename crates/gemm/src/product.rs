@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::{
-    kernel::Running,
+    kernel::RunningUnit,
     row_tiles::RowTiles,
     tile::{STRIP, TILE_ROWS},
     vectors::by_vectors,
@@ -20,13 +20,13 @@ pub struct KeptProduct {
 }
 
 #[derive(Default)]
-struct Scratch {
+struct ProductScratch {
     x: RowTiles,
     sums: Vec<f32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<ProductScratch> = RefCell::default();
 }
 
 impl KeptProduct {
@@ -49,7 +49,7 @@ impl KeptProduct {
     pub fn run(&self, x: &[f32], to: &mut [f32]) {
         let [width, columns] = self.weight.shape();
         assert!(x.len().is_multiple_of(width) && to.len() == x.len() / width * columns, "rows of another weight");
-        let running = Running::start(self.weight.unit());
+        let running = RunningUnit::start(self.weight.unit());
         SCRATCH.with_borrow_mut(|scratch| {
             for (x, to) in x.chunks(BLOCK * width).zip(to.chunks_mut(BLOCK * columns)) {
                 block(&self.weight, &running, scratch, x, to);
@@ -59,7 +59,7 @@ impl KeptProduct {
 }
 
 by_vectors! {
-    fn block(weight: &KeptWeight, running: &Running, scratch: &mut Scratch, x: &[f32], to: &mut [f32]) {
+    fn block(weight: &KeptWeight, running: &RunningUnit, scratch: &mut ProductScratch, x: &[f32], to: &mut [f32]) {
         let [width, columns] = weight.shape();
         let rows = x.len() / width;
         scratch.x.reset(weight.format(), rows, width);

@@ -93,7 +93,7 @@ impl fmt::Display for Unit {
 
 /// Vectors that steps beside products are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Vectors {
+pub(crate) enum VectorWidth {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -102,14 +102,14 @@ pub(crate) enum Vectors {
 }
 
 /// The widest this machine has.
-pub(crate) fn vectors() -> Vectors {
+pub(crate) fn vectors() -> VectorWidth {
     processor().vectors
 }
 
 #[derive(Debug)]
 struct Processor {
     units: Vec<Unit>,
-    vectors: Vectors,
+    vectors: VectorWidth,
 }
 
 fn processor() -> &'static Processor {
@@ -119,7 +119,7 @@ fn processor() -> &'static Processor {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn look() -> Processor {
-    Processor { units: Vec::new(), vectors: Vectors::Plain }
+    Processor { units: Vec::new(), vectors: VectorWidth::Plain }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -139,9 +139,9 @@ fn look() -> Processor {
     add(avx2 && has!("avxvnni"), Unit::AvxVnni);
     add(avx2, Unit::Avx2);
     let vectors = match (avx512, avx2) {
-        (true, _) => Vectors::Avx512,
-        (false, true) => Vectors::Avx2,
-        (false, false) => Vectors::Plain,
+        (true, _) => VectorWidth::Avx512,
+        (false, true) => VectorWidth::Avx2,
+        (false, false) => VectorWidth::Plain,
     };
     Processor { units, vectors }
 }

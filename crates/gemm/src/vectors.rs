@@ -21,12 +21,12 @@ macro_rules! by_vectors {
                 // SAFETY: the features were looked for.
                 #[cfg(target_arch = "x86_64")]
                 #[expect(unsafe_code, reason = "instructions that were looked for")]
-                $crate::unit::Vectors::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::unit::VectorWidth::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: the features were looked for.
                 #[cfg(target_arch = "x86_64")]
                 #[expect(unsafe_code, reason = "instructions that were looked for")]
-                $crate::unit::Vectors::Avx2 => unsafe { avx2($($arg),*) },
-                $crate::unit::Vectors::Plain => body($($arg),*),
+                $crate::unit::VectorWidth::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::unit::VectorWidth::Plain => body($($arg),*),
             }
         }
     };

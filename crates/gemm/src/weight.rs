@@ -4,7 +4,7 @@ use crate::{
     check::PackError,
     convert::{bf16, int8, magnitude, rest, scale},
     format::WeightFormat,
-    kernel::{self, Running, Step, Strip},
+    kernel::{self, RunningUnit, Strip, TileStep},
     row_tiles::RowTiles,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
@@ -32,7 +32,7 @@ pub struct KeptWeight {
     /// `[16 columns][depth][part]`.
     tiles: Vec<Tile>,
     /// Which tiles of a group of rows meet which of a group of columns, in this order.
-    steps: Vec<Step>,
+    steps: Vec<TileStep>,
     /// int8: one a column.
     scales: Vec<f32>,
     /// int8: what sums begin with where rows go in with 128 added: `−128·Σw` of each column.
@@ -196,7 +196,7 @@ impl KeptWeight {
     /// `x·W` for 32 columns, without the bias: (rows filled up to 16 × 32) numbers in `sums`. Those of columns that are filled up
     /// are zero, or NaN.
     #[inline(always)]
-    pub(crate) fn strip(&self, running: &Running, x: &RowTiles, strip: usize, sums: &mut [f32]) {
+    pub(crate) fn strip(&self, running: &RunningUnit, x: &RowTiles, strip: usize, sums: &mut [f32]) {
         assert!(x.format() == Some(self.format) && x.deep() == self.deep, "rows made for another weight");
         assert_eq!(running.unit(), self.unit, "another unit was started");
         let sums = &mut sums[..x.groups() * TILE_ROWS * STRIP];
@@ -218,8 +218,8 @@ impl KeptWeight {
 }
 
 /// Each tile of K in turn; in two parts high·high, high·low, low·high.
-fn steps(format: WeightFormat, deep: usize) -> Vec<Step> {
-    let step = |a: usize, b: usize| Step { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 };
+fn steps(format: WeightFormat, deep: usize) -> Vec<TileStep> {
+    let step = |a: usize, b: usize| TileStep { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 };
     (0..deep)
         .flat_map(|i| match format {
             WeightFormat::Bf16 | WeightFormat::Int8 => vec![step(i, i)],

@@ -8,7 +8,7 @@
 
 use std::arch::asm;
 
-use super::{Step, Strip};
+use super::{Strip, TileStep};
 use crate::{
     format::WeightFormat,
     tile::{STRIP, TILE_BYTES, TILE_ROWS},
@@ -16,10 +16,10 @@ use crate::{
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
-struct Config([u8; 64]);
+struct TileConfig([u8; 64]);
 
 /// All eight tiles have 16 rows of 64 bytes.
-static CONFIG: Config = {
+static CONFIG: TileConfig = {
     let mut config = [0; 64];
     // The only palette there is.
     config[0] = 1;
@@ -29,7 +29,7 @@ static CONFIG: Config = {
         config[48 + tile] = TILE_ROWS as u8;
         tile += 1;
     }
-    Config(config)
+    TileConfig(config)
 };
 
 /// Sets this thread's tiles up.
@@ -53,14 +53,14 @@ pub(super) fn stop() {
 #[expect(unsafe_code, reason = "the kernels take addresses")]
 pub(super) fn strip(strip: Strip<'_>, format: WeightFormat, sums: &mut [f32]) {
     let (groups, each) = (strip.x.groups(), strip.x.tiles_in_group());
-    let most = |of: fn(&Step) -> u32| strip.steps.iter().map(of).max().unwrap_or(0) as usize / TILE_BYTES;
+    let most = |of: fn(&TileStep) -> u32| strip.steps.iter().map(of).max().unwrap_or(0) as usize / TILE_BYTES;
     assert!(sums.len() >= groups * TILE_ROWS * STRIP && !strip.steps.is_empty());
     assert!(most(|s| s.a) < each && most(|s| s.b) < strip.columns.len() / 2, "a step past the tiles");
     let (one, two) = match format {
         WeightFormat::Bf16 | WeightFormat::Bf16x3 => (one_halves as Kernel, two_halves as Kernel),
         WeightFormat::Int8 => (one_bytes as Kernel, two_bytes as Kernel),
     };
-    let mut operands = Operands {
+    let mut operands = TileOperands {
         rows: strip.x.all().as_ptr().cast(),
         next_rows: each * TILE_BYTES,
         columns: strip.columns.as_ptr().cast(),
@@ -85,26 +85,26 @@ pub(super) fn strip(strip: Strip<'_>, format: WeightFormat, sums: &mut [f32]) {
 }
 
 /// Addresses and distances in bytes.
-struct Operands {
+struct TileOperands {
     rows: *const u8,
     /// From a group of rows to the next.
     next_rows: usize,
     columns: *const u8,
     /// From the first group of columns to the second.
     next_columns: usize,
-    steps: std::ops::Range<*const Step>,
+    steps: std::ops::Range<*const TileStep>,
     /// (rows × 32) numbers.
     sums: *mut u8,
     is_first: bool,
 }
 
-type Kernel = unsafe fn(&Operands);
+type Kernel = unsafe fn(&TileOperands);
 
 /// 32 rows × 32 columns.
 macro_rules! two {
     ($name:ident, $product:literal) => {
         #[expect(unsafe_code, reason = "instructions without stable intrinsics")]
-        unsafe fn $name(o: &Operands) {
+        unsafe fn $name(o: &TileOperands) {
             // SAFETY: by the caller; all that is written is the sums.
             unsafe {
                 asm!(
@@ -167,7 +167,7 @@ macro_rules! two {
 macro_rules! one {
     ($name:ident, $product:literal) => {
         #[expect(unsafe_code, reason = "instructions without stable intrinsics")]
-        unsafe fn $name(o: &Operands) {
+        unsafe fn $name(o: &TileOperands) {
             // SAFETY: by the caller; all that is written is the sums.
             unsafe {
                 asm!(

@@ -85,10 +85,10 @@ fn bytes_of(first: usize, x: &[Tile], columns: &[Tile], strip: Strip<'_>, half: 
 }
 
 /// Sums of four rows and two vectors.
-type Held = [[__m256; 2]; ROWS];
+type HeldHalves = [[__m256; 2]; ROWS];
 
 #[target_feature(enable = "avx2")]
-fn begin(is_first: bool, sums: &[f32], fresh: impl Fn(usize) -> __m256) -> Held {
+fn begin(is_first: bool, sums: &[f32], fresh: impl Fn(usize) -> __m256) -> HeldHalves {
     let mut held = [[_mm256_setzero_ps(); 2]; ROWS];
     for (r, row) in held.iter_mut().enumerate() {
         for (v, held) in row.iter_mut().enumerate() {
@@ -99,7 +99,7 @@ fn begin(is_first: bool, sums: &[f32], fresh: impl Fn(usize) -> __m256) -> Held 
 }
 
 #[target_feature(enable = "avx2")]
-fn end(held: &Held, sums: &mut [f32]) {
+fn end(held: &HeldHalves, sums: &mut [f32]) {
     for (r, row) in held.iter().enumerate() {
         for (v, held) in row.iter().enumerate() {
             let to = &mut sums[r * STRIP + 8 * v..][..8];

@@ -72,10 +72,10 @@ fn bytes_of(first: usize, x: &[Tile], columns: [&[Tile]; 2], strip: Strip<'_>, s
 }
 
 /// Sums of eight rows and two vectors.
-type Held = [[__m512; 2]; ROWS];
+type HeldSums = [[__m512; 2]; ROWS];
 
 #[target_feature(enable = "avx512f")]
-fn begin(is_first: bool, sums: &[f32], fresh: &[f32; STRIP]) -> Held {
+fn begin(is_first: bool, sums: &[f32], fresh: &[f32; STRIP]) -> HeldSums {
     let mut held = [[_mm512_setzero_ps(); 2]; ROWS];
     for (r, row) in held.iter_mut().enumerate() {
         for (v, held) in row.iter_mut().enumerate() {
@@ -92,7 +92,7 @@ fn begin(is_first: bool, sums: &[f32], fresh: &[f32; STRIP]) -> Held {
 }
 
 #[target_feature(enable = "avx512f")]
-fn end(held: &Held, sums: &mut [f32]) {
+fn end(held: &HeldSums, sums: &mut [f32]) {
     for (r, row) in held.iter().enumerate() {
         for (v, held) in row.iter().enumerate() {
             let to = &mut sums[r * STRIP + v * TILE_COLUMNS..][..16];

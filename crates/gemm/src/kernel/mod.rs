@@ -20,7 +20,7 @@ use crate::{
 /// A tile of rows that meets a tile of columns: bytes from the first tile of either's group.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Step {
+pub(crate) struct TileStep {
     pub(crate) a: u32,
     pub(crate) b: u32,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Strip<'a> {
     pub(crate) x: &'a RowTiles,
     /// Tiles of two groups of columns, end to end.
     pub(crate) columns: &'a [Tile],
-    pub(crate) steps: &'a [Step],
+    pub(crate) steps: &'a [TileStep],
     /// int8: what sums begin with where rows are met with 128 added.
     pub(crate) offsets: Option<&'a [i32; STRIP]>,
     /// Whether sums begin here; else they go on.
@@ -44,13 +44,13 @@ pub(crate) type GroupSums = [f32; TILE_ROWS * STRIP];
 
 /// The right of this thread to run a unit's kernels, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningUnit {
     unit: Unit,
     /// Tiles belong to a thread.
     _thread: PhantomData<*const ()>,
 }
 
-impl Running {
+impl RunningUnit {
     /// Starts the unit: AMX is told the shapes of its tiles.
     pub(crate) fn start(unit: Unit) -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -65,7 +65,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningUnit {
     fn drop(&mut self) {
         #[cfg(target_arch = "x86_64")]
         if self.unit == Unit::Amx {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::{LayerNorms, LayerOutput, LayerRest, Widening};
 use crate::{
     format::WeightFormat,
-    kernel::Running,
+    kernel::RunningUnit,
     product::BLOCK,
     row_tiles::RowTiles,
     rows::{RowNorm, act, norm},
@@ -18,7 +18,7 @@ use crate::{
 const BLOCK_INT8: usize = 64;
 
 #[derive(Default)]
-struct Scratch {
+struct LayerScratch {
     /// What goes into a product.
     x: RowTiles,
     /// What goes into the last one.
@@ -33,7 +33,7 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<LayerScratch> = RefCell::default();
 }
 
 impl LayerRest {
@@ -48,7 +48,7 @@ impl LayerRest {
         assert!(to.read.len() == stream.len() && to.sum.is_some() == self.gives_sum(), "results of another layer");
         let mut sums = to.sum;
         let most = if self.down.format() == WeightFormat::Int8 { BLOCK_INT8 } else { BLOCK };
-        let running = Running::start(self.out.unit());
+        let running = RunningUnit::start(self.out.unit());
         SCRATCH.with_borrow_mut(|scratch| {
             for (i, read) in to.read.chunks_mut(most * hidden).enumerate() {
                 let (first, count) = (i * most, read.len() / hidden);
@@ -64,14 +64,14 @@ impl LayerRest {
 by_vectors! {
     fn block(
         layer: &LayerRest,
-        running: &Running,
-        scratch: &mut Scratch,
+        running: &RunningUnit,
+        scratch: &mut LayerScratch,
         attended: &[f32],
         stream: &[f32],
         read: &mut [f32],
         sum: Option<&mut [f32]>,
     ) {
-        let Scratch { x, inner, sums, others, given, stream: kept, wide } = scratch;
+        let LayerScratch { x, inner, sums, others, given, stream: kept, wide } = scratch;
         let [from, hidden] = layer.widths();
         let rows = stream.len() / hidden;
         for buffer in [&mut *sums, &mut *others] {
@@ -128,7 +128,7 @@ fn put(x: &mut RowTiles, format: WeightFormat, rows: &[f32], width: usize) {
 
 /// `x·W + b`, all of it.
 #[inline(always)]
-fn whole(weight: &KeptWeight, running: &Running, x: &RowTiles, sums: &mut [f32], to: &mut [f32]) {
+fn whole(weight: &KeptWeight, running: &RunningUnit, x: &RowTiles, sums: &mut [f32], to: &mut [f32]) {
     let columns = weight.shape()[1];
     for strip in 0..weight.strips() {
         weight.strip(running, x, strip, sums);
@@ -155,7 +155,7 @@ fn whole(weight: &KeptWeight, running: &Running, x: &RowTiles, sums: &mut [f32],
 #[inline(always)]
 fn widen(
     layer: &LayerRest,
-    running: &Running,
+    running: &RunningUnit,
     x: &RowTiles,
     inner: &mut RowTiles,
     [sums, others]: [&mut Vec<f32>; 2],

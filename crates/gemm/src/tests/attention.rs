@@ -8,14 +8,14 @@ use crate::{
     attention::{HeadRows, HeadShape, run},
 };
 
-struct Rows {
+struct ProjectedRows {
     shape: HeadShape,
     all: [Vec<f32>; 3],
     /// How far a query sees; it stands at the place of its number.
     radius: Option<usize>,
 }
 
-impl Rows {
+impl ProjectedRows {
     fn new(size: usize, queries: usize, keys: usize, radius: Option<usize>) -> Self {
         let all = [(1, queries), (2, keys), (3, keys)].map(|(seed, rows)| numbers(seed, rows * size));
         Self { shape: HeadShape { size, queries, keys }, all, radius }
@@ -37,7 +37,7 @@ impl Rows {
     }
 }
 
-impl HeadRows for Rows {
+impl HeadRows for ProjectedRows {
     fn query(&self, i: usize, to: &mut [f32]) {
         to.copy_from_slice(self.row(0, i));
     }
@@ -62,7 +62,7 @@ fn units() -> Vec<Unit> {
     runnable().into_iter().filter(|unit| unit.makes(WeightFormat::Bf16)).collect()
 }
 
-fn all(unit: Unit, rows: &Rows) -> Vec<Vec<f32>> {
+fn all(unit: Unit, rows: &ProjectedRows) -> Vec<Vec<f32>> {
     let mut given = vec![Vec::new(); rows.shape.queries];
     run(unit, rows.shape, rows, &mut |i, numbers| given[i] = numbers.to_vec());
     given
@@ -79,7 +79,7 @@ fn heads_are_those_of_f64() {
             (48, 200, 200, Some(5)),
             (80, 17, 96, None),
         ] {
-            let rows = Rows::new(size, queries, keys, radius);
+            let rows = ProjectedRows::new(size, queries, keys, radius);
             for (i, given) in all(unit, &rows).iter().enumerate() {
                 for (x, truth) in given.iter().zip(rows.truth(i)) {
                     let error = (f64::from(*x) - truth).abs();
@@ -93,7 +93,7 @@ fn heads_are_those_of_f64() {
 #[test]
 fn a_row_that_is_not_finite_spoils_those_that_see_it() {
     for unit in units() {
-        let mut rows = Rows::new(32, 100, 100, Some(3));
+        let mut rows = ProjectedRows::new(32, 100, 100, Some(3));
         let clean = all(unit, &rows);
         rows.all[2][50 * 32] = f32::NAN;
         rows.all[0][10 * 32] = f32::NAN;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{
-    AttentionRules, HeadQueries, QUERIES, Tile, VECTORS,
+    AttentionRules, HeadQueries, QUERIES, QueryTile, VECTORS,
     load::Loaded,
     tile::{products, store},
 };
@@ -108,7 +108,7 @@ impl DistanceScratch {
         simd: S,
         task: &HeadQueries,
         rules: &AttentionRules<'_>,
-        tile: &Tile,
+        tile: &QueryTile,
         loaded_from: usize,
         scores: &mut [f32],
         wide: usize,

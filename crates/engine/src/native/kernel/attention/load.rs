@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, Rotation, Tile};
+use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, QueryTile, Rotation};
 
 /// What a task multiplies.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Loaded {
         rules: &AttentionRules<'_>,
         qkv: &[f32],
         bias: &[f32],
-        tile: &mut Tile,
+        tile: &mut QueryTile,
     ) {
         let size = rules.columns.size;
         tile.queries.clear();

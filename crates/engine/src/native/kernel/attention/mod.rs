@@ -115,7 +115,7 @@ pub(crate) struct HeadQueries {
 
 /// Queries that are handled together.
 #[derive(Default)]
-struct Tile {
+struct QueryTile {
     /// Their places in the sequence.
     rows: Range<usize>,
     /// The first of the loaded keys that they see, rounded down to passes, and one past the last.
@@ -126,9 +126,9 @@ struct Tile {
 }
 
 #[derive(Default)]
-struct Scratch {
+struct AttentionScratch {
     loaded: Loaded,
-    tiles: [Tile; TILES],
+    tiles: [QueryTile; TILES],
     /// (tiles × queries × wide) scores, then weights.
     weights: Vec<f32>,
     /// (tiles × queries × deep) results.
@@ -137,7 +137,7 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<AttentionScratch> = RefCell::default();
 }
 
 /// Carries a task out.
@@ -159,7 +159,7 @@ struct Attend<'a> {
     rules: &'a AttentionRules<'a>,
     qkv: &'a [f32],
     bias: &'a [f32],
-    scratch: &'a mut Scratch,
+    scratch: &'a mut AttentionScratch,
     write: &'a mut dyn FnMut(usize, &[f32]),
 }
 
@@ -169,7 +169,7 @@ impl WithSimd for Attend<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { task, rules, qkv, bias, scratch, write } = self;
-        let Scratch { loaded, tiles, weights, results, distance } = scratch;
+        let AttentionScratch { loaded, tiles, weights, results, distance } = scratch;
         let size = rules.columns.size;
         let seen = rules.sight.of(&task.queries, task.keys);
         if seen.is_empty() {
@@ -214,7 +214,7 @@ impl WithSimd for Attend<'_> {
             }
             for (tile, (weights, scales)) in tiles.iter().zip(weights.chunks_exact_mut(QUERIES * wide).zip(&mut scales))
             {
-                let &Tile { ref rows, from, to, .. } = tile;
+                let &QueryTile { ref rows, from, to, .. } = tile;
                 distance.add(simd, task, rules, tile, seen.start, weights, wide);
                 let rounded = to.next_multiple_of(pass);
                 for ((r, scale), w) in scales.iter_mut().enumerate().zip(weights.chunks_exact_mut(wide)) {

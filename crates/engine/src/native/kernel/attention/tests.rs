@@ -131,7 +131,7 @@ fn scalar(
     bias: &[f32],
     write: &mut dyn FnMut(usize, &[f32]),
 ) {
-    let scratch = &mut Scratch::default();
+    let scratch = &mut AttentionScratch::default();
     Attend { task, rules, qkv, bias, scratch, write }.with_simd(pulp::Scalar);
 }
 
