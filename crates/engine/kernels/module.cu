@@ -1,6 +1,7 @@
 // Every kernel of ours, under the name that cuda/kernels loads it by.
 #include "attention_narrow.cuh"
 #include "attention_wide.cuh"
+#include "experts.cuh"
 #include "rows.cuh"
 
 // Blocks that a multiprocessor is to hold: as many as their shared memory leaves room for.
@@ -40,7 +41,9 @@ WIDE(256)
 #define ROWS(T, NAME)                        \
     extern "C" __global__ void norm_##NAME(const __grid_constant__ NormParams p) { add_norm<T>(p); }           \
     extern "C" __global__ void gate_##NAME(const __grid_constant__ GateParams p) { gate<T>(p); }               \
-    extern "C" __global__ void heads_##NAME(const __grid_constant__ HeadsParams p) { heads<T>(p); }
+    extern "C" __global__ void heads_##NAME(const __grid_constant__ HeadsParams p) { heads<T>(p); }            \
+    extern "C" __global__ void route_##NAME(const __grid_constant__ RouteParams p) { route<T>(p); }            \
+    extern "C" __global__ void given_##NAME(const __grid_constant__ GivenParams p) { add_given<T>(p); }
 
 ROWS(__half, f16)
 ROWS(__nv_bfloat16, bf16)
@@ -49,3 +52,13 @@ ROWS(float, f32)
 extern "C" __global__ void segments_f32(const __grid_constant__ SegmentsParams p) { segments(p); }
 
 extern "C" __global__ void dots_f32(const __grid_constant__ DotsParams p) { dots(p); }
+
+extern "C" __global__ void places(const __grid_constant__ PlacesParams p) { expert_places(p); }
+
+#define EXPERTS(NAME, ...) \
+    extern "C" __global__ void __launch_bounds__(EXPERT_THREADS) \
+        experts_##NAME(const __grid_constant__ ExpertsParams p) { __VA_ARGS__(p); }
+
+EXPERTS(f16, experts_narrow<__half>)
+EXPERTS(bf16, experts_narrow<__nv_bfloat16>)
+EXPERTS(f32, experts_wide)

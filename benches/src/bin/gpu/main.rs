@@ -8,6 +8,7 @@
 //! gpu families folders of any family: numbers in every format, or speed
 //! gpu errors   scores in f16 and bf16, for gpu_errors.py to judge
 //! gpu invariance  the same bits alone and in every company
+//! gpu guard    one pair beside bulk work, and singles in an open loop
 //! gpu memory   random batches, and what they leave behind
 //! gpu all      all of these
 //!
@@ -23,6 +24,7 @@
 mod errors;
 mod export;
 mod families;
+mod guard;
 mod invariance;
 mod memory;
 mod parity;
@@ -61,6 +63,8 @@ enum Part {
     Errors,
     /// Answers alone and in every company, bit for bit
     Invariance,
+    /// One pair beside bulk work, and singles in an open loop
+    Guard,
     /// Random batches, and what they leave behind
     Memory,
     /// All of these
@@ -240,6 +244,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     match which {
         Part::Invariance => held &= invariance::run(&common)?,
+        Part::Guard => guard::run(&common)?,
         Part::Errors => errors::run(&common)?,
         Part::Families => held &= families::run(&common)?,
         Part::Several => several::run(&common)?,

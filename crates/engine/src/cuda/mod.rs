@@ -16,8 +16,9 @@ mod runtime;
 pub use error::CudaError;
 pub use fault::RunFault;
 pub(crate) use kernels::{
-    AttentionLaunch, Depth, DotsLaunch, Extra, FEW_COLUMNS, GateLaunch, HeadsLaunch, KernelHandle, Kernels,
-    MOST_DISTANCES, NormKernel, NormLaunch, Reduction, SegmentsLaunch, SightCode,
+    AttentionLaunch, Depth, DotsLaunch, ExpertsLaunch, Extra, FEW_COLUMNS, GateLaunch, GivenLaunch, HeadsLaunch,
+    KernelHandle, Kernels, MOST_DISTANCES, MOST_EXPERTS, NormKernel, NormLaunch, PlacesLaunch, Reduction, RouteLaunch,
+    SegmentsLaunch, SightCode,
 };
 pub(crate) use libraries::provider_beside;
 pub(crate) use memory::{DeviceBuffer, Memory};

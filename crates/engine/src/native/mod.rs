@@ -142,9 +142,13 @@ impl NativeModel {
         match device {
             Device::Cpu => Ok(()),
             Device::Cuda(_) if self.tagger.is_some() => refuse("tagging by labels of the request"),
-            Device::Cuda(_) if matches!(self.head, Head::Vocabulary { sum: Some(_) }) => refuse("SpladePooling by sum"),
             Device::Cuda(_) => self.encoder.beyond_kernels().map_or(Ok(()), refuse),
         }
+    }
+
+    /// Whether a GPU needs our own kernels for it.
+    fn needs_kernels(&self) -> bool {
+        self.encoder.needs_kernels() || matches!(self.head, Head::Vocabulary { sum: Some(_) })
     }
 
     /// What its activations are like: run once, for all sessions on all devices. Others wait for the first.

@@ -21,6 +21,9 @@
 //! 1/[`DEADLINE_SHARE`] of the time that any chunk in it came with, where smaller batches cost next to nothing: a chunk
 //! is answered when its batch ends, so a long batch makes everybody wait for the last of it.
 //!
+//! While interactive work is about, bulk work fills batches only so far ([`beside`](super::beside)): then the cap falls before
+//! rule 2 comes to its classes.
+//!
 //! Two measures hold at once: the budget is in tokens, which memory goes by; whatever is of time is in tokens of work,
 //! since a long text takes longer than its tokens say ([`WorkCurve`](sortie_work::WorkCurve)).
 //!
@@ -32,7 +35,8 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use sortie_work::{Amount, Cost, WorkCurve};
 
 use super::{
-    queue::{CLASSES, Queue},
+    beside::BulkRoom,
+    queue::{BULK, CLASSES, Queue},
     units::{At, BatchItem, ChunkId, Formed},
 };
 use crate::request::Tenant;
@@ -75,6 +79,8 @@ pub(crate) struct Sealing {
     pub(crate) cost: Option<Cost>,
     /// A batch is not cut to less work than this to meet a deadline.
     pub(crate) knee: u64,
+    /// How far bulk work may fill it, while interactive work is about.
+    pub(crate) bulk: Option<BulkRoom>,
 }
 
 /// A batch being formed.
@@ -125,7 +131,15 @@ impl<K, I> Queue<K, I> {
         let (taken, cap) = (Amount::default(), sealing.share);
         let mut builder = BatchBuilder { sealing, curve: self.curve, taken, cap, formed };
         self.take_oldest(&mut builder);
+        let aged = builder.taken.tokens;
         for class in 0..CLASSES {
+            if class == BULK
+                && let Some(room) = sealing.bulk
+            {
+                let joined = builder.taken.tokens > aged;
+                builder.cap = builder.cap.min(if joined { room.joined } else { room.alone });
+                builder.formed.cut = joined && room.joined < room.alone && !self.waiting.is_empty();
+            }
             if builder.is_full() {
                 break;
             }

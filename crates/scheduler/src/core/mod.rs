@@ -18,6 +18,7 @@
 //! budget unless it is one single item.
 
 mod admission;
+mod beside;
 mod cost;
 mod device;
 mod form;
@@ -30,6 +31,7 @@ mod units;
 
 use std::{collections::VecDeque, time::Duration};
 
+use beside::BesideInteractive;
 pub use cost::{DEFAULT_BATCH_COST, DEFAULT_KNEE_TOKENS, DEFAULT_TOKEN_COST};
 pub(crate) use device::DeviceState;
 use margins::Margins;
@@ -39,7 +41,7 @@ pub(crate) use units::STALE;
 use units::{AdmissionEstimate, Formed, secs};
 pub use units::{At, BatchItem, BatchOutcome, ChunkId};
 
-use sortie_work::Cost;
+use sortie_work::{Cost, Lane};
 
 use crate::{
     config::SchedulerConfig,
@@ -83,6 +85,7 @@ pub struct Core<K, I> {
     devices: Vec<DeviceState>,
     /// What lost devices left behind, for whichever device is free next.
     returned: VecDeque<Vec<BatchItem<I>>>,
+    beside: BesideInteractive,
     /// By how much estimates of a chunk's end were outlasted.
     margins: Margins,
     /// Running mean of the work of chunks.
@@ -102,6 +105,7 @@ impl<K, I> Core<K, I> {
             queue: Queue::new(config.curve),
             devices: (0..devices.max(1)).map(|_| DeviceState::new(budget)).collect(),
             returned: VecDeque::new(),
+            beside: BesideInteractive::default(),
             margins: Margins::default(),
             mean_chunk_work: 0.0,
             draining: false,
@@ -120,6 +124,9 @@ impl<K, I> Core<K, I> {
         let estimate = AdmissionEstimate { admitted: now, seconds: self.end_seconds(now, &request) };
         let work = secs(self.own_seconds(request.amount().work));
         let small = self.budget() / form::SMALL_SHARE;
+        if request.priority.lane == Lane::Interactive {
+            self.beside.came(now);
+        }
         Ok(self.queue.open(request, key, queue::AdmissionEntry { estimate, work, small }))
     }
 
@@ -233,9 +240,13 @@ impl<K, I> Core<K, I> {
         dev.held_since = None;
         // What the share has in tokens is no more than its work.
         let budget = dev.budget.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1);
-        let cost = dev.cost_with_margin(now);
-        let sealing = form::Sealing { starts, budget, share, cost, knee: u64::from(knee) };
-        let Formed { items, complete } = self.queue.form(sealing);
+        let bulk = self.beside.room(now, dev.fit.measured(), dev.budget, u64::from(knee));
+        let with_margin = dev.cost_with_margin(now);
+        let sealing = form::Sealing { starts, budget, share, cost: with_margin, knee: u64::from(knee), bulk };
+        let Formed { items, complete, cut } = self.queue.form(sealing);
+        if cut {
+            self.beside.spend(cost);
+        }
         dev.seal(&items, complete);
         PollResult { expired, action: DeviceAction::Batch(items) }
     }

@@ -114,11 +114,14 @@ pub(crate) struct Queue<K, I> {
     next: ChunkId,
 }
 
+/// The first class of the bulk lane.
+pub(super) const BULK: usize = 2;
+
 /// Index of a priority's class.
 pub(super) fn class_of(priority: Priority) -> usize {
     let lane = match priority.lane {
         Lane::Interactive => 0,
-        Lane::Bulk => 2,
+        Lane::Bulk => BULK,
     };
     lane + usize::from(priority.attempt > 1)
 }

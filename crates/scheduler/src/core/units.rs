@@ -42,11 +42,13 @@ pub(crate) struct Formed<I> {
     pub(crate) items: Vec<BatchItem<I>>,
     /// What was estimated of the chunks that end with this batch.
     pub(crate) complete: Vec<AdmissionEstimate>,
+    /// It was cut short for somebody who waits for it.
+    pub(crate) cut: bool,
 }
 
 impl<I> Default for Formed<I> {
     fn default() -> Self {
-        Self { items: Vec::new(), complete: Vec::new() }
+        Self { items: Vec::new(), complete: Vec::new(), cut: false }
     }
 }
 

@@ -149,12 +149,12 @@ fn a_batch_is_cut_short_where_a_longer_one_would_be_late() {
     let now = world.now;
     world.whole(first(1_000), &[1_000]).unwrap(); // 11 ms
     let urgent = world.whole(ask(500, Lane::Interactive, 1, "", Some(now + ms(40))), &[500]).unwrap().0;
-    let bulk = world.whole(ask(20_000, Lane::Bulk, 1, "", None), &[100; 200]).unwrap().0;
+    let hedge = world.whole(ask(20_000, Lane::Interactive, 2, "", None), &[100; 200]).unwrap().0;
     world.idle();
     let batch = world.batches.iter().find(|batch| batch.keys().contains(&urgent)).unwrap();
     let ends = batch.ends.unwrap().as_secs_f64();
     assert!(ends <= (now + ms(40)).as_secs_f64(), "late: {} tokens", batch.tokens());
-    assert!(batch.tokens_of(bulk) > 0, "room was left unused");
+    assert!(batch.tokens_of(hedge) > 0, "room was left unused");
 }
 
 /// Everybody in a batch is answered when it ends: one of a third of the deadline made the first of it wait for the

@@ -5,6 +5,7 @@
 //! launch takes memory from nobody and waits for nothing, so it can be captured in a CUDA graph.
 
 mod attention;
+mod experts;
 mod rows;
 
 use std::{
@@ -17,6 +18,7 @@ use libloading::{Library, Symbol};
 
 pub(crate) use self::{
     attention::{AttentionLaunch, Depth, Extra, MOST_DISTANCES, SightCode},
+    experts::{ExpertsLaunch, GivenLaunch, MOST_EXPERTS, PlacesLaunch, RouteLaunch},
     rows::{DotsLaunch, FEW_COLUMNS, GateLaunch, HeadsLaunch, NormKernel, NormLaunch, Reduction, SegmentsLaunch},
 };
 use super::{

@@ -115,7 +115,7 @@ pub(crate) struct DotsLaunch {
     pub(crate) factor: f32,
 }
 
-fn format(elem: Elem) -> &'static str {
+pub(super) fn format(elem: Elem) -> &'static str {
     match elem {
         Elem::F16 => "f16",
         Elem::BF16 => "bf16",

@@ -250,12 +250,9 @@ impl Encoder {
     /// What no GPU does yet, in words.
     pub(crate) fn beyond_kernels(&self) -> Option<&'static str> {
         self.layers.iter().find_map(|layer| {
-            let (a, experts) = (&layer.attention, matches!(layer.feed_forward, FeedForward::Experts(_)));
+            let a = &layer.attention;
             let most = if a.distances.is_some() { 128 } else { 256 };
-            match experts {
-                true => Some("layers of experts"),
-                false => (a.size > most).then_some("attention with heads so large"),
-            }
+            (a.size > most).then_some("attention with heads so large")
         })
     }
 

@@ -216,6 +216,12 @@ fn classifier(
     linear(b, w, edge, &head.last(width, labels), &x)
 }
 
+/// The sum of each sequence's transformed logits.
+fn summed(b: &mut Builder, transform: SparseTransform, logits: &str) -> Edge {
+    let twice = Attr::Int(TWICE, i64::from(transform == SparseTransform::LogLog));
+    b.node(SORTIE, SEGMENT_SUM, OUTPUT, &[logits, input::CUMULATIVE], &[twice])
+}
+
 /// A masked-LM head: transform, then the word embeddings turned round.
 fn sparse(
     b: &mut Builder,
@@ -252,11 +258,14 @@ fn sparse(
         let logits = b.node(ONNX, "Gemm", "head/logits", &[&t, &table, &bias], &[Attr::Int("transB", 1)]);
         match sum {
             None => b.node(SORTIE, SEGMENT_MAX, OUTPUT, &[&logits, input::CUMULATIVE], &[]),
-            Some(transform) => {
-                let twice = Attr::Int(TWICE, i64::from(transform == SparseTransform::LogLog));
-                b.node(SORTIE, SEGMENT_SUM, OUTPUT, &[&logits, input::CUMULATIVE], &[twice])
-            }
+            Some(transform) => summed(b, transform, &logits),
         };
+        return Ok(e.vocab);
+    }
+    if let Some(transform) = sum {
+        let bias = b.weight_in(Elem::F32, bias_name, &[e.vocab], bias);
+        let logits = on_cuda::wide_product_turned(b, "head/logits", &t, &table, &bias);
+        summed(b, transform, &logits);
         return Ok(e.vocab);
     }
     let t = pooling::chunked(b, "head/chunked", &t);

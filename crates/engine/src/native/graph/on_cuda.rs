@@ -32,6 +32,16 @@ pub(super) fn product_turned(b: &mut Builder, edge: &str, x: &str, weight: &str)
     b.node(SORTIE, PRODUCT, edge, &[x, weight], &[Attr::Int(attribute::TURNED, 1)])
 }
 
+/// `x·weightᵀ + bias`, bias and result in f32.
+pub(super) fn wide_product_turned(b: &mut Builder, edge: &str, x: &str, weight: &str, bias: &str) -> Edge {
+    b.node(SORTIE, wide(b.elem()), edge, &[x, weight, bias], &[Attr::Int(attribute::TURNED, 1)])
+}
+
+/// The operator that gives f32.
+fn wide(elem: Elem) -> &'static str {
+    if elem == Elem::F32 { PRODUCT } else { WIDE_PRODUCT }
+}
+
 /// A product whose bias and result are in f32.
 pub(super) struct WideProduct {
     /// Rows and columns of the weight.
@@ -51,9 +61,8 @@ impl WideProduct {
             true => Edge::new(),
             false => b.weight_in(Elem::F32, format!("{edge}_bias"), &[columns], self.bias),
         };
-        let operator = if b.elem() == Elem::F32 { PRODUCT } else { WIDE_PRODUCT };
         let factor = (self.factor != 1.0).then_some(Attr::Float(attribute::FACTOR, self.factor));
-        b.node(SORTIE, operator, edge, given(&[x, &weight, &bias]), factor.as_slice())
+        b.node(SORTIE, wide(b.elem()), edge, given(&[x, &weight, &bias]), factor.as_slice())
     }
 }
 
@@ -66,7 +75,7 @@ pub(super) fn gate(b: &mut Builder, edge: &str, x: &str, act: Pointwise, gated: 
 }
 
 /// As kernels number them.
-fn code(act: Pointwise) -> i64 {
+pub(super) fn code(act: Pointwise) -> i64 {
     match act {
         Pointwise::Gelu => 0,
         Pointwise::GeluTanh => 1,

@@ -18,6 +18,8 @@ mod stand_in;
 #[cfg(test)]
 mod stand_in_cuda;
 #[cfg(test)]
+mod stand_in_experts;
+#[cfg(test)]
 mod stand_in_product;
 
 use std::sync::Arc;
@@ -31,8 +33,8 @@ pub(super) use self::{
     kept::{KEPT, KEPT_PRODUCT, LAYER_REST},
     lstm::{LSTM_STEP, PACKED_LSTM},
     on_cuda::{
-        DEVICE_ATTENTION, FINISHED_HEADS, GATE, PRODUCT, WIDE_PRODUCT, add_norm, attribute as cuda_attribute,
-        norm_code, norm_place,
+        DEVICE_ATTENTION, EXPERTS, FINISHED_HEADS, GATE, PRODUCT, ROUTED, WIDE_PRODUCT, add_norm,
+        attribute as cuda_attribute, norm_code, norm_place,
     },
     operator::NUM_HEADS,
     packed_attention::{ATTENTION, attribute, place},

@@ -20,6 +20,7 @@ use super::{
     operator::boundaries,
     packed_attention::{AttentionAttributes, place},
     stand_in::Number,
+    stand_in_experts,
 };
 
 /// Adds a stand-in for each, in every format.
@@ -42,7 +43,7 @@ fn add_format<T: Number + KernelNumber>(mut domain: OperatorDomain) -> Result<Op
             domain = domain.add(CudaStandIn::<T> { kind, of: std::marker::PhantomData })?;
         }
     }
-    Ok(domain)
+    stand_in_experts::add::<T>(domain)
 }
 
 #[derive(Clone, Copy)]
@@ -143,12 +144,12 @@ struct StandInKernel<T> {
 }
 
 /// A tensor in f64.
-struct Numbers {
-    shape: Vec<usize>,
-    data: Vec<f64>,
+pub(super) struct Numbers {
+    pub(super) shape: Vec<usize>,
+    pub(super) data: Vec<f64>,
 }
 
-fn read<T: Number>(context: &ComputeContext, i: usize) -> Result<Option<Numbers>> {
+pub(super) fn read<T: Number>(context: &ComputeContext, i: usize) -> Result<Option<Numbers>> {
     let Some(value) = context.input(i)? else { return Ok(None) };
     let (shape, data) = value.try_extract_tensor::<T>()?;
     Ok(Some(Numbers {
@@ -157,16 +158,16 @@ fn read<T: Number>(context: &ComputeContext, i: usize) -> Result<Option<Numbers>
     }))
 }
 
-fn must<T: Number>(context: &ComputeContext, i: usize) -> Result<Numbers> {
+pub(super) fn must<T: Number>(context: &ComputeContext, i: usize) -> Result<Numbers> {
     read::<T>(context, i)?.ok_or_else(|| Error::new(format!("input {i} is missing")))
 }
 
-fn ints(context: &ComputeContext, i: usize) -> Result<Option<Vec<i32>>> {
+pub(super) fn ints(context: &ComputeContext, i: usize) -> Result<Option<Vec<i32>>> {
     let Some(value) = context.input(i)? else { return Ok(None) };
     Ok(Some(value.try_extract_tensor::<i32>()?.1.to_vec()))
 }
 
-fn give<T: Number>(context: &ComputeContext, i: usize, shape: [usize; 2], numbers: &[f64]) -> Result<()> {
+pub(super) fn give<T: Number>(context: &ComputeContext, i: usize, shape: [usize; 2], numbers: &[f64]) -> Result<()> {
     let mut out = context.output(i, shape)?.ok_or_else(|| Error::new("no output"))?;
     let (_, out) = out.try_extract_tensor_mut::<T>()?;
     assert_eq!(out.len(), numbers.len());
@@ -214,16 +215,12 @@ impl<T: Number + KernelNumber> StandInKernel<T> {
     fn gate(&self, context: &ComputeContext) -> Result<()> {
         let x = must::<T>(context, 0)?;
         let width = if self.gated { x.shape[1] / 2 } else { x.shape[1] };
-        let act = |x: f64| match self.act {
-            0 => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
-            1 => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()),
-            2 => x.max(0.0),
-            3 => x / (1.0 + (-x).exp()),
-            _ => x.tanh(),
-        };
         let mut y = Vec::new();
         for row in x.data.chunks_exact(x.shape[1]) {
-            y.extend((0..width).map(|c| act(row[c]) * if self.gated { row[width + c] } else { 1.0 } * self.factor));
+            y.extend(
+                (0..width)
+                    .map(|c| activated(self.act, row[c]) * if self.gated { row[width + c] } else { 1.0 } * self.factor),
+            );
         }
         give::<T>(context, 0, [x.shape[0], width], &y)
     }
@@ -359,6 +356,17 @@ impl<T: Number + KernelNumber> StandInKernel<T> {
             }
         }
         give::<T>(context, 0, [tokens, heads * size], &out)
+    }
+}
+
+/// An activation by its number.
+pub(super) fn activated(act: i64, x: f64) -> f64 {
+    match act {
+        0 => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        1 => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()),
+        2 => x.max(0.0),
+        3 => x / (1.0 + (-x).exp()),
+        _ => x.tanh(),
     }
 }
 

@@ -134,7 +134,7 @@ fn own(
     known: bool,
 ) -> Result<DeviceOperators, CudaError> {
     let none = SortieOperators::default();
-    let needs = model.encoder.needs_kernels();
+    let needs = model.needs_kernels();
     let wants = needs || options.cuda.kernels;
     if target.elem() != Elem::F16 && !wants {
         return Ok((none, None));

@@ -75,6 +75,10 @@ families! {
     qwen2_rerank "families/qwen2-rerank-seqcls"
     qwen3_embed "families/qwen3-embed"
     qwen3_rerank "families/qwen3-rerank-seqcls"
+    jina_v2_rerank "experimental/jina-v2-rerank"
+    neobert_base "experimental/neobert-base"
+    nomic_moe_base "experimental/nomic-moe-base"
+    nomic_moe_every_3 "experimental/nomic-moe-every-3"
     t5_encoder "families/t5-encoder"
     t5_encoder_gated "families/t5-encoder-gated"
 }

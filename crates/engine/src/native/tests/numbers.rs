@@ -12,13 +12,14 @@ use crate::{
     device::{Device, Precision},
     item::{EmbedSpec, ItemFault, Output, Sequence, Want, WorkItem},
     native::{
-        NativeExecutor,
+        NativeExecutor, NativeModel,
+        graph::Head,
         kernel::cpu_domain,
         run::{Graphs, Grid, SessionShape, WrittenGraph, commit, load, write},
     },
     onnx::{SortieOperators, Target},
     options::{CudaOptions, Gelu, LoadOptions},
-    post::cosine,
+    post::{SparseTransform, cosine},
     runtime::session::Ready,
     task::Pooling,
 };
@@ -365,14 +366,24 @@ fn the_brain_format_runs_its_attention_in_f16() {
 
 #[test]
 fn a_sparse_model_gives_the_same_by_chunks() {
-    let (_dir, model) = masked_lm();
+    sparse_on_cuda(&masked_lm().1, SortieOperators::ALL);
+}
+
+#[test]
+fn a_sparse_model_gives_the_same_sums_by_kernels() {
+    for transform in [SparseTransform::Log, SparseTransform::LogLog] {
+        let (_dir, mut model) = masked_lm();
+        model.head = Head::Vocabulary { sum: Some(transform) };
+        sparse_on_cuda(&model, SortieOperators::KERNELS);
+    }
+}
+
+/// Sparse vectors of the graph for CUDA beside the processor's.
+fn sparse_on_cuda(model: &NativeModel, own: SortieOperators) {
     let options = options(None);
-    let load = |target| NativeExecutor::load(&model, &options, Device::Cpu, target).unwrap();
-    let (mut here, mut exact, mut half) = (
-        load(Target::Cpu),
-        load(Target::StandIn(Precision::F32, SortieOperators::ALL)),
-        load(Target::StandIn(Precision::F16, SortieOperators::ALL)),
-    );
+    let load = |target| NativeExecutor::load(model, &options, Device::Cpu, target).unwrap();
+    let (mut here, mut exact, mut half) =
+        (load(Target::Cpu), load(Target::StandIn(Precision::F32, own)), load(Target::StandIn(Precision::F16, own)));
     // One token, a whole chunk, one more, several.
     let items: Vec<WorkItem> = [1usize, 31, 32, 33, 64, 100, 2, 191]
         .iter()

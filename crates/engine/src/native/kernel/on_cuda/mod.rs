@@ -8,11 +8,14 @@
 //! | [`FINISHED_HEADS`] | qkv (tokens × width), cumulative, [rotation], [norms] → the same size, heads normed and rotated |
 //! | [`add_norm`] | [given], sum (rows × width) f32, [γ, β of given], [γ, [β]] → sum f32, what is read |
 //! | [`GATE`] | x (rows × width, or twice that: gates, then what they gate) → (rows × width) |
+//! | [`ROUTED`] | x (rows × width), router (experts × width) f32, [bias (experts) f32] → numbers of the chosen (rows × chosen), rising; their shares f32; slots (row · chosen + place) in the order of their experts; where each expert's begin (experts + 1) |
+//! | [`EXPERTS`] | x, up (experts × width × inner), down (experts × inner × width), shares, order, starts → (rows × width), and two pieces of memory |
 //! | [`SEGMENT_MEAN`](super::SEGMENT_MEAN) and the others | the processor's, f32 |
 //!
-//! The first six take f16, bf16 and f32. Each has a stand-in on the processor for tests: [`super::stand_in_cuda`].
+//! All but the last take f16, bf16 and f32. Each has a stand-in on the processor for tests: [`super::stand_in_cuda`].
 
 mod attention;
+mod experts;
 mod product;
 mod rows;
 mod segments;
@@ -32,6 +35,7 @@ use ort::{
 
 use self::{
     attention::CudaAttention,
+    experts::{CudaExperts, CudaRouted},
     product::CudaProduct,
     rows::{CudaAddNorm, CudaGate, CudaHeads},
     segments::CudaSegments,
@@ -50,6 +54,11 @@ pub(crate) const WIDE_PRODUCT: &str = "WideProduct";
 pub(crate) const DEVICE_ATTENTION: &str = "DeviceAttention";
 pub(crate) const FINISHED_HEADS: &str = "FinishedHeads";
 pub(crate) const GATE: &str = "Gate";
+pub(crate) const ROUTED: &str = "RoutedExperts";
+pub(crate) const EXPERTS: &str = "Experts";
+
+#[cfg(test)]
+pub(crate) use experts::{experts_place, routed_place};
 
 /// Name of the operator that adds to the stream and norms it: of several with the same inputs, the one that gives `elem`.
 pub(crate) fn add_norm(elem: Elem) -> &'static str {
@@ -76,6 +85,8 @@ pub(crate) mod attribute {
     pub(crate) const ACT: &str = "act";
     /// 1 where the second half of a row is gated by the first.
     pub(crate) const GATED: &str = "gated";
+    /// Experts that read a token.
+    pub(crate) const CHOSEN: &str = "chosen";
 }
 
 /// Places of the inputs of [`add_norm`].
@@ -143,7 +154,9 @@ fn add_format<T: KernelNumber>(domain: OperatorDomain, gpu: &Arc<OperatorGpu>) -
         .add(CudaAttention::<T>::new(gpu))?
         .add(CudaHeads::<T>::new(gpu))?
         .add(CudaAddNorm::<T>::new(gpu))?
-        .add(CudaGate::<T>::new(gpu))
+        .add(CudaGate::<T>::new(gpu))?
+        .add(CudaRouted::<T>::new(gpu))?
+        .add(CudaExperts::<T>::new(gpu))
 }
 
 /// Runs an operator's body; a panic that reached ONNX Runtime would end the process.
