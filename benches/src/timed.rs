@@ -22,8 +22,8 @@ use xtask::{cache::Cache, interrupt, ort, process, workspace};
 
 use crate::respawner::Respawner;
 
-/// How long a server may take to accept connections.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a server may take to accept connections: one of a real model reads it first, perhaps on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// The programs, built.
 #[derive(Debug)]

@@ -20,11 +20,18 @@ use crate::{
 /// Oldest Python that the lock files are made for.
 const PYTHON: (u32, u32) = (3, 11);
 
+/// Between folders of `PYTHONPATH` on the systems that we run on.
+const PATH_SEPARATOR: &str = ":";
+
 /// A folder of Python packages.
 #[derive(Debug)]
 pub struct Site {
     python: Python,
     folder: PathBuf,
+    /// Packages that are seen where this one does not have them.
+    below: Option<PathBuf>,
+    /// Where Python keeps what it compiled: beside the entry, whose files have digests.
+    bytecode: PathBuf,
 }
 
 impl Site {
@@ -48,7 +55,13 @@ impl Site {
             // Scripts have the path of this scratch folder in them: modules are run instead. Programs may stay.
             remove_scripts(&folder.join("bin"))
         })?;
-        Ok(Self { python, folder })
+        Ok(Self { python, folder, below: None, bytecode: cache.path(&format!("bytecode/{name}")) })
+    }
+
+    /// The same over others: packages of both are seen, these first.
+    #[must_use]
+    pub fn over(self, below: &Self) -> Self {
+        Self { below: Some(below.folder.clone()), ..self }
     }
 
     /// A file of a package.
@@ -67,8 +80,14 @@ impl Site {
     /// A command that runs Python and sees no other packages than these.
     pub fn python(&self) -> Command {
         let mut command = self.python.command();
-        // Byte code would change the cache's folder.
-        command.arg("-s").env("PYTHONPATH", &self.folder).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut path = self.folder.clone().into_os_string();
+        if let Some(below) = &self.below {
+            path.push(PATH_SEPARATOR);
+            path.push(below);
+        }
+        command.arg("-s").env("PYTHONPATH", path);
+        // Without it PyTorch takes half a minute to import.
+        command.env("PYTHONPYCACHEPREFIX", &self.bytecode).env_remove("PYTHONDONTWRITEBYTECODE");
         command
     }
 

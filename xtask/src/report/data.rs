@@ -106,6 +106,8 @@ pub struct ReportCell {
     pub curve: Vec<(f64, f64)>,
     /// Whatever else must be known to read it; empty where nothing is.
     pub note: String,
+    /// Seconds that measuring it took, servers started and stopped included; 0 of a row that came with another.
+    pub took_s: f64,
 }
 
 impl ReportCell {
@@ -247,6 +249,7 @@ pub(super) fn example() -> ReportData {
         late_p99_ms: 0.5,
         curve: vec![(0.5, p99 / 4.0), (0.99, p99)],
         note: String::new(),
+        took_s: 68.0,
     };
     let cells = vec![
         cell(ReportPart::Tails, "none", "sortie", 40.0),

@@ -61,8 +61,12 @@ pub fn page(data: &ReportData) -> String {
     let environment = &data.environment;
     let mut text = format!(
         "# How late is the last answer?\n\nThe tail of a job of many documents under open load, with and without a slow server; what real models need for it; what \
-         stands between a client and a fleet; and the simulator beside processes. Measured {} with `{}`. *Made by `cargo xtask report`: do not edit.*\n\n",
-        environment.date, environment.command
+         stands between a client and a fleet; and the simulator beside processes. {} rows, measured in {:.0} minutes altogether, on {}; the last run was \
+         `{}`. *Made by `cargo xtask report`: do not edit.*\n\n",
+        data.cells.len(),
+        data.cells.iter().map(|cell| cell.took_s).sum::<f64>() / 60.0,
+        environment.date,
+        environment.command
     );
     text += METHOD;
     text += "\n## Where\n\n";

@@ -26,6 +26,7 @@ pub(crate) fn blank(cell: &PlannedCell) -> ReportCell {
         late_p99_ms: f64::NAN,
         curve: Vec::new(),
         note: String::new(),
+        took_s: 0.0,
     }
 }
 

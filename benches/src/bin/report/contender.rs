@@ -34,6 +34,21 @@ pub(crate) enum GivenPlace {
     Address(BenchProtocol, String),
 }
 
+/// Servers that no package registry has for this command to start, and how they come in all the same.
+const ABSENT: [(&str, &str); 4] = [
+    ("tei", "comes as an image or as source, in no package registry; --rival tei=PATH"),
+    ("vllm", "its package needs a GPU; --rival vllm=PATH, or an address with vllm+http://"),
+    ("triton", "comes as an image; --rival triton=kserve+http://ADDRESS"),
+    ("llama.cpp", "its own package is source alone; --rival llama.cpp=jina+http://ADDRESS"),
+];
+
+/// Those of them that were not given, by the key that the report has for them.
+pub(crate) fn absent(given: &[GivenContender]) -> impl Iterator<Item = (String, String)> {
+    let there = |name: &str| given.iter().any(|rival| rival.name == name);
+    let absent = ABSENT.into_iter().filter(move |(name, _)| !there(name));
+    absent.map(|(name, why)| (format!("models_{name}"), why.to_owned()))
+}
+
 impl FromStr for GivenContender {
     type Err = String;
 
@@ -105,5 +120,12 @@ mod tests {
         for wrong in ["tei", "tei=http://x", "other=/path", "x=smtp+http://y"] {
             assert!(wrong.parse::<GivenContender>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn who_is_not_given_is_named() {
+        let names = |given: &[GivenContender]| absent(given).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&[]), ["models_tei", "models_vllm", "models_triton", "models_llama.cpp"]);
+        assert!(!names(&["tei=/opt/router".parse().unwrap()]).contains(&"models_tei".to_owned()));
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn environment(command: &str) -> Environment {
         let text = fs::read_to_string(workspace::root().join("benches/rivals").join(lock)).unwrap_or_default();
         versions.extend(text.lines().filter_map(pinned));
     }
+    let text = fs::read_to_string(workspace::root().join("benches/rivals/infinity.lock")).unwrap_or_default();
+    versions.extend(text.lines().filter_map(pinned).map(|(name, version)| (format!("{name}, for infinity"), version)));
     let envoy = fs::read_to_string(workspace::root().join("benches/balancers/requirements.txt")).unwrap_or_default();
     versions.extend(envoy.lines().filter_map(pinned));
     versions.insert("sortie".to_owned(), said("git", &["describe", "--always", "--dirty", "--tags"]));

@@ -31,12 +31,7 @@ mod tools;
 mod trouble;
 mod work;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -52,6 +47,7 @@ use xtask::{
 };
 
 use contender::{Contender, GivenContender};
+use models::ModelRows;
 use plan::{Measure, PlannedCell, plan};
 use serving::ServingContender;
 use tools::ReportTools;
@@ -139,9 +135,10 @@ fn run(args: Args) -> anyhow::Result<()> {
     let skipped = std::mem::take(&mut data.environment.skipped);
     data.environment = machine::environment(&command);
     data.environment.skipped = skipped;
+    data.environment.skipped.extend(contender::absent(&args.rival));
     let part_of_time = if args.quick { TRIAL } else { 1.0 };
     let tools = ReportTools::new(args.build, part_of_time)?;
-    let kept = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut models = ModelRows::default();
     let began = Instant::now();
     for (number, row) in rows.iter().enumerate() {
         let key = cell::blank(row).key();
@@ -149,12 +146,15 @@ fn run(args: Args) -> anyhow::Result<()> {
             continue;
         }
         eprintln!("[{} of {}, {:.0} s] {key}", number + 1, rows.len(), began.elapsed().as_secs_f64());
+        let began_row = Instant::now();
         let measured = match (row.trouble, args.inside_netem) {
             (Trouble::Netem, false) => netem::measure(&key, &folder, args.quick),
-            _ => measure(row, &tools, kept.path()),
+            _ => measure(row, &tools, &mut models),
         };
+        let took = began_row.elapsed().as_secs_f64();
         match measured {
-            Ok(cells) => {
+            Ok(mut cells) => {
+                cells.first_mut().into_iter().for_each(|cell| cell.took_s = (took * 10.0).round() / 10.0);
                 data.environment.skipped.remove(&key);
                 cells.into_iter().for_each(|cell| data.put(cell));
             }
@@ -202,10 +202,10 @@ fn is_there(data: &ReportData, row: &PlannedCell, key: &str) -> bool {
 }
 
 /// Measures a row.
-fn measure(row: &PlannedCell, tools: &ReportTools, kept: &Path) -> anyhow::Result<Vec<ReportCell>> {
+fn measure(row: &PlannedCell, tools: &ReportTools, models: &mut ModelRows) -> anyhow::Result<Vec<ReportCell>> {
     match &row.measure {
         Measure::Fleet(sender) => fleet::measure(row, *sender, tools).map(|cell| vec![cell]),
-        Measure::Model(contender) => models::measure(row, contender, tools, kept).map(|cell| vec![cell]),
+        Measure::Model(contender) => models.measure(row, contender, tools).map(|cell| vec![cell]),
         Measure::Simulated => simulated::measure(row, tools),
         Measure::Vast => simulated::vast(row, tools).map(|cell| vec![cell]),
     }

@@ -67,7 +67,7 @@ impl ServingContender {
                 command
             }
             Contender::Infinity => {
-                let mut command = tools.rivals()?.module("infinity_emb.cli");
+                let mut command = tools.infinity()?.module("infinity_emb.cli");
                 command.args([
                     "v2",
                     "--engine",

@@ -21,11 +21,11 @@ use crate::{
     trouble::{SLOWER, STALL, STALL_EVERY, Trouble},
 };
 
-/// Runs of each side.
-const RUNS: u64 = 3;
+/// Runs of each side, in pairs.
+const RUNS: u64 = 5;
 
 /// Seconds that a run counts.
-const SECONDS: f64 = 6.0;
+const SECONDS: f64 = 5.0;
 
 /// Seconds before.
 const WARM_UP: f64 = 2.0;

@@ -13,6 +13,9 @@ use crate::exported;
 /// The rivals' packages.
 const RIVALS: &str = "benches/rivals/requirements.lock";
 
+/// What infinity needs older than they are.
+const INFINITY: &str = "benches/rivals/infinity.lock";
+
 /// The splitters'.
 const SPLITTERS: &str = "benches/rivals/splitters.lock";
 
@@ -25,6 +28,7 @@ pub(crate) struct ReportTools {
     envoy: OnceCell<Envoy>,
     gateway: OnceCell<PathBuf>,
     rivals: OnceCell<Site>,
+    infinity: OnceCell<Site>,
     splitters: OnceCell<Site>,
 }
 
@@ -43,8 +47,9 @@ impl ReportTools {
     /// Builds the servers and the command-line tool.
     pub(crate) fn new(build: timed::Build, part_of_time: f64) -> anyhow::Result<Self> {
         let programs = timed::build(&build)?;
-        let (envoy, gateway, rivals, splitters) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Self { programs, build, part_of_time, envoy, gateway, rivals, splitters })
+        let (envoy, gateway) = (OnceCell::new(), OnceCell::new());
+        let (rivals, infinity, splitters) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(Self { programs, build, part_of_time, envoy, gateway, rivals, infinity, splitters })
     }
 
     /// Envoy.
@@ -60,6 +65,12 @@ impl ReportTools {
     /// The rivals' packages: gigabytes, where they are not in the cache yet.
     pub(crate) fn rivals(&self) -> anyhow::Result<&Site> {
         made(&self.rivals, || Site::ensure(&Cache::open()?, "rivals", RIVALS))
+    }
+
+    /// infinity's packages.
+    pub(crate) fn infinity(&self) -> anyhow::Result<&Site> {
+        let rivals = self.rivals()?;
+        made(&self.infinity, || Ok(Site::ensure(&Cache::open()?, "infinity", INFINITY)?.over(rivals)))
     }
 
     /// The splitters' packages.
