@@ -3,13 +3,14 @@
 
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use sortie_benches::SeededNumbers;
 use sortie_client::{Client, Lane};
 use sortie_lab::stats::quantile;
-use tokio::{task::JoinSet, time::sleep_until};
+use tokio::sync::mpsc;
 
 use crate::{
     Common,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Pairs of 108 tokens a second that somebody waits for.
-const GUARDS: f64 = 50.0;
+const GUARDS: f64 = 20.0;
 /// Words of such a pair's document.
 const WORDS: usize = 96;
 /// Load of the bulk lane, of what it reaches alone.
@@ -92,31 +93,39 @@ struct OpenLoop {
 
 /// Jobs at random moments, so many a second.
 async fn open_loop(client: &Arc<Client>, job: &Arc<RerankJob>, rate: f64, lasting: Duration, seed: u64) -> OpenLoop {
-    let mut seeded = SeededNumbers::new(seed);
-    let start = Instant::now();
-    let mut at = Duration::ZERO;
-    let mut jobs = JoinSet::new();
-    loop {
-        // 31 bits of an even draw, never 0.
-        let even = (seeded.below(1 << 31) + 1) as f64 / (1_u64 << 31) as f64;
-        at += Duration::from_secs_f64(-even.ln() / rate);
-        if at > lasting {
-            break;
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let (client, job) = (Arc::clone(client), Arc::clone(job));
+    let runtime = tokio::runtime::Handle::current();
+    // A thread of its own starts them: tokio's timer is a millisecond coarse.
+    let starter = thread::spawn(move || {
+        let mut seeded = SeededNumbers::new(seed);
+        let start = Instant::now();
+        let mut at = Duration::ZERO;
+        loop {
+            // 31 bits of an even draw, never 0.
+            let even = (seeded.below(1 << 31) + 1) as f64 / (1_u64 << 31) as f64;
+            at += Duration::from_secs_f64(-even.ln() / rate);
+            if at > lasting {
+                break;
+            }
+            let meant = start + at;
+            thread::sleep(meant.saturating_duration_since(Instant::now()));
+            let (client, job, answers) = (Arc::clone(&client), Arc::clone(&job), answers.clone());
+            runtime.spawn(async move {
+                let answer = tokio::time::timeout(GIVEN_UP, job.run(&client)).await;
+                // Who reads them waits for all.
+                drop(answers.send(matches!(answer, Ok(Ok(_))).then(|| meant.elapsed().as_secs_f64())));
+            });
         }
-        let meant = start + at;
-        sleep_until(meant.into()).await;
-        let (client, job) = (Arc::clone(client), Arc::clone(job));
-        jobs.spawn(async move {
-            let answer = tokio::time::timeout(GIVEN_UP, job.run(&client)).await;
-            matches!(answer, Ok(Ok(_))).then(|| meant.elapsed().as_secs_f64())
-        });
-    }
+    });
     let mut outcome = OpenLoop { took: Vec::new(), failed: 0 };
-    while let Some(ended) = jobs.join_next().await {
-        match ended.ok().flatten() {
+    while let Some(ended) = answered.recv().await {
+        match ended {
             Some(seconds) => outcome.took.push(seconds),
             None => outcome.failed += 1,
         }
     }
+    // It ended before the last answer came.
+    drop(starter.join());
     outcome
 }

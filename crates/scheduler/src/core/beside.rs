@@ -2,9 +2,9 @@
 //!
 //! Who waits is answered after the batch that runs when the request comes, and the one that the request is in. So while
 //! such requests come, bulk work alone fills a batch only so far that it keeps [`GENTLE_RATE`] of the rate of full
-//! ones; and a batch that somebody waits for is filled with it up to the knee. Of the latter each costs the device a
-//! batch more, so they may take [`JOINED_SHARE`] of its time: where interactive work comes so often that this is used up,
-//! it rides along in longer batches.
+//! ones; and a batch that somebody waits for holds none of it. Of the latter each costs the device the fixed cost of a
+//! batch more, so they may take [`APART_SHARE`] of its time: where interactive work comes so often that this is used up,
+//! bulk work fills its batches too, as far as it would fill its own.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::units::At;
 /// second, short enough for bulk work to have the device to itself at night.
 const ABOUT: Duration = Duration::from_secs(1);
 
-/// Share of the rate of full batches that bulk work keeps. With [`JOINED_SHARE`] it loses 5% at most.
+/// Share of the rate of full batches that bulk work keeps. With [`APART_SHARE`] it loses 5% at most.
 const GENTLE_RATE: f64 = 0.97;
 
-/// Share of the device's time that the fixed cost of batches cut short for somebody may take.
-const JOINED_SHARE: f64 = 0.02;
+/// Share of the device's time that the fixed cost of batches without bulk work may take.
+const APART_SHARE: f64 = 0.02;
 
 /// Such batches that may be saved up: a burst of requests is answered at once.
 const SAVED: f64 = 16.0;
@@ -30,11 +30,11 @@ const SAVED: f64 = 16.0;
 pub(crate) struct BulkRoom {
     /// Where nothing else is in it.
     pub(crate) alone: u64,
-    /// Where somebody waits for it.
+    /// Where somebody waits for it; 0 keeps bulk work out.
     pub(crate) joined: u64,
 }
 
-/// Whether interactive work is about, and what batches were cut short for it.
+/// Whether interactive work is about, and what batches of its own cost.
 #[derive(Debug, Default)]
 pub(crate) struct BesideInteractive {
     /// It counts as being about until then.
@@ -57,16 +57,16 @@ impl BesideInteractive {
         self.counted = now;
         let cost = cost?;
         let each = cost.a_us / 1e6;
-        self.credit = (self.credit + passed * JOINED_SHARE).min(SAVED * each);
+        self.credit = (self.credit + passed * APART_SHARE).min(SAVED * each);
         if now >= self.until {
             return None;
         }
         let alone = gentle(cost, budget).max(knee);
-        let joined = if self.credit >= each { knee } else { alone };
+        let joined = if self.credit >= each { 0 } else { alone };
         Some(BulkRoom { alone, joined })
     }
 
-    /// A batch was cut short for somebody in it.
+    /// A batch went without bulk work.
     pub(super) fn spend(&mut self, cost: Cost) {
         self.credit -= cost.a_us / 1e6;
     }
@@ -104,7 +104,7 @@ mod tests {
         for ms in 0..10_000 {
             let now = At::from_millis(ms);
             beside.came(now);
-            if beside.room(now, Some(cost), 10_000, 500).is_some_and(|room| room.joined == 500) {
+            if beside.room(now, Some(cost), 10_000, 500).is_some_and(|room| room.joined == 0) {
                 beside.spend(cost);
                 cut += 1;
             }

@@ -42,7 +42,7 @@ pub(crate) struct Formed<I> {
     pub(crate) items: Vec<BatchItem<I>>,
     /// What was estimated of the chunks that end with this batch.
     pub(crate) complete: Vec<AdmissionEstimate>,
-    /// It was cut short for somebody who waits for it.
+    /// Bulk work was kept out of it for somebody who waits for it.
     pub(crate) cut: bool,
 }
 
