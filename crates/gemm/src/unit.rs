@@ -94,6 +94,9 @@ impl fmt::Display for Unit {
 /// Vectors that steps beside products are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VectorWidth {
+    /// With bf16 among their formats.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -101,9 +104,14 @@ pub(crate) enum VectorWidth {
     Plain,
 }
 
-/// The widest this machine has.
-pub(crate) fn vectors() -> VectorWidth {
-    processor().vectors
+/// The widest this machine has, for steps beside products of `unit`. bf16's rounding of vectors takes denormals for zeros, and so
+/// goes with units that do.
+pub(crate) fn vectors(unit: Unit) -> VectorWidth {
+    match processor().vectors {
+        #[cfg(target_arch = "x86_64")]
+        VectorWidth::Avx512Bf16 if !matches!(unit, Unit::Amx | Unit::Avx512Bf16) => VectorWidth::Avx512,
+        vectors => vectors,
+    }
 }
 
 #[derive(Debug)]
@@ -139,6 +147,7 @@ fn look() -> Processor {
     add(avx2 && has!("avxvnni"), Unit::AvxVnni);
     add(avx2, Unit::Avx2);
     let vectors = match (avx512, avx2) {
+        (true, _) if has!("avx512bf16") => VectorWidth::Avx512Bf16,
         (true, _) => VectorWidth::Avx512,
         (false, true) => VectorWidth::Avx2,
         (false, false) => VectorWidth::Plain,

@@ -1,12 +1,13 @@
-//! A weight cut into tiles once, and the strips of its product.
+//! A weight cut into tiles once.
 
 use crate::{
     check::PackError,
     convert::{bf16, int8, magnitude, rest, scale},
     format::WeightFormat,
-    kernel::{self, RunningUnit, Strip, TileStep},
+    kernel::{RunningUnit, SumRow, TileStep},
+    pass::{Columns, Finish, pass},
     row_tiles::RowTiles,
-    tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
+    tile::{STRIP, TILE_BYTES, TILE_COLUMNS, Tile},
     unit::Unit,
 };
 
@@ -193,27 +194,35 @@ impl KeptWeight {
         &self.bias.as_chunks().0[strip]
     }
 
-    /// `x·W` for 32 columns, without the bias: (rows filled up to 16 × 32) numbers in `sums`. Those of columns that are filled up
-    /// are zero, or NaN.
+    /// What rows meet in a pass.
     #[inline(always)]
-    pub(crate) fn strip(&self, running: &RunningUnit, x: &RowTiles, strip: usize, sums: &mut [f32]) {
+    pub(crate) fn columns(&self) -> Columns<'_> {
+        let each = self.deep * self.format.parts();
+        let last = ((each - 1) * TILE_BYTES) as u32;
+        Columns {
+            format: self.format,
+            tiles: &self.tiles,
+            each,
+            steps: &self.steps,
+            reach: TileStep { a: last, b: last },
+            chunk: self.steps.len().min(CHUNK * self.steps.len() / self.deep),
+            scales: &self.scales,
+            offsets: &self.offsets,
+        }
+    }
+
+    /// Sums of `x·W` without the bias, all of it. What columns that are filled up give is zero or NaN.
+    #[inline(always)]
+    pub(crate) fn pass<F: Finish>(&self, running: &RunningUnit, x: &RowTiles, sums: &mut Vec<SumRow>, finish: &mut F) {
+        self.check(running, x);
+        pass(running, x, &[self.columns()], self.strips(), sums, finish);
+    }
+
+    /// That rows are of this weight's kind, and its unit runs.
+    #[inline(always)]
+    pub(crate) fn check(&self, running: &RunningUnit, x: &RowTiles) {
         assert!(x.format() == Some(self.format) && x.deep() == self.deep, "rows made for another weight");
         assert_eq!(running.unit(), self.unit, "another unit was started");
-        let sums = &mut sums[..x.groups() * TILE_ROWS * STRIP];
-        let each = self.deep * self.format.parts();
-        let columns = &self.tiles[strip * 2 * each..][..2 * each];
-        let offsets = self.offsets.get(strip * STRIP..).and_then(|rest| rest.first_chunk());
-        let chunk = self.steps.len().min(CHUNK * self.steps.len() / self.deep);
-        for (i, steps) in self.steps.chunks(chunk).enumerate() {
-            kernel::strip(Strip { unit: self.unit, x, columns, steps, offsets, is_first: i == 0 }, self.format, sums);
-        }
-        if let Some(scales) = self.scales.get(strip * STRIP..).and_then(|rest| rest.first_chunk::<STRIP>()) {
-            for (row, by) in sums.as_chunks_mut::<STRIP>().0.iter_mut().zip(x.scales()) {
-                for (x, scale) in row.iter_mut().zip(scales) {
-                    *x = x.to_bits().cast_signed() as f32 * (by * scale);
-                }
-            }
-        }
     }
 }
 

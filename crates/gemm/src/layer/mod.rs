@@ -57,6 +57,33 @@ pub enum LayerNorms {
     },
 }
 
+/// What attention gave.
+#[derive(Clone, Copy, Debug)]
+pub enum Attended<'a> {
+    /// In f32.
+    Numbers(&'a [f32]),
+    /// In bf16: the bits of each number.
+    Halves(&'a [u16]),
+}
+
+impl Attended<'_> {
+    /// How many numbers there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Numbers(all) => all.len(),
+            Self::Halves(all) => all.len(),
+        }
+    }
+
+    /// `count` numbers from place `first` on.
+    pub(crate) fn part(&self, first: usize, count: usize) -> Self {
+        match self {
+            Self::Numbers(all) => Self::Numbers(&all[first..][..count]),
+            Self::Halves(all) => Self::Halves(&all[first..][..count]),
+        }
+    }
+}
+
 /// Where a block's rows go.
 #[derive(Debug)]
 pub struct LayerOutput<'a> {

@@ -1,7 +1,7 @@
 //! A layer's rest against f64.
 
 use super::{kinds, numbers, weight};
-use crate::{Act, KeptWeight, LayerNorms, LayerOutput, LayerRest, RowNorm, Unit, WeightFormat, Widening};
+use crate::{Act, Attended, KeptWeight, LayerNorms, LayerOutput, LayerRest, RowNorm, Unit, WeightFormat, Widening};
 
 /// Rows of attention, hidden and inner numbers: none a whole tile.
 const FROM: usize = 40;
@@ -110,7 +110,7 @@ fn layer(kind: (Unit, WeightFormat), parts: &[Plain; 4], gated: bool, norms: Lay
 fn run(layer: &LayerRest, attended: &[f32], stream: &[f32]) -> [Vec<f32>; 2] {
     let (mut read, mut sum) = (vec![f32::NAN; stream.len()], vec![f32::NAN; stream.len()]);
     let gives = layer.gives_sum();
-    layer.run(attended, stream, LayerOutput { read: &mut read, sum: gives.then_some(&mut sum[..]) });
+    layer.run(Attended::Numbers(attended), stream, LayerOutput { read: &mut read, sum: gives.then_some(&mut sum[..]) });
     [read, if gives { sum } else { Vec::new() }]
 }
 
