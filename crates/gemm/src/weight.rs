@@ -1,10 +1,15 @@
 //! A weight cut into tiles once, and the strips of its product.
 
+use std::ops::Range;
+
 use crate::{
     check::PackError,
     convert::{bf16, int8, magnitude, rest, scale},
     format::WeightFormat,
-    kernel::{self, RunningUnit, Strip, TileStep},
+    kernel::{
+        self, RunningUnit, Strip, TileStep,
+        single::{self, SingleStrip},
+    },
     row_tiles::RowTiles,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
@@ -19,7 +24,7 @@ const CHUNK: usize = 12;
 
 /// `W` and `b` of `x·W + b`, for as long as the model is served.
 ///
-/// Sums over K go in steps of a tile (32 numbers in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
+/// Sums over K go in steps of a tile (16 numbers in f32, 32 in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
 /// AMX pairwise within a tile, by vectors pair after pair.
 #[derive(Debug)]
 pub struct KeptWeight {
@@ -109,10 +114,20 @@ impl KeptWeight {
             bias: filled,
         };
         match format {
+            WeightFormat::F32 => kept.fill_singles(weight),
             WeightFormat::Bf16 | WeightFormat::Bf16x3 => kept.fill_halves(weight),
             WeightFormat::Int8 => kept.fill_bytes(weight)?,
         }
         Ok(kept)
+    }
+
+    fn fill_singles(&mut self, weight: &[f32]) {
+        for (k, row) in weight.chunks_exact(self.columns).enumerate() {
+            let (deep, within) = (k / 16, k % 16);
+            for (group, numbers) in row.chunks(TILE_COLUMNS).enumerate() {
+                self.tiles[group * self.deep + deep].singles_mut()[within][..numbers.len()].copy_from_slice(numbers);
+            }
+        }
     }
 
     fn fill_halves(&mut self, weight: &[f32]) {
@@ -193,6 +208,15 @@ impl KeptWeight {
         &self.bias.as_chunks().0[strip]
     }
 
+    /// The part of a strip that `x` makes, whose rows hold these tiles of K.
+    #[inline(always)]
+    pub(crate) fn single_strip<'a>(&'a self, x: &'a RowTiles, strip: usize, deep: Range<usize>) -> SingleStrip<'a> {
+        let of = |strip: usize| [0, 1].map(|column| (2 * strip + column) * self.deep);
+        let columns = of(strip).map(|at| &self.tiles[at + deep.start..at + deep.end]);
+        let next = of(strip + 1).map(|at| self.tiles.get(at + deep.start..at + deep.end).unwrap_or_default());
+        SingleStrip { unit: self.unit, x, columns, next, is_first: deep.start == 0 }
+    }
+
     /// `x·W` for 32 columns, without the bias: (rows filled up to 16 × 32) numbers in `sums`. Those of columns that are filled up
     /// are zero, or NaN.
     #[inline(always)]
@@ -200,6 +224,9 @@ impl KeptWeight {
         assert!(x.format() == Some(self.format) && x.deep() == self.deep, "rows made for another weight");
         assert_eq!(running.unit(), self.unit, "another unit was started");
         let sums = &mut sums[..x.groups() * TILE_ROWS * STRIP];
+        if self.format == WeightFormat::F32 {
+            return single::strip(self.single_strip(x, strip, 0..self.deep), sums);
+        }
         let each = self.deep * self.format.parts();
         let columns = &self.tiles[strip * 2 * each..][..2 * each];
         let offsets = self.offsets.get(strip * STRIP..).and_then(|rest| rest.first_chunk());
@@ -222,7 +249,7 @@ fn steps(format: WeightFormat, deep: usize) -> Vec<TileStep> {
     let step = |a: usize, b: usize| TileStep { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 };
     (0..deep)
         .flat_map(|i| match format {
-            WeightFormat::Bf16 | WeightFormat::Int8 => vec![step(i, i)],
+            WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Int8 => vec![step(i, i)],
             WeightFormat::Bf16x3 => {
                 vec![step(2 * i, 2 * i), step(2 * i, 2 * i + 1), step(2 * i + 1, 2 * i)]
             }

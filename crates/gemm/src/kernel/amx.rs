@@ -57,7 +57,8 @@ pub(super) fn strip(strip: Strip<'_>, format: WeightFormat, sums: &mut [f32]) {
     assert!(sums.len() >= groups * TILE_ROWS * STRIP && !strip.steps.is_empty());
     assert!(most(|s| s.a) < each && most(|s| s.b) < strip.columns.len() / 2, "a step past the tiles");
     let (one, two) = match format {
-        WeightFormat::Bf16 | WeightFormat::Bf16x3 => (one_halves as Kernel, two_halves as Kernel),
+        // No weight in f32 is packed for AMX.
+        WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Bf16x3 => (one_halves as Kernel, two_halves as Kernel),
         WeightFormat::Int8 => (one_bytes as Kernel, two_bytes as Kernel),
     };
     let mut operands = TileOperands {

@@ -1,8 +1,8 @@
 //! A block of rows through a layer.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
-use super::{LayerNorms, LayerOutput, LayerRest, Widening};
+use super::{LayerNorms, LayerOutput, LayerRest, Widening, single};
 use crate::{
     format::WeightFormat,
     kernel::RunningUnit,
@@ -28,7 +28,7 @@ struct LayerScratch {
     /// (rows × hidden): what a part gives, and the stream.
     given: Vec<f32>,
     stream: Vec<f32>,
-    /// (rows × inner), in int8 alone.
+    /// (rows × inner) in int8; what the last product has come to in f32.
     wide: Vec<f32>,
 }
 
@@ -103,14 +103,19 @@ by_vectors! {
                 }
             }
         }
-        widen(layer, running, x, inner, [sums, others], wide);
-        whole(down, running, inner, sums, given);
+        let strips = 0..up.strips();
+        if down.format() == WeightFormat::F32 {
+            single::feed_forward(layer, running, x, inner, [sums, others, wide], given);
+        } else {
+            widen(layer, running, x, inner, [sums, others], wide, strips);
+            whole(down, running, inner, sums, given);
+        }
         finish(&layer.norms, hidden, given, kept, read, sum);
     }
 }
 
 impl Widening {
-    fn up(&self) -> &KeptWeight {
+    pub(super) fn up(&self) -> &KeptWeight {
         match self {
             Self::Plain { up, .. } | Self::Gated { up, .. } => up,
         }
@@ -151,23 +156,25 @@ fn whole(weight: &KeptWeight, running: &RunningUnit, x: &RowTiles, sums: &mut [f
     }
 }
 
-/// The first product or products and the activation, into the tiles of the last.
+/// Some strips of the first product or products and the activation, into the tiles of the last.
 #[inline(always)]
-fn widen(
+pub(super) fn widen(
     layer: &LayerRest,
     running: &RunningUnit,
     x: &RowTiles,
     inner: &mut RowTiles,
     [sums, others]: [&mut Vec<f32>; 2],
     wide: &mut Vec<f32>,
+    strips: Range<usize>,
 ) {
     let (up, format) = (layer.widening.up(), layer.down.format());
     let (rows, width) = (x.rows(), up.shape()[1]);
-    inner.reset(format, rows, width);
+    let first = strips.start;
+    inner.reset(format, rows, width.min(strips.end * STRIP) - first * STRIP);
     if format == WeightFormat::Int8 {
         wide.resize(rows * width, 0.0);
     }
-    for strip in 0..up.strips() {
+    for strip in strips {
         up.strip(running, x, strip, sums);
         let kind = match &layer.widening {
             Widening::Plain { act, .. } | Widening::Gated { act, .. } => *act,
@@ -201,7 +208,7 @@ fn widen(
             if format == WeightFormat::Int8 {
                 wide[i * width + at..][..count].copy_from_slice(&piece[..count]);
             } else {
-                inner.put_piece(i, strip, &piece);
+                inner.put_piece(i, strip - first, &piece);
             }
         }
     }

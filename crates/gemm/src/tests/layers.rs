@@ -126,6 +126,7 @@ fn layers_are_those_of_f64_and_no_company_changes_a_bit() {
     let (attended, stream) = (numbers(20, rows * FROM), numbers(21, rows * HIDDEN));
     for kind in kinds() {
         let most = match kind.1 {
+            WeightFormat::F32 => 1e-5,
             WeightFormat::Bf16 => 0.06,
             WeightFormat::Bf16x3 => 1e-4,
             WeightFormat::Int8 => 0.2,
