@@ -1,4 +1,4 @@
-//! Writes products whose weights live in operators of ours, for the processor in a format other than f32
+//! Writes products whose weights live in operators of ours, for the processor, in every format that is faster there than ONNX Runtime's f32
 //! ([`kernel::kept`](super::super::kernel)).
 //!
 //! What a layer does behind its attention is one node. Layers of experts have no such node: their products before and behind the
