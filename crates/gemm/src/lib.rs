@@ -1,7 +1,7 @@
-//! Products of activations with weights that stay: `y = x·W`, on the matrix units that processors have.
+//! Products of activations with weights that stay: `y = x·W`, on the matrix and vector units that processors have.
 //!
 //! ```text
-//! KeptWeight   W once, cut into tiles as the unit reads them (bf16, bf16 in two parts, or int8 with a scale a column)
+//! KeptWeight   W once, cut into tiles as the unit reads them (f32, bf16, bf16 in two parts, or int8 with a scale a column)
 //! RowTiles     some rows of x, converted as they are read, in tiles of the same kind
 //! pass         all of x·W, 32 columns after the other, sums in f32 (int8: exact in i32, then scaled); each row of 32 is handed to whoever
 //!              finishes it, beside the products of the next rows

@@ -85,9 +85,12 @@ impl RowTiles {
         }
     }
 
-    /// Puts in the numbers from `32·piece` on, in bf16 of one or two parts.
+    /// Puts in the numbers from `32·piece` on, in f32, or in bf16 of one or two parts.
     #[inline(always)]
     pub(crate) fn put_piece<L: Lanes>(&mut self, row: usize, piece: usize, numbers: &[f32; PIECE]) {
+        if self.format == Some(WeightFormat::F32) {
+            return self.put_singles(row, piece, numbers);
+        }
         let parts = self.format.map_or(1, WeightFormat::parts);
         let tile = (row / TILE_ROWS * self.deep + piece) * parts;
         let at = row % TILE_ROWS * PIECE;
@@ -99,6 +102,15 @@ impl RowTiles {
                 *to = rest(*x, *high);
             }
             self.tiles[tile + 1].halves_mut()[at..][..PIECE].copy_from_slice(&low);
+        }
+    }
+
+    /// A piece is two tiles of f32 deep, the last maybe one.
+    #[inline(always)]
+    fn put_singles(&mut self, row: usize, piece: usize, numbers: &[f32; PIECE]) {
+        let first = row / TILE_ROWS * self.deep;
+        for (i, half) in numbers.as_chunks::<16>().0.iter().enumerate().take(self.deep - 2 * piece) {
+            self.tiles[first + 2 * piece + i].singles_mut()[row % TILE_ROWS] = *half;
         }
     }
 

@@ -1,13 +1,18 @@
 //! A weight cut into tiles once.
 
+use std::ops::Range;
+
 use crate::{
     check::PackError,
     convert::{bf16, int8, magnitude, rest, scale},
     format::WeightFormat,
-    kernel::{RunningUnit, SumRow, TileStep},
+    kernel::{
+        RunningUnit, SumRow, TileStep,
+        single::{self, SingleStrip},
+    },
     pass::{Columns, Finish, pass},
     row_tiles::RowTiles,
-    tile::{STRIP, TILE_BYTES, TILE_COLUMNS, Tile},
+    tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
 };
 
@@ -20,7 +25,7 @@ const CHUNK: usize = 12;
 
 /// `W` and `b` of `x·W + b`, for as long as the model is served.
 ///
-/// Sums over K go in steps of a tile (32 numbers in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
+/// Sums over K go in steps of a tile (16 numbers in f32, 32 in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
 /// AMX pairwise within a tile, by vectors pair after pair.
 #[derive(Debug)]
 pub struct KeptWeight {
@@ -110,10 +115,20 @@ impl KeptWeight {
             bias: filled,
         };
         match format {
+            WeightFormat::F32 => kept.fill_singles(weight),
             WeightFormat::Bf16 | WeightFormat::Bf16x3 => kept.fill_halves(weight),
             WeightFormat::Int8 => kept.fill_bytes(weight)?,
         }
         Ok(kept)
+    }
+
+    fn fill_singles(&mut self, weight: &[f32]) {
+        for (k, row) in weight.chunks_exact(self.columns).enumerate() {
+            let (deep, within) = (k / 16, k % 16);
+            for (group, numbers) in row.chunks(TILE_COLUMNS).enumerate() {
+                self.tiles[group * self.deep + deep].singles_mut()[within][..numbers.len()].copy_from_slice(numbers);
+            }
+        }
     }
 
     fn fill_halves(&mut self, weight: &[f32]) {
@@ -215,7 +230,36 @@ impl KeptWeight {
     #[inline(always)]
     pub(crate) fn pass<F: Finish>(&self, running: &RunningUnit, x: &RowTiles, sums: &mut Vec<SumRow>, finish: &mut F) {
         self.check(running, x);
+        if self.format == WeightFormat::F32 {
+            return (0..self.strips()).for_each(|strip| self.finish_single(x, (0, strip), sums, finish));
+        }
         pass(running, x, &[self.columns()], self.strips(), sums, finish);
+    }
+
+    /// Finishes the sums of `x` with one strip of this weight in f32, the one numbered `which`.
+    #[inline(always)]
+    pub(crate) fn finish_single<F: Finish>(
+        &self,
+        x: &RowTiles,
+        (which, strip): (usize, usize),
+        sums: &mut Vec<SumRow>,
+        finish: &mut F,
+    ) {
+        sums.resize(x.groups() * TILE_ROWS, SumRow::ZERO);
+        single::strip(self.single_strip(x, strip, 0..self.deep), SumRow::flat(sums), |group| group);
+        for (row, sums) in sums[..x.rows()].iter().enumerate() {
+            finish.row(which, strip, row, &sums.0);
+        }
+    }
+
+    /// The part of a strip that `x` makes, whose rows hold these tiles of K.
+    #[inline(always)]
+    pub(crate) fn single_strip<'a>(&'a self, x: &'a RowTiles, strip: usize, deep: Range<usize>) -> SingleStrip<'a> {
+        assert!(x.format() == Some(self.format) && x.deep() == deep.len(), "rows made for another weight");
+        let of = |strip: usize| [0, 1].map(|column| (2 * strip + column) * self.deep);
+        let columns = of(strip).map(|at| &self.tiles[at + deep.start..at + deep.end]);
+        let next = of(strip + 1).map(|at| self.tiles.get(at + deep.start..at + deep.end).unwrap_or_default());
+        SingleStrip { unit: self.unit, x, columns, next, is_first: deep.start == 0 }
     }
 
     /// That rows are of this weight's kind, and its unit runs.
@@ -231,6 +275,8 @@ fn steps(format: WeightFormat, deep: usize) -> Vec<TileStep> {
     let step = |a: usize, b: usize| TileStep { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 };
     (0..deep)
         .flat_map(|i| match format {
+            // Products in f32 go by numbers, not by steps.
+            WeightFormat::F32 => Vec::new(),
             WeightFormat::Bf16 | WeightFormat::Int8 => vec![step(i, i)],
             WeightFormat::Bf16x3 => {
                 vec![step(2 * i, 2 * i), step(2 * i, 2 * i + 1), step(2 * i + 1, 2 * i)]

@@ -8,6 +8,7 @@
 //! Nothing between leaves the core's cache: a block of rows goes through all of it, and only the weights stream by.
 
 mod run;
+mod single;
 
 use crate::{check::PackError, rows, weight::KeptWeight};
 

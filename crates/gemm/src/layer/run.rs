@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, marker::PhantomData};
 
-use super::{Attended, LayerNorms, LayerOutput, LayerRest, Widening};
+use super::{Attended, LayerNorms, LayerOutput, LayerRest, Widening, single};
 use crate::{
     format::WeightFormat,
     kernel::{RunningUnit, SumRow},
@@ -113,8 +113,12 @@ by_vectors! {
                 }
             }
         }
-        widen::<L>(layer, running, x, inner, sums, gates, wide);
-        down.pass(running, inner, sums, &mut Summed { weight: down, to: given });
+        if down.format() == WeightFormat::F32 {
+            single::feed_forward::<L>(layer, running, x, inner, sums, gates, given);
+        } else {
+            widen::<L>(layer, running, x, inner, sums, gates, wide);
+            down.pass(running, inner, sums, &mut Summed { weight: down, to: given });
+        }
         finish(&layer.norms, hidden, given, kept, one, read, sum);
     }
 }
@@ -149,7 +153,7 @@ fn numbers(buffer: &mut Vec<SumRow>, count: usize) -> &mut [f32] {
 }
 
 impl Widening {
-    fn up(&self) -> &KeptWeight {
+    pub(super) fn up(&self) -> &KeptWeight {
         match self {
             Self::Plain { up, .. } | Self::Gated { up, .. } => up,
         }
@@ -173,14 +177,16 @@ impl Finish for Summed<'_> {
 }
 
 /// The activation, on the way into the tiles of the last product.
-struct Widened<'a, L> {
-    layer: &'a LayerRest,
-    inner: &'a mut RowTiles,
-    gates: &'a mut [SumRow],
+pub(super) struct Widened<'a, L> {
+    pub(super) layer: &'a LayerRest,
+    pub(super) inner: &'a mut RowTiles,
+    /// The strip that `inner` begins with.
+    pub(super) first: usize,
+    pub(super) gates: &'a mut [SumRow],
     /// (rows × width), in int8 alone.
-    wide: &'a mut [f32],
-    width: usize,
-    lanes: PhantomData<L>,
+    pub(super) wide: &'a mut [f32],
+    pub(super) width: usize,
+    pub(super) lanes: PhantomData<L>,
 }
 
 impl<L: Lanes> Widened<'_, L> {
@@ -195,7 +201,7 @@ impl<L: Lanes> Widened<'_, L> {
         if self.layer.down.format() == WeightFormat::Int8 {
             write(&mut self.wide[row * self.width..][..self.width], strip, piece);
         } else {
-            self.inner.put_piece::<L>(row, strip, piece);
+            self.inner.put_piece::<L>(row, strip - self.first, piece);
         }
     }
 }
@@ -203,7 +209,7 @@ impl<L: Lanes> Widened<'_, L> {
 impl<L: Lanes> Finish for Widened<'_, L> {
     #[inline(always)]
     fn row(&mut self, which: usize, strip: usize, row: usize, sums: &[f32; STRIP]) {
-        let is_rough = self.layer.down.format() != WeightFormat::Bf16x3;
+        let is_rough = !matches!(self.layer.down.format(), WeightFormat::F32 | WeightFormat::Bf16x3);
         let biased = |weight: &KeptWeight| -> [f32; STRIP] {
             let bias = weight.bias(strip);
             std::array::from_fn(|i| sums[i] + bias[i])
@@ -245,7 +251,7 @@ fn widen<L: Lanes>(
     let is_int8 = format == WeightFormat::Int8;
     gates.resize(BLOCK, SumRow::ZERO);
     let wide = numbers(wide, if is_int8 { rows * width } else { 0 });
-    let mut widened = Widened::<L> { layer, inner, gates, wide, width, lanes: PhantomData };
+    let mut widened = Widened::<L> { layer, inner, first: 0, gates, wide, width, lanes: PhantomData };
     match &layer.widening {
         Widening::Plain { up, .. } => up.pass(running, x, sums, &mut widened),
         Widening::Gated { gate, up, .. } => {

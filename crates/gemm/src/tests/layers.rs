@@ -116,16 +116,29 @@ fn run(layer: &LayerRest, attended: &[f32], stream: &[f32]) -> [Vec<f32>; 2] {
 
 #[test]
 fn layers_are_those_of_f64_and_no_company_changes_a_bit() {
+    check(&kinds(), INNER);
+}
+
+/// Two whole pieces of 384 inner columns, and a part of a third.
+#[test]
+fn inner_rows_in_f32_are_made_piece_by_piece() {
+    let kinds: Vec<_> = kinds().into_iter().filter(|(_, format)| *format == WeightFormat::F32).collect();
+    assert!(!kinds.is_empty());
+    check(&kinds, 2 * 384 + INNER);
+}
+
+fn check(kinds: &[(Unit, WeightFormat)], inner: usize) {
     let parts = [
         Plain::new(1, [FROM, HIDDEN]),
-        Plain::new(3, [HIDDEN, INNER]),
-        Plain::new(5, [HIDDEN, INNER]),
-        Plain::new(7, [INNER, HIDDEN]),
+        Plain::new(3, [HIDDEN, inner]),
+        Plain::new(5, [HIDDEN, inner]),
+        Plain::new(7, [inner, HIDDEN]),
     ];
     let rows = 131;
     let (attended, stream) = (numbers(20, rows * FROM), numbers(21, rows * HIDDEN));
-    for kind in kinds() {
+    for &kind in kinds {
         let most = match kind.1 {
+            WeightFormat::F32 => 1e-5,
             WeightFormat::Bf16 => 0.06,
             WeightFormat::Bf16x3 => 1e-4,
             WeightFormat::Int8 => 0.2,
