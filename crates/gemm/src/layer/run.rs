@@ -64,7 +64,7 @@ impl LayerRest {
                 let attended = attended.part(first * from, count * from);
                 let stream = &stream[first * hidden..][..read.len()];
                 let sum = sums.as_deref_mut().map(|sum| &mut sum[first * hidden..][..read.len()]);
-                block(running.vectors(), self, &running, scratch, attended, stream, read, sum);
+                block(running.vectors(), self, &running, scratch, attended, stream, LayerOutput { read, sum });
             }
         });
     }
@@ -77,8 +77,7 @@ by_vectors! {
         scratch: &mut LayerScratch,
         attended: Attended<'_>,
         stream: &[f32],
-        read: &mut [f32],
-        sum: Option<&mut [f32]>,
+        to: LayerOutput<'_>,
     ) {
         let LayerScratch { x, inner, sums, gates, given, stream: kept, one, wide, row } = scratch;
         let [from, hidden] = layer.widths();
@@ -119,7 +118,7 @@ by_vectors! {
             widen::<L>(layer, running, x, inner, sums, gates, wide);
             down.pass(running, inner, sums, &mut Summed { weight: down, to: given });
         }
-        finish(&layer.norms, hidden, given, kept, one, read, sum);
+        finish(&layer.norms, hidden, given, kept, one, to);
     }
 }
 
@@ -274,8 +273,7 @@ fn finish(
     given: &[SumRow],
     kept: &[f32],
     one: &mut [f32],
-    read: &mut [f32],
-    mut sum: Option<&mut [f32]>,
+    LayerOutput { read, mut sum }: LayerOutput<'_>,
 ) {
     for (i, (kept, read)) in kept.chunks_exact(hidden).zip(read.chunks_exact_mut(hidden)).enumerate() {
         match norms {

@@ -1,8 +1,9 @@
-//! Writes products whose weights live in operators of ours, for the processor, in every format that is faster there than ONNX Runtime's f32
-//! ([`kernel::kept`](super::super::kernel)).
+//! Writes products whose weights live in operators of ours, for the processor, in every format that is faster there than ONNX
+//! Runtime's f32 ([`kernel::kept`](super::super::kernel)).
 //!
-//! A layer is one node where its attention is plain and in bf16; else what it does behind its attention is. Layers of experts have no such node: their products before and behind the
-//! attention are nodes by themselves, and the experts stay in f32, as do embeddings, heads and poolings.
+//! A layer is one node where its attention is plain and in bf16; else what it does behind its attention is. Layers of experts have
+//! no such node: their products before and behind the attention are nodes by themselves, and the experts stay in f32, as do
+//! embeddings, heads and poolings.
 
 use sortie_gemm::{Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, WeightFormat, Widening};
 
