@@ -89,11 +89,10 @@ impl<S: Simd> Tiles<'_, S> {
         for (tile, first) in tiles.iter_mut().zip((first..end).step_by(QUERIES)) {
             self.begin::<QUERIES>(tile, first..end.min(first + QUERIES));
         }
-        let all = tiles[..count].iter().fold(usize::MAX..0, |all, tile| {
-            if tile.keys.is_empty() { all } else { all.start.min(tile.keys.start)..all.end.max(tile.keys.end) }
-        });
-        let mut block = all.start / BLOCK_KEYS * BLOCK_KEYS;
-        while block < all.end {
+        let seen = || tiles[..count].iter().map(|tile| &tile.keys).filter(|keys| !keys.is_empty());
+        let last = seen().map(|keys| keys.end).max().unwrap_or(0);
+        let mut block = seen().map(|keys| keys.start).min().unwrap_or(0) / BLOCK_KEYS * BLOCK_KEYS;
+        while block < last {
             for tile in &mut tiles[..count] {
                 let keys = tile.keys.start.max(block)..tile.keys.end.min(block + BLOCK_KEYS);
                 if !keys.is_empty() {
