@@ -198,13 +198,14 @@ impl Precision {
         }
     }
 
-    /// Format of products on a processor; `None`: ONNX Runtime's, in f32.
+    /// Format of products on a processor; `None`: ONNX Runtime's, in f32, where ours are no faster.
     pub(crate) fn kept(self) -> Option<WeightFormat> {
         match self {
             Self::Bf16 => Some(WeightFormat::Bf16),
             Self::Bf16x3 => Some(WeightFormat::Bf16x3),
             Self::Int8 => Some(WeightFormat::Int8),
-            Self::F32 | Self::F16 | Self::Auto => None,
+            Self::F32 => Some(WeightFormat::F32).filter(|&format| Unit::of(format).is_fast(format)),
+            Self::F16 | Self::Auto => None,
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::{sync::Barrier, time::Instant};
 
 use sortie_gemm::{
-    Act, HeadRows, HeadShape, KeptProduct, KeptWeight, LayerNorms, LayerOutput, LayerRest, PackError, RowNorm, Unit,
-    WeightFormat, Widening, attend_head,
+    Act, Attended, HeadRows, HeadShape, KeptProduct, KeptWeight, LayerNorms, LayerOutput, LayerRest, PackError,
+    RowNorm, Unit, WeightFormat, Widening, attend_head,
 };
 
 /// Rows of a batch: what the engine takes together on a processor.
@@ -66,7 +66,7 @@ fn main() -> Result<(), PackError> {
                     / seconds(count, &|rows: usize| {
                         let (x, mut to) = (numbers(3, rows * hidden), vec![0.0; rows * hidden]);
                         let layer = &layer;
-                        move || layer.run(&x, &x, LayerOutput { read: &mut to, sum: None })
+                        move || layer.run(Attended::Numbers(&x), &x, LayerOutput { read: &mut to, sum: None })
                     })
                     / 1e12
             };

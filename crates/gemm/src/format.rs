@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 /// Formats of weights and of the activations that meet them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightFormat {
+    /// f32 on both sides, each product fused with its sum.
+    F32,
     /// bf16 on both sides, sums in f32: about 2e-3 of a product's size is lost. Numbers beyond the largest bf16 (3.39e38)
     /// become infinite; on AMX and AVX512-BF16 denormals (below 1.2e-38) count as zero.
     Bf16,
@@ -18,12 +20,13 @@ pub enum WeightFormat {
 
 impl WeightFormat {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Bf16, Self::Bf16x3, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Bf16x3, Self::Int8];
 
     /// Its name, as in a configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Bf16x3 => "bf16x3",
             Self::Int8 => "int8",
@@ -33,6 +36,7 @@ impl WeightFormat {
     /// Numbers of K in a tile.
     pub(crate) fn depth(self) -> usize {
         match self {
+            Self::F32 => 16,
             Self::Bf16 | Self::Bf16x3 => 32,
             Self::Int8 => 64,
         }
@@ -57,6 +61,6 @@ impl FromStr for WeightFormat {
         Self::ALL
             .into_iter()
             .find(|format| format.name() == text)
-            .ok_or_else(|| format!("{text:?} is no format of weights; bf16, bf16x3 and int8 are"))
+            .ok_or_else(|| format!("{text:?} is no format of weights; f32, bf16, bf16x3 and int8 are"))
     }
 }

@@ -1,13 +1,11 @@
 //! Some rows of activations, in tiles.
 
 use crate::{
-    convert::{bf16, int8, magnitude, rest, scale},
+    convert::{int8, magnitude, rest, scale, widened},
     format::WeightFormat,
+    lanes::{Lanes, PIECE},
     tile::{TILE_ROWS, Tile},
 };
-
-/// Numbers converted side by side.
-const PIECE: usize = 32;
 
 /// Rows in tiles, converted as they are put in: `[16 rows][depth][part]`. Reused from block to block.
 #[derive(Debug, Default)]
@@ -72,31 +70,31 @@ impl RowTiles {
 
     /// Puts a whole row in, whatever the format.
     #[inline(always)]
-    pub(crate) fn put_row(&mut self, row: usize, numbers: &[f32]) {
+    pub(crate) fn put_row<L: Lanes>(&mut self, row: usize, numbers: &[f32]) {
         if self.format == Some(WeightFormat::Int8) {
             return self.put_bytes(row, numbers);
         }
         let (pieces, last) = numbers.as_chunks::<PIECE>();
         for (i, piece) in pieces.iter().enumerate() {
-            self.put_piece(row, i, piece);
+            self.put_piece::<L>(row, i, piece);
         }
         if !last.is_empty() {
             let mut piece = [0.0; PIECE];
             piece[..last.len()].copy_from_slice(last);
-            self.put_piece(row, pieces.len(), &piece);
+            self.put_piece::<L>(row, pieces.len(), &piece);
         }
     }
 
-    /// Puts in the numbers from `32·piece` on, in bf16 of one or two parts.
+    /// Puts in the numbers from `32·piece` on, in f32, or in bf16 of one or two parts.
     #[inline(always)]
-    pub(crate) fn put_piece(&mut self, row: usize, piece: usize, numbers: &[f32; PIECE]) {
+    pub(crate) fn put_piece<L: Lanes>(&mut self, row: usize, piece: usize, numbers: &[f32; PIECE]) {
+        if self.format == Some(WeightFormat::F32) {
+            return self.put_singles(row, piece, numbers);
+        }
         let parts = self.format.map_or(1, WeightFormat::parts);
         let tile = (row / TILE_ROWS * self.deep + piece) * parts;
         let at = row % TILE_ROWS * PIECE;
-        let mut high = [0; PIECE];
-        for (to, x) in high.iter_mut().zip(numbers) {
-            *to = bf16(*x);
-        }
+        let high = L::halves(numbers);
         self.tiles[tile].halves_mut()[at..][..PIECE].copy_from_slice(&high);
         if parts == 2 {
             let mut low = [0; PIECE];
@@ -104,6 +102,44 @@ impl RowTiles {
                 *to = rest(*x, *high);
             }
             self.tiles[tile + 1].halves_mut()[at..][..PIECE].copy_from_slice(&low);
+        }
+    }
+
+    /// A piece is two tiles of f32 deep, the last maybe one.
+    #[inline(always)]
+    fn put_singles(&mut self, row: usize, piece: usize, numbers: &[f32; PIECE]) {
+        let first = row / TILE_ROWS * self.deep;
+        for (i, half) in numbers.as_chunks::<16>().0.iter().enumerate().take(self.deep - 2 * piece) {
+            self.tiles[first + 2 * piece + i].singles_mut()[row % TILE_ROWS] = *half;
+        }
+    }
+
+    /// Puts a whole row in, filled up, that is already in bf16, as which all are held.
+    #[inline(always)]
+    pub(crate) fn put_pieces(&mut self, row: usize, pieces: &[[u16; PIECE]]) {
+        let (group, at) = (row / TILE_ROWS * self.deep, row % TILE_ROWS * PIECE);
+        for (tile, piece) in self.tiles[group..][..self.deep].iter_mut().zip(pieces) {
+            tile.halves_mut()[at..][..PIECE].copy_from_slice(piece);
+        }
+    }
+
+    /// Puts a whole row in that is already in bf16, whatever the format.
+    #[inline(always)]
+    pub(crate) fn put_halves<L: Lanes>(&mut self, row: usize, halves: &[u16], wide: &mut Vec<f32>) {
+        if self.format != Some(WeightFormat::Bf16) {
+            wide.clear();
+            wide.extend(halves.iter().map(|x| widened(*x)));
+            return self.put_row::<L>(row, wide);
+        }
+        let (group, at) = (row / TILE_ROWS * self.deep, row % TILE_ROWS * PIECE);
+        for (tile, piece) in self.tiles[group..][..self.deep].iter_mut().zip(halves.chunks(PIECE)) {
+            let to = &mut tile.halves_mut()[at..][..PIECE];
+            if let Some(piece) = piece.first_chunk::<PIECE>() {
+                to.copy_from_slice(piece);
+            } else {
+                to[..piece.len()].copy_from_slice(piece);
+                to[piece.len()..].fill(0);
+            }
         }
     }
 

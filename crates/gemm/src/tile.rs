@@ -1,8 +1,8 @@
 //! The tile that everything is cut into: 16 rows of 64 bytes, as AMX has it and as a vector register of 512 bits reads it.
 //!
 //! ```text
-//! activations  16 rows of x  × 32 numbers of K in bf16, 64 in int8
-//! weights      16 pairs (bf16) or quads (int8) of K × 16 columns: a row has the pair or quad of each column, side by side
+//! activations  16 rows of x  × 16 numbers of K in f32, 32 in bf16, 64 in int8
+//! weights      16 numbers (f32), pairs (bf16) or quads (int8) of K × 16 columns: a row has those of each column, side by side
 //! ```
 
 /// Rows of a tile.
@@ -45,6 +45,26 @@ impl Tile {
     /// Its 512 numbers of 16 bits.
     #[inline(always)]
     pub(crate) fn halves(&self) -> &[u16; TILE_BYTES / 2] {
+        // SAFETY: as large, of a lesser alignment, and any bits are a number.
+        #[expect(unsafe_code, reason = "the same bytes as other numbers")]
+        unsafe {
+            &*std::ptr::from_ref(&self.0).cast()
+        }
+    }
+
+    /// Its 256 numbers of 32 bits, by rows.
+    #[inline(always)]
+    pub(crate) fn singles_mut(&mut self) -> &mut [[f32; 16]; TILE_ROWS] {
+        // SAFETY: as large, of a lesser alignment, and any bits are a number.
+        #[expect(unsafe_code, reason = "the same bytes as other numbers")]
+        unsafe {
+            &mut *std::ptr::from_mut(&mut self.0).cast()
+        }
+    }
+
+    /// Its 256 numbers of 32 bits, by rows.
+    #[inline(always)]
+    pub(crate) fn singles(&self) -> &[[f32; 16]; TILE_ROWS] {
         // SAFETY: as large, of a lesser alignment, and any bits are a number.
         #[expect(unsafe_code, reason = "the same bytes as other numbers")]
         unsafe {

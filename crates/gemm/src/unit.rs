@@ -5,7 +5,8 @@
 //! | AMX | bf16, bf16x3, int8 | Intel from Sapphire Rapids on, Linux from 5.16 on |
 //! | AVX512-BF16 | bf16, bf16x3 | AMD from Zen 4 on; on Intel it is slower than f32 and is not used |
 //! | AVX512-VNNI, AVX-VNNI | int8 | Intel from Ice Lake on, AMD from Zen 4 on |
-//! | AVX2 | bf16, bf16x3 | nearly every x86: no faster than f32 |
+//! | AVX-512 | f32 | Intel's servers from Skylake on, AMD from Zen 4 on |
+//! | AVX2 | f32, bf16, bf16x3 | nearly every x86: bf16 is no faster than f32 |
 //! | portable | all | everywhere: slow, for tests |
 //!
 //! int8 has no unit of AVX2's: its only product of bytes saturates at 16 bits, and gives wrong sums.
@@ -26,7 +27,9 @@ pub enum Unit {
     Avx512Vnni,
     /// Quads of bytes in vectors of 256 bits.
     AvxVnni,
-    /// bf16 widened to f32 in vectors of 256 bits.
+    /// f32 in vectors of 512 bits.
+    Avx512,
+    /// f32, and bf16 widened to it, in vectors of 256 bits.
     Avx2,
     /// Plain Rust.
     Portable,
@@ -34,15 +37,18 @@ pub enum Unit {
 
 impl Unit {
     /// All of them, the fastest first.
-    pub const ALL: [Self; 6] =
-        [Self::Amx, Self::Avx512Bf16, Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 7] =
+        [Self::Amx, Self::Avx512Bf16, Self::Avx512Vnni, Self::AvxVnni, Self::Avx512, Self::Avx2, Self::Portable];
 
     /// Whether it has products in `format`.
     #[must_use]
     pub fn makes(self, format: WeightFormat) -> bool {
         match self {
-            Self::Amx | Self::Portable => true,
-            Self::Avx512Bf16 | Self::Avx2 => format != WeightFormat::Int8,
+            Self::Amx => format != WeightFormat::F32,
+            Self::Avx512Bf16 => matches!(format, WeightFormat::Bf16 | WeightFormat::Bf16x3),
+            Self::Avx512 => format == WeightFormat::F32,
+            Self::Avx2 => format != WeightFormat::Int8,
+            Self::Portable => true,
             Self::Avx512Vnni | Self::AvxVnni => format == WeightFormat::Int8,
         }
     }
@@ -60,11 +66,11 @@ impl Unit {
         Self::ALL.into_iter().find(fits).unwrap_or(Self::Portable)
     }
 
-    /// Whether its products in `format` are faster than those of f32.
+    /// Whether its products in `format` are faster than ONNX Runtime's in f32.
     #[must_use]
     pub fn is_fast(self, format: WeightFormat) -> bool {
         match self {
-            Self::Amx | Self::Avx512Vnni | Self::AvxVnni => true,
+            Self::Amx | Self::Avx512Vnni | Self::AvxVnni | Self::Avx512 => true,
             // Three products at twice the speed of f32.
             Self::Avx512Bf16 => format == WeightFormat::Bf16,
             Self::Avx2 | Self::Portable => false,
@@ -79,6 +85,7 @@ impl Unit {
             Self::Avx512Bf16 => "AVX512-BF16",
             Self::Avx512Vnni => "AVX512-VNNI",
             Self::AvxVnni => "AVX-VNNI",
+            Self::Avx512 => "AVX-512",
             Self::Avx2 => "AVX2",
             Self::Portable => "portable",
         }
@@ -94,6 +101,9 @@ impl fmt::Display for Unit {
 /// Vectors that steps beside products are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VectorWidth {
+    /// With bf16 among their formats.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -101,9 +111,14 @@ pub(crate) enum VectorWidth {
     Plain,
 }
 
-/// The widest this machine has.
-pub(crate) fn vectors() -> VectorWidth {
-    processor().vectors
+/// The widest this machine has, for steps beside products of `unit`. bf16's rounding of vectors takes denormals for zeros, and so
+/// goes with units that do.
+pub(crate) fn vectors(unit: Unit) -> VectorWidth {
+    match processor().vectors {
+        #[cfg(target_arch = "x86_64")]
+        VectorWidth::Avx512Bf16 if !matches!(unit, Unit::Amx | Unit::Avx512Bf16) => VectorWidth::Avx512,
+        vectors => vectors,
+    }
 }
 
 #[derive(Debug)]
@@ -137,8 +152,10 @@ fn look() -> Processor {
     add(avx512 && has!("avx512bf16") && is_amd(), Unit::Avx512Bf16);
     add(avx512 && has!("avx512vnni"), Unit::Avx512Vnni);
     add(avx2 && has!("avxvnni"), Unit::AvxVnni);
+    add(avx512, Unit::Avx512);
     add(avx2, Unit::Avx2);
     let vectors = match (avx512, avx2) {
+        (true, _) if has!("avx512bf16") => VectorWidth::Avx512Bf16,
         (true, _) => VectorWidth::Avx512,
         (false, true) => VectorWidth::Avx2,
         (false, false) => VectorWidth::Plain,

@@ -1,10 +1,16 @@
-//! A weight cut into tiles once, and the strips of its product.
+//! A weight cut into tiles once.
+
+use std::ops::Range;
 
 use crate::{
     check::PackError,
     convert::{bf16, int8, magnitude, rest, scale},
     format::WeightFormat,
-    kernel::{self, RunningUnit, Strip, TileStep},
+    kernel::{
+        RunningUnit, SumRow, TileStep,
+        single::{self, SingleStrip},
+    },
+    pass::{Columns, Finish, pass},
     row_tiles::RowTiles,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
@@ -19,7 +25,7 @@ const CHUNK: usize = 12;
 
 /// `W` and `b` of `x·W + b`, for as long as the model is served.
 ///
-/// Sums over K go in steps of a tile (32 numbers in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
+/// Sums over K go in steps of a tile (16 numbers in f32, 32 in bf16, 64 in int8), from the first to the last, whatever the number of rows: by
 /// AMX pairwise within a tile, by vectors pair after pair.
 #[derive(Debug)]
 pub struct KeptWeight {
@@ -109,10 +115,20 @@ impl KeptWeight {
             bias: filled,
         };
         match format {
+            WeightFormat::F32 => kept.fill_singles(weight),
             WeightFormat::Bf16 | WeightFormat::Bf16x3 => kept.fill_halves(weight),
             WeightFormat::Int8 => kept.fill_bytes(weight)?,
         }
         Ok(kept)
+    }
+
+    fn fill_singles(&mut self, weight: &[f32]) {
+        for (k, row) in weight.chunks_exact(self.columns).enumerate() {
+            let (deep, within) = (k / 16, k % 16);
+            for (group, numbers) in row.chunks(TILE_COLUMNS).enumerate() {
+                self.tiles[group * self.deep + deep].singles_mut()[within][..numbers.len()].copy_from_slice(numbers);
+            }
+        }
     }
 
     fn fill_halves(&mut self, weight: &[f32]) {
@@ -193,27 +209,64 @@ impl KeptWeight {
         &self.bias.as_chunks().0[strip]
     }
 
-    /// `x·W` for 32 columns, without the bias: (rows filled up to 16 × 32) numbers in `sums`. Those of columns that are filled up
-    /// are zero, or NaN.
+    /// What rows meet in a pass.
     #[inline(always)]
-    pub(crate) fn strip(&self, running: &RunningUnit, x: &RowTiles, strip: usize, sums: &mut [f32]) {
+    pub(crate) fn columns(&self) -> Columns<'_> {
+        let each = self.deep * self.format.parts();
+        let last = ((each - 1) * TILE_BYTES) as u32;
+        Columns {
+            format: self.format,
+            tiles: &self.tiles,
+            each,
+            steps: &self.steps,
+            reach: TileStep { a: last, b: last },
+            chunk: self.steps.len().min(CHUNK * self.steps.len() / self.deep),
+            scales: &self.scales,
+            offsets: &self.offsets,
+        }
+    }
+
+    /// Sums of `x·W` without the bias, all of it. What columns that are filled up give is zero or NaN.
+    #[inline(always)]
+    pub(crate) fn pass<F: Finish>(&self, running: &RunningUnit, x: &RowTiles, sums: &mut Vec<SumRow>, finish: &mut F) {
+        self.check(running, x);
+        if self.format == WeightFormat::F32 {
+            return (0..self.strips()).for_each(|strip| self.finish_single(x, (0, strip), sums, finish));
+        }
+        pass(running, x, &[self.columns()], self.strips(), sums, finish);
+    }
+
+    /// Finishes the sums of `x` with one strip of this weight in f32, the one numbered `which`.
+    #[inline(always)]
+    pub(crate) fn finish_single<F: Finish>(
+        &self,
+        x: &RowTiles,
+        (which, strip): (usize, usize),
+        sums: &mut Vec<SumRow>,
+        finish: &mut F,
+    ) {
+        sums.resize(x.groups() * TILE_ROWS, SumRow::ZERO);
+        single::strip(self.single_strip(x, strip, 0..self.deep), SumRow::flat(sums), |group| group);
+        for (row, sums) in sums[..x.rows()].iter().enumerate() {
+            finish.row(which, strip, row, &sums.0);
+        }
+    }
+
+    /// The part of a strip that `x` makes, whose rows hold these tiles of K.
+    #[inline(always)]
+    pub(crate) fn single_strip<'a>(&'a self, x: &'a RowTiles, strip: usize, deep: Range<usize>) -> SingleStrip<'a> {
+        assert!(x.format() == Some(self.format) && x.deep() == deep.len(), "rows made for another weight");
+        let of = |strip: usize| [0, 1].map(|column| (2 * strip + column) * self.deep);
+        let columns = of(strip).map(|at| &self.tiles[at + deep.start..at + deep.end]);
+        let next = of(strip + 1).map(|at| self.tiles.get(at + deep.start..at + deep.end).unwrap_or_default());
+        SingleStrip { unit: self.unit, x, columns, next, is_first: deep.start == 0 }
+    }
+
+    /// That rows are of this weight's kind, and its unit runs.
+    #[inline(always)]
+    pub(crate) fn check(&self, running: &RunningUnit, x: &RowTiles) {
         assert!(x.format() == Some(self.format) && x.deep() == self.deep, "rows made for another weight");
         assert_eq!(running.unit(), self.unit, "another unit was started");
-        let sums = &mut sums[..x.groups() * TILE_ROWS * STRIP];
-        let each = self.deep * self.format.parts();
-        let columns = &self.tiles[strip * 2 * each..][..2 * each];
-        let offsets = self.offsets.get(strip * STRIP..).and_then(|rest| rest.first_chunk());
-        let chunk = self.steps.len().min(CHUNK * self.steps.len() / self.deep);
-        for (i, steps) in self.steps.chunks(chunk).enumerate() {
-            kernel::strip(Strip { unit: self.unit, x, columns, steps, offsets, is_first: i == 0 }, self.format, sums);
-        }
-        if let Some(scales) = self.scales.get(strip * STRIP..).and_then(|rest| rest.first_chunk::<STRIP>()) {
-            for (row, by) in sums.as_chunks_mut::<STRIP>().0.iter_mut().zip(x.scales()) {
-                for (x, scale) in row.iter_mut().zip(scales) {
-                    *x = x.to_bits().cast_signed() as f32 * (by * scale);
-                }
-            }
-        }
     }
 }
 
@@ -222,6 +275,8 @@ fn steps(format: WeightFormat, deep: usize) -> Vec<TileStep> {
     let step = |a: usize, b: usize| TileStep { a: (a * TILE_BYTES) as u32, b: (b * TILE_BYTES) as u32 };
     (0..deep)
         .flat_map(|i| match format {
+            // Products in f32 go by numbers, not by steps.
+            WeightFormat::F32 => Vec::new(),
             WeightFormat::Bf16 | WeightFormat::Int8 => vec![step(i, i)],
             WeightFormat::Bf16x3 => {
                 vec![step(2 * i, 2 * i), step(2 * i, 2 * i + 1), step(2 * i + 1, 2 * i)]

@@ -8,7 +8,7 @@ mod proto;
 mod target;
 
 pub(crate) use builder::{Attr, Builder, Edge, Initializer, Size, WeightNumbers};
-pub(crate) use kept::KeptWeights;
+pub(crate) use kept::{KeptLayer, KeptWeights};
 pub(crate) use proto::{EXTERNAL, Elem, GraphProto, ModelProto, NodeProto, ValueInfo};
 pub(crate) use target::{SortieOperators, Target};
 

@@ -1,12 +1,13 @@
 //! Sums of products of tiles, by unit.
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+pub(crate) mod single;
 
 use std::marker::PhantomData;
 
@@ -14,7 +15,7 @@ use crate::{
     format::WeightFormat,
     row_tiles::RowTiles,
     tile::{STRIP, TILE_ROWS, Tile},
-    unit::Unit,
+    unit::{self, Unit, VectorWidth},
 };
 
 /// A tile of rows that meets a tile of columns: bytes from the first tile of either's group.
@@ -37,6 +38,25 @@ pub(crate) struct Strip<'a> {
     pub(crate) offsets: Option<&'a [i32; STRIP]>,
     /// Whether sums begin here; else they go on.
     pub(crate) is_first: bool,
+}
+
+/// 32 sums of a row, where a tile is stored without crossing lines of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct SumRow(pub(crate) [f32; STRIP]);
+
+impl SumRow {
+    pub(crate) const ZERO: Self = Self([0.0; STRIP]);
+
+    /// The numbers of some, end to end.
+    #[inline(always)]
+    pub(crate) fn flat(rows: &mut [Self]) -> &mut [f32] {
+        // SAFETY: each is 32 numbers and nothing else.
+        #[expect(unsafe_code, reason = "the same numbers without their borders")]
+        unsafe {
+            std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), rows.len() * STRIP)
+        }
+    }
 }
 
 /// Sums of 16 rows.
@@ -63,6 +83,11 @@ impl RunningUnit {
     pub(crate) fn unit(&self) -> Unit {
         self.unit
     }
+
+    /// Vectors for the steps beside its products.
+    pub(crate) fn vectors(&self) -> VectorWidth {
+        unit::vectors(self.unit)
+    }
 }
 
 impl Drop for RunningUnit {
@@ -74,13 +99,9 @@ impl Drop for RunningUnit {
     }
 }
 
-/// Adds the steps' products to `sums`, (rows filled up to 16 × 32).
+/// Adds the steps' products to `sums`, (rows filled up to 16 × 32), by a unit of vectors.
 #[inline(always)]
 pub(crate) fn strip(strip: Strip<'_>, format: WeightFormat, sums: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if strip.unit == Unit::Amx {
-        return amx::strip(strip, format, sums);
-    }
     let (left, right) = strip.columns.split_at(strip.columns.len() / 2);
     let (groups, _) = sums.as_chunks_mut();
     for (group, sums) in groups.iter_mut().enumerate() {

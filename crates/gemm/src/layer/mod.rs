@@ -8,6 +8,7 @@
 //! Nothing between leaves the core's cache: a block of rows goes through all of it, and only the weights stream by.
 
 mod run;
+mod single;
 
 use crate::{check::PackError, rows, weight::KeptWeight};
 
@@ -55,6 +56,33 @@ pub enum LayerNorms {
         /// Over what the next layer reads; `None`: the stream itself.
         next: Option<Box<RowNorm>>,
     },
+}
+
+/// What attention gave.
+#[derive(Clone, Copy, Debug)]
+pub enum Attended<'a> {
+    /// In f32.
+    Numbers(&'a [f32]),
+    /// In bf16: the bits of each number.
+    Halves(&'a [u16]),
+}
+
+impl Attended<'_> {
+    /// How many numbers there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Numbers(all) => all.len(),
+            Self::Halves(all) => all.len(),
+        }
+    }
+
+    /// `count` numbers from place `first` on.
+    pub(crate) fn part(&self, first: usize, count: usize) -> Self {
+        match self {
+            Self::Numbers(all) => Self::Numbers(&all[first..][..count]),
+            Self::Halves(all) => Self::Halves(&all[first..][..count]),
+        }
+    }
 }
 
 /// Where a block's rows go.

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::{numbers, runnable};
 use crate::{
-    Unit, WeightFormat,
-    attention::{HeadRows, HeadShape, run},
+    KeptProduct, ProjectedHead, Unit, WeightFormat,
+    attention::{HeadRows, HeadShape, run, run_projected},
+    tests::weight,
 };
 
 struct ProjectedRows {
@@ -106,6 +107,61 @@ fn a_row_that_is_not_finite_spoils_those_that_see_it() {
                 assert!(given[0].is_nan(), "{unit} query {i}");
             } else {
                 assert_eq!(given[1..], clean[1..], "{unit} query {i}");
+            }
+        }
+    }
+}
+
+/// Tokens of three sequences go through one projection by the identity, so that attention's rows are known; heads of 20 numbers
+/// leave some of a strip over.
+#[test]
+fn projected_heads_are_those_of_f64_whoever_stands_beside() {
+    for unit in units() {
+        for size in [20, 32, 64] {
+            let filled = usize::next_multiple_of(size, 32);
+            let identity: Vec<f32> = (0..9 * filled * filled)
+                .map(|i| if i % (3 * filled) == i / (3 * filled) { 1.0 } else { 0.0 })
+                .collect();
+            let shape = [3 * filled, 3 * filled];
+            let product = KeptProduct::new(weight(unit, WeightFormat::Bf16, shape, &identity, &[]));
+            // First tokens, tokens, keys.
+            let sequences = [(0, 5, 5), (5, 70, 61), (75, 33, 33)];
+            let mut x = vec![0.0; 108 * 3 * filled];
+            let parts = sequences.map(|(start, tokens, keys)| {
+                let mut rows = ProjectedRows::new(size, tokens, tokens, None);
+                for (part, numbers) in rows.all.iter().enumerate() {
+                    for (i, row) in numbers.chunks_exact(size).enumerate() {
+                        // Weights are powers of 2.
+                        let factor = if part == 0 { std::f32::consts::LOG2_E } else { 1.0 };
+                        let to = &mut x[((start + i) * 3 + part) * filled..][..size];
+                        to.iter_mut().zip(row).for_each(|(to, x)| *to = x * factor);
+                    }
+                }
+                rows.shape.keys = keys;
+                rows
+            });
+            let mut tokens = vec![0; product.tiled(108)];
+            product.run_tiled(&x, &mut tokens);
+            for ((start, queries, keys), rows) in sequences.into_iter().zip(&parts) {
+                let head = |first: usize, queries: usize| {
+                    let shape = HeadShape { size, queries, keys };
+                    let strips = 3 * filled / 32;
+                    let at = [0, filled / 32, 2 * filled / 32];
+                    let head = ProjectedHead { tokens: &tokens, strips, at, start, first, shape };
+                    let mut given = vec![vec![0; size]; queries];
+                    run_projected(unit, &head, &mut |i, at, halves| {
+                        given[i][at..][..halves.len()].copy_from_slice(halves)
+                    });
+                    given
+                };
+                let all = head(0, queries);
+                for (i, given) in all.iter().enumerate() {
+                    for (x, truth) in given.iter().zip(rows.truth(i)) {
+                        let error = (f64::from(f32::from_bits(u32::from(*x) << 16)) - truth).abs();
+                        assert!(error < 0.02, "{unit} {size} query {i} of {queries}: off by {error}");
+                    }
+                }
+                assert_eq!(head(queries - 1, 1)[0], all[queries - 1], "{unit} {size}: the last query alone");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A layer's rest against f64.
 
 use super::{kinds, numbers, weight};
-use crate::{Act, KeptWeight, LayerNorms, LayerOutput, LayerRest, RowNorm, Unit, WeightFormat, Widening};
+use crate::{Act, Attended, KeptWeight, LayerNorms, LayerOutput, LayerRest, RowNorm, Unit, WeightFormat, Widening};
 
 /// Rows of attention, hidden and inner numbers: none a whole tile.
 const FROM: usize = 40;
@@ -110,22 +110,35 @@ fn layer(kind: (Unit, WeightFormat), parts: &[Plain; 4], gated: bool, norms: Lay
 fn run(layer: &LayerRest, attended: &[f32], stream: &[f32]) -> [Vec<f32>; 2] {
     let (mut read, mut sum) = (vec![f32::NAN; stream.len()], vec![f32::NAN; stream.len()]);
     let gives = layer.gives_sum();
-    layer.run(attended, stream, LayerOutput { read: &mut read, sum: gives.then_some(&mut sum[..]) });
+    layer.run(Attended::Numbers(attended), stream, LayerOutput { read: &mut read, sum: gives.then_some(&mut sum[..]) });
     [read, if gives { sum } else { Vec::new() }]
 }
 
 #[test]
 fn layers_are_those_of_f64_and_no_company_changes_a_bit() {
+    check(&kinds(), INNER);
+}
+
+/// Two whole pieces of 384 inner columns, and a part of a third.
+#[test]
+fn inner_rows_in_f32_are_made_piece_by_piece() {
+    let kinds: Vec<_> = kinds().into_iter().filter(|(_, format)| *format == WeightFormat::F32).collect();
+    assert!(!kinds.is_empty());
+    check(&kinds, 2 * 384 + INNER);
+}
+
+fn check(kinds: &[(Unit, WeightFormat)], inner: usize) {
     let parts = [
         Plain::new(1, [FROM, HIDDEN]),
-        Plain::new(3, [HIDDEN, INNER]),
-        Plain::new(5, [HIDDEN, INNER]),
-        Plain::new(7, [INNER, HIDDEN]),
+        Plain::new(3, [HIDDEN, inner]),
+        Plain::new(5, [HIDDEN, inner]),
+        Plain::new(7, [inner, HIDDEN]),
     ];
     let rows = 131;
     let (attended, stream) = (numbers(20, rows * FROM), numbers(21, rows * HIDDEN));
-    for kind in kinds() {
+    for &kind in kinds {
         let most = match kind.1 {
+            WeightFormat::F32 => 1e-5,
             WeightFormat::Bf16 => 0.06,
             WeightFormat::Bf16x3 => 1e-4,
             WeightFormat::Int8 => 0.2,

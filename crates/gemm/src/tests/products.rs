@@ -30,6 +30,7 @@ fn check(unit: Unit, format: WeightFormat, [rows, width, columns]: [usize; 3], s
             let truth = sum + f64::from(bias[c]);
             let most = |i: &mut dyn Iterator<Item = f32>| f64::from(i.fold(0.0_f32, |most, x| most.max(x.abs())));
             let bound = match format {
+                WeightFormat::F32 => size * 2e-6 + 1e-6,
                 // Half a unit of eight bits on each side.
                 WeightFormat::Bf16 => size * 0.0079 + 1e-6,
                 WeightFormat::Bf16x3 => size * 3e-5 + 1e-6,
@@ -66,6 +67,7 @@ fn formats_are_as_close_as_they_say() {
         }
         let off = (error / size).sqrt();
         let most = match format {
+            WeightFormat::F32 => 1e-6,
             WeightFormat::Bf16 => 4e-3,
             WeightFormat::Bf16x3 => 1e-5,
             WeightFormat::Int8 => 1.5e-2,
@@ -132,7 +134,9 @@ fn a_row_that_is_not_finite_spoils_no_other() {
             let (given, clean) = (&given[row * columns..][..columns], &clean[row * columns..][..columns]);
             match (row, format) {
                 (1, _) | (3, WeightFormat::Int8) => assert!(given.iter().all(|x| x.is_nan()), "{unit} {format} {row}"),
-                (3, WeightFormat::Bf16) => assert!(given.iter().all(|&x| x == f32::INFINITY), "{unit} {given:?}"),
+                (3, WeightFormat::F32 | WeightFormat::Bf16) => {
+                    assert!(given.iter().all(|&x| x == f32::INFINITY), "{unit} {given:?}")
+                }
                 (3, WeightFormat::Bf16x3) => assert!(given.iter().all(|x| !x.is_finite()), "{unit} {given:?}"),
                 _ => assert_eq!(bits(given), bits(clean), "{unit} {format} {row}"),
             }

@@ -168,13 +168,19 @@ impl LayerWriter<'_> {
 
     fn write(&self, b: &mut Builder, stream: ResidualStream, wanted: Wanted) -> Result<ResidualStream, LoadError> {
         let Self { e, w, layer, .. } = self;
-        let mut attended = self_attention(b, e, w, self.i, &stream.read)?;
-        let mut sum = stream.sum;
         let rows = match wanted {
             Wanted::All => None,
             Wanted::First => Some(input::FIRST),
             Wanted::Last => Some(input::FINAL),
         };
+        if let Some(format) = b.kept_format() {
+            let (kept, edge) = (KeptWriter { format, w }, self.at("whole"));
+            if let Some(stream) = kept.layer(b, e, (layer, &edge), self.after, &stream, rows)? {
+                return Ok(stream);
+            }
+        }
+        let mut attended = self_attention(b, e, w, self.i, &stream.read)?;
+        let mut sum = stream.sum;
         if let Some(rows) = rows {
             let rows = b.input(rows, Elem::I32, &[Size::Named("sequences")]);
             attended = b.node(ONNX, "Gather", &self.at("attended_first"), &[&attended, &rows], &[]);

@@ -1,23 +1,27 @@
-//! Writes products whose weights live in operators of ours, for the processor in a format other than f32
-//! ([`kernel::kept`](super::super::kernel)).
+//! Writes products whose weights live in operators of ours, for the processor, in every format that is faster there than ONNX
+//! Runtime's f32 ([`kernel::kept`](super::super::kernel)).
 //!
-//! What a layer does behind its attention is one node. Layers of experts have no such node: their products before and behind the
-//! attention are nodes by themselves, and the experts stay in f32, as do embeddings, heads and poolings.
+//! A layer is one node where its attention is plain and in bf16; else what it does behind its attention is. Layers of experts have
+//! no such node: their products before and behind the attention are nodes by themselves, and the experts stay in f32, as do
+//! embeddings, heads and poolings.
 
 use sortie_gemm::{Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, WeightFormat, Widening};
 
 use super::{
     super::{
-        family::{Encoder, FeedForward, Layer, Linear, Norm, NormKind, Norms, Pointwise},
-        kernel::{KEPT, KEPT_PRODUCT, LAYER_REST},
+        family::{Attention, Encoder, FeedForward, Layer, Linear, Norm, NormKind, Norms, Pointwise, Sight},
+        kernel::{KEPT, KEPT_LAYER, KEPT_PRODUCT, LAYER_REST, attention_unit, layer_place},
     },
     encoder::ResidualStream,
+    names::input,
+    on_cuda,
     parts::{matrix, vector},
+    self_attention::projection,
 };
 use crate::{
     error::LoadError,
     folder::weights::Weights,
-    onnx::{Attr, Builder, Edge, SORTIE},
+    onnx::{Attr, Builder, Edge, Elem, KeptLayer, SORTIE, Size},
 };
 
 /// Writes layers' products in `format`.
@@ -57,16 +61,8 @@ impl KeptWriter<'_> {
         self.packed(&product.weight.name, [product.from, product.to()], &weight.data, &bias)
     }
 
-    /// All of a layer behind its attention as one node, where it can be one. `next` norms the stream behind it.
-    pub(super) fn layer_rest(
-        &self,
-        b: &mut Builder,
-        e: &Encoder,
-        (layer, edge): (&Layer, &str),
-        next: Option<&Norm>,
-        attended: &str,
-        sum: &str,
-    ) -> Result<Option<ResidualStream>, LoadError> {
+    /// What a layer does behind its attention, where it can be one; `next` norms the stream behind it.
+    fn rest(&self, e: &Encoder, layer: &Layer, next: Option<&Norm>) -> Result<Option<LayerRest>, LoadError> {
         let (widening, down) = match &layer.feed_forward {
             FeedForward::Plain { up, act, down } => (Widening::Plain { up: self.linear(up)?, act: kind(*act) }, down),
             FeedForward::Gated { gate, up, act, down } => {
@@ -90,15 +86,96 @@ impl KeptWriter<'_> {
         };
         let out = &layer.attention.out;
         let rest = LayerRest::new(self.linear(out)?, widening, self.linear(down)?, norms);
-        let rest = rest.map_err(|why| self.refused(&out.weight.name, &why))?;
+        rest.map(Some).map_err(|why| self.refused(&out.weight.name, &why))
+    }
+
+    /// All of a layer behind its attention as one node, where it can be one. `next` norms the stream behind it.
+    pub(super) fn layer_rest(
+        &self,
+        b: &mut Builder,
+        e: &Encoder,
+        (layer, edge): (&Layer, &str),
+        next: Option<&Norm>,
+        attended: &str,
+        sum: &str,
+    ) -> Result<Option<ResidualStream>, LoadError> {
+        let Some(rest) = self.rest(e, layer, next)? else { return Ok(None) };
         let (number, gives_sum) = (b.kept().layers.len(), rest.gives_sum());
         b.kept().layers.push(rest);
-        let (read, added) = (format!("{edge}_read"), format!("{edge}_added"));
-        let outputs = if gives_sum { vec![read.as_str(), added.as_str()] } else { vec![read.as_str()] };
-        b.nodes(SORTIE, LAYER_REST, &outputs, &[attended, sum], &[Attr::Int(KEPT, number as i64)]);
-        let sum = if gives_sum { added } else { read.clone() };
-        Ok(Some(ResidualStream { sum, read }))
+        Ok(Some(node(b, LAYER_REST, edge, &[attended, sum], number, gives_sum)))
     }
+
+    /// All of a layer as one node, where its attention is plain, in bf16, and faster so. `rows` are those that are wanted.
+    pub(super) fn layer(
+        &self,
+        b: &mut Builder,
+        e: &Encoder,
+        (layer, edge): (&Layer, &str),
+        next: Option<&Norm>,
+        stream: &ResidualStream,
+        rows: Option<&'static str>,
+    ) -> Result<Option<ResidualStream>, LoadError> {
+        let a = &layer.attention;
+        let is_plain = a.sight == Sight::All && a.query_key_norm.is_none() && a.rope.is_none() && a.distances.is_none();
+        // In these attention is in bf16.
+        let is_narrow = matches!(self.format, WeightFormat::Bf16 | WeightFormat::Int8);
+        if !is_narrow || !is_plain || attention_unit().is_none() {
+            return Ok(None);
+        }
+        let Some(rest) = self.rest(e, layer, next)? else { return Ok(None) };
+        let projection = KeptProduct::new(self.projection(a)?);
+        let gives_sum = rest.gives_sum();
+        let whole = KeptLayer { projection, heads: a.heads, kv_heads: a.kv_heads, size: a.size, rest };
+        let number = b.kept().wholes.len();
+        b.kept().wholes.push(whole);
+        let mut inputs: [Edge; layer_place::ALL] = Default::default();
+        stream.read.clone_into(&mut inputs[layer_place::READ]);
+        stream.sum.clone_into(&mut inputs[layer_place::STREAM]);
+        input::CUMULATIVE.clone_into(&mut inputs[layer_place::CUMULATIVE]);
+        if e.unseen {
+            inputs[layer_place::KEYS] = b.input(input::KEYS, Elem::I32, &[Size::Named("sequences")]);
+        }
+        if let Some(rows) = rows {
+            inputs[layer_place::ROWS] = b.input(rows, Elem::I32, &[Size::Named("sequences")]);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        Ok(Some(node(b, KEPT_LAYER, edge, on_cuda::given(&inputs), number, gives_sum)))
+    }
+
+    /// Queries, keys and values as [`KeptLayer`] has them.
+    fn projection(&self, a: &Attention) -> Result<KeptWeight, LoadError> {
+        let (plain, bias) = projection(self.w, a, true)?;
+        let (size, each) = (a.size, a.heads / a.kv_heads);
+        let (filled, parts) = (size.next_multiple_of(KeptLayer::STRIP), a.heads + 2 * a.kv_heads);
+        let columns = parts * filled;
+        let scaled = |from: &[f32], to: &mut [f32]| {
+            for (part, (from, to)) in from.chunks_exact(size).zip(to.chunks_exact_mut(filled)).enumerate() {
+                let factor = if part % (each + 2) < each { a.scale * std::f32::consts::LOG2_E } else { 1.0 };
+                to.iter_mut().zip(from).for_each(|(to, x)| *to = x * factor);
+            }
+        };
+        let (mut weight, mut biases) = (vec![0.0; a.query.from * columns], vec![0.0; columns]);
+        scaled(&bias, &mut biases);
+        for (from, to) in plain.data.chunks_exact(parts * size).zip(weight.chunks_exact_mut(columns)) {
+            scaled(from, to);
+        }
+        self.packed(&a.query.weight.name, [a.query.from, columns], &weight, &biases)
+    }
+}
+
+/// Writes a node that gives what is read next and, where that is another, the stream.
+fn node(
+    b: &mut Builder,
+    operator: &'static str,
+    edge: &str,
+    inputs: &[&str],
+    number: usize,
+    gives_sum: bool,
+) -> ResidualStream {
+    let (read, added) = (format!("{edge}_read"), format!("{edge}_added"));
+    let outputs = if gives_sum { vec![read.as_str(), added.as_str()] } else { vec![read.as_str()] };
+    b.nodes(SORTIE, operator, &outputs, inputs, &[Attr::Int(KEPT, number as i64)]);
+    ResidualStream { sum: if gives_sum { added } else { read.clone() }, read }
 }
 
 fn row_norm(w: &Weights, norm: &Norm, width: usize) -> Result<RowNorm, LoadError> {

@@ -237,7 +237,7 @@ fn apart(e: &Encoder, w: &Weights, a: &Attention) -> Result<(Vec<f32>, Vec<f32>)
 /// Query, key and value weights as one matrix (H × columns), columns ordered by group: the queries of the heads that share
 /// a key, that key, that value. Their biases are in the same order where `bias_by_head`, else (q·k·v, head, size); zeros where
 /// a product has none.
-fn projection(w: &Weights, a: &Attention, bias_by_head: bool) -> Result<(Matrix, Vec<f32>), LoadError> {
+pub(crate) fn projection(w: &Weights, a: &Attention, bias_by_head: bool) -> Result<(Matrix, Vec<f32>), LoadError> {
     let (size, each) = (a.size, a.heads / a.kv_heads);
     let (width, from) = (a.projected(), a.query.from);
     // Read first: what a configuration says of their sizes is then known to be so.

@@ -5,6 +5,8 @@
 //! | [`KEPT_PRODUCT`] | x (rows × inner) | `x·W + b` (rows × columns) |
 //! | [`LAYER_REST`] | what attention gave (rows × heads·size), the stream (rows × hidden) | what the next layer reads, and the stream where that is another (rows × hidden each) |
 //!
+//! Where attention is plain and in bf16, a layer is one node of another operator: [`super::kept_layer`].
+//!
 //! All f32. The attribute [`KEPT`] says which of the graph's weights a node has. Rows are shared among ONNX Runtime's own threads; how they
 //! are shared changes no bit.
 
@@ -15,9 +17,13 @@ use ort::{
     operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput},
     value::TensorElementType::Float32,
 };
-use sortie_gemm::LayerOutput;
+use parking_lot::Mutex;
+use sortie_gemm::{Attended, LayerOutput};
 
-use super::operator::{OutputRows, guarded, input, two};
+use super::{
+    kept_layer::{LayerBuffers, WholeLayer},
+    operator::{OutputRows, guarded, input, two},
+};
 use crate::onnx::KeptWeights;
 
 /// Name of the product.
@@ -32,26 +38,28 @@ const MOST_ROWS: usize = 128;
 /// Rows are shared out by this many, which the widest unit takes at once.
 const ROWS: usize = 32;
 
-/// What both operators share.
+/// What the operators share.
 #[derive(Clone)]
 pub(super) struct Holder {
     pub(super) weights: Arc<KeptWeights>,
     /// Threads of the session.
     pub(super) threads: usize,
+    /// What layers write between their parts, used by one after the other so that it stays in the caches.
+    pub(super) buffers: Arc<Mutex<Vec<LayerBuffers>>>,
 }
 
-/// Adds both to a domain.
+/// Adds all to a domain.
 pub(super) fn add(domain: OperatorDomain, holder: &Holder) -> Result<OperatorDomain> {
-    domain.add(ProductOfKept(holder.clone()))?.add(RestOfLayer(holder.clone()))
+    domain.add(ProductOfKept(holder.clone()))?.add(RestOfLayer(holder.clone()))?.add(WholeLayer(holder.clone()))
 }
 
 /// Rows of each task: as many tasks for each thread, none larger than [`MOST_ROWS`].
-fn task_rows(rows: usize, threads: usize) -> usize {
+pub(super) fn task_rows(rows: usize, threads: usize) -> usize {
     let rounds = rows.div_ceil(MOST_ROWS * threads.max(1)).max(1);
     rows.div_ceil(rounds * threads.max(1)).next_multiple_of(ROWS).max(ROWS)
 }
 
-fn number(context: &KernelContext<'_>, count: usize) -> Result<usize> {
+pub(super) fn number(context: &KernelContext<'_>, count: usize) -> Result<usize> {
     let number = context.get::<i64>(KEPT).and_then(|n| usize::try_from(n).ok()).filter(|&n| n < count);
     number.ok_or_else(|| Error::new("a node names no weight that its operator has"))
 }
@@ -166,7 +174,7 @@ impl Kernel for RestKernel {
             #[expect(unsafe_code, reason = "tasks write disjoint rows of two tensors")]
             let to =
                 unsafe { LayerOutput { read: read.part(at, len), sum: sum.as_ref().map(|sum| sum.part(at, len)) } };
-            layer.run(&attended[first * from..][..count * from], &stream[at..][..len], to);
+            layer.run(Attended::Numbers(&attended[first * from..][..count * from]), &stream[at..][..len], to);
         })
     }
 }

@@ -5,6 +5,7 @@ mod attention;
 mod bias_gelu;
 mod gpu;
 mod kept;
+mod kept_layer;
 mod lstm;
 mod on_cuda;
 mod operator;
@@ -31,6 +32,7 @@ pub(super) use self::{
     bias_gelu::BIAS_GELU,
     gpu::takes as takes_product,
     kept::{KEPT, KEPT_PRODUCT, LAYER_REST},
+    kept_layer::{KEPT_LAYER, attention_unit, place as layer_place},
     lstm::{LSTM_STEP, PACKED_LSTM},
     on_cuda::{
         DEVICE_ATTENTION, EXPERTS, FINISHED_HEADS, GATE, PRODUCT, ROUTED, WIDE_PRODUCT, add_norm,
@@ -70,7 +72,7 @@ pub(super) fn cpu_domain(weights: &Arc<KeptWeights>, threads: usize) -> Result<O
         .add(SegmentMean)?
         .add(PackedLstm)?
         .add(ScoreSpans)?;
-    let domain = kept::add(domain, &kept::Holder { weights: Arc::clone(weights), threads })?;
+    let domain = kept::add(domain, &kept::Holder { weights: Arc::clone(weights), threads, buffers: Arc::default() })?;
     #[cfg(test)]
     let domain = stand_in::add(domain)?;
     Ok(domain)

@@ -12,25 +12,25 @@ use ort::{Error, Result, operator::ComputeContext};
 pub(crate) const NUM_HEADS: &str = "num_heads";
 
 /// An output tensor that several tasks fill, each its own part.
-pub(super) struct OutputRows {
-    pub(super) at: *mut f32,
+pub(super) struct OutputRows<T = f32> {
+    pub(super) at: *mut T,
     pub(super) len: usize,
 }
 
 // SAFETY: tasks write disjoint parts (see `write`), and the tensor outlives the loop that runs them.
 #[expect(unsafe_code, reason = "tasks on ONNX Runtime's threads share the output")]
-unsafe impl Sync for OutputRows {}
+unsafe impl<T: Send> Sync for OutputRows<T> {}
 // SAFETY: as above.
 #[expect(unsafe_code, reason = "tasks on ONNX Runtime's threads share the output")]
-unsafe impl Send for OutputRows {}
+unsafe impl<T: Send> Send for OutputRows<T> {}
 
-impl OutputRows {
+impl<T: Copy> OutputRows<T> {
     /// Copies `numbers` to place `start`.
     ///
     /// # Safety
     /// No other task may write or read that part.
     #[expect(unsafe_code, reason = "see the contract")]
-    pub(super) unsafe fn write(&self, start: usize, numbers: &[f32]) {
+    pub(super) unsafe fn write(&self, start: usize, numbers: &[T]) {
         assert!(start <= self.len && numbers.len() <= self.len - start, "a write past the output");
         // SAFETY: within bounds by the line above; disjoint by the contract.
         unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.at.add(start), numbers.len()) }
@@ -41,7 +41,7 @@ impl OutputRows {
     /// # Safety
     /// No other task may write or read that part.
     #[expect(unsafe_code, clippy::mut_from_ref, reason = "see the contract")]
-    pub(super) unsafe fn part(&self, start: usize, len: usize) -> &mut [f32] {
+    pub(super) unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
         assert!(start <= self.len && len <= self.len - start, "a part past the output");
         // SAFETY: within bounds by the line above; disjoint by the contract.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(start), len) }

@@ -231,7 +231,7 @@ fn vectors<'a>(
 }
 
 /// One task a sequence and head; of long sequences one for some of its queries.
-fn tasks(bounds: &[usize], keys: Option<&[usize]>, heads: usize) -> Vec<HeadQueries> {
+pub(super) fn tasks(bounds: &[usize], keys: Option<&[usize]>, heads: usize) -> Vec<HeadQueries> {
     let mut tasks = Vec::with_capacity((bounds.len() - 1) * heads);
     for (sequence, bound) in bounds.windows(2).enumerate() {
         let (start, len) = (bound[0], bound[1] - bound[0]);
@@ -246,7 +246,7 @@ fn tasks(bounds: &[usize], keys: Option<&[usize]>, heads: usize) -> Vec<HeadQuer
 }
 
 /// Checks how many tokens of each sequence are seen: at least one, where it has any.
-fn seen(keys: &[i32], bounds: &[usize]) -> Result<Vec<usize>> {
+pub(super) fn seen(keys: &[i32], bounds: &[usize]) -> Result<Vec<usize>> {
     let lengths = bounds.windows(2).map(|w| w[1] - w[0]);
     let checked: Option<Vec<usize>> = keys
         .iter()

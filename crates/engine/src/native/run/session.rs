@@ -243,7 +243,9 @@ pub(crate) fn load(
         let _using = using();
         own(model, target, &ready, options, facts.is_some()).map_err(|source| LoadError::Device { device, source })?
     };
-    let graph = shared(model, target, SessionShape { own, facts, kept: options.kept_on(device) });
+    // Tests run the GPU's graph on a processor too.
+    let kept = options.kept_on(device).filter(|_| target.is_cpu());
+    let graph = shared(model, target, SessionShape { own, facts, kept });
     // Whatever holds something of the GPU is declared after the guard, and so freed under it on every way out.
     let _using = using();
     let (mut ready, products) = (ready, products);

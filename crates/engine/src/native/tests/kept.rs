@@ -16,7 +16,13 @@ use crate::{
 
 /// Formats with how far answers may be off, of a row's largest number. The oracle's models are tiny and random, their numbers
 /// loud; what real models lose is in `ranking`.
-const FORMATS: [(Precision, f32); 3] = [(Precision::Bf16x3, 5e-4), (Precision::Bf16, 1e-1), (Precision::Int8, 3e-1)];
+const FORMATS: [(Precision, f32); 4] =
+    [(Precision::F32, 2e-4), (Precision::Bf16x3, 5e-4), (Precision::Bf16, 1e-1), (Precision::Int8, 3e-1)];
+
+/// Those whose products are ours here.
+fn formats() -> impl Iterator<Item = (Precision, f32)> {
+    FORMATS.into_iter().filter(|(precision, _)| precision.kept().is_some())
+}
 
 fn start(model: &NativeModel, precision: Precision, threads: usize) -> NativeExecutor {
     let options = LoadOptions { threads: Some(threads), precision: Some(precision), ..LoadOptions::default() };
@@ -35,7 +41,7 @@ fn holds(folder: &std::path::Path) {
     // One logit alone may be next to nothing.
     let logits = all.iter().filter(|(item, _)| item.want == Want::Logits);
     let of_all = logits.map(|(_, row)| largest(row)).fold(0.0_f32, f32::max);
-    for (precision, bound) in FORMATS {
+    for (precision, bound) in formats() {
         let what = format!("{} in {}", folder.display(), precision.name());
         let mut executor = start(&model, precision, 1);
         let together: Vec<Vec<f32>> = run(&mut executor, &items).iter().map(numbers).collect();
@@ -102,7 +108,7 @@ fn batches_and_threads_change_no_bit() {
                 WorkItem { sequence: Sequence { ids, ..Sequence::default() }, want: Want::Logits }
             })
             .collect();
-        for (precision, _) in FORMATS {
+        for (precision, _) in formats() {
             let mut one = start(&model, precision, 1);
             let alone: Vec<_> = all.iter().map(|item| bits(&numbers(&run(&mut one, &[item]).remove(0)))).collect();
             for threads in [1, 2, 3, 8] {

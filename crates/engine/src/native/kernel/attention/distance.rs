@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::{
-    AttentionRules, HeadQueries, QUERIES, QueryTile, VECTORS,
+    AttentionRules, HeadQueries, MOST_QUERIES, VECTORS,
     load::Loaded,
     tile::{products, store},
 };
@@ -48,14 +48,17 @@ impl RelativeVectors<'_> {
     }
 }
 
-/// Numbers that are made once a task, and once a tile.
+/// Keys that meet their vectors together.
+const KEYS: usize = 4;
+
+/// Numbers that are made once a task, and once for some queries and keys.
 #[derive(Default)]
 pub(super) struct DistanceScratch {
     /// What each distance adds, from the last query's to the first key on.
     added: Vec<f32>,
     /// (keys × width) of keys against the vectors they meet.
     of_keys: Vec<f32>,
-    /// (queries × width) of a tile's queries against theirs.
+    /// (queries × width) of some queries against theirs.
     of_queries: Vec<f32>,
 }
 
@@ -81,7 +84,7 @@ impl DistanceScratch {
         let Some(vectors) = rules.vectors else { return };
         let (pass, size) = (VECTORS * S::F32_LANES, rules.columns.size);
         for (buffer, rows) in
-            [(&mut self.of_queries, QUERIES), (&mut self.of_keys, seen.len().next_multiple_of(QUERIES))]
+            [(&mut self.of_queries, MOST_QUERIES), (&mut self.of_keys, seen.len().next_multiple_of(KEYS))]
         {
             buffer.clear();
             buffer.resize(rows * vectors.width, 0.0);
@@ -91,34 +94,34 @@ impl DistanceScratch {
         }
         let own = &vectors.queries[task.head * size * vectors.width..][..size * vectors.width];
         let columns = vectors.columns_of(&task.queries, seen, pass);
-        for (j, rows) in (0..seen.len()).step_by(QUERIES).zip(self.of_keys.chunks_exact_mut(QUERIES * vectors.width)) {
-            let key = |d: usize| std::array::from_fn(|r| loaded.keys[loaded.place((j + r).min(seen.len() - 1), d)]);
+        for (j, rows) in (0..seen.len()).step_by(KEYS).zip(self.of_keys.chunks_exact_mut(KEYS * vectors.width)) {
+            let key = |d: usize, r: usize| loaded.keys[loaded.place((j + r).min(seen.len() - 1), d)];
             for c in columns.clone().step_by(pass) {
-                let stretches = own.chunks_exact(vectors.width).map(|v| &v[c..c + pass]);
-                store::<S>(products(simd, (0..size).map(key).zip(stretches)), rows, vectors.width, c);
+                let stretch = |d: usize| &own[d * vectors.width + c..][..pass];
+                store::<S, KEYS>(products(simd, 0..size, key, stretch), rows, vectors.width, c);
             }
         }
     }
 
-    /// Adds what distances give to the scores of a tile. `loaded_from` is the place of the first key that was loaded.
+    /// Adds what distances give to scores of the queries of places `rows`, which are (queries × wide), the first number of each for the
+    /// first of `keys`: those are counted from the first that was loaded, which is at place `loaded_from`.
     #[expect(clippy::too_many_arguments, reason = "a tile's own numbers")]
     #[inline(always)]
-    pub(super) fn add<S: Simd>(
+    pub(super) fn add<S: Simd, const QUERIES: usize>(
         &mut self,
         simd: S,
         task: &HeadQueries,
         rules: &AttentionRules<'_>,
-        tile: &QueryTile,
-        loaded_from: usize,
+        (rows, queries): (&Range<usize>, &[[f32; QUERIES]]),
+        (keys, loaded_from): (&Range<usize>, usize),
         scores: &mut [f32],
         wide: usize,
     ) {
-        let (rows, keys) = (&tile.rows, tile.from..tile.to);
         if rules.by_distance.is_some() {
-            for (query, scores) in rows.clone().zip(scores.chunks_exact_mut(wide)) {
+            for (query, scores) in rows.clone().zip(scores.chunks_mut(wide)) {
                 let from = task.queries.end - 1 - query + keys.start;
                 let added = &self.added[from..][..keys.len()];
-                scores[keys.clone()].iter_mut().zip(added).for_each(|(score, x)| *score += x);
+                scores.iter_mut().zip(added).for_each(|(score, x)| *score += x);
             }
         }
         let Some(vectors) = rules.vectors else { return };
@@ -127,16 +130,16 @@ impl DistanceScratch {
         if !vectors.keys.is_empty() && !places.is_empty() {
             let own = &vectors.keys[task.head * size * vectors.width..][..size * vectors.width];
             for c in vectors.columns_of(rows, &places, pass).step_by(pass) {
-                let stretches = own.chunks_exact(vectors.width).map(|v| &v[c..c + pass]);
-                let sums = products(simd, tile.queries.iter().copied().zip(stretches));
-                store::<S>(sums, &mut self.of_queries, vectors.width, c);
+                let stretch = |d: usize| &own[d * vectors.width + c..][..pass];
+                let sums = products(simd, 0..size, |d, r| queries[d][r], stretch);
+                store::<S, QUERIES>(sums, &mut self.of_queries, vectors.width, c);
             }
         }
         for ((query, scores), of_query) in
-            rows.clone().zip(scores.chunks_exact_mut(wide)).zip(self.of_queries.chunks_exact(vectors.width))
+            rows.clone().zip(scores.chunks_mut(wide)).zip(self.of_queries.chunks_exact(vectors.width))
         {
             let of_keys = self.of_keys[keys.start * vectors.width..].chunks_exact(vectors.width);
-            for ((place, score), of_key) in places.clone().zip(&mut scores[keys.clone()]).zip(of_keys) {
+            for ((place, score), of_key) in places.clone().zip(scores).zip(of_keys) {
                 let column = vectors.column(place as isize - query as isize);
                 *score += of_query[column] + of_key[column];
             }

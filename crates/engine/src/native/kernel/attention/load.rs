@@ -2,19 +2,21 @@
 
 use std::ops::Range;
 
-use super::{AttentionRules, HeadNorms, HeadQueries, QUERIES, QueryTile, Rotation};
+use super::{AttentionRules, HeadNorms, HeadQueries, Rotation};
 
 /// What a task multiplies.
 #[derive(Default)]
 pub(super) struct Loaded {
     /// (passes × size × pass) keys, scaled: those of a pass side by side, number for number.
     pub(super) keys: Vec<f32>,
-    /// (keys × deep) values.
-    pub(super) values: Vec<f32>,
+    /// (passes × keys × pass) values: some numbers of each key in turn, then the next of each.
+    values: Vec<f32>,
     /// One token's numbers.
     one: Vec<f32>,
     size: usize,
     pass: usize,
+    /// How many keys there are.
+    count: usize,
 }
 
 impl Loaded {
@@ -30,6 +32,12 @@ impl Loaded {
         &self.keys[j * self.size..][..self.size * self.pass]
     }
 
+    /// The numbers from `d` on, where a pass begins, of the values of `keys`: (keys × pass).
+    #[inline(always)]
+    pub(super) fn values_from(&self, d: usize, keys: &Range<usize>) -> &[f32] {
+        &self.values[d * self.count + keys.start * self.pass..][..keys.len() * self.pass]
+    }
+
     /// Copies the keys and values of places `seen` in.
     #[inline(always)]
     pub(super) fn load(
@@ -42,7 +50,7 @@ impl Loaded {
         (pass, wide, deep): (usize, usize, usize),
     ) {
         let size = rules.columns.size;
-        (self.size, self.pass) = (size, pass);
+        (self.size, self.pass, self.count) = (size, pass, seen.len());
         for (buffer, length) in
             [(&mut self.keys, size * wide), (&mut self.values, seen.len() * deep), (&mut self.one, size)]
         {
@@ -55,49 +63,45 @@ impl Loaded {
         for (j, place) in seen.enumerate() {
             let token = &qkv[(task.start + place) * width..][..width];
             let (key, key_bias) = (&token[key_at..][..size], &bias[key_at..][..size]);
+            let first = self.place(j, 0);
             if plain {
-                for (d, (x, b)) in key.iter().zip(key_bias).enumerate() {
-                    let at = self.place(j, d);
-                    self.keys[at] = (x + b) * rules.scale;
+                for (to, (x, b)) in self.keys[first..].iter_mut().step_by(pass).zip(key.iter().zip(key_bias)) {
+                    *to = (x + b) * rules.scale;
                 }
             } else {
                 biased(&mut self.one, key, key_bias);
                 finish(&mut self.one, rules.norms.map(|n| (n, n.key)), rules.rotation, place);
-                for (d, x) in self.one.iter().enumerate() {
-                    let at = self.place(j, d);
-                    self.keys[at] = x * rules.scale;
+                for (to, x) in self.keys[first..].iter_mut().step_by(pass).zip(&self.one) {
+                    *to = x * rules.scale;
                 }
             }
-            biased(&mut self.values[j * deep..][..size], &token[value_at..][..size], &bias[value_at..][..size]);
+            let (value, value_bias) = (&token[value_at..][..size], &bias[value_at..][..size]);
+            for (d, (value, bias)) in value.chunks(pass).zip(value_bias.chunks(pass)).enumerate() {
+                biased(&mut self.values[(d * self.count + j) * pass..][..value.len()], value, bias);
+            }
         }
     }
 
-    /// Copies a tile's queries into it, at most [`QUERIES`] of them.
+    /// Copies queries of places `rows` to `to` (size × queries), turned; zeros where there are fewer.
     #[inline(always)]
-    pub(super) fn load_queries(
+    pub(super) fn load_queries<const QUERIES: usize>(
         &mut self,
         task: &HeadQueries,
         rules: &AttentionRules<'_>,
         qkv: &[f32],
         bias: &[f32],
-        tile: &mut QueryTile,
+        rows: Range<usize>,
+        to: &mut [[f32; QUERIES]],
     ) {
         let size = rules.columns.size;
-        tile.queries.clear();
-        tile.queries.resize(size, [0.0; QUERIES]);
+        to.fill([0.0; QUERIES]);
         let [at, _, _] = rules.columns.of(task.head);
         let width = rules.columns.width();
-        for (r, place) in tile.rows.clone().enumerate() {
+        for (r, place) in rows.enumerate().take(QUERIES) {
             let token = &qkv[(task.start + place) * width + at..][..size];
-            if rules.norms.is_none() && rules.rotation.is_none() {
-                for (q, (x, b)) in tile.queries.iter_mut().zip(token.iter().zip(&bias[at..])) {
-                    q[r] = x + b;
-                }
-                continue;
-            }
             biased(&mut self.one, token, &bias[at..][..size]);
             finish(&mut self.one, rules.norms.map(|n| (n, n.query)), rules.rotation, place);
-            for (q, x) in tile.queries.iter_mut().zip(&self.one) {
+            for (q, x) in to.iter_mut().zip(&self.one) {
                 q[r] = *x;
             }
         }
