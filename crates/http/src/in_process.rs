@@ -5,11 +5,9 @@
 //! once more. So the body holds a message with nothing in it, and the message itself goes beside the metadata.
 //! [`message_of`] finds it there; a service that does not look refuses what it reads as empty.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use tonic::Request;
 
 /// A message that is taken once. Extensions have to be cloned; clones are of one message.
@@ -38,7 +36,7 @@ pub(crate) fn pass<M: Default + Send + 'static>(request: Request<M>) -> Request<
 /// service that the routes stand on must take its messages by this.
 pub fn message_of<M: Send + 'static>(mut request: Request<M>) -> M {
     let passed = request.extensions_mut().remove::<PassedMessage<M>>();
-    let passed = passed.and_then(|passed| passed.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let passed = passed.and_then(|passed| passed.0.lock().take());
     passed.unwrap_or_else(|| request.into_inner())
 }
 

@@ -258,7 +258,7 @@ mod tests {
             "build",
             "driver",
             "Self-test on cpu",
-            "MatMul",
+            "Gather",
             "every operator ran on CPUExecutionProvider",
         ] {
             assert!(found.text.contains(word), "{word} is missing in\n{}", found.text);
