@@ -60,7 +60,7 @@ impl RequestContext {
         Self { arrived, deadline, caller: Arc::new(caller), metrics, parent, facts: Arc::default() }
     }
 
-    /// The context that [`crate::layer`] put into a request, and the request's message.
+    /// The context that the layer before all services put into a request, and the request's message.
     ///
     /// # Errors
     /// Where there is no layer.
