@@ -36,6 +36,8 @@ pub struct ChunkReport {
     pub replica: String,
     /// Revision of the model that answered.
     pub revision: String,
+    /// Which run of the model answered, where its load report came along: it grows when the server or its model restarts.
+    pub epoch: Option<u64>,
     /// Items in the chunk.
     pub items: usize,
     /// Tokens they had, specials included.

@@ -14,8 +14,11 @@ use parking_lot::Mutex;
 use sortie_page::PageAttempt;
 use sortie_proto::v1::ChunkInfo;
 use tokio::time::Instant;
+use tonic::{Request, Status};
 
-use crate::{asked_model::AskedModel, metadata::CallerInfo, metrics::RequestMetrics, traces::Stages};
+use crate::{
+    asked_model::AskedModel, errors::ServeError, metadata::CallerInfo, metrics::RequestMetrics, traces::Stages,
+};
 
 /// One request's facts. Clones share what handlers note down.
 #[derive(Clone, Debug)]
@@ -55,6 +58,16 @@ impl RequestContext {
         parent: Option<opentelemetry::Context>,
     ) -> Self {
         Self { arrived, deadline, caller: Arc::new(caller), metrics, parent, facts: Arc::default() }
+    }
+
+    /// The context that [`crate::layer`] put into a request, and the request's message.
+    ///
+    /// # Errors
+    /// Where there is no layer.
+    pub fn open<M: Send + 'static>(request: Request<M>) -> Result<(Self, M), Status> {
+        let context = request.extensions().get::<Self>().cloned();
+        let context = context.ok_or_else(|| ServeError::Internal("the request layer is missing".to_owned()))?;
+        Ok((context, sortie_http::message_of(request)))
     }
 
     /// The model this request asks; its load goes into the trailers.

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | any | keys (`api_keys`) | for whoever shows one: as Bearer, as `x-api-key`, or as the password of HTTP Basic |
 //! | any | mutual TLS, no keys | for whoever has the connection |
-//! | loopback | neither | for this machine, asked for by a name of it |
+//! | loopback | neither | for this machine, asked for by a name of it and by no proxy |
 //! | other | neither | off |
 
 use std::{
@@ -16,8 +16,8 @@ use axum::{
     Router,
     extract::{Request, State},
     http::{
-        HeaderValue, StatusCode,
-        header::{HOST, WWW_AUTHENTICATE},
+        HeaderValue, StatusCode, Version,
+        header::{FORWARDED, HOST, VIA, WWW_AUTHENTICATE},
         request::Parts,
         uri::Authority,
     },
@@ -33,6 +33,10 @@ use crate::auth::Keys;
 /// What browsers are asked for. The realm names the door, not the machine.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"Sortie: any name, the key as password\", charset=\"UTF-8\"");
+
+/// Headers of proxies beside `forwarded` and `via`: they say for whom they ask.
+const OF_PROXIES: [&str; 6] =
+    ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-server", "x-real-ip"];
 
 /// Whom a port shows the page.
 #[derive(Clone, Debug)]
@@ -86,6 +90,9 @@ impl PageAccess {
             Self::Loopback if !asked_for_this_machine(parts) => {
                 refused("without api_keys the page is for this machine only; ask for it as localhost\n")
             }
+            Self::Loopback if asked_by_a_proxy(parts) => {
+                refused("without api_keys the page is for this machine only, and this request came through a proxy\n")
+            }
             Self::Loopback => Ok(()),
             Self::Off => refused("the page is off: this address is not loopback, and no api_keys are set\n"),
         }
@@ -104,6 +111,17 @@ fn asked_for_this_machine(parts: &Parts) -> bool {
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Whether a proxy on this machine asks, for whomever: it says so, or it speaks HTTP/1.0, as nginx does to what stands
+/// behind it and no browser does. One that hides both and puts a name of this machine in place of its own cannot be told
+/// from a browser; `docs/http.md` says so.
+fn asked_by_a_proxy(parts: &Parts) -> bool {
+    let says_so = |name: &str| parts.headers.contains_key(name);
+    parts.version <= Version::HTTP_10
+        || parts.headers.contains_key(FORWARDED)
+        || parts.headers.contains_key(VIA)
+        || OF_PROXIES.into_iter().any(says_so)
 }
 
 /// A page on one port.
@@ -179,6 +197,21 @@ mod tests {
             assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{address}");
             assert!(refused.headers().contains_key("content-security-policy"));
             assert!(of(address, true).check(&parts("/", None)).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn on_loopback_no_proxy_sees_it() {
+        let access = of("127.0.0.1:1", false);
+        let mut request = parts("/", Some("127.0.0.1:1"));
+        assert!(access.check(&request).is_ok());
+        request.version = Version::HTTP_10;
+        assert_eq!(access.check(&request).unwrap_err().status(), StatusCode::FORBIDDEN);
+        for name in OF_PROXIES.into_iter().chain(["forwarded", "via"]) {
+            let mut request = parts("/", Some("localhost"));
+            request.headers.insert(name, HeaderValue::from_static("for=192.0.2.1"));
+            assert_eq!(access.check(&request).unwrap_err().status(), StatusCode::FORBIDDEN, "{name}");
+            assert!(of("127.0.0.1:1", true).check(&request).is_ok(), "who shows a certificate may use one");
         }
     }
 

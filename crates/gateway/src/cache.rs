@@ -14,9 +14,9 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 use sha2::{Digest as _, Sha256};
-use sortie_client::{AnswerName, AnswerStore};
+use sortie_client::{AnswerName, AnswerStore, ChunkReport};
 
-use crate::catalog::ModelIdentity;
+use crate::catalog::{ModelIdentity, ModelRuns};
 
 /// What an entry takes beside its answer. Its slot has 64 bytes (name, pointer, links), twice that just after the slab
 /// has doubled; its place in the table 5, and up to 12 as the table doubles; the answer's counts 16; and the
@@ -71,13 +71,13 @@ impl AnswerCache {
         (self.answers.len(), self.answers.weight())
     }
 
-    /// What a tenant's jobs may have of it while the fleet's model is `model`. Tenants share nothing: how soon an answer
-    /// comes would tell one what another asked.
-    pub(crate) fn of(self: &Arc<Self>, model: &ModelIdentity, tenant: &str) -> JobAnswers {
+    /// What a tenant's jobs may have of it while the fleet's model is `model`, which `runs` serve. Tenants share nothing:
+    /// how soon an answer comes would tell one what another asked.
+    pub(crate) fn of(self: &Arc<Self>, model: &ModelIdentity, runs: &Arc<ModelRuns>, tenant: &str) -> JobAnswers {
         let mut scope = Sha256::new();
         scope.update(model.digest);
         told(&mut scope, tenant.as_bytes());
-        JobAnswers { cache: Arc::clone(self), scope, revision: model.revision.clone() }
+        JobAnswers { cache: Arc::clone(self), scope, revision: model.revision.clone(), runs: Arc::clone(runs) }
     }
 }
 
@@ -94,11 +94,16 @@ pub(crate) struct JobAnswers {
     /// Model and tenant.
     scope: Sha256,
     revision: String,
+    runs: Arc<ModelRuns>,
 }
 
 impl AnswerStore for JobAnswers {
     fn revision(&self) -> &str {
         &self.revision
+    }
+
+    fn trusts(&self, chunk: &ChunkReport) -> bool {
+        self.runs.answered(chunk)
     }
 
     fn message_name(&self, rpc: &str, message: &[u8]) -> AnswerName {
@@ -160,7 +165,7 @@ mod tests {
             (1, "", "Reran", "kq", "d"),
             (1, "", "Rerank", "", "qd"),
         ] {
-            let job = cache.of(&model("r", digest), tenant);
+            let job = cache.of(&model("r", digest), &Arc::default(), tenant);
             let message = job.message_name(rpc, message.as_bytes());
             assert!(names.insert(job.item_name(&message, item.as_bytes())), "{digest} {tenant} {rpc} {item}");
         }
@@ -174,7 +179,7 @@ mod tests {
             bytes in (1u64 << 20)..(8 << 20), sizes in proptest::collection::vec(0usize..6_000, 1..50), small in any::<bool>(),
         ) {
             let cache = cache(bytes);
-            let job = cache.of(&model("r", 1), "");
+            let job = cache.of(&model("r", 1), &Arc::default(), "");
             let mut put = 0;
             for n in 0u64.. {
                 let size = if small { n as usize % 40 } else { sizes[n as usize % sizes.len()] };

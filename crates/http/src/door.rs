@@ -5,12 +5,18 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::Body as HttpBody;
+use prost::Message;
 use sortie_proto::v1::{self, encoder_service_client::EncoderServiceClient};
 use tonic::body::Body;
 use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
 
 use crate::{
-    failure::HttpFailure, header_first::HeaderFirst, models::Models, options::HttpOptions, reply::Load, request::Caller,
+    failure::{FailureKind, HttpFailure},
+    in_process::pass,
+    models::Models,
+    options::HttpOptions,
+    reply::Load,
+    request::Caller,
 };
 
 type InProcess = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, ServiceError>;
@@ -47,7 +53,10 @@ macro_rules! rpcs {
                 #[doc = concat!("Calls `", stringify!($name), "` as `caller`.")]
                 pub(crate) fn $name(&self, caller: &Caller, message: v1::$request) -> PendingAnswer<Answered<v1::$response>> {
                     let model = message.model.clone();
-                    let request = caller.request(message, &model);
+                    if let Err(failure) = self.fits(&message) {
+                        return Box::pin(std::future::ready(Err(failure)));
+                    }
+                    let request = pass(caller.request(message, &model));
                     let mut client = self.0.client.clone();
                     Box::pin(async move { answered(client.$name(request).await) })
                 }
@@ -79,9 +88,8 @@ impl Door {
     {
         let service = service
             .map_err(|error: S::Error| ServiceError(error.into()))
-            .map_response(|response: http::Response<B>| response.map(Body::new))
-            .map_request(|request: http::Request<Body>| request.map(|body| Body::new(HeaderFirst::new(body))));
-        // What may be too large for the network is not too large here: the service has limits of its own.
+            .map_response(|response: http::Response<B>| response.map(Body::new));
+        // What may be too large for the network is not too large here: the service has limits of its own for its answers.
         let client = EncoderServiceClient::new(BoxCloneSyncService::new(service)).max_decoding_message_size(usize::MAX);
         Self(Arc::new(DoorState { client, options, models: Models::default(), started: SystemTime::now() }))
     }
@@ -97,6 +105,16 @@ impl Door {
     /// When the routes were made.
     pub(crate) fn started(&self) -> SystemTime {
         self.0.started
+    }
+
+    /// Refuses a message that would be larger than a body may be: as a list of very short texts is.
+    fn fits(&self, message: &impl Message) -> Result<(), HttpFailure> {
+        let (bytes, limit) = (message.encoded_len(), self.options().max_body_bytes);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let why = format!("the body makes a message of {bytes} bytes, which is too large; max_body_bytes is {limit}");
+        Err(HttpFailure::new(FailureKind::BodyTooLarge, why))
     }
 
     /// Every model, asked for as `caller`.

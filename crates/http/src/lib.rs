@@ -1,8 +1,8 @@
 //! The HTTP dialects of encoder servers over one door: TEI's, OpenAI's, Cohere's, Jina's and vLLM's, and that of
 //! Weaviate's containers.
 //!
-//! [`routes`] takes any [`tower::Service`] that answers `sortie.v1.EncoderService` in process and gives an
-//! [`axum::Router`]. A request's JSON becomes a message and its headers become metadata; the answer becomes JSON again. So
+//! [`routes`] takes any [`tower::Service`] that answers `sortie.v1.EncoderService` in process, finding its messages by
+//! [`message_of`], and gives an [`axum::Router`]. A request's JSON becomes a message and its headers become metadata; the answer becomes JSON again. So
 //! keys, lanes, deadlines, admission, limits, metrics and traces are those of the service, and a connection that closes
 //! drops the call, which cancels it. There is no engine in here, and nothing that
 //! knows of a fleet.
@@ -17,7 +17,7 @@ mod cohere;
 mod door;
 mod embed;
 mod failure;
-mod header_first;
+mod in_process;
 mod models;
 mod openai;
 mod openapi;
@@ -30,6 +30,7 @@ mod tei;
 mod vllm;
 mod weaviate;
 
+pub use in_process::message_of;
 pub use openapi::openapi;
 pub use options::{HttpOptions, IsReady, Page};
 pub use request::basic_password;

@@ -103,6 +103,8 @@ pub enum SharedInput<'a> {
     PerChunk(&'a v1::Input),
     /// An input that is encoded with each item.
     PerItem(&'a v1::Input),
+    /// Labels of the request, which stand before each item; there may be none.
+    LabelsPerItem(&'a [String]),
 }
 
 /// A call that can be cut into chunks. Only this crate implements it.

@@ -57,6 +57,8 @@ struct ValidAnswer<R: ChunkedRpc> {
     sent: AttemptRecord,
     answer: ChunkAnswer<R::Head, R::Value>,
     elapsed: Duration,
+    /// Of the load report that came along.
+    epoch: Option<u64>,
 }
 
 /// An attempt under way, and how it is given up.
@@ -286,7 +288,8 @@ impl<R: ChunkedRpc> JobDriver<R> {
                         metrics::attempt(R::NAME, sent.kind, "ok", elapsed);
                         let texts = self.request.sizes.texts(indices, &answer);
                         let learned = AnswerReport { batches: answer.batches(), report, texts };
-                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, elapsed });
+                        let epoch = report.map(|report| report.epoch);
+                        self.valid_answer = Some(ValidAnswer { attempt, sent, answer, elapsed, epoch });
                         return Event::Answered { attempt, answer: learned };
                     }
                     Err(malformed) => failure::malformed(malformed),
@@ -316,6 +319,7 @@ impl<R: ChunkedRpc> JobDriver<R> {
             indices: cut.map(|chunk| chunk.items.as_slice()).unwrap_or_default(),
             expected_tokens: cut.map_or(0, |chunk| chunk.tokens),
             elapsed: valid.elapsed,
+            epoch: valid.epoch,
         };
         let taken = match &self.request.answers {
             None => self.merge.take(received, valid.answer),

@@ -27,6 +27,8 @@ pub(crate) struct ReceivedAnswer<'a> {
     pub(crate) indices: &'a [usize],
     pub(crate) expected_tokens: u64,
     pub(crate) elapsed: Duration,
+    /// Of the load report that came along.
+    pub(crate) epoch: Option<u64>,
 }
 
 /// The answers that have come so far, merged.
@@ -209,12 +211,13 @@ fn failure(at: usize, index: usize, items: &v1::ItemInfo) -> ItemError {
 }
 
 fn chunk_report(received: ReceivedAnswer<'_>, chunk: &v1::ChunkInfo, items: &v1::ItemInfo) -> ChunkReport {
-    let ReceivedAnswer { sent, indices, expected_tokens, elapsed } = received;
+    let ReceivedAnswer { sent, indices, expected_tokens, elapsed, epoch } = received;
     let counted = items.tokens.iter().map(|&tokens| u64::from(tokens)).sum();
     ChunkReport {
         endpoint: sent.address.clone(),
         replica: chunk.replica.clone(),
         revision: chunk.model_revision.clone(),
+        epoch,
         items: indices.len(),
         tokens: if chunk.tokens > 0 { chunk.tokens } else { counted },
         estimated_tokens: expected_tokens,

@@ -22,6 +22,9 @@ fn size_of(input: &v1::Input) -> TextSize {
     }
 }
 
+/// Bytes that a label has beside its own: a mark stands before it in the text, tag and length in the message.
+const LABEL_MARK_BYTES: u64 = 4;
+
 /// The sizes of a call, in request order.
 #[derive(Debug)]
 pub(crate) struct ItemSizes {
@@ -46,6 +49,10 @@ impl ItemSizes {
             }
             SharedInput::PerItem(input) => {
                 (size_of(input), SharedSize { bytes: input.encoded_len() as u64, ..SharedSize::default() })
+            }
+            SharedInput::LabelsPerItem(labels) => {
+                let bytes = labels.iter().map(|label| label.len() as u64 + LABEL_MARK_BYTES).sum();
+                (TextSize { bytes, ids: 0 }, SharedSize { bytes, ..SharedSize::default() })
             }
         };
         let inputs: Vec<_> = rpc.items().iter().map(|input| size_of(input).and(with_each)).collect();

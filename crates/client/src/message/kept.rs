@@ -11,7 +11,7 @@ use sortie_proto::v1;
 use super::{MessageAnswer, PassedRpc, distinct::DistinctItems};
 use crate::{
     job::chunked::{ChunkAnswer, MergedAnswer, Resource},
-    report::Report,
+    report::{ChunkReport, Report},
 };
 
 /// What an answer is called in a store: it stands for everything that the answer depends on.
@@ -23,6 +23,10 @@ pub type AnswerName = [u8; 32];
 pub trait AnswerStore: fmt::Debug + Send + Sync {
     /// The revision of the model whose answers these are. None are taken for a job that another revision answers too.
     fn revision(&self) -> &str;
+
+    /// Whether a chunk was answered by what these answers are of, as far as its report says: a server that joined since
+    /// its owner looked may serve the same revision otherwise.
+    fn trusts(&self, chunk: &ChunkReport) -> bool;
 
     /// What all answers to a message depend on: its RPC, and the message without its items and its model.
     fn message_name(&self, rpc: &str, message: &[u8]) -> AnswerName;
@@ -97,10 +101,13 @@ impl<R: PassedRpc> KeptAnswers<R> {
         self.store.revision()
     }
 
-    /// Whether these answers and those of a job may stand in one message: the same revision gave them, or the job none.
+    /// Whether these answers and those of a job may stand in one message: the same model gave them, or the job none.
     pub(super) fn goes_with(&self, fresh: &MergedAnswer<R::Head, R::Value>) -> bool {
         let same_head = self.head.is_none() || fresh.head.is_none() || self.head == fresh.head;
-        same_head && (fresh.report.chunks.is_empty() || fresh.report.revisions == [self.store.revision()])
+        let Report { chunks, revisions, .. } = &fresh.report;
+        let same_model =
+            || *revisions == [self.store.revision()] && chunks.iter().all(|chunk| self.store.trusts(chunk));
+        same_head && (chunks.is_empty() || same_model())
     }
 
     /// Keeps what a job answered to the items of these numbers.

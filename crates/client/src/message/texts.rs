@@ -5,7 +5,7 @@ use tonic::{Response, Status};
 
 use super::{MessageAnswer, Pass, answer, message};
 use crate::{
-    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, Resource, expect_len},
+    job::chunked::{ChunkAnswer, ChunkedRpc, Malformed, MergedAnswer, Resource, SharedInput, expect_len},
     rpc::{detokenize, tag, tokenize},
     transport::Stub,
 };
@@ -27,6 +27,10 @@ impl ChunkedRpc for Pass<v1::TagTokensRequest> {
 
     fn items(&self) -> &[v1::Input] {
         &self.items
+    }
+
+    fn shared(&self) -> SharedInput<'_> {
+        SharedInput::LabelsPerItem(&self.head.labels)
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {

@@ -28,8 +28,6 @@ pub struct Tag {
     activation: Activation,
     ignore_labels: Vec<String>,
     labels: Vec<String>,
-    /// The labels as a text, which stands before each item.
-    beside: v1::Input,
     threshold: Option<f32>,
     nested: bool,
     multi_label: bool,
@@ -116,7 +114,6 @@ impl Client {
             activation: Activation::default(),
             ignore_labels: Vec::new(),
             labels: Vec::new(),
-            beside: v1::Input::default(),
             threshold: None,
             nested: false,
             multi_label: false,
@@ -162,7 +159,6 @@ impl Call<Tag> {
         I::Item: Into<String>,
     {
         self.rpc.labels = labels.into_iter().map(Into::into).collect();
-        self.rpc.beside = to_wire([self.rpc.labels.join(" ")]).remove(0);
         self
     }
 
@@ -219,7 +215,7 @@ impl ChunkedRpc for Tag {
     }
 
     fn shared(&self) -> SharedInput<'_> {
-        if self.labels.is_empty() { SharedInput::Nothing } else { SharedInput::PerItem(&self.beside) }
+        SharedInput::LabelsPerItem(&self.labels)
     }
 
     fn answer_bytes(&self, tokens: u64) -> u64 {

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use sortie_client::{AnswerName, AnswerStore, Client, Message, MessageAnswer, MessageOptions};
+use sortie_client::{AnswerName, AnswerStore, ChunkReport, Client, Message, MessageAnswer, MessageOptions};
 use sortie_proto::v1::{self, Input, input::Kind};
 use sortie_testkit::{Reply, TestServer, score_of, tokens_of};
 use tonic::{Code, Status};
@@ -19,6 +19,8 @@ struct Shelf {
     answers: Arc<Mutex<HashMap<AnswerName, Arc<[u8]>>>>,
     names: Arc<Mutex<HashMap<Vec<u8>, AnswerName>>>,
     revision: String,
+    /// Servers of which it does not know whether they serve its model.
+    strangers: Vec<String>,
 }
 
 impl Shelf {
@@ -49,6 +51,10 @@ impl Shelf {
 impl AnswerStore for Shelf {
     fn revision(&self) -> &str {
         &self.revision
+    }
+
+    fn trusts(&self, chunk: &ChunkReport) -> bool {
+        !self.strangers.contains(&chunk.endpoint)
     }
 
     fn message_name(&self, rpc: &str, message: &[u8]) -> AnswerName {
@@ -222,6 +228,24 @@ async fn what_is_beside_the_items_is_part_of_what_is_kept() {
         let _ = client.send(whole.clone(), with(&shelf)).await;
     }
     assert_eq!(shelf.len(), before);
+}
+
+#[tokio::test]
+async fn a_strangers_answers_are_neither_kept_nor_put_beside_kept_ones() {
+    let servers = fleet(1).await;
+    let client = connect(&servers).await;
+    let shelf = Shelf::of("r1");
+    let texts = ["a", "b", "c"].map(str::to_owned);
+    client.send(rerank(&texts[..1]), with(&shelf)).await.unwrap();
+    assert_eq!(shelf.len(), 1);
+    let wary = Shelf { strangers: vec![servers[0].address()], ..shelf.clone() };
+    let before = calls(&servers);
+    let answer = client.send(rerank(&texts), with(&wary)).await.unwrap();
+    assert_eq!(answer.report.kept, None, "all of it is the stranger's");
+    assert_eq!(sent(&servers, &before), ["b", "c", "a", "b", "c"], "what was missing, then the whole job");
+    assert_eq!(shelf.len(), 1);
+    let answer = client.send(rerank(&texts[..1]), with(&wary)).await.unwrap();
+    assert_eq!(answer.report.kept, Some(1), "what is kept is still right");
 }
 
 #[tokio::test]

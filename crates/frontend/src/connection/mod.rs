@@ -11,6 +11,7 @@
 //! bounded time; an aged or draining connection finishes the requests it has.
 
 mod accept;
+mod header_limit;
 mod io;
 mod serve;
 

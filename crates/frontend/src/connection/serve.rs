@@ -19,6 +19,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::{
     ConnectionLimits, Peer,
+    header_limit::HeaderLimit,
     io::{ByteCounters, CountedIo, counted},
 };
 use crate::{memory::ConnectionMemory, protocol::Protocol};
@@ -43,8 +44,9 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// memory that any peer may take, times [`max_connections`](crate::config::defaults::MAX_CONNECTIONS).
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// hyper reads HTTP/1 headers into a buffer that is no smaller.
-const LEAST_HTTP1_BUFFER: usize = 8 << 10;
+/// Most that is read of an HTTP/1 connection at once. A body of 400 kB then comes in six pieces, each twice as large as the
+/// one before, and not in as many as it has times 16 kB. A connection whose pieces are small goes back to small ones.
+const HTTP1_BUFFER_BYTES: usize = 256 << 10;
 
 /// Serves one connection until it ends, and says why it did: one of
 /// [`ENDINGS`](crate::metrics::ENDINGS).
@@ -71,6 +73,8 @@ where
             request.map(Body::new)
         })
         .map_response(move |response: Response<Body>| response.map(|body| counted(body, Arc::clone(&of_answers))));
+    let header_bytes = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
+    let service = HeaderLimit::new(service, header_bytes);
     let io = TokioIo::new(CountedIo::new(io, Arc::clone(&counters)));
     let builder = builder(protocol, limits);
     let mut connection = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
@@ -157,8 +161,8 @@ fn builder(protocol: Protocol, limits: &ConnectionLimits) -> auto::Builder<Tokio
         .keep_alive_timeout(limits.keepalive_timeout)
         // Losers of hedges are reset in bursts; more of them than there can be streams is an attack.
         .max_pending_accept_reset_streams(usize::try_from(limits.max_streams).ok());
-    let header_bytes = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX).max(LEAST_HTTP1_BUFFER);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout).max_buf_size(header_bytes);
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(limits.handshake_timeout).max_buf_size(HTTP1_BUFFER_BYTES);
     match protocol {
         Protocol::Grpc => builder.http2_only(),
         Protocol::Http => builder,

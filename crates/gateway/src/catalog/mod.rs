@@ -7,11 +7,12 @@
 //! tokens and rates are sums, shares, costs, waits and ages are means.
 //!
 //! What was kept of a model's answers stands as long as its servers agree on its [`ModelIdentity`] and no answer contradicts
-//! it ([`Catalog::doubt`]).
+//! it ([`Catalog::doubt`]), beside answers of the runs that said so ([`ModelRuns`]).
 
 mod identity;
 mod merge;
 mod page;
+mod runs;
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +28,7 @@ use sortie_client::{Client, ErrorKind, MessageOptions, PerEndpoint};
 use sortie_frontend::{AskedModel, Backing, RequestContext, ServeError};
 use sortie_proto::v1;
 
-pub(crate) use self::identity::ModelIdentity;
+pub(crate) use self::{identity::ModelIdentity, runs::ModelRuns};
 use self::{
     merge::{merged_load, merged_model},
     page::SaidByServers,
@@ -51,6 +52,8 @@ pub(crate) struct FleetModel {
     load: v1::LoadReport,
     draining: Arc<AtomicBool>,
     identity: Option<ModelIdentity>,
+    /// The runs of its servers that agree on it.
+    pub(crate) runs: Arc<ModelRuns>,
     /// Doubts that there are by now, and that there were before the servers were asked.
     doubts: Arc<AtomicU64>,
     doubts_before: u64,
@@ -163,7 +166,9 @@ impl Catalog {
             said_now.1.iter().for_each(|model| described.entry(model.name.clone()).or_default().push(model.clone()));
             said.insert(list.endpoint, said_now);
         }
-        self.said.store(Arc::new(said));
+        let said = Arc::new(said);
+        self.said.store(Arc::clone(&said));
+        let mut again: Option<LastLists> = None;
         let known = self.models.load_full();
         let mut models = FleetModels::new();
         let mut servers = SaidByServers::new();
@@ -171,23 +176,50 @@ impl Catalog {
             let probe = v1::ProbeRequest { model: name.clone(), tokens: 0 };
             let probes = self.client.ask_servers(probe, options()).await.unwrap_or_default();
             let mut reports = Vec::with_capacity(probes.len());
+            let mut runs = ModelRuns::default();
             for PerEndpoint { endpoint, result, .. } in probes {
                 let Ok(v1::ProbeResponse { report: Some(report), replica }) = result else { continue };
+                runs.note(&endpoint, report.epoch);
                 servers.entry(endpoint).or_default().note(replica, &name, &report);
                 reports.push(report);
             }
-            let last = known.get(&name).filter(|_| reports.is_empty()).map(|model| model.load);
+            let before = known.get(&name);
+            if runs.more_than(before.map(|model| &*model.runs)) {
+                // The run that told its epoch may have begun after the list came: one that says the same again has not.
+                if again.is_none() {
+                    again = Some(self.lists(options()).await);
+                }
+                let same = |endpoint: &str| {
+                    let of = |lists: &LastLists| {
+                        let models = lists.get(endpoint).map(|(_, models)| models);
+                        models.and_then(|models| models.iter().find(|model| model.name == name)).cloned()
+                    };
+                    let now = again.as_ref().and_then(of);
+                    now.is_some() && now == of(&said)
+                };
+                runs.retain(same);
+            }
+            let last = before.filter(|_| reports.is_empty()).map(|model| model.load);
             let load = last.unwrap_or_else(|| merged_load(&reports, self.epoch, self.max_message_bytes));
             let Some(info) = merged_model(infos.clone(), &load) else { continue };
             let identity = identity::agreed(&infos, &info);
             let (draining, doubts) = (Arc::clone(&self.draining), Arc::clone(&self.doubts));
-            let model = FleetModel { info, load, draining, identity, doubts, doubts_before };
+            let runs = Arc::new(runs);
+            let model = FleetModel { info, load, draining, identity, runs, doubts, doubts_before };
             models.insert(name, Arc::new(model));
         }
         let ready = models.values().any(|model| model.load.state() == v1::ModelState::Ready);
         self.models.store(Arc::new(models));
         self.servers.store(Arc::new(servers));
         ready
+    }
+
+    /// What the servers that answer say that they serve.
+    async fn lists(&self, options: MessageOptions) -> LastLists {
+        let lists = self.client.ask_servers(v1::ListModelsRequest {}, options).await.unwrap_or_default();
+        let (now, answered) =
+            (Instant::now(), |list: PerEndpoint<v1::ListModelsResponse>| Some((list.endpoint, list.result.ok()?)));
+        lists.into_iter().filter_map(answered).map(|(endpoint, list)| (endpoint, (now, list.models))).collect()
     }
 
     /// An answer came from another revision than the servers had said: until they are asked again nothing is known of any.

@@ -33,19 +33,12 @@ pub(crate) struct GatewayService {
     pub(crate) max_message_bytes: u64,
 }
 
-/// The context that the request layer put in, and the message.
-fn open<T>(request: Request<T>) -> Result<(RequestContext, T), Status> {
-    let context = request.extensions().get::<RequestContext>().cloned();
-    let context = context.ok_or_else(|| ServeError::Internal("the request layer is missing".to_owned()))?;
-    Ok((context, request.into_inner()))
-}
-
 impl GatewayService {
     /// Runs a message as a job.
     async fn job<M: JobMessage>(&self, request: Request<M>) -> Result<Response<M::Answer>, Status> {
         let traceparent = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         let traceparent = traceparent.map(str::to_owned);
-        let (context, mut message) = open(request)?;
+        let (context, mut message) = RequestContext::open(request)?;
         self.catalog.takes_work()?;
         let model = match self.catalog.get(message.model()) {
             Ok(model) => {
@@ -59,8 +52,9 @@ impl GatewayService {
         };
         context.note_size(message.items(), context.caller.tokens);
         let mut options = job::options(&context, traceparent);
-        let identity = model.as_ref().and_then(|model| model.identity());
-        let answers = self.cache.as_ref().zip(identity).map(|(cache, model)| cache.of(model, &context.caller.tenant));
+        let identity = model.as_ref().and_then(|model| Some((model.identity()?, &model.runs)));
+        let answers = self.cache.as_ref().zip(identity);
+        let answers = answers.map(|(cache, (model, runs))| cache.of(model, runs, &context.caller.tenant));
         options.answers = answers.map(|answers| Arc::new(answers) as Arc<dyn AnswerStore>);
         let begun = tokio::time::Instant::now();
         let answer = self.client.send(message, options).await.map_err(|error| status_of(&error))?;
@@ -151,7 +145,7 @@ impl EncoderService for GatewayService {
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         let model = self.catalog.get(&message.model)?;
         context.note_model(model.clone());
         self.answer(v1::GetModelResponse { model: Some(model.describe()) })
@@ -161,7 +155,7 @@ impl EncoderService for GatewayService {
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        let (context, _) = open(request)?;
+        let (context, _) = RequestContext::open(request)?;
         // With one model its load says it all; with several there is no one load to send.
         if let Ok(only) = self.catalog.get("") {
             context.note_model(only);
@@ -172,7 +166,7 @@ impl EncoderService for GatewayService {
     }
 
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         let model = self.catalog.get(&message.model)?;
         context.note_model(model.clone());
         self.answer(v1::ProbeResponse { report: Some(model.load()), replica: self.replica.to_string() })

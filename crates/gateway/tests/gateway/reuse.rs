@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 use serde_json::json;
+use sortie_frontend::config::ConfigDuration;
 use sortie_proto::{
     tei::{self, rerank_client::RerankClient},
     v1,
@@ -166,6 +167,34 @@ async fn a_rolling_update_never_serves_the_old_models_answer() {
         server.model(|info| info.precision = "f16".to_owned());
     }
     until(async || get(&mut keeping).await.1 == [0, 5, 0]).await;
+}
+
+#[tokio::test]
+async fn answers_of_a_server_that_was_not_asked_yet_are_not_kept() {
+    let servers = fleet(2).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("servers");
+    std::fs::write(&file, servers[0].address()).unwrap();
+    let mut config = config(&[]);
+    config.cache_bytes = 4 << 20;
+    config.endpoint_file = Some(file.clone());
+    config.frontend.reload_interval = ConfigDuration::millis(20);
+    // One round, of the first server alone.
+    config.refresh_interval = ConfigDuration::secs(3_600);
+    let (_gateway, mut stub) = Running::ready(config).await;
+    std::fs::write(&file, servers[1].address()).unwrap();
+    // Other texts each time, so that every job is sent.
+    let mut seed = 100;
+    until(async || {
+        seed += 1;
+        stub.rerank(rerank(&texts(seed, 4))).await.is_ok() && !servers[1].calls().is_empty()
+    })
+    .await;
+    let before = asked(&servers);
+    for n in 1..=3 {
+        stub.rerank(rerank(&texts(7, 5))).await.unwrap();
+        assert_eq!(asked(&servers), before + 5 * n, "the second server may serve the same revision otherwise");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Bodies: JSON, within the limit, straight from bytes into the type that a route reads.
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
@@ -15,6 +15,9 @@ use crate::failure::{FailureKind, HttpFailure};
 /// Characters of a reader's complaint that are shown: it may quote the value it did not like.
 const SHOWN_CHARACTERS: usize = 400;
 
+/// Most memory that is taken for a body before any of it has come: whoever tells a length need not send as much.
+const MOST_EXPECTED: usize = 1 << 20;
+
 /// Takes a JSON body of at most `limit` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, HttpFailure> {
     check_type(headers)?;
@@ -24,11 +27,21 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if told.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(HttpFailure::new(FailureKind::Syntax, format!("the body did not come whole: {error}"))),
+    let mut body = Limited::new(body, limit);
+    let expected = told.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(expected.min(MOST_EXPECTED));
+    while let Some(frame) = body.frame().await {
+        match frame {
+            // Copied while it is warm, and its memory goes back to the connection, which reads the next piece into it.
+            Ok(frame) => whole.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Err(error) => {
+                let why = format!("the body did not come whole: {error}");
+                return Err(HttpFailure::new(FailureKind::Syntax, why));
+            }
+        }
     }
+    Ok(whole.freeze())
 }
 
 /// Only JSON is read. That also keeps forms of other sites' pages out.

@@ -102,9 +102,9 @@ impl Fake {
         seen.iter().filter(|seen| seen.rpc == rpc).map(|seen| M::decode(&seen.message[..]).unwrap()).collect()
     }
 
-    async fn enter<M: prost::Message>(&self, rpc: &'static str, request: Request<M>) -> Result<M, Status> {
+    async fn enter<M: prost::Message + 'static>(&self, rpc: &'static str, request: Request<M>) -> Result<M, Status> {
         let metadata = request.metadata().clone();
-        let message = request.into_inner();
+        let message = sortie_http::message_of(request);
         let seen = SeenCall { rpc, metadata: metadata.clone(), message: message.encode_to_vec() };
         self.seen.lock().await.push(seen);
         if let Some(key) = &self.key {

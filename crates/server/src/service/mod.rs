@@ -47,22 +47,15 @@ impl Service {
     }
 }
 
-/// The context that the request layer put in, and the message.
-fn open<T>(request: Request<T>) -> Result<(RequestContext, T), Status> {
-    let context = request.extensions().get::<RequestContext>().cloned();
-    let context = context.ok_or_else(|| ServeError::Internal("the request layer is missing".to_owned()))?;
-    Ok((context, request.into_inner()))
-}
-
 #[tonic::async_trait]
 impl EncoderService for Service {
     async fn rerank(&self, request: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(rerank::rerank(&self.registry, &context, message).await)
     }
 
     async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(embed::embed(&self.registry, &context, message).await)
     }
 
@@ -70,7 +63,7 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::EmbedTokensRequest>,
     ) -> Result<Response<v1::EmbedTokensResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(embed_tokens::embed_tokens(&self.registry, &context, message).await)
     }
 
@@ -78,12 +71,12 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::EmbedSparseRequest>,
     ) -> Result<Response<v1::EmbedSparseResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(sparse::embed_sparse(&self.registry, &context, message).await)
     }
 
     async fn classify(&self, request: Request<v1::ClassifyRequest>) -> Result<Response<v1::ClassifyResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(classify::classify(&self.registry, &context, message).await)
     }
 
@@ -91,7 +84,7 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::TagTokensRequest>,
     ) -> Result<Response<v1::TagTokensResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(tag::tag_tokens(&self.registry, &context, message).await)
     }
 
@@ -99,12 +92,12 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::SimilarityRequest>,
     ) -> Result<Response<v1::SimilarityResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(similarity::similarity(&self.registry, &context, message).await)
     }
 
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(tokenize::tokenize(&self.registry, &context, message).await)
     }
 
@@ -112,12 +105,12 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::DetokenizeRequest>,
     ) -> Result<Response<v1::DetokenizeResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(detokenize::detokenize(&self.registry, &context, message).await)
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(introspection::get_model(&self.registry, &context, &message))
     }
 
@@ -125,12 +118,12 @@ impl EncoderService for Service {
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        let (context, _) = open(request)?;
+        let (context, _) = RequestContext::open(request)?;
         self.answer(Ok(introspection::list_models(&self.registry, &context)))
     }
 
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
-        let (context, message) = open(request)?;
+        let (context, message) = RequestContext::open(request)?;
         self.answer(introspection::probe(&self.registry, &context, &message))
     }
 }
