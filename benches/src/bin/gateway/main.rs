@@ -57,6 +57,9 @@ struct Args {
     /// Seconds before that, in which clients learn what servers cost
     #[arg(long, default_value_t = 10)]
     warm_up: u64,
+    /// Leave out Envoy and the fixed split: three times as many rounds a second
+    #[arg(long)]
+    gateway_only: bool,
     /// Seconds of each row of processor time
     #[arg(long, default_value_t = 15)]
     saturation_seconds: u64,
@@ -76,10 +79,12 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     let programs = timed::build(&args.build)?;
     let gateway = timed::build_gateway(&args.build)?;
     let cache = Cache::open()?;
-    let envoy = Envoy::find(&cache).inspect_err(|error| eprintln!("SKIPPED: every row of Envoy: {error:#}")).ok();
-    let split = SplitClient::find(&cache)
-        .inspect_err(|error| eprintln!("SKIPPED: every row of baseten-performance-client: {error:#}"))
-        .ok();
+    let (mut envoy, mut split) = (None, None);
+    if !args.gateway_only {
+        let skipped = |rows, error: &anyhow::Error| eprintln!("SKIPPED: every row of {rows}: {error:#}");
+        envoy = Envoy::find(&cache).inspect_err(|error| skipped("Envoy", error)).ok();
+        split = SplitClient::find(&cache).inspect_err(|error| skipped("baseten-performance-client", error)).ok();
+    }
     drop(cache);
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
     let start = |device: &TimedDevice, name| {

@@ -10,7 +10,7 @@ use xtask::interrupt;
 
 use crate::{
     texts::JobShape,
-    ways::{RerankWay, WayCallers},
+    ways::{RerankWay, WayAnswer, WayCallers},
 };
 
 /// Between two jobs: what a hedge left running on a server ends.
@@ -39,6 +39,8 @@ pub(super) struct PairedRounds {
 struct WayTimes {
     way: RerankWay,
     ms: Vec<f64>,
+    /// What of them the caller spent on its own JSON.
+    own_json: Vec<f64>,
     failure: Option<String>,
 }
 
@@ -51,7 +53,8 @@ impl PairedRounds {
         (warm_up, counted): (Duration, Duration),
     ) -> anyhow::Result<Self> {
         let ways = RerankWay::ALL.into_iter().filter(|way| callers.has(*way));
-        let mut ways: Vec<_> = ways.map(|way| WayTimes { way, ms: Vec::new(), failure: None }).collect();
+        let mut ways: Vec<_> =
+            ways.map(|way| WayTimes { way, ms: Vec::new(), own_json: Vec::new(), failure: None }).collect();
         let mut order: Vec<usize> = (0..ways.len()).collect();
         let mut random = StdRng::seed_from_u64(first);
         let started = Instant::now();
@@ -59,7 +62,10 @@ impl PairedRounds {
         for n in first.. {
             interrupt::check()?;
             if !counts && started.elapsed() >= warm_up {
-                ways.iter_mut().for_each(|way| way.ms.clear());
+                for way in &mut ways {
+                    way.ms.clear();
+                    way.own_json.clear();
+                }
                 counts = true;
             }
             if started.elapsed() >= warm_up + counted {
@@ -70,14 +76,15 @@ impl PairedRounds {
             let mut scores: Option<Vec<f32>> = None;
             for &at in &order {
                 tokio::time::sleep(SETTLE).await;
-                let WayTimes { way, ms, failure } = ways.get_mut(at).context("a way that is not there")?;
+                let WayTimes { way, ms, own_json, failure } = ways.get_mut(at).context("a way that is not there")?;
                 match callers.run(*way, &job).await {
                     Err(error) => {
                         ms.push(f64::NAN);
                         failure.get_or_insert_with(|| format!("{error:#}"));
                     }
-                    Ok((took, found)) => {
+                    Ok(WayAnswer { scores: found, took, own_json: own }) => {
                         ms.push(took.as_secs_f64() * 1e3);
+                        own_json.push(own.as_secs_f64() * 1e3);
                         // Whoever is first says what all must.
                         let wanted = scores.get_or_insert_with(|| found.clone());
                         if *wanted != found {
@@ -131,11 +138,13 @@ impl PairedRounds {
         let failed = client.ms.len() - theirs.len() + gateway.ms.len() - ours.len();
         let held = |is: bool| if is { "held" } else { "MISSED" };
         format!(
-            "- {setting}: the gateway adds {} ms at p50 (half of the rounds {} ms or less); at most {MORE_AT_P50}: {}\n\
+            "- {setting}: the gateway adds {} ms at p50 (half of the rounds {} ms or less; {} ms are the caller's own JSON); \
+             at most {MORE_AT_P50}: {}\n\
              - {setting}: its p99 is {} ms; at most {P99_FACTOR} times the client's and {P99_MORE} ms, {} ms: {}\n\
              - {setting}: {failed} jobs of both failed: {}\n",
             cell(p50, 2),
             cell(quantile(&more, 0.5), 2),
+            cell(quantile(&gateway.own_json, 0.5), 2),
             held(p50 <= MORE_AT_P50),
             cell(p99, 1),
             cell(most, 1),
@@ -156,7 +165,7 @@ mod tests {
     use super::*;
 
     fn rounds(client: &[f64], gateway: &[f64]) -> PairedRounds {
-        let way = |way, ms: &[f64]| WayTimes { way, ms: ms.to_vec(), failure: None };
+        let way = |way, ms: &[f64]| WayTimes { way, ms: ms.to_vec(), own_json: vec![0.5; ms.len()], failure: None };
         PairedRounds { ways: vec![way(RerankWay::Client, client), way(RerankWay::Gateway, gateway)] }
     }
 

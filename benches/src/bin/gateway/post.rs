@@ -1,6 +1,9 @@
 //! One HTTP POST in TEI's form, as any program would send it: keep-alive over HTTP/1.1.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::texts::TextJob;
+use crate::{texts::TextJob, ways::WayAnswer};
 
 /// Longest that an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,14 +48,18 @@ impl PostCaller {
     }
 
     /// Scores of a job in the order of its documents: from texts to numbers, JSON both ways included.
-    pub(super) async fn scores(&self, job: &TextJob) -> anyhow::Result<Vec<f32>> {
-        let answer = self.send(encode(job)?).await?;
+    pub(super) async fn scores(&self, job: &TextJob) -> anyhow::Result<WayAnswer> {
+        let started = Instant::now();
+        let body = encode(job)?;
+        let ready = Instant::now();
+        let answer = self.send(body).await?;
+        let answered = Instant::now();
         let ranked: Vec<ScoredText> = serde_json::from_slice(&answer).context("the answer is no ranking")?;
         let mut scores = vec![f32::NAN; job.documents.len()];
         for ScoredText { index, score } in ranked {
             *scores.get_mut(index).with_context(|| format!("there is no document {index}"))? = score;
         }
-        Ok(scores)
+        Ok(WayAnswer { scores, took: started.elapsed(), own_json: ready - started + answered.elapsed() })
     }
 
     /// Sends a body and takes the whole answer.

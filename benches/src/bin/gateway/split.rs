@@ -10,7 +10,7 @@ use tokio::{
 };
 use xtask::{cache::Cache, site::Site, workspace};
 
-use crate::texts::TextJob;
+use crate::{texts::TextJob, ways::WayAnswer};
 
 /// What it is pinned by.
 const LOCK: &str = "benches/gateway/requirements.txt";
@@ -58,7 +58,7 @@ impl SplitClient {
 
 impl SplitCaller {
     /// Scores of a job, and how long they took there.
-    pub(super) async fn scores(&mut self, job: &TextJob) -> anyhow::Result<(Duration, Vec<f32>)> {
+    pub(super) async fn scores(&mut self, job: &TextJob) -> anyhow::Result<WayAnswer> {
         let mut line = serde_json::to_vec(job).context("a job is no JSON")?;
         line.push(b'\n');
         self.jobs.write_all(&line).await.context("Python takes no jobs")?;
@@ -66,7 +66,9 @@ impl SplitCaller {
         let answer = self.answers.next_line().await?.with_context(|| format!("{PROGRAM} ended"))?;
         match serde_json::from_str(&answer).context("Python printed something else")? {
             SplitAnswer::Failed { error } => bail!("{error}"),
-            SplitAnswer::Scored { seconds, scores } => Ok((Duration::try_from_secs_f64(seconds)?, scores)),
+            SplitAnswer::Scored { seconds, scores } => {
+                Ok(WayAnswer { scores, took: Duration::try_from_secs_f64(seconds)?, own_json: Duration::ZERO })
+            }
         }
     }
 }

@@ -44,6 +44,17 @@ impl fmt::Display for RerankWay {
     }
 }
 
+/// What a way gave.
+#[derive(Debug)]
+pub(super) struct WayAnswer {
+    /// Scores in the order sent.
+    pub(super) scores: Vec<f32>,
+    /// From texts to numbers.
+    pub(super) took: Duration,
+    /// What of it the caller spent on JSON before and after the call; zero where it is not known.
+    pub(super) own_json: Duration,
+}
+
 /// A caller of each way; those whose packages are missing are left out.
 #[derive(Debug)]
 pub(super) struct WayCallers {
@@ -72,8 +83,8 @@ impl WayCallers {
         }
     }
 
-    /// Has a job done: its scores in the order sent, and how long they took from texts to numbers.
-    pub(super) async fn run(&mut self, way: RerankWay, job: &TextJob) -> anyhow::Result<(Duration, Vec<f32>)> {
+    /// Has a job done.
+    pub(super) async fn run(&mut self, way: RerankWay, job: &TextJob) -> anyhow::Result<WayAnswer> {
         let missing = || format!("{way} is not there");
         match way {
             RerankWay::Client => {
@@ -82,17 +93,12 @@ impl WayCallers {
                 let answer = self.client.rerank(query, documents).activation(Activation::Sigmoid).await?;
                 let took = started.elapsed();
                 let scores: Option<Vec<f32>> = answer.scores.into_iter().collect();
-                Ok((took, scores.context("a document has no score")?))
+                let scores = scores.context("a document has no score")?;
+                Ok(WayAnswer { scores, took, own_json: Duration::ZERO })
             }
-            RerankWay::Gateway => timed(self.gateway.scores(job)).await,
-            RerankWay::Envoy => timed(self.envoy.as_ref().with_context(missing)?.scores(job)).await,
+            RerankWay::Gateway => self.gateway.scores(job).await,
+            RerankWay::Envoy => self.envoy.as_ref().with_context(missing)?.scores(job).await,
             RerankWay::Split => self.split.as_mut().with_context(missing)?.scores(job).await,
         }
     }
-}
-
-async fn timed(scores: impl Future<Output = anyhow::Result<Vec<f32>>>) -> anyhow::Result<(Duration, Vec<f32>)> {
-    let started = Instant::now();
-    let scores = scores.await?;
-    Ok((started.elapsed(), scores))
 }
