@@ -209,7 +209,7 @@ mod tests {
 
     /// What a width gives for some numbers.
     #[derive(Debug, Default, PartialEq)]
-    struct Given {
+    struct GivenRows {
         halves: Vec<u16>,
         weights: Vec<f32>,
         turned: Vec<u16>,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     by_vectors! {
-        fn all<L>(numbers: &[[f32; PIECE]; 16], given: &mut Given) {
+        fn all<L>(numbers: &[[f32; PIECE]; 16], given: &mut GivenRows) {
             let rows = numbers.map(|row| row.map(bf16));
             given.halves.extend(numbers.iter().flat_map(L::halves));
             given.weights.extend(numbers.iter().flat_map(|row| L::weights(row, 1.5)));
@@ -232,7 +232,7 @@ mod tests {
             std::array::from_fn(|r| std::array::from_fn(|c| 1.5 - (r * PIECE + c) as f32 * 0.37));
         numbers[3][4] = f32::NEG_INFINITY;
         numbers[5][6] = f32::NAN;
-        let mut plain = Given::default();
+        let mut plain = GivenRows::default();
         all(VectorWidth::Plain, &numbers, &mut plain);
         for (x, weight) in numbers.as_flattened().iter().zip(&plain.weights) {
             let truth = (f64::from(*x) - 1.5).exp2();
@@ -250,7 +250,7 @@ mod tests {
             eprintln!("SKIPPED: this machine has no AVX512-BF16; its vectors are not judged here");
             return;
         }
-        let mut wide = Given::default();
+        let mut wide = GivenRows::default();
         all(here, &numbers, &mut wide);
         assert_eq!((&wide.halves, &wide.turned, &wide.woven), (&plain.halves, &plain.turned, &plain.woven));
         for (wide, plain) in wide.weights.iter().zip(&plain.weights) {

@@ -16,7 +16,7 @@ pub(crate) const BLOCK_ROWS: usize = 2 * TILE_ROWS;
 
 /// The right side of a pass.
 #[derive(Clone, Copy)]
-pub(crate) struct Columns<'a> {
+pub(crate) struct PassColumns<'a> {
     pub(crate) format: WeightFormat,
     /// `[16 columns][tiles of a group]`.
     pub(crate) tiles: &'a [Tile],
@@ -45,7 +45,7 @@ pub(crate) trait Finish {
 pub(crate) fn pass<F: Finish>(
     running: &RunningUnit,
     x: &RowTiles,
-    weights: &[Columns<'_>],
+    weights: &[PassColumns<'_>],
     strips: usize,
     sums: &mut Vec<SumRow>,
     finish: &mut F,
@@ -74,7 +74,7 @@ pub(crate) fn pass<F: Finish>(
 #[inline(always)]
 fn finished<F: Finish>(
     x: &RowTiles,
-    weight: &Columns<'_>,
+    weight: &PassColumns<'_>,
     (which, strip, row): (usize, usize, usize),
     sums: &[f32; STRIP],
     finish: &mut F,
@@ -91,7 +91,7 @@ fn finished<F: Finish>(
 
 /// A block whose sums wait to be finished.
 #[cfg(target_arch = "x86_64")]
-struct Waiting {
+struct WaitingBlock {
     which: usize,
     strip: usize,
     /// Rows of `x`.
@@ -101,10 +101,17 @@ struct Waiting {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Waiting {
+impl WaitingBlock {
     /// Finishes at most so many of its rows.
     #[inline(always)]
-    fn some<F: Finish>(&mut self, most: usize, x: &RowTiles, weights: &[Columns<'_>], sums: &[SumRow], finish: &mut F) {
+    fn some<F: Finish>(
+        &mut self,
+        most: usize,
+        x: &RowTiles,
+        weights: &[PassColumns<'_>],
+        sums: &[SumRow],
+        finish: &mut F,
+    ) {
         for row in self.rows.start..self.rows.end.min(self.rows.start + most) {
             let place = (self.which, self.strip, row);
             finished(x, &weights[self.which], place, &sums[self.at].0, finish);
@@ -116,9 +123,9 @@ impl Waiting {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn by_tiles<F: Finish>(x: &RowTiles, weights: &[Columns<'_>], strips: usize, sums: &mut [SumRow], finish: &mut F) {
+fn by_tiles<F: Finish>(x: &RowTiles, weights: &[PassColumns<'_>], strips: usize, sums: &mut [SumRow], finish: &mut F) {
     use kernel::amx::{Block, SumsAt};
-    let mut waiting = Waiting { which: 0, strip: 0, rows: 0..0, at: 0 };
+    let mut waiting = WaitingBlock { which: 0, strip: 0, rows: 0..0, at: 0 };
     let (mut turn, groups, in_group) = (0, x.groups(), x.tiles_in_group());
     let blocks = groups.div_ceil(2);
     for strip in 0..strips {
@@ -145,7 +152,7 @@ fn by_tiles<F: Finish>(x: &RowTiles, weights: &[Columns<'_>], strips: usize, sum
                     block.end(SumsAt::new(SumRow::flat(&mut sums[at..]), STRIP, is_pair));
                     if c + 1 == chunks {
                         let first = group * TILE_ROWS;
-                        waiting = Waiting { which, strip, rows: first..x.rows().min(first + BLOCK_ROWS), at };
+                        waiting = WaitingBlock { which, strip, rows: first..x.rows().min(first + BLOCK_ROWS), at };
                     }
                 }
             }

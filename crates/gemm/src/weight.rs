@@ -10,7 +10,7 @@ use crate::{
         RunningUnit, SumRow, TileStep,
         single::{self, SingleStrip},
     },
-    pass::{Columns, Finish, pass},
+    pass::{Finish, PassColumns, pass},
     row_tiles::RowTiles,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
@@ -211,10 +211,10 @@ impl KeptWeight {
 
     /// What rows meet in a pass.
     #[inline(always)]
-    pub(crate) fn columns(&self) -> Columns<'_> {
+    pub(crate) fn columns(&self) -> PassColumns<'_> {
         let each = self.deep * self.format.parts();
         let last = ((each - 1) * TILE_BYTES) as u32;
-        Columns {
+        PassColumns {
             format: self.format,
             tiles: &self.tiles,
             each,

@@ -7,7 +7,7 @@ use crate::{
     format::WeightFormat,
     kernel::{self, RunningUnit, Strip, SumRow, TileStep},
     lanes::{Lanes, PIECE},
-    pass::{BLOCK_ROWS, Columns, Finish, pass},
+    pass::{BLOCK_ROWS, Finish, PassColumns, pass},
     row_tiles::RowTiles,
     tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile},
     unit::Unit,
@@ -290,7 +290,7 @@ fn gather<L: Lanes>(
     let each = shape.keys.div_ceil(STRIP);
     steps.clear();
     steps.extend(seen.clone().map(|strip| step(strip - seen.start, strip)));
-    let columns = Columns {
+    let columns = PassColumns {
         format: WeightFormat::Bf16,
         tiles: values,
         each,
@@ -300,12 +300,13 @@ fn gather<L: Lanes>(
         scales: &[],
         offsets: &[],
     };
-    let mut shared = Shared::<L> { shares, first, size: shape.size, out, write, lanes: std::marker::PhantomData };
+    let mut shared =
+        SharedAttention::<L> { shares, first, size: shape.size, out, write, lanes: std::marker::PhantomData };
     pass(running, weights, &[columns], shape.size.div_ceil(STRIP), sums, &mut shared);
 }
 
 /// Multiplies by a query's share and hands over.
-struct Shared<'a, 'b, L> {
+struct SharedAttention<'a, 'b, L> {
     shares: &'a [f32; QUERIES],
     first: usize,
     size: usize,
@@ -314,7 +315,7 @@ struct Shared<'a, 'b, L> {
     lanes: std::marker::PhantomData<L>,
 }
 
-impl<L: Lanes> Finish for Shared<'_, '_, L> {
+impl<L: Lanes> Finish for SharedAttention<'_, '_, L> {
     #[inline(always)]
     fn row(&mut self, _: usize, strip: usize, row: usize, sums: &[f32; STRIP]) {
         let (share, at) = (self.shares[row], strip * STRIP);

@@ -44,7 +44,7 @@ pub(crate) fn strip(strip: SingleStrip<'_>, sums: &mut [f32], at: impl Fn(usize)
             let rows = (strip.x.rows() - group * TILE_ROWS).min(TILE_ROWS);
             let x = &strip.x.group(group)[from..to];
             let ahead = ahead.map(|tiles| &tiles[tiles.len().min(group * share)..tiles.len().min((group + 1) * share)]);
-            let part = Part { rows, x, columns, ahead, is_first: strip.is_first && from == 0 };
+            let part = SinglePart { rows, x, columns, ahead, is_first: strip.is_first && from == 0 };
             match strip.unit {
                 #[cfg(target_arch = "x86_64")]
                 Unit::Avx512 => vectors::by_512(part, sums),
@@ -58,7 +58,7 @@ pub(crate) fn strip(strip: SingleStrip<'_>, sums: &mut [f32], at: impl Fn(usize)
 
 /// A group of rows and some of K.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+struct SinglePart<'a> {
     rows: usize,
     x: &'a [Tile],
     columns: [&'a [Tile]; 2],
@@ -68,7 +68,7 @@ struct Part<'a> {
 
 /// Plain Rust, each product rounded before it is added.
 #[inline(never)]
-fn portable(part: Part<'_>, sums: &mut GroupSums) {
+fn portable(part: SinglePart<'_>, sums: &mut GroupSums) {
     for (row, sums) in sums.as_chunks_mut::<STRIP>().0.iter_mut().enumerate().take(part.rows) {
         if part.is_first {
             *sums = [0.0; STRIP];
@@ -91,7 +91,7 @@ mod vectors {
         _mm512_storeu_ps,
     };
 
-    use super::{GroupSums, Part};
+    use super::{GroupSums, SinglePart};
     use crate::tile::{STRIP, TILE_BYTES, TILE_COLUMNS, TILE_ROWS, Tile};
 
     /// Rows whose sums of 32 columns are held in registers: 16 of 32.
@@ -104,7 +104,7 @@ mod vectors {
     const LINE: usize = 64;
 
     /// Vectors of 512 bits.
-    pub(super) fn by_512(part: Part<'_>, sums: &mut GroupSums) {
+    pub(super) fn by_512(part: SinglePart<'_>, sums: &mut GroupSums) {
         for (half, first) in (0..part.rows).step_by(ROWS_512).enumerate() {
             // SAFETY: the unit is here, or it would not have been chosen.
             #[expect(unsafe_code, reason = "instructions that are checked for when a weight is packed")]
@@ -115,7 +115,7 @@ mod vectors {
     }
 
     /// Vectors of 256 bits.
-    pub(super) fn by_256(part: Part<'_>, sums: &mut GroupSums) {
+    pub(super) fn by_256(part: SinglePart<'_>, sums: &mut GroupSums) {
         for first in (0..part.rows).step_by(ROWS_256) {
             for (half, columns) in part.columns.into_iter().enumerate() {
                 let sums = &mut sums[first * STRIP + half * TILE_COLUMNS..];
@@ -133,7 +133,7 @@ mod vectors {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn rows_512(first: usize, part: Part<'_>, ahead: &[Tile], sums: &mut [f32]) {
+    fn rows_512(first: usize, part: SinglePart<'_>, ahead: &[Tile], sums: &mut [f32]) {
         let mut held = [[_mm512_setzero_ps(); 2]; ROWS_512];
         let sums = &mut sums[..ROWS_512 * STRIP];
         if !part.is_first {
@@ -174,7 +174,7 @@ mod vectors {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    fn rows_256<const ROWS: usize>(first: usize, part: Part<'_>, columns: &[Tile], sums: &mut [f32]) {
+    fn rows_256<const ROWS: usize>(first: usize, part: SinglePart<'_>, columns: &[Tile], sums: &mut [f32]) {
         let mut held = [[_mm256_setzero_ps(); 2]; ROWS];
         if !part.is_first {
             for (held, row) in held.iter_mut().zip(sums.chunks(STRIP)) {
