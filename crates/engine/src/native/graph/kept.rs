@@ -5,7 +5,9 @@
 //! no such node: their products before and behind the attention are nodes by themselves, and the experts stay in f32, as do
 //! embeddings, heads and poolings.
 
-use sortie_gemm::{Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, WeightFormat, Widening};
+use sortie_gemm::{
+    Act, KeptProduct, KeptWeight, LayerNorms, LayerRest, PackError, RowNorm, Unit, WeightFormat, Widening,
+};
 
 use super::{
     super::{
@@ -55,6 +57,14 @@ impl KeptWriter<'_> {
         LoadError::unsupported(self.w.path_of(tensor), format!("{tensor} in {}: {why}", self.format))
     }
 
+    /// Writes products that read what a norm or an activation gave. A few of those numbers are far larger than the rest, which a
+    /// scale a token leaves few steps of int8 for: beside int8 they are in bf16, where one unit makes both.
+    pub(super) fn of_norms(&self) -> Self {
+        let is_one = Unit::of(WeightFormat::Int8) == Unit::of(WeightFormat::Bf16);
+        let format = if self.format == WeightFormat::Int8 && is_one { WeightFormat::Bf16 } else { self.format };
+        Self { format, w: self.w }
+    }
+
     /// A product with its bias.
     fn linear(&self, product: &Linear) -> Result<KeptWeight, LoadError> {
         let (weight, bias) = (matrix(self.w, product)?, vector(self.w, product)?);
@@ -63,10 +73,13 @@ impl KeptWriter<'_> {
 
     /// What a layer does behind its attention, where it can be one; `next` norms the stream behind it.
     fn rest(&self, e: &Encoder, layer: &Layer, next: Option<&Norm>) -> Result<Option<LayerRest>, LoadError> {
+        let of_norms = self.of_norms();
         let (widening, down) = match &layer.feed_forward {
-            FeedForward::Plain { up, act, down } => (Widening::Plain { up: self.linear(up)?, act: kind(*act) }, down),
+            FeedForward::Plain { up, act, down } => {
+                (Widening::Plain { up: of_norms.linear(up)?, act: kind(*act) }, down)
+            }
             FeedForward::Gated { gate, up, act, down } => {
-                (Widening::Gated { gate: self.linear(gate)?, up: self.linear(up)?, act: kind(*act) }, down)
+                (Widening::Gated { gate: of_norms.linear(gate)?, up: of_norms.linear(up)?, act: kind(*act) }, down)
             }
             FeedForward::Experts(_) => return Ok(None),
         };
@@ -85,7 +98,7 @@ impl KeptWriter<'_> {
             }
         };
         let out = &layer.attention.out;
-        let rest = LayerRest::new(self.linear(out)?, widening, self.linear(down)?, norms);
+        let rest = LayerRest::new(self.linear(out)?, widening, of_norms.linear(down)?, norms);
         rest.map(Some).map_err(|why| self.refused(&out.weight.name, &why))
     }
 
@@ -123,7 +136,7 @@ impl KeptWriter<'_> {
             return Ok(None);
         }
         let Some(rest) = self.rest(e, layer, next)? else { return Ok(None) };
-        let projection = KeptProduct::new(self.projection(a)?);
+        let projection = KeptProduct::new(self.of_norms().projection(a)?);
         let gives_sum = rest.gives_sum();
         let whole = KeptLayer { projection, heads: a.heads, kv_heads: a.kv_heads, size: a.size, rest };
         let number = b.kept().wholes.len();

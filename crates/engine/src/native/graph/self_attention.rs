@@ -61,7 +61,7 @@ pub(crate) fn self_attention(b: &mut Builder, e: &Encoder, w: &Weights, i: usize
     let ours = b.target().is_cpu() || b.own().kernels;
     let (weight, bias) = projection(w, attention, ours)?;
     if let Some(format) = b.kept_format() {
-        let (kept, shape) = (KeptWriter { format, w }, [attention.query.from, attention.projected()]);
+        let (kept, shape) = (KeptWriter { format, w }.of_norms(), [attention.query.from, attention.projected()]);
         let qkv = kept.product(b, &at("qkv"), x, &attention.query.weight.name, shape, &weight.data)?;
         return by_our_operator(b, e, w, i, &qkv, Some(bias));
     }
